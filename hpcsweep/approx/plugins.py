@@ -1,0 +1,127 @@
+"""A name in a study to a target: ours, or ``module:Class``, or ``path/file.py:Class``.
+
+This module needs `targets` and lies under everything else of `approx`; the `Catalogue` of all names, which
+looks at models and optimizers too, is `hpcsweep.approx.catalogue`, on top of them.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+from hpcsweep.approx.targets import REGISTRY, Target, check
+from hpcsweep.errors import PluginError, UserError, nearest, unknown
+
+T = TypeVar("T")
+
+
+def target(choice: Mapping[str, Any], dimension: int, folder: str | Path = ".") -> Target:
+    """Make the target of `choice` in `dimension` variables.
+
+    `choice` is the name and the parameters, as ``{"name": "logsin", "K": 10}``. The name is one of ours,
+    ``module:Class``, or ``path/file.py:Class`` with the path relative to `folder`. A target that is not ours
+    is first checked by the rules that ours keep (`hpcsweep.approx.targets.check`).
+
+    Raises PluginError if it cannot be had, or breaks a rule.
+    """
+    parameters = complete(choice, folder)
+    name = parameters.pop("name")
+    kind = find(name, folder)
+    kind.allow(dimension)
+    made = _guarded(f"target {name!r} cannot be made", lambda: kind(dimension, **parameters))
+    broken = check(made) if name not in REGISTRY else []
+    if broken:
+        raise PluginError(f"target {name!r} in dimension {dimension} breaks the rules: {'; '.join(broken)}.")
+    return made
+
+
+def complete(choice: Mapping[str, Any], folder: str | Path = ".") -> dict[str, Any]:
+    """Return `choice` with every parameter, in canonical form: equal targets have equal results.
+
+    Raises PluginError for an unknown name or parameter.
+    """
+    name = choice.get("name")
+    if not isinstance(name, str):
+        raise PluginError(
+            f"a target must be given by its name, as {{name = 'logsin', K = 10}}, not by {dict(choice)!r}."
+        )
+    given = {key: value for key, value in choice.items() if key != "name"}
+    return {"name": name, **find(name, folder).resolve(given)}
+
+
+def find(name: str, folder: str | Path = ".") -> type[Target]:
+    """Return the class of a target by its name. Raises PluginError if there is none or its file fails."""
+    if name in REGISTRY:
+        return REGISTRY[name]
+    source, colon, wanted = name.rpartition(":")
+    if not colon:
+        hint = " For a target of your own write 'path/file.py:Class' or 'module:Class'."
+        raise PluginError(unknown("target", name, REGISTRY) + hint)
+    module = _load_file(Path(folder) / source) if source.endswith(".py") else _load_module(source)
+    return _class(module, source, wanted)
+
+
+def _class(module: ModuleType, source: str, wanted: str) -> type[Target]:
+    found = getattr(module, wanted, None)
+    if inspect.isclass(found) and issubclass(found, Target) and found is not Target:
+        return found
+    problem = f"no class {wanted!r}" if found is None else f"{wanted!r} is no subclass of Target"
+    allowed = sorted(name for name, member in vars(module).items() if _own_target(member, module))
+    remedy = f"{nearest(wanted, allowed)} Allowed: {', '.join(allowed)}."
+    nothing = " It must define a class derived from hpcsweep.approx.targets.Target."
+    raise PluginError(f"{source}: {problem}.{remedy if allowed else nothing}")
+
+
+def _own_target(member: object, module: ModuleType) -> bool:
+    own = inspect.isclass(member) and member.__module__ == module.__name__
+    return own and issubclass(member, Target) and not inspect.isabstract(member)
+
+
+def _load_module(name: str) -> ModuleType:
+    return _guarded(f"the module {name!r} cannot be imported", lambda: importlib.import_module(name))
+
+
+def _load_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise PluginError(f"there is no file {str(path)!r}; paths of plugins are relative to the study file.")
+    resolved = path.resolve()
+    problem = f"the file {str(path)!r} cannot be imported"
+    return _guarded(problem, lambda: _execute_once(resolved, resolved.read_bytes()))
+
+
+@functools.cache
+def _execute_once(path: Path, source: bytes) -> ModuleType:
+    """Run a file as a module, once for each content, so that its classes stay the same objects.
+
+    Compiled from `source`: Python's own cache of compiled files misses a change within one second.
+    """
+    # the digest keeps files of the same name in different folders apart
+    name = f"hpcsweep_plugin_{path.stem}_{hashlib.blake2b(str(path).encode(), digest_size=6).hexdigest()}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None  # true for every name that ends in .py
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickle look a class's module up there
+    try:
+        exec(compile(source, str(path), "exec"), vars(module))
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _guarded(problem: str, action: Callable[[], T]) -> T:
+    """Return `action()`; what a user's code raises becomes a PluginError that keeps the original message."""
+    try:
+        return action()
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise PluginError(f"{problem}: {type(error).__name__}: {error}") from error

@@ -1,0 +1,69 @@
+"""Textbook targets: a wave, Runge's function, a kink, a parabola; all on [-1, 1]^d."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor
+
+from hpcsweep.approx.targets.base import Target, rounded_up
+
+
+@final
+class Sine(Target):
+    """(1/d) sum_i sin(2 pi frequency x_i): `frequency` full periods per unit length on every axis."""
+
+    parameters: ClassVar = {"frequency": 1.0}
+    smoothness = math.inf
+
+    def prepare(self) -> None:
+        """Bound the gradient, sharply: (|rate| / d) sqrt(sum_i cos^2) <= |rate| / sqrt(d)."""
+        self.rate = 2.0 * math.pi * self.chosen["frequency"]
+        self.lipschitz = rounded_up(abs(self.rate) / math.sqrt(self.dimension))
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """(points, dimension) -> (points,)."""
+        return torch.sin(self.rate * points).sum(dim=1) * (1.0 / self.dimension)
+
+
+@final
+class Runge(Target):
+    """1 / (1 + 25 |x|^2), whose interpolants at equidistant points diverge in 1-D (Runge 1901)."""
+
+    smoothness = math.inf
+    # with u = 5 |x| the slope is 10 u / (1 + u^2)^2, largest at u = 1/sqrt(3)
+    lipschitz = rounded_up(90.0 / (16.0 * math.sqrt(3.0)))
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """(points, dimension) -> (points,)."""
+        return 1.0 / (1.0 + 25.0 * torch.square(points).sum(dim=1))
+
+
+@final
+class Absolute(Target):
+    """(1/d) sum_i |x_i|: the kink; a ReLU network can have it exactly."""
+
+    smoothness = 0
+
+    def prepare(self) -> None:
+        """The gradient is (±1, ..., ±1) / d."""
+        self.lipschitz = rounded_up(1.0 / math.sqrt(self.dimension))
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """(points, dimension) -> (points,)."""
+        return torch.abs(points).sum(dim=1) * (1.0 / self.dimension)
+
+
+@final
+class Square(Target):
+    """x^2 on [-1, 1]: the baseline of simplex interpolation, the 1-D case of Michaud, Liu, Tegmark (2023)."""
+
+    dimensions: ClassVar = (1,)
+    smoothness = math.inf
+    lipschitz = 2.0  # |2 x| <= 2
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """(points, 1) -> (points,)."""
+        return torch.square(points[:, 0])

@@ -1,0 +1,145 @@
+"""Many networks of one shape as one program: stacked forward and backward passes in closed form.
+
+Everything that the passes write exists beforehand, and all matrix products are batched over slots. One network occupies
+one slot. The parameters of all slots lie in one flat buffer, layer by layer, each layer a contiguous block
+(slots, outputs, inputs + 1): batched products fall back to a slow loop on non-contiguous blocks, and an optimizer
+updates everything by a handful of operations on the flat buffer. Biases are the last column; activations carry a row
+of ones to meet them, samples last: (slots, width + 1, samples).
+
+On a CPU with one thread the bits of a slot depend neither on the number of slots (from two on: a product of one slot
+rounds differently) nor on its position nor on the other slots, finite or not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from hpcsweep.approx.training.activations import ACTIVATIONS
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the parameters of `slots` networks with layers `widths` (inputs, hidden ..., 1) lie in a flat buffer."""
+
+    widths: tuple[int, ...]
+    slots: int
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters of one network."""
+        return sum(outputs * (inputs + 1) for inputs, outputs in pairwise(self.widths))
+
+    def blocks(self, buffer: Tensor) -> list[Tensor]:
+        """Return the views (slots, outputs, inputs + 1) of a flat buffer (slots * parameters,), one per layer."""
+        shapes = [(self.slots, outputs, inputs + 1) for inputs, outputs in pairwise(self.widths)]
+        sizes = [slots * outputs * columns for slots, outputs, columns in shapes]
+        return [part.view(shape) for part, shape in zip(buffer.split(sizes), shapes, strict=True)]
+
+    def rows(self, buffer: Tensor) -> Tensor:
+        """Return a copy (slots, parameters) of a flat buffer: one network per row, in the order of the store."""
+        return torch.cat([block.flatten(1) for block in self.blocks(buffer)], dim=1)
+
+    def fill(self, buffer: Tensor, rows: Tensor) -> None:
+        """Write `rows` (slots, parameters), or (slots, 1) for one number per network, into a flat buffer."""
+        blocks = self.blocks(buffer)
+        if rows.shape[1] == 1:
+            for block in blocks:
+                block.copy_(rows.view(-1, 1, 1).expand_as(block))
+            return
+        parts = rows.split([block[0].numel() for block in blocks], dim=1)
+        for block, part in zip(blocks, parts, strict=True):
+            block.copy_(part.reshape(block.shape))
+
+
+class Engine:
+    """The workspace in which the networks of a pack are evaluated and differentiated on `samples` points each.
+
+    Computes in the dtype and on the device of `weights`, which is not copied: engines may share it.
+
+    Attributes
+    ----------
+    layout : where parameters lie
+    weights, gradient : flat buffers (slots * parameters,): the parameters, and the gradient of the loss after `descend`
+    points : (slots, dimension, samples) view, to be filled in place: the inputs of the first layer
+    values : (slots, 1, samples), to be filled in place: what the networks should say there
+    """
+
+    def __init__(self, layout: Layout, activation: str, samples: int, weights: Tensor) -> None:
+        self.layout, self.samples, self.weights = layout, samples, weights
+        self.gradient = torch.zeros_like(weights)
+        self._function = ACTIVATIONS[activation]
+        slots, widths, make = layout.slots, layout.widths, weights.new_empty
+        self._blocks, self._slopes = layout.blocks(weights), layout.blocks(self.gradient)
+        self._transposed = [block[:, :, :-1].transpose(1, 2) for block in self._blocks]
+        self._augmented = [make((slots, width + 1, samples)).fill_(1) for width in widths[:-1]]
+        self._augmented_transposed = [signal.transpose(1, 2) for signal in self._augmented]
+        self._outputs = [signal[:, :-1] for signal in self._augmented]  # of activations; the first are the points
+        self._inputs = [make((slots, width, samples)) for width in widths[1:]]  # and later their gradients
+        self._squares = make((slots, 1, samples))
+        self.points = self._outputs[0]
+        self.values = torch.zeros_like(self._squares)
+
+    def feed(self, points: Tensor, values: Tensor) -> None:
+        """Copy in points (slots, samples, dimension) and values (slots, samples)."""
+        self.points.copy_(points.transpose(1, 2))
+        self.values.copy_(values.unsqueeze(1))
+
+    def silence(self, slot: int) -> None:
+        """Make the network of a slot zero, and what it should say as well: its gradient is then zero."""
+        for tensor in (*self._blocks, self.points, self.values):
+            tensor[slot].zero_()
+
+    def forward(self) -> Tensor:
+        """Return the residuals, network minus value, as a view (slots, 1, samples) of the workspace."""
+        last = len(self._blocks) - 1
+        for layer, (block, signal) in enumerate(zip(self._blocks, self._augmented, strict=True)):
+            torch.bmm(block, signal, out=self._inputs[layer])
+            if layer < last:
+                self._function.value(self._inputs[layer], self._outputs[layer + 1])
+        return self._inputs[last].sub_(self.values)
+
+    def loss(self, out: Tensor) -> None:
+        """Write the mean squared residual of each slot into `out` (slots,)."""
+        self._mean_square(self.forward(), out)
+
+    def descend(self, out: Tensor) -> None:
+        """Write the loss of each slot into `out` (slots,), and its gradient into `gradient`."""
+        delta = self.forward()
+        self._mean_square(delta, out)
+        delta.mul_(2 / self.samples)
+        for layer in range(len(self._blocks) - 1, 0, -1):
+            torch.bmm(delta, self._augmented_transposed[layer], out=self._slopes[layer])
+            below, signal = self._inputs[layer - 1], self._outputs[layer]
+            self._function.prepare(below, signal)
+            torch.bmm(self._transposed[layer], delta, out=below)
+            self._function.pull(below, signal)
+            delta = below
+        torch.bmm(delta, self._augmented_transposed[0], out=self._slopes[0])
+
+    def _mean_square(self, residuals: Tensor, out: Tensor) -> None:
+        torch.mul(residuals, residuals, out=self._squares)
+        torch.sum(self._squares, dim=(1, 2), out=out).mul_(1 / self.samples)  # torch.mean(out=) takes thrice as long
+
+
+def full_loss(engine: Engine, points: Tensor, values: Tensor) -> Tensor:
+    """Return the mean squared residual (slots,) on points (slots, all, dimension) and values (slots, all).
+
+    Walks through the samples in blocks of the engine's size; the last block is filled up with its first sample, and
+    those residuals are left out. Overwrites the engine's points, values and residuals.
+    """
+    count, size = points.shape[1], engine.samples
+    total = values.new_zeros(len(values))
+    if size == count:
+        engine.feed(points, values)
+        engine.loss(total)  # the same bits as in training
+        return total
+    for start in range(0, count, size):
+        index = torch.arange(start, start + size, device=values.device)
+        index[index >= count] = start
+        engine.feed(points[:, index], values[:, index])
+        total += engine.forward()[:, 0, : count - start].square().sum(1)
+    return total / count

@@ -1,0 +1,54 @@
+"""When to look up from the work: clock, budget, requests to stop, reports of progress."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+LONGEST = 64  # steps between two looks, at most
+_PAUSE = 0.025  # seconds of work between two looks, about
+_REPORT = 0.3  # seconds between two reports, at least
+
+
+class Watch:
+    """Shared by the packs that one call trains one after another; once asked to stop, it stays so."""
+
+    def __init__(self, stop: Callable[[], bool], report: Callable[[float], None] | None) -> None:
+        self._stop, self._report = stop, report
+        self._stopped = False
+        self._asked = self._reported = -float("inf")
+        self._share = (0.0, 1.0)
+        self._budget: float | None = None
+        self._begun = self._looked = time.perf_counter()
+        self._step = 0
+
+    def begin(self, budget: float | None, done: float, share: float) -> None:
+        """Start on a pack with `budget` seconds, a `share` of all the work; `done` of it is over."""
+        self._budget, self._share = budget, (done, share)
+        self._begun = self._looked = time.perf_counter()
+        self._step = 0
+
+    def pause(self, step: int) -> int:
+        """Return after how many more steps to look again, from the time that the last ones took; at least 1."""
+        now = time.perf_counter()
+        steps, seconds = step - self._step, now - self._looked
+        self._step, self._looked = step, now
+        return max(1, min(LONGEST, int(_PAUSE * steps / max(seconds, 1e-9))))
+
+    def verdict(self) -> str:
+        """Return "interrupted" or "out of budget" if it is time to stop, else an empty string."""
+        now = time.perf_counter()
+        if not self._stopped and now - self._asked >= _PAUSE / 2:
+            self._asked, self._stopped = now, bool(self._stop())
+        if self._stopped:
+            return "interrupted"
+        over = self._budget is not None and now - self._begun > self._budget
+        return "out of budget" if over else ""
+
+    def progress(self, share: float) -> None:
+        """Report that a share of this pack, 0 to 1, is done; skipped if the last report is fresh."""
+        now = time.perf_counter()
+        if self._report is not None and now - self._reported >= _REPORT:
+            self._reported = now
+            done, part = self._share
+            self._report(done + part * share)

@@ -1,0 +1,111 @@
+"""Who executes tasks: the MPI ranks and this process, or this process alone; one interface.
+
+Rank 0 drives and computes as well: beside the `mpi4py.futures` executor over the other ranks it has a one-thread
+executor for its own device, so that no device idles. A task is a function at module level and its plain arguments.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Any
+
+from hpcsweep.cluster import stopping
+from hpcsweep.errors import LaunchError, UserError
+
+LAUNCHED = ("PMI_SIZE", "PMIX_RANK", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS", "HYDI_CONTROL_FD")
+
+
+class Workforce:
+    """Rank 0's view of those who compute. `submit` gives a task to a free one; ask `free` first."""
+
+    def __init__(self, others: Executor | None, size: int) -> None:
+        self.size = size
+        self._others = others
+        self._own = ThreadPoolExecutor(1, thread_name_prefix="own-device")
+        self._busy: dict[Future[Any], bool] = {}  # future -> whether it is ours
+
+    @property
+    def free(self) -> int:
+        """How many have nothing to do."""
+        self._busy = {future: own for future, own in self._busy.items() if not future.done()}
+        return self.size - len(self._busy)
+
+    def submit(self, task: Callable[..., Any], *arguments: object) -> Future[Any]:
+        """Start a task on another rank if one is free, else on our own device."""
+        own_busy = any(own for future, own in self._busy.items() if not future.done())
+        others_busy = sum(not own for future, own in self._busy.items() if not future.done())
+        take_own = self._others is None or (others_busy >= self.size - 1 and not own_busy)
+        executor = self._own if take_own else self._others
+        assert executor is not None
+        future = executor.submit(task, *arguments)
+        self._busy[future] = take_own
+        return future
+
+    def close(self) -> None:
+        """Wait for our own device; the other ranks are dismissed by `assemble`."""
+        self._own.shutdown(wait=True, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def assemble() -> Iterator[Workforce | None]:
+    """Give rank 0 the workforce; on every other rank serve it until it is dismissed, and give None.
+
+    MPI is touched only if a launcher started this process. An uncaught exception on any rank ends all ranks.
+    Raises `LaunchError` if Slurm started several tasks that MPI does not see.
+    """
+    stopping.listen()
+    tasks = int(os.environ.get("SLURM_NTASKS", "1")) if "SLURM_STEP_ID" in os.environ else 1
+    if tasks == 1 and not any(name in os.environ for name in LAUNCHED):
+        workforce = Workforce(None, 1)
+        try:
+            yield workforce
+        finally:
+            workforce.close()
+        return
+    with _ranks(tasks) as workforce:
+        yield workforce
+
+
+@contextlib.contextmanager
+def _ranks(tasks: int) -> Iterator[Workforce | None]:
+    from mpi4py import MPI
+    from mpi4py.futures import MPICommExecutor
+
+    world = MPI.COMM_WORLD
+    if tasks > 1 and world.size == 1:
+        raise LaunchError(
+            f"Slurm started {tasks} tasks but MPI sees a world of 1: each would run the whole study. "
+            "Choose the process manager of your MPI: `srun --mpi=list` shows them, then `srun --mpi=pmi2 ...` (MPICH) "
+            "or `srun --mpi=pmix ...` (Open MPI)."
+        )
+    sys.excepthook = _abort
+    with contextlib.nullcontext() if world.size == 1 else MPICommExecutor(world, root=0) as others:
+        if world.rank > 0:
+            yield None
+            return
+        workforce = Workforce(others, world.size)
+        try:
+            yield workforce
+        except Exception as error:
+            if not isinstance(error, UserError):
+                _abort(type(error), error, error.__traceback__)
+            raise
+        finally:
+            workforce.close()
+
+
+def _abort(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print the traceback of the culprit and end all ranks at once."""
+    from mpi4py import MPI
+
+    rank = MPI.COMM_WORLD.rank
+    print(f"rank {rank} of {MPI.COMM_WORLD.size} failed; all ranks stop.", file=sys.stderr)
+    traceback.print_exception(kind, error, trace)
+    sys.stderr.flush()
+    MPI.COMM_WORLD.Abort(1)

@@ -1,0 +1,189 @@
+"""A report of a store: a page that carries its figures within itself, and the figures as files beside it."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Container, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from hpcsweep import layout
+from hpcsweep.errors import StoreError
+from hpcsweep.findings import figures, page, pictures, series, tables
+from hpcsweep.findings.dataset import MEASURED, read
+from hpcsweep.rewrite import replacing
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+DOTS = 160  # per inch, of the PNG files
+MOST_SENTENCES = 3  # best results that are told in the first paragraph
+
+
+@dataclass(frozen=True)
+class Plate:
+    """A figure with its file name and caption."""
+
+    name: str
+    caption: str
+    figure: Figure
+
+
+def write(path: str | Path, folder: str | Path) -> list[Path]:
+    """Write the report of the store `path`: `folder`/index.html, and every figure as PNG and PDF.
+
+    A run may be writing the store. Files are replaced whole, so that a page that someone reads is never half written.
+
+    Returns
+    -------
+    The files, the page first.
+
+    Raises
+    ------
+    StoreError: if `path` is no store or `folder` cannot be written.
+    """
+    dataset, folder = read(path), Path(folder)
+    table = series.table(dataset)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        written, shown = [], {}
+        for plate in _plates(dataset, table, path):
+            png, pdf = _rendered(plate.figure)
+            written += [_put(folder / f"{plate.name}.png", png), _put(folder / f"{plate.name}.pdf", pdf)]
+            shown[plate.name] = page.figure(png, plate.caption)
+        html = _page(dataset, table, Path(path), shown)
+        return [_put(folder / "index.html", html.encode()), *written]
+    except OSError as error:
+        raise StoreError(f"The report cannot be written to {folder}: {error.strerror or error}.") from error
+
+
+def _put(path: Path, content: bytes) -> Path:
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+    return path
+
+
+def _rendered(figure: Figure) -> tuple[bytes, bytes]:
+    """Return a figure as PNG and as PDF, its text in the PDF as text."""
+    png, pdf = io.BytesIO(), io.BytesIO()
+    figure.savefig(png, format="png", dpi=DOTS)
+    figure.set_layout_engine("none")  # its panels are arranged now
+    with rc_context({"pdf.fonttype": 42}):
+        figure.savefig(pdf, format="pdf")
+    return png.getvalue(), pdf.getvalue()
+
+
+def _plates(dataset: xarray.Dataset, table: series.Table, path: str | Path) -> Iterator[Plate]:
+    """Yield the figures that the store has data for, one at a time."""
+    measured = table.cells[table.cells["measured"]]
+    if not len(measured):
+        return
+    what = "Lines are medians over replicates, bands and whiskers the whole range."
+    yield Plate(
+        "sup_against_weights",
+        f"The largest error of each network against the number of its weights and biases. {what}",
+        figures.sup_against_weights(dataset),
+    )
+    against_samples = figures.sup_against_samples(dataset)
+    if any(len(line.get_xdata()) > 1 for axes in against_samples.axes for line in axes.lines):
+        caption = f"The largest error against the number of training samples, for the largest networks. {what}"
+        yield Plate("sup_against_samples", caption, against_samples)
+    for number, (key, why) in enumerate(pictures.choose(dataset, path), start=1):
+        cell = next(table.cells[table.cells["key"] == key].itertuples())
+        caption = f"{tables.describe(cell)}. This cell has {why}; the mark is where the meter found it."
+        if (figure := pictures.picture(dataset, path, key)) is not None:
+            yield Plate(f"picture_{number}", caption, figure)
+
+
+def _page(dataset: xarray.Dataset, table: series.Table, path: Path, shown: dict[str, str]) -> str:
+    """Return the HTML of the report; `shown` is that of its figures, by name."""
+    sections = [page.paragraph(" ".join([_progress(table.cells), *_findings(table.cells)]))]
+    if table.cells["measured"].any():
+        absent = [page.paragraph(reason, "note") for reason in _absent(table.cells, shown)]
+        sections += [
+            page.section("Figures", *shown.values(), *absent),
+            page.section("The smallest errors", page.table(tables.best(table))),
+            page.section("Medians over replicates", page.table(tables.medians(table))),
+        ]
+    told = tables.messages(table)
+    if told.rows:
+        sections.append(page.section("Failures and messages", page.table(told)))
+    return page.page(str(dataset.attrs["title"]), *sections, _provenance(dataset, path))
+
+
+def _progress(cells: DataFrame) -> str:
+    """Say what became of the cells."""
+    counts = {name: int((cells["status"] == code).sum()) for code, name in enumerate(layout.STATUS)}
+    parts = [f"{count:,} {name}" for name, count in sorted(counts.items(), key=lambda item: -item[1]) if count]
+    lost = int((cells["status"].isin(MEASURED) & ~cells["measured"]).sum())
+    finite = f" The error of {lost:,} cells is not finite at some point." if lost else ""
+    return f"{len(cells):,} cells: {', '.join(parts)}.{finite}"
+
+
+def _findings(cells: DataFrame) -> Iterator[str]:
+    """Say, in a sentence each, what the measured cells tell."""
+    measured = cells[cells["measured"]]
+    if not len(measured):
+        yield "No cell has a measured error."
+        return
+    ratios = measured["ratio"].dropna()
+    if len(ratios):
+        half, most = (tables.text(value) for value in (ratios.median(), ratios.max()))
+        yield f"In half of the measured cells, the sup-norm error is over {half} times the L2 error (at most {most})."
+    best = tables.best_cells(cells)
+    if len(best) > MOST_SENTENCES:
+        yield f"The smallest errors for all {len(best)} pairs of target and dimension stand in a table below."
+        best = best.head(0)
+    for cell in best.itertuples():
+        network = series.network(cell.model, cell.depth, cell.width)
+        yield (
+            f"For {cell.target} in {cell.dimension}-D, the smallest sup-norm error is {cell.sup_lower:.3g}: "
+            f"{network}, trained with {cell.optimizer} on {cell.samples:,} samples."
+        )
+    proved = int(np.isfinite(measured["sup_upper"]).sum())
+    yield "Sup-norm errors are lower bounds: the largest errors that were found" + (
+        f"; {proved:,} cells have a proved upper bound as well." if proved else ", not proved maxima."
+    )
+
+
+def _absent(cells: DataFrame, shown: Container[str]) -> Iterator[str]:
+    """Say why a figure is not there."""
+    if "sup_against_samples" not in shown:
+        yield "There is no figure against samples, as none of the largest networks is measured at two sample counts."
+    if "picture_1" not in shown:
+        curves = cells[cells["dimension"] == 1]
+        if not len(curves):
+            reason = "the study has no one-dimensional cell"
+        elif not curves["measured"].any():
+            reason = "no one-dimensional cell has been measured"
+        else:
+            reason = "no slices were kept beside the store ([store] weights)"
+        yield f"There is no picture of a network, as {reason}."
+
+
+def _provenance(dataset: xarray.Dataset, path: Path) -> str:
+    """Return the section that says where all this comes from."""
+    facts = [
+        f"Store {path.name}: format {dataset.attrs['format']}, precision {dataset.attrs['precision']}, seed "
+        f"{dataset.attrs['seed']}. Page written {tables.moment(time.time())}.",
+        f"In all, training took {_total(dataset['train_seconds'])} and measuring {_total(dataset['eval_seconds'])} "
+        "(h:mm:ss, summed over cells).",
+    ]
+    return page.section(
+        "Where this comes from",
+        *(page.paragraph(fact) for fact in facts),
+        page.table(tables.launches(dataset)),
+        page.paragraph("The study:"),
+        page.preformatted(str(dataset.attrs["study"])),
+    )
+
+
+def _total(seconds: xarray.DataArray) -> str:
+    return tables.duration(float(seconds.sum()))

@@ -1,0 +1,131 @@
+"""Which cells make one line of a figure, and what the line is called.
+
+A line joins cells that differ only in what runs along it (parameters or samples) and in the replicate. Two cells are on
+different lines if they differ in a *factor*: the optimizer, the family of models, the number of hidden layers, or a
+further axis of the study that these do not already determine.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray
+
+from hpcsweep import layout
+from hpcsweep.findings.dataset import further_axes, is_measured
+
+if TYPE_CHECKING:
+    from pandas import DataFrame, Series
+
+RESULTS = ("status", "sup_lower", "sup_upper", "l2_error", "train_rmse", "message")
+
+
+@dataclass(frozen=True)
+class Line:
+    """What a line is called, and the two numbers by which it is drawn: equal factors have equal numbers."""
+
+    label: str
+    first: int  # of the first factor: the optimizer, if that varies
+    rest: int  # of the other factors together
+
+
+@dataclass(frozen=True)
+class Table:
+    """All cells as rows, and the lines that they make.
+
+    `cells` has the coordinates that people use, `RESULTS`, and what is worked out from them: `measured` (bool),
+    `ratio` (sup-norm over L2 error, NaN where that is 0), `family` (text) and `line` (an index of `lines`).
+    """
+
+    cells: DataFrame
+    lines: list[Line]
+    further: list[str]  # columns of `cells`: the further axes of the study
+
+
+def table(dataset: xarray.Dataset) -> Table:
+    """Return the cells of a dataset with their lines, in the order of the study."""
+    further = further_axes(dataset)
+    cells = dataset[[*layout.NAMED, *further, *RESULTS]].to_dataframe()
+    cells["measured"] = is_measured(dataset)
+    cells["ratio"] = cells["sup_lower"] / cells["l2_error"].where(cells["l2_error"] > 0)
+    cells["family"] = _families(dataset)
+    factors = _factors(cells, further)
+    cells["line"] = _numbers(cells, factors)
+    return Table(cells, _lines(cells, factors), further)
+
+
+def _families(dataset: xarray.Dataset) -> np.ndarray:
+    """Return the label of each cell's model, (cells,), or its bare name where labels only tell the hidden widths."""
+    texts, labels = dataset["choice_text"].values, dataset["choice_label"].values
+    used = np.unique(dataset["model_id"].values)
+    choices = {i: json.loads(texts[i]) for i in used}
+    kin = {i: json.dumps({**choice, "hidden": None}, sort_keys=True) for i, choice in choices.items()}
+    called: dict[str, set[str]] = {}
+    for i in used:
+        called.setdefault(kin[i], set()).add(labels[i])
+    family = np.empty(len(texts), dtype=object)
+    for i in used:
+        family[i] = labels[i] if len(called[kin[i]]) == 1 else choices[i]["name"]
+    return family[dataset["model_id"].values]
+
+
+def _factors(cells: DataFrame, further: list[str]) -> list[str]:
+    """Return the columns that tell lines apart, each one not determined by those before it."""
+    factors: list[str] = []
+    for name in ("optimizer", "family", "depth", *further):
+        # A batch that is a share of the samples is a count in the store: it tells cells apart only at equal samples.
+        known = [*factors, "samples"] if name == "batch" else factors
+        if _numbers(cells, [*known, name]).max(initial=0) > _numbers(cells, known).max(initial=0):
+            factors.append(name)
+            if name == "batch":
+                cells["batch"] = _batches(cells)
+    return factors
+
+
+def _batches(cells: DataFrame) -> Series:
+    """Return the batch as a count or, where it goes with the samples, as a share of them; NaN is the full batch."""
+    rank = cells.groupby("samples")["batch"].rank("dense")
+    if cells["batch"].nunique() <= rank.nunique():
+        return cells["batch"]
+    # Counts are rounded up from shares, so that shares differ a little between sample counts; their ranks do not.
+    return (cells["batch"] / cells["samples"]).groupby(rank).transform("median")
+
+
+def _numbers(cells: DataFrame, columns: list[str]) -> np.ndarray:
+    """Return the number, (cells,) in order of appearance, of each row's combination of values in `columns`."""
+    if not columns:
+        return np.zeros(len(cells), dtype=np.int64)
+    return cells.groupby(columns, sort=False, dropna=False).ngroup().to_numpy()
+
+
+def _lines(cells: DataFrame, factors: list[str]) -> list[Line]:
+    """Name the lines; where there is but one, by its model and optimizer."""
+    numbered = cells.assign(first=_numbers(cells, factors[:1]), rest=_numbers(cells, factors[1:]))
+    rows = numbered.drop_duplicates("line").sort_values("line")
+    shown = factors or ["family", "optimizer"]
+    labels = [_label(shown, values) for values in rows[shown].itertuples(index=False, name=None)]
+    return [Line(*line) for line in zip(labels, rows["first"].tolist(), rows["rest"].tolist(), strict=True)]
+
+
+def _label(factors: list[str], values: tuple[object, ...]) -> str:
+    return ", ".join(setting(name, value) for name, value in zip(factors, values, strict=True))
+
+
+def setting(name: str, value: object) -> str:
+    """Say one setting: a text speaks for itself, a number needs its name, and NaN means unset."""
+    if isinstance(value, str):
+        return value or f"{name} unset"
+    number = float(value)  # type: ignore[arg-type]
+    if name == "depth":
+        return f"{number:g} hidden layer{'' if number == 1 else 's'}"
+    if name == "batch":
+        return "full batch" if np.isnan(number) else f"batch {number:.2g} n" if number < 1 else f"batch {number:g}"
+    return f"{name.replace('_', ' ')} {'unset' if np.isnan(number) else format(number, 'g')}"
+
+
+def network(model: str, depth: int, width: int) -> str:
+    """Say a network: the label of its model and, if it has hidden layers, their number and the widest."""
+    return f"{model}, depth {depth}, width {width}" if depth else model

@@ -1,0 +1,200 @@
+"""Study -> cells: the grids of a study multiplied out and united.
+
+Each axis value is resolved into a *choice* (a complete, canonical set of fields) once, and cells refer to choices by
+number: a study of 10^6 cells has a few hundred choices. Later layers win: section, then axis, then axis table.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from hpcsweep.cells import Cells, Choice, canonical, complete
+from hpcsweep.errors import StudyError
+from hpcsweep.study import (
+    MODEL_AXES,
+    TRAINING_AXES,
+    Catalogue,
+    ModelSection,
+    Study,
+    TrainingSection,
+    explicit,
+    section,
+)
+
+
+def point_count(study: Study, dimension: int) -> int:
+    """Return the number of points of each kind: as the study says, else 2^(14 + d) within [2^15, 2^24]."""
+    return study.sup_norm.count or 2 ** min(max(14 + dimension, 15), 24)
+
+
+def points_of(study: Study, dimension: int) -> dict[str, Any]:
+    """Return how cells of this dimension are measured: kinds, count, tile and seed of the points."""
+    section = study.sup_norm
+    count = point_count(study, dimension)
+    return {"kinds": tuple(section.points), "count": count, "tile": section.tile, "seed": section.seed}
+
+
+def expand(study: Study, catalogue: Catalogue) -> Cells:
+    """Multiply out the grids of a study; equal cells fall together, the first one stands.
+
+    Raises `StudyError` or `PluginError` for a value that does not exist, naming the grid and the axis.
+    """
+    table = _Table(study, catalogue)
+    for number, grid in enumerate(study.grids):
+        table.add(grid, f"grid[{number}]")
+    return table.cells()
+
+
+class _Table:
+    """The columns while they grow."""
+
+    def __init__(self, study: Study, catalogue: Catalogue) -> None:
+        self.study, self.catalogue = study, catalogue
+        self.choices: dict[str, int] = {}
+        self.labels: list[str] = []
+        self.rows: dict[str, tuple[Any, ...]] = {}  # key -> the row
+        self.axes: set[str] = set()
+
+    def add(self, grid: Mapping[str, list[Any]], where: str) -> None:
+        """Add the cells of one grid."""
+        targets = [self._target(value, f"{where}.target") for value in grid["target"]]
+        models = list(self._models(grid, where))
+        optimizers = list(self._optimizers(grid, where))
+        replicates = [_integer(value, f"{where}.replicate", 0) for value in grid.get("replicate", [0])]
+        dimensions = [_integer(value, f"{where}.dimension", 1) for value in grid["dimension"]]
+        self.axes.update(grid.keys() & {*MODEL_AXES, *TRAINING_AXES} - {"name", "width", "depth", "hidden"})
+        for target, dimension in itertools.product(targets, dimensions):
+            self.catalogue.target_dimension(json.loads(target[0]), dimension)
+            for model in models:
+                parameters = self.catalogue.parameters(json.loads(model[0]), dimension)
+                counts = [_samples(value, parameters, f"{where}.samples") for value in grid["samples"]]
+                for samples, (fields, label) in itertools.product(counts, optimizers):
+                    optimizer = (_with_batch(fields, samples), label)
+                    self._rows((target, model, optimizer), (dimension, parameters, samples), replicates)
+
+    def _rows(self, choices: tuple[tuple[str, str], ...], counts: tuple[int, int, int], replicates: list[int]) -> None:
+        """Add one row for each replicate of (target, model, optimizer) and (dimension, parameters, samples)."""
+        ids = tuple(self._number(*choice) for choice in choices)
+        (target, model, optimizer), (dimension, _, samples) = (text for text, _ in choices), counts
+        study = self.study
+        head = (
+            f'{{"dimension":{dimension},"model":{model},"optimizer":{optimizer},'
+            f'"precision":"{study.precision}","replicate":'
+        )
+        points = self._points(dimension)
+        tail = f',"samples":{samples},"seed":{study.seed},"sup_norm":{points},"target":{target}}}'
+        for replicate in replicates:
+            key = hashlib.blake2b(f"{head}{replicate}{tail}".encode(), digest_size=16).hexdigest()
+            self.rows.setdefault(key, (*ids, *counts, replicate))
+
+    def _points(self, dimension: int) -> str:
+        """Return the canonical text of how cells of this dimension are measured."""
+        return canonical(points_of(self.study, dimension))
+
+    def _number(self, text: str, label: str) -> int:
+        """Return the number of a choice, new or known."""
+        if text not in self.choices:
+            self.choices[text] = len(self.labels)
+            self.labels.append(label)
+        return self.choices[text]
+
+    def _target(self, value: Any, where: str) -> tuple[str, str]:
+        """Resolve one value of the axis `target` into (canonical text, label)."""
+        choice, label = _named(value, where)
+        return canonical(self.catalogue.target(choice)), label
+
+    def _models(self, grid: Mapping[str, list[Any]], where: str) -> Iterator[tuple[str, str]]:
+        """Yield every resolved model of a grid as (canonical text, label)."""
+        axes = [axis for axis in MODEL_AXES[1:] if axis in grid]
+        for named in grid.get("model", [self.study.model["name"]]):
+            choice, label = _named(named, f"{where}.model", self.study.model["name"])
+            changes = explicit(ModelSection, choice, f"{where}.model")
+            for values in itertools.product(*(grid[axis] for axis in axes)):
+                layers = [self.study.model, dict(zip(axes, values, strict=True)), changes]
+                fields = section(ModelSection, _overlay(layers), where).model_dump()
+                width, depth, hidden = (fields.pop(name) for name in ("width", "depth", "hidden"))
+                if fields["initialisation"] != "normal":
+                    fields["scale"] = None  # it belongs to the normal initialisation alone
+                yield canonical(self.catalogue.model({**fields, "hidden": hidden or [width] * depth})), label
+
+    def _optimizers(self, grid: Mapping[str, list[Any]], where: str) -> Iterator[tuple[Choice, str]]:
+        """Yield every resolved optimizer of a grid as (fields, label)."""
+        axes = [axis for axis in TRAINING_AXES if axis in grid]
+        for named in grid.get("optimizer", ["adam"]):
+            choice, label = _named(named, f"{where}.optimizer")
+            name = choice.pop("name")
+            self.catalogue.optimizer(name)
+            changes = explicit(TrainingSection, choice, f"{where}.optimizer")
+            for values in itertools.product(*(grid[axis] for axis in axes)):
+                own = self.study.per_optimizer.get(name, {})
+                fields = {**self.study.training, **own, **dict(zip(axes, values, strict=True)), **changes}
+                yield {"name": name, **section(TrainingSection, fields, where).model_dump()}, label
+
+    def cells(self) -> Cells:
+        """Return the finished columns."""
+        names = ("target_id", "model_id", "optimizer_id", "dimension", "parameters", "samples", "replicate")
+        columns = {"key": np.array(list(self.rows), dtype="S32")}
+        values = np.array(list(self.rows.values()), dtype=np.int64).reshape(-1, len(names))
+        columns |= {name: values[:, i].copy() for i, name in enumerate(names)}
+        return complete(list(self.choices), self.labels, columns, self.study.precision, self.study.seed, self.axes)
+
+
+def _named(value: Any, where: str, name: str | None = None) -> tuple[Choice, str]:
+    """Split an axis value (a name, or a table with `name` and perhaps `label`) into its choice and its label."""
+    if isinstance(value, str):
+        return {"name": value}, value
+    if not isinstance(value, dict) or not isinstance(value.get("name", name), str):
+        raise StudyError(f'{where}: must be a name or a table such as {{ name = "..." }}, not {value!r}.')
+    choice = {"name": name, **value}
+    label = choice.pop("label", None)
+    if label is not None and not isinstance(label, str):
+        raise StudyError(f"{where}.label: must be a text, not {label!r}.")
+    shown = {key: field for key, field in choice.items() if key not in ("name", "width", "depth")}
+    settings = ", ".join(f"{key}={_short(field)}" for key, field in shown.items())
+    return choice, label or (f"{choice['name']}({settings})" if settings else choice["name"])
+
+
+def _short(value: Any) -> str:
+    return "-".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _integer(value: Any, where: str, least: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise StudyError(f"{where}: must be an integer of at least {least}, not {value!r}.")
+    return value
+
+
+def _samples(value: Any, parameters: int, where: str) -> int:
+    """Return a sample count: as given, or per trainable parameter of the network (rounded up)."""
+    if not isinstance(value, dict):
+        return _integer(value, where, 1)
+    ratio = value.get("per_parameter")
+    if set(value) != {"per_parameter"} or not isinstance(ratio, int | float) or not 0 < ratio < math.inf:
+        raise StudyError(f"{where}: must be a count or {{ per_parameter = positive number }}, not {value!r}.")
+    return math.ceil(ratio * parameters)
+
+
+def _overlay(layers: list[dict[str, Any]]) -> dict[str, Any]:
+    """Lay model fields over each other; a later width or depth replaces an earlier list of hidden widths."""
+    fields: dict[str, Any] = {}
+    for layer in layers:
+        if ("width" in layer or "depth" in layer) and "hidden" not in layer:
+            fields.pop("hidden", None)
+        fields |= layer
+    return fields
+
+
+def _with_batch(fields: Choice, samples: int) -> str:
+    """Return the canonical optimizer choice for so many samples: batch as a count, None for the full batch."""
+    batch = fields["batch"]
+    if isinstance(batch, dict):
+        batch = math.ceil(batch["per_sample"] * samples)
+    full = batch == "full" or batch >= samples
+    return canonical({**fields, "batch": None if full else batch})

@@ -1,0 +1,137 @@
+"""The columns of a store: names, types, dimensions and meanings. `hpcsweep.store` lays them out and fills them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import h5py
+import numpy as np
+
+FORMAT = "hpcsweep 1"
+CHECKPOINTS = 64  # logarithmically spaced steps of the training history
+SLICE = 257  # points of the stored one-dimensional slice through the worst point
+MESSAGE_BYTES = 240
+
+PENDING, RUNNING, DONE, DIVERGED, OUT_OF_BUDGET, FAILED = range(6)
+STATUS = ("pending", "running", "done", "diverged", "out of budget", "failed")
+FINISHED = (DONE, DIVERGED, OUT_OF_BUDGET, FAILED)
+OUTCOMES = {name: code for code, name in enumerate(STATUS) if code in FINISHED}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One dataset of the store: contiguous, preallocated, one row for each cell (or choice, or run)."""
+
+    dtype: str
+    about: str
+    dimensions: tuple[str, ...] = ("cell",)
+    fill: object = None
+    attributes: dict[str, object] = field(default_factory=dict)
+
+
+def _result(about: str, *further: str, unit: str = "") -> Column:
+    """A float that is NaN until the cell is done."""
+    attributes: dict[str, object] = {"units": unit} if unit else {}
+    return Column("f8", about, ("cell", *further), np.nan, attributes)
+
+
+def _count(about: str, *further: str) -> Column:
+    """An integer that is -1 (read as missing) until the cell is done."""
+    return Column("i8", about, ("cell", *further), -1, {"_FillValue": np.int64(-1)})
+
+
+COORDINATES = {
+    "key": Column("S32", "hash of the cell's resolved choices"),
+    "target": Column("S", "label of the target function"),
+    "dimension": Column("i4", "input dimension"),
+    "model": Column("S", "label of the family of approximants"),
+    "width": Column("i8", "widest hidden layer"),
+    "depth": Column("i4", "hidden layers"),
+    "parameters": Column("i8", "trainable parameters (weights and biases)"),
+    "samples": Column("i8", "training samples"),
+    "optimizer": Column("S", "label of the training method"),
+    "replicate": Column("i8", "number of the repetition"),
+    "target_id": Column("i4", "row of the target in choice_text"),
+    "model_id": Column("i4", "row of the model in choice_text"),
+    "optimizer_id": Column("i4", "row of the optimizer in choice_text"),
+}
+
+NAMED = tuple(name for name in COORDINATES if not name.endswith("_id"))  # the coordinates that people use
+
+_MEANINGS = {
+    "flag_values": np.arange(6, dtype="i1"),
+    "flag_meanings": " ".join(s.replace(" ", "_") for s in STATUS),
+}
+
+RESULTS = {
+    "status": Column("i1", "what became of the cell", fill=PENDING, attributes=_MEANINGS),
+    "attempts": Column("i4", "times that the cell was started", fill=0),
+    "sup_lower": _result("sup-norm error, lower bound: the largest |target - model| found"),
+    "sup_upper": _result("sup-norm error, proved upper bound; inf where nothing is proved"),
+    "sup_where": _result("where the lower bound is attained", "axis"),
+    "l2_error": _result("root of the mean squared error over the domain"),
+    "l1_error": _result("mean absolute error over the domain"),
+    "train_rmse": _result("root mean squared error over the training samples"),
+    "points": _count("points at which the error was evaluated"),
+    "nonfinite": _count("points at which the error was NaN or infinite"),
+    "steps": _count("training steps taken"),
+    "train_seconds": _result("training time, the cell's share of its pack", unit="s"),
+    "eval_seconds": _result("measuring time", unit="s"),
+    "predicted_seconds": _result("training and measuring time predicted when the cell was planned", unit="s"),
+    "finished": _result("when the cell was finished (Unix time)", unit="s"),
+    "message": Column(f"S{MESSAGE_BYTES}", "what went wrong, or is worth knowing", fill=b""),
+    "history_loss": _result("training loss at the checkpoints", "checkpoint"),
+    "history_step": _count("training step of the checkpoints", "checkpoint"),
+}
+
+CHOICES = {
+    "choice_text": Column("S", "a resolved choice as canonical JSON", ("choice",)),
+    "choice_label": Column("S", "how figures call it", ("choice",)),
+}
+
+RUNS = {
+    "run_host": Column("S64", "host of rank 0", ("run",)),
+    "run_job": Column("S64", "Slurm job, if any", ("run",)),
+    "run_ranks": Column("i4", "MPI ranks", ("run",)),
+    "run_devices": Column("S240", "devices, one for each rank", ("run",)),
+    "run_versions": Column("S240", "versions of what computed", ("run",)),
+    "run_started": Column("f8", "start (Unix time)", ("run",)),
+    "run_seconds": Column("f8", "duration so far, NaN where the run was killed before its first result", ("run",)),
+}
+
+WEIGHTS = {
+    "key": COORDINATES["key"],
+    "offset": Column("i8", "first parameter of the cell in `parameters`"),
+    "count": Column("i8", "number of its parameters"),
+    "slice_x": Column("f8", "first coordinate along the slice through sup_where", ("cell", "slice")),
+    "slice_target": Column("f8", "target along the slice", ("cell", "slice")),
+    "slice_model": Column("f8", "trained model along the slice", ("cell", "slice")),
+}
+
+
+def make(file: h5py.File, name: str, column: Column, shape: tuple[int, ...], text_bytes: int = 1) -> h5py.Dataset:
+    """Create one preallocated contiguous dataset on its dimension scales.
+
+    Columns with a fill value are filled at once; others are left as a hole in the file until rows are written.
+    """
+    kind = h5py.h5t.py_create(np.dtype(f"S{text_bytes}" if column.dtype == "S" else column.dtype), logical=True)
+    settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    settings.set_layout(h5py.h5d.CONTIGUOUS)
+    settings.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    settings.set_fill_time(h5py.h5d.FILL_TIME_NEVER if column.fill is None else h5py.h5d.FILL_TIME_ALLOC)
+    if column.fill is not None:
+        settings.set_fill_value(np.array(column.fill, dtype=column.dtype))
+    h5py.h5d.create(file.id, name.encode(), kind, h5py.h5s.create_simple(shape), dcpl=settings)
+    dataset = file[name]
+    for axis, dimension in enumerate(column.dimensions):
+        dataset.dims[axis].attach_scale(file[dimension])
+    dataset.attrs["long_name"] = np.bytes_(column.about.encode())
+    for attribute, value in column.attributes.items():
+        dataset.attrs[attribute] = np.bytes_(value.encode()) if isinstance(value, str) else value
+    return dataset
+
+
+def make_dimension(file: h5py.File, name: str, size: int) -> None:
+    """Create the dimension scale `name` with the coordinates 0 ... size - 1."""
+    file.create_dataset(name, data=np.arange(size, dtype=np.int64))
+    file[name].make_scale(name)

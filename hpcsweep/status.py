@@ -1,0 +1,103 @@
+"""How far a store is, read from the file alone: no torch, no MPI, also while it is written."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from hpcsweep import layout, lease
+from hpcsweep.rewrite import opened
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as people say them: 42 s, 3 min 05 s, 2 h 10 min, 4 d 03 h."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    if whole < 48 * 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600:02d} h"
+
+
+def summary(path: str | Path) -> dict[str, Any]:
+    """Return counts by status, rate, ETA, failures and the last launch of a store.
+
+    ``cells_per_second`` counts the present (or last) launch; ``eta_seconds`` is None unless a run is live. Raises
+    `StoreError` if the file is no store.
+    """
+    with opened(path) as file:
+        status, finished = file["status"][:], file["finished"][:]
+        counts = {name: int((status == code).sum()) for code, name in enumerate(layout.STATUS)}
+        live = lease.holder(Path(path))
+        if live is None:  # nobody is running them any more
+            counts["pending"] += counts.pop("running")
+            counts = {"pending": counts["pending"], "running": 0, **counts}
+        rate, eta = _pace(file, status, finished, live is not None)
+        return {
+            "file": str(path),
+            "title": str(file.attrs["title"]),
+            "cells": len(status),
+            **counts,
+            "live": live,
+            "cells_per_second": rate,
+            "eta_seconds": eta,
+            "failures": _failures(file, status),
+            "launch": {name[4:]: _plain(file[name][-1]) for name in layout.RUNS},
+        }
+
+
+def _pace(file: h5py.File, status: np.ndarray, finished: np.ndarray, live: bool) -> tuple[float | None, float | None]:
+    """Return cells per second of the last launch, and the seconds that what is left will take at its pace."""
+    started = float(file["run_started"][-1])
+    ours = finished >= started  # (cells,): finished by this launch
+    if not ours.any():
+        return None, None
+    elapsed = max((time.time() if live else float(finished[ours].max())) - started, 1e-9)
+    predicted = file["predicted_seconds"][:]
+    left = np.nansum(predicted[~np.isin(status, layout.FINISHED)])
+    share = np.nansum(predicted[ours])
+    eta = float(elapsed * left / share) if live and share > 0 else None
+    return float(ours.sum() / elapsed), eta
+
+
+def _failures(file: h5py.File, status: np.ndarray) -> list[dict[str, str]]:
+    """Return key and message of every failed cell."""
+    rows = np.flatnonzero(status == layout.FAILED)
+    return [{"key": file["key"][row].decode(), "message": file["message"][row].decode()} for row in rows]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode()
+    number = value.item()
+    return None if isinstance(number, float) and np.isnan(number) else number
+
+
+def exit_code(found: dict[str, Any]) -> int:
+    """Return 0 if all is done, 1 if cells failed, 75 if the study is to be run again."""
+    if found["pending"] or found["running"]:
+        return 75
+    return 1 if found["failed"] else 0
+
+
+def lines(found: dict[str, Any], most: int = 10) -> list[str]:
+    """Return a summary for people."""
+    counts = ", ".join(f"{found[name]} {name}" for name in layout.STATUS if found[name])
+    text = [f"{found['title']}", f"{found['file']}: {found['cells']} cells: {counts}"]
+    launch = found["launch"]
+    state = f"running now ({found['live']})" if found["live"] else "not running"
+    text.append(f"{state}; last launch on {launch['host']} with {launch['ranks']} rank(s), {launch['devices']}")
+    if found["cells_per_second"]:
+        text.append(f"{found['cells_per_second']:.3g} cells per second")
+    if found["eta_seconds"] is not None:
+        text.append(f"about {duration(found['eta_seconds'])} to go")
+    text += [f"failed: {one['key']}  {one['message']}" for one in found["failures"][:most]]
+    if len(found["failures"]) > most:
+        text.append(f"... and {len(found['failures']) - most} more failures (--json lists all)")
+    return text

@@ -1,0 +1,251 @@
+"""A study: one TOML file, one question. Reading and validating it; `hpcsweep.cells` turns it into cells.
+
+Everything that can be wrong in a study is found here, on the login node, before anything is trained. The names of
+targets, models and optimizers come from a `Catalogue` that the caller hands in (``hpcsweep.approx.catalogue``), so
+that this module needs neither torch nor MPI.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Protocol, Self, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from hpcsweep.errors import StudyError, nearest, unknown
+
+LONGEST_TEXT = 60_000  # bytes: the store keeps the text as an HDF5 attribute, which ends at 64 KiB
+
+PositiveInt = Annotated[int, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+PointKind = Literal["sobol", "grid", "lattice", "uniform"]
+
+
+class Catalogue(Protocol):
+    """What a study must be able to ask about the names in it. Each method raises `UserError` for a wrong name."""
+
+    def target(self, choice: Mapping[str, Any]) -> dict[str, Any]: ...
+    def target_dimension(self, choice: Mapping[str, Any], dimension: int) -> None: ...
+    def model(self, choice: Mapping[str, Any]) -> dict[str, Any]: ...
+    def parameters(self, model: Mapping[str, Any], dimension: int) -> int: ...
+    def optimizer(self, name: str) -> None: ...
+
+
+class Section(BaseModel):
+    """A table of the study file: unknown keys are refused, numbers are not made from strings."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+S = TypeVar("S", bound=Section)
+
+
+def _batch(value: object) -> object:
+    """Accept a number of samples, "full", or a share of the samples."""
+    share = value.get("per_sample") if isinstance(value, dict) and set(value) == {"per_sample"} else None
+    if isinstance(share, int | float) and 0 < share <= 1:
+        return value
+    if value == "full" or (isinstance(value, int) and not isinstance(value, bool) and value > 0):
+        return value
+    raise ValueError('must be a number of samples, "full", or { per_sample = a share in (0, 1] }')
+
+
+class ModelSection(Section):
+    """`[model]`: what all networks share; each field may also be an axis of a grid."""
+
+    name: str = "mlp"
+    width: PositiveInt = 16
+    depth: PositiveInt = 2
+    hidden: list[PositiveInt] | None = None  # hidden widths, instead of width and depth
+    activation: str = "tanh"
+    initialisation: str = "torch"
+    scale: PositiveFloat | None = None  # standard deviation of the "normal" initialisation
+    standardise: bool = False
+
+
+class TrainingSection(Section):
+    """`[training]`, and `[training.NAME]` for one optimizer; each field may also be an axis of a grid."""
+
+    steps: PositiveInt = 2000
+    batch: Annotated[Any, AfterValidator(_batch)] = "full"
+    learning_rate: PositiveFloat = 1e-3
+    final_learning_rate: PositiveFloat | None = None
+    schedule: Literal["constant", "exponential", "cosine"] = "constant"
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    epsilon: PositiveFloat = 1e-8
+    loss_tolerance: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    seconds: PositiveFloat | None = None
+
+
+class SupNormSection(Section):
+    """`[sup_norm]`: the points on which every network of the study is measured."""
+
+    points: list[PointKind] = ["sobol", "grid"]
+    count: Annotated[int, Field(gt=0, le=2**40)] | None = None  # of each kind; 2^(14 + d), clamped to [2^15, 2^24]
+    tile: Annotated[int, Field(ge=256, le=2**20)] | None = None  # points evaluated at once; by the cache rule
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _some_points(self) -> Self:
+        if not self.points or len(set(self.points)) < len(self.points):
+            raise ValueError("needs at least one kind of points, each named once")
+        return self
+
+
+class StoreSection(Section):
+    """`[store]`: what is kept beside the results."""
+
+    weights: bool = True  # trained parameters and one-dimensional slices, in FILE.weights.h5
+
+
+class StudyFile(Section):
+    """The whole file. Grids and per-optimizer tables have open keys and are checked by hand below."""
+
+    title: Annotated[str, Field(min_length=1)]
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    precision: Literal["float64", "float32"] = "float64"
+    grid: Annotated[list[dict[str, Any]], Field(min_length=1)]
+    model: ModelSection = ModelSection()
+    training: dict[str, Any] = {}
+    sup_norm: SupNormSection = SupNormSection()
+    store: StoreSection = StoreSection()
+
+
+@dataclass(frozen=True)
+class Study:
+    """A validated study. `training` holds the common fields, `per_optimizer` what a table [training.NAME] changes."""
+
+    title: str
+    seed: int
+    precision: str
+    grids: tuple[dict[str, list[Any]], ...]
+    model: dict[str, Any]
+    training: dict[str, Any]
+    per_optimizer: dict[str, dict[str, Any]]
+    sup_norm: SupNormSection
+    weights: bool
+    text: str
+    folder: Path  # where plugin files named in the study are looked for
+
+
+MODEL_AXES = tuple(ModelSection.model_fields)
+TRAINING_AXES = tuple(TrainingSection.model_fields)
+AXES = ("target", "dimension", "model", "samples", "optimizer", "replicate", *MODEL_AXES[1:], *TRAINING_AXES)
+
+
+def load(path: str | Path, catalogue: Catalogue) -> Study:
+    """Read and validate a study file.
+
+    Raises `StudyError` with the path of the key, the allowed names and the nearest match.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise StudyError(f"The study {path} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise StudyError(f"The study {path} is not a UTF-8 text file.") from error
+    return parse(text, catalogue, path.parent)
+
+
+def parse(text: str, catalogue: Catalogue, folder: Path = Path(".")) -> Study:
+    """Validate the text of a study; plugin files in it are relative to `folder`."""
+    if len(text.encode()) > LONGEST_TEXT:
+        raise StudyError(f"The study is longer than {LONGEST_TEXT} bytes; make its lists shorter or its grids fewer.")
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise StudyError(f"The study is not valid TOML: {error}.") from error
+    file = section(StudyFile, tables, "")
+    common, per_optimizer = _training(file.training, catalogue)
+    return Study(
+        title=file.title,
+        seed=file.seed,
+        precision=file.precision,
+        grids=tuple(_grid(grid, f"grid[{i}]") for i, grid in enumerate(file.grid)),
+        model=file.model.model_dump(),
+        training=common,
+        per_optimizer=per_optimizer,
+        sup_norm=file.sup_norm,
+        weights=file.store.weights,
+        text=text,
+        folder=Path(folder),
+    )
+
+
+def _training(table: Mapping[str, Any], catalogue: Catalogue) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Split `[training]` into its common fields and the fields that `[training.NAME]` sets explicitly."""
+    own = {key: value for key, value in table.items() if key in TRAINING_AXES or not isinstance(value, dict)}
+    common = section(TrainingSection, own, "training").model_dump()
+    changes = {}
+    for name in table.keys() - own.keys():
+        if nearest(name, TRAINING_AXES):
+            raise StudyError(unknown("training", name, TRAINING_AXES))
+        catalogue.optimizer(name)
+        changes[name] = explicit(TrainingSection, table[name], f"training.{name}")
+    return common, changes
+
+
+def _grid(grid: Mapping[str, Any], where: str) -> dict[str, list[Any]]:
+    """Check the names of a grid's axes and make every value a list."""
+    for axis in grid:
+        if axis not in AXES:
+            raise StudyError(unknown(where, axis, AXES))
+    for axis in ("target", "dimension", "samples"):
+        if axis not in grid:
+            raise StudyError(f"{where}: the axis '{axis}' is missing; every grid names target, dimension and samples.")
+    values = {axis: value if isinstance(value, list) else [value] for axis, value in grid.items()}
+    if "replicate" in grid and isinstance(grid["replicate"], int):
+        values["replicate"] = list(range(_positive(grid["replicate"], f"{where}.replicate")))
+    if "hidden" in grid and not isinstance(values["hidden"][0], list):
+        values["hidden"] = [grid["hidden"]]
+    for axis, listed in values.items():
+        if not listed:
+            raise StudyError(f"{where}.{axis}: the list is empty; give at least one value.")
+    return values
+
+
+def _positive(value: int, where: str) -> int:
+    if value < 1:
+        raise StudyError(f"{where}: must be at least 1, not {value}.")
+    return value
+
+
+def section(kind: type[S], table: Mapping[str, Any], where: str) -> S:
+    """Validate one table; every complaint names the path of its key."""
+    try:
+        return kind.model_validate(dict(table))
+    except ValidationError as error:
+        # A misspelt key also makes another one missing: tell of the misspelt one.
+        complaints = sorted(error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")
+        raise StudyError(_sentence(complaints[0], kind, where)) from error
+
+
+def explicit(kind: type[Section], table: object, where: str) -> dict[str, Any]:
+    """Validate one table and return only the fields that it sets."""
+    if not isinstance(table, Mapping):
+        raise StudyError(f"{where}: must be a table such as {{ steps = 500 }}, not {table!r}.")
+    return section(kind, table, where).model_dump(exclude_unset=True)
+
+
+def _sentence(error: ErrorDetails, kind: type[Section], where: str) -> str:
+    """Say one pydantic complaint in a sentence with the key's path."""
+    location = [str(part) for part in error["loc"]]
+    path = ".".join([*filter(None, [where]), *location])
+    if error["type"] == "extra_forbidden":
+        holder: Any = kind
+        for part in location[:-1]:
+            holder = holder.model_fields[part].annotation
+        return unknown(path.rpartition(".")[0] or "study", location[-1], holder.model_fields)
+    if error["type"] == "literal_error":
+        return unknown(path, error["input"], re.findall(r"'([^']*)'", error["ctx"]["expected"]))
+    if error["type"] == "missing":
+        return f"{path}: is missing; the study needs it."
+    shown = "" if isinstance(error["input"], dict) else f", not {error['input']!r}"
+    return f"{path}: {error['msg'].removeprefix('Value error, ').replace('Input should', 'must')}{shown}."

@@ -1,0 +1,76 @@
+"""What the tests of training share: cells to train, and what it means that two trainings are equal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pytest
+import torch
+
+from hpcsweep.approx import models
+from hpcsweep.approx.training import Settings, Trained, train
+
+DOUBLE = torch.float64
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Bits are promised for one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+class Cells:
+    """Some cells to train: a model, initial parameters, samples of a smooth function, seeds."""
+
+    def __init__(
+        self, hidden: list[int], dimension: int, samples: int, cells: int, activation: str = "tanh", **choice: object
+    ) -> None:
+        domain = [(-1.0, 2.0)] * dimension
+        self.model = models.MLP({"hidden": hidden, "activation": activation, **choice}, dimension, domain)
+        generator = torch.Generator().manual_seed(cells + samples)
+        self.points = torch.rand(cells, samples, dimension, generator=generator, dtype=DOUBLE) * 3 - 1
+        self.values = torch.sin(3 * self.points.sum(-1)) + self.points[..., 0]
+        self.parameters = self.model.init(range(100, 100 + cells), DOUBLE)
+        self.seeds = [3**cell for cell in range(cells)]
+
+    def train(
+        self, chosen: Settings | Sequence[Settings], rows: Sequence[int] | None = None, **other: object
+    ) -> Trained:
+        """Train all cells, or those in `rows`, in that order."""
+        rows = list(range(len(self.seeds))) if rows is None else list(rows)
+        each = [chosen] * len(self.seeds) if isinstance(chosen, Settings) else chosen
+        data = (tensor[rows] for tensor in (self.parameters, self.points, self.values))
+        return train(self.model, *data, [each[i] for i in rows], [self.seeds[i] for i in rows], **other)
+
+
+def equal(one: Trained, other: Trained, rows: Sequence[int], others: Sequence[int] | None = None) -> bool:
+    """Whether cells of two trainings are equal in every bit: `rows` of the first, `others` (or all) of the second."""
+    others = range(len(other.steps)) if others is None else others
+    here, there = list(rows), list(others)
+    return (
+        torch.equal(one.parameters[here], other.parameters[there])
+        and [one.outcome[i] for i in here] == [other.outcome[i] for i in there]
+        and [one.message[i] for i in here] == [other.message[i] for i in there]
+        and all(
+            np.array_equal(getattr(one, field)[here], getattr(other, field)[there], equal_nan=True)
+            for field in ("steps", "loss", "history_step", "history_loss")
+        )
+    )
+
+
+def numpy_minibatches(seed: int, steps: int, batch: int, samples: int) -> np.ndarray:
+    """Return indices (steps, batch): splitmix64 in numpy's unsigned arithmetic."""
+
+    def mix(z: np.ndarray) -> np.ndarray:
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return z ^ (z >> np.uint64(31))
+
+    key = mix(np.array([seed % 2**64], dtype=np.uint64))
+    counters = np.arange(1, steps * batch + 1, dtype=np.uint64)
+    bits = mix(key + counters * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(33)
+    return ((bits * np.uint64(samples)) >> np.uint64(31)).astype(np.int64).reshape(steps, batch)

@@ -1,0 +1,160 @@
+"""The engine: its layout, its losses, its gradients (torch.autograd is the truth), its isolation of slots."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from hpcsweep.approx import models
+from hpcsweep.approx.training.activations import ACTIVATIONS
+from hpcsweep.approx.training.engine import Engine, Layout, full_loss
+
+DOUBLE = torch.float64
+SHAPES = st.fixed_dictionaries(
+    {
+        "hidden": st.lists(st.integers(1, 11), max_size=3),
+        "dimension": st.integers(1, 4),
+        "samples": st.integers(1, 33),
+        "slots": st.integers(2, 5),
+        "seed": st.integers(0, 2**32),
+    }
+)
+
+
+def pack(
+    hidden: list[int],
+    dimension: int,
+    samples: int,
+    slots: int,
+    seed: int,
+    activation: str = "tanh",
+    dtype: torch.dtype = DOUBLE,
+) -> tuple[models.MLP, Engine, Tensor, Tensor, Tensor]:
+    """Return model, engine, parameters (slots, parameters), points (slots, samples, dimension), values."""
+    model = models.MLP({"hidden": hidden, "activation": activation}, dimension, [(-1.0, 1.0)] * dimension)
+    generator = torch.Generator().manual_seed(seed)
+    parameters = torch.randn(slots, model.parameters, generator=generator, dtype=dtype)
+    points = torch.randn(slots, samples, dimension, generator=generator, dtype=dtype)
+    values = torch.randn(slots, samples, generator=generator, dtype=dtype)
+    layout = Layout(model.widths, slots)
+    engine = Engine(layout, activation, samples, torch.empty(slots * layout.parameters, dtype=dtype))
+    layout.fill(engine.weights, parameters)
+    engine.feed(points, values)
+    return model, engine, parameters, points, values
+
+
+def truth(model: models.MLP, parameters: Tensor, points: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Return loss and gradient of one network by torch.autograd."""
+    leaf = parameters.clone().requires_grad_()
+    loss = (model.apply(leaf, points) - values).square().mean()
+    return loss.detach(), torch.autograd.grad(loss, leaf)[0]
+
+
+@settings(max_examples=25, deadline=None)
+@given(widths=st.lists(st.integers(1, 9), min_size=1, max_size=4), slots=st.integers(1, 6))
+def test_rows_are_the_inverse_of_fill(widths: list[int], slots: int) -> None:
+    layout = Layout((*widths, 1), slots)
+    rows = torch.randn(slots, layout.parameters)
+    buffer = torch.empty(slots * layout.parameters)
+    layout.fill(buffer, rows)
+    assert torch.equal(layout.rows(buffer), rows)
+    assert all(block.is_contiguous() for block in layout.blocks(buffer))
+    if layout.parameters > 1:
+        column = torch.randn(slots, 1)
+        layout.fill(buffer, column)
+        assert torch.equal(layout.rows(buffer), column.expand(slots, layout.parameters))
+
+
+@settings(max_examples=100, deadline=None)
+@given(shape=SHAPES, activation=st.sampled_from(models.ACTIVATIONS))
+def test_gradient_is_that_of_autograd(shape: dict, activation: str) -> None:
+    model, engine, *data = pack(**shape, activation=activation)
+    loss = torch.empty(shape["slots"], dtype=DOUBLE)
+    engine.descend(loss)
+    for slot, gradient in enumerate(engine.layout.rows(engine.gradient)):
+        expected_loss, expected = truth(model, *(tensor[slot] for tensor in data))
+        assert abs(loss[slot] - expected_loss) <= 1e-12 * expected_loss
+        assert (gradient - expected).abs().max() <= 1e-12 * expected.abs().max() + 1e-14 * expected_loss.sqrt()
+
+
+@pytest.mark.parametrize("activation", models.ACTIVATIONS)
+def test_float32_stays_float32(activation: str) -> None:
+    model, engine, *data = pack([7, 6], 2, 20, 3, 0, activation, torch.float32)
+    loss = torch.empty(3)
+    engine.descend(loss)
+    for slot, gradient in enumerate(engine.layout.rows(engine.gradient)):
+        _, expected = truth(model, *(tensor[slot].double() for tensor in data))
+        assert gradient.dtype == torch.float32
+        assert (gradient - expected).abs().max() <= 2e-5 * expected.abs().max()
+
+
+@pytest.mark.parametrize("activation", models.ACTIVATIONS)
+def test_repeated_passes_give_the_same_bits(activation: str) -> None:
+    _, engine, *_ = pack([7, 6], 2, 20, 3, 0, activation)
+    losses = torch.empty((3, 3), dtype=DOUBLE)
+    engine.descend(losses[0])
+    gradient = engine.gradient.clone()
+    engine.descend(losses[1])
+    engine.loss(losses[2])
+    assert torch.equal(engine.gradient, gradient)
+    assert torch.equal(losses[0], losses[1]) and torch.equal(losses[0], losses[2])
+
+
+@pytest.mark.parametrize("activation", models.ACTIVATIONS)
+def test_derivatives_far_out(activation: str) -> None:
+    size = torch.tensor([0.0, 1e-300, 1e-8, 1.0, 30.0, 800.0, 1e5], dtype=DOUBLE)
+    inputs = torch.cat([size, -size]).requires_grad_()
+    plain = {"relu": torch.relu, "tanh": torch.tanh, "sin": torch.sin, "gelu": torch.nn.functional.gelu}
+    expected = plain.get(activation, torch.nn.functional.silu)(inputs)
+    slope = torch.autograd.grad(expected.sum(), inputs)[0]
+    function, outputs, gradient = (
+        ACTIVATIONS[activation],
+        torch.empty_like(size.repeat(2)),
+        torch.ones(14, dtype=DOUBLE),
+    )
+    function.value(inputs.detach(), outputs)
+    torch.testing.assert_close(outputs, expected.detach(), rtol=1e-15, atol=1e-14)
+    function.prepare(inputs.detach().clone(), outputs)
+    function.pull(gradient, outputs)
+    torch.testing.assert_close(gradient, slope, rtol=1e-14, atol=1e-14)
+
+
+@pytest.mark.parametrize("poison", [torch.nan, torch.inf, 1e200])
+@pytest.mark.parametrize("activation", models.ACTIVATIONS)
+def test_a_poisoned_slot_does_not_touch_the_others(activation: str, poison: float) -> None:
+    _, engine, parameters, points, values = pack([9, 5], 2, 23, 6, 1, activation)
+    loss, others = torch.empty(6, dtype=DOUBLE), [0, 1, 3, 4, 5]
+    engine.descend(loss)
+    clean = loss.clone(), engine.layout.rows(engine.gradient)
+    for tensor in (parameters, points, values):
+        spoilt = tensor.clone()
+        spoilt[2] = poison
+        engine.layout.fill(engine.weights, spoilt if tensor is parameters else parameters)
+        engine.feed(spoilt if tensor is points else points, spoilt if tensor is values else values)
+        engine.descend(loss)
+        assert torch.equal(loss[others], clean[0][others])
+        assert torch.equal(engine.layout.rows(engine.gradient)[others], clean[1][others])
+    engine.silence(2)
+    engine.descend(loss)
+    assert loss[2] == 0 and not engine.layout.rows(engine.gradient)[2].any()
+    assert torch.equal(loss[others], clean[0][others])
+
+
+@pytest.mark.parametrize("block", [1, 4, 10, 29, 30, 31, 64])
+def test_full_loss_in_blocks(block: int) -> None:
+    model, engine, parameters, points, values = pack([6], 2, 30, 3, 2)
+    judge = Engine(engine.layout, "tanh", block, engine.weights)
+    losses = full_loss(judge, points, values)
+    for slot in range(3):
+        expected, _ = truth(model, parameters[slot], points[slot], values[slot])
+        assert losses[slot].item() == pytest.approx(expected.item(), rel=1e-13)
+
+
+def test_full_loss_of_one_block_has_the_bits_of_training() -> None:
+    _, engine, _, points, values = pack([6], 2, 1000, 3, 2)
+    loss = torch.empty(3, dtype=DOUBLE)
+    engine.loss(loss)
+    assert torch.equal(full_loss(engine, points, values), loss)

@@ -1,0 +1,143 @@
+"""Training: against torch.optim step by step, against naive numpy, and to the last bit against itself."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from hpcsweep.approx import models
+from hpcsweep.approx.training import Settings, Trained, costs, pack_key, streams, train
+from hpcsweep.approx.training.record import checkpoints
+from hpcsweep.errors import PluginError, StudyError
+
+DOUBLE = torch.float64
+COSINE = {"schedule": "cosine", "final_learning_rate": 1e-4}
+EXPONENTIAL = {"schedule": "exponential", "final_learning_rate": 1e-4}
+
+
+def torch_adam(cells: Cells, cell: int, chosen: Settings) -> tuple[Tensor, list[float]]:
+    """Train one cell with torch.nn and torch.optim; return its flat parameters and its losses before each step."""
+    leaves = [block.clone() for block in cells.model.layers(cells.parameters[cell])]
+    layers: list[nn.Module] = []
+    for block in leaves:
+        linear = nn.Linear(block.shape[1] - 1, block.shape[0], dtype=DOUBLE)
+        linear.weight.data, linear.bias.data = block[:, :-1].clone(), block[:, -1].clone()
+        layers += [linear, {"tanh": nn.Tanh, "relu": nn.ReLU, "gelu": nn.GELU}[cells.model.activation]()]
+    network = nn.Sequential(*layers[:-1])
+    betas = (chosen.beta1, chosen.beta2)
+    optimizer = torch.optim.Adam(network.parameters(), lr=chosen.learning_rate, betas=betas, eps=chosen.epsilon)
+    final = chosen.final_learning_rate or 0.0
+    schedule = {
+        "constant": lambda: torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0),
+        "cosine": lambda: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, chosen.steps, final),
+        "exponential": lambda: torch.optim.lr_scheduler.ExponentialLR(
+            optimizer, (final / chosen.learning_rate) ** (1 / chosen.steps)
+        ),
+    }[chosen.schedule]()
+    inputs, losses = cells.model.standardised(cells.points[cell]), []
+    for _ in range(chosen.steps):
+        optimizer.zero_grad()
+        loss = nn.functional.mse_loss(network(inputs)[:, 0], cells.values[cell])
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        losses.append(loss.item())
+    rows = [torch.cat([one.weight, one.bias[:, None]], 1).flatten() for one in network if isinstance(one, nn.Linear)]
+    return torch.cat(rows).detach(), losses
+
+
+@pytest.mark.parametrize(
+    ("hidden", "activation", "common"),
+    [
+        ([16, 16], "tanh", {}),
+        ([8], "relu", COSINE),
+        ([5, 9, 4], "gelu", EXPONENTIAL),
+        ([], "tanh", {"beta1": 0.8, "beta2": 0.99, "epsilon": 1e-3}),
+    ],
+)
+def test_adam_is_that_of_torch(hidden: list[int], activation: str, common: dict) -> None:
+    cells = Cells(hidden, 2, 40, 3, activation, standardise=activation == "gelu")
+    chosen = [Settings(steps=100, learning_rate=rate, **common) for rate in (1e-3, 3e-3, 1e-2)]
+    trained = cells.train(chosen)
+    for cell in range(3):
+        parameters, losses = torch_adam(cells, cell, chosen[cell])
+        torch.testing.assert_close(trained.parameters[cell], parameters, rtol=1e-10, atol=1e-12)
+        steps = trained.history_step[cell]
+        expected = [losses[step] for step in steps[(steps >= 0) & (steps < 100)]]
+        np.testing.assert_allclose(trained.history_loss[cell][: len(expected)], expected, rtol=1e-10)
+        final = (cells.model.apply(parameters, cells.points[cell]) - cells.values[cell]).square().mean()
+        assert trained.loss[cell] == pytest.approx(final.item(), rel=1e-9)
+
+
+def test_minibatches_against_naive_numpy() -> None:
+    """One hidden layer of tanh, Adam as in the paper's Algorithm 1, every sum written out."""
+    steps, batch, rate = 100, 7, 3e-3
+    cells = Cells([6], 2, 50, 3)
+    trained = cells.train(Settings(steps=steps, batch=batch, learning_rate=rate))
+    for cell in range(3):
+        theta = cells.parameters[cell].numpy().copy()
+        points, values = cells.points[cell].numpy(), cells.values[cell].numpy()
+        first, second, losses = np.zeros_like(theta), np.zeros_like(theta), []
+        for step, rows in enumerate(numpy_minibatches(cells.seeds[cell], steps, batch, 50)):
+            inner, outer = theta[:18].reshape(6, 3), theta[18:]
+            hidden = np.tanh(points[rows] @ inner[:, :2].T + inner[:, 2])  # (batch, 6)
+            residual = hidden @ outer[:6] + outer[6] - values[rows]
+            losses.append(np.mean(residual**2))
+            delta = (residual[:, None] * outer[:6]) * (1 - hidden**2) * 2 / batch
+            inner_slope = np.concatenate([delta.T @ points[rows], delta.sum(0)[:, None]], axis=1)
+            slope = np.concatenate([inner_slope.ravel(), 2 / batch * hidden.T @ residual, [2 * residual.mean()]])
+            first = 0.9 * first + 0.1 * slope
+            second = 0.999 * second + 0.001 * slope**2
+            corrected = first / (1 - 0.9 ** (step + 1)), second / (1 - 0.999 ** (step + 1))
+            theta -= rate * corrected[0] / (np.sqrt(corrected[1]) + 1e-8)
+        np.testing.assert_allclose(trained.parameters[cell].numpy(), theta, rtol=1e-10, atol=1e-12)
+        noted = trained.history_step[cell]
+        noted = noted[(noted >= 0) & (noted < steps)]
+        np.testing.assert_allclose(trained.history_loss[cell][: len(noted)], np.array(losses)[noted], rtol=1e-9)
+
+
+def test_streams_are_splitmix64() -> None:
+    published = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431]
+    numbers = streams.integers(torch.tensor([1234567]), 0, 4, 1 << 31)  # the state of the reference, not a seed
+    assert numbers.tolist() == [[number >> 33 for number in published]]
+    keys = streams.keys([0, 1, 2**63, 2**64 + 1, -1])
+    assert keys[1] == keys[3] and len(keys.unique()) == 4
+    together = streams.integers(keys, 0, 1000, 37)
+    assert torch.equal(together[2:3, 300:400], streams.integers(keys[2:3], 300, 100, 37))
+    assert together.min() == 0 and together.max() == 36
+    counts = torch.bincount(streams.integers(keys[:1], 0, 37_000, 37)[0]).double()
+    assert ((counts - 1000).square() / 1000).sum() < 80  # chi-squared of 36 degrees of freedom: 36 +- 8.5
+
+
+@pytest.mark.parametrize("batch", [None, 10])
+@pytest.mark.parametrize("activation", models.ACTIVATIONS)
+def test_bits_do_not_depend_on_companions(activation: str, batch: int | None) -> None:
+    cells = Cells([7, 5], 3, 37, 17, activation)
+    schedule = COSINE if activation == "tanh" else {}
+    rates = (1e-2, 3e-3, 1e-2)
+    chosen = [Settings(steps=150, batch=batch, learning_rate=rates[cell % 3], **schedule) for cell in range(17)]
+    together = cells.train(chosen)
+    order = np.random.default_rng(0).permutation(17)
+    assert equal(together, cells.train(chosen, order), order)
+    for rows in ([11], [0], [16, 3], [5, 4, 3, 2, 1, 0]):
+        assert equal(together, cells.train(chosen, rows), rows)
+
+
+def test_more_cells_than_slots() -> None:
+    cells = Cells([64, 64], 2, 100, 11)
+    chosen = Settings(steps=5)
+    assert costs.slots([64, 64], 2, 100, "float64", "cpu") < 6
+    together = cells.train(chosen)
+    for cell in range(11):
+        assert equal(together, cells.train(chosen, [cell]), [cell])
+
+

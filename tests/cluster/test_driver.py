@@ -1,0 +1,90 @@
+"""The driver in one process: tiles shared out against measured whole, halving of packs, the workforce."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from concurrent.futures import wait
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hpcsweep import layout, plan
+from hpcsweep.approx.catalogue import Catalogue
+from hpcsweep.cluster import progress
+from hpcsweep.cluster.driver import Driver, _shares
+from hpcsweep.cluster.pricing import Pricer
+from hpcsweep.cluster.progress import Silent
+from hpcsweep.cluster.workforce import Workforce
+from hpcsweep.rewrite import opened
+from hpcsweep.study import parse
+from tests.conftest import TINY, open_store
+
+
+def drive(path: Path, text: str, quantum: float) -> dict[str, np.ndarray]:
+    """Run a study in this process and return its results."""
+    pricer = Pricer(parse(text, Catalogue()))
+    workforce = Workforce(None, 1)
+    with contextlib.closing(open_store(path, text)) as store:
+        packs = plan.make(store.cells, store.pending(), pricer)
+        assert Driver(pricer, store, workforce, Silent(), quantum).run(packs)
+    workforce.close()
+    with opened(path) as file:
+        return {name: file[name][:] for name in ("status", "sup_lower", "sup_where", "l2_error", "l1_error", "points")}
+
+
+def test_tiles_shared_out_give_the_same_bits_as_measured_whole(tmp_path: Path) -> None:
+    whole = drive(tmp_path / "whole.h5", TINY, quantum=1e9)
+    for quantum in (1e-3, 1e-9):
+        shared = drive(tmp_path / f"{quantum}.h5", TINY, quantum)
+        for name, values in whole.items():
+            assert shared[name].tobytes() == values.tobytes(), name
+    assert (whole["status"] == layout.DONE).all() and (whole["points"] > 2000).all()
+
+
+def test_shares_cover_every_tile_once() -> None:
+    for tiles, pieces in [(1, 5.0), (10, 0.2), (10, 3.0), (7, 100.0)]:
+        cut = _shares(tiles, pieces)
+        assert [tile for share in cut for tile in share] == list(range(tiles))
+
+
+def test_a_pack_that_raises_is_halved_until_the_culprit_stands_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when memory runs out: the cell with 20 samples and width 8, replicate 1, always raises."""
+    from hpcsweep.cluster import worker
+
+    real = worker.train_pack
+
+    def train(cells: list, *others: object) -> object:
+        if any((cell.samples, cell.model["hidden"], cell.replicate) == (20, [8], 1) for cell in cells):
+            raise MemoryError("too much")
+        return real(cells, *others)
+
+    monkeypatch.setattr(worker, "train_pack", train)
+    found = drive(tmp_path / "s.h5", TINY, quantum=1e9)
+    assert (found["status"] == layout.FAILED).sum() == 2  # one for each of two targets
+    assert (found["status"] == layout.DONE).sum() == 16
+    with opened(tmp_path / "s.h5") as file:
+        assert set(file["message"][:][found["status"] == layout.FAILED]) == {b"MemoryError: too much"}
+
+
+def test_a_workforce_is_busy_until_its_task_is_done() -> None:
+    workforce, go = Workforce(None, 1), threading.Event()
+    future = workforce.submit(go.wait)
+    assert workforce.free == 0
+    go.set()
+    wait([future])
+    assert workforce.free == 1
+    workforce.close()
+
+
+def test_lines_tell_the_last_state_whenever_it_comes(capsys: pytest.CaptureFixture[str]) -> None:
+    import sys
+
+    shown = progress.display("lines", sys.stdout)
+    for finished in (0, 1, 2, 5):
+        shown.show(finished, 5, None if finished == 0 else 60.0, "")
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "0 of 5 cells" and printed[-1] == "5 of 5 cells"

@@ -1,0 +1,264 @@
+"""`run` as a user runs it: alone and on ranks, resumed, extended, killed, stopped, with mistakes and failures."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from hpcsweep import layout, status, weights
+from hpcsweep.rewrite import opened
+from tests.conftest import command, environment
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+CLOCKS = {"train_seconds", "eval_seconds", "predicted_seconds", "finished", "attempts"}
+
+
+def by_key(path: Path) -> dict[str, bytes]:
+    """Every stored value of every cell, to the bit, except times."""
+    with opened(path) as file:
+        names = [name for name in layout.RESULTS if name not in CLOCKS]
+        columns = {name: file[name][:] for name in names}
+        keys = [key.decode() for key in file["key"][:]]
+    return {key: b"".join(columns[name][row].tobytes() for name in names) for row, key in enumerate(keys)}
+
+
+def weights_by_key(path: Path) -> dict[str, bytes]:
+    with opened(path) as file:
+        keys = [key.decode() for key in file["key"][:]]
+    return {key: b"".join(part.tobytes() for part in weights.read(path, key)) for key in keys}
+
+
+@pytest.mark.mpi
+def test_the_number_of_ranks_changes_no_bit(hpcsweep: Run, tiny: Path, tmp_path: Path) -> None:
+    for ranks in (0, 1, 2, 4):
+        done = hpcsweep("run", tiny, "-o", f"{ranks}.h5", ranks=ranks)
+        assert done.returncode == 0, done.stderr
+        assert "18 done" in done.stdout
+    alone = tmp_path / "0.h5"
+    assert status.summary(tmp_path / "4.h5")["launch"]["ranks"] == 4
+    for ranks in (1, 2, 4):
+        assert by_key(tmp_path / f"{ranks}.h5") == by_key(alone)
+        assert weights_by_key(tmp_path / f"{ranks}.h5") == weights_by_key(alone)
+
+
+def test_running_again_does_nothing_and_extending_only_what_is_new(hpcsweep: Run, tiny: Path, tmp_path: Path) -> None:
+    store = tmp_path / "s.h5"
+    assert hpcsweep("run", tiny, "-o", store).returncode == 0
+    before = by_key(store)
+    with opened(store) as file:
+        finished = file["finished"][:].tolist()
+    assert hpcsweep("run", tiny, "-o", store).returncode == 0
+    with opened(store) as file:
+        assert file["finished"][:].tolist() == finished
+    tiny.write_text(tiny.read_text().replace("width = [4, 8]", "width = [4, 6, 8]"))
+    extended = hpcsweep("run", tiny, "-o", store)
+    assert extended.returncode == 0 and "26 done" in extended.stdout
+    assert before.items() <= by_key(store).items()
+    assert status.summary(store)["done"] == 26
+
+
+SLOW = """
+title = "slow enough to be killed"
+[[grid]]
+target = ["exp_cos"]
+dimension = [1, 2]
+width = [4, 6, 8, 10]
+samples = [10, 20, 30]
+replicate = 3
+[training]
+steps = 1500
+[sup_norm]
+count = 5000
+"""
+
+
+def start(*arguments: object, ranks: int) -> subprocess.Popen[bytes]:
+    line = command(*arguments, ranks=ranks)
+    return subprocess.Popen(
+        line, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+
+
+def family(process: subprocess.Popen[bytes]) -> list[int]:
+    try:
+        parent = psutil.Process(process.pid)
+        return [process.pid, *(child.pid for child in parent.children(recursive=True))]
+    except psutil.NoSuchProcess:
+        return []
+
+
+@pytest.mark.mpi
+def test_kill_9_at_ten_random_moments_loses_nothing_that_was_finished(hpcsweep: Run, tmp_path: Path) -> None:
+    study, store = tmp_path / "slow.toml", tmp_path / "s.h5"
+    study.write_text(SLOW)
+    chance = random.Random(3)
+    known: dict[str, bytes] = {}
+    for _ in range(10):
+        run = start("run", study, "-o", store, ranks=2)
+        started, moment = time.monotonic(), chance.uniform(1.5, 4.0)  # a start takes about two seconds
+        while time.monotonic() < started + moment and run.poll() is None:
+            time.sleep(0.02)
+        for process in family(run):
+            os.kill(process, signal.SIGKILL)
+        run.wait()
+        if not store.exists():
+            continue
+        with opened(store) as file:
+            done = {key.decode() for key in file["key"][:][file["status"][:] == layout.DONE]}
+        values = {key: value for key, value in by_key(store).items() if key in done}
+        assert known.items() <= values.items()
+        known = values
+    assert len(known) > 0
+    assert hpcsweep("run", study, "-o", store, ranks=2).returncode == 0
+    assert hpcsweep("run", study, "-o", "whole.h5").returncode == 0
+    assert by_key(store) == by_key(tmp_path / "whole.h5")
+    assert known.items() <= by_key(store).items()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_a_signal_stops_with_75_and_running_again_completes(hpcsweep: Run, tmp_path: Path, number: int) -> None:
+    study, store = tmp_path / "slow.toml", tmp_path / "s.h5"
+    few = SLOW.replace("[4, 6, 8, 10]", "[4]").replace("[10, 20, 30]", "[10]")
+    study.write_text(few.replace("steps = 1500", "steps = 6000"))
+    run = start("run", study, "-o", store, ranks=0)
+    limit = time.monotonic() + 60
+    while not (store.exists() and status.summary(store)["running"]) and time.monotonic() < limit:
+        time.sleep(0.05)
+    time.sleep(0.3)
+    run.send_signal(number)
+    assert run.wait(timeout=30) == 75
+    found = status.summary(store)
+    assert found["pending"] > 0 and found["running"] == 0 and found["live"] is None
+    assert hpcsweep("run", study, "-o", store).returncode == 0
+    assert status.summary(store)["done"] == 6
+
+
+PLUGIN = """
+import torch
+from hpcsweep.approx.targets import Target
+
+class Raises(Target):
+    smoothness, lipschitz = 0, None
+    domain = ((0.0, 1.0),)
+    def __call__(self, points):
+        if len(points) == 10:  # the samples
+            raise RuntimeError("no luck today")
+        return points[:, 0]
+
+class NotFinite(Target):
+    smoothness, lipschitz = 0, None
+    domain = ((0.0, 1.0),)
+    def __call__(self, points):
+        hidden = points[:, 0] > (0.5 if len(points) == 10 else 2.0)
+        return torch.where(hidden, torch.inf, points[:, 0])
+
+class NaNAtAPoint(Target):
+    smoothness, lipschitz = 0, None
+    domain = ((0.0, 1.0),)
+    def __call__(self, points):
+        hole = (points[:, 0] - 0.3).abs() < 1e-3
+        return torch.where(hole, torch.nan, points[:, 0])
+"""
+
+
+def test_failures_are_outcomes_of_their_own_cells(hpcsweep: Run, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(PLUGIN)
+    study = tmp_path / "s.toml"
+    names = ["exp_cos", "mine.py:Raises", "mine.py:NotFinite", "mine.py:NaNAtAPoint"]
+    study.write_text(
+        f'title = "t"\n[[grid]]\ntarget = {json.dumps(names)}\ndimension = [1]\nsamples = [10]\nwidth = [4]\n'
+        "[training]\nsteps = 20\n[sup_norm]\ncount = 2000\n"
+    )
+    done = hpcsweep("run", study, "-o", "s.h5")
+    assert done.returncode == 1
+    assert "no luck today" in done.stdout and "not finite at" in done.stdout and "--retry-failed" in done.stdout
+    with opened(tmp_path / "s.h5") as file:
+        found = dict(zip((t.decode() for t in file["target"][:]), file["status"][:].tolist(), strict=True))
+        lower = dict(zip((t.decode() for t in file["target"][:]), file["sup_lower"][:].tolist(), strict=True))
+        messages = b"".join(file["message"][:]).decode()
+    assert [found[name] for name in names] == [layout.DONE, layout.FAILED, layout.FAILED, layout.DONE]
+    assert lower["exp_cos"] > 0 and np.isnan(lower["mine.py:NaNAtAPoint"])
+    assert "The error is NaN or infinite at " in messages
+    again = hpcsweep("run", study, "-o", "s.h5")
+    assert again.returncode == 1
+    (tmp_path / "mine.py").write_text(PLUGIN.replace("== 10", "== -1"))
+    healed = hpcsweep("run", study, "-o", "s.h5", "--retry-failed")
+    assert healed.returncode == 0, healed.stdout + healed.stderr
+
+
+def test_a_diverging_cell_does_not_stop_its_pack(hpcsweep: Run, tmp_path: Path) -> None:
+    study = tmp_path / "s.toml"
+    study.write_text(
+        'title = "t"\n[[grid]]\ntarget = ["exp_cos"]\ndimension = [1]\nsamples = [10]\nwidth = [4]\n'
+        "learning_rate = [0.01, 1e308]\nactivation = ['relu']\n[training]\nsteps = 50\n[sup_norm]\ncount = 500\n"
+    )
+    done = hpcsweep("run", study, "-o", "s.h5")
+    assert done.returncode == 0 and "1 done, 1 diverged" in done.stdout, done.stdout + done.stderr
+
+
+MISTAKES = {
+    "axis": (("width =", "wdith ="), "Did you mean 'width'?"),
+    "target": (('"logsin"', '"logsine"'), "Did you mean 'logsin'?"),
+    "width": (("width = [4, 8]", "width = [-4]"), "grid[0].width"),
+    "memory": (("width = [4, 8]", "width = [300000]"), "lower width or samples"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+@pytest.mark.parametrize("ranks", [0, pytest.param(2, marks=pytest.mark.mpi)])
+def test_a_mistake_in_the_study_is_a_sentence_and_2(hpcsweep: Run, tiny: Path, name: str, ranks: int) -> None:
+    change, expected = MISTAKES[name]
+    text = tiny.read_text().replace("depth = 1", "depth = 3") if name == "memory" else tiny.read_text()
+    tiny.write_text(text.replace(*change))
+    done = hpcsweep("run", tiny, "-o", "s.h5", ranks=ranks)
+    assert done.returncode == 2
+    assert expected in done.stderr and "Traceback" not in done.stderr
+    if not ranks:
+        assert len(done.stderr.strip().splitlines()) == 1
+    assert not list(tiny.parent.glob("s*.h5*")), "something was written"
+
+
+def test_a_mistake_about_the_output_is_a_sentence_and_2(hpcsweep: Run, tiny: Path, tmp_path: Path) -> None:
+    unwritable = hpcsweep("run", tiny, "-o", tiny / "s.h5")
+    assert unwritable.returncode == 2 and "cannot be made" in unwritable.stderr
+    assert hpcsweep("run", tiny, "-o", "s.h5").returncode == 0
+    before = (tmp_path / "s.h5").read_bytes()
+    tiny.write_text(tiny.read_text().replace("steps = 40", "steps = 41"))
+    another = hpcsweep("run", tiny, "-o", "s.h5")
+    assert another.returncode == 2 and "training.steps is 40 there and 41 here" in another.stderr
+    assert (tmp_path / "s.h5").read_bytes() == before
+    missing = hpcsweep("run", "none.toml")
+    assert missing.returncode == 2 and "none.toml" in missing.stderr
+
+
+def test_status_and_plan_in_json(hpcsweep: Run, tiny: Path) -> None:
+    plan = json.loads(hpcsweep("plan", tiny, "--ranks", "3", "--json").stdout)
+    assert (plan["cells"], plan["ranks"]) == (18, 3) and plan["seconds"] > 0 and plan["flops"] > 0
+    assert hpcsweep("run", tiny, "-o", "s.h5").returncode == 0
+    found = json.loads(hpcsweep("status", "s.h5", "--json").stdout)
+    assert found["done"] == found["cells"] == 18 and found["cells_per_second"] > 0 and found["eta_seconds"] is None
+
+
+@pytest.mark.mpi
+def test_an_uncaught_exception_ends_all_ranks(tmp_path: Path) -> None:
+    """A defect in the driver must not leave the other ranks waiting for ever."""
+    code = (
+        "from hpcsweep.cluster.workforce import assemble\n"
+        "with assemble() as workforce:\n"
+        "    if workforce is not None:\n"
+        "        raise RuntimeError('a defect')\n"
+    )
+    line = command(ranks=2)
+    line = [*line[: line.index("-m")], "-c", code]
+    done = subprocess.run(line, env=environment(), capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0 and "a defect" in done.stderr and "rank 0 of 2 failed" in done.stderr

@@ -1,0 +1,144 @@
+"""What the tests share: small studies, and running the command line as a user does."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+TINY = """
+title = "tiny"
+seed = 7
+
+[[grid]]
+target = ["logsin", "exp_cos"]
+dimension = [1]
+width = [4, 8]
+depth = 1
+samples = [10, 20]
+optimizer = ["adam"]
+replicate = 2
+
+[[grid]]
+target = ["exp_cos"]
+dimension = [2]
+width = [4]
+depth = 2
+samples = [15]
+replicate = 2
+optimizer = [{ name = "adam", learning_rate = 0.02, batch = 5, label = "minibatch" }]
+
+[training]
+steps = 40
+learning_rate = 0.01
+
+[sup_norm]
+count = 2000
+tile = 256
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    """A study of 18 cells that runs in a second."""
+    path = tmp_path / "tiny.toml"
+    path.write_text(TINY)
+    return path
+
+
+def environment() -> dict[str, str]:
+    """The environment of a plain launch: one thread, no traces of another launcher."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PMI", "OMPI", "MPI_", "SLURM", "HYD"))}
+    return {**kept, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+
+
+def mpiexec(ranks: int) -> list[str]:
+    """The command that starts so many ranks; skips where no MPI is installed."""
+    beside = Path(sys.executable).with_name("mpiexec")
+    command = str(beside) if beside.exists() else shutil.which("mpiexec")
+    if command is None:
+        pytest.skip("no mpiexec: install an MPI, or the embedded one with pip install 'hpcsweep[mpi]'")
+    return [command, "-n", str(ranks)]
+
+
+def command(*arguments: object, ranks: int = 0) -> list[str]:
+    """The command line of hpcsweep, under mpiexec where ranks are given."""
+    return [*(mpiexec(ranks) if ranks else []), sys.executable, "-m", "hpcsweep", *map(str, arguments)]
+
+
+@pytest.fixture
+def hpcsweep(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run hpcsweep in the temporary folder, as a user does."""
+
+    def call(*arguments: object, ranks: int = 0) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command(*arguments, ranks=ranks),
+            cwd=tmp_path,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
+
+    return call
+
+
+@pytest.fixture
+def finished_store(tmp_path: Path) -> Path:
+    """A store whose cells are all done, with made-up values, and a copy of it beside."""
+    made = fill(tmp_path / "finished.h5", TINY)
+    shutil.copy(made, made.with_name("copy.h5"))
+    return made
+
+
+def fill(path: Path, text: str, rows: slice = slice(None)) -> Path:
+    """Write a store of a study with made-up but self-consistent values in some rows: row i has sup_lower i + 1."""
+    from hpcsweep.store import Store
+
+    with contextlib.closing(open_store(path, text)) as store:
+        assert isinstance(store, Store)
+        chosen = store.pending()[rows].tolist()
+        store.start(chosen)
+        store.put(chosen, [record_of(store.cells.cell(row)) for row in chosen])
+    return path
+
+
+def open_store(path: Path, text: str) -> object:
+    """Open a store of a study for writing."""
+    from hpcsweep.approx.catalogue import Catalogue
+    from hpcsweep.grid import expand
+    from hpcsweep.rewrite import Run
+    from hpcsweep.store import Store
+    from hpcsweep.study import parse
+
+    study = parse(text, Catalogue())
+    run = Run("host", "", 1, "cpu", "versions", time.time())
+    return Store.open(path, study, expand(study, Catalogue()), run)
+
+
+def record_of(cell: object) -> object:
+    """A record whose every value is a function of the cell's key, so that a test can tell right from wrong."""
+    from hpcsweep.layout import SLICE
+    from hpcsweep.store import Record
+
+    number = int(cell.key[:6], 16) / 2**24  # type: ignore[attr-defined]
+    values = {
+        "sup_lower": number,
+        "sup_upper": np.inf,
+        "sup_where": (number,) * cell.dimension,  # type: ignore[attr-defined]
+        "l2_error": number / 3,
+        "steps": int(number * 1000),
+        "history_loss": np.full(3, number),
+        "history_step": np.arange(3),
+        "message": f"value {number}",
+    }
+    parameters = np.full(cell.parameters, number)  # type: ignore[attr-defined]
+    return Record("done", values, parameters, np.full((3, SLICE), number))

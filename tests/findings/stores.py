@@ -1,0 +1,88 @@
+"""Stores with known values, made as a run makes them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hpcsweep import grid, study
+from hpcsweep.cells import Cell, Cells
+from hpcsweep.layout import SLICE
+from hpcsweep.rewrite import Run
+from hpcsweep.store import Record, Store
+
+RUN = Run("node017", "4821", 2, "2 x GPU", "hpcsweep 0.1", 1_750_000_000.0)
+Records = Callable[[Cell], Record | None]
+Maker = Callable[..., Path]  # (text, records=record, name="results.h5") -> store
+
+
+class Names:
+    """Every name is right: findings need no torch, and neither do their tests."""
+
+    def target(self, choice: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(choice)
+
+    def target_dimension(self, choice: Mapping[str, Any], dimension: int) -> None:
+        pass
+
+    def model(self, choice: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(choice)
+
+    def parameters(self, model: Mapping[str, Any], dimension: int) -> int:
+        widths = [dimension, *model["hidden"], 1]
+        return sum((inputs + 1) * outputs for inputs, outputs in itertools.pairwise(widths))
+
+    def optimizer(self, name: str) -> None:
+        pass
+
+
+def error(cell: Cell) -> float:
+    """Return the sup-norm error that the stores hold: known, and different for every cell of a grid."""
+    gain = {"adam": 1.0, "sgd": 3.0}[cell.optimizer["name"]]
+    size = len(cell.target["name"]) * cell.dimension
+    return gain * size * (1 + cell.replicate) ** 2 / (cell.parameters * cell.samples)
+
+
+def record(cell: Cell, **changes: Any) -> Record:
+    """Return a measured cell: the L2 error is a fifth of the sup-norm error, the slice a bump at the maximum."""
+    sup = error(cell)
+    values = {"sup_lower": sup, "sup_upper": np.inf, "sup_where": [0.3] * cell.dimension, "l2_error": sup / 5}
+    further = {"train_rmse": sup / 10, "points": 2**15, "nonfinite": 0, "steps": 100, "train_seconds": 2.0}
+    positions = np.linspace(-1, 1, SLICE)
+    target = np.sin(5 * positions)
+    line = np.stack([positions, target, target + sup * np.exp(-((positions - 0.3) ** 2) / 0.01)])
+    outcome = changes.pop("status", "done")
+    return Record(outcome, {**values, **further, **changes}, np.zeros(cell.parameters), line)
+
+
+def cells_of(text: str) -> tuple[study.Study, Cells]:
+    """Return a study and its cells."""
+    parsed = study.parse(text, Names())
+    return parsed, grid.expand(parsed, Names())
+
+
+STUDY = """
+title = "Weights & <samples>"
+[[grid]]
+target    = ["bumps", "wave"]
+dimension = [1, 2]
+width     = [4, 8, 16]
+depth     = [1]
+samples   = [10, 100]
+optimizer = ["adam", "sgd"]
+replicate = 3
+"""
+
+
+def make(path: Path, text: str, records: Records = record) -> Path:
+    """Write a store; `records` turns a cell into what is stored of it, or None where it is pending."""
+    parsed, cells = cells_of(text)
+    store = Store.open(path, parsed, cells, RUN)
+    finished = {row: made for row, cell in enumerate(cells) if (made := records(cell)) is not None}
+    store.put(list(finished), list(finished.values()))
+    store.close()
+    return path

@@ -1,0 +1,245 @@
+"""The report: a page that carries everything within itself, whatever the state of the store."""
+
+from __future__ import annotations
+
+import base64
+import subprocess
+import sys
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from hpcsweep.cells import Cell
+from hpcsweep.errors import StoreError
+from hpcsweep.findings import report, series, tables
+from hpcsweep.findings.dataset import read
+from hpcsweep.store import Record
+from tests.findings.stores import STUDY, Maker, cells_of, error, record
+
+PLAIN = """
+title = "Plain"
+[[grid]]
+target = "wave"
+dimension = 1
+width = [4, 8]
+depth = 1
+samples = [10, 100]
+optimizer = "adam"
+replicate = 2
+"""
+WITHOUT = "[store]\nweights = false\n"
+VOID = {"img", "meta", "br"}  # elements without an end
+
+
+class Page(HTMLParser):
+    """A page taken apart: its words, images and tables; elements must be closed in order."""
+
+    def __init__(self, path: Path) -> None:
+        HTMLParser.__init__(self)
+        self.open: list[str] = []
+        self.words: list[str] = []
+        self.images: list[str] = []
+        self.attributes: list[str] = []
+        self.tables: list[list[list[str]]] = []
+        self.tags: set[str] = set()
+        self.feed(path.read_text(encoding="utf-8"))
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes += [str(value) for _, value in attributes]
+        self.open += [] if tag in VOID else [tag]
+        if tag == "img":
+            self.images.append(str(dict(attributes)["src"]))
+        if tag == "table":
+            self.tables.append([])
+        if tag == "tr":
+            self.tables[-1].append([])
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.words.append(data)
+        if self.open and self.open[-1] in ("td", "th"):
+            self.tables[-1][-1].append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+@pytest.fixture(scope="module")
+def written(full: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The files of the report of the full store."""
+    return report.write(full, tmp_path_factory.mktemp("report") / "deep" / "folder")
+
+
+def test_the_files(written: list[Path]) -> None:
+    assert written[0].name == "index.html"
+    stems = ["sup_against_weights", "sup_against_samples", "picture_1", "picture_2", "picture_3", "picture_4"]
+    assert [path.name for path in written[1:]] == [f"{stem}.{kind}" for stem in stems for kind in ("png", "pdf")]
+    assert {path.name for path in written[0].parent.iterdir()} == {path.name for path in written}  # nothing temporary
+    for path in written[1:]:
+        assert path.read_bytes().startswith(b"\x89PNG" if path.suffix == ".png" else b"%PDF-")
+    height, width = imread(written[1]).shape[:2]
+    assert width >= 150 * 6 and height >= 150 * 4  # 150 dots per inch
+
+
+def test_the_page_needs_nothing_but_itself(written: list[Path]) -> None:
+    page = Page(written[0])
+    assert [base64.b64decode(image.removeprefix("data:image/png;base64,")) for image in page.images] == [
+        path.read_bytes() for path in written if path.suffix == ".png"
+    ]
+    assert not {"script", "link", "iframe", "object"} & page.tags
+    source = written[0].read_text()
+    assert (
+        "http:" not in source
+        and "https:" not in source
+        and "//" not in "".join(value for value in page.attributes if not value.startswith("data:"))
+    )
+    assert "@import" not in source and "url(" not in source
+    assert "width=device-width, initial-scale=1" in page.attributes
+
+
+def test_everything_is_escaped(written: list[Path]) -> None:
+    page = Page(written[0])
+    assert "samples" not in page.tags and "Weights & <samples>" in page.text
+    assert "<samples>" not in written[0].read_text()
+
+
+def test_the_summary_has_the_numbers(make_store: Maker, tmp_path: Path) -> None:
+    page = Page(report.write(make_store(PLAIN + WITHOUT), tmp_path / "report")[0])
+    best = min(error(cell) for cell in cells_of(PLAIN)[1])
+    assert "8 cells: 8 done." in page.text
+    assert "over 5 times the L2 error (at most 5)" in page.text
+    assert f"For wave in 1-D, the smallest sup-norm error is {best:.3g}: mlp, depth 1, width 8, " in page.text
+    assert "trained with adam on 100 samples" in page.text
+    assert "lower bounds: the largest errors that were found, not proved maxima" in page.text
+
+
+def test_the_best_of_each_target_and_dimension(written: list[Path]) -> None:
+    best = Page(written[0]).tables[0]
+    assert [row[:2] for row in best[1:]] == [["bumps", "1"], ["bumps", "2"], ["wave", "1"], ["wave", "2"]]
+    for target, dimension, sup, l2, *_ in best[1:]:
+        cells = [c for c in cells_of(STUDY)[1] if (c.target["name"], str(c.dimension)) == (target, dimension)]
+        smallest = min(map(error, cells))
+        assert (sup, l2) == (f"{smallest:.3g}", f"{smallest / 5:.3g}")
+
+
+def test_medians_over_replicates(full: Path) -> None:
+    rows = tables.medians(series.table(read(full)))
+    assert len(rows.rows) == 48 and rows.note == ""
+    row = dict(zip(rows.header, rows.rows[0], strict=True))
+    chosen = [c for c in cells_of(STUDY)[1] if c.samples == 100 and c.model["hidden"] == [16] and c.dimension == 1]
+    errors = sorted(error(c) for c in chosen if (c.target["name"], c.optimizer["name"]) == ("bumps", "adam"))
+    expected = [f"{errors[i]:.3g}" for i in (1, 0, 2)]
+    assert [row["sup-norm error"], row["smallest"], row["largest"]] == expected
+    assert (row["cells"], row["sup/L2"], row["optimizer"], row["samples"]) == ("3", "5", "adam", "100")
+
+
+def test_few_medians_are_the_best_of_each_target_and_dimension(full: Path) -> None:
+    everything = tables.medians(series.table(read(full))).rows
+    rows = tables.medians(series.table(read(full)), most=9)
+    assert [row[:2] for row in rows.rows] == [[t, d] for t in ("bumps", "wave") for d in "12" for _ in range(2)]
+    assert rows.rows == [row for i, row in enumerate(everything) if i % 12 < 2]
+    assert "8 of 48 settings" in rows.note
+
+
+def failing(cell: Cell) -> Record | None:
+    return Record("failed", {"message": "ValueError: <nan> & 'more'"}) if cell.replicate else Record("diverged", {})
+
+
+def test_only_failures(make_store: Maker, tmp_path: Path) -> None:
+    written = report.write(make_store(PLAIN, failing), tmp_path / "report")
+    page = Page(written[0])
+    assert len(written) == 1 and not page.images
+    assert "8 cells: 4 diverged, 4 failed." in page.text and "No cell has a measured error." in page.text
+    told = [row[:4] for row in page.tables[0][1:]]
+    first = "wave, 1-D, mlp, depth 1, width 4, 10 samples, adam, replicate"
+    assert told[0] == ["failed", "4", "ValueError: <nan> & 'more'", f"{first} 1"]
+    assert told[1] == ["diverged", "4", "no message", f"{first} 0"]
+
+
+def test_nothing_done_yet(make_store: Maker, tmp_path: Path) -> None:
+    page = Page(report.write(make_store(PLAIN, lambda cell: None), tmp_path / "report")[0])
+    assert "8 cells: 8 pending. No cell has a measured error." in page.text
+    assert len(page.tables) == 1  # the launches
+
+
+def test_half_done(make_store: Maker, tmp_path: Path) -> None:
+    def half(cell: Cell) -> Record | None:
+        changes = {"status": "out of budget", "message": "100 s over"} if cell.samples == 100 else {"sup_lower": np.nan}
+        return None if cell.model["hidden"] == [8] else record(cell, **changes)
+
+    page = Page(report.write(make_store(PLAIN, half), tmp_path / "report")[0])
+    assert "8 cells: 4 pending, 2 done, 2 out of budget." in page.text
+    assert "The error of 2 cells is not finite" in page.text
+    assert "There is no figure against samples" in page.text and "There is no picture" not in page.text
+    assert ["out of budget", "2", "100 s over"] in [row[:3] for row in page.tables[2]]
+
+
+REASONS: dict[str, tuple[str, Callable[[Cell], Record | None], str]] = {
+    "no weights": (PLAIN + WITHOUT, record, "no slices were kept"),
+    "no 1-D cells": (PLAIN.replace("dimension = 1", "dimension = 2"), record, "no one-dimensional cell."),
+    "pending": (
+        PLAIN.replace("dimension = 1", "dimension = [1, 2]"),
+        lambda cell: record(cell) if cell.dimension == 2 else None,
+        "no one-dimensional cell has been measured",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REASONS)
+def test_it_says_why_there_is_no_picture(case: str, make_store: Maker, tmp_path: Path) -> None:
+    text, records, reason = REASONS[case]
+    page = Page(report.write(make_store(text, records), tmp_path / "report")[0])
+    assert reason in page.text and len(page.images) >= 1
+
+
+def test_where_it_comes_from(written: list[Path]) -> None:
+    page = Page(written[0])
+    launch = page.tables[-1][1]
+    assert launch[0] == "2025-06-15 15:06 UTC" and launch[2:] == ["node017", "4821", "2", "2 x GPU", "hpcsweep 0.1"]
+    assert "training took 0:04:48" in page.text  # 144 cells of 2 s
+    assert " ".join(STUDY.split()) in page.text
+
+
+def test_many_messages_are_counted(make_store: Maker) -> None:
+    def counted(cell: Cell) -> Record:
+        return Record("diverged", {"message": f"at step {cell.replicate % 60}"})
+
+    path = make_store(PLAIN.replace("replicate = 2", "replicate = 70"), counted)
+    rows = tables.messages(series.table(read(path)))
+    assert len(rows.rows) == 50 and rows.note == "50 of 60 different messages."
+    assert [row[1] for row in rows.rows] == ["8"] * 10 + ["4"] * 40
+
+
+def test_a_report_is_replaced_whole(make_store: Maker, tmp_path: Path) -> None:
+    path = make_store(PLAIN.replace("[10, 100]", "10") + WITHOUT)
+    first = report.write(path, tmp_path / "report")
+    (tmp_path / "report" / "index.html").write_text("old")
+    assert report.write(path, tmp_path / "report") == first
+    assert "4 cells: 4 done." in Page(first[0]).text
+
+
+def test_a_folder_that_cannot_be_written(full: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot be written"):
+        report.write(full, tmp_path / "file" / "report")
+
+
+def test_reading_results_needs_no_torch_and_no_mpi() -> None:
+    code = (
+        "import sys, hpcsweep.findings.report\n"
+        "heavy = {'torch', 'mpi4py', 'submitit', 'matplotlib.pyplot'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,158 @@
+"""The architecture, held: imports run one way, heavy imports stay within their walls, files stay short."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "hpcsweep"
+
+# Bottom first. A module may import what stands before it; within a folder, only folders named here are ordered inside.
+ORDER = (
+    "errors",
+    "study",
+    "cells",
+    "grid",
+    "bracket",
+    "plan",
+    "layout",
+    "lease",
+    "rewrite",
+    "weights",
+    "store",
+    "status",
+    "approx.machine",
+    "approx.targets",
+    "approx.plugins",
+    "approx.models",
+    "approx.training",
+    "approx.fit",
+    "approx.meter",
+    "approx.catalogue",
+    "cluster.stopping",
+    "cluster.devices",
+    "cluster.pricing",
+    "cluster.progress",
+    "cluster.workforce",
+    "cluster.worker",
+    "cluster.driver",
+    "cluster.launch",
+    "findings",
+    "__main__",
+)
+WALLS = {
+    "torch": "approx",
+    "mpi4py": "cluster",
+    "submitit": "cluster",
+    "scipy": "findings",
+    "xarray": "findings",
+    "matplotlib": "findings",
+}
+MAY_READ = {
+    "approx": {"errors", "bracket", "approx"},
+    "findings": {"errors", "bracket", "layout", "rewrite", "store", "weights", "findings"},
+}
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path: Path) -> list[str]:
+    """Full names of everything imported anywhere in a file."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+    return found
+
+
+def room(name: str) -> str | None:
+    """The entry of ORDER that a module belongs to."""
+    candidates = [entry for entry in ORDER if name == entry or name.startswith(entry + ".")]
+    return max(candidates, key=len, default=None)
+
+
+def own_rooms(path: Path) -> set[str]:
+    """The rooms that a file of ours imports."""
+    own = [name.removeprefix("hpcsweep.") for name in imports(path) if name.startswith("hpcsweep.")]
+    return {found for name in own if (found := room(name)) is not None}
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_imports_run_one_way(path: Path) -> None:
+    name = name_of(path)
+    if name in ("", "approx", "cluster"):  # the package and two folders with no code of their own
+        assert not own_rooms(path)
+        return
+    here = room(name)
+    assert here is not None, f"{name} has no place in ORDER: say where it stands"
+    later = {other for other in own_rooms(path) if ORDER.index(other) > ORDER.index(here)}
+    assert not later, f"{name} imports {later}, which stand above it"
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_walls(path: Path) -> None:
+    folder = name_of(path).split(".")[0]
+    for imported in imports(path):
+        wall = WALLS.get(imported.split(".")[0])
+        assert wall in (None, folder), f"{name_of(path)} imports {imported}, which belongs into {wall}/"
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_the_mathematics_and_the_findings_know_no_cluster(path: Path) -> None:
+    folder = name_of(path).split(".")[0]
+    if folder in MAY_READ:
+        assert {other.split(".")[0] for other in own_rooms(path)} <= MAY_READ[folder]
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_files_and_functions_are_short(path: Path) -> None:
+    text = path.read_text()
+    assert text.count("\n") <= 300
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            documented = ast.get_docstring(node) is not None
+            start = node.body[0].end_lineno + 1 if documented and len(node.body) > 1 else node.lineno
+            assert node.end_lineno - start < 40, f"{name_of(path)}.{node.name}"
+
+
+LIGHT = ["--help", "run --help", "status {store}", "report {store} -o {folder}", "merge {store} {shard}"]
+
+
+@pytest.mark.parametrize("arguments", LIGHT)
+def test_reading_needs_neither_torch_nor_mpi(arguments: str, finished_store: Path, tmp_path: Path) -> None:
+    filled = arguments.format(
+        store=finished_store, folder=tmp_path / "report", shard=finished_store.with_name("copy.h5")
+    )
+    code = (
+        "import sys, runpy\n"
+        f"sys.argv = ['hpcsweep', *{filled.split()!r}]\n"
+        "try:\n    runpy.run_module('hpcsweep', run_name='__main__')\n"
+        "except SystemExit as end:\n    assert not end.code, end.code\n"
+        "heavy = {'torch', 'mpi4py', 'submitit'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_imports_next_to_nothing() -> None:
+    """The reason for `--help` in well under half a second, told by what is imported rather than by a clock."""
+    code = (
+        "import sys\nimport hpcsweep.__main__\n"
+        "heavy = {'numpy', 'h5py', 'pydantic', 'rich', 'torch', 'mpi4py', 'scipy', 'xarray', 'matplotlib', 'psutil'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

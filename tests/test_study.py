@@ -1,0 +1,207 @@
+"""Studies: what is accepted, what is refused and how, keys, streams, grids."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from hpcsweep.approx.catalogue import Catalogue
+from hpcsweep.cells import Cells, canonical, stream
+from hpcsweep.errors import StudyError, UserError
+from hpcsweep.grid import expand
+from hpcsweep.study import load, parse
+
+CATALOGUE = Catalogue()
+GRID = '[[grid]]\ntarget = ["logsin"]\ndimension = [1]\nsamples = [10]\n'
+
+
+def cells(text: str) -> Cells:
+    return expand(parse(text, CATALOGUE), CATALOGUE)
+
+
+def study(grid: str = GRID, top: str = "", sections: str = "") -> str:
+    return f'title = "t"\n{top}\n{grid}\n{sections}\n'
+
+
+MISTAKES = {
+    "misspelt top key": (study(top="sed = 1"), ["study", "'sed'", "Did you mean 'seed'?", "precision"]),
+    "misspelt axis": (study(GRID + "wdith = [3]"), ["grid[0]", "'wdith'", "Did you mean 'width'?"]),
+    "second grid": (study(GRID + GRID + "wdith = [3]"), ["grid[1]", "'wdith'"]),
+    "missing axis": (study('[[grid]]\ntarget = ["logsin"]\nsamples = [3]'), ["grid[0]", "'dimension'"]),
+    "no grid": ('title = "t"', ["grid", "missing"]),
+    "unknown target": (study(GRID.replace("logsin", "logsine")), ["'logsine'", "Did you mean 'logsin'?", "exp_cos"]),
+    "target parameter": (
+        study(GRID.replace('["logsin"]', '[{ name = "logsin", k = 3 }]')),
+        ["LogSin", "'k'", "Allowed: K"],
+    ),
+    "dimension": (study(GRID.replace("dimension = [1]", "dimension = [3]")), ["LogSin", "dimension 1", "3"]),
+    "zero dimension": (study(GRID.replace("dimension = [1]", "dimension = [0]")), ["grid[0].dimension", "at least 1"]),
+    "negative width": (study(GRID + "width = [-4]"), ["grid[0].width", "greater than 0", "-4"]),
+    "width as text": (study(GRID + 'width = ["4"]'), ["grid[0].width", "integer", "'4'"]),
+    "negative samples": (study(GRID.replace("[10]", "[-10]")), ["grid[0].samples", "-10"]),
+    "samples table": (study(GRID.replace("[10]", "[{ per_weight = 2 }]")), ["grid[0].samples", "per_parameter"]),
+    "no replicate": (study(GRID + "replicate = 0"), ["grid[0].replicate", "at least 1"]),
+    "empty axis": (study(GRID + "width = []"), ["grid[0].width", "empty"]),
+    "unknown optimizer": (study(GRID + 'optimizer = ["adma"]'), ["'adma'", "Did you mean 'adam'?"]),
+    "optimizer field": (
+        study(GRID + 'optimizer = [{ name = "adam", learning_rat = 1 }]'),
+        ["grid[0].optimizer", "'learning_rat'", "Did you mean 'learning_rate'?"],
+    ),
+    "unknown activation": (study(GRID + 'activation = ["tahn"]'), ["'tahn'", "Did you mean 'tanh'?"]),
+    "training key": (study(sections="[training]\nstepps = 3"), ["training", "'stepps'", "Did you mean 'steps'?"]),
+    "training value": (study(sections="[training]\nsteps = 0.5"), ["training.steps", "integer", "0.5"]),
+    "training table": (study(sections="[training.adma]\nsteps = 3"), ["'adma'", "Did you mean 'adam'?"]),
+    "nested key": (study(sections="[training.adam]\nstep = 3"), ["training.adam", "'step'", "Did you mean 'steps'?"]),
+    "batch": (study(sections='[training]\nbatch = "ful"'), ["training.batch", "full", "per_sample", "'ful'"]),
+    "point kind": (study(sections='[sup_norm]\npoints = ["sobo"]'), ["sup_norm.points.0", "Did you mean 'sobol'?"]),
+    "points twice": (study(sections='[sup_norm]\npoints = ["grid", "grid"]'), ["sup_norm", "once"]),
+    "precision": (study(top='precision = "float46"'), ["precision", "Did you mean 'float64'?"]),
+    "not TOML": ('title = "t"\nseed = = 1', ["not valid TOML", "line 2"]),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_one_sentence_that_names_key_and_remedy(name: str) -> None:
+    text, expected = MISTAKES[name]
+    with pytest.raises(UserError) as caught:
+        cells(text)
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in expected:
+        assert part in message, message
+
+
+def test_a_file_that_is_not_there_or_no_text(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="cannot be read"):
+        load(tmp_path / "none.toml", CATALOGUE)
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(StudyError, match="UTF-8"):
+        load(tmp_path / "binary.toml", CATALOGUE)
+
+
+def test_grids_are_products_united_and_equal_cells_fall_together() -> None:
+    both = GRID + "width = [4, 8]\nreplicate = 3\n" + GRID + "width = [8, 16]\nreplicate = [0, 5]\n"
+    made = cells(study(both))
+    assert len(made) == 6 + 4 - 1  # width 8, replicate 0 stands in both
+    assert len(set(made.columns["key"].tolist())) == len(made)
+    assert sorted(set(made.columns["width"].tolist())) == [4, 8, 16]
+
+
+def test_tables_set_several_fields_and_later_layers_win() -> None:
+    grid = GRID + 'model = [{ width = 5, depth = 1 }, { hidden = [7, 3], label = "bottle" }]\n'
+    made = cells(study(grid, sections='[model]\nwidth = 99\ndepth = 4\nactivation = "relu"'))
+    assert [cell.model["hidden"] for cell in made] == [[5], [7, 3]]
+    assert {cell.model["activation"] for cell in made} == {"relu"}
+    assert [made.labels[i] for i in made.columns["model_id"]] == ["mlp", "bottle"]
+    assert made.columns["width"].tolist() == [5, 7] and made.columns["depth"].tolist() == [1, 2]
+
+
+def test_a_width_axis_replaces_hidden_widths_of_the_section() -> None:
+    made = cells(study(GRID + "width = [6]", sections="[model]\nhidden = [3, 3, 3]"))
+    assert made.cell(0).model["hidden"] == [6, 6]
+
+
+def test_training_layers() -> None:
+    sections = "[training]\nsteps = 10\nlearning_rate = 0.5\n[training.adam]\nlearning_rate = 0.25\n"
+    grid = GRID + 'optimizer = ["adam", { name = "adam", learning_rate = 0.125 }]\n'
+    rates = [cell.optimizer["learning_rate"] for cell in cells(study(grid, sections=sections))]
+    assert rates == [0.25, 0.125]
+
+
+def test_counts_per_parameter_and_per_sample() -> None:
+    grid = (
+        GRID.replace("[10]", "[{ per_parameter = 0.5 }, 40]") + "width = [4]\ndepth = 1\nbatch = [{ per_sample = 0.3 }]"
+    )
+    made = list(cells(study(grid)))
+    assert made[0].parameters == 13 and made[0].samples == 7  # 4 * 2 + 5 parameters
+    assert [cell.optimizer["batch"] for cell in made] == [3, 12]  # ceil(0.3 * samples)
+
+
+def test_a_batch_of_all_samples_is_the_full_batch() -> None:
+    one, other = (cells(study(GRID + f"batch = [{batch}]")) for batch in ('"full"', "10"))
+    assert one.columns["key"].tolist() == other.columns["key"].tolist()
+
+
+def test_further_axes_become_coordinates() -> None:
+    made = cells(study(GRID + 'activation = ["tanh", "relu"]\nlearning_rate = [0.1]'))
+    assert set(made.extra) == {"activation", "learning_rate"}
+    assert made.columns["activation"].tolist() == [b"tanh", b"relu"]
+    assert made.columns["learning_rate"].tolist() == [0.1, 0.1]
+
+
+def test_a_key_is_the_content() -> None:
+    base = cells(study(GRID)).cell(0)
+    spelt_out = GRID.replace('["logsin"]', '[{ name = "logsin", K = 1, label = "other label" }]') + "width = [16]\n"
+    assert cells(study(spelt_out, top='seed = 0\nprecision = "float64"')).cell(0).key == base.key
+    changes = [
+        study(GRID, top="seed = 1"),
+        study(GRID, top='precision = "float32"'),
+        study(GRID + "width = [17]"),
+        study(GRID + "steps = [1]"),
+        study(GRID + "replicate = [1]"),
+        study(GRID.replace("[10]", "[11]")),
+        study(GRID, sections="[sup_norm]\ncount = 77"),
+    ]
+    keys = {cells(text).cell(0).key for text in changes}
+    assert len(keys) == len(changes) and base.key not in keys
+
+
+def test_keys_do_not_change_between_versions() -> None:
+    """A key written down: if this fails, every store of every user loses its cells."""
+    assert cells(study(GRID)).cell(0).key == KNOWN_KEY
+
+
+KNOWN_KEY = "141734756742f2da25bb808a1e857391"
+
+
+def test_streams_are_paired() -> None:
+    grid = GRID.replace("[10]", "[10, 100]") + "width = [4, 8]\nlearning_rate = [0.1, 0.2]\nreplicate = 2"
+    made = list(cells(study(grid)))
+    for one in made:
+        for other in made:
+            same_replicate = one.replicate == other.replicate
+            assert (one.data_seed == other.data_seed) == same_replicate
+            assert (one.weight_seed == other.weight_seed) == (same_replicate and one.model == other.model)
+            assert (one.batch_seed == other.batch_seed) == (one.key == other.key)
+
+
+@given(
+    st.dictionaries(st.text(max_size=3), st.integers() | st.floats(allow_nan=False, allow_infinity=False), max_size=4)
+)
+def test_canonical_text_ignores_order_and_loses_nothing(values: dict[str, object]) -> None:
+    turned = dict(reversed(values.items()))
+    assert canonical(values) == canonical(turned)
+    assert json.loads(canonical(values)) == values
+    assert stream("a", values) == stream("a", turned) != stream("b", values)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    widths=st.lists(st.integers(1, 40), min_size=1, max_size=4, unique=True),
+    counts=st.lists(st.integers(1, 999), min_size=1, max_size=4, unique=True),
+    replicates=st.integers(1, 4),
+)
+def test_the_number_of_cells_is_the_product(widths: list[int], counts: list[int], replicates: int) -> None:
+    grid = GRID.replace("[10]", str(counts)) + f"width = {widths}\nreplicate = {replicates}"
+    made = cells(study(grid))
+    assert len(made) == len(widths) * len(counts) * replicates
+    assert {cell.key for cell in made} == {key.decode() for key in made.columns["key"]}
+
+
+def test_union_and_take() -> None:
+    one, other = (
+        cells(study(GRID + "width = [4, 8]")),
+        cells(study(GRID + 'width = [8, 16]\nactivation = ["relu", "tanh"]')),
+    )
+    both = one.union(other)
+    assert len(both) == 2 + 4 - 1
+    by_key = {cell.key: cell for cell in both}
+    for cell in [*one, *other]:
+        assert by_key[cell.key] == cell
+    assert both.extra == ("activation",)
+    assert [cell.key for cell in both.take(np.array([3, 0]))] == [both.cell(3).key, both.cell(0).key]
