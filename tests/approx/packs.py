@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-import pytest
 import torch
 
 from hpcsweep.approx import models
 from hpcsweep.approx.training import Settings, Trained, train
 
 DOUBLE = torch.float64
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Bits are promised for one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 class Cells:

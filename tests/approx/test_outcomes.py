@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -16,9 +17,16 @@ from hpcsweep.approx import models
 from hpcsweep.approx.training import Settings, pack_key, train
 from hpcsweep.approx.training.record import checkpoints
 from hpcsweep.errors import PluginError, StudyError
-from tests.approx.packs import Cells, equal, numpy_minibatches, one_thread
+from tests.approx.packs import Cells, equal, numpy_minibatches
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Bits are promised for one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("batch", [None, 10])
@@ -36,16 +44,24 @@ def test_diverging_cells_do_not_touch_the_others(batch: int | None) -> None:
     assert [spoilt.outcome[i] for i in (3, 5, 6)] == ["diverged"] * 3
     assert torch.isfinite(spoilt.parameters).all()
     assert spoilt.steps[5] == 1 and torch.equal(spoilt.parameters[5], cells.parameters[5])
-    assert spoilt.message[5] == "The loss was inf after 1 steps." and math.isfinite(spoilt.loss[5])
+    assert spoilt.message[5] == "The loss was inf at step 1." and math.isfinite(spoilt.loss[5])
     assert np.isnan(spoilt.loss[3])
     if batch is None:
-        assert spoilt.steps[3] == 0 and spoilt.message[3] == "The loss was nan after 0 steps."
+        assert spoilt.steps[3] == 0 and spoilt.message[3] == "The loss was nan at step 0."
     else:  # the first minibatch with the sample
         drawn = (numpy_minibatches(cells.seeds[3], 120, 10, 25) == 4).any(axis=1)
         assert spoilt.steps[3] == drawn.argmax() > 0
-        best = spoilt.history_loss[3][spoilt.history_step[3] < spoilt.steps[3]]
-        assert len(best) > 0
     assert equal(spoilt, cells.train(chosen, [3, 5]), [3, 5])
+
+
+def test_a_sample_that_no_minibatch_has_drawn_may_spoil_the_final_loss() -> None:
+    cells = Cells([5], 1, 1000, 2)
+    drawn = numpy_minibatches(cells.seeds[1], 4, 5, 1000)
+    unseen = next(sample for sample in range(1000) if sample not in drawn)
+    cells.values[1, unseen] = torch.nan
+    trained = cells.train(Settings(steps=3, batch=5))
+    assert trained.outcome == ["done", "diverged"] and np.isnan(trained.loss[1])
+    assert trained.message == ["", "The loss on all samples was nan at step 3."]
 
 
 def test_a_diverged_cell_keeps_its_best_checkpoint() -> None:
@@ -97,7 +113,7 @@ def test_loss_tolerance_stops_at_the_first_step_within_it() -> None:
     for cell in (2, 4):
         stop = int(trained.steps[cell])
         assert 0 < stop < 300 and trained.outcome[cell] == "done"
-        assert trained.message[cell] == f"Within the loss tolerance after {stop} steps."
+        assert trained.message[cell] == f"Within the loss tolerance at step {stop}."
         shorter = cells.train(replace(plain[0], steps=stop), [cell])
         assert torch.equal(shorter.parameters[0], trained.parameters[cell])
         assert trained.loss[cell] == shorter.loss[0] <= tolerance
@@ -125,7 +141,7 @@ def test_a_budget_of_seconds_ends_with_the_weights_of_that_step() -> None:
     stop = int(trained.steps[0])
     assert trained.outcome == ["out of budget"] * 3 and 0 < stop < 10**6
     assert trained.seconds < 1
-    assert trained.message[0] == f"Stopped after {stop} of 10000000 steps."
+    assert trained.message[0] == f"Stopped at step {stop} of 10000000."
     shorter = cells.train(Settings(steps=stop))
     assert torch.equal(shorter.parameters, trained.parameters) and np.array_equal(shorter.loss, trained.loss)
 

@@ -182,6 +182,7 @@ def test_all_lines_differ_in_print(make_store: Maker) -> None:
     looks = {(line.get_color(), line.get_linestyle(), line.get_marker()) for line in axes.lines}
     assert len(axes.lines) == len(looks) == 16
     assert len({line.get_color() for line in axes.lines}) == 2  # adam and sgd
+    assert len({str(line.get_linestyle()) for line in axes.lines}) > 3  # in depth and activation
 
 
 def test_panels_are_a_matrix_and_share_the_error_axis(full: Path) -> None:

@@ -50,7 +50,8 @@ def train(
 
     Returns
     -------
-    Trained : a cell is "diverged" at the first step with a loss that is not finite; "done" after all steps, or at the
+    Trained : a cell is "diverged" at the first step with a loss that is not finite (also if only the final one, on all
+        samples, is not); "done" after all steps, or at the
         first step whose loss on all samples is within its tolerance (with minibatches this is looked at once per
         samples / batch steps); "out of budget" when the seconds of its pack are used up
 
@@ -71,7 +72,8 @@ def train(
     parts = []
     for start, end in costs.packs(len(parameters), slots, kind):
         budget = settings[start].seconds
-        watch.begin(budget and budget * (end - start), start / len(parameters), (end - start) / len(parameters))
+        total = None if budget is None else budget * (end - start)
+        watch.begin(total, start / len(parameters), (end - start) / len(parameters))
         used = costs.used_slots(end - start, slots, kind)
         parts.append(Pack(models[0].widths, models[0].activation, cells.part(start, end), used).run(watch))
     return _joined(parts, time.perf_counter() - begun)

@@ -63,9 +63,9 @@ class Pack:
     """
 
     def __init__(self, widths: tuple[int, ...], activation: str, cells: Cells, slots: int) -> None:
-        shared, count = cells.settings[0], cells.values.shape[1]
-        batch = shared.minibatch(count)
-        self._count, self._shared = len(cells.settings), shared
+        common, count = cells.settings[0], cells.values.shape[1]
+        batch = common.minibatch(count)
+        self._count, self._common = len(cells.settings), common
         self._record = Record(self._count)
         self._cells = cells = cells.padded(slots)
         self._layout = Layout(widths, slots)
@@ -83,11 +83,11 @@ class Pack:
         for cell, one in enumerate(cells.settings[: self._count]):
             self._tolerances[cell] = one.loss_tolerance if one.loss_tolerance > 0 else _NO_TOLERANCE
         self._tolerant = any(one.loss_tolerance > 0 for one in cells.settings)
-        self._optimizer = optimizers.make(shared.optimizer, asdict(shared))
+        self._optimizer = optimizers.make(common.optimizer, asdict(common))
         self._state = self._optimizer.init(self._engine)
         self._rates = Rates(cells.settings, self._layout, self._weights)
         self._trace = self._weights.new_zeros((LONGEST, slots))
-        self._checkpoints = checkpoints(shared.steps)
+        self._checkpoints = checkpoints(common.steps)
         self._best, self._result = cells.parameters.clone(), cells.parameters.clone()
 
     def run(self, watch: Watch) -> Trained:
@@ -95,7 +95,7 @@ class Pack:
         begun = time.perf_counter()
         always = self._tolerant and self._epoch == 1
         first = due = 0  # the step whose loss is in the first row of the trace; the step of the next look
-        for step in range(self._shared.steps + 1):
+        for step in range(self._common.steps + 1):
             loss = self._trace[step - first]
             if always or step == due:
                 self._before.copy_(self._weights)
@@ -109,7 +109,7 @@ class Pack:
 
     def _advance(self, step: int, loss: Tensor) -> None:
         self._samples.feed(step)
-        if step < self._shared.steps:
+        if step < self._common.steps:
             self._optimizer.step(self._engine, self._state, step, self._rates.at(step), loss)
         else:
             self._engine.loss(loss)  # nothing is left to do but to look
@@ -128,11 +128,11 @@ class Pack:
             self._best[better] = self._layout.rows(self._before)[better]
         if self._tolerant and step % self._epoch == 0:
             self._leave_within_tolerance(step, losses[-1])
-        verdict = "done" if step == self._shared.steps else watch.verdict()
+        verdict = "done" if step == self._common.steps else watch.verdict()
         if verdict:
-            message = "" if verdict == "done" else f"Stopped after {step} of {self._shared.steps} steps."
+            message = "" if verdict == "done" else f"Stopped at step {step} of {self._common.steps}."
             self._leave(np.flatnonzero(self._record.active), step, losses[-1], verdict, message)
-        watch.progress(step / max(self._shared.steps, 1))
+        watch.progress(step / max(self._common.steps, 1))
 
     def _leave_diverged(self, first: int, losses: np.ndarray) -> None:
         infinite = ~np.isfinite(losses)
@@ -140,14 +140,14 @@ class Pack:
             row = int(infinite[:, cell].argmax())
             loss = float(losses[row, cell])
             self._result[cell] = self._best[cell]
-            self._record.finish(cell, first + row, loss, "diverged", f"The loss was {loss} after {first + row} steps.")
+            self._record.finish(cell, first + row, loss, "diverged", f"The loss was {loss} at step {first + row}.")
             self._silence(cell)
 
     def _leave_within_tolerance(self, step: int, losses: np.ndarray) -> None:
         full_batch = self._judge is self._engine
         whole = losses if full_batch else self._full_losses()
         reached = self._record.active & (whole <= self._tolerances.double().cpu().numpy()[: self._count])
-        self._leave(np.flatnonzero(reached), step, losses, "done", f"Within the loss tolerance after {step} steps.")
+        self._leave(np.flatnonzero(reached), step, losses, "done", f"Within the loss tolerance at step {step}.")
 
     def _leave(self, cells: np.ndarray, step: int, losses: np.ndarray, outcome: str, message: str) -> None:
         if len(cells) == 0:
@@ -172,6 +172,10 @@ class Pack:
     def _trained(self, begun: float) -> Trained:
         self._layout.fill(self._judge.weights, self._result)
         losses, record = self._full_losses(), self._record
+        for cell in np.flatnonzero(~np.isfinite(losses)):
+            if record.outcome[cell] != "diverged":  # no minibatch has seen it
+                record.outcome[cell] = "diverged"
+                record.message[cell] = f"The loss on all samples was {losses[cell]} at step {record.steps[cell]}."
         return Trained(
             parameters=self._result[: self._count],
             outcome=record.outcome,

@@ -89,8 +89,8 @@ class Trained:
     Attributes
     ----------
     parameters : (cells, parameters), on the device and in the dtype of the initial ones. The LAST of a cell that is
-        done, out of budget or interrupted; of a diverged cell the best at a checkpoint of its history, by the loss
-        recorded there (the initial ones if there was no finite loss)
+        done, out of budget or interrupted; of a cell that diverged on the way the best at a checkpoint of its history,
+        by the loss recorded there (the initial ones if there was no finite loss)
     outcome : "done", "diverged", "out of budget" or "interrupted", one per cell
     message : one sentence per cell, empty if there is nothing to say
     steps : (cells,) int64, steps that led to the last loss of the history
