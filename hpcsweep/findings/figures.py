@@ -170,7 +170,7 @@ def _look(number: int, line: series.Line) -> dict[str, Any]:
     """
     rounds, colour = divmod(line.first, len(sheet.PALETTE))
     return {
-        "label": line.label,
+        "label": sheet.plain(line.label),
         "color": sheet.PALETTE[colour],
         "linestyle": STYLES[(line.rest + rounds) % len(STYLES)],
         "linewidth": 1.5,

@@ -51,22 +51,23 @@ def write(path: str | Path, folder: str | Path) -> list[Path]:
     """
     dataset, folder = read(path), Path(folder)
     table = series.table(dataset)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        written, shown = [], {}
-        for plate in _plates(dataset, table, path):
-            png, pdf = _rendered(plate.figure)
-            written += [_put(folder / f"{plate.name}.png", png), _put(folder / f"{plate.name}.pdf", pdf)]
-            shown[plate.name] = page.figure(png, plate.caption)
-        html = _page(dataset, table, Path(path), shown)
-        return [_put(folder / "index.html", html.encode()), *written]
-    except OSError as error:
-        raise StoreError(f"The report cannot be written to {folder}: {error.strerror or error}.") from error
+    written, shown = [], {}
+    for plate in _plates(dataset, table, path):
+        png, pdf = _rendered(plate.figure)
+        written += [_put(folder / f"{plate.name}.png", png), _put(folder / f"{plate.name}.pdf", pdf)]
+        shown[plate.name] = page.figure(png, plate.caption)
+    html = _page(dataset, table, Path(path), shown)
+    return [_put(folder / "index.html", html.encode()), *written]
 
 
 def _put(path: Path, content: bytes) -> Path:
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
+    """Write a file whole, in a folder that is made if need be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
+    except OSError as error:
+        raise StoreError(f"The report cannot be written to {path.parent}: {error.strerror or error}.") from error
     return path
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 GREY = "#595959"
@@ -44,11 +45,11 @@ def make(width: float, height: float, heading: Heading, handles: Sequence[Artist
     top = MARGIN + 0.26 + 0.18 * len(subtitle) + 0.165 * legend_rows + 0.12 * bool(legend_rows)
     bottom = MARGIN / 2 + 0.15 * len(footnote)
     total = height + top + bottom
-    figure = Figure(figsize=(width, total), layout="constrained", facecolor="white")
-    figure.get_layout_engine().set(rect=(0, bottom / total, 1, height / total), w_pad=0.07, h_pad=0.07)  # type: ignore[union-attr, call-arg]
+    layout = ConstrainedLayoutEngine(rect=(0, bottom / total, 1, height / total), w_pad=0.07, h_pad=0.07)
+    figure = Figure(figsize=(width, total), layout=layout, facecolor="white")
     left = MARGIN / width
     below = 1 - (MARGIN + 0.26) / total  # the lower edge of what stands above
-    figure.text(left, 1 - MARGIN / total, heading.title, size=SIZES["title"], weight="bold", va="top")
+    figure.text(left, 1 - MARGIN / total, plain(heading.title), size=SIZES["title"], weight="bold", va="top")
     figure.text(left, below, "\n".join(subtitle), size=SIZES["subtitle"], color=GREY, va="top", linespacing=1.35)
     figure.text(left, MARGIN / 2 / total, "\n".join(footnote), size=SIZES["footnote"], color=GREY, va="bottom")
     if handles:
@@ -65,7 +66,7 @@ def _small_print(heading: Heading) -> tuple[tuple[str, str], tuple[str, str]]:
 
 
 def _wrap(text: str, width: float, size: float) -> list[str]:
-    return textwrap.wrap(text, int((width - 2 * MARGIN) / (CHARACTER * size)))
+    return textwrap.wrap(plain(text), int((width - 2 * MARGIN) / (CHARACTER * size)))
 
 
 def _legend_columns(handles: Sequence[Artist], width: float) -> int:
@@ -75,6 +76,11 @@ def _legend_columns(handles: Sequence[Artist], width: float) -> int:
     most = max(1, min(len(handles), int((width - MARGIN) / entry)))
     rows = math.ceil(len(handles) / most)
     return max(1, math.ceil(len(handles) / max(1, rows)))  # equally full columns
+
+
+def plain(text: str) -> str:
+    """Return a text that matplotlib shows as it stands: the names in a study are no formulas, even with dollars."""
+    return text.replace("$", r"\$")
 
 
 def style(axes: Axes) -> None:
@@ -88,4 +94,4 @@ def style(axes: Axes) -> None:
 
 def title(axes: Axes, text: str) -> None:
     """Write the title of a panel."""
-    axes.set_title(text, loc="left", size=SIZES["panel"], weight="bold", color="#262626")
+    axes.set_title(plain(text), loc="left", size=SIZES["panel"], weight="bold", color="#262626")

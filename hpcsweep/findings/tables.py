@@ -49,7 +49,7 @@ def best(table: series.Table) -> Rows:
     """Return `best_cells` as texts."""
     header = ["target", "dimension", "sup-norm error", "L2 error", "network", "parameters", "samples", "optimizer"]
     cells = best_cells(table.cells)
-    cells["network"] = [series.network(cell.model, cell.depth, cell.width) for cell in cells.itertuples()]
+    cells = cells.assign(network=[series.network(cell.model, cell.depth, cell.width) for cell in cells.itertuples()])
     columns = ["target", "dimension", "sup_lower", "l2_error", "network", "parameters", "samples", "optimizer"]
     rows = cells[columns].itertuples(index=False, name=None)
     return Rows(header, [[text(value) for value in row] for row in rows])

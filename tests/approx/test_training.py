@@ -135,6 +135,14 @@ def test_bits_do_not_depend_on_companions(activation: str, batch: int | None) ->
         assert equal(together, cells.train(chosen, rows), rows)
 
 
+def test_bits_of_a_single_cell_with_a_single_sample() -> None:
+    """Where a product of one slot rounds differently from a product of two."""
+    cells = Cells([40, 40], 2, 1, 3)
+    together = cells.train(Settings(steps=20))
+    for cell in range(3):
+        assert equal(together, cells.train(Settings(steps=20), [cell]), [cell])
+
+
 def test_more_cells_than_slots() -> None:
     cells = Cells([64, 64], 2, 100, 11)
     chosen = Settings(steps=5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -183,6 +184,15 @@ def test_all_lines_differ_in_print(make_store: Maker) -> None:
     assert len(axes.lines) == len(looks) == 16
     assert len({line.get_color() for line in axes.lines}) == 2  # adam and sgd
     assert len({str(line.get_linestyle()) for line in axes.lines}) > 3  # in depth and activation
+
+
+def test_names_with_dollars_are_no_formulas(make_store: Maker) -> None:
+    text = CURVES.replace('"wave"', '{ name = "wave", label = "$\\\\frac$" }').replace(
+        '"sgd"', '{ name = "sgd", label = "a$^$" }'
+    )
+    figure = figures.sup_against_weights(read(make_store(text)))
+    figure.savefig(io.BytesIO(), format="png")  # a formula that is none would raise
+    assert labels(figure) == ["adam", r"a\$^\$"]
 
 
 def test_panels_are_a_matrix_and_share_the_error_axis(full: Path) -> None:

@@ -31,6 +31,7 @@ samples = [10, 100]
 optimizer = "adam"
 replicate = 2
 """
+ONE_COUNT = PLAIN.replace("[10, 100]", "10")
 WITHOUT = "[store]\nweights = false\n"
 VOID = {"img", "meta", "br"}  # elements without an end
 
@@ -186,10 +187,10 @@ def test_half_done(make_store: Maker, tmp_path: Path) -> None:
 
 
 REASONS: dict[str, tuple[str, Callable[[Cell], Record | None], str]] = {
-    "no weights": (PLAIN + WITHOUT, record, "no slices were kept"),
-    "no 1-D cells": (PLAIN.replace("dimension = 1", "dimension = 2"), record, "no one-dimensional cell."),
+    "no weights": (ONE_COUNT + WITHOUT, record, "no slices were kept"),
+    "no 1-D cells": (ONE_COUNT.replace("dimension = 1", "dimension = 2"), record, "no one-dimensional cell."),
     "pending": (
-        PLAIN.replace("dimension = 1", "dimension = [1, 2]"),
+        ONE_COUNT.replace("dimension = 1", "dimension = [1, 2]"),
         lambda cell: record(cell) if cell.dimension == 2 else None,
         "no one-dimensional cell has been measured",
     ),
@@ -222,17 +223,17 @@ def test_many_messages_are_counted(make_store: Maker) -> None:
 
 
 def test_a_report_is_replaced_whole(make_store: Maker, tmp_path: Path) -> None:
-    path = make_store(PLAIN.replace("[10, 100]", "10") + WITHOUT)
+    path = make_store(ONE_COUNT + WITHOUT)
     first = report.write(path, tmp_path / "report")
     (tmp_path / "report" / "index.html").write_text("old")
     assert report.write(path, tmp_path / "report") == first
     assert "4 cells: 4 done." in Page(first[0]).text
 
 
-def test_a_folder_that_cannot_be_written(full: Path, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written(make_store: Maker, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="cannot be written"):
-        report.write(full, tmp_path / "file" / "report")
+        report.write(make_store(PLAIN, failing), tmp_path / "file" / "report")
 
 
 def test_reading_results_needs_no_torch_and_no_mpi() -> None:

@@ -13,7 +13,19 @@ from itertools import pairwise
 
 from hpcsweep.approx.training.device import Device, Products, probe
 
-__all__ = ["Device", "probe"]
+__all__ = [
+    "Device",
+    "bytes_per_cell",
+    "evaluation_flops",
+    "evaluation_seconds",
+    "flops_per_step",
+    "launches_per_step",
+    "packs",
+    "probe",
+    "seconds",
+    "slots",
+    "used_slots",
+]
 
 _CACHE = {"cpu": 3 << 19, "cuda": 48 << 20}  # bytes of a pack's working set: within the L2 of a core, of a GPU
 _MOST_SLOTS = 4096

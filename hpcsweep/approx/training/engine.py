@@ -66,6 +66,7 @@ class Engine:
     weights, gradient : flat buffers (slots * parameters,): the parameters, and the gradient of the loss after `descend`
     points : (slots, dimension, samples) view, to be filled in place: the inputs of the first layer
     values : (slots, 1, samples), to be filled in place: what the networks should say there
+    features : (slots, width + 1, samples) view: what the last layer sees after `forward` or `loss`, the row of ones last
     """
 
     def __init__(self, layout: Layout, activation: str, samples: int, weights: Tensor) -> None:
@@ -80,7 +81,7 @@ class Engine:
         self._outputs = [signal[:, :-1] for signal in self._augmented]  # of activations; the first are the points
         self._inputs = [make((slots, width, samples)) for width in widths[1:]]  # and later their gradients
         self._squares = make((slots, 1, samples))
-        self.points = self._outputs[0]
+        self.points, self.features = self._outputs[0], self._augmented[-1]
         self.values = torch.zeros_like(self._squares)
 
     def feed(self, points: Tensor, values: Tensor) -> None:
@@ -104,12 +105,12 @@ class Engine:
 
     def loss(self, out: Tensor) -> None:
         """Write the mean squared residual of each slot into `out` (slots,)."""
-        self._mean_square(self.forward(), out)
+        self.mean_square(self.forward(), out)
 
     def descend(self, out: Tensor) -> None:
         """Write the loss of each slot into `out` (slots,), and its gradient into `gradient`."""
         delta = self.forward()
-        self._mean_square(delta, out)
+        self.mean_square(delta, out)
         delta.mul_(2 / self.samples)
         for layer in range(len(self._blocks) - 1, 0, -1):
             torch.bmm(delta, self._augmented_transposed[layer], out=self._slopes[layer])
@@ -120,7 +121,40 @@ class Engine:
             delta = below
         torch.bmm(delta, self._augmented_transposed[0], out=self._slopes[0])
 
-    def _mean_square(self, residuals: Tensor, out: Tensor) -> None:
+    def jacobian(self, out: Tensor) -> Tensor:
+        """Write the derivatives of the residuals into `out`, transposed; return the residuals (slots, 1, samples).
+
+        `out` is (slots, parameters, samples), contiguous, the parameters in the order of `Layout.rows`: samples last,
+        as everywhere here, so that all products run along them. The residuals are a view of the workspace.
+        """
+        residuals, stop, last = self.forward(), out.shape[1], len(self._blocks) - 1
+        for layer in range(last, -1, -1):
+            block, signal = self._blocks[layer], self._augmented[layer]
+            start = stop - block[0].numel()
+            part = out[:, start:stop].view(*block.shape, self.samples)
+            if layer == last:  # linear in its weights, one output
+                part.copy_(signal.unsqueeze(1))
+            else:
+                torch.mul(self._sensitivity(layer).unsqueeze(2), signal.unsqueeze(1), out=part)
+            stop = start
+        return residuals
+
+    def _sensitivity(self, layer: int) -> Tensor:
+        """Return the derivative (slots, width, samples) of the network by what enters activation `layer`.
+
+        Layers are asked for from the last to the first: each takes the place of its own pre-activations.
+        """
+        below, signal, above = self._inputs[layer], self._outputs[layer + 1], self._transposed[layer + 1]
+        self._function.prepare(below, signal)
+        if layer + 1 == len(self._blocks) - 1:
+            below.copy_(above.expand_as(below))
+        else:
+            torch.bmm(above, self._inputs[layer + 1], out=below)
+        self._function.pull(below, signal)
+        return below
+
+    def mean_square(self, residuals: Tensor, out: Tensor) -> None:
+        """Write the mean square (slots,) of residuals (slots, 1, samples) into `out`."""
         torch.mul(residuals, residuals, out=self._squares)
         torch.sum(self._squares, dim=(1, 2), out=out).mul_(1 / self.samples)  # torch.mean(out=) takes thrice as long
 

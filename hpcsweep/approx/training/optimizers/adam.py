@@ -1,15 +1,20 @@
-"""Adam (Kingma and Ba, "Adam: a method for stochastic optimization", ICLR 2015), as in torch.optim.Adam."""
+"""Adam (Kingma and Ba, "Adam: a method for stochastic optimization", ICLR 2015), as in torch.optim.Adam.
+
+And AdamW (Loshchilov and Hutter, "Decoupled weight decay regularization", ICLR 2019), as in torch.optim.AdamW.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.training.engine import Engine
+from hpcsweep.approx.training.engine import Engine, Layout
+from hpcsweep.approx.training.optimizers import slotwise
 from hpcsweep.approx.training.optimizers.optimizer import Optimizer
 
 _SWEEP = 64  # steps between sweeps of the moments
@@ -17,11 +22,19 @@ _SWEEP = 64  # steps between sweeps of the moments
 
 @dataclass
 class Moments:
-    """Adam's state: exponential means of the gradient and of its square, and a scratch buffer; laid out like it."""
+    """Adam's state: exponential means of the gradient and of its square, laid out like it.
+
+    Attributes
+    ----------
+    first, second : the means, flat buffers
+    scratch : a flat buffer; after a step the quotient of the two without its bias correction
+    born : (slots,) the step of the pack before the first one of the slot (see `slotwise`)
+    """
 
     first: Tensor
     second: Tensor
     scratch: Tensor
+    born: Tensor
 
 
 @final
@@ -34,36 +47,93 @@ class Adam(Optimizer):
     epsilon: float = 1e-8
 
     def init(self, engine: Engine) -> Moments:
-        """Return moments of zero (the second of `_floor`, see there)."""
-        first, scratch = torch.zeros_like(engine.weights), torch.zeros_like(engine.weights)
-        return Moments(first, torch.full_like(first, _floor(first)), scratch)
+        """Return moments of zero (the second of `floor`, see there)."""
+        return self.moments(engine.layout, engine.weights)
+
+    def moments(self, layout: Layout, weights: Tensor) -> Moments:
+        """Return the moments of a flat buffer before its first step."""
+        first, scratch = torch.zeros_like(weights), torch.zeros_like(weights)
+        return Moments(first, torch.full_like(first, floor(first)), scratch, slotwise.newcomers(layout.slots))
 
     def step(self, engine: Engine, state: Moments, count: int, rates: Tensor, loss: Tensor) -> None:
         """Move the weights by -rate m / (sqrt(v) + epsilon), m and v the moments corrected for their bias."""
         engine.descend(loss)
-        self.move(engine.weights, engine.gradient, state, count, rates)
+        self.move(engine.layout, engine.weights, engine.gradient, state, count, rates)
 
-    def move(self, weights: Tensor, gradient: Tensor, state: Moments, count: int, rates: Tensor) -> None:
-        """Update the moments and the weights, in place, by a gradient; all are laid out alike."""
-        if count % _SWEEP == 0:
-            state.first.masked_fill_(state.first.abs() < _floor(weights), 0)
-            state.second.clamp_min_(_floor(weights))
+    def move(
+        self, layout: Layout, weights: Tensor, gradient: Tensor, state: Moments, count: int, rates: Tensor
+    ) -> None:
+        """Update the moments and the weights, in place, by a gradient; all are flat buffers of that layout."""
+        ages = slotwise.ages(state.born, count)
+        self.divide(layout, gradient, state, ages)
+        slotwise.add_product(layout, weights, self.factors(ages), state.scratch, rates)
+
+    def divide(self, layout: Layout, gradient: Tensor, state: Moments, ages: Sequence[int]) -> None:
+        """Update the moments by a gradient and leave their quotient in the scratch buffer.
+
+        (m / a) / (sqrt(v) / b + epsilon) = (b / a) m / (sqrt(v) + b epsilon): one operation less on the buffer if the
+        corrections b / a wait for the rates, see `factors`.
+        """
+        self._sweep(layout, state, slotwise.due(layout, ages, _SWEEP))
         state.first.lerp_(gradient, 1 - self.beta1)
         state.second.mul_(self.beta2).addcmul_(gradient, gradient, value=1 - self.beta2)
-        correction = math.sqrt(1 - self.beta2 ** (count + 1))
-        # (m / a) / (sqrt(v) / b + epsilon) = (b / a) m / (sqrt(v) + b epsilon): one operation less on the buffer.
-        torch.sqrt(state.second, out=state.scratch).add_(self.epsilon * correction)
+        torch.sqrt(state.second, out=state.scratch)
+        slotwise.add(layout, state.scratch, [self.epsilon * math.sqrt(1 - self.beta2 ** (age + 1)) for age in ages])
         torch.div(state.first, state.scratch, out=state.scratch)
-        weights.addcmul_(state.scratch, rates, value=-correction / (1 - self.beta1 ** (count + 1)))
+
+    def factors(self, ages: Sequence[int]) -> list[float]:
+        """Return what the quotients of `divide` are multiplied by, besides the rates: -b / a, one per age."""
+        return [-math.sqrt(1 - self.beta2 ** (age + 1)) / (1 - self.beta1 ** (age + 1)) for age in ages]
+
+    def _sweep(self, layout: Layout, state: Moments, slots: Sequence[int]) -> None:
+        if slots:
+            for first in slotwise.parts(layout, slots, state.first):
+                first.masked_fill_(first.abs() < floor(first), 0)
+            for second in slotwise.parts(layout, slots, state.second):
+                second.clamp_min_(floor(second))
 
     def forget(self, engine: Engine, state: Moments, slot: int) -> None:
         """Set the moments of one slot as in `init`; with a zero gradient they stay there."""
-        for first, second in zip(*map(engine.layout.blocks, (state.first, state.second)), strict=True):
+        self.reset(engine.layout, state, slot)
+
+    def reset(self, layout: Layout, state: Moments, slot: int) -> None:
+        """Set the moments of one slot of that layout as `moments` makes them."""
+        state.born[slot] = slotwise.NEWCOMER
+        for first, second in zip(*map(layout.blocks, (state.first, state.second)), strict=True):
             first[slot].zero_()
-            second[slot].fill_(_floor(second))
+            second[slot].fill_(floor(second))
 
 
-def _floor(like: Tensor) -> float:
+@final
+@dataclass(frozen=True)
+class AdamW(Optimizer):
+    """Adam, with weights and biases shrunk by the factor 1 - rate * `weight_decay` before each step."""
+
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    weight_decay: float = 0.01
+
+    @property
+    def _adam(self) -> Adam:
+        return Adam(self.beta1, self.beta2, self.epsilon)
+
+    def init(self, engine: Engine) -> Moments:
+        """Return the moments of Adam."""
+        return self._adam.init(engine)
+
+    def step(self, engine: Engine, state: Moments, count: int, rates: Tensor, loss: Tensor) -> None:
+        """Shrink the weights, then move them as Adam does, by the gradient at the weights before."""
+        engine.descend(loss)
+        engine.weights.addcmul_(engine.weights, rates, value=-self.weight_decay)
+        self._adam.move(engine.layout, engine.weights, engine.gradient, state, count, rates)
+
+    def forget(self, engine: Engine, state: Moments, slot: int) -> None:
+        """Set the moments of one slot as in `init`."""
+        self._adam.forget(engine, state, slot)
+
+
+def floor(like: Tensor) -> float:
     """Return the least second moment, and the least first moment but zero: 1e-277, in float32 6e-35.
 
     Far below anything that moves a weight. Without it the moments of a dead rectifier decay for ever, and processors

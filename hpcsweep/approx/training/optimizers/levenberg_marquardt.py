@@ -1,0 +1,110 @@
+"""Levenberg-Marquardt with geodesic acceleration.
+
+Transtrum and Sethna, "Improvements to the Levenberg-Marquardt algorithm for nonlinear least-squares minimization"
+(2012, arXiv:1201.5885): the step follows the geodesic to second order, for one more evaluation and one more solution
+with the same factor. On networks that is worth two digits or more at equal cost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from hpcsweep.approx.training.engine import Engine
+from hpcsweep.approx.training.optimizers.damping import TRIALS, Damping, NormalEquations, fresh, noise, tried
+from hpcsweep.approx.training.optimizers.optimizer import Optimizer
+
+_AHEAD = 0.1  # where the second derivative along a step is taken, in steps (h of the paper)
+_LARGEST_RATIO = 0.75  # of twice the acceleration to the velocity (alpha of the paper)
+
+
+@dataclass
+class Curvature:
+    """The state: dampings and steps without progress, (slots,) each, and workspaces that every step overwrites."""
+
+    damping: Tensor
+    stalled: Tensor
+    jacobian: Tensor  # (slots, parameters, samples)
+    gram: Tensor
+    factors: Tensor
+
+
+@final
+@dataclass(frozen=True)
+class LevenbergMarquardt(Optimizer):
+    """One step tries two dampings, each with and without acceleration, and takes the best of the four if it descends.
+
+    Minimises the mean squared residual on the samples in the engine. There is no learning rate.
+    """
+
+    def init(self, engine: Engine) -> Curvature:
+        """Return the initial damping; nothing is evaluated."""
+        layout, like = engine.layout, engine.weights
+        return Curvature(
+            *fresh(layout.slots, like),
+            like.new_zeros((layout.slots, layout.parameters, engine.samples)),
+            *NormalEquations.workspaces(layout.slots, layout.parameters, engine.samples, like),
+        )
+
+    def step(self, engine: Engine, state: Curvature, count: int, rates: Tensor, loss: Tensor) -> None:
+        """Move to the best trial where it descends; the weights are always accepted ones between steps."""
+        start = engine.layout.rows(engine.weights)  # (slots, parameters)
+        residuals = engine.jacobian(state.jacobian)  # (slots, 1, samples)
+        engine.mean_square(residuals, loss)
+        residuals = residuals.repeat(1, TRIALS, 1)  # (slots, 2, samples)
+        dual = NormalEquations.is_dual(start.shape[1], engine.samples)
+        equations = NormalEquations(state.jacobian, state.gram, state.factors, dual)
+        usable = equations.factor(tried(state.damping))
+        velocity = equations.solve(residuals).neg_()  # (slots, 2, parameters)
+        second = _second_derivative(engine, state.jacobian, start, residuals, velocity)
+        acceleration = equations.solve(second).mul_(-0.5)
+        steps, losses = _better(engine, start, velocity, acceleration)
+        losses = torch.where(usable & torch.isfinite(losses), losses, torch.inf)
+        damping = Damping(state.damping, state.stalled)
+        accepted, larger = damping.adapt(losses, loss, noise(loss, engine.values))
+        step = torch.where(larger.unsqueeze(1), steps[:, 1], steps[:, 0])
+        engine.layout.fill(engine.weights, torch.where(accepted.unsqueeze(1), start + step, start))
+
+    def forget(self, engine: Engine, state: Curvature, slot: int) -> None:
+        Damping(state.damping, state.stalled).reset(slot)
+
+    def settled(self, engine: Engine, state: Curvature) -> Tensor:
+        """Return which slots will get no further, (slots,) bool."""
+        return Damping(state.damping, state.stalled).ended()
+
+
+def _second_derivative(
+    engine: Engine, jacobian: Tensor, start: Tensor, residuals: Tensor, velocity: Tensor
+) -> Tensor:
+    """Return the second derivatives of the residuals along the velocities, (slots, 2, samples).
+
+    By one finite difference each, 2 / h ((r(start + h v) - r) / h - J v): equation 13 of the paper.
+    """
+    ahead = torch.empty_like(residuals)
+    for trial in range(TRIALS):
+        engine.layout.fill(engine.weights, torch.add(start, velocity[:, trial], alpha=_AHEAD))
+        ahead[:, trial] = engine.forward()[:, 0]
+    linear = torch.bmm(velocity, jacobian)
+    return ahead.sub_(residuals).div_(_AHEAD).sub_(linear).mul_(2 / _AHEAD)
+
+
+def _better(engine: Engine, start: Tensor, velocity: Tensor, acceleration: Tensor) -> tuple[Tensor, Tensor]:
+    """Return steps (slots, 2, parameters), accelerated where that is allowed and better, and their losses (slots, 2)."""
+    short = 2 * acceleration.norm(dim=2) < _LARGEST_RATIO * velocity.norm(dim=2)  # (slots, 2), false if not finite
+    curved = velocity + acceleration
+    plain_loss, curved_loss = _losses(engine, start, velocity), _losses(engine, start, curved)
+    better = short & ((curved_loss < plain_loss) | ~torch.isfinite(plain_loss))
+    steps = torch.where(better.unsqueeze(2), curved, velocity)
+    return steps, torch.where(better, curved_loss, plain_loss)
+
+
+def _losses(engine: Engine, start: Tensor, steps: Tensor) -> Tensor:
+    """Return the losses (slots, 2) at start + steps (slots, 2, parameters); leaves the last of them in the weights."""
+    losses = start.new_empty((TRIALS, len(start)))
+    for trial in range(TRIALS):
+        engine.layout.fill(engine.weights, start + steps[:, trial])
+        engine.loss(losses[trial])
+    return losses.T
