@@ -44,7 +44,8 @@ def commands() -> None:
 @click.option(
     "--progress", type=STYLES, default="auto", show_default=True, help="auto: a bar on a terminal, else lines."
 )
-def run(study: Path, output: Path | None, retry_failed: bool, progress: Any) -> int:
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Processor cores of a rank.")
+def run(study: Path, output: Path | None, retry_failed: bool, progress: Any, threads: int) -> int:
     """Run STUDY: alone, under mpiexec or under srun; resume or extend it by the same command.
 
     Finished cells are kept, only the others run. Add values to the study and run it again to extend it.
@@ -54,6 +55,9 @@ def run(study: Path, output: Path | None, retry_failed: bool, progress: Any) -> 
       mpiexec -n 4 python -m hpcsweep run study.toml
       srun -n 256 python -m hpcsweep run study.toml -o results.h5
     """
+    import os
+
+    os.environ["HPCSWEEP_THREADS"] = str(threads)
     from hpcsweep.cluster import launch
 
     return launch.run(study, output or Path("results") / f"{study.stem}.h5", progress, retry_failed)

@@ -10,9 +10,11 @@ from pathlib import Path
 import psutil
 
 from hpcsweep.approx import machine
+from hpcsweep.errors import LaunchError
 
 LOCAL_RANK = ("SLURM_LOCALID", "MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK", "PMI_LOCAL_RANK")
 LOCAL_SIZE = ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE", "PMI_LOCAL_SIZE", "SLURM_NTASKS_PER_NODE")
+THREADS = "HPCSWEEP_THREADS"
 LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
@@ -32,15 +34,30 @@ def _first(names: tuple[str, ...], otherwise: int) -> int:
 
 @cache
 def here() -> Device:
-    """Return the device of this rank, bound once: the GPU of its local rank, or one core where there is none.
+    """Return the device of this rank, bound at the first call: the GPU of its local rank, or cores where there is none.
 
-    One thread for a rank: measured, two spinning thread teams on one set of cores are 35 to 100 times slower.
+    One thread for a rank unless HPCSWEEP_THREADS asks for more: only with one are results bit for bit the same on any
+    number of ranks. Raises `LaunchError` if the ranks of this node would fight for cores.
     """
-    machine.use_threads(1)
+    threads = max(1, _first((THREADS,), 1))
+    if threads > 1:
+        _refuse_oversubscription(threads)
+    machine.use_threads(threads)
     if count := machine.gpus():
         number = _first(LOCAL_RANK, 0) % count
         return Device(f"cuda:{number}", machine.gpu_name(number), machine.gpu_memory(number))
-    return Device("cpu", "cpu, 1 thread", memory() // max(1, _first(LOCAL_SIZE, 1)))
+    return Device("cpu", f"cpu, {threads} thread(s)", memory() // max(1, _first(LOCAL_SIZE, 1)))
+
+
+def _refuse_oversubscription(threads: int) -> None:
+    """Measured: two spinning thread teams on one set of cores are 35 to 100 times slower than one thread each."""
+    own = len(os.sched_getaffinity(0))
+    ranks = _first(LOCAL_SIZE, 1) if own == os.cpu_count() else 1  # a smaller mask is this rank's alone
+    if threads * ranks > own:
+        raise LaunchError(
+            f"{ranks} rank(s) with {threads} threads each need {threads * ranks} cores and have {own}; "
+            f"ask for more cores (srun --cpus-per-task={threads}), start fewer ranks, or lower --threads."
+        )
 
 
 def memory() -> int:

@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 import time
+from collections import Counter
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,7 @@ def _store_bytes(cells: Cells, weights: bool) -> int:
 
 def run(path: str | Path, store: str | Path, style: Style = "auto", retry_failed: bool = False) -> int:
     """Run a study on every rank of this launch and return the exit code: 0, 1 (cells failed) or 75 (run again)."""
+    devices.here()  # a wrong launch ends here, on every rank alike
     with assemble() as workforce:
         if workforce is None:  # another rank than 0: its work is done
             return 0
@@ -108,13 +110,12 @@ def _report(path: Path, style: Style) -> int:
 
 
 def _provenance(workforce: Workforce) -> Run:
-    names = sorted({devices.here().about})
     libraries = ", ".join(f"{name} {metadata.version(name)}" for name in ("numpy", "h5py"))
     return Run(
         host=socket.gethostname(),
         job=os.environ.get("SLURM_JOB_ID", ""),
         ranks=workforce.size,
-        devices="; ".join(names),
+        devices="; ".join(f"{count} x {name}" for name, count in Counter(workforce.devices).items()),
         versions=f"hpcsweep {__version__}, {machine.versions()}, {libraries}",
         started=time.time(),
     )

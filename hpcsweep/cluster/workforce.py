@@ -15,7 +15,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any
 
-from hpcsweep.cluster import stopping
+from hpcsweep.cluster import devices, stopping
 from hpcsweep.errors import LaunchError, UserError
 
 LAUNCHED = ("PMI_SIZE", "PMIX_RANK", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS", "HYDI_CONTROL_FD")
@@ -24,8 +24,8 @@ LAUNCHED = ("PMI_SIZE", "PMIX_RANK", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS", 
 class Workforce:
     """Rank 0's view of those who compute. `submit` gives a task to a free one; ask `free` first."""
 
-    def __init__(self, others: Executor | None, size: int) -> None:
-        self.size = size
+    def __init__(self, others: Executor | None, devices: list[str]) -> None:
+        self.devices, self.size = devices, len(devices)  # one for each rank
         self._others = others
         self._own = ThreadPoolExecutor(1, thread_name_prefix="own-device")
         self._busy: dict[Future[Any], bool] = {}  # future -> whether it is ours
@@ -62,7 +62,7 @@ def assemble() -> Iterator[Workforce | None]:
     stopping.listen()
     tasks = int(os.environ.get("SLURM_NTASKS", "1")) if "SLURM_STEP_ID" in os.environ else 1
     if tasks == 1 and not any(name in os.environ for name in LAUNCHED):
-        workforce = Workforce(None, 1)
+        workforce = Workforce(None, [devices.here().about])
         try:
             yield workforce
         finally:
@@ -85,11 +85,12 @@ def _ranks(tasks: int) -> Iterator[Workforce | None]:
             "or `srun --mpi=pmix ...` (Open MPI)."
         )
     sys.excepthook = _abort
+    everyone = world.gather(devices.here().about)
     with contextlib.nullcontext() if world.size == 1 else MPICommExecutor(world, root=0) as others:
         if world.rank > 0:
             yield None
             return
-        workforce = Workforce(others, world.size)
+        workforce = Workforce(others, everyone)
         try:
             yield workforce
         except Exception as error:

@@ -25,7 +25,7 @@ from tests.conftest import TINY, open_store
 def drive(path: Path, text: str, quantum: float) -> dict[str, np.ndarray]:
     """Run a study in this process and return its results."""
     pricer = Pricer(parse(text, Catalogue()))
-    workforce = Workforce(None, 1)
+    workforce = Workforce(None, ["cpu"])
     with contextlib.closing(open_store(path, text)) as store:
         packs = plan.make(store.cells, store.pending(), pricer)
         assert Driver(pricer, store, workforce, Silent(), quantum).run(packs)
@@ -71,7 +71,7 @@ def test_a_pack_that_raises_is_halved_until_the_culprit_stands_alone(
 
 
 def test_a_workforce_is_busy_until_its_task_is_done() -> None:
-    workforce, go = Workforce(None, 1), threading.Event()
+    workforce, go = Workforce(None, ["cpu"]), threading.Event()
     future = workforce.submit(go.wait)
     assert workforce.free == 0
     go.set()

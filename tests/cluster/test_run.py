@@ -241,6 +241,15 @@ def test_a_mistake_about_the_output_is_a_sentence_and_2(hpcsweep: Run, tiny: Pat
     assert missing.returncode == 2 and "none.toml" in missing.stderr
 
 
+@pytest.mark.mpi
+@pytest.mark.parametrize("ranks", [0, 2])
+def test_threads_that_would_fight_for_cores_are_refused(hpcsweep: Run, tiny: Path, tmp_path: Path, ranks: int) -> None:
+    threads = len(os.sched_getaffinity(0)) // max(ranks, 1) + 1
+    refused = hpcsweep("run", tiny, "-o", "s.h5", "--threads", threads, ranks=ranks)
+    assert refused.returncode == 2 and "lower --threads" in refused.stderr
+    assert not (tmp_path / "s.h5").exists()
+
+
 def test_status_and_plan_in_json(hpcsweep: Run, tiny: Path) -> None:
     plan = json.loads(hpcsweep("plan", tiny, "--ranks", "3", "--json").stdout)
     assert (plan["cells"], plan["ranks"]) == (18, 3) and plan["seconds"] > 0 and plan["flops"] > 0
