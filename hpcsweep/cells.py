@@ -5,8 +5,8 @@ cell has the same name in every study and file. Cells are kept as columns (a stu
 makes one into an object when it is needed.
 
 Random streams come from parts of the key, so that comparisons are paired: the samples depend on (seed, target,
-dimension, replicate) and are nested, the initial weights on (seed, model, dimension, replicate), the minibatches on
-the whole cell. Nothing depends on pack, rank or order.
+dimension, replicate) and are nested, the initial weights on (seed, model but for its stages, dimension, replicate), the
+minibatches on the whole cell. Nothing depends on pack, rank or order.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ Choice = dict[str, Any]
 FAMILIES = ("target", "model", "optimizer")
 COUNTS = ("dimension", "parameters", "samples", "replicate")
 COLUMNS = ("key", *(f"{name}_id" for name in FAMILIES), *COUNTS, "width", "depth")
+IMPLIED = {"stages": 1}  # fields left out of a choice where they have this value: older keys stay what they were
 SHAPE_FIELDS = ("name", "width", "depth", "hidden")  # of a model: told by the columns width and depth
 
 
@@ -50,8 +51,9 @@ class Cell:
 
     @property
     def weight_seed(self) -> int:
-        """Stream of the initial weights."""
-        return stream(self.seed, "weights", self.model, self.dimension, self.replicate)
+        """Stream of the initial weights: the first stage of several begins like the network alone."""
+        network = {name: value for name, value in self.model.items() if name != "stages"}
+        return stream(self.seed, "weights", network, self.dimension, self.replicate)
 
     @property
     def batch_seed(self) -> int:
@@ -164,7 +166,7 @@ def _further_columns(resolved: list[Choice], columns: dict[str, np.ndarray], axe
     for family in ("model_id", "optimizer_id"):
         used = np.unique(columns[family])
         for name in sorted({key for i in used for key in resolved[i]} - set(SHAPE_FIELDS)):
-            values = {i: resolved[i].get(name) for i in used.tolist()}
+            values = {i: resolved[i].get(name, IMPLIED.get(name)) for i in used.tolist()}
             if name in axes or len(set(values.values())) > 1:
                 further[name] = _column(values, len(resolved))[columns[family]]
     return further

@@ -10,7 +10,7 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,7 +62,7 @@ class _Table:
         self.rows: dict[str, tuple[Any, ...]] = {}  # key -> the row
         self.axes: set[str] = set()
 
-    def add(self, grid: Mapping[str, list[Any]], where: str) -> None:
+    def add(self, grid: Mapping[str, Sequence[Any]], where: str) -> None:
         """Add the cells of one grid."""
         targets = [self._target(value, f"{where}.target") for value in grid["target"]]
         models = list(self._models(grid, where))
@@ -110,7 +110,7 @@ class _Table:
         choice, label = _named(value, where)
         return canonical(self.catalogue.target(choice)), label
 
-    def _models(self, grid: Mapping[str, list[Any]], where: str) -> Iterator[tuple[str, str]]:
+    def _models(self, grid: Mapping[str, Sequence[Any]], where: str) -> Iterator[tuple[str, str]]:
         """Yield every resolved model of a grid as (canonical text, label)."""
         axes = [axis for axis in MODEL_AXES[1:] if axis in grid]
         for named in grid.get("model", [self.study.model["name"]]):
@@ -124,7 +124,7 @@ class _Table:
                     fields["scale"] = None  # it belongs to the normal initialisation alone
                 yield canonical(self.catalogue.model({**fields, "hidden": hidden or [width] * depth})), label
 
-    def _optimizers(self, grid: Mapping[str, list[Any]], where: str) -> Iterator[tuple[Choice, str]]:
+    def _optimizers(self, grid: Mapping[str, Sequence[Any]], where: str) -> Iterator[tuple[Choice, str]]:
         """Yield every resolved optimizer of a grid as (fields, label)."""
         axes = [axis for axis in TRAINING_AXES if axis in grid]
         for named in grid.get("optimizer", ["adam"]):

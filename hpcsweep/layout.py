@@ -119,7 +119,7 @@ def make(file: h5py.File, name: str, column: Column, shape: tuple[int, ...], tex
     settings.set_layout(h5py.h5d.CONTIGUOUS)
     settings.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     settings.set_fill_time(h5py.h5d.FILL_TIME_NEVER if column.fill is None else h5py.h5d.FILL_TIME_ALLOC)
-    if column.fill is not None:
+    if column.fill not in (None, b""):  # the default is zero bytes; h5py reads beyond the end of a text given here
         settings.set_fill_value(np.array(column.fill, dtype=column.dtype))
     h5py.h5d.create(file.id, name.encode(), kind, h5py.h5s.create_simple(shape), dcpl=settings)
     dataset = file[name]

@@ -178,15 +178,20 @@ def read_cells(path: Path) -> Cells:
 @contextlib.contextmanager
 def opened(path: str | Path) -> Iterator[h5py.File]:
     """Open a store for reading, also while it is written. Raises `StoreError` if it is none."""
-    try:
-        file = h5py.File(path, "r", locking=False)
-    except OSError as error:
-        reason = "there is no such file" if not Path(path).exists() else f"it is not a readable HDF5 file ({error})"
-        raise StoreError(f"{path} cannot be opened: {reason}.") from error
-    with file:
+    with _open(Path(path)) as file:
         if file.attrs.get("format") != layout.FORMAT:
             raise StoreError(f"{path} is not a store of hpcsweep (expected format {layout.FORMAT!r}).")
         yield file
+
+
+def _open(path: Path) -> h5py.File:
+    try:
+        return h5py.File(path, "r", locking=False)
+    except OSError as error:
+        if "locking flag" in str(error):  # this process has it open with locking: HDF5 wants the same again
+            return h5py.File(path, "r")
+        reason = "there is no such file" if not path.exists() else f"it is not a readable HDF5 file ({error})"
+        raise StoreError(f"{path} cannot be opened: {reason}.") from error
 
 
 def read_runs(path: Path) -> list[Run]:

@@ -7,9 +7,10 @@ that this module needs neither torch nor MPI.
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, Self, TypeVar
@@ -20,6 +21,8 @@ from pydantic_core import ErrorDetails
 from hpcsweep.errors import StudyError, nearest, unknown
 
 LONGEST_TEXT = 60_000  # bytes: the store keeps the text as an HDF5 attribute, which ends at 64 KiB
+
+MOST_CELLS = 10_000_000  # of one grid; planning takes about 15 s and 0.7 GiB for each million
 
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -66,6 +69,7 @@ class ModelSection(Section):
     initialisation: str = "torch"
     scale: PositiveFloat | None = None  # standard deviation of the "normal" initialisation
     standardise: bool = False
+    stages: PositiveInt = 1  # networks added up, each trained on what the others left
 
 
 class TrainingSection(Section):
@@ -124,7 +128,7 @@ class Study:
     title: str
     seed: int
     precision: str
-    grids: tuple[dict[str, list[Any]], ...]
+    grids: tuple[dict[str, Sequence[Any]], ...]
     model: dict[str, Any]
     training: dict[str, Any]
     per_optimizer: dict[str, dict[str, Any]]
@@ -192,7 +196,7 @@ def _training(table: Mapping[str, Any], catalogue: Catalogue) -> tuple[dict[str,
     return common, changes
 
 
-def _grid(grid: Mapping[str, Any], where: str) -> dict[str, list[Any]]:
+def _grid(grid: Mapping[str, Any], where: str) -> dict[str, Sequence[Any]]:
     """Check the names of a grid's axes and make every value a list."""
     for axis in grid:
         if axis not in AXES:
@@ -200,14 +204,17 @@ def _grid(grid: Mapping[str, Any], where: str) -> dict[str, list[Any]]:
     for axis in ("target", "dimension", "samples"):
         if axis not in grid:
             raise StudyError(f"{where}: the axis '{axis}' is missing; every grid names target, dimension and samples.")
-    values = {axis: value if isinstance(value, list) else [value] for axis, value in grid.items()}
-    if "replicate" in grid and isinstance(grid["replicate"], int):
-        values["replicate"] = list(range(_positive(grid["replicate"], f"{where}.replicate")))
+    values: dict[str, Sequence[Any]] = {a: v if isinstance(v, list) else [v] for a, v in grid.items()}
+    if type(grid.get("replicate")) is int:
+        values["replicate"] = range(_positive(grid["replicate"], f"{where}.replicate"))
     if "hidden" in grid and not isinstance(values["hidden"][0], list):
         values["hidden"] = [grid["hidden"]]
     for axis, listed in values.items():
         if not listed:
             raise StudyError(f"{where}.{axis}: the list is empty; give at least one value.")
+    count = math.prod(len(listed) for listed in values.values())
+    if count > MOST_CELLS:
+        raise StudyError(f"{where}: asks for {count:,} cells, more than {MOST_CELLS:,}; make several studies of it.")
     return values
 
 

@@ -116,7 +116,14 @@ def read(store: str | Path, key: str) -> tuple[np.ndarray, np.ndarray] | None:
         row = np.flatnonzero(file["key"][:] == key.encode())
         if not len(row) or file["status"][row[0]] not in layout.FINISHED or not path_of(store).exists():
             return None
-    with h5py.File(path_of(store), "r", locking=False) as file:
+    try:
+        return _read(path_of(store), key)
+    except OSError as error:
+        raise StoreError(f"{path_of(store)} cannot be read: {error}; move it away to do without weights.") from error
+
+
+def _read(path: Path, key: str) -> tuple[np.ndarray, np.ndarray] | None:
+    with h5py.File(path, "r", locking=False) as file:
         rows = np.flatnonzero(file["key"][:] == key.encode())
         if not len(rows):
             return None

@@ -61,6 +61,7 @@ def test_a_new_store_is_laid_out_whole(tmp_path: Path) -> None:
             assert [dataset.dims[i][0].name[1:] for i in range(dataset.ndim)] == list(column.dimensions)
         assert (file["status"][:] == layout.PENDING).all()
         assert np.isnan(file["sup_lower"][:]).all() and (file["points"][:] == -1).all()
+        assert set(file["message"][:].tolist()) == {b""}
         assert file.attrs["study"] == TINY
 
 
@@ -70,6 +71,17 @@ def test_it_is_a_valid_netcdf_file(finished_store: Path) -> None:
         assert {"key", "target", "dimension", "width", "optimizer", "learning_rate"} <= set(dataset.coords)
         assert dataset["history_loss"].dims == ("cell", "checkpoint")
         assert dataset["sup_where"].dims == ("cell", "axis")
+
+
+def test_a_file_that_this_process_has_open_already_can_be_read(finished_store: Path) -> None:
+    with xarray.open_dataset(finished_store), opened(finished_store) as file:
+        assert len(file["key"]) == 18
+
+
+def test_damaged_weights_are_a_sentence(finished_store: Path) -> None:
+    weights.path_of(finished_store).write_text("hello")
+    with pytest.raises(StoreError, match="cannot be read"):
+        weights.read(finished_store, read_cells(finished_store).cell(0).key)
 
 
 def test_rows_are_what_was_put(finished_store: Path) -> None:

@@ -46,6 +46,7 @@ MISTAKES = {
     "negative samples": (study(GRID.replace("[10]", "[-10]")), ["grid[0].samples", "-10"]),
     "samples table": (study(GRID.replace("[10]", "[{ per_weight = 2 }]")), ["grid[0].samples", "per_parameter"]),
     "no replicate": (study(GRID + "replicate = 0"), ["grid[0].replicate", "at least 1"]),
+    "too many": (study(GRID + "replicate = 1000000000"), ["grid[0]", "1,000,000,000 cells", "several studies"]),
     "empty axis": (study(GRID + "width = []"), ["grid[0].width", "empty"]),
     "unknown optimizer": (study(GRID + 'optimizer = ["adma"]'), ["'adma'", "Did you mean 'adam'?"]),
     "optimizer field": (

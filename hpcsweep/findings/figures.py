@@ -100,7 +100,7 @@ def _curves(dataset: xarray.Dataset, lines: list[series.Line], choice: _Choice) 
     looks = {number: _look(number, lines[number]) for number in sorted(chosen["line"].unique())}
     handles = [Line2D([], [], **look) for look in looks.values()]
     rows, columns = (1 + max(place[i] for place in places.values()) for i in (0, 1))
-    size = (6.6, 4) if len(places) == 1 else (0.5 + 2.8 * columns, 0.2 + 2.3 * rows)
+    size = (6.6, 4) if len(places) == 1 else (0.5 + 2.8 * columns, 0.5 + 2.3 * rows)
     figure = sheet.make(*size, _heading(dataset, choice, len(panels) - len(places)), handles)
     for (target, dimension), axes in _grid(figure, places, choice).items():
         cells = chosen[(chosen["target"] == target) & (chosen["dimension"] == dimension)]

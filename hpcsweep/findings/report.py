@@ -176,6 +176,7 @@ def _provenance(dataset: xarray.Dataset, path: Path) -> str:
         f"{dataset.attrs['seed']}. Page written {tables.moment(time.time())}.",
         f"In all, training took {_total(dataset['train_seconds'])} and measuring {_total(dataset['eval_seconds'])} "
         "(h:mm:ss, summed over cells).",
+        *_prediction(dataset),
     ]
     return page.section(
         "Where this comes from",
@@ -184,6 +185,19 @@ def _provenance(dataset: xarray.Dataset, path: Path) -> str:
         page.paragraph("The study:"),
         page.preformatted(str(dataset.attrs["study"])),
     )
+
+
+def _prediction(dataset: xarray.Dataset) -> Iterator[str]:
+    """Say how well the cost of the cells was predicted."""
+    ratio = (dataset["train_seconds"] + dataset["eval_seconds"]) / dataset["predicted_seconds"]
+    ratio = ratio.values[np.isfinite(ratio.values)]
+    if len(ratio):
+        error = np.median(np.abs(ratio - 1))
+        yield (
+            f"Cells took {np.median(ratio):.2g} times the time predicted (median), nine in ten "
+            f"{np.quantile(ratio, 0.05):.2g} to {np.quantile(ratio, 0.95):.2g} times; the median error of the "
+            f"prediction is {error:.0%}."
+        )
 
 
 def _total(seconds: xarray.DataArray) -> str:

@@ -256,8 +256,9 @@ def test_no_picture_without_a_slice(make_store: Maker) -> None:
     in_2d = make_store(CURVES.replace("dimension = 1", "dimension = 2"), name="plane.h5")
     unfinished = make_store(CURVES, lambda cell: None, "unfinished.h5")
     for path in (kept_nothing, without, in_2d, unfinished):
-        assert figures.picture(read(path), path) is None
-        assert figures.pictures(read(path), path) == []
+        dataset = read(path)
+        assert figures.picture(dataset, path) is None
+        assert figures.pictures(dataset, path) == []
 
 
 def test_a_picture_of_a_chosen_cell(make_store: Maker) -> None:

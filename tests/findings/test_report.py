@@ -18,7 +18,7 @@ from hpcsweep.errors import StoreError
 from hpcsweep.findings import report, series, tables
 from hpcsweep.findings.dataset import read
 from hpcsweep.store import Record
-from tests.findings.stores import STUDY, Maker, cells_of, error, record
+from tests.findings.stores import STUDY, Maker, cells_of, error, make, record
 
 PLAIN = """
 title = "Plain"
@@ -27,11 +27,11 @@ target = "wave"
 dimension = 1
 width = [4, 8]
 depth = 1
-samples = [10, 100]
+samples = 10
 optimizer = "adam"
 replicate = 2
 """
-ONE_COUNT = PLAIN.replace("[10, 100]", "10")
+TWO_COUNTS = PLAIN.replace("samples = 10", "samples = [10, 100]")
 WITHOUT = "[store]\nweights = false\n"
 VOID = {"img", "meta", "br"}  # elements without an end
 
@@ -115,14 +115,31 @@ def test_everything_is_escaped(written: list[Path]) -> None:
     assert "<samples>" not in written[0].read_text()
 
 
-def test_the_summary_has_the_numbers(make_store: Maker, tmp_path: Path) -> None:
-    page = Page(report.write(make_store(PLAIN + WITHOUT), tmp_path / "report")[0])
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Path]]:
+    """A store of four cells without weights, and the files of its report."""
+    folder = tmp_path_factory.mktemp("plain")
+    store = make(folder / "results.h5", PLAIN + WITHOUT)
+    return store, report.write(store, folder / "report")
+
+
+def test_the_summary_has_the_numbers(plain: tuple[Path, list[Path]]) -> None:
+    text = Page(plain[1][0]).text
     best = min(error(cell) for cell in cells_of(PLAIN)[1])
-    assert "8 cells: 8 done." in page.text
-    assert "over 5 times the L2 error (at most 5)" in page.text
-    assert f"For wave in 1-D, the smallest sup-norm error is {best:.3g}: mlp, depth 1, width 8, " in page.text
-    assert "trained with adam on 100 samples" in page.text
-    assert "lower bounds: the largest errors that were found, not proved maxima" in page.text
+    assert "4 cells: 4 done." in text
+    assert "over 5 times the L2 error (at most 5)" in text
+    assert f"For wave in 1-D, the smallest sup-norm error is {best:.3g}: mlp, depth 1, width 8, " in text
+    assert "trained with adam on 10 samples" in text
+    assert "lower bounds: the largest errors that were found, not proved maxima" in text
+    assert "There is no picture of a network, as no slices were kept" in text
+
+
+def test_a_report_is_replaced_whole(plain: tuple[Path, list[Path]]) -> None:
+    store, files = plain
+    files[0].write_text("old")
+    assert report.write(store, files[0].parent) == files
+    assert "4 cells: 4 done." in Page(files[0]).text
+    assert {path.name for path in files[0].parent.iterdir()} == {path.name for path in files}
 
 
 def test_the_best_of_each_target_and_dimension(written: list[Path]) -> None:
@@ -158,7 +175,7 @@ def failing(cell: Cell) -> Record | None:
 
 
 def test_only_failures(make_store: Maker, tmp_path: Path) -> None:
-    written = report.write(make_store(PLAIN, failing), tmp_path / "report")
+    written = report.write(make_store(TWO_COUNTS, failing), tmp_path / "report")
     page = Page(written[0])
     assert len(written) == 1 and not page.images
     assert "8 cells: 4 diverged, 4 failed." in page.text and "No cell has a measured error." in page.text
@@ -169,7 +186,7 @@ def test_only_failures(make_store: Maker, tmp_path: Path) -> None:
 
 
 def test_nothing_done_yet(make_store: Maker, tmp_path: Path) -> None:
-    page = Page(report.write(make_store(PLAIN, lambda cell: None), tmp_path / "report")[0])
+    page = Page(report.write(make_store(TWO_COUNTS, lambda cell: None), tmp_path / "report")[0])
     assert "8 cells: 8 pending. No cell has a measured error." in page.text
     assert len(page.tables) == 1  # the launches
 
@@ -179,7 +196,7 @@ def test_half_done(make_store: Maker, tmp_path: Path) -> None:
         changes = {"status": "out of budget", "message": "100 s over"} if cell.samples == 100 else {"sup_lower": np.nan}
         return None if cell.model["hidden"] == [8] else record(cell, **changes)
 
-    page = Page(report.write(make_store(PLAIN, half), tmp_path / "report")[0])
+    page = Page(report.write(make_store(TWO_COUNTS, half), tmp_path / "report")[0])
     assert "8 cells: 4 pending, 2 done, 2 out of budget." in page.text
     assert "The error of 2 cells is not finite" in page.text
     assert "There is no figure against samples" in page.text and "There is no picture" not in page.text
@@ -187,10 +204,9 @@ def test_half_done(make_store: Maker, tmp_path: Path) -> None:
 
 
 REASONS: dict[str, tuple[str, Callable[[Cell], Record | None], str]] = {
-    "no weights": (ONE_COUNT + WITHOUT, record, "no slices were kept"),
-    "no 1-D cells": (ONE_COUNT.replace("dimension = 1", "dimension = 2"), record, "no one-dimensional cell."),
+    "no 1-D cells": (PLAIN.replace("dimension = 1", "dimension = 2"), record, "no one-dimensional cell."),
     "pending": (
-        ONE_COUNT.replace("dimension = 1", "dimension = [1, 2]"),
+        PLAIN.replace("dimension = 1", "dimension = [1, 2]"),
         lambda cell: record(cell) if cell.dimension == 2 else None,
         "no one-dimensional cell has been measured",
     ),
@@ -216,24 +232,16 @@ def test_many_messages_are_counted(make_store: Maker) -> None:
     def counted(cell: Cell) -> Record:
         return Record("diverged", {"message": f"at step {cell.replicate % 60}"})
 
-    path = make_store(PLAIN.replace("replicate = 2", "replicate = 70"), counted)
+    path = make_store(TWO_COUNTS.replace("replicate = 2", "replicate = 70"), counted)
     rows = tables.messages(series.table(read(path)))
     assert len(rows.rows) == 50 and rows.note == "50 of 60 different messages."
     assert [row[1] for row in rows.rows] == ["8"] * 10 + ["4"] * 40
 
 
-def test_a_report_is_replaced_whole(make_store: Maker, tmp_path: Path) -> None:
-    path = make_store(ONE_COUNT + WITHOUT)
-    first = report.write(path, tmp_path / "report")
-    (tmp_path / "report" / "index.html").write_text("old")
-    assert report.write(path, tmp_path / "report") == first
-    assert "4 cells: 4 done." in Page(first[0]).text
-
-
 def test_a_folder_that_cannot_be_written(make_store: Maker, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="cannot be written"):
-        report.write(make_store(PLAIN, failing), tmp_path / "file" / "report")
+        report.write(make_store(TWO_COUNTS, failing), tmp_path / "file" / "report")
 
 
 def test_reading_results_needs_no_torch_and_no_mpi() -> None:
