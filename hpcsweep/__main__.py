@@ -44,7 +44,9 @@ def commands() -> None:
 @click.option(
     "--progress", type=STYLES, default="auto", show_default=True, help="auto: a bar on a terminal, else lines."
 )
-@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Processor cores of a rank.")
+@click.option(
+    "--threads", type=click.IntRange(min=1), default=1, envvar="HPCSWEEP_THREADS", help="Cores of a rank. Default: 1"
+)
 def run(study: Path, output: Path | None, retry_failed: bool, progress: Any, threads: int) -> int:
     """Run STUDY: alone, under mpiexec or under srun; resume or extend it by the same command.
 

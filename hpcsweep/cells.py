@@ -26,6 +26,7 @@ FAMILIES = ("target", "model", "optimizer")
 COUNTS = ("dimension", "parameters", "samples", "replicate")
 COLUMNS = ("key", *(f"{name}_id" for name in FAMILIES), *COUNTS, "width", "depth")
 IMPLIED = {"stages": 1}  # fields left out of a choice where they have this value: older keys stay what they were
+COLUMN_OF = {"steps": "training_steps"}  # `steps` is the result: how many were done
 SHAPE_FIELDS = ("name", "width", "depth", "hidden")  # of a model: told by the columns width and depth
 
 
@@ -165,17 +166,21 @@ def _further_columns(resolved: list[Choice], columns: dict[str, np.ndarray], axe
     further = {}
     for family in ("model_id", "optimizer_id"):
         used = np.unique(columns[family])
-        for name in sorted({key for i in used for key in resolved[i]} - set(SHAPE_FIELDS)):
+        for name in sorted({key for i in used for key in resolved[i]} - {*SHAPE_FIELDS, "parts"}):
             values = {i: resolved[i].get(name, IMPLIED.get(name)) for i in used.tolist()}
-            if name in axes or len(set(values.values())) > 1:
-                further[name] = _column(values, len(resolved))[columns[family]]
+            # A method that does not use a field does not vary in it.
+            known = {canonical(value) for i, value in values.items() if name in resolved[i] or name in IMPLIED}
+            if name in axes or len(known) > 1:
+                further[COLUMN_OF.get(name, name)] = _column(values, len(resolved))[columns[family]]
     return further
 
 
 def _column(values: dict[int, Any], size: int) -> np.ndarray:
     """Return values by choice number as floats (NaN where there is none), or as texts where any is a text."""
-    if any(isinstance(value, str) for value in values.values()):
-        texts = {i: str(value).encode() for i, value in values.items()}
+    if any(isinstance(value, str | dict) for value in values.values()):
+        texts = {
+            i: (canonical(value) if isinstance(value, dict) else str(value)).encode() for i, value in values.items()
+        }
         return np.array([texts.get(i, b"") for i in range(size)])
     numbers = {i: math.nan if value is None else float(value) for i, value in values.items()}
     return np.array([numbers.get(i, math.nan) for i in range(size)])

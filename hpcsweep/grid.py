@@ -15,16 +15,18 @@ from typing import Any
 
 import numpy as np
 
+from hpcsweep import methods
 from hpcsweep.cells import Cells, Choice, canonical, complete
 from hpcsweep.errors import StudyError
 from hpcsweep.study import (
+    LARGEST,
     MODEL_AXES,
     TRAINING_AXES,
     Catalogue,
     ModelSection,
     Study,
-    TrainingSection,
     explicit,
+    integer,
     section,
 )
 
@@ -38,7 +40,8 @@ def points_of(study: Study, dimension: int) -> dict[str, Any]:
     """Return how cells of this dimension are measured: kinds, count, tile and seed of the points."""
     section = study.sup_norm
     count = point_count(study, dimension)
-    return {"kinds": tuple(section.points), "count": count, "tile": section.tile, "seed": section.seed}
+    kinds = section.points or (["sobol", "grid"] if 2**dimension <= count else ["sobol"])
+    return {"kinds": tuple(kinds), "count": count, "tile": section.tile, "seed": section.seed}
 
 
 def expand(study: Study, catalogue: Catalogue) -> Cells:
@@ -67,8 +70,8 @@ class _Table:
         targets = [self._target(value, f"{where}.target") for value in grid["target"]]
         models = list(self._models(grid, where))
         optimizers = list(self._optimizers(grid, where))
-        replicates = [_integer(value, f"{where}.replicate", 0) for value in grid.get("replicate", [0])]
-        dimensions = [_integer(value, f"{where}.dimension", 1) for value in grid["dimension"]]
+        replicates = [integer(value, f"{where}.replicate", 0) for value in grid.get("replicate", [0])]
+        dimensions = [integer(value, f"{where}.dimension", 1) for value in grid["dimension"]]
         self.axes.update(grid.keys() & {*MODEL_AXES, *TRAINING_AXES} - {"name", "width", "depth", "hidden"})
         for target, dimension in itertools.product(targets, dimensions):
             self.catalogue.target_dimension(json.loads(target[0]), dimension)
@@ -76,7 +79,7 @@ class _Table:
                 parameters = self.catalogue.parameters(json.loads(model[0]), dimension)
                 counts = [_samples(value, parameters, f"{where}.samples") for value in grid["samples"]]
                 for samples, (fields, label) in itertools.product(counts, optimizers):
-                    optimizer = (_with_batch(fields, samples), label)
+                    optimizer = (self._settled(fields, samples), label)
                     self._rows((target, model, optimizer), (dimension, parameters, samples), replicates)
 
     def _rows(self, choices: tuple[tuple[str, str], ...], counts: tuple[int, int, int], replicates: list[int]) -> None:
@@ -122,20 +125,29 @@ class _Table:
                 width, depth, hidden = (fields.pop(name) for name in ("width", "depth", "hidden"))
                 if fields["initialisation"] != "normal":
                     fields["scale"] = None  # it belongs to the normal initialisation alone
-                yield canonical(self.catalogue.model({**fields, "hidden": hidden or [width] * depth})), label
+                yield (
+                    canonical(
+                        self.catalogue.model({**fields, "hidden": [width] * depth if hidden is None else hidden})
+                    ),
+                    label,
+                )
 
-    def _optimizers(self, grid: Mapping[str, Sequence[Any]], where: str) -> Iterator[tuple[Choice, str]]:
-        """Yield every resolved optimizer of a grid as (fields, label)."""
+    def _optimizers(self, grid: Mapping[str, list[Any]], where: str) -> Iterator[tuple[Choice, str]]:
+        """Yield every resolved training method of a grid as (fields, label)."""
         axes = [axis for axis in TRAINING_AXES if axis in grid]
         for named in grid.get("optimizer", ["adam"]):
             choice, label = _named(named, f"{where}.optimizer")
-            name = choice.pop("name")
-            self.catalogue.optimizer(name)
-            changes = explicit(TrainingSection, choice, f"{where}.optimizer")
+            parts, changes = methods.split(choice, self.catalogue, f"{where}.optimizer")
             for values in itertools.product(*(grid[axis] for axis in axes)):
-                own = self.study.per_optimizer.get(name, {})
-                fields = {**self.study.training, **own, **dict(zip(axes, values, strict=True)), **changes}
-                yield {"name": name, **section(TrainingSection, fields, where).model_dump()}, label
+                axis = dict(zip(axes, values, strict=True))
+                yield methods.resolve(self.study, choice["name"], parts, axis, changes, where), label
+
+    def _settled(self, method: Choice, samples: int) -> str:
+        """Return the canonical text of a method for so many samples, once it is known to be possible."""
+        text = methods.settle(method, samples)
+        if text not in self.choices:
+            self.catalogue.training(json.loads(text))
+        return text
 
     def cells(self) -> Cells:
         """Return the finished columns."""
@@ -157,28 +169,24 @@ def _named(value: Any, where: str, name: str | None = None) -> tuple[Choice, str
     if label is not None and not isinstance(label, str):
         raise StudyError(f"{where}.label: must be a text, not {label!r}.")
     shown = {key: field for key, field in choice.items() if key not in ("name", "width", "depth")}
-    settings = ", ".join(f"{key}={_short(field)}" for key, field in shown.items())
-    return choice, label or (f"{choice['name']}({settings})" if settings else choice["name"])
+    return choice, label or (_short(choice["name"], shown) if shown else choice["name"])
 
 
-def _short(value: Any) -> str:
-    return "-".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _integer(value: Any, where: str, least: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise StudyError(f"{where}: must be an integer of at least {least}, not {value!r}.")
-    return value
+def _short(name: str, value: Any) -> str:
+    """Return how a label shows a field: batch=5, hidden=8-8, adam(steps=20)."""
+    if isinstance(value, dict):
+        return f"{name}({', '.join(_short(key, field) for key, field in value.items())})"
+    return f"{name}={'-'.join(map(str, value)) if isinstance(value, list) else value}"
 
 
 def _samples(value: Any, parameters: int, where: str) -> int:
     """Return a sample count: as given, or per trainable parameter of the network (rounded up)."""
     if not isinstance(value, dict):
-        return _integer(value, where, 1)
+        return integer(value, where, 1)
     ratio = value.get("per_parameter")
-    if set(value) != {"per_parameter"} or not isinstance(ratio, int | float) or not 0 < ratio < math.inf:
+    if set(value) != {"per_parameter"} or type(ratio) not in (int, float) or not 0 < ratio < LARGEST:
         raise StudyError(f"{where}: must be a count or {{ per_parameter = positive number }}, not {value!r}.")
-    return math.ceil(ratio * parameters)
+    return integer(math.ceil(ratio * parameters), where, 1)
 
 
 def _overlay(layers: list[dict[str, Any]]) -> dict[str, Any]:
@@ -189,12 +197,3 @@ def _overlay(layers: list[dict[str, Any]]) -> dict[str, Any]:
             fields.pop("hidden", None)
         fields |= layer
     return fields
-
-
-def _with_batch(fields: Choice, samples: int) -> str:
-    """Return the canonical optimizer choice for so many samples: batch as a count, None for the full batch."""
-    batch = fields["batch"]
-    if isinstance(batch, dict):
-        batch = math.ceil(batch["per_sample"] * samples)
-    full = batch == "full" or batch >= samples
-    return canonical({**fields, "batch": None if full else batch})

@@ -103,6 +103,8 @@ WEIGHTS = {
     "key": COORDINATES["key"],
     "offset": Column("i8", "first parameter of the cell in `parameters`"),
     "count": Column("i8", "number of its parameters"),
+    "kept": Column("i1", "0 nothing, 1 parameters, 2 parameters and slice", fill=0),
+    "parameters": Column("f8", "parameters of all cells, one after the other", ("parameter",)),
     "slice_x": Column("f8", "first coordinate along the slice through sup_where", ("cell", "slice")),
     "slice_target": Column("f8", "target along the slice", ("cell", "slice")),
     "slice_model": Column("f8", "trained model along the slice", ("cell", "slice")),

@@ -1,7 +1,9 @@
 """A lease on a store: a file beside it that refuses a second driver, and goes stale by itself.
 
-The lease names host, process and job, and its modification time is the heartbeat. It is stale when its process is
-gone (same host) or when the heartbeat is older than `STALE` seconds (another host).
+The lease names host, process and job; its modification time is the heartbeat. It is stale when its process is gone
+(same host) or when the heartbeat is older than `STALE` seconds (another host). It appears whole, by `os.link`, so that
+of several who try at once exactly one succeeds; a stale one is moved aside first, and put back if it was not the one
+that was seen. Who finds that his lease is no longer his has `lost` it and must not write any more.
 """
 
 from __future__ import annotations
@@ -12,7 +14,9 @@ import os
 import socket
 import threading
 import time
+import uuid
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -29,47 +33,101 @@ def lease_path(store: Path) -> Path:
 
 def holder(store: Path) -> str | None:
     """Return who holds a live lease on `store`, in words, or None."""
-    path = lease_path(store)
+    claim, age = _read(lease_path(store))
+    return f"process {claim.get('process')} on {claim.get('host')}" if _is_live(claim, age) else None
+
+
+def _read(path: Path) -> tuple[dict[str, Any], float]:
+    """Return the claim in a lease file and the age of its heartbeat; an empty claim where there is none."""
     try:
-        claim = json.loads(path.read_text())
-        age = time.time() - path.stat().st_mtime
+        claim, age = json.loads(path.read_text()), time.time() - path.stat().st_mtime
     except (OSError, ValueError):
+        return {}, 0.0
+    return (claim, age) if isinstance(claim, dict) else ({}, 0.0)
+
+
+def _is_live(claim: dict[str, Any], age: float) -> bool:
+    if not claim:
+        return False
+    if claim.get("host") != socket.gethostname():
+        return age < STALE
+    process = claim.get("process")
+    return isinstance(process, int) and _birth(process) == claim.get("birth")
+
+
+def _birth(process: int) -> str | None:
+    """Return what tells a process from every other with its number, whatever the clock does; None if it is gone."""
+    try:
+        if psutil.Process(process).status() == psutil.STATUS_ZOMBIE:
+            return None
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        ticks = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
+        return f"{boot} {ticks}"
+    except psutil.NoSuchProcess:
         return None
-    here = claim.get("host") == socket.gethostname()
-    alive = _same_process(claim) if here else age < STALE
-    return f"process {claim.get('process')} on {claim.get('host')}" if alive else None
-
-
-def _same_process(claim: dict[str, object]) -> bool:
-    """Whether the process of a claim made on this host still runs (a process number may be used again)."""
-    with contextlib.suppress(psutil.NoSuchProcess, TypeError, ValueError):
-        process = psutil.Process(int(str(claim["process"])))
-        return process.status() != psutil.STATUS_ZOMBIE and process.create_time() == claim["created"]
-    return False
+    except (OSError, IndexError):  # no /proc here
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return f"{psutil.Process(process).create_time():.0f}"
+        return None
 
 
 class Lease:
-    """A held lease; a thread renews it until `release`."""
+    """A held lease; a thread renews it until `release`. `lost`: somebody else has taken it over."""
 
     def __init__(self, store: Path) -> None:
         """Take the lease, or raise `StoreError` naming the process that holds it."""
-        self.path = lease_path(store)
-        if (owner := holder(store)) is not None:
-            raise StoreError(f"{store} is being written by {owner}; wait for it or stop it, or give another file.")
-        self.path.unlink(missing_ok=True)
+        self.path, self.lost = lease_path(store), False
+        self._claim = {
+            "host": socket.gethostname(),
+            "process": os.getpid(),
+            "birth": _birth(os.getpid()),
+            "job": os.environ.get("SLURM_JOB_ID", ""),
+            "name": uuid.uuid4().hex,
+        }
         try:
-            with self.path.open("x") as file:
-                json.dump(_claim(), file)
-        except FileExistsError as error:
-            raise StoreError(f"{store} was taken by another run at this very moment; try again.") from error
+            self._take(store)
         except OSError as error:
             raise StoreError(f"{store.parent} cannot be written: {error.strerror}; give another file.") from error
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
         self._thread.start()
 
+    def _take(self, store: Path) -> None:
+        """Publish our claim, after moving a stale one aside."""
+        seen, age = _read(self.path)
+        if _is_live(seen, age):
+            raise StoreError(
+                f"{store} is being written by {holder(store)}; wait for it or stop it, or give another file."
+            )
+        own = self.path.with_name(f".{self.path.name}.{self._claim['name']}")
+        own.write_text(json.dumps(self._claim))
+        try:
+            self._move_aside(seen)
+            os.link(own, self.path)
+        except FileExistsError as error:
+            raise StoreError(f"{store} was taken by another run at this very moment; wait for it.") from error
+        finally:
+            own.unlink()
+
+    def _move_aside(self, seen: dict[str, Any]) -> None:
+        """Remove the stale lease that was `seen`; if it is another by now, put it back."""
+        aside = self.path.with_name(f".{self.path.name}.{self._claim['name']}.stale")
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(self.path, aside)
+            try:
+                if _read(aside)[0] != seen:
+                    os.link(aside, self.path)
+            finally:
+                aside.unlink()
+
+    def _ours(self) -> bool:
+        return _read(self.path)[0] == self._claim
+
     def _beat(self) -> None:
         while not self._over.wait(HEARTBEAT):
+            if not self._ours():
+                self.lost = True
+                return
             with contextlib.suppress(OSError):
                 os.utime(self.path)
 
@@ -77,14 +135,5 @@ class Lease:
         """Give the store free."""
         self._over.set()
         self._thread.join()
-        self.path.unlink(missing_ok=True)
-
-
-def _claim() -> dict[str, object]:
-    process = psutil.Process()
-    return {
-        "host": socket.gethostname(),
-        "process": process.pid,
-        "created": process.create_time(),
-        "job": os.environ.get("SLURM_JOB_ID", ""),
-    }
+        if self._ours():
+            self.path.unlink(missing_ok=True)

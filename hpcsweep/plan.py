@@ -28,7 +28,7 @@ class Cost:
     group: Hashable  # cells of equal group may share a pack
     flops: float  # training and measuring one cell
     bytes: int  # working set of one cell
-    slots: int  # cells that train together best
+    slots: int  # most cells of a pack: those that train together best, or some times as many where they stop early
     fixed_seconds: float  # of a pack, however many its cells: launches
     seconds: float  # of one cell more: arithmetic and measuring
 

@@ -7,11 +7,13 @@ extending and merging are this one function.
 from __future__ import annotations
 
 import contextlib
+import glob
 import math
 import os
 import shutil
+import textwrap
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
@@ -39,15 +41,45 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Source:
-    """A store from which finished rows are copied."""
+class Take:
+    """Finished rows to copy from one store: row `origin[i]` there becomes row `target[i]`."""
 
     path: Path
+    origin: np.ndarray
+    target: np.ndarray
+
+
+def assign(cells: Cells, sources: Sequence[Path]) -> list[Take]:
+    """Decide once, for results and weights alike, from which store each finished cell is copied.
+
+    The first store that has it finished; but one that has failed yields to a store where it has not.
+    """
+    seen = [_snapshot(path) for path in sources]
+    free = np.ones(len(cells), dtype=bool)
+    takes = []
+    for failed in (False, True):
+        for path, (keys, status) in zip(sources, seen, strict=True):
+            _, target, origin = np.intersect1d(cells.columns["key"], keys, return_indices=True)
+            chosen = free[target] & np.isin(status[origin], layout.FINISHED)
+            chosen &= (status[origin] == layout.FAILED) == failed
+            order = np.argsort(target[chosen])
+            takes.append(Take(path, origin[chosen][order], target[chosen][order]))
+            free[target[chosen]] = False
+    return [take for take in takes if len(take.target)]
+
+
+def _snapshot(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return keys and status of a store, which may be growing."""
+    with opened(path) as file:
+        return file["key"][:], file["status"][:]
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path; when the block ends well, its file is on disk and takes the place of `path`."""
+    """Give a temporary path; when the block ends well, its file is on disk and takes the place of `path`.
+
+    A kill inside the block leaves the temporary file; the next run sweeps it up (`sweep`).
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
         yield temporary
@@ -56,6 +88,12 @@ def replacing(path: Path) -> Iterator[Path]:
         _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sweep(path: Path) -> None:
+    """Remove what killed runs left of unfinished new files of `path`; only for the holder of its lease."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.new"):
+        left.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:
@@ -67,12 +105,10 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def build(path: Path, cells: Cells, title: str, text: str, runs: list[Run], sources: list[Source]) -> None:
-    """Write the store of `cells` to `path`, with the finished rows of `sources`, earlier sources first.
-
-    Raises `StoreError` if the disk has no room for it.
-    """
-    _require_space(path.parent, size_of(cells))
+def build(
+    path: Path, cells: Cells, title: str, text: str, runs: list[Run], takes: Sequence[Take], sources: Sequence[Path]
+) -> None:
+    """Write the store of `cells` to `path`, with the finished rows `takes`, and the attempts known to `sources`."""
     with h5py.File(path, "w", locking=False) as file:
         _lay_out(file, cells, len(runs))
         for name, values in zip([f"run_{field.name}" for field in fields(Run)], _transposed(runs), strict=True):
@@ -81,8 +117,12 @@ def build(path: Path, cells: Cells, title: str, text: str, runs: list[Run], sour
         known = {"format": layout.FORMAT, "title": title, "study": text}
         file.attrs.update({**known, "precision": cells.precision, "seed": cells.seed})
         for source in sources:
-            with h5py.File(source.path, "r", locking=False) as old:
-                _copy(old, file, cells)
+            _copy_attempts(source, file, cells)
+        for take in takes:
+            with opened(take.path) as old:
+                for name in layout.RESULTS:
+                    if name != "attempts" and name in old:
+                        _copy_column(old[name], file[name], take.origin, take.target)
 
 
 def size_of(cells: Cells) -> int:
@@ -93,7 +133,7 @@ def size_of(cells: Cells) -> int:
     return len(cells) * (sum(sizes) + sum(coordinates) + 8 * len(cells.extra)) + 2**16
 
 
-def _require_space(folder: Path, size: int) -> None:
+def require_space(folder: Path, size: int) -> None:
     """Ask before writing: a disk that fills up under HDF5 leaves it unable to close the file."""
     free = shutil.disk_usage(folder).free
     if size > free:
@@ -130,27 +170,16 @@ def _lay_out(file: h5py.File, cells: Cells, runs: int) -> None:
         layout.make(file, name, layout.CHOICES[name], encoded.shape, encoded.dtype.itemsize)[:] = encoded
 
 
-def _copy(old: h5py.File, new: h5py.File, cells: Cells) -> None:
-    """Copy the rows that are finished in `old` and not in `new`; of the others, the attempts."""
-    _, target, origin = np.intersect1d(cells.columns["key"], old["key"][:], return_indices=True)
-    if not len(target):
-        return
-    attempts = new["attempts"][:]
-    attempts[target] = np.maximum(attempts[target], old["attempts"][:][origin])
-    new["attempts"][:] = attempts
-    finished = np.isin(old["status"][:][origin], layout.FINISHED)
-    fresh = ~np.isin(new["status"][:][target], layout.FINISHED)
-    chosen = finished & fresh
-    target, origin = target[chosen], origin[chosen]
-    for name in layout.RESULTS:
-        if name != "attempts" and name in old:
-            _copy_column(old[name], new[name], origin, target)
+def _copy_attempts(source: Path, new: h5py.File, cells: Cells) -> None:
+    with opened(source) as old:
+        _, target, origin = np.intersect1d(cells.columns["key"], old["key"][:], return_indices=True)
+        attempts = new["attempts"][:]
+        attempts[target] = np.maximum(attempts[target], old["attempts"][:][origin])
+        new["attempts"][:] = attempts
 
 
 def _copy_column(old: h5py.Dataset, new: h5py.Dataset, origin: np.ndarray, target: np.ndarray) -> None:
-    """Copy rows `origin` of one dataset to rows `target` of another, block by block of the new one."""
-    order = np.argsort(target)
-    origin, target = origin[order], target[order]
+    """Copy rows `origin` of one dataset to rows `target` (ascending) of another, block by block of the new one."""
     width = tuple(slice(0, size) for size in old.shape[1:])  # the new file may have more axes, never fewer
     for start in range(0, len(new), BLOCK):
         first, last = np.searchsorted(target, [start, start + BLOCK])
@@ -212,8 +241,9 @@ def first_difference(old: str, new: str) -> str:
     before, after = (_flatten(tomllib.loads(text)) for text in (old, new))
     differing = sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k))
     for key in [k for k in differing if not k.startswith("grid")] or differing:
-        return f"{key} is {before.get(key, 'unset')!r} there and {after.get(key, 'unset')!r} here"
-    return "its cells come from another version of hpcsweep"
+        there, here = (textwrap.shorten(repr(texts.get(key, "unset")), 80) for texts in (before, after))
+        return f"{key} is {there} there and {here} here"
+    return "a plugin or the version of hpcsweep has changed since"
 
 
 def _flatten(table: dict[str, object], prefix: str = "") -> dict[str, object]:

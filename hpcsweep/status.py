@@ -79,13 +79,6 @@ def _plain(value: Any) -> Any:
     return None if isinstance(number, float) and np.isnan(number) else number
 
 
-def exit_code(found: dict[str, Any]) -> int:
-    """Return 0 if all is done, 1 if cells failed, 75 if the study is to be run again."""
-    if found["pending"] or found["running"]:
-        return 75
-    return 1 if found["failed"] else 0
-
-
 def lines(found: dict[str, Any], most: int = 10) -> list[str]:
     """Return a summary for people."""
     counts = ", ".join(f"{found[name]} {name}" for name in layout.STATUS if found[name])

@@ -22,15 +22,21 @@ from hpcsweep.errors import StoreError
 from hpcsweep.lease import Lease
 from hpcsweep.rewrite import (
     Run,
-    Source,
+    assign,
     build,
     common_keys,
     first_difference,
+    opened,
     read_cells,
     read_runs,
     replacing,
+    require_space,
+    size_of,
+    sweep,
 )
 from hpcsweep.study import Study
+
+LONGEST_NAME = 150  # letters: the weights, the lease and temporary files have longer names
 
 
 @dataclass(frozen=True)
@@ -50,10 +56,11 @@ class Store:
         self.path, self.cells, self.planned = path, cells, planned
         self._lease = lease
         self._file = h5py.File(path, "r+", locking=False)
+        # Held open: a dataset that goes out of use writes what it has buffered and tells nobody of an error.
+        self._data = {name: self._file[name] for name in (*layout.RESULTS, "run_seconds")}
         self._weights = weights.Writer(path, len(cells)) if keep_weights else None
-        self.status: np.ndarray = self._file["status"][:]  # (cells,)
-        self.attempts: np.ndarray = self._file["attempts"][:]  # (cells,)
-        self._run = len(self._file["run"]) - 1
+        self.status: np.ndarray = self._data["status"][:]  # (cells,)
+        self.attempts: np.ndarray = self._data["attempts"][:]  # (cells,)
         self._started = time.monotonic()
 
     @staticmethod
@@ -63,16 +70,22 @@ class Store:
         Finished cells are kept, whatever the study now says; unfinished ones that it no longer has are dropped.
         Raises `StoreError` if the file belongs to another study, is held by a live run, or cannot be written.
         """
-        path = Path(path)
+        path = Path(path).resolve()  # a link would be replaced, and its target escape the lease
+        if len(path.name) > LONGEST_NAME:
+            raise StoreError(f"The name {path.name[:20]}... is longer than {LONGEST_NAME} letters; give a shorter one.")
+        if path.is_dir():
+            raise StoreError(f"{path} is a folder; give a file in it, such as {path / 'results.h5'}.")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"The folder {path.parent} cannot be made: {error.strerror}.") from error
         lease = Lease(path)
         try:
+            sweep(path)
+            sweep(weights.path_of(path))
             rows = _prepare(path, study, cells, run)
             return Store(path, rows, len(cells), lease, study.weights)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:
             lease.release()
             raise StoreError(f"The store {path} cannot be written: {error}.") from error
         except BaseException:
@@ -84,18 +97,19 @@ class Store:
         return np.flatnonzero(~np.isin(self.status[: self.planned], layout.FINISHED))
 
     def forget(self, status: int) -> None:
-        """Make the rows with this status pending again (to retry what failed)."""
-        self._mark(np.flatnonzero(self.status == status), layout.PENDING)
+        """Make this study's rows with this status pending again (to retry what failed)."""
+        self._mark(np.flatnonzero(self.status[: self.planned] == status), layout.PENDING)
 
     def predict(self, seconds: np.ndarray) -> None:
         """Store the predicted seconds of every row; NaN leaves a row as it is."""
-        known = self._file["predicted_seconds"][:]
-        self._file["predicted_seconds"][:] = np.where(np.isnan(seconds), known, seconds)
+        known = self._data["predicted_seconds"][:]
+        self._data["predicted_seconds"][:] = np.where(np.isnan(seconds), known, seconds)
 
     def start(self, rows: Sequence[int]) -> None:
         """Count an attempt of these rows and mark them running."""
         self.attempts[list(rows)] += 1
-        _write(self._file["attempts"], rows, self.attempts[list(rows)])
+        self._check_lease()
+        _write(self._data["attempts"], rows, self.attempts[list(rows)])
         self._mark(rows, layout.RUNNING)
 
     def release(self, rows: Sequence[int]) -> None:
@@ -104,6 +118,7 @@ class Store:
 
     def put(self, rows: Sequence[int], records: Sequence[Record]) -> None:
         """Store finished cells: parameters first, then values, then, after a flush, their status."""
+        self._check_lease()
         order = np.argsort(rows)
         rows = [int(rows[i]) for i in order]
         records = [records[i] for i in order]
@@ -111,10 +126,10 @@ class Store:
             self._weights.put(rows, [(r.parameters, r.slice) for r in records])
         for name, column in layout.RESULTS.items():
             if name not in ("status", "attempts", "predicted_seconds"):
-                values = [_storable(record.values.get(name, column.fill), column) for record in records]
-                _write(self._file[name], rows, _stack(values, column, self._file[name].shape[1:]))
-        _write(self._file["finished"], rows, np.full(len(rows), time.time()))
-        self._file["run_seconds"][self._run] = time.monotonic() - self._started
+                values = [_storable(record.values.get(name, column.fill)) for record in records]
+                _write(self._data[name], rows, _stack(values, column, self._data[name].shape[1:]))
+        _write(self._data["finished"], rows, np.full(len(rows), time.time()))
+        self._data["run_seconds"][-1] = time.monotonic() - self._started
         self._file.flush()
         self._mark(rows, [layout.OUTCOMES[record.status] for record in records])
 
@@ -122,14 +137,19 @@ class Store:
         rows = np.asarray(rows, dtype=np.int64)
         if len(rows):
             self.status[rows] = status
-            _write(self._file["status"], rows, self.status[rows])
+            _write(self._data["status"], rows, self.status[rows])
             self._file.flush()
+
+    def _check_lease(self) -> None:
+        if self._lease.lost:
+            raise StoreError(f"Another run has taken {self.path} over; this one must not write any more.")
 
     def close(self) -> None:
         """Flush, close and give the lease back. Raises `StoreError` if what was written cannot reach the disk."""
         try:
             if self._weights is not None:
                 self._weights.close()
+            self._data.clear()
             self._file.close()
         except (OSError, RuntimeError) as error:  # h5py raises either when a flush fails
             raise StoreError(f"{self.path} cannot be closed: {error}; make room on the disk and run again.") from error
@@ -139,28 +159,33 @@ class Store:
 
 def _prepare(path: Path, study: Study, cells: Cells, run: Run) -> Cells:
     """Write the file of this run: new, or with all that is finished in the old one. Returns its rows."""
-    sources: list[Source] = []
-    runs = [run]
-    rows = cells
+    sources, runs, rows = [], [run], cells
     if path.exists():
         old = read_cells(path)
         _refuse_another(path, study, cells, old)
-        with h5py.File(path, "r", locking=False) as file:
+        with opened(path) as file:
             finished = np.isin(file["status"][:], layout.FINISHED)
         rows = cells.union(old.take(np.flatnonzero(finished)))
-        runs = [*read_runs(path), run]
-        sources = [Source(path)]
-    if study.weights:
-        weights.build(path, rows, [path] if sources else [])
-    with replacing(path) as temporary:
-        build(temporary, rows, study.title, study.text, runs, sources)
+        sources, runs = [path], [*read_runs(path), run]
+    _replace(path, rows, study.title, study.text, runs, sources, study.weights)
     return rows
+
+
+def _replace(
+    path: Path, rows: Cells, title: str, text: str, runs: list[Run], sources: list[Path], keep_weights: bool
+) -> None:
+    """Put a new file, and new weights, in place of the old ones, with what `sources` have finished."""
+    require_space(path.parent, size_of(rows))
+    takes = assign(rows, sources)
+    with replacing(path) as temporary:
+        build(temporary, rows, title, text, runs, takes, sources)
+        if keep_weights:  # first, so that a store never has finished rows that its weights do not know
+            weights.build(path, rows, takes)
 
 
 def _refuse_another(path: Path, study: Study, cells: Cells, old: Cells) -> None:
     """Raise `StoreError` if a store is of another study: no cell in common, or another title."""
-    with h5py.File(path, "r", locking=False) as file:
-        title, text = (str(file.attrs[name]) for name in ("title", "study"))
+    title, text = _identity(path)
     if title == study.title and (len(old) == 0 or len(common_keys(cells, old)[0])):
         return
     raise StoreError(
@@ -169,37 +194,51 @@ def _refuse_another(path: Path, study: Study, cells: Cells, old: Cells) -> None:
     )
 
 
+def _identity(path: Path) -> tuple[str, str]:
+    """Return title and text of the study of a store."""
+    with opened(path) as file:
+        return str(file.attrs["title"]), str(file.attrs["study"])
+
+
 def merge(path: str | Path, shards: Iterable[str | Path]) -> tuple[int, int]:
     """Copy the finished rows of shards by key into the main file; harmless twice. Returns (new rows, finished rows).
 
-    Raises `StoreError` if a file is no store, or if a live run holds the main file.
+    Raises `StoreError` if a file is no store or of another study, or if a live run holds the main file.
     """
-    path = Path(path)
-    files = [path, *(Path(shard) for shard in shards if Path(shard) != path)]
-    present = [file for file in files if file != path or file.exists()]
-    all_cells = [read_cells(file) for file in present]
+    path = Path(path).resolve()
+    others = [Path(shard).resolve() for shard in shards]
     lease = Lease(path)
     try:
-        rows = all_cells[0]
-        for cells in all_cells[1:]:
-            rows = rows.union(cells)
+        present = list(dict.fromkeys([*([path] if path.exists() else []), *others]))
+        rows = _united(present)
         before = _finished(path) if path.exists() else 0
-        with h5py.File(present[0], "r", locking=False) as file:
-            title, text = (str(file.attrs[name]) for name in ("title", "study"))
-        if any(weights.path_of(file).exists() for file in present):
-            weights.build(path, rows, present)
-        runs = list(dict.fromkeys(run for file in present for run in read_runs(file)))
-        with replacing(path) as temporary:
-            build(temporary, rows, title, text, runs, [Source(file) for file in present])
-        after = _finished(path)
+        runs = {
+            (run.host, run.job, run.started): run for file in reversed(present) for run in reversed(read_runs(file))
+        }
+        keep_weights = any(weights.path_of(file).exists() for file in present)
+        _replace(path, rows, *_identity(present[0]), list(runs.values())[::-1], present, keep_weights)
+        return _finished(path) - before, _finished(path)
+    except (OSError, RuntimeError, KeyError) as error:
+        raise StoreError(f"The stores cannot be merged: {error}.") from error
     finally:
         lease.release()
-    return after - before, after
+
+
+def _united(files: list[Path]) -> Cells:
+    """Return the cells of several stores of one study."""
+    title, _ = _identity(files[0])
+    rows = read_cells(files[0])
+    for file in files[1:]:
+        cells = read_cells(file)
+        if (_identity(file)[0], cells.seed, cells.precision) != (title, rows.seed, rows.precision):
+            raise StoreError(f"{file} holds another study than {files[0]}: its title, seed or precision differs.")
+        rows = rows.union(cells)
+    return rows
 
 
 def _finished(path: Path) -> int:
-    with h5py.File(path, "r", locking=False) as file:
-        return int(np.isin(file["status"][:], layout.FINISHED).sum())
+    with opened(path) as file:
+        return int(np.isin(file["status"][:], (layout.DONE, layout.DIVERGED, layout.OUT_OF_BUDGET)).sum())
 
 
 def _write(dataset: h5py.Dataset, rows: Sequence[int] | np.ndarray, values: np.ndarray) -> None:
@@ -210,7 +249,7 @@ def _write(dataset: h5py.Dataset, rows: Sequence[int] | np.ndarray, values: np.n
             dataset[rows[piece[0]] : rows[piece[-1]] + 1] = values[piece]
 
 
-def _storable(value: object, column: layout.Column) -> object:
+def _storable(value: object) -> object:
     """Cut a message to its column, at a whole character."""
     if isinstance(value, str):
         return value.encode()[: layout.MESSAGE_BYTES].decode(errors="ignore").encode()

@@ -22,21 +22,29 @@ from hpcsweep.errors import StudyError, nearest, unknown
 
 LONGEST_TEXT = 60_000  # bytes: the store keeps the text as an HDF5 attribute, which ends at 64 KiB
 
+LARGEST = 2**53
 MOST_CELLS = 10_000_000  # of one grid; planning takes about 15 s and 0.7 GiB for each million
 
-PositiveInt = Annotated[int, Field(gt=0)]
+PositiveInt = Annotated[int, Field(gt=0, le=LARGEST)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, lt=1)]
 PointKind = Literal["sobol", "grid", "lattice", "uniform"]
 
 
 class Catalogue(Protocol):
-    """What a study must be able to ask about the names in it. Each method raises `UserError` for a wrong name."""
+    """What a study must be able to ask about the names in it. Each method raises `UserError` for a wrong name.
+
+    `optimizer` tells the parts of a chain: the name of each, and the fields beyond `COMMON` that it uses, with its own
+    defaults, None where that of `[training]` holds; "steps" if it is a warm-up. `training` checks a resolved choice.
+    """
 
     def target(self, choice: Mapping[str, Any]) -> dict[str, Any]: ...
     def target_dimension(self, choice: Mapping[str, Any], dimension: int) -> None: ...
     def model(self, choice: Mapping[str, Any]) -> dict[str, Any]: ...
     def parameters(self, model: Mapping[str, Any], dimension: int) -> int: ...
-    def optimizer(self, name: str) -> None: ...
+    def optimizer(self, name: str) -> list[dict[str, Any]]: ...
+    def training(self, choice: Mapping[str, Any]) -> None: ...
 
 
 class Section(BaseModel):
@@ -51,11 +59,21 @@ S = TypeVar("S", bound=Section)
 def _batch(value: object) -> object:
     """Accept a number of samples, "full", or a share of the samples."""
     share = value.get("per_sample") if isinstance(value, dict) and set(value) == {"per_sample"} else None
-    if isinstance(share, int | float) and 0 < share <= 1:
+    if isinstance(share, int | float) and not isinstance(share, bool) and 0 < share <= 1:
         return value
     if value == "full" or (isinstance(value, int) and not isinstance(value, bool) and value > 0):
         return value
     raise ValueError('must be a number of samples, "full", or { per_sample = a share in (0, 1] }')
+
+
+def _loss(value: object) -> object:
+    """Accept "mse", or an even power of the residuals."""
+    power = value.get("p") if isinstance(value, dict) and set(value) == {"p"} else None
+    if isinstance(power, int) and not isinstance(power, bool) and power >= 2 and power % 2 == 0:
+        return "mse" if power == 2 else value
+    if value == "mse":
+        return value
+    raise ValueError('must be "mse" or { p = an even number }')
 
 
 class ModelSection(Section):
@@ -80,24 +98,34 @@ class TrainingSection(Section):
     learning_rate: PositiveFloat = 1e-3
     final_learning_rate: PositiveFloat | None = None
     schedule: Literal["constant", "exponential", "cosine"] = "constant"
-    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
-    epsilon: PositiveFloat = 1e-8
-    loss_tolerance: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    # Of the optimizer; None is its own default, and one that does not use a field ignores it.
+    beta1: Share | None = None
+    beta2: Share | None = None
+    epsilon: PositiveFloat | None = None
+    momentum: Share | None = None
+    nesterov: bool | None = None
+    weight_decay: NotNegative | None = None
+    memory: PositiveInt | None = None
+    refresh: PositiveInt | None = None
+    feature_scale: NotNegative | None = None
+    loss_tolerance: NotNegative = 0.0
+    gradient_tolerance: NotNegative = 0.0
+    keep: Literal["best", "last"] = "best"
+    loss: Annotated[Any, AfterValidator(_loss)] = "mse"
     seconds: PositiveFloat | None = None
 
 
 class SupNormSection(Section):
     """`[sup_norm]`: the points on which every network of the study is measured."""
 
-    points: list[PointKind] = ["sobol", "grid"]
+    points: list[PointKind] | None = None  # sobol and, where 2^d is not more than count, the grid with its corners
     count: Annotated[int, Field(gt=0, le=2**40)] | None = None  # of each kind; 2^(14 + d), clamped to [2^15, 2^24]
     tile: Annotated[int, Field(ge=256, le=2**20)] | None = None  # points evaluated at once; by the cache rule
     seed: int = 0
 
     @model_validator(mode="after")
     def _some_points(self) -> Self:
-        if not self.points or len(set(self.points)) < len(self.points):
+        if self.points is not None and (not self.points or len(set(self.points)) < len(self.points)):
             raise ValueError("needs at least one kind of points, each named once")
         return self
 
@@ -111,7 +139,7 @@ class StoreSection(Section):
 class StudyFile(Section):
     """The whole file. Grids and per-optimizer tables have open keys and are checked by hand below."""
 
-    title: Annotated[str, Field(min_length=1)]
+    title: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]*$")]
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     precision: Literal["float64", "float32"] = "float64"
     grid: Annotated[list[dict[str, Any]], Field(min_length=1)]
@@ -140,6 +168,7 @@ class Study:
 
 MODEL_AXES = tuple(ModelSection.model_fields)
 TRAINING_AXES = tuple(TrainingSection.model_fields)
+COMMON = ("steps", "batch", "loss_tolerance", "gradient_tolerance", "seconds", "keep", "loss")  # used by all optimizers
 AXES = ("target", "dimension", "model", "samples", "optimizer", "replicate", *MODEL_AXES[1:], *TRAINING_AXES)
 
 
@@ -164,7 +193,7 @@ def parse(text: str, catalogue: Catalogue, folder: Path = Path(".")) -> Study:
         raise StudyError(f"The study is longer than {LONGEST_TEXT} bytes; make its lists shorter or its grids fewer.")
     try:
         tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise StudyError(f"The study is not valid TOML: {error}.") from error
     file = section(StudyFile, tables, "")
     common, per_optimizer = _training(file.training, catalogue)
@@ -191,8 +220,13 @@ def _training(table: Mapping[str, Any], catalogue: Catalogue) -> tuple[dict[str,
     for name in table.keys() - own.keys():
         if nearest(name, TRAINING_AXES):
             raise StudyError(unknown("training", name, TRAINING_AXES))
-        catalogue.optimizer(name)
+        parts = catalogue.optimizer(name)
+        if len(parts) > 1:
+            names = " and ".join(f"[training.{part['name']}]" for part in parts)
+            raise StudyError(f'training: a chain such as "{name}" has no table of its own; say {names}.')
         changes[name] = explicit(TrainingSection, table[name], f"training.{name}")
+        for field in changes[name].keys() - {*parts[0], *COMMON}:
+            raise StudyError(unknown(f"training.{name}", field, {*parts[0], *COMMON} - {"name"}))
     return common, changes
 
 
@@ -204,23 +238,26 @@ def _grid(grid: Mapping[str, Any], where: str) -> dict[str, Sequence[Any]]:
     for axis in ("target", "dimension", "samples"):
         if axis not in grid:
             raise StudyError(f"{where}: the axis '{axis}' is missing; every grid names target, dimension and samples.")
+    if "hidden" in grid and ("width" in grid or "depth" in grid):
+        raise StudyError(f"{where}: 'hidden' lists the hidden widths, so width and depth must be left out.")
     values: dict[str, Sequence[Any]] = {a: v if isinstance(v, list) else [v] for a, v in grid.items()}
-    if type(grid.get("replicate")) is int:
-        values["replicate"] = range(_positive(grid["replicate"], f"{where}.replicate"))
-    if "hidden" in grid and not isinstance(values["hidden"][0], list):
-        values["hidden"] = [grid["hidden"]]
     for axis, listed in values.items():
         if not listed:
             raise StudyError(f"{where}.{axis}: the list is empty; give at least one value.")
+    if type(grid.get("replicate")) is int:
+        values["replicate"] = range(integer(grid["replicate"], f"{where}.replicate", 1))
+    if "hidden" in grid and not isinstance(values["hidden"][0], list):
+        values["hidden"] = [grid["hidden"]]
     count = math.prod(len(listed) for listed in values.values())
     if count > MOST_CELLS:
         raise StudyError(f"{where}: asks for {count:,} cells, more than {MOST_CELLS:,}; make several studies of it.")
     return values
 
 
-def _positive(value: int, where: str) -> int:
-    if value < 1:
-        raise StudyError(f"{where}: must be at least 1, not {value}.")
+def integer(value: Any, where: str, least: int) -> int:
+    """Return `value` if it is an integer between `least` and 2^53, as every count in a study must be."""
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= LARGEST:
+        raise StudyError(f"{where}: must be an integer of at least {least} and at most 2^53, not {value!r}.")
     return value
 
 

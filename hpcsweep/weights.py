@@ -1,7 +1,7 @@
 """Trained parameters, in FILE.weights.h5 beside the store: one flat, preallocated dataset with offsets.
 
-The space of a cell is reserved when the file is laid out and takes no disk until it is written. Rows are valid where
-the store says that the cell is finished: parameters are written, and flushed, before the store's row.
+The space of a cell is reserved when the file is laid out and takes no disk until it is written. A row is valid where
+its `kept` is not 0 (1: parameters, 2: a slice too), which is written after the rest was flushed.
 """
 
 from __future__ import annotations
@@ -15,65 +15,72 @@ import numpy as np
 from hpcsweep import layout
 from hpcsweep.cells import Cells
 from hpcsweep.errors import StoreError
-from hpcsweep.rewrite import opened, replacing
+from hpcsweep.rewrite import Take, opened, replacing, require_space
+
+SLICES = ("slice_x", "slice_target", "slice_model")
 
 
 def path_of(store: str | Path) -> Path:
-    """Return where the weights of a store lie: results.h5 -> results.weights.h5."""
-    return Path(store).with_suffix(".weights.h5")
+    """Return where the weights of a store lie: results.h5 -> results.weights.h5, run.1 -> run.1.weights."""
+    name = Path(store).name
+    return Path(store).with_name(name.removesuffix(".h5") + (".weights.h5" if name.endswith(".h5") else ".weights"))
 
 
-def build(store: Path, cells: Cells, sources: Sequence[Path]) -> None:
-    """Lay out the weights of `cells`, with what the weights beside `sources` hold of them. Keeps an equal file."""
+def size_of(cells: Cells) -> int:
+    """Return about how many bytes the weights of these cells take, once all are written."""
+    return 8 * int(cells.columns["parameters"].sum()) + len(cells) * (24 * layout.SLICE + 49) + 2**14
+
+
+def build(store: Path, cells: Cells, takes: Sequence[Take]) -> None:
+    """Lay out the weights of `cells`, with those of the rows `takes`. Keeps a file that is right already.
+
+    Raises `StoreError` if the disk has no room for them.
+    """
     path = path_of(store)
-    if path.exists() and _has_keys(path, cells) and list(sources) in ([], [store]):
+    if {take.path for take in takes} <= {store} and _has_keys(path, cells):
         return
+    require_space(path.parent, size_of(cells))
     with replacing(path) as temporary, h5py.File(temporary, "w", locking=False) as file:
         _lay_out(file, cells)
-        for source in sources:
-            if path_of(source).exists():
-                _copy(source, file)
+        for take in takes:
+            if path_of(take.path).exists():
+                _copy(take, file)
 
 
 def _has_keys(path: Path, cells: Cells) -> bool:
-    with h5py.File(path, "r", locking=False) as file:
-        return np.array_equal(file["key"][:], cells.columns["key"])
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            return "kept" in file and np.array_equal(file["key"][:], cells.columns["key"])
+    except OSError:
+        return False
 
 
 def _lay_out(file: h5py.File, cells: Cells) -> None:
     counts = cells.columns["parameters"].astype(np.int64)
-    for name, size in {"cell": len(cells), "slice": layout.SLICE, "parameter": int(counts.sum())}.items():
-        if name == "parameter":
-            file.create_dataset(name, shape=(size,), dtype="i1").make_scale(name)  # a length, never written
-        else:
-            layout.make_dimension(file, name, size)
+    for name, size in {"cell": len(cells), "slice": layout.SLICE}.items():
+        layout.make_dimension(file, name, size)
+    file.create_dataset("parameter", shape=(int(counts.sum()),), dtype="i1").make_scale("parameter")  # never written
     for name, column in layout.WEIGHTS.items():
         layout.make(file, name, column, tuple(len(file[dimension]) for dimension in column.dimensions))
-    everything = layout.Column("f8", "parameters of all cells, one after the other", ("parameter",))
-    layout.make(file, "parameters", everything, (int(counts.sum()),))
     file["key"][:] = cells.columns["key"]
     file["count"][:] = counts
     file["offset"][:] = np.cumsum(counts) - counts
 
 
-def _copy(source: Path, new: h5py.File) -> None:
-    """Copy the parameters and slices of the cells that the store `source` has finished."""
-    with (
-        h5py.File(source, "r", locking=False) as store,
-        h5py.File(path_of(source), "r", locking=False) as old,
-    ):
-        finished = store["key"][:][np.isin(store["status"][:], layout.FINISHED)]
-        keys = new["key"][:]
-        _, rows, origins = np.intersect1d(keys, old["key"][:], return_indices=True)
-        wanted = np.isin(keys[rows], finished)
-        order = np.argsort(rows[wanted])
-        rows, origins = rows[wanted][order], origins[wanted][order]
+def _copy(take: Take, new: h5py.File) -> None:
+    """Copy the parameters and slices of the rows of one store, as far as they were kept."""
+    with opened(take.path) as store, h5py.File(path_of(take.path), "r", locking=False) as old:
+        keys, kept = store["key"][:][take.origin], old["kept"][:]
+        _, where, origins = np.intersect1d(keys, old["key"][:], return_indices=True)
+        where, origins = where[kept[origins] > 0], origins[kept[origins] > 0]
+        order = np.argsort(take.target[where])
+        rows, origins = take.target[where][order], origins[order]
         ends = {file: np.append(file["offset"][:], len(file["parameters"])) for file in (new, old)}
         for piece in _pieces(rows, origins):
             row, origin, size = rows[piece[0]], origins[piece[0]], len(piece)
             (start, end), (begin, stop) = ends[new][[row, row + size]], ends[old][[origin, origin + size]]
             new["parameters"][start:end] = old["parameters"][begin:stop]
-            for name in ("slice_x", "slice_target", "slice_model"):
+            for name in (*SLICES, "kept"):
                 new[name][row : row + size] = old[name][origin : origin + size]
 
 
@@ -85,48 +92,60 @@ def _pieces(rows: np.ndarray, origins: np.ndarray) -> list[np.ndarray]:
 
 
 class Writer:
-    """The weights file of a store, open for overwriting rows."""
+    """The weights file of a store, open for overwriting rows.
+
+    Holds every dataset open: a dataset that goes out of use writes what it has buffered and tells nobody of an error.
+    """
 
     def __init__(self, store: Path, rows: int) -> None:
         self._file = h5py.File(path_of(store), "r+", locking=False)
         if len(self._file["key"]) != rows:
             raise StoreError(f"{path_of(store)} does not belong to {store}; move it away and run again.")
-        self._offset = self._file["offset"][:]
-        self._count = self._file["count"][:]
+        self._offset, self._count = self._file["offset"][:], self._file["count"][:]
+        self._data = {name: self._file[name] for name in ("parameters", "kept", *SLICES)}
 
     def put(self, rows: Sequence[int], networks: Sequence[tuple[np.ndarray | None, np.ndarray | None]]) -> None:
-        """Write (parameters, slice) of these rows and flush; what is None is left unwritten."""
+        """Write (parameters, slice) of these rows; where both are there, flush and mark the row as kept."""
         for row, (parameters, values) in zip(rows, networks, strict=True):
             if parameters is not None:
                 start = self._offset[row]
-                self._file["parameters"][start : start + self._count[row]] = parameters
+                self._data["parameters"][start : start + self._count[row]] = parameters
             if values is not None:
-                for name, line in zip(("slice_x", "slice_target", "slice_model"), values, strict=True):
-                    self._file[name][row] = line
+                for name, line in zip(SLICES, values, strict=True):
+                    self._data[name][row] = line
+        self._file.flush()
+        for row, (parameters, values) in zip(rows, networks, strict=True):
+            if parameters is not None:
+                self._data["kept"][row] = 1 if values is None else 2
         self._file.flush()
 
     def close(self) -> None:
         """Flush and close."""
+        self._data.clear()
         self._file.close()
 
 
-def read(store: str | Path, key: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return (parameters, slice (3, points)) of a finished cell, or None where none were kept."""
+def read(store: str | Path, key: str) -> tuple[np.ndarray, np.ndarray | None] | None:
+    """Return (parameters, slice (3, points) or None) of a finished cell; None where nothing was kept.
+
+    Raises `StoreError` if the weights cannot be read.
+    """
     with opened(store) as file:
         row = np.flatnonzero(file["key"][:] == key.encode())
         if not len(row) or file["status"][row[0]] not in layout.FINISHED or not path_of(store).exists():
             return None
     try:
         return _read(path_of(store), key)
-    except OSError as error:
+    except (OSError, KeyError) as error:
         raise StoreError(f"{path_of(store)} cannot be read: {error}; move it away to do without weights.") from error
 
 
-def _read(path: Path, key: str) -> tuple[np.ndarray, np.ndarray] | None:
+def _read(path: Path, key: str) -> tuple[np.ndarray, np.ndarray | None] | None:
     with h5py.File(path, "r", locking=False) as file:
         rows = np.flatnonzero(file["key"][:] == key.encode())
-        if not len(rows):
+        if not len(rows) or not file["kept"][rows[0]]:
             return None
         row, start = rows[0], file["offset"][rows[0]]
         parameters = file["parameters"][start : start + file["count"][row]]
-        return parameters, np.stack([file[name][row] for name in ("slice_x", "slice_target", "slice_model")])
+        picture = np.stack([file[name][row] for name in SLICES]) if file["kept"][row] == 2 else None
+        return parameters, picture

@@ -100,7 +100,7 @@ def finished_store(tmp_path: Path) -> Path:
 
 
 def fill(path: Path, text: str, rows: slice = slice(None)) -> Path:
-    """Write a store of a study with made-up but self-consistent values in some rows: row i has sup_lower i + 1."""
+    """Write a store of a study with made-up values, functions of the keys (`record_of`), in some rows."""
     from hpcsweep.store import Store
 
     with contextlib.closing(open_store(path, text)) as store:

@@ -16,6 +16,7 @@ ORDER = (
     "errors",
     "study",
     "cells",
+    "methods",
     "grid",
     "bracket",
     "plan",
@@ -80,7 +81,8 @@ def imports(path: Path) -> list[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative imports hide where they lead"
             found += [f"{node.module}.{alias.name}" for alias in node.names]
     return found
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hpcsweep.approx.catalogue import Catalogue
 from hpcsweep.cells import Cells, canonical, stream
 from hpcsweep.errors import StudyError, UserError
-from hpcsweep.grid import expand
+from hpcsweep.grid import expand, points_of
 from hpcsweep.study import load, parse
 
 CATALOGUE = Catalogue()
@@ -46,6 +46,19 @@ MISTAKES = {
     "negative samples": (study(GRID.replace("[10]", "[-10]")), ["grid[0].samples", "-10"]),
     "samples table": (study(GRID.replace("[10]", "[{ per_weight = 2 }]")), ["grid[0].samples", "per_parameter"]),
     "no replicate": (study(GRID + "replicate = 0"), ["grid[0].replicate", "at least 1"]),
+    "huge replicate": (study(GRID + f"replicate = {10**20}"), ["grid[0].replicate", "2^53"]),
+    "huge samples": (study(GRID.replace("[10]", f"[{10**20}]")), ["grid[0].samples", "2^53"]),
+    "huge share": (study(GRID.replace("[10]", "[{ per_parameter = 1e308 }]")), ["grid[0].samples", "per_parameter"]),
+    "true share": (study(GRID.replace("[10]", "[{ per_parameter = true }]")), ["grid[0].samples", "per_parameter"]),
+    "huge width": (study(GRID + f"width = [{10**20}]"), ["grid[0].width", "9007199254740992"]),
+    "no hidden widths": (study(GRID + "hidden = []"), ["grid[0].hidden", "empty"]),
+    "hidden and width": (study(GRID + "hidden = [[3]]\nwidth = [4]"), ["grid[0]", "'hidden'", "left out"]),
+    "huge parameter": (
+        study(GRID.replace('["logsin"]', f'[{{ name = "logsin", K = {10**400} }}]')),
+        ["K", "finite float"],
+    ),
+    "title": (study().replace('"t"', '"a\\u0000b"', 1), ["title", "pattern"]),
+    "nested too deep": ("x = " + "[" * 3000 + "]" * 3000, ["not valid TOML"]),
     "too many": (study(GRID + "replicate = 1000000000"), ["grid[0]", "1,000,000,000 cells", "several studies"]),
     "empty axis": (study(GRID + "width = []"), ["grid[0].width", "empty"]),
     "unknown optimizer": (study(GRID + 'optimizer = ["adma"]'), ["'adma'", "Did you mean 'adam'?"]),
@@ -58,6 +71,29 @@ MISTAKES = {
     "training value": (study(sections="[training]\nsteps = 0.5"), ["training.steps", "integer", "0.5"]),
     "training table": (study(sections="[training.adma]\nsteps = 3"), ["'adma'", "Did you mean 'adam'?"]),
     "nested key": (study(sections="[training.adam]\nstep = 3"), ["training.adam", "'step'", "Did you mean 'steps'?"]),
+    "unused field": (
+        study(GRID + 'optimizer = [{ name = "adam", momentum = 0.5 }]'),
+        ["grid[0].optimizer: adam", "'momentum'", "beta1"],
+    ),
+    "unused in a table": (study(sections="[training.adam]\nmemory = 5"), ["training.adam", "'memory'", "beta1"]),
+    "a part of a chain": (study(GRID + 'optimizer = ["adam+sdg"]'), ["'sdg'", "Did you mean 'sgd'?"]),
+    "a field of a part": (
+        study(GRID + 'optimizer = [{ name = "adam+sgd", sgd = { stps = 3 } }]'),
+        ["grid[0].optimizer.sgd", "'stps'", "Did you mean 'steps'?"],
+    ),
+    "another part": (study(GRID + 'optimizer = [{ name = "adam+sgd", bfgs = { steps = 3 } }]'), ["'bfgs'"]),
+    "a table of a chain": (
+        study(sections='[training."adam+sgd"]\nsteps = 3'),
+        ['"adam+sgd"', "[training.adam] and [training.sgd]"],
+    ),
+    "minibatches for a line search": (study(GRID + 'optimizer = ["bfgs"]\nbatch = 5'), ["bfgs", 'batch = "full"']),
+    "least squares of a power": (
+        study(GRID + 'optimizer = ["levenberg_marquardt"]', sections="[training]\nloss = { p = 8 }"),
+        ["levenberg_marquardt", 'training.loss = "mse"'],
+    ),
+    "odd power": (study(sections="[training]\nloss = { p = 3 }"), ["training.loss", "even"]),
+    "keep": (study(sections='[training]\nkeep = "bst"'), ["training.keep", "Did you mean 'best'?"]),
+    "rate of a schedule": (study(sections='[training]\nschedule = "exponential"'), ["final_learning_rate"]),
     "batch": (study(sections='[training]\nbatch = "ful"'), ["training.batch", "full", "per_sample", "'ful'"]),
     "point kind": (study(sections='[sup_norm]\npoints = ["sobo"]'), ["sup_norm.points.0", "Did you mean 'sobol'?"]),
     "points twice": (study(sections='[sup_norm]\npoints = ["grid", "grid"]'), ["sup_norm", "once"]),
@@ -107,11 +143,91 @@ def test_a_width_axis_replaces_hidden_widths_of_the_section() -> None:
     assert made.cell(0).model["hidden"] == [6, 6]
 
 
+def test_no_hidden_layer_is_an_affine_function() -> None:
+    assert cells(study(GRID + "hidden = [[]]")).cell(0).model["hidden"] == []
+    assert cells(study(sections="[model]\nhidden = []")).cell(0).parameters == 2
+
+
+def test_the_grid_of_points_is_left_out_by_default_where_its_corners_are_too_many() -> None:
+    made = parse(study(), CATALOGUE)
+    assert points_of(made, 10)["kinds"] == ("sobol", "grid") and points_of(made, 40)["kinds"] == ("sobol",)
+
+
 def test_training_layers() -> None:
     sections = "[training]\nsteps = 10\nlearning_rate = 0.5\n[training.adam]\nlearning_rate = 0.25\n"
     grid = GRID + 'optimizer = ["adam", { name = "adam", learning_rate = 0.125 }]\n'
     rates = [cell.optimizer["learning_rate"] for cell in cells(study(grid, sections=sections))]
     assert rates == [0.25, 0.125]
+
+
+def methods_of(optimizer: str, more: str = "", sections: str = "") -> list[dict]:
+    made = cells(study(GRID + f"optimizer = [{optimizer}]\n{more}", sections=sections))
+    return [cell.optimizer for cell in made]
+
+
+def test_a_method_holds_the_fields_that_it_uses() -> None:
+    adam, sgd, bfgs = methods_of('"adam", "sgd", "bfgs"', sections="[training]\nmomentum = 0.5\nlearning_rate = 0.25")
+    assert adam["beta2"] == 0.999 and "momentum" not in adam
+    assert sgd["momentum"] == 0.5 and sgd["learning_rate"] == 0.25 and "beta1" not in sgd
+    assert not {"learning_rate", "schedule", "beta1", "momentum"} & bfgs.keys()
+    assert {"steps", "batch", "keep", "loss", "loss_tolerance"} <= bfgs.keys()
+    rates = cells(study(GRID + 'optimizer = ["adam", "bfgs"]\nlearning_rate = [0.1, 0.2, 0.3]'))
+    assert len(rates) == 3 + 1  # the cells of bfgs are the same
+    assert rates.extra == ("learning_rate",)
+    assert rates.columns["learning_rate"][:3].tolist() == [0.1, 0.2, 0.3] and np.isnan(
+        rates.columns["learning_rate"][3]
+    )
+
+
+def test_parts_of_a_chain() -> None:
+    sections = "[training]\nsteps = 40\nlearning_rate = 0.5\n[training.sgd]\nlearning_rate = 0.25\nmomentum = 0.5\n"
+    [chain] = methods_of('"adam+sgd"', sections=sections)
+    assert chain["name"] == "adam+sgd" and chain["steps"] == 340 and chain["batch"] is None
+    assert "learning_rate" not in chain and chain["schedule"] == "constant"  # what the parts have in common
+    adam, sgd = chain["parts"]
+    assert (adam["name"], adam["steps"], adam["learning_rate"]) == ("adam", 300, 0.5)
+    assert (sgd["name"], sgd["steps"], sgd["learning_rate"], sgd["momentum"]) == ("sgd", 40, 0.25, 0.5)
+    [chain] = methods_of('"adam+sgd"', "learning_rate = 0.125", sections)
+    assert [part["learning_rate"] for part in chain["parts"]] == [0.125, 0.125] and chain["learning_rate"] == 0.125
+
+
+def test_steps_of_a_warm_up() -> None:
+    def steps(optimizer: str, more: str = "", sections: str = "") -> list[list[int]]:
+        return [[part["steps"] for part in one["parts"]] for one in methods_of(optimizer, more, sections)]
+
+    assert steps('"adam+bfgs"', "steps = [40, 50]") == [[300, 40], [300, 50]]
+    assert steps('"adam+bfgs"', sections="[training.adam]\nsteps = 7") == [[7, 2000]]
+    assert steps('{ name = "adam+bfgs", steps = 9 }') == [[300, 9]]
+    assert steps('{ name = "adam+bfgs", steps = 9, adam = { steps = 5 } }') == [[5, 9]]
+    assert steps('"bfgs+adam"') == [[2000, 2000]]
+
+
+def test_labels_of_methods() -> None:
+    tables = (
+        '"adam+sgd", { name = "adam+sgd", steps = 9, adam = { steps = 5, batch = 3 } }, { name = "sgd", label = "x" }'
+    )
+    made = cells(study(GRID + f"optimizer = [{tables}]"))
+    labels = [made.labels[i] for i in made.columns["optimizer_id"]]
+    assert labels == ["adam+sgd", "adam+sgd(steps=9, adam(steps=5, batch=3))", "x"]
+
+
+def test_keys_of_chains_tell_all_parts() -> None:
+    texts = [
+        study(GRID + 'optimizer = ["adam+sgd"]', sections=sections)
+        for sections in (
+            "",
+            "[training.adam]\nsteps = 7",
+            "[training.adam]\nbeta1 = 0.8",
+            "[training.sgd]\nmomentum = 0.1",
+        )
+    ]
+    texts += [study(GRID + f'optimizer = ["{name}"]') for name in ("sgd+adam", "adam+adamw", "adam", "sgd")]
+    keys = [cells(text).cell(0).key for text in texts]
+    assert len(set(keys)) == len(keys)
+    chain = study(GRID + 'optimizer = ["adam", { name = "adam+bfgs", adam = { batch = 5 } }]')
+    made = cells(chain)
+    assert [part["batch"] for part in made.cell(1).optimizer["parts"]] == [5, None]
+    assert made.columns["training_steps"].tolist() == [2000.0, 2300.0]
 
 
 def test_counts_per_parameter_and_per_sample() -> None:
@@ -157,7 +273,7 @@ def test_keys_do_not_change_between_versions() -> None:
     assert cells(study(GRID)).cell(0).key == KNOWN_KEY
 
 
-KNOWN_KEY = "141734756742f2da25bb808a1e857391"
+KNOWN_KEY = "2f5058aeb7ee8548a4c6e6335c677fa3"
 
 
 def test_streams_are_paired() -> None:

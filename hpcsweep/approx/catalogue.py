@@ -13,7 +13,7 @@ from typing import Any
 from hpcsweep.approx import models, plugins
 from hpcsweep.approx.targets import REGISTRY
 from hpcsweep.approx.training import optimizers
-from hpcsweep.errors import PluginError, unknown
+from hpcsweep.approx.training.settings import WARM_UP, settings_from
 
 
 class Catalogue:
@@ -39,10 +39,25 @@ class Catalogue:
         """Return the number of trainable parameters of a model in `dimension` variables."""
         return models.count_parameters(model, dimension)
 
-    def optimizer(self, name: str) -> None:
-        """Raise PluginError if there is no optimizer `name`."""
-        if name not in optimizers.NAMES:
-            raise PluginError(unknown("optimizer", name, optimizers.NAMES))
+    def optimizer(self, name: str) -> list[dict[str, Any]]:
+        """Return the parts of a chain: their names and the fields that they use, with their own defaults.
+
+        None stands for the default of all optimizers; "steps" is there where a part has a number of steps of its own,
+        as a warm-up before another. Raises PluginError for a name that does not exist.
+        """
+        names = name.split("+")
+        parts = [{"name": part, **optimizers.defaults(part)} for part in names]
+        for part in parts:
+            if optimizers.needs(part["name"]).rate:
+                part |= {"learning_rate": None, "final_learning_rate": None, "schedule": None}
+        warm, steps = WARM_UP
+        for part in parts[:-1]:
+            part |= {"steps": steps} if part["name"] == warm else {}
+        return parts
+
+    def training(self, choice: Mapping[str, Any]) -> None:
+        """Raise StudyError or PluginError if a resolved choice of a training method cannot be."""
+        settings_from(choice)
 
     @property
     def targets(self) -> tuple[str, ...]:

@@ -1,4 +1,8 @@
-"""Plain descriptions of networks -> trained networks: targets made, samples drawn, one pack trained."""
+"""Plain descriptions of networks -> trained networks: targets made, samples drawn, one pack trained.
+
+A model of several stages also takes values of its target at held-out points, which are no samples: they decide which
+stages stay (`hpcsweep.approx.training.stages`).
+"""
 
 from __future__ import annotations
 
@@ -12,9 +16,10 @@ import torch
 
 from hpcsweep.approx import models, plugins
 from hpcsweep.approx.targets import Target
-from hpcsweep.approx.training import Settings, train
+from hpcsweep.approx.training import Settings, stages, train
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
+_HELD_OUT = 1 << 64  # added to a data seed: beyond its 64 bits, so that these points are nested in no others
 
 
 @dataclass(frozen=True)
@@ -76,47 +81,73 @@ def fit(
     return [one for one in fitted if one is not None]
 
 
-def _data(problem: Problem, folder: Path) -> tuple[Target, np.ndarray, np.ndarray] | str:
-    """Return the target, its samples (samples, dimension) and values (samples,); or why there are none."""
+@dataclass(frozen=True)
+class _Data:
+    """What one network learns: places (points, dimension) and values (points,) of its samples, and of held-out points
+    if it has several stages."""
+
+    target: Target
+    places: np.ndarray
+    values: np.ndarray
+    judges: tuple[np.ndarray, np.ndarray] | None
+
+
+def _data(problem: Problem, folder: Path) -> _Data | str:
+    """Return the target and its data; or why there are none."""
     try:
         target = plugins.target(problem.target, problem.dimension, folder)
         places = samples(problem.data_seed, problem.samples, target.domain)
-        values = target(torch.from_numpy(places))
-        if values.shape != (problem.samples,):
-            return f"The target returned shape {tuple(values.shape)} for {problem.samples} points of its domain."
-        values = values.detach().numpy().astype(np.float64)
+        values = _values(target, places, "samples")
+        judges = None
+        if models.stages_of(problem.model) > 1:
+            held = samples(problem.data_seed + _HELD_OUT, stages.held_out(problem.samples), target.domain)
+            judges = held, _values(target, held, "held-out points")
+    except _Unusable as reason:
+        return str(reason)
     except Exception as error:  # a user's plugin may raise anything: it is this cell's outcome, not the pack's
         return f"The target raised {type(error).__name__}: {error}"
+    return _Data(target, places, values, judges)
+
+
+class _Unusable(Exception):
+    """A target whose values cannot be learned; it says why."""
+
+
+def _values(target: Target, places: np.ndarray, called: str) -> np.ndarray:
+    """Return the values (points,) float64 of a target at places (points, dimension)."""
+    values = target(torch.from_numpy(places))
+    if values.shape != (len(places),):
+        raise _Unusable(f"The target returned shape {tuple(values.shape)} for {len(places)} points of its domain.")
+    values = values.detach().numpy().astype(np.float64)
     if not np.isfinite(values).all():
-        return f"The target is not finite at {int((~np.isfinite(values)).sum())} of {problem.samples} samples."
-    return target, places, values
+        count = int((~np.isfinite(values)).sum())
+        raise _Unusable(f"The target is not finite at {count} of {len(places)} {called}.")
+    return values
 
 
-def _train(
-    chosen: Sequence[tuple[Problem, tuple[Target, np.ndarray, np.ndarray]]], device: str, stop: Callable[[], bool]
-) -> list[Fitted]:
+def _train(chosen: Sequence[tuple[Problem, _Data]], device: str, stop: Callable[[], bool]) -> list[Fitted]:
     """Train one pack."""
     dtype = DTYPES[chosen[0][0].precision]
-    made = [models.make(problem.model, problem.dimension, target.domain) for problem, (target, _, _) in chosen]
-    initial = [model.init([problem.weight_seed], dtype)[0] for model, (problem, _) in zip(made, chosen, strict=True)]
-    places = torch.from_numpy(np.stack([places for _, (_, places, _) in chosen]))  # (cells, samples, dimension)
-    values = torch.from_numpy(np.stack([values for _, (_, _, values) in chosen]))  # (cells, samples)
-    trained = train(
-        made,
-        torch.stack(initial).to(device),
-        places.to(device, dtype),
-        values.to(device, dtype),
-        [problem.settings for problem, _ in chosen],
-        [problem.batch_seed for problem, _ in chosen],
-        stop,
-    )
+    made = [models.make(problem.model, problem.dimension, data.target.domain) for problem, data in chosen]
+    rows = [model.init([problem.weight_seed], dtype)[0] for model, (problem, _) in zip(made, chosen, strict=True)]
+    initial = torch.stack(rows).to(device)
+    places, values = _stacked([(data.places, data.values) for _, data in chosen], device)
+    settings = [problem.settings for problem, _ in chosen]
+    seeds = [problem.batch_seed for problem, _ in chosen]
+    judges = [data.judges for _, data in chosen if data.judges is not None]
+    if judges:
+        given = stages.Data(places, values), stages.Data(*_stacked(judges, device))
+        weight_seeds = [problem.weight_seed for problem, _ in chosen]
+        trained = stages.train(made, initial, *given, settings, seeds, weight_seeds, stop)
+    else:
+        trained = train(made, initial, places.to(dtype), values.to(dtype), settings, seeds, stop)
     parameters = trained.parameters.to("cpu", torch.float64).numpy()
     return [
         Fitted(
             outcome=trained.outcome[i],
             message=trained.message[i],
             parameters=parameters[i],
-            train_rmse=float(np.sqrt(trained.loss[i])),
+            train_rmse=float(np.sqrt(trained.mean_square[i])),
             steps=int(trained.steps[i]),
             history_step=trained.history_step[i],
             history_loss=trained.history_loss[i],
@@ -124,3 +155,9 @@ def _train(
         )
         for i in range(len(chosen))
     ]
+
+
+def _stacked(data: Sequence[tuple[np.ndarray, np.ndarray]], device: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return places (cells, points, dimension) and values (cells, points), float64, on the device."""
+    places, values = zip(*data, strict=True)
+    return torch.from_numpy(np.stack(places)).to(device), torch.from_numpy(np.stack(values)).to(device)

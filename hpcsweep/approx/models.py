@@ -2,7 +2,8 @@
 
 A model is written for ONE network; `hpcsweep.approx.training` stacks many of them. The parameters of a network are one
 flat vector: for each layer the block (outputs, inputs + 1) in row-major order, biases in its last column; the blocks
-follow each other. This is also how trained weights are stored on disk.
+follow each other. A `Sum` of networks is the vectors of its networks one after the other, then the amplitudes of all
+but the first. This is also how trained weights are stored on disk.
 """
 
 from __future__ import annotations
@@ -71,6 +72,7 @@ DEFAULTS: Mapping[str, object] = {
     "initialisation": "torch",
     "scale": None,
     "standardise": False,
+    "stages": 1,
 }
 
 
@@ -167,6 +169,48 @@ class MLP(Model):
         return torch.addmm(last[:, -1:], last[:, :-1], signal)[0]
 
 
+class Sum(Model):
+    """Networks of one shape added up: f1(x) + a2 f2(x) + ... + as fs(x), one for each of `stages`.
+
+    The second corrects the first, and so on (`hpcsweep.approx.training.stages`); a stage that was not trained, or
+    rejected, has amplitude 0 and parameters 0, so that the sum has the bits of the others.
+
+    Attributes
+    ----------
+    network : the common shape of the networks
+    stages : how many there are, s
+    parameters : s * network.parameters + s - 1: the vectors of the networks, then the amplitudes a2 ... as
+    """
+
+    def __init__(self, choice: Mapping[str, Any], dimension: int, domain: Domain) -> None:
+        self.choice = resolve(choice)
+        self.dimension = dimension
+        self.stages = stages_of(self.choice)
+        self.network = MLP({**self.choice, "stages": 1}, dimension, domain)
+        self.parameters = count_parameters(self.choice, dimension)
+
+    def init(self, seeds: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """Return the initial parameters (cells, parameters): the first network as it is alone, no other stage yet."""
+        first = self.network.init(seeds, dtype)  # (cells, network.parameters)
+        return torch.cat([first, first.new_zeros(len(first), self.parameters - first.shape[1])], dim=1)
+
+    def networks(self, parameters: Tensor) -> Tensor:
+        """Return the vectors of the networks (stages, network.parameters) in a flat vector (parameters,), as a view."""
+        return parameters[: self.stages * self.network.parameters].view(self.stages, -1)
+
+    def amplitudes(self, parameters: Tensor) -> Tensor:
+        """Return the amplitudes (stages - 1,) of all networks but the first, as a view of a flat vector."""
+        return parameters[self.stages * self.network.parameters :]
+
+    def apply(self, parameters: Tensor, points: Tensor) -> Tensor:
+        """Return the values (points,) of one sum (parameters,) at points (points, dimension), the first stage first."""
+        first, *others = self.networks(parameters).unbind()
+        total = self.network.apply(first, points)
+        for amplitude, network in zip(self.amplitudes(parameters).unbind(), others, strict=True):
+            total = total + amplitude * self.network.apply(network, points)
+        return total
+
+
 FAMILIES: Mapping[str, Callable[[Mapping[str, Any], int, Domain], Model]] = {"mlp": MLP}
 
 
@@ -174,7 +218,8 @@ def resolve(choice: Mapping[str, Any]) -> dict[str, Any]:
     """Complete and validate a model choice; equal models give equal results.
 
     `hidden` is required: the list of hidden widths (width and depth of a study are resolved by the study). `scale`, the
-    standard deviation of the initialisation "normal", is required there and refused elsewhere.
+    standard deviation of the initialisation "normal", is required there and refused elsewhere. `stages` is left out
+    where it is 1: a plain network is the same choice, with the same random streams, as if there were no stages.
 
     Raises
     ------
@@ -189,7 +234,16 @@ def resolve(choice: Mapping[str, Any]) -> dict[str, Any]:
             raise PluginError(unknown(f"model.{field}", full[field], allowed))
     if not isinstance(full["standardise"], bool):
         raise PluginError(f"model.standardise must be true or false, not {full['standardise']!r}.")
-    return {**full, "hidden": _hidden(full["hidden"]), "scale": _scale(full["scale"], str(full["initialisation"]))}
+    stages = full.pop("stages")
+    if type(stages) is not int or stages < 1:
+        raise PluginError(f"model.stages must be the number of networks that are added up, 1 or more, not {stages!r}.")
+    full |= {"hidden": _hidden(full["hidden"]), "scale": _scale(full["scale"], str(full["initialisation"]))}
+    return {**full, "stages": stages} if stages > 1 else full
+
+
+def stages_of(choice: Mapping[str, Any]) -> int:
+    """Return how many networks a resolved choice adds up: 1 for a plain network."""
+    return int(choice.get("stages", 1))
 
 
 def _hidden(widths: object) -> list[int]:
@@ -209,11 +263,12 @@ def _scale(scale: object, initialisation: str) -> float | None:
 
 
 def count_parameters(choice: Mapping[str, Any], dimension: int) -> int:
-    """Return the number of trainable parameters of one network with `dimension` inputs."""
-    widths = (dimension, *choice["hidden"], 1)
-    return sum(outputs * (inputs + 1) for inputs, outputs in pairwise(widths))
+    """Return the number of trainable parameters for `dimension` inputs; of s stages: s networks, s - 1 amplitudes."""
+    widths, stages = (dimension, *choice["hidden"], 1), stages_of(choice)
+    return stages * sum(outputs * (inputs + 1) for inputs, outputs in pairwise(widths)) + stages - 1
 
 
 def make(choice: Mapping[str, Any], dimension: int, domain: Domain) -> Model:
     """Return the model of a choice for functions on `domain`, ((low, high), ...) with one pair per axis."""
-    return FAMILIES[resolve(choice)["name"]](choice, dimension, domain)
+    full = resolve(choice)
+    return (Sum if stages_of(full) > 1 else FAMILIES[full["name"]])(full, dimension, domain)

@@ -34,6 +34,7 @@ def target(choice: Mapping[str, Any], dimension: int, folder: str | Path = ".") 
     """
     parameters = complete(choice, folder)
     name = parameters.pop("name")
+    parameters.pop("code", None)
     kind = find(name, folder)
     kind.allow(dimension)
     made = _guarded(f"target {name!r} cannot be made", lambda: kind(dimension, **parameters))
@@ -46,15 +47,28 @@ def target(choice: Mapping[str, Any], dimension: int, folder: str | Path = ".") 
 def complete(choice: Mapping[str, Any], folder: str | Path = ".") -> dict[str, Any]:
     """Return `choice` with every parameter, in canonical form: equal targets have equal results.
 
-    Raises PluginError for an unknown name or parameter.
+    A target that is not ours also gets a digest of its source as ``code``: edited, it is another target, and none of
+    its old results are taken for new ones. Raises PluginError for an unknown name or parameter, and if `choice` has
+    the code of another state of the file.
     """
     name = choice.get("name")
     if not isinstance(name, str):
         raise PluginError(
             f"a target must be given by its name, as {{name = 'logsin', K = 10}}, not by {dict(choice)!r}."
         )
-    given = {key: value for key, value in choice.items() if key != "name"}
-    return {"name": name, **find(name, folder).resolve(given)}
+    kind = find(name, folder)
+    given = {key: value for key, value in choice.items() if key not in ("name", "code")}
+    code = {} if name in REGISTRY else {"code": _code(kind, name, folder)}
+    if choice.get("code", code.get("code")) != code.get("code"):
+        raise PluginError(f"the source of target {name!r} has changed since the study was read; run the study again.")
+    return {"name": name, **code, **kind.resolve(given)}
+
+
+def _code(kind: type[Target], name: str, folder: str | Path) -> str:
+    """Return the digest of the file that defines a plugin."""
+    source, _, _ = name.rpartition(":")
+    path = Path(folder) / source if source.endswith(".py") else Path(inspect.getsourcefile(kind) or "")
+    return hashlib.blake2b(path.read_bytes() if path.is_file() else b"", digest_size=8).hexdigest()
 
 
 def find(name: str, folder: str | Path = ".") -> type[Target]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -37,11 +39,9 @@ def here() -> Device:
     """Return the device of this rank, bound at the first call: the GPU of its local rank, or cores where there is none.
 
     One thread for a rank unless HPCSWEEP_THREADS asks for more: only with one are results bit for bit the same on any
-    number of ranks. Raises `LaunchError` if the ranks of this node would fight for cores.
+    number of ranks.
     """
     threads = max(1, _first((THREADS,), 1))
-    if threads > 1:
-        _refuse_oversubscription(threads)
     machine.use_threads(threads)
     if count := machine.gpus():
         number = _first(LOCAL_RANK, 0) % count
@@ -49,15 +49,34 @@ def here() -> Device:
     return Device("cpu", f"cpu, {threads} thread(s)", memory() // max(1, _first(LOCAL_SIZE, 1)))
 
 
-def _refuse_oversubscription(threads: int) -> None:
-    """Measured: two spinning thread teams on one set of cores are 35 to 100 times slower than one thread each."""
-    own = len(os.sched_getaffinity(0))
-    ranks = _first(LOCAL_SIZE, 1) if own == os.cpu_count() else 1  # a smaller mask is this rank's alone
-    if threads * ranks > own:
-        raise LaunchError(
-            f"{ranks} rank(s) with {threads} threads each need {threads * ranks} cores and have {own}; "
-            f"ask for more cores (srun --cpus-per-task={threads}), start fewer ranks, or lower --threads."
-        )
+@dataclass(frozen=True)
+class Seat:
+    """Where a rank sits: its host, the cores that it may use, and its threads."""
+
+    host: str
+    cores: frozenset[int]
+    threads: int
+
+
+def seat() -> Seat:
+    """Return where this rank sits."""
+    threads = max(1, _first((THREADS,), 1))
+    return Seat(socket.gethostname(), frozenset(os.sched_getaffinity(0)), threads)
+
+
+def refuse_oversubscription(seats: Sequence[Seat]) -> None:
+    """Raise `LaunchError` if ranks with several threads would fight for cores.
+
+    Measured: two spinning thread teams on one set of cores are 35 to 100 times slower than one thread each.
+    """
+    for host in {one.host for one in seats if one.threads > 1}:
+        ranks = [one for one in seats if one.host == host]
+        cores, threads = len(frozenset().union(*(one.cores for one in ranks))), sum(one.threads for one in ranks)
+        if threads > cores or any(one.threads > len(one.cores) for one in ranks):
+            raise LaunchError(
+                f"{len(ranks)} rank(s) on {host} have {threads} threads in all for {cores} cores; ask for more cores "
+                f"(srun --cpus-per-task={max(one.threads for one in ranks)}), start fewer ranks, or lower --threads."
+            )
 
 
 def memory() -> int:

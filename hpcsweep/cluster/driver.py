@@ -15,7 +15,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 
 from hpcsweep import layout
-from hpcsweep.approx.meter.measure import Measurement
 from hpcsweep.cells import Cell
 from hpcsweep.cluster import stopping, worker
 from hpcsweep.cluster.pricing import Pricer
@@ -33,20 +32,20 @@ class _Job:
     """A pack on its way."""
 
     rows: tuple[int, ...]
-    cells: list[Cell]
-    measurement: Measurement
     predicted: float
     started: bool = False  # its attempt is counted
-    trained: worker.Trained | None = None  # set while its tiles are out
+    fitted: list[worker.Fitted] | None = None  # set while its tiles are out
+    tiles: list[worker.Tiles] = field(default_factory=list)
     tiles_out: int = 0
 
 
 @dataclass
 class _Task:
-    """Something to be executed: the training of a job (tiles None) or some tiles of its measurement."""
+    """Something to be executed: the training of a job, some `tiles` of its measurement, or its end (no tiles left)."""
 
     job: _Job
     tiles: range | None = None
+    last: bool = False
 
 
 @dataclass
@@ -66,110 +65,107 @@ class Driver:
 
     def run(self, packs: Sequence[Pack]) -> bool:
         """Run packs until all are finished (True) or an early end was asked for (False)."""
-        for pack in packs:
-            self._queue.append(_Task(self._job(pack.rows, pack.seconds)))
+        self._queue.extend(_Task(_Job(pack.rows, pack.seconds)) for pack in packs)
         self._remaining = sum(pack.seconds for pack in packs)
-        while self._out or (self._queue and not stopping.asked()):
-            self._dispatch()
-            done, _ = wait(self._out, timeout=STALL, return_when=FIRST_COMPLETED)
-            for future in done:
-                self._collect(self._out.pop(future), future)
-            self._show()
+        try:
+            while self._out or (self._queue and not stopping.asked()):
+                self._dispatch()
+                done, _ = wait(self._out, timeout=STALL, return_when=FIRST_COMPLETED)
+                for future in done:
+                    self._collect(self._out.pop(future), future.result())
+                if stopping.asked():
+                    self.workforce.stop_everyone()
+                self._show()
+        except BaseException:
+            self.workforce.stop_everyone()  # nobody must train for hours what cannot be written
+            raise
         for task in self._queue:
             if task.job.started:
                 self.store.release(task.job.rows)
         return not len(self.store.pending())
 
-    def _job(self, rows: tuple[int, ...], seconds: float) -> _Job:
-        cells = [self.store.cells.cell(row) for row in rows]
-        return _Job(rows, cells, self.pricer.measurement(cells[0]), seconds)
+    def _cells(self, job: _Job) -> list[Cell]:
+        return [self.store.cells.cell(row) for row in job.rows]
 
     def _dispatch(self) -> None:
         """Give a task to everyone who is free."""
         while self._queue and self.workforce.free and not stopping.asked():
             task = self._queue.popleft()
-            if task.tiles is None:
-                future = self._start(task.job)
-            else:
-                assert task.job.trained is not None
-                networks = worker.networks_of(task.job.cells, task.job.trained.fitted)
-                arguments = (networks, task.job.measurement, task.tiles, self.pricer.study.folder)
-                future = self.workforce.submit(worker.measure_tiles, *arguments)
-            self._out[future] = task
+            self._out[self._submit(task)] = task
 
-    def _start(self, job: _Job) -> Future:
+    def _submit(self, task: _Task) -> Future:
+        job, cells, folder = task.job, self._cells(task.job), self.pricer.study.folder
+        measurement = self.pricer.measurement(cells[0])
+        if task.tiles is not None:
+            networks = worker.networks_of(cells, job.fitted or [])
+            return self.workforce.submit(worker.measure_tiles, networks, measurement, task.tiles, folder)
+        if task.last:
+            return self.workforce.submit(worker.finish_pack, cells, job.fitted, job.tiles, folder)
         if not job.started:
             self.store.start(job.rows)
             job.started = True
-        alone = self._measuring_seconds(job) <= self.quantum
-        return self.workforce.submit(worker.train_pack, job.cells, job.measurement, self.pricer.study.folder, alone)
+        alone = self._measuring_seconds(cells) <= self.quantum
+        return self.workforce.submit(worker.train_pack, cells, measurement, folder, alone)
 
-    def _measuring_seconds(self, job: _Job) -> float:
-        return len(job.cells) * self.pricer.measuring_seconds(job.cells[0])
+    def _measuring_seconds(self, cells: Sequence[Cell]) -> float:
+        return len(cells) * self.pricer.measuring_seconds(cells[0])
 
-    def _collect(self, task: _Task, future: Future) -> None:
-        """Take what a task gave: a trained pack, some tiles, or an exception."""
-        error = future.exception()
-        if error is not None:
-            self._failed(task, error)
-        elif task.tiles is None:
-            self._trained(task.job, future.result())
-        else:
-            self._measured(task.job, future.result())
+    def _collect(self, task: _Task, result: object) -> None:
+        """Take what a task gave: a finished pack, a trained one, some tiles, or a failure."""
+        if isinstance(result, worker.Finished):
+            self._finish(task.job, result)
+        elif isinstance(result, worker.Trained):
+            self._share_out(task.job, result)
+        elif isinstance(result, worker.Tiles):
+            self._measured(task.job, result)
+        elif isinstance(result, worker.Failure):
+            self._failed(task, result.message)
 
-    def _trained(self, job: _Job, trained: worker.Trained) -> None:
-        """Finish a pack, or send its tiles to everyone."""
-        networks = worker.networks_of(job.cells, trained.fitted)
-        if trained.parts or not networks:
-            self._finish(job, trained)
-            return
-        job.trained = trained
-        pieces = _shares(job.measurement.total, self._measuring_seconds(job) / self.quantum)
+    def _share_out(self, job: _Job, trained: worker.Trained) -> None:
+        """Send the tiles of a trained pack to everyone."""
+        cells = self._cells(job)
+        job.fitted, job.tiles = trained.fitted, []
+        total = self.pricer.measurement(cells[0]).total
+        pieces = _shares(total, self._measuring_seconds(cells) / self.quantum)
         job.tiles_out = len(pieces)
         self._queue.extendleft(_Task(job, piece) for piece in reversed(pieces))
 
     def _measured(self, job: _Job, tiles: worker.Tiles) -> None:
-        if job.trained is None:
+        if job.fitted is None:
             return  # another part of it failed: the pack is trained again
-        job.trained.parts.append(tiles.part)
-        job.tiles_out -= 1
-        seconds = job.trained.measuring_seconds + tiles.seconds
-        job.trained = worker.Trained(job.trained.fitted, job.trained.parts, job.trained.seconds, seconds)
-        if job.tiles_out == 0:
-            self._finish(job, job.trained)
+        job.tiles.append(tiles)
+        if len(job.tiles) == job.tiles_out:
+            self._queue.appendleft(_Task(job, last=True))
 
-    def _finish(self, job: _Job, trained: worker.Trained) -> None:
+    def _finish(self, job: _Job, done: worker.Finished) -> None:
         """Write what is finished; make pending again what was interrupted."""
-        if not trained.parts and stopping.asked():
-            self.store.release(job.rows)
-            return
-        made = worker.records(job.cells, trained, self.pricer.study.folder)
-        finished = [(row, record) for row, record in zip(job.rows, made, strict=True) if record is not None]
+        finished = [(row, record) for row, record in zip(job.rows, done.records, strict=True) if record is not None]
         if finished:
             self.store.put([row for row, _ in finished], [record for _, record in finished])
-        self.store.release([row for row, record in zip(job.rows, made, strict=True) if record is None])
-        self._account(job, trained.seconds + trained.measuring_seconds)
+        if len(finished) < len(job.rows):
+            self.store.release([row for row, record in zip(job.rows, done.records, strict=True) if record is None])
+            self.workforce.stop_everyone()  # somebody was asked to stop: all are
+        self._account(job, done.seconds)
 
     def _account(self, job: _Job, taken: float) -> None:
         self._remaining -= job.predicted
         self._predicted += job.predicted
         self._taken += taken
 
-    def _failed(self, task: _Task, error: BaseException) -> None:
+    def _failed(self, task: _Task, message: str) -> None:
         """Halve a pack that raised; a cell that raises alone has failed."""
         job = task.job
-        if task.tiles is not None and job.trained is None:
+        if task.tiles is not None and job.fitted is None:
             return  # already dealt with
-        job.trained = None
+        job.fitted = None
         self._queue = deque(other for other in self._queue if other.job is not job)
         if len(job.rows) == 1:
-            self.store.put(job.rows, [Record("failed", {"message": f"{type(error).__name__}: {error}"})])
+            self.store.put(job.rows, [Record("failed", {"message": message})])
             self._account(job, job.predicted)
             return
         half = len(job.rows) // 2
         for rows in (job.rows[:half], job.rows[half:]):
-            part = self._job(rows, job.predicted * len(rows) / len(job.rows))
-            part.started = True
+            part = _Job(rows, job.predicted * len(rows) / len(job.rows), started=True)
             self._queue.appendleft(_Task(part))
 
     def _show(self) -> None:

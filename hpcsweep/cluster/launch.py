@@ -64,7 +64,6 @@ def _store_bytes(cells: Cells, weights: bool) -> int:
 
 def run(path: str | Path, store: str | Path, style: Style = "auto", retry_failed: bool = False) -> int:
     """Run a study on every rank of this launch and return the exit code: 0, 1 (cells failed) or 75 (run again)."""
-    devices.here()  # a wrong launch ends here, on every rank alike
     with assemble() as workforce:
         if workforce is None:  # another rank than 0: its work is done
             return 0
@@ -87,26 +86,32 @@ def _drive(path: str | Path, store_path: Path, style: Style, retry_failed: bool,
             Driver(pricer, store, workforce, shown).run(packs)
         finally:
             shown.close()
-    except OSError as error:
+        code = _exit_code(store)
+    except (OSError, RuntimeError) as error:  # h5py raises either
         raise StoreError(f"{store_path} cannot be written any more: {error}; free the way and run again.") from error
     finally:
         store.close()
-    return _report(store_path, style)
-
-
-def _report(path: Path, style: Style) -> int:
-    """Say what became of the study."""
-    found = status.summary(path)
-    code = status.exit_code(found)
     if style != "none":
-        print("\n".join(status.lines(found)))
-        advice = {
-            0: f"Look at it:  python -m hpcsweep report {path}",
-            1: "Some cells failed (above); mend the cause and run the same command with --retry-failed.",
-            75: "Stopped before the end; run the same command again to go on.",
-        }
-        print(advice[code])
+        _report(store_path, code)
     return code
+
+
+def _exit_code(store: Store) -> int:
+    """Return 0 if all cells of the study are done, 1 if some failed, 75 if it is to be run again."""
+    if len(store.pending()):
+        return 75
+    return 1 if (store.status[: store.planned] == layout.FAILED).any() else 0
+
+
+def _report(path: Path, code: int) -> None:
+    """Say what became of the study."""
+    print("\n".join(status.lines(status.summary(path))))
+    advice = {
+        0: f"Look at it:  python -m hpcsweep report {path}",
+        1: "Some cells failed (above); mend the cause and run the same command with --retry-failed.",
+        75: "Stopped before the end; run the same command again to go on.",
+    }
+    print(advice[code])
 
 
 def _provenance(workforce: Workforce) -> Run:

@@ -9,20 +9,27 @@ from hpcsweep import grid
 from hpcsweep.approx.fit import DTYPES
 from hpcsweep.approx.meter.measure import Measurement
 from hpcsweep.approx.meter.screen import default_tile
-from hpcsweep.approx.training import costs, pack_key
-from hpcsweep.approx.training.settings import Settings
+from hpcsweep.approx.models import stages_of
+from hpcsweep.approx.training import costs, pack_key, stages
+from hpcsweep.approx.training.settings import Settings, settings_from
 from hpcsweep.cells import Cell
 from hpcsweep.cluster import devices
 from hpcsweep.plan import Cost
 from hpcsweep.study import Study
 
-SETTINGS = tuple(Settings.__dataclass_fields__)
+WAVES = 4  # of cells in a pack, at most
 
 
 def settings_of(cell: Cell) -> Settings:
     """Return the training settings of a cell."""
-    chosen = {key: value for key, value in cell.optimizer.items() if key in SETTINGS}
-    return Settings(optimizer=cell.optimizer["name"], **chosen)
+    return settings_from(cell.optimizer)
+
+
+def _waves(settings: Settings) -> int:
+    """Return how many times as many cells as slots a pack may have: cells that stop early make room for others."""
+    early = any(part.loss_tolerance > 0 or part.gradient_tolerance > 0 for part in settings.chain)
+    limited = any(part.seconds is not None for part in settings.chain)
+    return WAVES if early and not limited else 1
 
 
 class Pricer:
@@ -39,26 +46,42 @@ class Pricer:
 
     def __call__(self, cell: Cell) -> Cost:
         """Return the cost of one cell."""
-        settings, hidden = settings_of(cell), cell.model["hidden"]
-        batch = settings.minibatch(cell.samples) or cell.samples
-        group = pack_key(cell.model, cell.dimension, cell.samples, settings, cell.precision)
-        slots = costs.slots(hidden, cell.dimension, batch, cell.precision, self.device.kind)
+        settings = settings_of(cell)
+        slots = min(self._slots(cell, part) for part in settings.chain) * _waves(settings)
         few, many = self._training_seconds(cell, settings, 2), self._training_seconds(cell, settings, max(slots, 4))
         each = (many - few) / (max(slots, 4) - 2)
-        points = sum(self.measurement(cell).counts)
-        flops = costs.flops_per_step(hidden, cell.dimension, batch) * settings.steps
+        networks, points = stages_of(cell.model), sum(self.measurement(cell).counts)
+        measuring = points * networks * costs.evaluation_flops(cell.model["hidden"], cell.dimension)
+        training = sum(self._flops(cell, part) for part in settings.chain) * stages.trainings(networks)
         return Cost(
-            group=group,
-            flops=float(flops + points * costs.evaluation_flops(hidden, cell.dimension)),
-            bytes=costs.bytes_per_cell(hidden, cell.dimension, cell.samples, settings.batch, cell.precision),
+            group=pack_key(cell.model, cell.dimension, cell.samples, settings, cell.precision),
+            flops=float(training + measuring),
+            bytes=max(self._bytes(cell, part) for part in settings.chain) * stages.together(networks),
             slots=slots,
             fixed_seconds=max(0.0, few - 2 * each),
             seconds=each + self.measuring_seconds(cell),
         )
 
+    def _slots(self, cell: Cell, part: Settings) -> int:
+        batch, hidden = part.minibatch(cell.samples) or cell.samples, cell.model["hidden"]
+        return costs.slots(hidden, cell.dimension, batch, cell.precision, self.device.kind, part.optimizer)
+
+    def _flops(self, cell: Cell, part: Settings) -> int:
+        batch = part.minibatch(cell.samples) or cell.samples
+        return part.steps * costs.flops_per_step(cell.model["hidden"], cell.dimension, batch, part.optimizer)
+
+    def _bytes(self, cell: Cell, part: Settings) -> int:
+        shape = cell.model["hidden"], cell.dimension, cell.samples
+        return costs.bytes_per_cell(*shape, part.batch, cell.precision, part.optimizer)
+
     def _training_seconds(self, cell: Cell, settings: Settings, cells: int) -> float:
-        shape: tuple[Any, ...] = (cell.model["hidden"], cell.dimension, cell.samples, settings.steps, self.device)
-        return costs.seconds(*shape, cells, cell.model["activation"], settings.batch)
+        """Return the seconds of a pack of so many cells, all parts of their chain and all stages of their model."""
+        counts = [cells * stages.together(stage) for stage in range(1, stages_of(cell.model) + 1)]
+        return sum(self._part_seconds(cell, part, count) for part in settings.chain for count in counts)
+
+    def _part_seconds(self, cell: Cell, part: Settings, cells: int) -> float:
+        shape: tuple[Any, ...] = (cell.model["hidden"], cell.dimension, cell.samples, part.steps, self.device)
+        return costs.seconds(*shape, cells, cell.model["activation"], part.batch, part.optimizer)
 
     def measurement(self, cell: Cell) -> Measurement:
         """Return how the networks of this cell's shape are measured."""
@@ -72,15 +95,16 @@ class Pricer:
 
     def measuring_seconds(self, cell: Cell) -> float:
         """Return the seconds of measuring one network of this cell's shape on one rank."""
-        return self._measuring_seconds(cell.dimension, tuple(cell.model["hidden"]), cell.model["activation"])
+        shape = cell.dimension, tuple(cell.model["hidden"]), cell.model["activation"]
+        return self._measuring_seconds(*shape, stages_of(cell.model))
 
     @cache  # noqa: B019
-    def _measuring_seconds(self, dimension: int, hidden: tuple[int, ...], activation: str) -> float:
+    def _measuring_seconds(self, dimension: int, hidden: tuple[int, ...], activation: str, networks: int) -> float:
         measurement = self._measurement(dimension, max(hidden, default=1))
         points = measurement.total * measurement.tile
         network = costs.evaluation_seconds(hidden, dimension, points, self.device, activation, measurement.tile)
         # Making a point and its target value takes about ten passes over its coordinates.
-        return network + 10 * dimension * points * self.device.element
+        return networks * network + 10 * dimension * points * self.device.element
 
 
 def memory_of_rank() -> int:

@@ -5,10 +5,13 @@ Everything here runs on any rank; arguments and results are plain values.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 
@@ -24,13 +27,17 @@ WORTH_MEASURING = ("done", "out of budget")
 
 
 @dataclass(frozen=True)
-class Trained:
-    """A trained pack, and the tiles of its measurement that are done (none if the driver shares them out)."""
+class Failure:
+    """A task that raised. Told in words: an exception of a user's plugin may not exist on rank 0."""
 
-    fitted: list[Fitted]  # one for each cell
-    parts: list[Part]
-    seconds: float  # of training
-    measuring_seconds: float
+    message: str
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained pack whose measurement is to be shared out as tiles; one `fitted` for each cell."""
+
+    fitted: list[Fitted]
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,31 @@ class Tiles:
 
     part: Part
     seconds: float
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What is stored of each cell of a pack, None for one that was interrupted; and the seconds that it all took."""
+
+    records: list[Record | None]
+    seconds: float
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def telling(task: Callable[P, R]) -> Callable[P, R | Failure]:
+    """Let a task return a `Failure` instead of raising."""
+
+    @functools.wraps(task)
+    def guarded(*arguments: P.args, **named: P.kwargs) -> R | Failure:
+        try:
+            return task(*arguments, **named)
+        except Exception as error:
+            return Failure(f"{type(error).__name__}: {error}")
+
+    return guarded
 
 
 def problem_of(cell: Cell) -> Problem:
@@ -56,16 +88,18 @@ def problem_of(cell: Cell) -> Problem:
     )
 
 
-def train_pack(cells: Sequence[Cell], measurement: Measurement, folder: Path, measure: bool) -> Trained:
+@telling
+def train_pack(cells: Sequence[Cell], measurement: Measurement, folder: Path, measure: bool) -> Trained | Finished:
     """Train a pack and, if asked, measure all its networks here."""
     device = devices.here().name
     fitted = fit([problem_of(cell) for cell in cells], folder, device, stopping.asked)
-    trained = Trained(fitted, [], sum(one.seconds for one in fitted), 0.0)
     networks = networks_of(cells, fitted)
-    if not measure or not networks or stopping.asked():
-        return trained
-    tiles = measure_tiles(networks, measurement, range(measurement.total), folder)
-    return Trained(fitted, [tiles.part], trained.seconds, tiles.seconds)
+    if networks and not measure:
+        return Trained(fitted)
+    if stopping.asked():  # what is not measured is not finished
+        return Finished([None] * len(cells), 0.0)
+    tiles = _measure(networks, measurement, range(measurement.total), folder)
+    return _finished(cells, fitted, [tiles], folder)
 
 
 def networks_of(cells: Sequence[Cell], fitted: Sequence[Fitted]) -> list[Network]:
@@ -77,24 +111,35 @@ def networks_of(cells: Sequence[Cell], fitted: Sequence[Fitted]) -> list[Network
     ]
 
 
+@telling
 def measure_tiles(networks: Sequence[Network], measurement: Measurement, tiles: range, folder: Path) -> Tiles:
     """Screen some tiles of a measurement on this rank's device."""
+    return _measure(networks, measurement, tiles, folder)
+
+
+def _measure(networks: Sequence[Network], measurement: Measurement, tiles: range, folder: Path) -> Tiles:
     start = time.perf_counter()
     part = screen_networks(networks, measurement, tiles, folder, devices.here().name)
     return Tiles(part, time.perf_counter() - start)
 
 
-def records(cells: Sequence[Cell], trained: Trained, folder: Path) -> list[Record | None]:
-    """Return what is stored of each cell of a pack, once all tiles are in; None for an interrupted one."""
-    measured = iter(combine(trained.parts)) if trained.parts else iter(())
-    count = max(1, len(networks_of(cells, trained.fitted)))
-    share = trained.measuring_seconds / count
-    return [
+@telling
+def finish_pack(cells: Sequence[Cell], fitted: Sequence[Fitted], tiles: Sequence[Tiles], folder: Path) -> Finished:
+    """Put the tiles of a pack together, once all are in."""
+    return _finished(cells, fitted, tiles, folder)
+
+
+def _finished(cells: Sequence[Cell], fitted: Sequence[Fitted], tiles: Sequence[Tiles], folder: Path) -> Finished:
+    measured = iter(combine([one.part for one in tiles]))
+    seconds = sum(one.seconds for one in tiles)
+    share = seconds / max(1, len(networks_of(cells, fitted)))
+    records = [
         None
         if one.outcome == "interrupted"
         else _record(cell, one, next(measured) if one.outcome in WORTH_MEASURING else None, share, folder)
-        for cell, one in zip(cells, trained.fitted, strict=True)
+        for cell, one in zip(cells, fitted, strict=True)
     ]
+    return Finished(records, seconds + sum(one.seconds for one in fitted))
 
 
 def _record(cell: Cell, fitted: Fitted, screens: object, eval_seconds: float, folder: Path) -> Record:
@@ -122,7 +167,8 @@ def _record(cell: Cell, fitted: Fitted, screens: object, eval_seconds: float, fo
         if found.nonfinite:
             values["message"] = f"The error is NaN or infinite at {found.nonfinite} of {found.points} points."
         [network] = networks_of([cell], [fitted])
-        picture = slice_of(network, found.bracket.where, layout.SLICE, folder)
+        with contextlib.suppress(Exception):  # a plugin that fails along a line costs the picture, not the result
+            picture = slice_of(network, found.bracket.where, layout.SLICE, folder)
     return Record(fitted.outcome, values, _parameters(fitted), picture)
 
 

@@ -24,8 +24,9 @@ LAUNCHED = ("PMI_SIZE", "PMIX_RANK", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS", 
 class Workforce:
     """Rank 0's view of those who compute. `submit` gives a task to a free one; ask `free` first."""
 
-    def __init__(self, others: Executor | None, devices: list[str]) -> None:
+    def __init__(self, others: Executor | None, devices: list[str], ring: Callable[[], None] = lambda: None) -> None:
         self.devices, self.size = devices, len(devices)  # one for each rank
+        self._ring = ring
         self._others = others
         self._own = ThreadPoolExecutor(1, thread_name_prefix="own-device")
         self._busy: dict[Future[Any], bool] = {}  # future -> whether it is ours
@@ -47,6 +48,13 @@ class Workforce:
         self._busy[future] = take_own
         return future
 
+    def stop_everyone(self) -> None:
+        """Ask all ranks, and this process, for an early end; harmless twice."""
+        if not stopping.asked():
+            stopping.ask()
+        self._ring()
+        self._ring = lambda: None
+
     def close(self) -> None:
         """Wait for our own device; the other ranks are dismissed by `assemble`."""
         self._own.shutdown(wait=True, cancel_futures=True)
@@ -60,8 +68,9 @@ def assemble() -> Iterator[Workforce | None]:
     Raises `LaunchError` if Slurm started several tasks that MPI does not see.
     """
     stopping.listen()
-    tasks = int(os.environ.get("SLURM_NTASKS", "1")) if "SLURM_STEP_ID" in os.environ else 1
+    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) if "SLURM_STEP_ID" in os.environ else 1
     if tasks == 1 and not any(name in os.environ for name in LAUNCHED):
+        devices.refuse_oversubscription([devices.seat()])
         workforce = Workforce(None, [devices.here().about])
         try:
             yield workforce
@@ -85,20 +94,39 @@ def _ranks(tasks: int) -> Iterator[Workforce | None]:
             "or `srun --mpi=pmix ...` (Open MPI)."
         )
     sys.excepthook = _abort
-    everyone = world.gather(devices.here().about)
+    everyone = _devices(world)
+    bell = world.Dup()  # on which rank 0 asks the others for an early end
+    if world.rank > 0:
+        stopping.also_when(lambda: bell.Iprobe(source=0))
     with contextlib.nullcontext() if world.size == 1 else MPICommExecutor(world, root=0) as others:
-        if world.rank > 0:
-            yield None
-            return
-        workforce = Workforce(others, everyone)
-        try:
-            yield workforce
-        except Exception as error:
-            if not isinstance(error, UserError):
-                _abort(type(error), error, error.__traceback__)
-            raise
-        finally:
-            workforce.close()
+        if world.rank == 0:
+            yield from _lead(Workforce(others, everyone, lambda: _ring(bell)))
+    while bell.Iprobe(source=0):
+        bell.recv(source=0)
+    if world.rank > 0:
+        yield None
+
+
+def _lead(workforce: Workforce) -> Iterator[Workforce]:
+    try:
+        yield workforce
+    except Exception as error:
+        if not isinstance(error, UserError):
+            _abort(type(error), error, error.__traceback__)
+        raise
+    finally:
+        workforce.close()
+
+
+def _ring(bell: Any) -> None:
+    for rank in range(1, bell.size):
+        bell.send(None, dest=rank)
+
+
+def _devices(world: Any) -> list[str]:
+    """Return the devices of all ranks. Raises `LaunchError`, on all of them alike, if they would fight for cores."""
+    devices.refuse_oversubscription(world.allgather(devices.seat()))
+    return world.allgather(devices.here().about)
 
 
 def _abort(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -95,8 +95,7 @@ def _with_slice(keys: Iterable[str], path: str | Path, most: int) -> list[str]:
 def _slice(path: str | Path, key: str) -> np.ndarray | None:
     """Return the slice (3, points) of a cell, or None where none was kept."""
     kept = weights.read(path, key)
-    # The space of a slice is reserved before the run, and reads as zeros where none was written.
-    return kept[1] if kept is not None and np.ptp(kept[1][0]) > 0 else None
+    return kept[1] if kept is not None else None
 
 
 def _draw(cell: xarray.Dataset, values: np.ndarray) -> Figure:

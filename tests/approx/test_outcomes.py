@@ -126,7 +126,7 @@ def test_loss_tolerance_stops_at_the_first_step_within_it() -> None:
 
 def test_loss_tolerance_with_minibatches_means_all_samples() -> None:
     cells = Cells([12], 1, 30, 6)
-    plain = Settings(steps=500, batch=8, learning_rate=1e-2)
+    plain = Settings(steps=500, batch=8, learning_rate=1e-2, keep="last")
     free = cells.train(plain)
     factors = [0.0, 1.2, 2.0, 3.0, 5.0, 10.0]  # of the final loss
     trained = cells.train([replace(plain, loss_tolerance=free.loss[i] * factor) for i, factor in enumerate(factors)])
@@ -140,12 +140,12 @@ def test_loss_tolerance_with_minibatches_means_all_samples() -> None:
 
 def test_a_budget_of_seconds_ends_with_the_weights_of_that_step() -> None:
     cells = Cells([8], 1, 20, 3)
-    trained = cells.train(Settings(steps=10**7, seconds=0.03))
+    trained = cells.train(Settings(steps=10**7, seconds=0.03, keep="last"))
     stop = int(trained.steps[0])
     assert trained.outcome == ["out of budget"] * 3 and 0 < stop < 10**6
     assert trained.seconds < 1
     assert trained.message[0] == f"Stopped at step {stop} of 10000000."
-    shorter = cells.train(Settings(steps=stop))
+    shorter = cells.train(Settings(steps=stop, keep="last"))
     assert torch.equal(shorter.parameters, trained.parameters) and np.array_equal(shorter.loss, trained.loss)
 
 

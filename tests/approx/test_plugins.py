@@ -104,7 +104,14 @@ def test_complete_adds_the_defaults_and_keeps_the_name_first(tmp_path: Path) -> 
     assert list(plugins.complete({"K": 3, "name": "logsin"}).items()) == [("name", "logsin"), ("K", 3.0)]
     write(tmp_path, GOOD)
     expected = {"name": "mine.py:Bump", "sharpness": 10.0}
-    assert plugins.complete({"name": "mine.py:Bump"}, tmp_path) == expected
+    complete = plugins.complete({"name": "mine.py:Bump"}, tmp_path)
+    code = complete.pop("code")
+    assert complete == expected
+    assert plugins.complete({**expected, "code": code}, tmp_path)["code"] == code
+    write(tmp_path, GOOD + "\n# edited\n")
+    assert plugins.complete(expected, tmp_path)["code"] != code
+    with pytest.raises(PluginError, match="has changed since the study was read"):
+        plugins.target({**expected, "code": code}, 1, tmp_path)
 
 
 def test_a_users_file_is_relative_to_the_folder(tmp_path: Path) -> None:

@@ -12,11 +12,12 @@ import pytest
 
 from hpcsweep import layout, plan
 from hpcsweep.approx.catalogue import Catalogue
-from hpcsweep.cluster import progress
+from hpcsweep.cluster import devices, progress, worker
 from hpcsweep.cluster.driver import Driver, _shares
 from hpcsweep.cluster.pricing import Pricer
 from hpcsweep.cluster.progress import Silent
 from hpcsweep.cluster.workforce import Workforce
+from hpcsweep.errors import LaunchError
 from hpcsweep.rewrite import opened
 from hpcsweep.study import parse
 from tests.conftest import TINY, open_store
@@ -53,21 +54,35 @@ def test_a_pack_that_raises_is_halved_until_the_culprit_stands_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when memory runs out: the cell with 20 samples and width 8, replicate 1, always raises."""
-    from hpcsweep.cluster import worker
-
-    real = worker.train_pack
+    real = worker.train_pack.__wrapped__
 
     def train(cells: list, *others: object) -> object:
         if any((cell.samples, cell.model["hidden"], cell.replicate) == (20, [8], 1) for cell in cells):
             raise MemoryError("too much")
         return real(cells, *others)
 
-    monkeypatch.setattr(worker, "train_pack", train)
+    monkeypatch.setattr(worker, "train_pack", worker.telling(train))
     found = drive(tmp_path / "s.h5", TINY, quantum=1e9)
     assert (found["status"] == layout.FAILED).sum() == 2  # one for each of two targets
     assert (found["status"] == layout.DONE).sum() == 16
     with opened(tmp_path / "s.h5") as file:
         assert set(file["message"][:][found["status"] == layout.FAILED]) == {b"MemoryError: too much"}
+
+
+def test_a_tile_that_raises_sends_its_pack_back_in_halves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One tile of every measurement of more than one network raises, while the others are on their way."""
+    real = worker.measure_tiles.__wrapped__
+
+    def measure(networks: list, measurement: object, tiles: range, folder: Path) -> object:
+        if len(networks) > 1 and tiles.start == 0:
+            raise OSError("a bad tile")
+        return real(networks, measurement, tiles, folder)
+
+    monkeypatch.setattr(worker, "measure_tiles", worker.telling(measure))
+    found = drive(tmp_path / "tiles.h5", TINY, quantum=1e-9)
+    monkeypatch.undo()
+    whole = drive(tmp_path / "whole.h5", TINY, quantum=1e9)
+    assert {name: values.tobytes() for name, values in found.items()} == {n: v.tobytes() for n, v in whole.items()}
 
 
 def test_a_workforce_is_busy_until_its_task_is_done() -> None:
@@ -78,6 +93,15 @@ def test_a_workforce_is_busy_until_its_task_is_done() -> None:
     wait([future])
     assert workforce.free == 1
     workforce.close()
+
+
+def test_threads_are_counted_over_the_ranks_that_share_cores() -> None:
+    """Sixteen ranks that may each use the same four of many cores cannot have four threads each."""
+    shared = [devices.Seat("a", frozenset(range(4)), 4)] * 16
+    with pytest.raises(LaunchError, match=r"16 rank.s. on a have 64 threads in all for 4 cores"):
+        devices.refuse_oversubscription(shared)
+    devices.refuse_oversubscription([devices.Seat("a", frozenset(range(4 * i, 4 * i + 4)), 4) for i in range(16)])
+    devices.refuse_oversubscription([devices.Seat("a", frozenset(range(2)), 1)] * 16)  # one each only share the time
 
 
 def test_lines_tell_the_last_state_whenever_it_comes(capsys: pytest.CaptureFixture[str]) -> None:

@@ -89,6 +89,15 @@ def start(*arguments: object, ranks: int) -> subprocess.Popen[bytes]:
     )
 
 
+def wait_until_live(store: Path, run: subprocess.Popen[bytes]) -> None:
+    """Wait until a run has laid out its store and trains, or has ended."""
+    limit = time.monotonic() + 100
+    while time.monotonic() < limit and run.poll() is None:
+        if store.exists() and status.summary(store)["running"]:
+            return
+        time.sleep(0.02)
+
+
 def family(process: subprocess.Popen[bytes]) -> list[int]:
     try:
         parent = psutil.Process(process.pid)
@@ -103,11 +112,11 @@ def test_kill_9_at_ten_random_moments_loses_nothing_that_was_finished(hpcsweep: 
     study.write_text(SLOW)
     chance = random.Random(3)
     known: dict[str, bytes] = {}
-    for _ in range(10):
+    for attempt in range(10):
         run = start("run", study, "-o", store, ranks=2)
-        started, moment = time.monotonic(), chance.uniform(1.5, 4.0)  # a start takes about two seconds
-        while time.monotonic() < started + moment and run.poll() is None:
-            time.sleep(0.02)
+        if attempt % 2:  # while it trains; else while it starts, and perhaps rewrites the store
+            wait_until_live(store, run)
+        time.sleep(chance.uniform(0.0, 2.0))
         for process in family(run):
             os.kill(process, signal.SIGKILL)
         run.wait()
@@ -131,9 +140,7 @@ def test_a_signal_stops_with_75_and_running_again_completes(hpcsweep: Run, tmp_p
     few = SLOW.replace("[4, 6, 8, 10]", "[4]").replace("[10, 20, 30]", "[10]")
     study.write_text(few.replace("steps = 1500", "steps = 6000"))
     run = start("run", study, "-o", store, ranks=0)
-    limit = time.monotonic() + 60
-    while not (store.exists() and status.summary(store)["running"]) and time.monotonic() < limit:
-        time.sleep(0.05)
+    wait_until_live(store, run)
     time.sleep(0.3)
     run.send_signal(number)
     assert run.wait(timeout=30) == 75
@@ -141,6 +148,20 @@ def test_a_signal_stops_with_75_and_running_again_completes(hpcsweep: Run, tmp_p
     assert found["pending"] > 0 and found["running"] == 0 and found["live"] is None
     assert hpcsweep("run", study, "-o", store).returncode == 0
     assert status.summary(store)["done"] == 6
+
+
+@pytest.mark.mpi
+def test_a_signal_to_one_rank_stops_all(hpcsweep: Run, tmp_path: Path) -> None:
+    study, store = tmp_path / "slow.toml", tmp_path / "s.h5"
+    study.write_text(SLOW.replace("steps = 1500", "steps = 20000"))
+    run = start("run", study, "-o", store, ranks=2)
+    wait_until_live(store, run)
+    ranks = [number for number in family(run) if psutil.Process(number).name().startswith("python")]
+    driver = int(json.loads(store.with_name("s.h5.lease").read_text())["process"])
+    [other] = set(ranks) - {driver}
+    os.kill(other, signal.SIGTERM)
+    assert run.wait(timeout=60) == 75
+    assert status.summary(store)["pending"] > 36 and status.summary(store)["live"] is None
 
 
 PLUGIN = """

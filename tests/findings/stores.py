@@ -36,7 +36,10 @@ class Names:
         widths = [dimension, *model["hidden"], 1]
         return sum((inputs + 1) * outputs for inputs, outputs in itertools.pairwise(widths))
 
-    def optimizer(self, name: str) -> None:
+    def optimizer(self, name: str) -> list[dict[str, Any]]:
+        return [{"name": name, "learning_rate": None}]
+
+    def training(self, choice: Mapping[str, Any]) -> None:
         pass
 
 

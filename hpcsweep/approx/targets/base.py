@@ -122,7 +122,7 @@ def _coerced(where: str, default: Any, value: Any, limits: tuple[float, float] |
         return [_coerced(f"each entry of {where}", 0, entry, limits) for entry in value]
     wanted, kind = type(default), "finite float" if isinstance(default, float) else type(default).__name__
     # bool is a kind of int for Python, not for a study; an integer may stand for a float, never the reverse
-    fits = type(value) is wanted or (wanted is float and type(value) is int)
+    fits = type(value) is wanted or (wanted is float and type(value) is int and abs(value) <= 2**1000)
     if not fits or (wanted is float and not math.isfinite(value)):
         raise PluginError(f"{where} must be of type {kind}, not {value!r}.")
     if limits is not None and not limits[0] <= value <= limits[1]:

@@ -2,7 +2,8 @@
 
 A layer with `inputs` and `outputs` and n samples takes 2 n outputs (inputs + 1) operations forward, as many for the
 gradient of its weights, and 2 n outputs inputs to hand the gradient down (not in the first layer); beside them stand
-the activations and the optimizer's passes over the weights. Seconds follow from rates measured once on the device.
+the activations and what the optimizer does (see `demands`). Seconds follow from rates measured once on the device.
+`optimizer` is everywhere a name, or names joined by plus signs, one after another.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
+from hpcsweep.approx.training.demands import Demand, Shape, stages
 from hpcsweep.approx.training.device import Device, Products, probe
 
 __all__ = [
     "Device",
+    "Products",
     "bytes_per_cell",
     "evaluation_flops",
     "evaluation_seconds",
@@ -24,17 +27,19 @@ __all__ = [
     "probe",
     "seconds",
     "slots",
+    "threads",
+    "traffic_per_step",
     "used_slots",
 ]
 
-_CACHE = {"cpu": 3 << 19, "cuda": 48 << 20}  # bytes of a pack's working set: within the L2 of a core, of a GPU
+_CACHE = {"cpu": 2 << 20, "cuda": 48 << 20}  # bytes of a pack's working set: within the L2 of a core, of a GPU
 _MOST_SLOTS = 4096
 _ITEM = {"float64": 8, "float32": 4}  # bytes of a number
-_BUFFERS = 10  # as large as the weights: those, gradient, rates, Adam's moments and scratch; four more in the loop
-_TOUCHED = 6  # of them in each step
+_BUFFERS = 7  # as large as the weights: those, gradient, rates; four more in the loop
+_TOUCHED = 3  # of them in each step
 _LOSS_LAUNCHES = 5
-_ADAM_LAUNCHES = 7
 _LOOP_LAUNCHES = 3  # the Python of a step takes about as long as so many calls
+_LARGE = 1 << 18  # numbers of a layer's activations in one network, from which on a second thread is worth its while
 _PACK_LAUNCHES = 3000  # and to set up a pack and to write its history
 _SUSTAINED = 1.25  # a pack's calls find less in the cache than those of a probe, which repeats one call
 _BEND_LAUNCHES = {"relu": 2, "tanh": 2, "sin": 3, "gelu": 16, "silu": 12}  # of an activation, both ways
@@ -45,11 +50,21 @@ def _layers(hidden: Sequence[int], dimension: int) -> list[tuple[int, int]]:
     return list(pairwise((dimension, *hidden, 1)))
 
 
-def flops_per_step(hidden: Sequence[int], dimension: int, samples: int) -> int:
-    """Return the floating-point operations in the matrix products of one step of one cell on `samples` samples."""
+def _demands(hidden: Sequence[int], dimension: int, samples: int, optimizer: str) -> Sequence[Demand]:
+    blocks = tuple((outputs, inputs + 1) for inputs, outputs in _layers(hidden, dimension))
+    return stages(optimizer, Shape(blocks, samples))
+
+
+def flops_per_step(hidden: Sequence[int], dimension: int, samples: int, optimizer: str = "adam") -> int:
+    """Return the floating-point operations in the matrix products of one step of one cell on `samples` samples.
+
+    Of a chain those of its costliest part.
+    """
     layers = _layers(hidden, dimension)
-    twice = sum(4 * outputs * (inputs + 1) for inputs, outputs in layers)
-    return samples * (twice + sum(2 * outputs * inputs for inputs, outputs in layers[1:]))
+    forward = samples * sum(2 * outputs * (inputs + 1) for inputs, outputs in layers)
+    both = 2 * forward + samples * sum(2 * outputs * inputs for inputs, outputs in layers[1:])
+    parts = _demands(hidden, dimension, samples, optimizer)
+    return round(max(one.ticks * (one.descents * both + one.forwards * forward + one.flops) for one in parts))
 
 
 def evaluation_flops(hidden: Sequence[int], dimension: int) -> int:
@@ -57,26 +72,51 @@ def evaluation_flops(hidden: Sequence[int], dimension: int) -> int:
     return sum(2 * outputs * (inputs + 1) for inputs, outputs in _layers(hidden, dimension))
 
 
-def launches_per_step(hidden: Sequence[int], activation: str, minibatch: bool = False) -> int:
-    """Return the calls of compiled code in one step of a pack; each costs time, however small it is."""
-    products = 3 * (len(hidden) + 1) - 1
+def launches_per_step(
+    hidden: Sequence[int], activation: str, minibatch: bool = False, optimizer: str = "adam", dimension: int = 1
+) -> int:
+    """Return the calls of compiled code in one evaluation of a pack; each costs time, however small it is.
+
+    Of a chain those of its costliest part.
+    """
+    return round(max(_calls(hidden, activation, minibatch, one) for one in _demands(hidden, dimension, 1, optimizer)))
+
+
+def _calls(hidden: Sequence[int], activation: str, minibatch: bool, demand: Demand) -> float:
     bends = len(hidden) * _BEND_LAUNCHES[activation]
-    return products + bends + _LOSS_LAUNCHES + _ADAM_LAUNCHES + 2 * minibatch
+    descent = 3 * (len(hidden) + 1) - 1 + bends + _LOSS_LAUNCHES
+    forward = len(hidden) + 1 + bends / 2 + 3
+    return demand.descents * descent + demand.forwards * forward + demand.launches + 2 * minibatch
 
 
 def bytes_per_cell(
-    hidden: Sequence[int], dimension: int, samples: int, batch: int | None = None, precision: str = "float64"
+    hidden: Sequence[int],
+    dimension: int,
+    samples: int,
+    batch: int | None = None,
+    precision: str = "float64",
+    optimizer: str = "adam",
 ) -> int:
     """Return the memory of one slot: activations and their gradients, weights and the optimizer's state, samples.
 
-    `samples` are all samples of the cell; `batch` as in `Settings`.
+    `samples` are all samples of the cell; `batch` as in `Settings`. Of a chain that of its largest part.
     """
     step = samples if batch is None else min(batch, samples)
     data = 2 * samples * (dimension + 1)  # as given, and as the loop keeps them
     block = 0 if step == samples else max(step, min(samples, 256))  # where the loss on all samples is summed up
+    held = max(one.held for one in _demands(hidden, dimension, step, optimizer))
     return _ITEM[precision] * (
-        data + _activations(hidden, dimension, step + block) + _BUFFERS * _weights(hidden, dimension)
+        data + _activations(hidden, dimension, step + block) + _BUFFERS * _weights(hidden, dimension) + held
     )
+
+
+def traffic_per_step(hidden: Sequence[int], dimension: int, samples: int, precision: str = "float64") -> int:
+    """Return the bytes that one step of Adam reads and writes for one cell, if the cache keeps nothing between calls.
+
+    Eleven times the activations of the hidden layers, the samples thrice, eighteen times the weights.
+    """
+    signals = 11 * sum(hidden) + 3 * (dimension + 2)
+    return _ITEM[precision] * (samples * signals + 18 * _weights(hidden, dimension))
 
 
 def _activations(hidden: Sequence[int], dimension: int, samples: int) -> int:
@@ -87,14 +127,30 @@ def _weights(hidden: Sequence[int], dimension: int) -> int:
     return sum(outputs * (inputs + 1) for inputs, outputs in _layers(hidden, dimension))
 
 
-def slots(hidden: Sequence[int], dimension: int, samples: int, precision: str, device: str) -> int:
-    """Return how many cells train together: a function of shape, precision and kind of device ("cpu" or "cuda") only.
+def slots(
+    hidden: Sequence[int], dimension: int, samples: int, precision: str, device: str, optimizer: str = "adam"
+) -> int:
+    """Return how many cells train together: a function of shape, precision, kind of device and optimizer only.
 
     As many as fit into the cache with what one step touches, at least 2: one slot rounds differently. More would be up
-    to twice slower on a CPU. `samples` are those of one step.
+    to twice slower on a CPU. An optimizer of many calls gains more from company and may reach beyond the cache (see
+    `demands`). Of a chain the part that wants the fewest decides. `samples` are those of one step; `device` is "cpu"
+    or "cuda".
     """
-    touched = _activations(hidden, dimension, samples) + _TOUCHED * _weights(hidden, dimension)
-    return max(2, min(_MOST_SLOTS, _CACHE[device] // (_ITEM[precision] * touched)))
+    network = _activations(hidden, dimension, samples) + _TOUCHED * _weights(hidden, dimension)
+    fitting = min(
+        one.reach * _CACHE[device] / (_ITEM[precision] * (network + one.touched))
+        for one in _demands(hidden, dimension, samples, optimizer)
+    )
+    return max(2, min(_MOST_SLOTS, int(fitting)))
+
+
+def threads(hidden: Sequence[int], samples: int, available: int) -> int:
+    """Return how many threads a rank that owns `available` cores should train with: all of them, or one.
+
+    Several gain only where each of a step's products is large; for small ones they wait for each other.
+    """
+    return available if max(hidden, default=1) * samples >= _LARGE else 1
 
 
 def packs(cells: int, most: int, device: str) -> list[tuple[int, int]]:
@@ -118,30 +174,49 @@ def seconds(
     cells: int = 1,
     activation: str = "tanh",
     batch: int | None = None,
+    optimizer: str = "adam",
 ) -> float:
-    """Predict the seconds of `train` for `cells` cells of one shape, for Adam."""
+    """Predict the seconds of `train` for `cells` cells of one shape.
+
+    A chain counts as if each part did `steps` steps, in proportion: the mean of its parts.
+    """
     step = samples if batch is None else min(batch, samples)
-    most = slots(hidden, dimension, step, device.precision, device.kind)
-    launches = launches_per_step(hidden, activation, step < samples) + _LOOP_LAUNCHES
-    slot = _slot_seconds(hidden, dimension, step, device, activation)
-    if step < samples:
-        slot += step * (device.draw + 2 * (dimension + 1) * device.element)
+    most = slots(hidden, dimension, step, device.precision, device.kind, optimizer)
+    parts = _demands(hidden, dimension, step, optimizer)
     total = 0.0
     for start, stop in packs(cells, most, device.kind):
-        calls, work = launches * device.launch, used_slots(stop - start, most, device.kind) * slot
-        # A GPU computes while the next calls are prepared.
-        step_seconds = calls + work if device.kind == "cpu" else max(calls, work)
-        total += steps * step_seconds + _PACK_LAUNCHES * device.launch
+        used = used_slots(stop - start, most, device.kind)
+        for one in parts:
+            calls = _calls(hidden, activation, step < samples, one) + one.around + _LOOP_LAUNCHES
+            slot = _slot_seconds(hidden, dimension, step, device, activation, one)
+            if step < samples:
+                slot += step * (device.draw + 2 * (dimension + 1) * device.element)
+            # A GPU computes while the next calls are prepared.
+            calling, work = calls * device.launch, used * slot
+            pack = calling + work if device.kind == "cpu" else max(calling, work)
+            total += min(steps, one.most_steps) * one.ticks / len(parts) * pack
+        total += _PACK_LAUNCHES * device.launch
     return _SUSTAINED * total
 
 
-def _slot_seconds(hidden: Sequence[int], dimension: int, samples: int, device: Device, activation: str) -> float:
-    layers = _layers(hidden, dimension)
+def _slot_seconds(
+    hidden: Sequence[int], dimension: int, samples: int, device: Device, activation: str, demand: Demand
+) -> float:
+    layers, values = _layers(hidden, dimension), samples * sum(hidden)
+    value, both = device.activations[activation]
     forward = sum(_product(device.wide, outputs, inputs + 1, samples) for inputs, outputs in layers)
     slopes = sum(_product(device.deep, outputs, samples, inputs + 1) for inputs, outputs in layers)
     down = sum(_product(device.wide, inputs, outputs, samples) for inputs, outputs in layers[1:])
-    bent = samples * sum(hidden) * device.activations[activation][1]
-    return forward + slopes + down + bent + 4 * samples * device.element + _weights(hidden, dimension) * device.update
+    descent = forward + slopes + down + values * both + 4 * samples * device.element
+    evaluation = forward + values * value + 2 * samples * device.element
+    return (
+        demand.descents * descent
+        + demand.forwards * evaluation
+        + demand.updates * device.update
+        + demand.passes * device.element
+        + demand.cubes / device.wide.flops
+        + sum(count * _product(device.wide, *sides) for *sides, count in demand.products)
+    )
 
 
 def _product(rates: Products, rows: int, inner: int, columns: int) -> float:

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from hpcsweep.approx.training import streams
 from hpcsweep.approx.training.activations import ACTIVATIONS
-from hpcsweep.approx.training.optimizers.adam import Adam, Moments
+from hpcsweep.approx.training.engine import Layout
+from hpcsweep.approx.training.optimizers.adam import Adam
 
 _SIZE = 1 << 16  # elements of a buffer: some of them fill the cache of a CPU core, as packs do
 _WORK = 0.002  # seconds of a measurement, about
@@ -151,11 +152,13 @@ class _Bench:
 
     def update(self) -> float:
         """Return the seconds per parameter of a step of Adam, without the gradient."""
-        size = _SIZE // 2
+        layout = Layout((127, 1), _SIZE // 256)
+        size = layout.slots * layout.parameters
         weights, gradient, rates = (self._rand(size) for _ in range(3))
-        state = Moments(*(self._rand(size) for _ in range(3)))
         adam = Adam()
-        return self._per(size, lambda: adam.move(weights, gradient, state, 1, rates), 7)
+        state = adam.moments(layout, weights)
+        state.second.fill_(1)
+        return self._per(size, lambda: adam.move(layout, weights, gradient, state, 1, rates), 7)
 
     def draw(self) -> float:
         """Return the seconds per sample that a minibatch draws, from a table larger than the cache."""

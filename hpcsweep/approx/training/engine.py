@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.training.activations import ACTIVATIONS
+from hpcsweep.approx.training.losses import Loss, MeanSquare
 
 
 @dataclass(frozen=True)
@@ -66,11 +67,16 @@ class Engine:
     weights, gradient : flat buffers (slots * parameters,): the parameters, and the gradient of the loss after `descend`
     points : (slots, dimension, samples) view, to be filled in place: the inputs of the first layer
     values : (slots, 1, samples), to be filled in place: what the networks should say there
-    features : (slots, width + 1, samples) view: what the last layer sees after `forward` or `loss`, the row of ones last
+    importance : None, or (slots, 1, samples), to be filled in place: factors of the samples in the loss
+    features : (slots, width + 1, samples) view: inputs of the last layer after `forward` or `loss`, ones last
     """
 
-    def __init__(self, layout: Layout, activation: str, samples: int, weights: Tensor) -> None:
+    def __init__(
+        self, layout: Layout, activation: str, samples: int, weights: Tensor, loss: Loss | None = None
+    ) -> None:
         self.layout, self.samples, self.weights = layout, samples, weights
+        self.minimised = loss or MeanSquare()
+        self.importance: Tensor | None = None
         self.gradient = torch.zeros_like(weights)
         self._function = ACTIVATIONS[activation]
         slots, widths, make = layout.slots, layout.widths, weights.new_empty
@@ -104,14 +110,14 @@ class Engine:
         return self._inputs[last].sub_(self.values)
 
     def loss(self, out: Tensor) -> None:
-        """Write the mean squared residual of each slot into `out` (slots,)."""
-        self.mean_square(self.forward(), out)
+        """Write the loss of each slot, the mean squared residual unless another was given, into `out` (slots,)."""
+        self.judge(self.forward(), out)
 
     def descend(self, out: Tensor) -> None:
         """Write the loss of each slot into `out` (slots,), and its gradient into `gradient`."""
         delta = self.forward()
-        self.mean_square(delta, out)
-        delta.mul_(2 / self.samples)
+        self.judge(delta, out)
+        self.minimised.pull(delta, self.importance, self._squares)
         for layer in range(len(self._blocks) - 1, 0, -1):
             torch.bmm(delta, self._augmented_transposed[layer], out=self._slopes[layer])
             below, signal = self._inputs[layer - 1], self._outputs[layer]
@@ -121,11 +127,14 @@ class Engine:
             delta = below
         torch.bmm(delta, self._augmented_transposed[0], out=self._slopes[0])
 
-    def jacobian(self, out: Tensor) -> Tensor:
+    def jacobian(self, out: Tensor, gram: Tensor | None = None) -> Tensor:
         """Write the derivatives of the residuals into `out`, transposed; return the residuals (slots, 1, samples).
 
         `out` is (slots, parameters, samples), contiguous, the parameters in the order of `Layout.rows`: samples last,
         as everywhere here, so that all products run along them. The residuals are a view of the workspace.
+
+        `gram` (slots, samples, samples), if given, receives J J^T for a fraction of the work of that product: a layer
+        with inputs a and sensitivities s adds (a_i . a_j) (s_i . s_j) for samples i and j.
         """
         residuals, stop, last = self.forward(), out.shape[1], len(self._blocks) - 1
         for layer in range(last, -1, -1):
@@ -134,8 +143,13 @@ class Engine:
             part = out[:, start:stop].view(*block.shape, self.samples)
             if layer == last:  # linear in its weights, one output
                 part.copy_(signal.unsqueeze(1))
+                if gram is not None:
+                    torch.bmm(signal.mT, signal, out=gram)
             else:
-                torch.mul(self._sensitivity(layer).unsqueeze(2), signal.unsqueeze(1), out=part)
+                sensitivity = self._sensitivity(layer)
+                torch.mul(sensitivity.unsqueeze(2), signal.unsqueeze(1), out=part)
+                if gram is not None:
+                    gram.addcmul_(torch.bmm(signal.mT, signal), torch.bmm(sensitivity.mT, sensitivity))
             stop = start
         return residuals
 
@@ -153,27 +167,29 @@ class Engine:
         self._function.pull(below, signal)
         return below
 
-    def mean_square(self, residuals: Tensor, out: Tensor) -> None:
-        """Write the mean square (slots,) of residuals (slots, 1, samples) into `out`."""
-        torch.mul(residuals, residuals, out=self._squares)
-        torch.sum(self._squares, dim=(1, 2), out=out).mul_(1 / self.samples)  # torch.mean(out=) takes thrice as long
+    def judge(self, residuals: Tensor, out: Tensor) -> None:
+        """Write the loss of each slot for these residuals (slots, 1, samples) into `out` (slots,)."""
+        self.minimised.value(residuals, self.importance, self._squares, out)
+
+    def weighted(self, terms: Tensor, out: Tensor | None = None) -> Tensor:
+        """Return terms (slots, any, samples) times the root of the importance, so that their squares count by it."""
+        return terms if self.importance is None else torch.mul(terms, self.importance.sqrt(), out=out)
 
 
-def full_loss(engine: Engine, points: Tensor, values: Tensor) -> Tensor:
-    """Return the mean squared residual (slots,) on points (slots, all, dimension) and values (slots, all).
+def full_loss(engine: Engine, points: Tensor, values: Tensor, importance: Tensor | None = None) -> Tensor:
+    """Return the loss (slots,) on points (slots, all, dimension) with values and importance (slots, all).
 
     Walks through the samples in blocks of the engine's size; the last block is filled up with its first sample, and
     those residuals are left out. Overwrites the engine's points, values and residuals.
     """
     count, size = points.shape[1], engine.samples
     total = values.new_zeros(len(values))
-    if size == count:
-        engine.feed(points, values)
-        engine.loss(total)  # the same bits as in training
-        return total
+    residuals = values.new_empty((len(values), 1, count))
     for start in range(0, count, size):
         index = torch.arange(start, start + size, device=values.device)
         index[index >= count] = start
         engine.feed(points[:, index], values[:, index])
-        total += engine.forward()[:, 0, : count - start].square().sum(1)
-    return total / count
+        residuals[:, :, start : start + size] = engine.forward()[:, :, : count - start]
+    weighted = None if importance is None else importance.unsqueeze(1)
+    engine.minimised.value(residuals, weighted, torch.empty_like(residuals), total)
+    return total

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,9 +12,13 @@ from torch import Tensor
 
 from hpcsweep.approx.models import MLP
 from hpcsweep.approx.training import costs
-from hpcsweep.approx.training.pack import Cells, Pack
+from hpcsweep.approx.training.conclude import conclude
+from hpcsweep.approx.training.pack import Pack
+from hpcsweep.approx.training.record import Record
+from hpcsweep.approx.training.samples import Cells
 from hpcsweep.approx.training.settings import Settings, Trained
 from hpcsweep.approx.training.watch import Watch
+from hpcsweep.approx.training.workspace import Task
 
 
 def never() -> bool:
@@ -31,11 +36,17 @@ def train(
     seeds: Sequence[int],
     stop: Callable[[], bool] = never,
     report: Callable[[float], None] | None = None,
+    *,
+    importance: Tensor | None = None,
+    checkpoint: Callable[[dict[str, Any]], None] | None = None,
+    checkpoint_seconds: float = 60.0,
+    resume: Mapping[str, Any] | None = None,
 ) -> Trained:
     """Train cells of one shape, each as if it were alone, whatever becomes of the others.
 
-    Minimises the mean squared error. More cells than `costs.slots` allows are trained in packs, one after another: a
-    pack must fit into the cache. On one CPU thread the bits of a cell's result depend on its own arguments only.
+    More cells than `costs.slots` allows wait until slots become free: a pack must fit into the cache. On one CPU thread
+    the bits of a cell's result depend on its own arguments only. All cells go through one part of a chain before the
+    next part begins.
 
     Parameters
     ----------
@@ -43,17 +54,21 @@ def train(
     parameters : (cells, parameters), initial; their dtype and device are those of the computation
     samples : (cells, samples, dimension)
     values : (cells, samples)
-    settings : one per cell, equal in all but learning rates and loss tolerance (see `pack_key`)
+    settings : one per cell, equal in all but learning rates and tolerances (see `pack_key`)
     seeds : of the minibatch streams, one per cell
     stop : asked about every 25 ms of work; once it says True, all cells end as "interrupted"
     report : told the share of the work done, 0 to 1, a few times a second at most
+    importance : (cells, samples), factors of the samples in the loss, not negative; 1 by default
+    checkpoint : given a state every `checkpoint_seconds` and before an interruption; may keep or pickle it
+    resume : such a state, from a call with the same other arguments: goes on there, to the same bits. Seconds of a
+        budget begin anew
 
     Returns
     -------
     Trained : a cell is "diverged" at the first step with a loss that is not finite (also if only the final one, on all
-        samples, is not); "done" after all steps, or at the
-        first step whose loss on all samples is within its tolerance (with minibatches this is looked at once per
-        samples / batch steps); "out of budget" when the seconds of its pack are used up
+        samples, is not); "done" after all steps, or at the first step whose loss on all samples is within its tolerance
+        (with minibatches this is looked at once per samples / batch steps), or where its optimizer gets no further;
+        "out of budget" when the seconds of its pack are used up
 
     Raises
     ------
@@ -64,19 +79,47 @@ def train(
     _validate(models, parameters, samples, values, settings, seeds)
     pairs = zip(models, samples.to(parameters), strict=True)
     inputs = torch.stack([one.standardised(points) for one, points in pairs])
-    cells = Cells(parameters, inputs, values.to(parameters), settings, seeds)
-    batch = settings[0].minibatch(samples.shape[1]) or samples.shape[1]
-    kind, precision = parameters.device.type, str(parameters.dtype).removeprefix("torch.")
-    slots = costs.slots(models[0].widths[1:-1], models[0].dimension, batch, precision, kind)
-    watch = Watch(stop, report)
-    parts = []
-    for start, end in costs.packs(len(parameters), slots, kind):
-        budget = settings[start].seconds
-        total = None if budget is None else budget * (end - start)
-        watch.begin(total, start / len(parameters), (end - start) / len(parameters))
-        used = costs.used_slots(end - start, slots, kind)
-        parts.append(Pack(models[0].widths, models[0].activation, cells.part(start, end), used).run(watch))
-    return _joined(parts, time.perf_counter() - begun)
+    weighted = None if importance is None else importance.to(parameters)
+    cells = Cells(parameters, inputs, values.to(parameters), settings, seeds, weighted)
+    watch = Watch(stop, report, checkpoint, checkpoint_seconds)
+    tasks = [Task(models[0].widths, models[0].activation, cells, part) for part in range(len(settings[0].chain))]
+    record = Record.blank(parameters) if resume is None else Record.restored(resume["record"])
+    for task in tasks[resume["part"] if resume else 0 :]:
+        resumed = resume if resume is not None and resume["part"] == task.part else None
+        _run_part(task, record, watch, len(tasks), resumed)
+    return conclude(tasks[-1], record, time.perf_counter() - begun)
+
+
+def _run_part(task: Task, record: Record, watch: Watch, parts: int, resume: Mapping[str, Any] | None) -> None:
+    """Let all cells that have no outcome go through one part of their chains."""
+    total, shrink = len(record.outcome), record.last.device.type == "cpu"
+    slots, packs = _packs(task, record) if resume is None else (resume["slots"], resume["packs"])
+    first = 0 if resume is None else resume["pack"]
+    for number, rows in list(enumerate(packs))[first:]:
+        place = {"part": task.part, "pack": number, "packs": packs, "slots": slots}
+        budget = None if task.common.seconds is None else task.common.seconds * len(rows)
+        done = (task.part + sum(map(len, packs[:number])) / total) / parts
+        saved = resume["state"] if resume is not None and number == first else None
+        watch.begin(budget, done, len(rows) / total / parts, lambda place=place: {**place, "record": record.state()})
+        Pack(task, slots, record, rows, shrink, saved).run(watch)
+
+
+def _packs(task: Task, record: Record) -> tuple[int, list[list[int]]]:
+    """Return the slots of a pack, and the cells of each pack: one, whose free slots are given to the waiting cells.
+
+    But where time is limited the cells of a pack share it, so that nobody may wait.
+    """
+    rows = np.flatnonzero(record.active).tolist()
+    kind, precision = record.last.device.type, str(record.last.dtype).removeprefix("torch.")
+    batch = task.batch or task.cells.values.shape[1]
+    most = costs.slots(task.widths[1:-1], task.widths[0], batch, precision, kind, task.common.optimizer)
+    if not rows:
+        return 2, []
+    cut = costs.packs(len(rows), most, kind)
+    slots = costs.used_slots(max(stop - start for start, stop in cut), most, kind)
+    if task.common.seconds is None:
+        return slots, [rows]
+    return slots, [rows[start:stop] for start, stop in cut]
 
 
 def _validate(
@@ -98,18 +141,4 @@ def _validate(
         raise ValueError(f"samples {tuple(samples.shape)} and values {tuple(values.shape)} do not fit the model")
     common = settings[0].shared(values.shape[1])
     if any(one.shared(values.shape[1]) != common for one in settings):
-        raise ValueError("the settings of one training may differ in learning rates and loss tolerance only")
-
-
-def _joined(parts: Sequence[Trained], seconds: float) -> Trained:
-    """Put the results of packs behind each other."""
-    return Trained(
-        parameters=torch.cat([part.parameters for part in parts]),
-        outcome=[outcome for part in parts for outcome in part.outcome],
-        message=[message for part in parts for message in part.message],
-        steps=np.concatenate([part.steps for part in parts]),
-        loss=np.concatenate([part.loss for part in parts]),
-        history_step=np.concatenate([part.history_step for part in parts]),
-        history_loss=np.concatenate([part.history_loss for part in parts]),
-        seconds=seconds,
-    )
+        raise ValueError("the settings of one training may differ in learning rates and tolerances only")

@@ -1,10 +1,16 @@
-"""What is written down about the cells of a pack while they train; plain numpy, the bookkeeping of the loop."""
+"""What is written down about cells while they train: outcomes, histories, the last and the best parameters."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields
+from typing import Any
+
 import numpy as np
+import torch
+from torch import Tensor
 
 CHECKPOINTS = 64
+_JUDGED_SHARE = 0.04  # of the work of a training with minibatches: losses on all samples, to know the best parameters
 
 
 def checkpoints(steps: int) -> np.ndarray:
@@ -13,32 +19,102 @@ def checkpoints(steps: int) -> np.ndarray:
     return np.unique(np.append(0, np.minimum(spaced, steps)))
 
 
+def judged(steps: int, batch: int, samples: int) -> np.ndarray:
+    """Return those steps at which a training with minibatches looks at the loss on all samples, to know the best.
+
+    The last checkpoints before the end, as many as cost a few percent: a step takes three passes over `batch` samples,
+    a judgement one over all.
+    """
+    count = int(_JUDGED_SHARE * 3 * steps * batch / samples)
+    return checkpoints(steps)[:-1][-count:] if count else np.empty(0, dtype=np.int64)
+
+
+@dataclass
 class Record:
-    """Outcomes and histories of the cells of a pack. A cell is active until it has an outcome."""
+    """One row or entry per cell. A cell is active until it has an outcome.
 
-    def __init__(self, cells: int) -> None:
-        self.outcome = [""] * cells
-        self.message = [""] * cells
-        self.active = np.ones(cells, dtype=bool)
-        self.steps = np.zeros(cells, dtype=np.int64)
-        self.history_step = np.full((cells, CHECKPOINTS), -1, dtype=np.int64)
-        self.history_loss = np.full((cells, CHECKPOINTS), np.nan)
-        self._best = np.full(cells, np.inf)
-        self._noted = 0  # checkpoints so far: cells that leave do so between them
+    Attributes
+    ----------
+    last, best : (cells, parameters): where the cell was last, and where its `score` was
+    score : (cells,) the least loss at a checkpoint, infinite before there is one
+    loss : (cells,) at `last`
+    steps : (cells,) done so far, known when the cell leaves a pack
+    history_step, history_loss : as in `Trained`
+    noted : (cells,) how many entries of the history are used
+    """
 
-    def note(self, step: int, losses: np.ndarray) -> np.ndarray:
-        """Add a checkpoint to the history of the active cells; return which of them have a new best loss, (cells,)."""
-        better = self.active & (losses < self._best)
-        self._best[better] = losses[better]
-        self.history_step[self.active, self._noted] = step
-        self.history_loss[self.active, self._noted] = losses[self.active]
-        self._noted += 1
-        return better
+    last: Tensor
+    best: Tensor
+    outcome: list[str]
+    message: list[str]
+    score: np.ndarray
+    loss: np.ndarray
+    steps: np.ndarray
+    history_step: np.ndarray
+    history_loss: np.ndarray
+    noted: np.ndarray
 
-    def finish(self, cell: int, step: int, loss: float, outcome: str, message: str) -> None:
-        """End an active cell after `step` steps; its last loss closes the history."""
-        self.outcome[cell], self.message[cell], self.steps[cell] = outcome, message, step
-        self.active[cell] = False
-        if step not in self.history_step[cell]:
-            self.history_step[cell, self._noted] = step
-            self.history_loss[cell, self._noted] = loss
+    @staticmethod
+    def blank(parameters: Tensor) -> Record:
+        """Return the record of cells (cells, parameters) that have done nothing."""
+        cells = len(parameters)
+        return Record(
+            last=parameters.clone(),
+            best=parameters.clone(),
+            outcome=[""] * cells,
+            message=[""] * cells,
+            score=np.full(cells, np.inf),
+            loss=np.full(cells, np.nan),
+            steps=np.zeros(cells, dtype=np.int64),
+            history_step=np.full((cells, CHECKPOINTS), -1, dtype=np.int64),
+            history_loss=np.full((cells, CHECKPOINTS), np.nan),
+            noted=np.zeros(cells, dtype=np.int64),
+        )
+
+    @property
+    def active(self) -> np.ndarray:
+        """Return which cells have no outcome, (cells,) bool."""
+        return np.array([not outcome for outcome in self.outcome])
+
+    def note(self, cell: int, step: int, loss: float) -> None:
+        """Add a checkpoint to the history, unless the last one is of the same step."""
+        place = self.noted[cell]
+        if place and self.history_step[cell, place - 1] == step:
+            return
+        self.history_step[cell, place], self.history_loss[cell, place] = step, loss
+        self.noted[cell] += 1
+
+    def improves(self, cell: int, loss: float) -> bool:
+        """Take in the loss at a checkpoint; return whether it is the least so far."""
+        better = loss < self.score[cell]
+        if better:
+            self.score[cell] = loss
+        return bool(better)
+
+    def leave(self, cell: int, step: int, loss: float) -> None:
+        """A cell leaves a pack after `step` steps, with that loss."""
+        self.steps[cell], self.loss[cell] = step, loss
+
+    def finish(self, cell: int, outcome: str, message: str) -> None:
+        """End a cell that has left; its last loss closes the history."""
+        self.outcome[cell], self.message[cell] = outcome, message
+        self.note(cell, int(self.steps[cell]), float(self.loss[cell]))
+
+    def choose(self, best: np.ndarray) -> None:
+        """Make the best parameters of those cells, (cells,) bool, the last ones."""
+        where = torch.from_numpy(best).to(self.last.device)
+        self.last = torch.where(where.unsqueeze(1), self.best, self.last)
+        self.loss = np.where(best, np.where(np.isfinite(self.score), self.score, self.loss), self.loss)
+
+    def state(self) -> dict[str, Any]:
+        """Return a copy of everything, in plain values, arrays and tensors."""
+        return {field.name: _copy(getattr(self, field.name)) for field in fields(self)}
+
+    @staticmethod
+    def restored(state: dict[str, Any]) -> Record:
+        """Return the record that `state` was taken from."""
+        return Record(**{name: _copy(value) for name, value in state.items()})
+
+
+def _copy(value: Any) -> Any:
+    return value.clone() if isinstance(value, Tensor) else value.copy()

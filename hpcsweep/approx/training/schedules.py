@@ -35,22 +35,28 @@ class Rates:
     """
 
     def __init__(self, settings: Sequence[Settings], layout: Layout, weights: Tensor) -> None:
-        self._settings, self._layout = settings, layout
+        self._settings, self._layout = list(settings), layout
         self._buffer = torch.empty_like(weights)
-        self._changing = settings[0].schedule != "constant"
-        self._equal = len({(one.learning_rate, one.final_learning_rate) for one in settings}) == 1
-        self._write(0)
+        self._written: list[float] = []
 
-    def at(self, step: int) -> Tensor:
-        """Return the rates (slots * parameters,) of the step after `step` steps; valid until the next call."""
-        if self._changing and step > 0:
-            self._write(step)
+    def put(self, slot: int, settings: Settings) -> None:
+        """Let a slot have the rates of these settings."""
+        self._settings[slot] = settings
+        self._written = []
+
+    def at(self, steps: Sequence[int]) -> Tensor:
+        """Return the rates (slots * parameters,) of the step after `steps` steps of each slot; until the next call."""
+        if self._written and self._settings[0].schedule == "constant":
+            return self._buffer
+        rates = [learning_rate(one, step) for one, step in zip(self._settings, steps, strict=True)]
+        if rates != self._written:
+            self._write(rates)
         return self._buffer
 
-    def _write(self, step: int) -> None:
-        if self._equal:
-            self._buffer.fill_(learning_rate(self._settings[0], step))
+    def _write(self, rates: list[float]) -> None:
+        self._written = rates
+        if rates.count(rates[0]) == len(rates):
+            self._buffer.fill_(rates[0])
             return
-        rates = [learning_rate(one, step) for one in self._settings]
         column = torch.tensor(rates, dtype=self._buffer.dtype, device=self._buffer.device).unsqueeze(1)
         self._layout.fill(self._buffer, column)

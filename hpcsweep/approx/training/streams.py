@@ -39,12 +39,12 @@ def keys(seeds: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
     return _mix(torch.tensor([_signed(int(seed)) for seed in seeds], dtype=torch.int64, device=device))
 
 
-def integers(streams: Tensor, start: int, count: int, below: int) -> Tensor:
+def integers(streams: Tensor, start: int | Tensor, count: int, below: int) -> Tensor:
     """Return numbers start ... start + count - 1 of each stream as integers in [0, below): (rows, count) int64.
 
-    `streams` (rows,) come from `keys`; `below` is at most 2^31. The multiplication of 31 bits is biased by less than
-    below / 2^31.
+    `streams` (rows,) come from `keys`; `start` is one for all or (rows, 1); `below` is at most 2^31. The
+    multiplication of 31 bits is biased by less than below / 2^31.
     """
-    counters = torch.arange(start + 1, start + count + 1, dtype=torch.int64, device=streams.device)
+    counters = start + torch.arange(1, count + 1, dtype=torch.int64, device=streams.device)
     bits = _mix(streams[:, None] + counters * _STRIDE)  # (rows, count)
     return _shift(bits, 33).mul_(below).bitwise_right_shift_(31)

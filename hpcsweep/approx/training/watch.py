@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 LONGEST = 64  # steps between two looks, at most
 _PAUSE = 0.025  # seconds of work between two looks, about
@@ -13,18 +14,30 @@ _REPORT = 0.3  # seconds between two reports, at least
 class Watch:
     """Shared by the packs that one call trains one after another; once asked to stop, it stays so."""
 
-    def __init__(self, stop: Callable[[], bool], report: Callable[[float], None] | None) -> None:
+    def __init__(
+        self,
+        stop: Callable[[], bool],
+        report: Callable[[float], None] | None,
+        checkpoint: Callable[[dict[str, Any]], None] | None = None,
+        checkpoint_seconds: float = 60.0,
+    ) -> None:
         self._stop, self._report = stop, report
+        self._checkpoint, self._checkpoint_seconds = checkpoint, checkpoint_seconds
+        self._saved = time.perf_counter()
         self._stopped = False
         self._asked = self._reported = -float("inf")
         self._share = (0.0, 1.0)
         self._budget: float | None = None
+        self._place: Callable[[], dict[str, Any]] = dict
         self._begun = self._looked = time.perf_counter()
         self._step = 0
 
-    def begin(self, budget: float | None, done: float, share: float) -> None:
-        """Start on a pack with `budget` seconds, a `share` of all the work; `done` of it is over."""
-        self._budget, self._share = budget, (done, share)
+    def begin(self, budget: float | None, done: float, share: float, place: Callable[[], dict[str, Any]]) -> None:
+        """Start on a pack with `budget` seconds, a `share` of all the work; `done` of it is over.
+
+        `place` says what has to be saved beside the state of that pack.
+        """
+        self._budget, self._share, self._place = budget, (done, share), place
         self._begun = self._looked = time.perf_counter()
         self._step = 0
 
@@ -52,3 +65,15 @@ class Watch:
             self._reported = now
             done, part = self._share
             self._report(done + part * share)
+
+    def saves(self, verdict: str) -> bool:
+        """Return whether it is time to save: before an interruption, and now and then."""
+        if self._checkpoint is None or verdict == "out of budget":
+            return False
+        return verdict == "interrupted" or time.perf_counter() - self._saved >= self._checkpoint_seconds
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Hand over the state of the pack at work."""
+        if self._checkpoint is not None:
+            self._checkpoint({**self._place(), "state": state})
+            self._saved = time.perf_counter()

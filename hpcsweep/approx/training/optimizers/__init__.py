@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 from hpcsweep.approx.training.optimizers.adam import Adam, AdamW
+from hpcsweep.approx.training.optimizers.bfgs import BFGS, SSBFGS, SSBroyden
+from hpcsweep.approx.training.optimizers.lbfgs import LBFGS
+from hpcsweep.approx.training.optimizers.least_squares import LeastSquares
+from hpcsweep.approx.training.optimizers.levenberg_marquardt import LevenbergMarquardt
 from hpcsweep.approx.training.optimizers.muon import Muon
 from hpcsweep.approx.training.optimizers.optimizer import Optimizer
 from hpcsweep.approx.training.optimizers.sgd import SGD
 from hpcsweep.approx.training.optimizers.soap import SOAP
+from hpcsweep.approx.training.optimizers.variable_projection import VariableProjection
+from hpcsweep.errors import PluginError, unknown
 
 _OPTIMIZERS: Mapping[str, type[Optimizer]] = {
     "sgd": SGD,
@@ -18,9 +24,40 @@ _OPTIMIZERS: Mapping[str, type[Optimizer]] = {
     "adamw": AdamW,
     "muon": Muon,
     "soap": SOAP,
+    "lbfgs": LBFGS,
+    "bfgs": BFGS,
+    "ssbfgs": SSBFGS,
+    "ssbroyden": SSBroyden,
+    "levenberg_marquardt": LevenbergMarquardt,
+    "least_squares": LeastSquares,
+    "variable_projection": VariableProjection,
 }
 
 NAMES: tuple[str, ...] = tuple(_OPTIMIZERS)
+
+_WITHOUT_RATE = {"bfgs", "ssbfgs", "ssbroyden", "lbfgs", "levenberg_marquardt", "least_squares", "variable_projection"}
+_OF_SQUARES = {"levenberg_marquardt", "least_squares", "variable_projection"}
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What an optimizer asks for: all samples in every step, the mean square as the loss, a learning rate."""
+
+    all_samples: bool
+    squares: bool
+    rate: bool
+
+
+def needs(name: str) -> Needs:
+    """Return what an optimizer asks for."""
+    return Needs(all_samples=name in _WITHOUT_RATE, squares=name in _OF_SQUARES, rate=name not in _WITHOUT_RATE)
+
+
+def defaults(name: str) -> dict[str, Any]:
+    """Return the settings that belong to an optimizer, with its own defaults; PluginError if there is no such name."""
+    if name not in _OPTIMIZERS:
+        raise PluginError(unknown("training.optimizer", name, NAMES))
+    return {field.name: field.default for field in fields(_OPTIMIZERS[name]) if field.default is not MISSING}
 
 
 def make(name: str, settings: Mapping[str, Any]) -> Optimizer:

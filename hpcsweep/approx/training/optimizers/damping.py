@@ -14,21 +14,10 @@ import torch
 from torch import Tensor
 
 TRIALS = 2  # dampings at once
-_INITIAL = 1e-2
-_FACTORS = (0.3, 3.0)  # of the dampings tried
-_AFTER_FAILURE = 12.0  # all that has been tried was too small
-_LOWEST, _HIGHEST = 1e-18, 1e10
-_PATIENCE = 20  # steps without progress: by then even the lowest damping has grown to the highest that make sense
-
-
-def fresh(slots: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the value and the stalled steps that a `Damping` begins with."""
-    return like.new_full((slots,), _INITIAL), like.new_zeros(slots)
-
-
-def tried(damping: Tensor) -> Tensor:
-    """Return the dampings (slots, 2) to try around the current ones (slots,)."""
-    return torch.stack([(factor * damping).clamp(_LOWEST, _HIGHEST) for factor in _FACTORS], dim=1)
+_FACTORS = (0.3, 3.0)  # of the current damping
+_AFTER_FAILURE = 12.0  # both were too small
+_INITIAL, _LOWEST, _HIGHEST = 1e-2, 1e-18, 1e10
+_PATIENCE = 20  # steps without progress: by then even the lowest damping has grown beyond the highest
 
 
 def noise(loss: Tensor, values: Tensor) -> Tensor:
@@ -51,21 +40,31 @@ class Damping:
     value: Tensor
     stalled: Tensor
 
+    @staticmethod
+    def initial(slots: int, like: Tensor) -> Damping:
+        """Return the damping to begin with."""
+        return Damping(like.new_full((slots,), _INITIAL), like.new_zeros(slots))
+
     def reset(self, slot: int) -> None:
         """Begin anew in one slot."""
         self.value[slot], self.stalled[slot] = _INITIAL, 0
 
+    def tried(self) -> Tensor:
+        """Return the dampings to try, (slots, 2)."""
+        return torch.stack([(factor * self.value).clamp(_LOWEST, _HIGHEST) for factor in _FACTORS], dim=1)
+
     def adapt(self, losses: Tensor, loss: Tensor, floor: Tensor) -> tuple[Tensor, Tensor]:
         """Judge what has been tried; return which slots move, and which of them to the second trial: (slots,) bool.
 
-        `losses` (slots, 2) are those of the trials, +inf where there is none; `loss` (slots,) is the one to fall below,
-        by more than `floor` (slots,) if it shall count as progress. The damping that won is the next; after a failure
-        it grows beyond those tried.
+        `losses` (slots, 2) are those of the trials, those that are not finite count as failures; `loss` (slots,) is the
+        one to fall below, by more than `floor` (slots,) if it shall count as progress. The damping that won is the
+        next; after a failure it grows beyond those tried.
         """
+        losses = torch.where(torch.isfinite(losses), losses, torch.inf)
         second = losses[:, 1] < losses[:, 0]
         best = torch.where(second, losses[:, 1], losses[:, 0])
-        accepted, pair = best < loss, tried(self.value)
-        won = torch.where(second, pair[:, 1], pair[:, 0])
+        accepted, tried = best < loss, self.tried()
+        won = torch.where(second, tried[:, 1], tried[:, 0])
         grown = (_AFTER_FAILURE * self.value).clamp_max(_HIGHEST)
         self.value.copy_(torch.where(accepted, won, grown))
         self.stalled.copy_(torch.where(loss - best > floor, 0, self.stalled + 1))
@@ -77,57 +76,53 @@ class Damping:
 
 
 @final
+@dataclass(init=False, eq=False)
 class NormalEquations:
-    """Steps d = -(J^T J + lambda t 1)^-1 J^T r for two dampings lambda, t the mean diagonal of J^T J.
+    """Solutions of (J^T J + lambda t 1) d = J^T r for two dampings lambda, t the mean diagonal of J^T J.
 
-    In the primal form as written, or in the dual one, d = -J^T (J J^T + lambda t 1)^-1 r, which is the same: whichever
-    matrix is smaller. Cholesky's factorisation is good enough here: with damping, a singular value decomposition of J
-    takes the same path.
+    In the primal form as written, or in the dual one, d = J^T (J J^T + lambda t 1)^-1 r, which is the same: whichever
+    matrix is smaller. Cholesky's factorisation is good enough: with damping, the singular value decomposition of J
+    takes the same path. A dataclass without fields: all of it is workspace, nothing is a state to be saved.
 
-    Parameters
+    Attributes
     ----------
-    jacobian : (slots, parameters, samples), the transposed Jacobian; read whenever `factor` or `solve` is called
-    gram : (slots, size, size) workspace, size the number of parameters (primal) or of samples (dual)
-    factors : (slots * 2, size, size) workspace
+    jacobian : (slots, parameters, samples), to be filled in place: J transposed
+    gram : (slots, samples, samples) in the dual form, else (slots, parameters, parameters): J J^T or J^T J, to be
+        filled in place, or by `multiply`
+    dual : whether this is the dual form
     """
 
-    def __init__(self, jacobian: Tensor, gram: Tensor, factors: Tensor, dual: bool) -> None:
-        self._jacobian, self._gram, self._dual = jacobian, gram, dual
+    def __init__(self, slots: int, parameters: int, samples: int, like: Tensor, dual: bool | None = None) -> None:
+        self.dual = parameters > samples if dual is None else dual
+        size = samples if self.dual else parameters
+        self.jacobian = like.new_zeros((slots, parameters, samples))
+        self.gram = like.new_zeros((slots, size, size))
         # Columns first, as LAPACK wants it: the factor then takes the place of the matrix, without copies.
-        self._factors = factors.mT
+        self._factors = like.new_zeros((slots * TRIALS, size, size)).mT
+        self._info = torch.zeros(slots * TRIALS, dtype=torch.int32, device=like.device)
 
-    @staticmethod
-    def is_dual(parameters: int, samples: int) -> bool:
-        """Return whether the dual form is the smaller one."""
-        return parameters > samples
-
-    @staticmethod
-    def workspaces(slots: int, parameters: int, samples: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Return `gram` and `factors` for the smaller form."""
-        size = min(parameters, samples)
-        return like.new_zeros((slots, size, size)), like.new_zeros((slots * TRIALS, size, size))
+    def multiply(self) -> None:
+        """Fill `gram` from `jacobian`."""
+        left = self.jacobian.mT if self.dual else self.jacobian
+        torch.bmm(left, left.mT, out=self.gram)
 
     def factor(self, dampings: Tensor) -> Tensor:
-        """Factorise for dampings (slots, 2); return (slots, 2) bool: where that was possible."""
-        left = self._jacobian.mT if self._dual else self._jacobian
-        torch.bmm(left, left.mT, out=self._gram)
-        slots, parameters, _ = self._jacobian.shape
-        mean = self._gram.diagonal(dim1=1, dim2=2).sum(1) / parameters
-        finite = torch.isfinite(mean)  # then all entries are: none is larger than the largest on the diagonal
-        self._gram.masked_fill_(~finite.view(-1, 1, 1), 0)
-        added = torch.where(finite, mean, 1).unsqueeze(1) * dampings
+        """Factorise for dampings (slots, 2); return where that was possible, (slots, 2) bool."""
+        slots, parameters, _ = self.jacobian.shape
+        mean = self.gram.diagonal(dim1=1, dim2=2).sum(1) / parameters
         pairs = self._factors.unflatten(0, (slots, TRIALS))
-        pairs.copy_(self._gram.unsqueeze(1))
-        pairs.diagonal(dim1=2, dim2=3).add_(added.unsqueeze(2))
-        info = torch.empty(slots * TRIALS, dtype=torch.int32, device=mean.device)
-        torch.linalg.cholesky_ex(self._factors, out=(self._factors, info))
-        return finite.unsqueeze(1) & (info.view(slots, TRIALS) == 0)
+        pairs.copy_(self.gram.unsqueeze(1))
+        pairs.diagonal(dim1=2, dim2=3).add_((mean.unsqueeze(1) * dampings).unsqueeze(2))
+        torch.linalg.cholesky_ex(self._factors, out=(self._factors, self._info))  # of NaN says no, and goes on
+        return torch.isfinite(mean).unsqueeze(1) & (self._info.view(slots, TRIALS) == 0)
 
     def solve(self, residuals: Tensor) -> Tensor:
-        """Return -d for residuals (slots, 2, samples), one for each damping: (slots, 2, parameters)."""
-        if self._dual:
-            return torch.bmm(self._inverse(residuals), self._jacobian.mT)
-        return self._inverse(torch.bmm(residuals, self._jacobian.mT))
+        """Return d for residuals (slots, 2, samples), one for each damping: (slots, 2, parameters)."""
+        if self.dual:
+            return torch.bmm(self._inverse(residuals), self.jacobian.mT)
+        return self._inverse(torch.bmm(residuals, self.jacobian.mT))
 
     def _inverse(self, rows: Tensor) -> Tensor:
-        return torch.cholesky_solve(rows.reshape(-1, rows.shape[2], 1), self._factors).view(rows.shape)
+        # Not cholesky_solve: it copies the factors first, which takes longer than the solution.
+        half = torch.linalg.solve_triangular(self._factors, rows.reshape(-1, rows.shape[2], 1), upper=False)
+        return torch.linalg.solve_triangular(self._factors.mT, half, upper=True).view(rows.shape)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.training.engine import Engine
-from hpcsweep.approx.training.optimizers.damping import TRIALS, Damping, NormalEquations, fresh, noise, tried
+from hpcsweep.approx.training.optimizers.damping import TRIALS, Damping, NormalEquations, noise
 from hpcsweep.approx.training.optimizers.optimizer import Optimizer
 
 _AHEAD = 0.1  # where the second derivative along a step is taken, in steps (h of the paper)
@@ -23,13 +23,10 @@ _LARGEST_RATIO = 0.75  # of twice the acceleration to the velocity (alpha of the
 
 @dataclass
 class Curvature:
-    """The state: dampings and steps without progress, (slots,) each, and workspaces that every step overwrites."""
+    """The state: the dampings, and the workspace of the normal equations."""
 
-    damping: Tensor
-    stalled: Tensor
-    jacobian: Tensor  # (slots, parameters, samples)
-    gram: Tensor
-    factors: Tensor
+    damping: Damping
+    equations: NormalEquations
 
 
 @final
@@ -37,48 +34,52 @@ class Curvature:
 class LevenbergMarquardt(Optimizer):
     """One step tries two dampings, each with and without acceleration, and takes the best of the four if it descends.
 
-    Minimises the mean squared residual on the samples in the engine. There is no learning rate.
+    Minimises the mean square of the residuals, which may be weighted, on the samples in the engine. There is no
+    learning rate.
     """
 
     def init(self, engine: Engine) -> Curvature:
         """Return the initial damping; nothing is evaluated."""
-        layout, like = engine.layout, engine.weights
-        return Curvature(
-            *fresh(layout.slots, like),
-            like.new_zeros((layout.slots, layout.parameters, engine.samples)),
-            *NormalEquations.workspaces(layout.slots, layout.parameters, engine.samples, like),
-        )
+        slots, parameters = engine.layout.slots, engine.layout.parameters
+        equations = NormalEquations(slots, parameters, engine.samples, engine.weights)
+        return Curvature(Damping.initial(slots, engine.weights), equations)
 
     def step(self, engine: Engine, state: Curvature, count: int, rates: Tensor, loss: Tensor) -> None:
-        """Move to the best trial where it descends; the weights are always accepted ones between steps."""
+        """Move to the best trial where it descends; the weights are accepted ones between steps."""
+        damping, equations = state.damping, state.equations
         start = engine.layout.rows(engine.weights)  # (slots, parameters)
-        residuals = engine.jacobian(state.jacobian)  # (slots, 1, samples)
-        engine.mean_square(residuals, loss)
-        residuals = residuals.repeat(1, TRIALS, 1)  # (slots, 2, samples)
-        dual = NormalEquations.is_dual(start.shape[1], engine.samples)
-        equations = NormalEquations(state.jacobian, state.gram, state.factors, dual)
-        usable = equations.factor(tried(state.damping))
+        residuals = _differentiate(engine, equations, loss)
+        usable = equations.factor(damping.tried())
         velocity = equations.solve(residuals).neg_()  # (slots, 2, parameters)
-        second = _second_derivative(engine, state.jacobian, start, residuals, velocity)
-        acceleration = equations.solve(second).mul_(-0.5)
-        steps, losses = _better(engine, start, velocity, acceleration)
-        losses = torch.where(usable & torch.isfinite(losses), losses, torch.inf)
-        damping = Damping(state.damping, state.stalled)
+        second = _second_derivative(engine, equations.jacobian, start, residuals, velocity)
+        steps, losses = _better(engine, start, velocity, equations.solve(second).mul_(-0.5))
+        losses = torch.where(usable, losses, torch.inf)
         accepted, larger = damping.adapt(losses, loss, noise(loss, engine.values))
         step = torch.where(larger.unsqueeze(1), steps[:, 1], steps[:, 0])
         engine.layout.fill(engine.weights, torch.where(accepted.unsqueeze(1), start + step, start))
 
     def forget(self, engine: Engine, state: Curvature, slot: int) -> None:
-        Damping(state.damping, state.stalled).reset(slot)
+        state.damping.reset(slot)
 
     def settled(self, engine: Engine, state: Curvature) -> Tensor:
         """Return which slots will get no further, (slots,) bool."""
-        return Damping(state.damping, state.stalled).ended()
+        return state.damping.ended()
 
 
-def _second_derivative(
-    engine: Engine, jacobian: Tensor, start: Tensor, residuals: Tensor, velocity: Tensor
-) -> Tensor:
+def _differentiate(engine: Engine, equations: NormalEquations, loss: Tensor) -> Tensor:
+    """Write the normal equations and the loss; return the weighted residuals, a copy per trial (slots, 2, samples)."""
+    jacobian, gram = equations.jacobian, equations.gram
+    residuals = engine.jacobian(jacobian, gram if equations.dual else None)  # (slots, 1, samples)
+    engine.judge(residuals, loss)
+    engine.weighted(jacobian, out=jacobian)
+    if equations.dual:
+        engine.weighted(engine.weighted(gram, out=gram).mT, out=gram.mT)
+    else:
+        equations.multiply()
+    return engine.weighted(residuals).repeat(1, TRIALS, 1)
+
+
+def _second_derivative(engine: Engine, jacobian: Tensor, start: Tensor, residuals: Tensor, velocity: Tensor) -> Tensor:
     """Return the second derivatives of the residuals along the velocities, (slots, 2, samples).
 
     By one finite difference each, 2 / h ((r(start + h v) - r) / h - J v): equation 13 of the paper.
@@ -86,13 +87,13 @@ def _second_derivative(
     ahead = torch.empty_like(residuals)
     for trial in range(TRIALS):
         engine.layout.fill(engine.weights, torch.add(start, velocity[:, trial], alpha=_AHEAD))
-        ahead[:, trial] = engine.forward()[:, 0]
+        ahead[:, trial] = engine.weighted(engine.forward())[:, 0]
     linear = torch.bmm(velocity, jacobian)
     return ahead.sub_(residuals).div_(_AHEAD).sub_(linear).mul_(2 / _AHEAD)
 
 
 def _better(engine: Engine, start: Tensor, velocity: Tensor, acceleration: Tensor) -> tuple[Tensor, Tensor]:
-    """Return steps (slots, 2, parameters), accelerated where that is allowed and better, and their losses (slots, 2)."""
+    """Return steps (slots, 2, parameters), accelerated where allowed and better, and their losses (slots, 2)."""
     short = 2 * acceleration.norm(dim=2) < _LARGEST_RATIO * velocity.norm(dim=2)  # (slots, 2), false if not finite
     curved = velocity + acceleration
     plain_loss, curved_loss = _losses(engine, start, velocity), _losses(engine, start, curved)

@@ -17,14 +17,6 @@ _COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic x -> a x + b x^3 + c
 _ITERATIONS = 5
 
 
-@dataclass
-class Momenta:
-    """The state of Muon: Adam's for the outer layers, and the mean gradient of the inner ones, a flat buffer."""
-
-    outer: list[Moments]
-    mean: Tensor
-
-
 @final
 @dataclass(frozen=True)
 class Muon(Optimizer):
@@ -46,38 +38,35 @@ class Muon(Optimizer):
     def _adam(self) -> Adam:
         return Adam(self.beta1, self.beta2, self.epsilon)
 
-    def init(self, engine: Engine) -> Momenta:
-        """Return moments of zero."""
-        outer = [self._adam.moments(layout, engine.weights[part]) for layout, part in _outer(engine.layout)]
-        return Momenta(outer, torch.zeros_like(engine.weights[_inner(engine.layout)]))
+    def init(self, engine: Engine) -> Moments:
+        """Return the moments of Adam; of the inner layers the first is the mean gradient and the second is not used."""
+        return self._adam.init(engine)
 
-    def step(self, engine: Engine, state: Momenta, count: int, rates: Tensor, loss: Tensor) -> None:
+    def step(self, engine: Engine, state: Moments, count: int, rates: Tensor, loss: Tensor) -> None:
         """Move the outer layers by Adam; the inner ones by -0.2 rate sqrt(the longer side) times the orthogonal factor.
 
         That of the mean m = `momentum` m + (1 - `momentum`) g, or, `nesterov`, of `momentum` m + (1 - `momentum`) g.
         """
         engine.descend(loss)
-        for (layout, part), moments in zip(_outer(engine.layout), state.outer, strict=True):
-            self._adam.move(layout, engine.weights[part], engine.gradient[part], moments, count, rates[part])
-        inner = _inner(engine.layout)
-        gradient = engine.gradient[inner]
-        state.mean.lerp_(gradient, 1 - self.momentum)
-        ahead = gradient.lerp(state.mean, self.momentum) if self.nesterov else state.mean
-        layout = Layout(engine.layout.widths[1:-1], engine.layout.slots)
-        for block, rate, direction in zip(*map(layout.blocks, (engine.weights[inner], rates[inner], ahead)), strict=True):
-            length = 0.2 * math.sqrt(max(block.shape[1:]))
-            block.addcmul_(orthogonal(direction), rate, value=-length)
+        weights, gradient = engine.weights, engine.gradient
+        for layout, part in _outer(engine.layout):
+            moments = Moments(state.first[part], state.second[part], state.scratch[part], state.born)
+            self._adam.move(layout, weights[part], gradient[part], moments, count, rates[part])
+        layout, part = _inner(engine.layout)
+        mean, direction = state.first[part], state.scratch[part]
+        mean.lerp_(gradient[part], 1 - self.momentum)
+        torch.lerp(gradient[part], mean, self.momentum if self.nesterov else 1.0, out=direction)
+        blocks = (layout.blocks(buffer) for buffer in (weights[part], rates[part], direction))
+        for block, rate, matrix in zip(*blocks, strict=True):
+            block.addcmul_(orthogonal(matrix), rate, value=-0.2 * math.sqrt(max(block.shape[1:])))
 
-    def forget(self, engine: Engine, state: Momenta, slot: int) -> None:
+    def forget(self, engine: Engine, state: Moments, slot: int) -> None:
         """Set the moments of one slot as in `init`."""
-        for (layout, _), moments in zip(_outer(engine.layout), state.outer, strict=True):
-            self._adam.reset(layout, moments, slot)
-        for block in Layout(engine.layout.widths[1:-1], engine.layout.slots).blocks(state.mean):
-            block[slot].zero_()
+        self._adam.forget(engine, state, slot)
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
-    """Return about U V^T of each matrix U S V^T in (slots, rows, columns): singular values between 0.7 and 1.2.
+    """Return about U V^T of each matrix U S V^T in (slots, rows, columns): most singular values come to 0.7 ... 1.2.
 
     Five Newton-Schulz iterations on the shorter side, from the matrix divided by its Frobenius norm; zero stays zero.
     """
@@ -101,7 +90,7 @@ def _outer(layout: Layout) -> list[tuple[Layout, slice]]:
     return list(zip((first, last), ends, strict=True))[: len(layout.widths) - 1]
 
 
-def _inner(layout: Layout) -> slice:
-    """Return where the layers between the first and the last lie in a flat buffer, all together."""
-    parts = [part for _, part in _outer(layout)]
-    return slice(parts[0].stop, max(parts[0].stop, parts[-1].start))
+def _inner(layout: Layout) -> tuple[Layout, slice]:
+    """Return the layout of the layers between the first and the last, and where they lie, all together."""
+    inner, start = Layout(layout.widths[1:-1], layout.slots), _outer(layout)[0][1].stop
+    return inner, slice(start, start + inner.slots * inner.parameters)

@@ -17,25 +17,42 @@ class Optimizer(ABC):
 
     Its fields are the settings that it reads, by their names. No operation may let one slot reach another: no sums over
     slots, no common norms or line searches, `torch.where` and never a product with a mask; a slot may be full of NaN.
+
+    The state is a dataclass of tensors, other such dataclasses, lists of them and plain numbers. Each tensor either has
+    one axis of the length of the slots, or is a flat buffer laid out like the weights; the loop saves, restores and
+    shrinks it as such. A pack of other tensors cannot shrink.
     """
 
     @abstractmethod
     def init(self, engine: Engine) -> Any:
-        """Return the state before the first step, a dataclass of tensors."""
+        """Return the state before the first step; nothing is evaluated."""
 
     @abstractmethod
-    def step(self, engine: Engine, state: Any, count: int, rates: Tensor, loss: Tensor) -> None:
-        """Do one step, in place.
+    def step(self, engine: Engine, state: Any, count: int, rates: Tensor, loss: Tensor) -> Tensor | None:
+        """Do one tick, in place: one evaluation of all slots, or a fixed number of them.
 
         Parameters
         ----------
-        engine : holds the weights, and the samples of this step
+        engine : holds the weights, and the samples of this tick
         state : from `init`
-        count : steps done before, 0 at first
+        count : ticks done before, 0 at first
         rates : learning rates, laid out like the weights (slots * parameters,)
-        loss : (slots,), receives the loss on these samples at the weights BEFORE the step
+        loss : (slots,), receives the loss on these samples at the iterates BEFORE the tick; not finite only where the
+            iterate itself is so, whatever a trial may have given
+
+        Returns
+        -------
+        (slots,) bool: where this tick completed an iteration. None if everywhere, as in methods without a line search
         """
+
+    def iterate(self, engine: Engine, state: Any) -> Tensor:
+        """Return the iterates, a flat buffer: the weights, unless these are trial points of a line search."""
+        return engine.weights
 
     @abstractmethod
     def forget(self, engine: Engine, state: Any, slot: int) -> None:
-        """Make the state of one slot finite and at rest, as after `init`: that slot has left the race."""
+        """Make the state of one slot as after `init`: its cell has left, or another has been put there."""
+
+    def settled(self, engine: Engine, state: Any) -> Tensor | None:
+        """Return where no progress is possible any more, (slots,) bool; None if there is no telling."""
+        return None

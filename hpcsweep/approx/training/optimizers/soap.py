@@ -10,7 +10,7 @@ sine and Runge, four rates, four seeds).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -24,8 +24,6 @@ from hpcsweep.approx.training.optimizers.optimizer import Optimizer
 
 SHIFT = 1e-4  # of the mean eigenvalue, added to all of them in a power step
 
-Pair = tuple[Tensor, Tensor]
-
 
 @dataclass
 class Bases:
@@ -35,14 +33,14 @@ class Bases:
     ----------
     moments : of Adam in the rotated coordinates; only the first moment turns when the bases do, as in the paper
     rotated : a scratch buffer like the weights
-    covariances : per layer the mean of G G^T (slots, outputs, outputs) and of G^T G (slots, inputs + 1, inputs + 1)
-    bases : per layer orthogonal matrices of those shapes, coordinates in their columns
+    covariances : layer by layer the means of G G^T (slots, outputs, outputs) and G^T G (slots, inputs + 1, inputs + 1)
+    bases : orthogonal matrices of those shapes, coordinates in their columns
     """
 
     moments: Moments
     rotated: Tensor
-    covariances: list[Pair]
-    bases: list[Pair]
+    covariances: list[Tensor]
+    bases: list[Tensor]
 
 
 @final
@@ -50,26 +48,25 @@ class Bases:
 class SOAP(Optimizer):
     """Algorithm 3 of the paper, without weight decay; a layer is its block (outputs, inputs + 1), biases included.
 
-    `decay` is the paper's beta1, beta2 and that of the covariances (0.95 each): with Adam's 0.9 and 0.999 the errors
-    were ten times larger. The bases turn in every step whose count is a multiple of `refresh`.
+    `beta2` is also the decay of the covariances. With Adam's 0.9 and 0.999 the errors were ten times larger. The bases
+    turn in every step whose count is a multiple of `refresh`.
     """
 
-    decay: float = 0.95
+    beta1: float = 0.95
+    beta2: float = 0.95
     epsilon: float = 1e-8
     refresh: int = 10
 
     @property
     def _adam(self) -> Adam:
-        return Adam(self.decay, self.decay, self.epsilon)
+        return Adam(self.beta1, self.beta2, self.epsilon)
 
     def init(self, engine: Engine) -> Bases:
         """Return covariances of zero, and the coordinates themselves as bases."""
-        like, covariances = torch.zeros_like(engine.weights), []
-        for slots, outputs, columns in (block.shape for block in engine.layout.blocks(like)):
-            covariances.append((like.new_zeros((slots, outputs, outputs)), like.new_zeros((slots, columns, columns))))
-        bases = [(torch.zeros_like(left), torch.zeros_like(right)) for left, right in covariances]
-        for basis in (one for pair in bases for one in pair):
-            basis.diagonal(dim1=1, dim2=2).fill_(1)
+        like = torch.zeros_like(engine.weights)
+        sides = [side for block in engine.layout.blocks(like) for side in block.shape[1:]]
+        covariances = [like.new_zeros((engine.layout.slots, side, side)) for side in sides]
+        bases = [torch.diag_embed(torch.ones_like(covariance[:, 0])) for covariance in covariances]
         return Bases(self._adam.init(engine), like, covariances, bases)
 
     def step(self, engine: Engine, state: Bases, count: int, rates: Tensor, loss: Tensor) -> None:
@@ -77,42 +74,49 @@ class SOAP(Optimizer):
         engine.descend(loss)
         layout, ages = engine.layout, slotwise.ages(state.moments.born, count)
         gradients, rotated = layout.blocks(engine.gradient), layout.blocks(state.rotated)
-        for gradient, (left, right) in zip(gradients, state.covariances, strict=True):
-            left.baddbmm_(gradient, gradient.transpose(1, 2), beta=self.decay, alpha=1 - self.decay)
-            right.baddbmm_(gradient.transpose(1, 2), gradient, beta=self.decay, alpha=1 - self.decay)
+        for gradient, (left, right) in zip(gradients, pairs(state.covariances), strict=True):
+            left.baddbmm_(gradient, gradient.transpose(1, 2), beta=self.beta2, alpha=1 - self.beta2)
+            right.baddbmm_(gradient.transpose(1, 2), gradient, beta=self.beta2, alpha=1 - self.beta2)
         slots = slotwise.due(layout, ages, self.refresh)
         if slots:
-            self._turn(state, layout.blocks(state.moments.first), slots)
-        for gradient, out, (left, right) in zip(gradients, rotated, state.bases, strict=True):
+            _turn(state, layout.blocks(state.moments.first), slots)
+        for gradient, out, (left, right) in zip(gradients, rotated, pairs(state.bases), strict=True):
             torch.bmm(torch.bmm(left.transpose(1, 2), gradient), right, out=out)
         self._adam.divide(layout, state.rotated, state.moments, ages)
-        for quotient, out, (left, right) in zip(layout.blocks(state.moments.scratch), rotated, state.bases, strict=True):
+        quotients = layout.blocks(state.moments.scratch)
+        for quotient, out, (left, right) in zip(quotients, rotated, pairs(state.bases), strict=True):
             torch.bmm(torch.bmm(left, quotient), right.transpose(1, 2), out=out)
         slotwise.add_product(layout, engine.weights, self._adam.factors(ages), state.rotated, rates)
-
-    def _turn(self, state: Bases, means: Sequence[Tensor], slots: Sequence[int]) -> None:
-        """Turn the bases of some slots, and with them the first moments."""
-        rows: slice | list[int] = slice(None)
-        if len(slots) < len(state.moments.born):
-            rows = [*slots, slots[0]][: max(2, len(slots))]  # products of one matrix alone round differently
-        for mean, covariances, bases in zip(means, state.covariances, state.bases, strict=True):
-            original = mean[rows]
-            for side, (covariance, basis) in enumerate(zip(covariances, bases, strict=True)):
-                # Else what nothing feeds decays into subnormal numbers, on which processors are slow.
-                covariance[rows] = covariance[rows].masked_fill(covariance[rows].abs() < floor(covariance), 0)
-                new = turned(covariance[rows], basis[rows])
-                change = torch.bmm(basis[rows].transpose(1, 2), new)
-                original = torch.bmm(original, change) if side else torch.bmm(change.transpose(1, 2), original)
-                basis[rows] = new
-            mean[rows] = original
 
     def forget(self, engine: Engine, state: Bases, slot: int) -> None:
         """Set moments, covariances and bases of one slot as in `init`."""
         self._adam.forget(engine, state.moments, slot)
-        for covariance in (one for pair in state.covariances for one in pair):
+        for covariance in state.covariances:
             covariance[slot].zero_()
-        for basis in (one for pair in state.bases for one in pair):
+        for basis in state.bases:
             basis[slot].zero_().fill_diagonal_(1)
+
+
+def pairs(tensors: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Return the left and the right one of each layer."""
+    return zip(tensors[::2], tensors[1::2], strict=True)
+
+
+def _turn(state: Bases, means: Sequence[Tensor], slots: Sequence[int]) -> None:
+    """Turn the bases of some slots, and with them the first moments `means`, (slots, outputs, inputs + 1) per layer."""
+    rows: slice | list[int] = slice(None)
+    if len(slots) < len(state.moments.born):
+        rows = [*slots, slots[0]][: max(2, len(slots))]  # products of one matrix alone round differently
+    for mean, covariances, bases in zip(means, pairs(state.covariances), pairs(state.bases), strict=True):
+        original = mean[rows]
+        for side, (covariance, basis) in enumerate(zip(covariances, bases, strict=True)):
+            # Else what nothing feeds decays into subnormal numbers, on which processors are slow.
+            covariance[rows] = covariance[rows].masked_fill(covariance[rows].abs() < floor(covariance), 0)
+            new = turned(covariance[rows], basis[rows])
+            change = torch.bmm(basis[rows].transpose(1, 2), new)
+            original = torch.bmm(original, change) if side else torch.bmm(change.transpose(1, 2), original)
+            basis[rows] = new
+        mean[rows] = original
 
 
 def turned(covariances: Tensor, bases: Tensor) -> Tensor:

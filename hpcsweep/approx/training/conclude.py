@@ -1,0 +1,72 @@
+"""What stands at the end of a training: which parameters are returned, and their losses on all samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from hpcsweep.approx.training import losses
+from hpcsweep.approx.training.engine import Engine, Layout, full_loss
+from hpcsweep.approx.training.losses import Loss
+from hpcsweep.approx.training.record import Record
+from hpcsweep.approx.training.settings import Trained
+from hpcsweep.approx.training.workspace import Task
+
+_SLOTS, _BLOCK = 32, 256  # networks and samples at a time
+
+
+def conclude(task: Task, record: Record, seconds: float) -> Trained:
+    """Return the result of a training whose last part is `task`.
+
+    A cell that diverged gets its best parameters, others as `Settings.keep` says.
+    """
+    common = task.common
+    loss, everyone = losses.make(common.power), range(len(record.outcome))
+    if task.batch is not None:
+        record.loss = _evaluated(task, record, everyone, loss)
+        _find_diverged(record)
+    diverged = np.array([outcome == "diverged" for outcome in record.outcome])
+    best = diverged | (record.score < record.loss) if common.keep == "best" else diverged
+    record.choose(best)
+    if task.batch is not None and best.any():
+        chosen = np.flatnonzero(best)
+        record.loss[chosen] = _evaluated(task, record, chosen.tolist(), loss)
+    plain = common.power == 2 and task.cells.importance is None
+    return Trained(
+        parameters=record.last,
+        outcome=record.outcome,
+        message=record.message,
+        steps=record.steps,
+        loss=record.loss,
+        mean_square=record.loss.copy() if plain else _evaluated(task, record, everyone, losses.MeanSquare(), False),
+        history_step=record.history_step,
+        history_loss=record.history_loss,
+        seconds=seconds,
+    )
+
+
+def _find_diverged(record: Record) -> None:
+    """Give the outcome "diverged" to cells whose loss on all samples is not finite: no minibatch has seen it."""
+    for cell in np.flatnonzero(~np.isfinite(record.loss)):
+        if record.outcome[cell] != "diverged":
+            told = f"The loss on all samples was {record.loss[cell]} at step {record.steps[cell]}."
+            record.finish(cell, "diverged", told)
+
+
+def _evaluated(task: Task, record: Record, rows: Sequence[int], loss: Loss, weighted: bool = True) -> np.ndarray:
+    """Return the losses (rows,) of some cells at `record.last` on all their samples, float64."""
+    cells, count = task.cells, task.cells.values.shape[1]
+    slots = max(2, min(_SLOTS, len(rows)))
+    layout = Layout(task.widths, slots)
+    weights = record.last.new_zeros(slots * layout.parameters)
+    engine = Engine(layout, task.activation, min(count, max(task.batch or count, _BLOCK)), weights, loss)
+    found = []
+    for start in range(0, len(rows), slots):
+        part = [rows[min(start + slot, len(rows) - 1)] for slot in range(slots)]  # the last one fills up
+        index = torch.tensor(part, device=weights.device)
+        layout.fill(weights, record.last[index])
+        importance = cells.importance[index] if weighted and cells.importance is not None else None
+        found.append(full_loss(engine, cells.inputs[index], cells.values[index], importance)[: len(rows) - start])
+    return torch.cat(found).double().cpu().numpy()

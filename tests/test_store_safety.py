@@ -1,0 +1,181 @@
+"""The store against what machines and people do to it: races, full disks, links, merges in any order."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from hpcsweep import layout, lease, weights
+from hpcsweep.errors import StoreError
+from hpcsweep.rewrite import opened, read_cells, read_runs
+from hpcsweep.store import Record, merge
+from tests.conftest import TINY, fill, open_store, record_of
+
+
+def _try_to_take(path: Path, barrier: object, held: object) -> None:
+    barrier.wait()  # type: ignore[attr-defined]
+    with contextlib.suppress(StoreError):
+        lease.Lease(path)
+        with held.get_lock():  # type: ignore[attr-defined]
+            held.value += 1  # type: ignore[attr-defined]
+        barrier.wait()  # type: ignore[attr-defined]  # nobody leaves before all have tried
+        os._exit(0)
+    barrier.wait()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("stale", [False, True])
+def test_of_several_who_start_at_once_exactly_one_holds_the_lease(tmp_path: Path, stale: bool) -> None:
+    context = multiprocessing.get_context("fork")
+    for attempt in range(8):
+        path = tmp_path / f"{attempt}.h5"
+        if stale:
+            claim = {"host": os.uname().nodename, "process": 1, "birth": "long ago"}
+            lease.lease_path(path).write_text(json.dumps(claim))
+        barrier, held = context.Barrier(4), context.Value("i", 0)
+        all_of_them = [context.Process(target=_try_to_take, args=(path, barrier, held)) for _ in range(4)]
+        for one in all_of_them:
+            one.start()
+        for one in all_of_them:
+            one.join(30)
+        assert held.value == 1
+        assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")], "something was left behind"
+
+
+def test_who_lost_the_lease_does_not_write_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "HEARTBEAT", 0.01)
+    store = open_store(tmp_path / "s.h5", TINY)
+    before = os.stat(lease.lease_path(tmp_path / "s.h5")).st_mtime_ns
+    while os.stat(lease.lease_path(tmp_path / "s.h5")).st_mtime_ns == before:
+        pass  # the heart beats
+    lease.lease_path(tmp_path / "s.h5").write_text('{"host": "elsewhere", "process": 1}')
+    store._lease._thread.join(10)
+    with pytest.raises(StoreError, match=r"taken .* over"):
+        store.put([0], [record_of(store.cells.cell(0))])
+    store.close()
+    assert lease.holder(tmp_path / "s.h5") == "process 1 on elsewhere"
+
+
+def test_stores_of_different_names_have_different_weights(tmp_path: Path) -> None:
+    names = ["run", "run.1", "run.2", "run.h5", "run.2.h5"]
+    assert len({weights.path_of(tmp_path / name) for name in names}) == len(names)
+    assert weights.path_of("results.h5") == Path("results.weights.h5")
+
+
+def test_a_link_leads_to_its_store(tmp_path: Path) -> None:
+    real, link = fill(tmp_path / "real.h5", TINY, slice(0, 4)), tmp_path / "link.h5"
+    link.symlink_to(real)
+    with contextlib.closing(open_store(link, TINY)), pytest.raises(StoreError, match="being written"):
+        open_store(real, TINY)
+    assert link.is_symlink() and len(read_runs(real)) == 2
+
+
+@pytest.mark.parametrize("name", [".", "x" * 300 + ".h5"])
+def test_odd_names_are_a_sentence(tmp_path: Path, name: str) -> None:
+    with pytest.raises(StoreError):
+        open_store(tmp_path / name, TINY)
+
+
+def test_what_a_killed_run_left_is_swept_up(tmp_path: Path) -> None:
+    for name in (".s.h5.123.new", ".s.weights.h5.123.new", ".other.h5.123.new"):
+        (tmp_path / name).write_text("half")
+    open_store(tmp_path / "s.h5", TINY).close()
+    assert [path.name for path in tmp_path.glob(".*.new")] == [".other.h5.123.new"]
+
+
+def _record(value: float, parameters: int, status: str = "done") -> Record:
+    kept = np.full(parameters, value) if status == "done" else None
+    return Record(status, {"sup_lower": value}, kept, np.full((3, layout.SLICE), value) if status == "done" else None)
+
+
+def _put(path: Path, value: float, status: str = "done", text: str = TINY) -> Path:
+    """A store in which the first cell has this value and status."""
+    with contextlib.closing(open_store(path, text)) as store:
+        store.put([0], [_record(value, int(store.cells.columns["parameters"][0]), status)])
+    return path
+
+
+def _first(path: Path) -> tuple[int, float, float | None]:
+    """Status, value and first parameter of the first cell."""
+    with opened(path) as file:
+        status, value = int(file["status"][0]), float(file["sup_lower"][0])
+    kept = weights.read(path, read_cells(path).cell(0).key)
+    return status, value, None if kept is None else float(kept[0][0])
+
+
+def test_merging_never_mixes_results_and_weights_of_two_runs(tmp_path: Path) -> None:
+    main, shard = _put(tmp_path / "main.h5", 1.0), _put(tmp_path / "shard.h5", 2.0)
+    merge(main, [shard])
+    assert _first(main) == (layout.DONE, 1.0, 1.0)
+
+
+def test_a_failed_cell_yields_to_one_that_is_done_and_never_the_other_way(tmp_path: Path) -> None:
+    main, shard = _put(tmp_path / "main.h5", 1.0, "failed"), _put(tmp_path / "shard.h5", 2.0)
+    assert merge(main, [shard])[0] == 1
+    assert _first(main) == (layout.DONE, 2.0, 2.0)
+    merge(main, [_put(tmp_path / "bad.h5", 3.0, "failed")])
+    assert _first(main) == (layout.DONE, 2.0, 2.0)
+
+
+def test_merging_twice_adds_no_launch_and_another_study_is_refused(tmp_path: Path) -> None:
+    main, shard = _put(tmp_path / "main.h5", 1.0), _put(tmp_path / "shard.h5", 2.0)
+    for _ in range(3):
+        merge(main, [shard])
+        assert len(read_runs(main)) == 2
+    for change in (('title = "tiny"', 'title = "other"'), ("seed = 7", "seed = 8")):
+        with pytest.raises(StoreError, match="another study"):
+            merge(main, [_put(tmp_path / f"{change[1][:4]}.h5", 3.0, text=TINY.replace(*change))])
+
+
+def test_weights_that_were_never_kept_are_none_and_not_zeros(tmp_path: Path) -> None:
+    path = _put(tmp_path / "s.h5", 1.0, text=TINY + "[store]\nweights = false\n")
+    assert _first(path) == (layout.DONE, 1.0, None)
+    open_store(path, TINY).close()  # turned on afterwards
+    assert _first(path) == (layout.DONE, 1.0, None)
+    failed = _put(tmp_path / "f.h5", 1.0, "failed")
+    assert _first(failed)[2] is None
+
+
+FILLER = """
+import sys
+from pathlib import Path
+from tests.conftest import TINY, open_store, record_of
+from hpcsweep.errors import StoreError
+text = TINY.replace("depth = 1", "depth = 3").replace("[4, 8]", "[40]").replace("replicate = 2", "replicate = 12")
+store = open_store(Path(sys.argv[1]), text)
+Path(sys.argv[2]).write_bytes(bytes(int(sys.argv[3])))  # somebody else fills the disk
+for row in store.pending().tolist():
+    store.put([row], [record_of(store.cells.cell(row))])
+"""
+
+
+def test_a_disk_that_fills_up_during_the_run_marks_nothing_done_that_is_not_there(tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", small], capture_output=True).returncode:
+        pytest.skip("needs the right to mount a tmpfs (root)")
+    try:
+        path, ballast = small / "s.h5", small / "ballast"
+        code = [sys.executable, "-c", FILLER, path, ballast, str(7 * 2**20 + 2**19)]
+        ended = subprocess.run(list(map(str, code)), cwd=Path(__file__).parents[1], capture_output=True)
+        assert ended.returncode != 0
+        ballast.unlink()
+        for cell, status in zip(read_cells(path), _statuses(path), strict=True):
+            if status == layout.DONE:
+                assert (weights.read(path, cell.key)[0] == record_of(cell).parameters).all()
+        assert 0 < (_statuses(path) == layout.DONE).sum() < len(_statuses(path))
+    finally:
+        subprocess.run(["umount", small], check=True)
+
+
+def _statuses(path: Path) -> np.ndarray:
+    with h5py.File(path, "r", locking=False) as file:
+        return file["status"][:]
