@@ -40,7 +40,8 @@ class Settings:
         "last" the last ones, as most published experiments do
     loss : "mse", or {"p": 8} for the squared L_8 norm of the residuals (see `losses`), any even number
     parts : the settings of a chain, one for each name; by default these same settings, but 300 steps for "adam" where
-        it is not the last. `seconds` and tolerances of a part end that part only; the chain goes on with the next
+        it is not the last. `seconds` and tolerances of a part end that part only; the chain goes on with the next.
+        Once made, the parts stand for themselves: `dataclasses.replace` of another field does not reach them
 
     Raises
     ------
