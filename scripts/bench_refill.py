@@ -62,7 +62,7 @@ def measure(name: str, count: int, slots: int, settings: tuple, quick: bool, flo
         ways["refilled and shrunk"] = ([range(count)], True)
     best: dict[str, float] = {}
     records: dict[str, Record] = {}
-    for _ in range(2 if quick else 3):
+    for _ in range(3 if not quick else 2 if floor else 1):
         for way, (packs, shrink) in ways.items():
             taken, records[way] = seconds_of(model, cells, slots, packs, shrink)
             best[way] = min(taken, best.get(way, math.inf))
