@@ -133,8 +133,9 @@ class Pack:
         due = self._those(seats.steps >= seats.due).tolist()
         whole = self._judgement(due, last)
         self._note(due, last, whole)
-        for slot in due:
-            seats.due[slot] = self._next_event(slot)
+        places = list(zip(seats.before[due].tolist(), seats.steps[due].tolist(), strict=True))
+        events = {place: self._next_event(*place) for place in set(places)}  # slots that began together share them
+        seats.due[due] = [events[place] for place in places]
         if self._tolerant:
             self._leave_within_tolerance(whole)
         if self._flattening:
@@ -176,9 +177,8 @@ class Pack:
         if better:
             self._record.best[seats.cells[better]] = self._workspace.rows(better)
 
-    def _next_event(self, slot: int) -> int:
-        """Return the next step of this part at which a slot must be looked at."""
-        before, step = self._seats.before[slot], int(self._seats.steps[slot])
+    def _next_event(self, before: int, step: int) -> int:
+        """Return the next step of this part at which a slot must be looked at, `step` after `before` in other parts."""
         place = np.searchsorted(self._marks, before + step, side="right")
         events = [self._steps, *(self._marks[place : place + 1] - before)]
         if self._tolerant and self._epoch > 1:
