@@ -214,7 +214,7 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="the whole table")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    pairs, seconds = (3, 0.4) if arguments.quick else (7, 0.8)
+    pairs, seconds = (3, 0.3) if arguments.quick else (7, 0.8)
     lines = list(rows(DEMANDED, pairs, seconds))
     if arguments.full:
         lines += rows(FULL, 3, 0.3)
