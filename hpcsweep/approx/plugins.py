@@ -32,16 +32,22 @@ def target(choice: Mapping[str, Any], dimension: int, folder: str | Path = ".") 
 
     Raises PluginError if it cannot be had, or breaks a rule.
     """
+    made = unchecked(choice, dimension, folder)
+    broken = check(made) if choice["name"] not in REGISTRY else []
+    if broken:
+        rules = "; ".join(broken)
+        raise PluginError(f"target {choice['name']!r} in dimension {dimension} breaks the rules: {rules}.")
+    return made
+
+
+def unchecked(choice: Mapping[str, Any], dimension: int, folder: str | Path = ".") -> Target:
+    """Make the target of `choice` as `target` does, whatever rules it may break."""
     parameters = complete(choice, folder)
     name = parameters.pop("name")
     parameters.pop("code", None)
     kind = find(name, folder)
     kind.allow(dimension)
-    made = _guarded(f"target {name!r} cannot be made", lambda: kind(dimension, **parameters))
-    broken = check(made) if name not in REGISTRY else []
-    if broken:
-        raise PluginError(f"target {name!r} in dimension {dimension} breaks the rules: {'; '.join(broken)}.")
-    return made
+    return _guarded(f"target {name!r} cannot be made", lambda: kind(dimension, **parameters))
 
 
 def complete(choice: Mapping[str, Any], folder: str | Path = ".") -> dict[str, Any]:

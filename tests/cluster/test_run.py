@@ -217,6 +217,18 @@ def test_failures_are_outcomes_of_their_own_cells(hpcsweep: Run, tmp_path: Path)
     assert healed.returncode == 0, healed.stdout + healed.stderr
 
 
+def test_check_says_which_rules_a_plugin_breaks(hpcsweep: Run, tmp_path: Path) -> None:
+    body = "import torch\nfrom hpcsweep.approx.targets import Target\n"
+    body += "class Mine(Target):\n    smoothness = 0\n    def __call__(self, points):\n        return {}\n"
+    (tmp_path / "mine.py").write_text(body.format("points[:, 0].abs()"))
+    good = hpcsweep("check", "mine.py:Mine", "-d", "2")
+    assert good.returncode == 0 and "all rules kept" in good.stdout
+    (tmp_path / "mine.py").write_text(body.format("points"))
+    bad = hpcsweep("check", "mine.py:Mine", "-d", "2")
+    assert bad.returncode == 1 and "(256, 2)" in bad.stdout, bad.stdout + bad.stderr
+    assert hpcsweep("check", "mine.py:Yours").returncode == 2
+
+
 def test_a_diverging_cell_does_not_stop_its_pack(hpcsweep: Run, tmp_path: Path) -> None:
     study = tmp_path / "s.toml"
     study.write_text(
