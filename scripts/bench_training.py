@@ -133,8 +133,8 @@ class Contest:
         return statistics.median(a / b for a, b in times), statistics.median(b for _, b in times)
 
     def packed_steps(self, seconds: float) -> int:
-        """Return how many packed steps take about `seconds`; small networks train for the default number of steps."""
-        least = 40 if self.row.flops > 1e8 else 400 if self.row.flops > 1e6 else Settings.steps
+        """Return how many packed steps take about `seconds`; small networks train for 1000 steps at least."""
+        least = 40 if self.row.flops > 1e8 else 400 if self.row.flops > 1e6 else 1000
         return max(least, self._steps(self.packed, seconds / self.row.cells))
 
     @staticmethod
