@@ -8,6 +8,7 @@ a cell gives does not depend on its companions (see docs/guarantees.md), so neit
 from __future__ import annotations
 
 import heapq
+import itertools
 import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -61,11 +62,10 @@ def make(
     order = np.lexsort((rows, targets, kind_of, group_of))  # equal targets side by side: they share their points
     rows, kind_of, group_of = rows[order], kind_of[order], group_of[order]
     sizes = np.array(_sizes(costs, np.bincount(kind_of, minlength=len(costs)), ranks, memory))
-    packs = []
-    for part in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(group_of)) + 1):
-        size = int(sizes[kind_of[part]].min())
-        packs += [_pack(rows[piece], kind_of[piece], costs) for piece in _pieces(part, size)]
-    return sorted(packs, key=lambda pack: (-pack.seconds, pack.rows))
+    groups_at = np.flatnonzero(np.diff(group_of, prepend=group_of[0] - 1))
+    smallest = np.minimum.reduceat(sizes[kind_of], groups_at)
+    edges = _cut(groups_at, np.append(groups_at[1:], len(rows)), smallest)
+    return sorted(_packs(rows, kind_of, costs, edges), key=lambda pack: (-pack.seconds, pack.rows))
 
 
 def _kinds(cells: Cells, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -104,19 +104,26 @@ def _sizes(costs: Sequence[Cost], counts: np.ndarray, ranks: int, memory: float)
     return sizes
 
 
-def _pieces(part: np.ndarray, size: int) -> list[np.ndarray]:
-    """Cut into the fewest pieces of at most `size`, as equal as can be."""
-    return np.array_split(part, math.ceil(len(part) / size))
+def _cut(starts: np.ndarray, stops: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Return where packs begin: each range in the fewest pieces of at most its size, as equal as can be."""
+    edges = []
+    for start, stop, size in zip(starts.tolist(), stops.tolist(), sizes.tolist(), strict=True):
+        count = -(-(stop - start) // size)
+        edges += [start + (stop - start) * piece // count for piece in range(count)]
+    return np.array(edges, dtype=np.int64)
 
 
-def _pack(rows: np.ndarray, kinds: np.ndarray, costs: Sequence[Cost]) -> Pack:
-    chosen = [costs[kind] for kind in kinds]
-    return Pack(
-        rows=tuple(int(row) for row in rows),
-        seconds=max(cost.fixed_seconds for cost in chosen) + sum(cost.seconds for cost in chosen),
-        bytes=sum(cost.bytes for cost in chosen),
-        flops=sum(cost.flops for cost in chosen),
+def _packs(rows: np.ndarray, kinds: np.ndarray, costs: Sequence[Cost], edges: np.ndarray) -> list[Pack]:
+    """Return the packs that begin at `edges`; the costs of all of them at once."""
+    fixed, each = (np.array([getattr(c, name) for c in costs])[kinds] for name in ("fixed_seconds", "seconds"))
+    size, flops = (np.array([getattr(c, name) for c in costs])[kinds] for name in ("bytes", "flops"))
+    seconds = np.maximum.reduceat(fixed, edges) + np.add.reduceat(each, edges)
+    totals = zip(
+        seconds.tolist(), np.add.reduceat(size, edges).tolist(), np.add.reduceat(flops, edges).tolist(), strict=True
     )
+    listed, bounds = rows.tolist(), [*edges.tolist(), len(rows)]
+    parts = (tuple(listed[start:stop]) for start, stop in itertools.pairwise(bounds))
+    return [Pack(part, *total) for part, total in zip(parts, totals, strict=True)]
 
 
 def makespan(packs: Sequence[Pack], ranks: int) -> float:

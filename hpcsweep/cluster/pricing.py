@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from functools import cache, cached_property
 from typing import Any
 
@@ -37,6 +38,7 @@ class Pricer:
 
     def __init__(self, study: Study) -> None:
         self.study = study
+        self._known: dict[Hashable, Cost] = {}  # what a shape costs does not depend on rates, seeds or data
 
     @cached_property
     def device(self) -> costs.Device:
@@ -47,6 +49,13 @@ class Pricer:
     def __call__(self, cell: Cell) -> Cost:
         """Return the cost of one cell."""
         settings = settings_of(cell)
+        group = pack_key(cell.model, cell.dimension, cell.samples, settings, cell.precision)
+        shape = (group, _waves(settings))
+        if shape not in self._known:
+            self._known[shape] = self._cost(cell, settings, group)
+        return self._known[shape]
+
+    def _cost(self, cell: Cell, settings: Settings, group: Hashable) -> Cost:
         slots = min(self._slots(cell, part) for part in settings.chain) * _waves(settings)
         few, many = self._training_seconds(cell, settings, 2), self._training_seconds(cell, settings, max(slots, 4))
         each = (many - few) / (max(slots, 4) - 2)
@@ -54,7 +63,7 @@ class Pricer:
         measuring = points * networks * costs.evaluation_flops(cell.model["hidden"], cell.dimension)
         training = sum(self._flops(cell, part) for part in settings.chain) * stages.trainings(networks)
         return Cost(
-            group=pack_key(cell.model, cell.dimension, cell.samples, settings, cell.precision),
+            group=group,
             flops=float(training + measuring),
             bytes=max(self._bytes(cell, part) for part in settings.chain) * stages.together(networks),
             slots=slots,
