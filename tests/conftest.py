@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+Run = Callable[..., subprocess.CompletedProcess[str]]  # of the fixture `hpcsweep`
+
 TINY = """
 title = "tiny"
 seed = 7

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -222,36 +221,6 @@ def test_reading_while_it_is_written(tmp_path: Path) -> None:
             code = f"import xarray; print(int((xarray.open_dataset({str(path)!r}).status == 2).sum()))"
             seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
             assert int(seen) == row + 1
-
-
-WRITER = """
-import sys
-from pathlib import Path
-from tests.conftest import TINY, open_store, record_of
-store = open_store(Path(sys.argv[1]), TINY.replace("replicate = 2", "replicate = 40"))
-print("open", flush=True)
-for row in store.pending().tolist():
-    store.start([row])
-    store.put([row], [record_of(store.cells.cell(row))])
-"""
-
-
-def test_killed_at_any_moment_the_file_opens_and_done_rows_are_right(tmp_path: Path) -> None:
-    path = tmp_path / "s.h5"
-    chance = random.Random(5)
-    finished = 0
-    for _ in range(10):
-        writer = subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[1]
-        )
-        writer.stdout.readline()
-        time.sleep(chance.uniform(0.0, 0.25))
-        writer.kill()
-        writer.wait()
-        now = sum(state == layout.DONE for _, state in contents(path).values())
-        assert now >= finished
-        finished = now
-    assert finished > 0
 
 
 def test_merge_copies_by_key_and_is_harmless_twice(tmp_path: Path) -> None:

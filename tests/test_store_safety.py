@@ -6,8 +6,10 @@ import contextlib
 import json
 import multiprocessing
 import os
+import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import h5py
@@ -19,6 +21,7 @@ from hpcsweep.errors import StoreError
 from hpcsweep.rewrite import opened, read_cells, read_runs
 from hpcsweep.store import Record, merge
 from tests.conftest import TINY, fill, open_store, record_of
+from tests.test_store import contents
 
 
 def _try_to_take(path: Path, barrier: object, held: object) -> None:
@@ -179,3 +182,33 @@ def test_a_disk_that_fills_up_during_the_run_marks_nothing_done_that_is_not_ther
 def _statuses(path: Path) -> np.ndarray:
     with h5py.File(path, "r", locking=False) as file:
         return file["status"][:]
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from tests.conftest import TINY, open_store, record_of
+store = open_store(Path(sys.argv[1]), TINY.replace("replicate = 2", "replicate = 40"))
+print("open", flush=True)
+for row in store.pending().tolist():
+    store.start([row])
+    store.put([row], [record_of(store.cells.cell(row))])
+"""
+
+
+def test_killed_at_any_moment_the_file_opens_and_done_rows_are_right(tmp_path: Path) -> None:
+    path = tmp_path / "s.h5"
+    chance = random.Random(5)
+    finished = 0
+    for _ in range(10):
+        writer = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[1]
+        )
+        writer.stdout.readline()
+        time.sleep(chance.uniform(0.0, 0.25))
+        writer.kill()
+        writer.wait()
+        now = sum(state == layout.DONE for _, state in contents(path).values())
+        assert now >= finished
+        finished = now
+    assert finished > 0

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -300,20 +298,3 @@ def test_equal_choices_are_canonically_equal() -> None:
 def test_samples_of_the_rules_contain_both_corners() -> None:
     points = sample(REGISTRY["feynman_grating"](3))
     assert points.shape == (256, 3) and points[:2].tolist() == [[1.0, 2.0, 1.0], [2.0, 5.0, 5.0]]
-
-
-def test_teachers_made_in_several_threads_are_the_same() -> None:
-    """They pass through torch's global generator, so that drawing must be one at a time."""
-    points = torch.linspace(-0.5, 0.5, 9, dtype=torch.float64).reshape(-1, 1)
-
-    def value(index: int) -> list[float]:
-        return REGISTRY["berner_teacher"](1, index=index)(points).tolist()
-
-    expected = [value(index) for index in range(40)]
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)  # so that a missing lock shows
-    try:
-        with ThreadPoolExecutor(8) as threads:
-            assert list(threads.map(value, range(40))) == expected
-    finally:
-        sys.setswitchinterval(interval)
