@@ -125,10 +125,10 @@ class Lease:
 
     def _beat(self) -> None:
         while not self._over.wait(HEARTBEAT):
-            if not self._ours():
-                self.lost = True
-                return
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # a file system that stumbles for a moment takes nothing over
+                if not self._ours() and (_read(self.path)[0] or not self.path.exists()):
+                    self.lost = True
+                    return
                 os.utime(self.path)
 
     def release(self) -> None:

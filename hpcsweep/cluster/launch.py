@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from hpcsweep import __version__, layout, plan, status
+from hpcsweep import __version__, layout, plan, status, weights
 from hpcsweep.approx import machine
 from hpcsweep.approx.catalogue import Catalogue
 from hpcsweep.cells import Cells
@@ -47,19 +47,13 @@ def price(path: str | Path, ranks: int) -> dict[str, Any]:
         "parameters": int(cells.columns["parameters"].sum()),
         "flops": sum(pack.flops for pack in packs),
         "memory_bytes": max((pack.bytes for pack in packs), default=0),
-        "store_bytes": _store_bytes(cells, study.weights),
+        "store_bytes": size_of(cells) + (weights.size_of(cells) if study.weights else 0),
         "ranks": ranks,
         "device": devices.here().about,
         "seconds": plan.makespan(packs, ranks),
         "rank_seconds": sum(pack.seconds for pack in packs),
         "longest_pack_seconds": max((pack.seconds for pack in packs), default=0.0),
     }
-
-
-def _store_bytes(cells: Cells, weights: bool) -> int:
-    """Return about how large the files will be."""
-    kept = 8 * int(cells.columns["parameters"].sum()) + len(cells) * (24 * layout.SLICE + 48)
-    return size_of(cells) + (kept if weights else 0)
 
 
 def run(path: str | Path, store: str | Path, style: Style = "auto", retry_failed: bool = False) -> int:
