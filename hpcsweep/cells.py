@@ -166,7 +166,7 @@ def _further_columns(resolved: list[Choice], columns: dict[str, np.ndarray], axe
     further = {}
     for family in ("model_id", "optimizer_id"):
         used = np.unique(columns[family])
-        for name in sorted({key for i in used for key in resolved[i]} - {*SHAPE_FIELDS, "parts"}):
+        for name in sorted({key for i in used for key in resolved[i]} - {*SHAPE_FIELDS, "parts", "code"}):
             values = {i: resolved[i].get(name, IMPLIED.get(name)) for i in used.tolist()}
             # A method that does not use a field does not vary in it.
             known = {canonical(value) for i, value in values.items() if name in resolved[i] or name in IMPLIED}

@@ -18,30 +18,8 @@ import numpy as np
 from hpcsweep import methods
 from hpcsweep.cells import Cells, Choice, canonical, complete
 from hpcsweep.errors import StudyError
-from hpcsweep.study import (
-    LARGEST,
-    MODEL_AXES,
-    TRAINING_AXES,
-    Catalogue,
-    ModelSection,
-    Study,
-    explicit,
-    integer,
-    section,
-)
-
-
-def point_count(study: Study, dimension: int) -> int:
-    """Return the number of points of each kind: as the study says, else 2^(14 + d) within [2^15, 2^24]."""
-    return study.sup_norm.count or 2 ** min(max(14 + dimension, 15), 24)
-
-
-def points_of(study: Study, dimension: int) -> dict[str, Any]:
-    """Return how cells of this dimension are measured: kinds, count, tile and seed of the points."""
-    section = study.sup_norm
-    count = point_count(study, dimension)
-    kinds = section.points or (["sobol", "grid"] if 2**dimension <= count else ["sobol"])
-    return {"kinds": tuple(kinds), "count": count, "tile": section.tile, "seed": section.seed}
+from hpcsweep.sections import LARGEST, MODEL_AXES, TRAINING_AXES, ModelSection
+from hpcsweep.study import Catalogue, Study, explicit, integer, section
 
 
 def expand(study: Study, catalogue: Catalogue) -> Cells:
@@ -76,7 +54,10 @@ class _Table:
         for target, dimension in itertools.product(targets, dimensions):
             self.catalogue.target_dimension(json.loads(target[0]), dimension)
             for model in models:
-                parameters = self.catalogue.parameters(json.loads(model[0]), dimension)
+                resolved = json.loads(model[0])
+                parameters = self.catalogue.parameters(resolved, dimension)
+                for name in {fields["name"] for fields, _ in optimizers}:
+                    self.catalogue.suit(resolved, dimension, name)
                 counts = [_samples(value, parameters, f"{where}.samples") for value in grid["samples"]]
                 for samples, (fields, label) in itertools.product(counts, optimizers):
                     optimizer = (self._settled(fields, samples), label)
@@ -99,7 +80,7 @@ class _Table:
 
     def _points(self, dimension: int) -> str:
         """Return the canonical text of how cells of this dimension are measured."""
-        return canonical(points_of(self.study, dimension))
+        return canonical(self.study.sup_norm.resolved(dimension))
 
     def _number(self, text: str, label: str) -> int:
         """Return the number of a choice, new or known."""

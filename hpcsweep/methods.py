@@ -14,7 +14,8 @@ from typing import Any
 
 from hpcsweep.cells import Choice, canonical
 from hpcsweep.errors import StudyError, unknown
-from hpcsweep.study import COMMON, Catalogue, Study, TrainingSection, explicit, section
+from hpcsweep.sections import COMMON, TrainingSection
+from hpcsweep.study import Catalogue, Study, explicit, section
 
 
 def split(choice: Choice, catalogue: Catalogue, where: str) -> tuple[list[Choice], list[Choice]]:

@@ -13,30 +13,36 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol, Self, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from hpcsweep.errors import StudyError, nearest, unknown
+from hpcsweep.sections import (
+    AXES,
+    COMMON,
+    LARGEST,
+    TRAINING_AXES,
+    Section,
+    StudyFile,
+    SupNormSection,
+    TrainingSection,
+)
 
 LONGEST_TEXT = 60_000  # bytes: the store keeps the text as an HDF5 attribute, which ends at 64 KiB
 
-LARGEST = 2**53
 MOST_CELLS = 10_000_000  # of one grid; planning takes about 15 s and 0.7 GiB for each million
 
-PositiveInt = Annotated[int, Field(gt=0, le=LARGEST)]
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, lt=1)]
-PointKind = Literal["sobol", "grid", "lattice", "uniform"]
+S = TypeVar("S", bound=Section)
 
 
 class Catalogue(Protocol):
     """What a study must be able to ask about the names in it. Each method raises `UserError` for a wrong name.
 
     `optimizer` tells the parts of a chain: the name of each, and the fields beyond `COMMON` that it uses, with its own
-    defaults, None where that of `[training]` holds; "steps" if it is a warm-up. `training` checks a resolved choice.
+    defaults, None where that of `[training]` holds; "steps" if it is a warm-up. `training` checks a resolved choice,
+    `suit` whether a model can be trained by an optimizer.
     """
 
     def target(self, choice: Mapping[str, Any]) -> dict[str, Any]: ...
@@ -45,108 +51,7 @@ class Catalogue(Protocol):
     def parameters(self, model: Mapping[str, Any], dimension: int) -> int: ...
     def optimizer(self, name: str) -> list[dict[str, Any]]: ...
     def training(self, choice: Mapping[str, Any]) -> None: ...
-
-
-class Section(BaseModel):
-    """A table of the study file: unknown keys are refused, numbers are not made from strings."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-S = TypeVar("S", bound=Section)
-
-
-def _batch(value: object) -> object:
-    """Accept a number of samples, "full", or a share of the samples."""
-    share = value.get("per_sample") if isinstance(value, dict) and set(value) == {"per_sample"} else None
-    if isinstance(share, int | float) and not isinstance(share, bool) and 0 < share <= 1:
-        return value
-    if value == "full" or (isinstance(value, int) and not isinstance(value, bool) and value > 0):
-        return value
-    raise ValueError('must be a number of samples, "full", or { per_sample = a share in (0, 1] }')
-
-
-def _loss(value: object) -> object:
-    """Accept "mse", or an even power of the residuals."""
-    power = value.get("p") if isinstance(value, dict) and set(value) == {"p"} else None
-    if isinstance(power, int) and not isinstance(power, bool) and power >= 2 and power % 2 == 0:
-        return "mse" if power == 2 else value
-    if value == "mse":
-        return value
-    raise ValueError('must be "mse" or { p = an even number }')
-
-
-class ModelSection(Section):
-    """`[model]`: what all networks share; each field may also be an axis of a grid."""
-
-    name: str = "mlp"
-    width: PositiveInt = 16
-    depth: PositiveInt = 2
-    hidden: list[PositiveInt] | None = None  # hidden widths, instead of width and depth
-    activation: str = "tanh"
-    initialisation: str = "torch"
-    scale: PositiveFloat | None = None  # standard deviation of the "normal" initialisation
-    standardise: bool = False
-    stages: PositiveInt = 1  # networks added up, each trained on what the others left
-
-
-class TrainingSection(Section):
-    """`[training]`, and `[training.NAME]` for one optimizer; each field may also be an axis of a grid."""
-
-    steps: PositiveInt = 2000
-    batch: Annotated[Any, AfterValidator(_batch)] = "full"
-    learning_rate: PositiveFloat = 1e-3
-    final_learning_rate: PositiveFloat | None = None
-    schedule: Literal["constant", "exponential", "cosine"] = "constant"
-    # Of the optimizer; None is its own default, and one that does not use a field ignores it.
-    beta1: Share | None = None
-    beta2: Share | None = None
-    epsilon: PositiveFloat | None = None
-    momentum: Share | None = None
-    nesterov: bool | None = None
-    weight_decay: NotNegative | None = None
-    memory: PositiveInt | None = None
-    refresh: PositiveInt | None = None
-    feature_scale: NotNegative | None = None
-    loss_tolerance: NotNegative = 0.0
-    gradient_tolerance: NotNegative = 0.0
-    keep: Literal["best", "last"] = "best"
-    loss: Annotated[Any, AfterValidator(_loss)] = "mse"
-    seconds: PositiveFloat | None = None
-
-
-class SupNormSection(Section):
-    """`[sup_norm]`: the points on which every network of the study is measured."""
-
-    points: list[PointKind] | None = None  # sobol and, where 2^d is not more than count, the grid with its corners
-    count: Annotated[int, Field(gt=0, le=2**40)] | None = None  # of each kind; 2^(14 + d), clamped to [2^15, 2^24]
-    tile: Annotated[int, Field(ge=256, le=2**20)] | None = None  # points evaluated at once; by the cache rule
-    seed: int = 0
-
-    @model_validator(mode="after")
-    def _some_points(self) -> Self:
-        if self.points is not None and (not self.points or len(set(self.points)) < len(self.points)):
-            raise ValueError("needs at least one kind of points, each named once")
-        return self
-
-
-class StoreSection(Section):
-    """`[store]`: what is kept beside the results."""
-
-    weights: bool = True  # trained parameters and one-dimensional slices, in FILE.weights.h5
-
-
-class StudyFile(Section):
-    """The whole file. Grids and per-optimizer tables have open keys and are checked by hand below."""
-
-    title: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]*$")]
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    precision: Literal["float64", "float32"] = "float64"
-    grid: Annotated[list[dict[str, Any]], Field(min_length=1)]
-    model: ModelSection = ModelSection()
-    training: dict[str, Any] = {}
-    sup_norm: SupNormSection = SupNormSection()
-    store: StoreSection = StoreSection()
+    def suit(self, model: Mapping[str, Any], dimension: int, optimizer: str) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -164,12 +69,6 @@ class Study:
     weights: bool
     text: str
     folder: Path  # where plugin files named in the study are looked for
-
-
-MODEL_AXES = tuple(ModelSection.model_fields)
-TRAINING_AXES = tuple(TrainingSection.model_fields)
-COMMON = ("steps", "batch", "loss_tolerance", "gradient_tolerance", "seconds", "keep", "loss")  # used by all optimizers
-AXES = ("target", "dimension", "model", "samples", "optimizer", "replicate", *MODEL_AXES[1:], *TRAINING_AXES)
 
 
 def load(path: str | Path, catalogue: Catalogue) -> Study:

@@ -208,7 +208,7 @@ def draw(rows: dict[str, dict[str, tuple[float, float]]], seconds: float, path: 
             if math.isfinite(best):
                 panel.plot([best, min(median, 10)], [place] * 2, color="0.6", linewidth=3)
                 panel.plot(best, place, "o", color="tab:blue")
-        panel.set(xscale="log", xlim=(1e-12, 10), title=problem, xlabel="maximal error", yticks=range(len(errors)))
+        panel.set(xscale="log", xlim=(1e-15, 10), title=problem, xlabel="maximal error", yticks=range(len(errors)))
         panel.set_yticklabels(list(errors))
         panel.grid(axis="x", alpha=0.3)
     figure.suptitle(f"{seconds / NETWORKS:g} s per network on one thread; dot: best of {NETWORKS}, bar: to the median")
@@ -219,18 +219,19 @@ def main() -> None:
     """Run the race, and what line searches cost."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="0.3 seconds per race instead of 40")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="of CPU time per race, instead of 40")
     parser.add_argument("--only", nargs="+", metavar="NAME", default=optimizers.NAMES, help="these optimizers alone")
     parser.add_argument("--figure", type=Path, metavar="FILE", help="draw the race")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    seconds = 0.3 if options.quick else SECONDS
+    seconds = 0.3 if options.quick else options.seconds
     rows: dict[str, dict[str, tuple[float, float]]] = {problem.name: {} for problem in PROBLEMS}
     for name in options.only:
         for problem in PROBLEMS:
             errors, done = features(problem) if name == "least_squares" else race(name, problem, seconds)
             best, median = errors[0], errors[NETWORKS // 2]
             rows[problem.name][name] = best, median
-            floor = None if options.quick else FLOORS.get((name, problem.name))
+            floor = FLOORS.get((name, problem.name)) if seconds >= SECONDS else None
             show(f"{name}, {problem.name}: best", best, "maximal error", floor)
             show(f"{name}, {problem.name}: median", median, "maximal error", None)
             show(f"{name}, {problem.name}: ticks", done, "ticks", None)

@@ -43,7 +43,7 @@ def cells_of(count: int, steps: int, optimizer: str, tolerance: float, rate: flo
 @torch.no_grad()
 def seconds_of(model: models.MLP, cells: Cells, slots: int, packs: list[range], shrink: bool) -> tuple[float, Record]:
     """Return the seconds of processor time of training `packs` one after another, and the record."""
-    record, task = Record.blank(cells.parameters), Task(model.widths, model.activation, cells)
+    record, task = Record.blank(cells.parameters), Task(model, cells)
     begun = time.process_time()
     for rows in packs:
         Pack(task, min(slots, len(rows)), record, rows, shrink).run(Watch(lambda: False, None))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 
 from hpcsweep.approx.catalogue import Catalogue
 from hpcsweep.cells import Cells, canonical, stream
-from hpcsweep.grid import expand, points_of
+from hpcsweep.grid import expand
 from hpcsweep.study import parse
 
 CATALOGUE = Catalogue()
@@ -52,9 +52,13 @@ def test_no_hidden_layer_is_an_affine_function() -> None:
     assert cells(study(sections="[model]\nhidden = []")).cell(0).parameters == 2
 
 
-def test_the_grid_of_points_is_left_out_by_default_where_its_corners_are_too_many() -> None:
-    made = parse(study(), CATALOGUE)
-    assert points_of(made, 10)["kinds"] == ("sobol", "grid") and points_of(made, 40)["kinds"] == ("sobol",)
+def test_how_errors_are_measured_is_resolved_by_dimension() -> None:
+    resolved = parse(study(), CATALOGUE).sup_norm.resolved
+    assert [resolved(d)["gap"] for d in (1, 2, 4, 5, 6, 7)] == [1e-6, 0.01, 0.01, 0.1, 0.1, None]
+    assert [resolved(d)["count"] for d in (1, 4, 40)] == [2**14, 2**17, 2**23]
+    asked = parse(study(sections="[sup_norm]\ncertificate = 0.5\ncount = 1000\nstarts = 0"), CATALOGUE).sup_norm
+    assert asked.resolved(9) | {"gap": 0.5, "count": 1000, "starts": 0, "always": True} == asked.resolved(9)
+    assert parse(study(sections='[sup_norm]\ncertificate = "off"'), CATALOGUE).sup_norm.resolved(1)["gap"] is None
 
 
 def test_training_layers() -> None:
@@ -177,7 +181,7 @@ def test_keys_do_not_change_between_versions() -> None:
     assert cells(study(GRID)).cell(0).key == KNOWN_KEY
 
 
-KNOWN_KEY = "2f5058aeb7ee8548a4c6e6335c677fa3"
+KNOWN_KEY = "944ac6f7de2091323655a7650d90a1d9"
 
 
 def test_streams_are_paired() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from hpcsweep.approx import models, plugins
 from hpcsweep.approx.targets import REGISTRY
 from hpcsweep.approx.training import optimizers
+from hpcsweep.approx.training.general import suit
 from hpcsweep.approx.training.settings import WARM_UP, settings_from
 
 
@@ -33,11 +34,16 @@ class Catalogue:
 
     def model(self, choice: Mapping[str, Any]) -> dict[str, Any]:
         """Return a model choice completed with its defaults, in canonical form."""
-        return models.resolve(choice)
+        return models.resolve(choice, self.folder)
 
     def parameters(self, model: Mapping[str, Any], dimension: int) -> int:
         """Return the number of trainable parameters of a model in `dimension` variables."""
-        return models.count_parameters(model, dimension)
+        return models.count_parameters(model, dimension, self.folder)
+
+    def suit(self, model: Mapping[str, Any], dimension: int, optimizer: str) -> None:
+        """Raise StudyError if an optimizer, or one of a chain, asks for what a resolved model cannot give."""
+        network = {field: value for field, value in model.items() if field != "stages"}
+        suit(models.make(network, dimension, [(-1.0, 1.0)] * dimension, self.folder), optimizer)
 
     def optimizer(self, name: str) -> list[dict[str, Any]]:
         """Return the parts of a chain: their names and the fields that they use, with their own defaults.

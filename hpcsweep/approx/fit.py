@@ -49,6 +49,16 @@ class Fitted:
     history_step: np.ndarray | None = None  # (checkpoints,) int64
     history_loss: np.ndarray | None = None  # (checkpoints,)
     seconds: float = 0.0  # its share of the pack's time
+    threads: int = 1  # processor cores that trained it
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """How a training saves what it has, as `training.train` takes it."""
+
+    checkpoint: Callable[[dict[str, Any]], None]
+    checkpoint_seconds: float
+    resume: Mapping[str, Any] | None = None
 
 
 def samples(seed: int, count: int, domain: Sequence[Sequence[float]]) -> np.ndarray:
@@ -66,17 +76,19 @@ def fit(
     folder: Path = Path("."),
     device: str = "cpu",
     stop: Callable[[], bool] = lambda: False,
+    checkpoints: Checkpoints | None = None,
 ) -> list[Fitted]:
     """Train networks of equal shape (see `training.pack_key`) as one pack, in the order given.
 
-    A target that raises, or is not finite on the samples, is the outcome "failed" of its own network only.
+    A target that raises, or is not finite on the samples, is the outcome "failed" of its own network only. A model of
+    several stages saves nothing on its way.
     """
     data = [_data(problem, folder) for problem in problems]
     fitted = [Fitted("failed", one) if isinstance(one, str) else None for one in data]
     good = [i for i, one in enumerate(data) if not isinstance(one, str)]
     if good:
         chosen = [(problems[i], data[i]) for i in good]
-        for i, result in zip(good, _train(chosen, device, stop), strict=True):  # type: ignore[arg-type]
+        for i, result in zip(good, _train(chosen, folder, device, stop, checkpoints), strict=True):  # type: ignore[arg-type]
             fitted[i] = result
     return [one for one in fitted if one is not None]
 
@@ -125,10 +137,16 @@ def _values(target: Target, places: np.ndarray, called: str) -> np.ndarray:
     return values
 
 
-def _train(chosen: Sequence[tuple[Problem, _Data]], device: str, stop: Callable[[], bool]) -> list[Fitted]:
+def _train(
+    chosen: Sequence[tuple[Problem, _Data]],
+    folder: Path,
+    device: str,
+    stop: Callable[[], bool],
+    checkpoints: Checkpoints | None,
+) -> list[Fitted]:
     """Train one pack."""
     dtype = DTYPES[chosen[0][0].precision]
-    made = [models.make(problem.model, problem.dimension, data.target.domain) for problem, data in chosen]
+    made = [models.make(problem.model, problem.dimension, data.target.domain, folder) for problem, data in chosen]
     rows = [model.init([problem.weight_seed], dtype)[0] for model, (problem, _) in zip(made, chosen, strict=True)]
     initial = torch.stack(rows).to(device)
     places, values = _stacked([(data.places, data.values) for _, data in chosen], device)
@@ -140,7 +158,8 @@ def _train(chosen: Sequence[tuple[Problem, _Data]], device: str, stop: Callable[
         weight_seeds = [problem.weight_seed for problem, _ in chosen]
         trained = stages.train(made, initial, *given, settings, seeds, weight_seeds, stop)
     else:
-        trained = train(made, initial, places.to(dtype), values.to(dtype), settings, seeds, stop)
+        saved = {} if checkpoints is None else vars(checkpoints)
+        trained = train(made, initial, places.to(dtype), values.to(dtype), settings, seeds, stop, **saved)
     parameters = trained.parameters.to("cpu", torch.float64).numpy()
     return [
         Fitted(
@@ -152,6 +171,7 @@ def _train(chosen: Sequence[tuple[Problem, _Data]], device: str, stop: Callable[
             history_step=trained.history_step[i],
             history_loss=trained.history_loss[i],
             seconds=trained.seconds / len(chosen),
+            threads=torch.get_num_threads(),
         )
         for i in range(len(chosen))
     ]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 
@@ -20,10 +23,43 @@ def gpu_name(number: int) -> str:
     return torch.cuda.get_device_name(number)
 
 
+def gpu_uuid(number: int, host: str) -> str:
+    """Return what tells a GPU from all others in the world: its UUID, or host and PCI address; or nothing."""
+    properties = torch.cuda.get_device_properties(number)
+    uuid = str(getattr(properties, "uuid", ""))
+    if uuid.strip("0-"):  # some virtual ones have nothing but zeros
+        return uuid
+    address = [getattr(properties, f"pci_{part}_id", None) for part in ("domain", "bus", "device")]
+    return "" if None in address else f"{host}/{address[0]:04x}:{address[1]:02x}:{address[2]:02x}"
+
+
+def use_gpu(number: int) -> None:
+    """Let this thread compute on a GPU where no other is named, as graphs and streams do."""
+    torch.cuda.set_device(number)
+
+
+def build() -> str:
+    """Return what torch is built for: "cpu", "CUDA 12.8", "ROCm 6.3"."""
+    if torch.version.hip:
+        return f"ROCm {torch.version.hip}"
+    return f"CUDA {torch.version.cuda}" if torch.version.cuda else "cpu"
+
+
 def use_threads(count: int) -> None:
     """Compute on so many processor cores from now on; never TF32, which has 11 bits."""
     torch.set_num_threads(count)
     torch.backends.cuda.matmul.allow_tf32 = False
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Compute on so many processor cores for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def versions() -> str:

@@ -1,4 +1,4 @@
-"""A name in a study to a target: ours, or ``module:Class``, or ``path/file.py:Class``.
+"""A name in a study to a target: ours, or ``module:Class``, or ``path/file.py:Class``; users' classes of any kind.
 
 This module needs `targets` and lies under everything else of `approx`; the `Catalogue` of all names, which
 looks at models and optimizers too, is `hpcsweep.approx.catalogue`, on top of them.
@@ -47,7 +47,7 @@ def unchecked(choice: Mapping[str, Any], dimension: int, folder: str | Path = ".
     parameters.pop("code", None)
     kind = find(name, folder)
     kind.allow(dimension)
-    return _guarded(f"target {name!r} cannot be made", lambda: kind(dimension, **parameters))
+    return guarded(f"target {name!r} cannot be made", lambda: kind(dimension, **parameters))
 
 
 def complete(choice: Mapping[str, Any], folder: str | Path = ".") -> dict[str, Any]:
@@ -64,14 +64,14 @@ def complete(choice: Mapping[str, Any], folder: str | Path = ".") -> dict[str, A
         )
     kind = find(name, folder)
     given = {key: value for key, value in choice.items() if key not in ("name", "code")}
-    code = {} if name in REGISTRY else {"code": _code(kind, name, folder)}
+    code = {} if name in REGISTRY else {"code": digest(kind, name, folder)}
     if choice.get("code", code.get("code")) != code.get("code"):
         raise PluginError(f"the source of target {name!r} has changed since the study was read; run the study again.")
     return {"name": name, **code, **kind.resolve(given)}
 
 
-def _code(kind: type[Target], name: str, folder: str | Path) -> str:
-    """Return the digest of the file that defines a plugin."""
+def digest(kind: type, name: str, folder: str | Path) -> str:
+    """Return the digest of the file that defines a plugin, which is known by that name."""
     source, _, _ = name.rpartition(":")
     path = Path(folder) / source if source.endswith(".py") else Path(inspect.getsourcefile(kind) or "")
     return hashlib.blake2b(path.read_bytes() if path.is_file() else b"", digest_size=8).hexdigest()
@@ -81,32 +81,43 @@ def find(name: str, folder: str | Path = ".") -> type[Target]:
     """Return the class of a target by its name. Raises PluginError if there is none or its file fails."""
     if name in REGISTRY:
         return REGISTRY[name]
-    source, colon, wanted = name.rpartition(":")
-    if not colon:
+    if ":" not in name:
         hint = " For a target of your own write 'path/file.py:Class' or 'module:Class'."
         raise PluginError(unknown("target", name, REGISTRY) + hint)
+    return load(name, folder, Target)
+
+
+def load(name: str, folder: str | Path, base: type[T]) -> type[T]:
+    """Return the class ``module:Class`` or ``path/file.py:Class`` of a user, which must be derived from `base`."""
+    source, _, wanted = name.rpartition(":")
     module = _load_file(Path(folder) / source) if source.endswith(".py") else _load_module(source)
-    return _class(module, source, wanted)
-
-
-def _class(module: ModuleType, source: str, wanted: str) -> type[Target]:
     found = getattr(module, wanted, None)
-    if inspect.isclass(found) and issubclass(found, Target) and found is not Target:
+    if inspect.isclass(found) and issubclass(found, base) and found is not base:
         return found
-    problem = f"no class {wanted!r}" if found is None else f"{wanted!r} is no subclass of Target"
-    allowed = sorted(name for name, member in vars(module).items() if _own_target(member, module))
+    problem = f"no class {wanted!r}" if found is None else f"{wanted!r} is no subclass of {base.__name__}"
+    allowed = sorted(name for name, member in vars(module).items() if _own_class(member, module, base))
     remedy = f"{nearest(wanted, allowed)} Allowed: {', '.join(allowed)}."
-    nothing = " It must define a class derived from hpcsweep.approx.targets.Target."
+    nothing = f" It must define a class derived from {base.__module__.rpartition('.')[0]}.{base.__name__}."
     raise PluginError(f"{source}: {problem}.{remedy if allowed else nothing}")
 
 
-def _own_target(member: object, module: ModuleType) -> bool:
+def _own_class(member: object, module: ModuleType, base: type) -> bool:
     own = inspect.isclass(member) and member.__module__ == module.__name__
-    return own and issubclass(member, Target) and not inspect.isabstract(member)
+    return own and issubclass(member, base) and not inspect.isabstract(member)
+
+
+def member(name: str, folder: str | Path = ".") -> object:
+    """Return whatever "path/file.py:name" (relative to `folder`) or "module:name" names. Raises PluginError."""
+    source, _, wanted = name.rpartition(":")
+    module = _load_file(Path(folder) / source) if source.endswith(".py") else _load_module(source)
+    if not hasattr(module, wanted):
+        allowed = [one for one, value in vars(module).items() if callable(value) and not one.startswith("_")]
+        raise PluginError(unknown(source, wanted, allowed))
+    return getattr(module, wanted)
 
 
 def _load_module(name: str) -> ModuleType:
-    return _guarded(f"the module {name!r} cannot be imported", lambda: importlib.import_module(name))
+    return guarded(f"the module {name!r} cannot be imported", lambda: importlib.import_module(name))
 
 
 def _load_file(path: Path) -> ModuleType:
@@ -114,7 +125,7 @@ def _load_file(path: Path) -> ModuleType:
         raise PluginError(f"there is no file {str(path)!r}; paths of plugins are relative to the study file.")
     resolved = path.resolve()
     problem = f"the file {str(path)!r} cannot be imported"
-    return _guarded(problem, lambda: _execute_once(resolved, resolved.read_bytes()))
+    return guarded(problem, lambda: _execute_once(resolved, resolved.read_bytes()))
 
 
 @functools.cache
@@ -137,7 +148,7 @@ def _execute_once(path: Path, source: bytes) -> ModuleType:
     return module
 
 
-def _guarded(problem: str, action: Callable[[], T]) -> T:
+def guarded(problem: str, action: Callable[[], T]) -> T:
     """Return `action()`; what a user's code raises becomes a PluginError that keeps the original message."""
     try:
         return action()

@@ -46,7 +46,7 @@ def start(hidden: list[int], dimension: int, samples: int, slots: int, batch: in
         range(slots),
     )
     record = Record.blank(cells.parameters)
-    return Pack(Task(model.widths, activation, cells), slots, record, range(slots))
+    return Pack(Task(model, cells), slots, record, range(slots))
 
 
 def storages(thing: object, seen: dict[int, int], depth: int = 0) -> dict[int, int]:
@@ -132,9 +132,13 @@ def test_slots_of_second_order_methods() -> None:
     assert chained == costs.slots([16, 16], 1, 200, "float64", "cpu", "adam")
 
 
-def test_threads_gain_only_on_large_products() -> None:
-    assert costs.threads([16, 16], 1000, 8) == 1
-    assert costs.threads([1024, 1024], 10_000, 8) == 8
+def test_threads_are_as_many_as_find_enough_to_do() -> None:
+    assert costs.threads([8, 8], 2, 100, 60, 8) == 1
+    assert costs.threads([256, 256], 2, 1000, 2, 8) == 8
+    assert costs.threads([256, 256], 2, 1000, 2, 1) == 1
+    few, many = (costs.threads([32, 32], 2, 100, cells, 8) for cells in (16, 48))
+    assert 1 < few < many < 8
+    assert few == 16 * costs.flops_per_step([32, 32], 2, 100) // 5_000_000
 
 
 @pytest.mark.parametrize(("hidden", "dimension"), SHAPES)

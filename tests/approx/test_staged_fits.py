@@ -14,7 +14,11 @@ import torch
 from hpcsweep.approx import plugins
 from hpcsweep.approx.catalogue import Catalogue
 from hpcsweep.approx.fit import Problem, fit, samples
-from hpcsweep.approx.meter.measure import Measurement, Network, conclude, screen_networks, slice_of
+from hpcsweep.approx.meter.measured import conclude
+from hpcsweep.approx.meter.slice import slice_of
+from hpcsweep.approx.meter.subjects import Network
+from hpcsweep.approx.meter.survey import Survey
+from hpcsweep.approx.meter.tasks import Measurement
 from hpcsweep.approx.training import Settings
 from hpcsweep.approx.training.costs import evaluation_flops
 from hpcsweep.cluster.pricing import Pricer
@@ -86,15 +90,18 @@ def problem(stages: int, replicate: int, **other: object) -> Problem:
 
 
 def test_from_problems_to_sup_norms() -> None:
-    measurement = Measurement(("sobol", "grid"), 4000, 512, 1, 1)
+    measurement = Measurement(("sobol", "grid"), 4000, 512, 1, 1, starts=32, kinks=64, gap=0.01)
     sups = {}
     for count in (1, 2):
         problems = [problem(count, replicate) for replicate in range(3)]
         fitted = fit(problems)
         networks = [Network(p.target, 1, p.model, f.parameters) for p, f in zip(problems, fitted, strict=True)]
-        found = [conclude(screens).bracket for screens in screen_networks(networks, measurement)]
+        survey = Survey(networks, measurement)
+        assert survey.run()
+        found = [conclude(*pair, survey.states[i]) for i, pair in enumerate((one, measurement) for one in networks)]
         sups[count] = [one.lower for one in found]
-        assert slice_of(networks[0], found[0].where, 65).shape == (3, 65)
+        assert all(one.lower <= one.upper <= 1.01 * one.lower for one in found)
+        assert slice_of(networks[0].pair(Path("."), "cpu"), found[0].where, 65).shape == (3, 65)
         if count == 1:
             plain = fitted
     assert all(two < one for one, two in zip(sups[1], sups[2], strict=True))

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from hpcsweep.approx.training import losses
-from hpcsweep.approx.training.engine import Engine, Layout, full_loss
+from hpcsweep.approx.training.engine import full_loss
+from hpcsweep.approx.training.general import layout_of, passes_of
 from hpcsweep.approx.training.losses import Loss
 from hpcsweep.approx.training.record import Record
 from hpcsweep.approx.training.settings import Trained
@@ -59,9 +60,9 @@ def _evaluated(task: Task, record: Record, rows: Sequence[int], loss: Loss, weig
     """Return the losses (rows,) of some cells at `record.last` on all their samples, float64."""
     cells, count = task.cells, task.cells.values.shape[1]
     slots = max(2, min(_SLOTS, len(rows)))
-    layout = Layout(task.widths, slots)
+    layout = layout_of(task.model, slots)
     weights = record.last.new_zeros(slots * layout.parameters)
-    engine = Engine(layout, task.activation, min(count, max(task.batch or count, _BLOCK)), weights, loss)
+    engine = passes_of(task.model, layout, min(count, max(task.batch or count, _BLOCK)), weights, loss)
     found = []
     for start in range(0, len(rows), slots):
         part = [rows[min(start + slot, len(rows) - 1)] for slot in range(slots)]  # the last one fills up

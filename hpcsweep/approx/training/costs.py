@@ -3,7 +3,9 @@
 A layer with `inputs` and `outputs` and n samples takes 2 n outputs (inputs + 1) operations forward, as many for the
 gradient of its weights, and 2 n outputs inputs to hand the gradient down (not in the first layer); beside them stand
 the activations and what the optimizer does (see `demands`). Seconds follow from rates measured once on the device.
-`optimizer` is everywhere a name, or names joined by plus signs, one after another.
+`optimizer` is everywhere a name, or names joined by plus signs, one after another. `general`: a model without a closed
+form, of about as many operations as the perceptron with those hidden widths (`models.hidden_like`); what autograd and
+vmap take beyond was measured on residual networks of width 4 to 64, and holds within a factor of two.
 """
 
 from __future__ import annotations
@@ -39,9 +41,12 @@ _BUFFERS = 7  # as large as the weights: those, gradient, rates; four more in th
 _TOUCHED = 3  # of them in each step
 _LOSS_LAUNCHES = 5
 _LOOP_LAUNCHES = 3  # the Python of a step takes about as long as so many calls
-_LARGE = 1 << 18  # numbers of a layer's activations in one network, from which on a second thread is worth its while
+_THREAD = 5_000_000  # operations of a step for each thread: with less they wait for each other
 _PACK_LAUNCHES = 3000  # and to set up a pack and to write its history
 _SUSTAINED = 1.25  # a pack's calls find less in the cache than those of a probe, which repeats one call
+_GENERAL_LAUNCHES, _GENERAL_WORK, _GENERAL_SLOTS = 32, 2, 4  # times those of the closed form: vmap is many calls
+_GENERAL_JACOBIAN = 25  # passes over the derivatives of all samples, one by one
+_GENERAL_KEPT = 3  # times the activations: autograd keeps what the closed form overwrites
 _BEND_LAUNCHES = {"relu": 2, "tanh": 2, "sin": 3, "gelu": 16, "silu": 12}  # of an activation, both ways
 
 
@@ -82,11 +87,14 @@ def launches_per_step(
     return round(max(_calls(hidden, activation, minibatch, one) for one in _demands(hidden, dimension, 1, optimizer)))
 
 
-def _calls(hidden: Sequence[int], activation: str, minibatch: bool, demand: Demand) -> float:
+def _calls(hidden: Sequence[int], activation: str, minibatch: bool, demand: Demand, general: bool = False) -> float:
     bends = len(hidden) * _BEND_LAUNCHES[activation]
     descent = 3 * (len(hidden) + 1) - 1 + bends + _LOSS_LAUNCHES
     forward = len(hidden) + 1 + bends / 2 + 3
-    return demand.descents * descent + demand.forwards * forward + demand.launches + 2 * minibatch
+    passes = demand.descents * descent + demand.forwards * forward
+    if general:
+        passes = _GENERAL_LAUNCHES * (passes + demand.jacobians * descent)
+    return passes + demand.launches + 2 * minibatch
 
 
 def bytes_per_cell(
@@ -96,6 +104,7 @@ def bytes_per_cell(
     batch: int | None = None,
     precision: str = "float64",
     optimizer: str = "adam",
+    general: bool = False,
 ) -> int:
     """Return the memory of one slot: activations and their gradients, weights and the optimizer's state, samples.
 
@@ -104,10 +113,12 @@ def bytes_per_cell(
     step = samples if batch is None else min(batch, samples)
     data = 2 * samples * (dimension + 1)  # as given, and as the loop keeps them
     block = 0 if step == samples else max(step, min(samples, 256))  # where the loss on all samples is summed up
-    held = max(one.held for one in _demands(hidden, dimension, step, optimizer))
-    return _ITEM[precision] * (
-        data + _activations(hidden, dimension, step + block) + _BUFFERS * _weights(hidden, dimension) + held
-    )
+    demands, weights = _demands(hidden, dimension, step, optimizer), _weights(hidden, dimension)
+    kept = _activations(hidden, dimension, step + block)
+    held = max(one.held for one in demands)
+    if general:
+        kept = _GENERAL_KEPT * kept + round(3 * step * weights * max(one.jacobians for one in demands))
+    return _ITEM[precision] * (data + kept + _BUFFERS * weights + held)
 
 
 def traffic_per_step(hidden: Sequence[int], dimension: int, samples: int, precision: str = "float64") -> int:
@@ -128,7 +139,13 @@ def _weights(hidden: Sequence[int], dimension: int) -> int:
 
 
 def slots(
-    hidden: Sequence[int], dimension: int, samples: int, precision: str, device: str, optimizer: str = "adam"
+    hidden: Sequence[int],
+    dimension: int,
+    samples: int,
+    precision: str,
+    device: str,
+    optimizer: str = "adam",
+    general: bool = False,
 ) -> int:
     """Return how many cells train together: a function of shape, precision, kind of device and optimizer only.
 
@@ -138,19 +155,21 @@ def slots(
     or "cuda".
     """
     network = _activations(hidden, dimension, samples) + _TOUCHED * _weights(hidden, dimension)
-    fitting = min(
+    further = _GENERAL_SLOTS if general else 1
+    fitting = further * min(
         one.reach * _CACHE[device] / (_ITEM[precision] * (network + one.touched))
         for one in _demands(hidden, dimension, samples, optimizer)
     )
     return max(2, min(_MOST_SLOTS, int(fitting)))
 
 
-def threads(hidden: Sequence[int], samples: int, available: int) -> int:
-    """Return how many threads a rank that owns `available` cores should train with: all of them, or one.
+def threads(hidden: Sequence[int], dimension: int, samples: int, cells: int, available: int) -> int:
+    """Return how many threads a rank that owns `available` cores should train a pack of so many cells with.
 
-    Several gain only where each of a step's products is large; for small ones they wait for each other.
+    As many as find enough to do in the products of one step of the pack (measured: `scripts/bench_threads.py`), which
+    sees `samples` samples of each.
     """
-    return available if max(hidden, default=1) * samples >= _LARGE else 1
+    return max(1, min(available, cells * flops_per_step(hidden, dimension, samples) // _THREAD))
 
 
 def packs(cells: int, most: int, device: str) -> list[tuple[int, int]]:
@@ -175,20 +194,21 @@ def seconds(
     activation: str = "tanh",
     batch: int | None = None,
     optimizer: str = "adam",
+    general: bool = False,
 ) -> float:
     """Predict the seconds of `train` for `cells` cells of one shape.
 
     A chain counts as if each part did `steps` steps, in proportion: the mean of its parts.
     """
     step = samples if batch is None else min(batch, samples)
-    most = slots(hidden, dimension, step, device.precision, device.kind, optimizer)
+    most = slots(hidden, dimension, step, device.precision, device.kind, optimizer, general)
     parts = _demands(hidden, dimension, step, optimizer)
     total = 0.0
     for start, stop in packs(cells, most, device.kind):
         used = used_slots(stop - start, most, device.kind)
         for one in parts:
-            calls = _calls(hidden, activation, step < samples, one) + one.around + _LOOP_LAUNCHES
-            slot = _slot_seconds(hidden, dimension, step, device, activation, one)
+            calls = _calls(hidden, activation, step < samples, one, general) + one.around + _LOOP_LAUNCHES
+            slot = _slot_seconds(hidden, dimension, step, device, activation, one, general)
             if step < samples:
                 slot += step * (device.draw + 2 * (dimension + 1) * device.element)
             # A GPU computes while the next calls are prepared.
@@ -200,7 +220,7 @@ def seconds(
 
 
 def _slot_seconds(
-    hidden: Sequence[int], dimension: int, samples: int, device: Device, activation: str, demand: Demand
+    hidden: Sequence[int], dimension: int, samples: int, device: Device, activation: str, demand: Demand, general: bool
 ) -> float:
     layers, values = _layers(hidden, dimension), samples * sum(hidden)
     value, both = device.activations[activation]
@@ -209,9 +229,12 @@ def _slot_seconds(
     down = sum(_product(device.wide, inputs, outputs, samples) for inputs, outputs in layers[1:])
     descent = forward + slopes + down + values * both + 4 * samples * device.element
     evaluation = forward + values * value + 2 * samples * device.element
+    passes = demand.descents * descent + demand.forwards * evaluation
+    if general:
+        numbers = demand.jacobians * samples * _weights(hidden, dimension)
+        passes = _GENERAL_WORK * passes + _GENERAL_JACOBIAN * numbers * device.element
     return (
-        demand.descents * descent
-        + demand.forwards * evaluation
+        passes
         + demand.updates * device.update
         + demand.passes * device.element
         + demand.cubes / device.wide.flops

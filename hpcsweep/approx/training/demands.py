@@ -39,6 +39,7 @@ class Demand:
     held : numbers of the state
     touched : of the numbers that a step goes through, those not of the network, its samples, gradient and rates
     descents, forwards : evaluations with gradient and without
+    jacobians : how many of the descents are Jacobians, which cost no more where there is a closed form
     updates : parameters times the share of Adam's passes over them
     products : matrix products
     cubes : operations of matrix decompositions, in units of those of large products
@@ -54,6 +55,7 @@ class Demand:
     touched: int
     descents: float = 1.0
     forwards: float = 0.0
+    jacobians: float = 0.0
     updates: float = 0.0
     products: tuple[Product, ...] = ()
     cubes: float = 0.0
@@ -160,7 +162,8 @@ def _marquardt(shape: Shape) -> Demand:
     return Demand(
         held=samples * size + 3 * square + 8 * size,
         touched=samples * size + 3 * square + 8 * size,
-        forwards=6,  # the Jacobian counts as a descent
+        forwards=6,
+        jacobians=1,
         products=((short, long, short, 1), (2, size, samples, 3)),
         cubes=7 * 2 * short**3 / 3
         + 3e6,  # two Cholesky decompositions at a seventh of the rate, and what they begin with

@@ -12,14 +12,18 @@ rounds differently) nor on its position nor on the other slots, finite or not.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import final
 
 import torch
 from torch import Tensor
 
 from hpcsweep.approx.training.activations import ACTIVATIONS
 from hpcsweep.approx.training.losses import Loss, MeanSquare
+from hpcsweep.approx.training.passes import Passes
+from hpcsweep.approx.training.signals import Signals, strips
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,8 @@ class Layout:
             block.copy_(part.reshape(block.shape))
 
 
-class Engine:
+@final
+class Engine(Passes):
     """The workspace in which the networks of a pack are evaluated and differentiated on `samples` points each.
 
     Computes in the dtype and on the device of `weights`, which is not copied: engines may share it.
@@ -68,7 +73,7 @@ class Engine:
     points : (slots, dimension, samples) view, to be filled in place: the inputs of the first layer
     values : (slots, 1, samples), to be filled in place: what the networks should say there
     importance : None, or (slots, 1, samples), to be filled in place: factors of the samples in the loss
-    features : (slots, width + 1, samples) view: inputs of the last layer after `forward` or `loss`, ones last
+    features : (slots, width + 1, samples) view: inputs of the last layer after `forward`, ones last
     """
 
     def __init__(
@@ -79,21 +84,15 @@ class Engine:
         self.importance: Tensor | None = None
         self.gradient = torch.zeros_like(weights)
         self._function = ACTIVATIONS[activation]
-        slots, widths, make = layout.slots, layout.widths, weights.new_empty
+        slots, widths = layout.slots, layout.widths
         self._blocks, self._slopes = layout.blocks(weights), layout.blocks(self.gradient)
         self._transposed = [block[:, :, :-1].transpose(1, 2) for block in self._blocks]
-        self._augmented = [make((slots, width + 1, samples)).fill_(1) for width in widths[:-1]]
-        self._augmented_transposed = [signal.transpose(1, 2) for signal in self._augmented]
-        self._outputs = [signal[:, :-1] for signal in self._augmented]  # of activations; the first are the points
-        self._inputs = [make((slots, width, samples)) for width in widths[1:]]  # and later their gradients
-        self._squares = make((slots, 1, samples))
-        self.points, self.features = self._outputs[0], self._augmented[-1]
+        self._signals = Signals.of(widths, slots, samples, weights)
+        self._parts = strips(widths, samples) if self.minimised.separable and weights.device.type == "cpu" else []
+        self._strips = self._signals.cut(self._parts)
+        self._squares = weights.new_empty((slots, 1, samples))
+        self.points, self.features = self._signals.outputs[0], self._signals.augmented[-1]
         self.values = torch.zeros_like(self._squares)
-
-    def feed(self, points: Tensor, values: Tensor) -> None:
-        """Copy in points (slots, samples, dimension) and values (slots, samples)."""
-        self.points.copy_(points.transpose(1, 2))
-        self.values.copy_(values.unsqueeze(1))
 
     def silence(self, slot: int) -> None:
         """Make the network of a slot zero, and what it should say as well: its gradient is then zero."""
@@ -102,30 +101,53 @@ class Engine:
 
     def forward(self) -> Tensor:
         """Return the residuals, network minus value, as a view (slots, 1, samples) of the workspace."""
-        last = len(self._blocks) - 1
-        for layer, (block, signal) in enumerate(zip(self._blocks, self._augmented, strict=True)):
-            torch.bmm(block, signal, out=self._inputs[layer])
-            if layer < last:
-                self._function.value(self._inputs[layer], self._outputs[layer + 1])
-        return self._inputs[last].sub_(self.values)
+        return self._ascend(self._signals).sub_(self.values)
 
-    def loss(self, out: Tensor) -> None:
-        """Write the loss of each slot, the mean squared residual unless another was given, into `out` (slots,)."""
-        self.judge(self.forward(), out)
+    def _ascend(self, signals: Signals) -> Tensor:
+        """Return the outputs (slots, 1, samples) for the points in some signals, whose last inputs they are."""
+        last, inputs, outputs = len(self._blocks) - 1, signals.inputs, signals.outputs
+        for layer, (block, signal) in enumerate(zip(self._blocks, signals.augmented, strict=True)):
+            torch.bmm(block, signal, out=inputs[layer])
+            if layer < last:
+                self._function.value(inputs[layer], outputs[layer + 1])
+        return inputs[last]
 
     def descend(self, out: Tensor) -> None:
         """Write the loss of each slot into `out` (slots,), and its gradient into `gradient`."""
+        if self._strips:
+            self._descend_by_strips(out)
+            return
         delta = self.forward()
         self.judge(delta, out)
         self.minimised.pull(delta, self.importance, self._squares)
+        self._pull(self._signals, delta, torch.bmm)
+
+    def _descend_by_strips(self, out: Tensor) -> None:
+        add = torch.bmm
+        for part, signals in zip(self._parts, self._strips, strict=True):
+            delta = self._residuals(part, signals)
+            importance = None if self.importance is None else self.importance[:, :, part]
+            self.minimised.pull(delta, importance, self._squares[:, :, part], self.samples)
+            self._pull(signals, delta, add)
+            add = _add_product
+        self.judge(self._signals.inputs[-1], out)
+
+    def _residuals(self, part: slice, signals: Signals) -> Tensor:
+        """Return the residuals of a strip of the samples, and put a copy among those of all."""
+        delta = self._ascend(signals).sub_(self.values[:, :, part])
+        self._signals.inputs[-1][:, :, part] = delta
+        return delta
+
+    def _pull(self, signals: Signals, delta: Tensor, add: Callable[..., object]) -> None:
+        """Hand the derivatives `delta` by the outputs down through the layers; `add` puts them into the gradient."""
         for layer in range(len(self._blocks) - 1, 0, -1):
-            torch.bmm(delta, self._augmented_transposed[layer], out=self._slopes[layer])
-            below, signal = self._inputs[layer - 1], self._outputs[layer]
+            add(delta, signals.transposed[layer], out=self._slopes[layer])
+            below, signal = signals.inputs[layer - 1], signals.outputs[layer]
             self._function.prepare(below, signal)
             torch.bmm(self._transposed[layer], delta, out=below)
             self._function.pull(below, signal)
             delta = below
-        torch.bmm(delta, self._augmented_transposed[0], out=self._slopes[0])
+        add(delta, signals.transposed[0], out=self._slopes[0])
 
     def jacobian(self, out: Tensor, gram: Tensor | None = None) -> Tensor:
         """Write the derivatives of the residuals into `out`, transposed; return the residuals (slots, 1, samples).
@@ -138,7 +160,7 @@ class Engine:
         """
         residuals, stop, last = self.forward(), out.shape[1], len(self._blocks) - 1
         for layer in range(last, -1, -1):
-            block, signal = self._blocks[layer], self._augmented[layer]
+            block, signal = self._blocks[layer], self._signals.augmented[layer]
             start = stop - block[0].numel()
             part = out[:, start:stop].view(*block.shape, self.samples)
             if layer == last:  # linear in its weights, one output
@@ -158,25 +180,22 @@ class Engine:
 
         Layers are asked for from the last to the first: each takes the place of its own pre-activations.
         """
-        below, signal, above = self._inputs[layer], self._outputs[layer + 1], self._transposed[layer + 1]
+        signals, above = self._signals, self._transposed[layer + 1]
+        below, signal = signals.inputs[layer], signals.outputs[layer + 1]
         self._function.prepare(below, signal)
         if layer + 1 == len(self._blocks) - 1:
             below.copy_(above.expand_as(below))
         else:
-            torch.bmm(above, self._inputs[layer + 1], out=below)
+            torch.bmm(above, signals.inputs[layer + 1], out=below)
         self._function.pull(below, signal)
         return below
 
-    def judge(self, residuals: Tensor, out: Tensor) -> None:
-        """Write the loss of each slot for these residuals (slots, 1, samples) into `out` (slots,)."""
-        self.minimised.value(residuals, self.importance, self._squares, out)
 
-    def weighted(self, terms: Tensor, out: Tensor | None = None) -> Tensor:
-        """Return terms (slots, any, samples) times the root of the importance, so that their squares count by it."""
-        return terms if self.importance is None else torch.mul(terms, self.importance.sqrt(), out=out)
+def _add_product(left: Tensor, right: Tensor, out: Tensor) -> None:
+    out.baddbmm_(left, right)
 
 
-def full_loss(engine: Engine, points: Tensor, values: Tensor, importance: Tensor | None = None) -> Tensor:
+def full_loss(engine: Passes, points: Tensor, values: Tensor, importance: Tensor | None = None) -> Tensor:
     """Return the loss (slots,) on points (slots, all, dimension) with values and importance (slots, all).
 
     Walks through the samples in blocks of the engine's size; the last block is filled up with its first sample, and

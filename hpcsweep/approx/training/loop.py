@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.models import MLP
+from hpcsweep.approx.models import MLP, Model, hidden_like
 from hpcsweep.approx.training import costs
 from hpcsweep.approx.training.conclude import conclude
+from hpcsweep.approx.training.general import suit
 from hpcsweep.approx.training.pack import Pack
 from hpcsweep.approx.training.record import Record
 from hpcsweep.approx.training.samples import Cells
@@ -28,7 +30,7 @@ def never() -> bool:
 
 @torch.no_grad()
 def train(
-    model: MLP | Sequence[MLP],
+    model: Model | Sequence[Model],
     parameters: Tensor,
     samples: Tensor,
     values: Tensor,
@@ -73,16 +75,17 @@ def train(
     Raises
     ------
     ValueError : for shapes or settings that do not fit together
+    StudyError : for an optimizer that asks for what the model cannot give (see `general.suit`)
     """
     begun = time.perf_counter()
-    models = [model] * len(parameters) if isinstance(model, MLP) else list(model)
+    models = [model] * len(parameters) if isinstance(model, Model) else list(model)
     _validate(models, parameters, samples, values, settings, seeds)
     pairs = zip(models, samples.to(parameters), strict=True)
     inputs = torch.stack([one.standardised(points) for one, points in pairs])
     weighted = None if importance is None else importance.to(parameters)
     cells = Cells(parameters, inputs, values.to(parameters), settings, seeds, weighted)
     watch = Watch(stop, report, checkpoint, checkpoint_seconds)
-    tasks = [Task(models[0].widths, models[0].activation, cells, part) for part in range(len(settings[0].chain))]
+    tasks = [Task(models[0], cells, part) for part in range(len(settings[0].chain))]
     record = Record.blank(parameters) if resume is None else Record.restored(resume["record"])
     for task in tasks[resume["part"] if resume else 0 :]:
         resumed = resume if resume is not None and resume["part"] == task.part else None
@@ -112,7 +115,9 @@ def _packs(task: Task, record: Record) -> tuple[int, list[list[int]]]:
     rows = np.flatnonzero(record.active).tolist()
     kind, precision = record.last.device.type, str(record.last.dtype).removeprefix("torch.")
     batch = task.batch or task.cells.values.shape[1]
-    most = costs.slots(task.widths[1:-1], task.widths[0], batch, precision, kind, task.common.optimizer)
+    model, general = task.model, not isinstance(task.model, MLP)
+    hidden = hidden_like(model.choice, model.dimension, model.parameters)
+    most = costs.slots(hidden, model.dimension, batch, precision, kind, task.common.optimizer, general)
     if not rows:
         return 2, []
     cut = costs.packs(len(rows), most, kind)
@@ -123,7 +128,7 @@ def _packs(task: Task, record: Record) -> tuple[int, list[list[int]]]:
 
 
 def _validate(
-    models: Sequence[MLP],
+    models: Sequence[Model],
     parameters: Tensor,
     samples: Tensor,
     values: Tensor,
@@ -133,7 +138,7 @@ def _validate(
     cells = len(parameters)
     if not 0 < cells == len(models) == len(samples) == len(values) == len(settings) == len(seeds):
         raise ValueError("train needs at least one cell, and one model, set of samples, settings and seed per cell")
-    if any((one.widths, one.activation) != (models[0].widths, models[0].activation) for one in models):
+    if any(_shape(one) != _shape(models[0]) for one in models):
         raise ValueError("the models of one training must have equal shapes and activations")
     if parameters.shape != (cells, models[0].parameters):
         raise ValueError(f"parameters must be ({cells}, {models[0].parameters}), not {tuple(parameters.shape)}")
@@ -142,3 +147,12 @@ def _validate(
     common = settings[0].shared(values.shape[1])
     if any(one.shared(values.shape[1]) != common for one in settings):
         raise ValueError("the settings of one training may differ in learning rates and tolerances only")
+    suit(models[0], settings[0].optimizer)
+
+
+def _shape(model: Model) -> tuple[Hashable, ...]:
+    """Return what must be equal for networks that are one program: all that `evaluate` depends on."""
+    if isinstance(model, MLP):
+        return MLP, model.widths, model.activation
+    choice = {field: value for field, value in model.choice.items() if field not in ("initialisation", "scale")}
+    return type(model), model.parameters, json.dumps({**choice, "standardise": None}, sort_keys=True)

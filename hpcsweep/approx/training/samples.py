@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.training import streams
-from hpcsweep.approx.training.engine import Engine
+from hpcsweep.approx.training.passes import Passes
 from hpcsweep.approx.training.settings import Settings
 
 _AHEAD = 1 << 14  # samples gathered at once: enough to hide the cost of a call, few enough to stay in the cache
@@ -58,7 +58,7 @@ class Samples(ABC):
 class FullBatch(Samples):
     """All samples in every step: they stay in the engine."""
 
-    def __init__(self, engine: Engine, cells: Cells) -> None:
+    def __init__(self, engine: Passes, cells: Cells) -> None:
         self._engine, self._cells = engine, cells
         engine.points.zero_()
         if cells.importance is not None:
@@ -88,7 +88,7 @@ class Minibatches(Samples):
     table : (slots, all, columns): the coordinates of each sample, its value, and its importance if there is any
     """
 
-    def __init__(self, engine: Engine, cells: Cells) -> None:
+    def __init__(self, engine: Passes, cells: Cells) -> None:
         count, dimension = cells.inputs.shape[1:]
         slots, device = engine.layout.slots, cells.values.device
         self._engine, self._cells, self._batch, self._count = engine, cells, engine.samples, count

@@ -29,7 +29,6 @@ from hpcsweep.approx.training.record import CHECKPOINTS
 from hpcsweep.approx.training.settings import Settings, Trained
 
 FACTORS = (0.25, 0.5, 1.0)  # of the residual's frequency: where the candidates of a stage begin
-_BOUNDED = ("tanh", "sin")  # activations for which a larger first layer is a higher frequency, not a larger value
 _ASKED, _AT_ONCE = 512, 32  # points whose nearest neighbours are looked for, and how many of them at once
 
 
@@ -166,10 +165,11 @@ class _Growth:
         # The data, their order and the first stage use the lowest 64 bits of such seeds.
         starts = network.init([self._weight_seeds[cell] + (number << 64) for number in _numbers(stage)], self._dtype)
         starts = starts.to(residual.device)
-        if network.activation in _BOUNDED:
+        oscillators = [network.oscillator(start) for start in starts]
+        if oscillators[0] is not None:
             wanted = frequency(network.standardised(self.samples.places[cell]), residual)
-            for start, factor in zip(starts, FACTORS, strict=True):
-                network.layers(start)[0].mul_(max(1.0, factor * wanted))  # biases too: the kinks stay where they are
+            for oscillator, factor in zip(oscillators, FACTORS, strict=True):
+                oscillator.mul_(max(1.0, factor * wanted))
         return starts
 
     def _choose(self, cell: int, stage: int, scale: float, candidates: Trained, own: range) -> None:

@@ -10,8 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.training import losses, optimizers, state
-from hpcsweep.approx.training.engine import Engine, Layout, full_loss
+from hpcsweep.approx.models import Model
+from hpcsweep.approx.training import graph, losses, optimizers, state
+from hpcsweep.approx.training.engine import full_loss
+from hpcsweep.approx.training.general import layout_of, passes_of
+from hpcsweep.approx.training.passes import Passes
 from hpcsweep.approx.training.samples import Cells, FullBatch, Minibatches, Samples
 from hpcsweep.approx.training.schedules import Rates
 from hpcsweep.approx.training.settings import Settings
@@ -21,10 +24,9 @@ _BLOCK = 256  # samples at a time, at least, where the loss on all samples is su
 
 @dataclass(frozen=True)
 class Task:
-    """What all slots of a pack do: the shape of the networks, the cells to choose from, the part of their chains."""
+    """What all slots of a pack do: a model of their shape, the cells to choose from, the part of their chains."""
 
-    widths: tuple[int, ...]
-    activation: str
+    model: Model
     cells: Cells
     part: int = 0
 
@@ -57,22 +59,23 @@ class Workspace:
         self.task, slots, count = task, len(tenants), task.cells.values.shape[1]
         self._loss = loss = losses.make(task.common.power)
         batch = task.batch
-        self.layout = Layout(task.widths, slots)
+        self.layout = layout_of(task.model, slots)
         weights = starts.new_zeros(slots * self.layout.parameters)
         self.before = torch.zeros_like(weights)
-        self.engine = Engine(self.layout, task.activation, batch or count, weights, loss)
-        self._judge: Engine | None = None
+        self.engine = passes_of(task.model, self.layout, batch or count, weights, loss)
+        self._judge: Passes | None = None
         self._samples: Samples = FullBatch(self.engine, task.cells)
         if batch is not None:
             self._samples = self._table = Minibatches(self.engine, task.cells)
             block = min(count, max(batch, _BLOCK))
-            self._judge = Engine(self.layout, task.activation, block, self.before, loss)
+            self._judge = passes_of(task.model, self.layout, block, self.before, loss)
         self._rates = Rates([task.common] * slots, self.layout, weights)
         self.optimizer = optimizers.make(task.common.optimizer, vars(task.common))
         for slot, cell in enumerate(tenants.tolist()):
             if cell >= 0:
                 self._put(slot, cell, starts[cell])
         self._state = self.optimizer.init(self.engine)
+        self._replay: graph.Replay | None = None
 
     def _put(self, slot: int, cell: int, start: Tensor) -> None:
         self._samples.put(slot, cell)
@@ -113,7 +116,13 @@ class Workspace:
         loss : (slots,), receives the losses of the iterates before the tick
         """
         self._samples.feed(done)
-        advanced = self.optimizer.step(self.engine, self._state, tick, self._rates.at(steps), loss)
+        rates = self._rates.at(steps)
+        if self._replay is None and graph.possible(self.optimizer, self.engine):
+            self._replay = graph.Replay(self.optimizer, self.engine, self._state, rates)  # type: ignore[arg-type]
+        if self._replay is not None:
+            self._replay.step(tick, loss)
+            return None
+        advanced = self.optimizer.step(self.engine, self._state, tick, rates, loss)
         return None if advanced is None else advanced.cpu().numpy()
 
     def settled(self) -> np.ndarray | None:
@@ -124,7 +133,7 @@ class Workspace:
     def full_losses(self) -> np.ndarray:
         """Return the losses on all samples at the parameters in `before`, (slots,) float64, for minibatches."""
         assert self._judge is not None
-        table, dimension = self._table.table, self.task.widths[0]
+        table, dimension = self._table.table, self.task.model.dimension
         importance = table[:, :, dimension + 1] if table.shape[2] > dimension + 1 else None
         losses = full_loss(self._judge, table[:, :, :dimension], table[:, :, dimension], importance)
         return losses.double().cpu().numpy()
@@ -132,7 +141,7 @@ class Workspace:
     def slopes(self) -> np.ndarray:
         """Return the largest component of the gradient at the parameters in `before`, (slots,) float64; all samples."""
         if self._judge is None:
-            self._judge = Engine(self.layout, self.task.activation, self.engine.samples, self.before, self._loss)
+            self._judge = passes_of(self.task.model, self.layout, self.engine.samples, self.before, self._loss)
         judge = self._judge
         judge.points.copy_(self.engine.points)
         judge.values.copy_(self.engine.values)
@@ -159,4 +168,4 @@ class Workspace:
     def restore(self, saved: Mapping[str, Any]) -> None:
         """Take up a state of the same slots."""
         self.layout.fill(self.engine.weights, saved["weights"].to(self.engine.weights))
-        self._state = state.restored(self._state, saved["optimizer"])
+        self._state, self._replay = state.restored(self._state, saved["optimizer"]), None

@@ -37,20 +37,33 @@ NAMES: tuple[str, ...] = tuple(_OPTIMIZERS)
 
 _WITHOUT_RATE = {"bfgs", "ssbfgs", "ssbroyden", "lbfgs", "levenberg_marquardt", "least_squares", "variable_projection"}
 _OF_SQUARES = {"levenberg_marquardt", "least_squares", "variable_projection"}
+_OF_MATRICES = {"muon", "soap"}
+_OF_FEATURES = {"least_squares", "variable_projection"}
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What an optimizer asks for: all samples in every step, the mean square as the loss, a learning rate."""
+    """What an optimizer asks for: all samples in every step, the mean square as the loss, a learning rate.
+
+    And of the model: the matrices of its layers; the inputs of a linear last layer.
+    """
 
     all_samples: bool
     squares: bool
     rate: bool
+    matrices: bool
+    features: bool
 
 
 def needs(name: str) -> Needs:
     """Return what an optimizer asks for."""
-    return Needs(all_samples=name in _WITHOUT_RATE, squares=name in _OF_SQUARES, rate=name not in _WITHOUT_RATE)
+    return Needs(
+        all_samples=name in _WITHOUT_RATE,
+        squares=name in _OF_SQUARES,
+        rate=name not in _WITHOUT_RATE,
+        matrices=name in _OF_MATRICES,
+        features=name in _OF_FEATURES,
+    )
 
 
 def defaults(name: str) -> dict[str, Any]:

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.training.engine import Engine
 from hpcsweep.approx.training.optimizers.optimizer import Optimizer
 from hpcsweep.approx.training.optimizers.walk import FLAT, Move, Walk
+from hpcsweep.approx.training.passes import Passes
 
 _LARGEST_LOGARITHM = 40  # of the scale
 _UPDATES = 8  # so many at once
@@ -56,7 +56,7 @@ class Inverse:
     blank: Tensor
 
     @staticmethod
-    def begin(engine: Engine) -> Inverse:
+    def begin(engine: Passes) -> Inverse:
         """Return the identity for every slot."""
         walk = Walk.begin(engine)
         slots, parameters = walk.weights.shape
@@ -102,19 +102,19 @@ class Inverse:
 class BFGS(Optimizer):
     """Broyden, Fletcher, Goldfarb and Shanno's; the matrix is scaled at the first step with curvature."""
 
-    def init(self, engine: Engine) -> Inverse:
+    def init(self, engine: Passes) -> Inverse:
         return Inverse.begin(engine)
 
-    def step(self, engine: Engine, state: Inverse, count: int, rates: Tensor, loss: Tensor) -> Tensor:
+    def step(self, engine: Passes, state: Inverse, count: int, rates: Tensor, loss: Tensor) -> Tensor:
         return _step(engine, state, loss, _unscaled)
 
-    def iterate(self, engine: Engine, state: Inverse) -> Tensor:
+    def iterate(self, engine: Passes, state: Inverse) -> Tensor:
         return state.walk.flat(engine)
 
-    def forget(self, engine: Engine, state: Inverse, slot: int) -> None:
+    def forget(self, engine: Passes, state: Inverse, slot: int) -> None:
         _forget(engine, state, slot)
 
-    def settled(self, engine: Engine, state: Inverse) -> Tensor:
+    def settled(self, engine: Passes, state: Inverse) -> Tensor:
         return torch.from_numpy(state.walk.settled)
 
 
@@ -123,19 +123,19 @@ class BFGS(Optimizer):
 class SSBFGS(Optimizer):
     """BFGS whose matrix is enlarged before each update where it underestimates the inverse curvature along the step."""
 
-    def init(self, engine: Engine) -> Inverse:
+    def init(self, engine: Passes) -> Inverse:
         return Inverse.begin(engine)
 
-    def step(self, engine: Engine, state: Inverse, count: int, rates: Tensor, loss: Tensor) -> Tensor:
+    def step(self, engine: Passes, state: Inverse, count: int, rates: Tensor, loss: Tensor) -> Tensor:
         return _step(engine, state, loss, _self_scaled)
 
-    def iterate(self, engine: Engine, state: Inverse) -> Tensor:
+    def iterate(self, engine: Passes, state: Inverse) -> Tensor:
         return state.walk.flat(engine)
 
-    def forget(self, engine: Engine, state: Inverse, slot: int) -> None:
+    def forget(self, engine: Passes, state: Inverse, slot: int) -> None:
         _forget(engine, state, slot)
 
-    def settled(self, engine: Engine, state: Inverse) -> Tensor:
+    def settled(self, engine: Passes, state: Inverse) -> Tensor:
         return torch.from_numpy(state.walk.settled)
 
 
@@ -144,19 +144,19 @@ class SSBFGS(Optimizer):
 class SSBroyden(Optimizer):
     """Self-scaled, with the member of Broyden's family chosen anew at each step."""
 
-    def init(self, engine: Engine) -> Inverse:
+    def init(self, engine: Passes) -> Inverse:
         return Inverse.begin(engine)
 
-    def step(self, engine: Engine, state: Inverse, count: int, rates: Tensor, loss: Tensor) -> Tensor:
+    def step(self, engine: Passes, state: Inverse, count: int, rates: Tensor, loss: Tensor) -> Tensor:
         return _step(engine, state, loss, _self_scaled_broyden)
 
-    def iterate(self, engine: Engine, state: Inverse) -> Tensor:
+    def iterate(self, engine: Passes, state: Inverse) -> Tensor:
         return state.walk.flat(engine)
 
-    def forget(self, engine: Engine, state: Inverse, slot: int) -> None:
+    def forget(self, engine: Passes, state: Inverse, slot: int) -> None:
         _forget(engine, state, slot)
 
-    def settled(self, engine: Engine, state: Inverse) -> Tensor:
+    def settled(self, engine: Passes, state: Inverse) -> Tensor:
         return torch.from_numpy(state.walk.settled)
 
 
@@ -180,13 +180,13 @@ def _self_scaled_broyden(b: np.ndarray, h: np.ndarray, parameters: int) -> tuple
     return tau, (1 - theta) / sigma
 
 
-def _forget(engine: Engine, state: Inverse, slot: int) -> None:
+def _forget(engine: Passes, state: Inverse, slot: int) -> None:
     state.walk.forget(engine, slot)
     state.reset(np.arange(len(state.blank)) == slot)
 
 
 @np.errstate(all="ignore")
-def _step(engine: Engine, state: Inverse, loss: Tensor, family: Family) -> Tensor:
+def _step(engine: Passes, state: Inverse, loss: Tensor, family: Family) -> Tensor:
     """Do one tick; return which slots have a new iterate."""
     walk = state.walk
     move = walk.observe(engine, loss)

@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.training.engine import Engine
 from hpcsweep.approx.training.optimizers.optimizer import Optimizer
 from hpcsweep.approx.training.optimizers.walk import FLAT, Move, Walk, dots
+from hpcsweep.approx.training.passes import Passes
 
 
 @dataclass
@@ -61,7 +61,7 @@ class LBFGS(Optimizer):
 
     memory: int = 50
 
-    def init(self, engine: Engine) -> Memory:
+    def init(self, engine: Passes) -> Memory:
         walk = Walk.begin(engine)
         slots, parameters = walk.weights.shape
         steps, changes = walk.weights.new_zeros((2, slots, self.memory, parameters))
@@ -70,7 +70,7 @@ class LBFGS(Optimizer):
         blank = torch.ones(slots, dtype=torch.bool)
         return Memory(walk, steps, changes, identity, torch.ones(slots, **host), (~blank).long(), blank)
 
-    def step(self, engine: Engine, state: Memory, count: int, rates: Tensor, loss: Tensor) -> Tensor:
+    def step(self, engine: Passes, state: Memory, count: int, rates: Tensor, loss: Tensor) -> Tensor:
         """Do one tick; return which slots have a new iterate."""
         walk = state.walk
         move = walk.observe(engine, loss)
@@ -119,15 +119,15 @@ class LBFGS(Optimizer):
         triangle[:, :-1, :-1] = shifted
         triangle[:, :, -1] = last
 
-    def iterate(self, engine: Engine, state: Memory) -> Tensor:
+    def iterate(self, engine: Passes, state: Memory) -> Tensor:
         return state.walk.flat(engine)
 
-    def forget(self, engine: Engine, state: Memory, slot: int) -> None:
+    def forget(self, engine: Passes, state: Memory, slot: int) -> None:
         """Set the state of one slot as in `init`, from the engine's weights."""
         state.walk.forget(engine, slot)
         state.reset(np.arange(len(state.blank)) == slot)
 
-    def settled(self, engine: Engine, state: Memory) -> Tensor:
+    def settled(self, engine: Passes, state: Memory) -> Tensor:
         return torch.from_numpy(state.walk.settled)
 
 

@@ -13,9 +13,9 @@ from typing import final
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.training.engine import Engine
 from hpcsweep.approx.training.optimizers.damping import TRIALS, Damping, NormalEquations, noise
 from hpcsweep.approx.training.optimizers.optimizer import Optimizer
+from hpcsweep.approx.training.passes import Passes
 
 _AHEAD = 0.1  # where the second derivative along a step is taken, in steps (h of the paper)
 _LARGEST_RATIO = 0.75  # of twice the acceleration to the velocity (alpha of the paper)
@@ -38,13 +38,13 @@ class LevenbergMarquardt(Optimizer):
     learning rate.
     """
 
-    def init(self, engine: Engine) -> Curvature:
+    def init(self, engine: Passes) -> Curvature:
         """Return the initial damping; nothing is evaluated."""
         slots, parameters = engine.layout.slots, engine.layout.parameters
         equations = NormalEquations(slots, parameters, engine.samples, engine.weights)
         return Curvature(Damping.initial(slots, engine.weights), equations)
 
-    def step(self, engine: Engine, state: Curvature, count: int, rates: Tensor, loss: Tensor) -> None:
+    def step(self, engine: Passes, state: Curvature, count: int, rates: Tensor, loss: Tensor) -> None:
         """Move to the best trial where it descends; the weights are accepted ones between steps."""
         damping, equations = state.damping, state.equations
         start = engine.layout.rows(engine.weights)  # (slots, parameters)
@@ -58,15 +58,15 @@ class LevenbergMarquardt(Optimizer):
         step = torch.where(larger.unsqueeze(1), steps[:, 1], steps[:, 0])
         engine.layout.fill(engine.weights, torch.where(accepted.unsqueeze(1), start + step, start))
 
-    def forget(self, engine: Engine, state: Curvature, slot: int) -> None:
+    def forget(self, engine: Passes, state: Curvature, slot: int) -> None:
         state.damping.reset(slot)
 
-    def settled(self, engine: Engine, state: Curvature) -> Tensor:
+    def settled(self, engine: Passes, state: Curvature) -> Tensor:
         """Return which slots will get no further, (slots,) bool."""
         return state.damping.ended()
 
 
-def _differentiate(engine: Engine, equations: NormalEquations, loss: Tensor) -> Tensor:
+def _differentiate(engine: Passes, equations: NormalEquations, loss: Tensor) -> Tensor:
     """Write the normal equations and the loss; return the weighted residuals, a copy per trial (slots, 2, samples)."""
     jacobian, gram = equations.jacobian, equations.gram
     residuals = engine.jacobian(jacobian, gram if equations.dual else None)  # (slots, 1, samples)
@@ -79,7 +79,7 @@ def _differentiate(engine: Engine, equations: NormalEquations, loss: Tensor) -> 
     return engine.weighted(residuals).repeat(1, TRIALS, 1)
 
 
-def _second_derivative(engine: Engine, jacobian: Tensor, start: Tensor, residuals: Tensor, velocity: Tensor) -> Tensor:
+def _second_derivative(engine: Passes, jacobian: Tensor, start: Tensor, residuals: Tensor, velocity: Tensor) -> Tensor:
     """Return the second derivatives of the residuals along the velocities, (slots, 2, samples).
 
     By one finite difference each, 2 / h ((r(start + h v) - r) / h - J v): equation 13 of the paper.
@@ -92,7 +92,7 @@ def _second_derivative(engine: Engine, jacobian: Tensor, start: Tensor, residual
     return ahead.sub_(residuals).div_(_AHEAD).sub_(linear).mul_(2 / _AHEAD)
 
 
-def _better(engine: Engine, start: Tensor, velocity: Tensor, acceleration: Tensor) -> tuple[Tensor, Tensor]:
+def _better(engine: Passes, start: Tensor, velocity: Tensor, acceleration: Tensor) -> tuple[Tensor, Tensor]:
     """Return steps (slots, 2, parameters), accelerated where allowed and better, and their losses (slots, 2)."""
     short = 2 * acceleration.norm(dim=2) < _LARGEST_RATIO * velocity.norm(dim=2)  # (slots, 2), false if not finite
     curved = velocity + acceleration
@@ -102,7 +102,7 @@ def _better(engine: Engine, start: Tensor, velocity: Tensor, acceleration: Tenso
     return steps, torch.where(better, curved_loss, plain_loss)
 
 
-def _losses(engine: Engine, start: Tensor, steps: Tensor) -> Tensor:
+def _losses(engine: Passes, start: Tensor, steps: Tensor) -> Tensor:
     """Return the losses (slots, 2) at start + steps (slots, 2, parameters); leaves the last of them in the weights."""
     losses = start.new_empty((TRIALS, len(start)))
     for trial in range(TRIALS):

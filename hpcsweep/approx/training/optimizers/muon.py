@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.training.engine import Engine, Layout
+from hpcsweep.approx.training.engine import Layout
+from hpcsweep.approx.training.optimizers import slotwise
 from hpcsweep.approx.training.optimizers.adam import Adam, Moments
 from hpcsweep.approx.training.optimizers.optimizer import Optimizer
+from hpcsweep.approx.training.passes import Passes
 
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic x -> a x + b x^3 + c x^5 that drives singular values to 1
 _ITERATIONS = 5
@@ -38,20 +41,37 @@ class Muon(Optimizer):
     def _adam(self) -> Adam:
         return Adam(self.beta1, self.beta2, self.epsilon)
 
-    def init(self, engine: Engine) -> Moments:
+    def init(self, engine: Passes) -> Moments:
         """Return the moments of Adam; of the inner layers the first is the mean gradient and the second is not used."""
         return self._adam.init(engine)
 
-    def step(self, engine: Engine, state: Moments, count: int, rates: Tensor, loss: Tensor) -> None:
+    def step(self, engine: Passes, state: Moments, count: int, rates: Tensor, loss: Tensor) -> None:
         """Move the outer layers by Adam; the inner ones by -0.2 rate sqrt(the longer side) times the orthogonal factor.
 
         That of the mean m = `momentum` m + (1 - `momentum`) g, or, `nesterov`, of `momentum` m + (1 - `momentum`) g.
         """
+        self.upkeep(engine, state, count)
+        self.tick(engine, state, self.numbers(state, count), rates, loss)
+
+    def upkeep(self, engine: Passes, state: Moments, count: int) -> bool:
+        """Do what a tick needs now and then; return True: what remains of it can be replayed."""
+        ages = slotwise.ages(state.born, count)
+        for layout, part in _outer(engine.layout):
+            self._adam.sweep(layout, _those(state, part), ages)
+        return True
+
+    def numbers(self, state: Moments, count: int) -> list[list[float]]:
+        """Return what differs from tick to tick."""
+        return self._adam.numbers(state, count)
+
+    def tick(
+        self, engine: Passes, state: Moments, numbers: Sequence[slotwise.Number], rates: Tensor, loss: Tensor
+    ) -> None:
+        """Do the rest of a step."""
         engine.descend(loss)
         weights, gradient = engine.weights, engine.gradient
         for layout, part in _outer(engine.layout):
-            moments = Moments(state.first[part], state.second[part], state.scratch[part], state.born)
-            self._adam.move(layout, weights[part], gradient[part], moments, count, rates[part])
+            self._adam.move(layout, weights[part], gradient[part], _those(state, part), numbers, rates[part])
         layout, part = _inner(engine.layout)
         mean, direction = state.first[part], state.scratch[part]
         mean.lerp_(gradient[part], 1 - self.momentum)
@@ -60,7 +80,7 @@ class Muon(Optimizer):
         for block, rate, matrix in zip(*blocks, strict=True):
             block.addcmul_(orthogonal(matrix), rate, value=-0.2 * math.sqrt(max(block.shape[1:])))
 
-    def forget(self, engine: Engine, state: Moments, slot: int) -> None:
+    def forget(self, engine: Passes, state: Moments, slot: int) -> None:
         """Set the moments of one slot as in `init`."""
         self._adam.forget(engine, state, slot)
 
@@ -80,6 +100,11 @@ def orthogonal(matrices: Tensor) -> Tensor:
         odd = torch.baddbmm(gram, gram, gram, beta=third, alpha=fifth)
         signal = torch.baddbmm(signal, odd, signal, beta=first)
     return signal.transpose(1, 2) if tall else signal
+
+
+def _those(state: Moments, part: slice) -> Moments:
+    """Return the moments of a part of the flat buffer, as views."""
+    return Moments(state.first[part], state.second[part], state.scratch[part], state.born)
 
 
 def _outer(layout: Layout) -> list[tuple[Layout, slice]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from hpcsweep.approx.training.engine import Engine
+from hpcsweep.approx.training.passes import Passes
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,11 @@ class Optimizer(ABC):
     """
 
     @abstractmethod
-    def init(self, engine: Engine) -> Any:
+    def init(self, engine: Passes) -> Any:
         """Return the state before the first step; nothing is evaluated."""
 
     @abstractmethod
-    def step(self, engine: Engine, state: Any, count: int, rates: Tensor, loss: Tensor) -> Tensor | None:
+    def step(self, engine: Passes, state: Any, count: int, rates: Tensor, loss: Tensor) -> Tensor | None:
         """Do one tick, in place: one evaluation of all slots, or a fixed number of them.
 
         Parameters
@@ -45,14 +45,14 @@ class Optimizer(ABC):
         (slots,) bool: where this tick completed an iteration. None if everywhere, as in methods without a line search
         """
 
-    def iterate(self, engine: Engine, state: Any) -> Tensor:
+    def iterate(self, engine: Passes, state: Any) -> Tensor:
         """Return the iterates, a flat buffer: the weights, unless these are trial points of a line search."""
         return engine.weights
 
     @abstractmethod
-    def forget(self, engine: Engine, state: Any, slot: int) -> None:
+    def forget(self, engine: Passes, state: Any, slot: int) -> None:
         """Make the state of one slot as after `init`: its cell has left, or another has been put there."""
 
-    def settled(self, engine: Engine, state: Any) -> Tensor | None:
+    def settled(self, engine: Passes, state: Any) -> Tensor | None:
         """Return where no progress is possible any more, (slots,) bool; None if there is no telling."""
         return None

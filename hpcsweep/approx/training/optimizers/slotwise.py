@@ -3,6 +3,9 @@
 All slots of a pack are of one age until a free one is given to a new cell. Then the same arithmetic is done block by
 block: the bits of a slot do not tell which of the two ways it went. Ages are lists of Python integers, with one entry
 if all slots are of one age, which is what nearly every step meets.
+
+Numbers that follow from ages are lists of as many entries, or `columns`: tensors that a recorded tick can read again
+(see `training.graph`).
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ from torch import Tensor
 from hpcsweep.approx.training.engine import Layout
 
 NEWCOMER = -1
+
+Number = Sequence[float] | Tensor  # one per slot or one for all; or a column (slots, 1, 1) on the device
 
 
 def newcomers(slots: int) -> Tensor:
@@ -47,26 +52,33 @@ def parts(layout: Layout, slots: Sequence[int], buffer: Tensor) -> list[Tensor]:
     return [block[slot] for block in layout.blocks(buffer) for slot in slots]
 
 
-def add(layout: Layout, buffer: Tensor, numbers: Sequence[float]) -> None:
+def columns(layout: Layout, numbers: Sequence[Sequence[float]], like: Tensor) -> list[Tensor]:
+    """Return numbers as columns (slots, 1, 1)."""
+    return [_column(like, one).expand(layout.slots, 1, 1).contiguous() for one in numbers]
+
+
+def add(layout: Layout, buffer: Tensor, number: Number) -> None:
     """Add to each slot of a flat buffer its number, or the one that there is."""
-    if len(numbers) == 1:
-        buffer.add_(numbers[0])
+    if not isinstance(number, Tensor) and len(number) == 1:
+        buffer.add_(number[0])
         return
-    column = _column(buffer, numbers)
+    column = _column(buffer, number)
     for block in layout.blocks(buffer):
         block.add_(column)
 
 
-def add_product(layout: Layout, buffer: Tensor, factors: Sequence[float], left: Tensor, right: Tensor) -> None:
+def add_product(layout: Layout, buffer: Tensor, factor: Number, left: Tensor, right: Tensor) -> None:
     """Add factor * left * right to a flat buffer, one factor per slot or one for all; may overwrite `left`."""
-    if len(factors) == 1:
-        buffer.addcmul_(left, right, value=factors[0])
+    if not isinstance(factor, Tensor) and len(factor) == 1:
+        buffer.addcmul_(left, right, value=factor[0])
         return
-    column = _column(left, factors)
+    column = _column(left, factor)
     for block in layout.blocks(left):
         block.mul_(column)  # first factor * left, as addcmul does
     buffer.addcmul_(left, right)
 
 
-def _column(like: Tensor, numbers: Sequence[float]) -> Tensor:
-    return torch.tensor(numbers, dtype=like.dtype, device=like.device).view(-1, 1, 1)
+def _column(like: Tensor, number: Number) -> Tensor:
+    if isinstance(number, Tensor):
+        return number
+    return torch.tensor(number, dtype=like.dtype, device=like.device).view(-1, 1, 1)

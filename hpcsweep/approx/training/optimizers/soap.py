@@ -17,10 +17,10 @@ from typing import final
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.training.engine import Engine
 from hpcsweep.approx.training.optimizers import slotwise
 from hpcsweep.approx.training.optimizers.adam import Adam, Moments, floor
 from hpcsweep.approx.training.optimizers.optimizer import Optimizer
+from hpcsweep.approx.training.passes import Passes
 
 SHIFT = 1e-4  # of the mean eigenvalue, added to all of them in a power step
 
@@ -61,7 +61,7 @@ class SOAP(Optimizer):
     def _adam(self) -> Adam:
         return Adam(self.beta1, self.beta2, self.epsilon)
 
-    def init(self, engine: Engine) -> Bases:
+    def init(self, engine: Passes) -> Bases:
         """Return covariances of zero, and the coordinates themselves as bases."""
         like = torch.zeros_like(engine.weights)
         sides = [side for block in engine.layout.blocks(like) for side in block.shape[1:]]
@@ -69,26 +69,55 @@ class SOAP(Optimizer):
         bases = [torch.diag_embed(torch.ones_like(covariance[:, 0])) for covariance in covariances]
         return Bases(self._adam.init(engine), like, covariances, bases)
 
-    def step(self, engine: Engine, state: Bases, count: int, rates: Tensor, loss: Tensor) -> None:
+    def step(self, engine: Passes, state: Bases, count: int, rates: Tensor, loss: Tensor) -> None:
         """Rotate the gradient G to L^T G R, divide its moments as Adam does, and rotate the quotient back."""
+        self.upkeep(engine, state, count)
+        slots = slotwise.due(engine.layout, slotwise.ages(state.moments.born, count), self.refresh)
+        self._move(engine, state, self.numbers(state, count), rates, loss, slots)
+
+    def upkeep(self, engine: Passes, state: Bases, count: int) -> bool:
+        """Do what a tick needs now and then; return whether no basis turns in it: the rest can then be replayed."""
+        ages = slotwise.ages(state.moments.born, count)
+        self._adam.sweep(engine.layout, state.moments, ages)
+        return not slotwise.due(engine.layout, ages, self.refresh)
+
+    def numbers(self, state: Bases, count: int) -> list[list[float]]:
+        """Return what differs from tick to tick."""
+        return self._adam.numbers(state.moments, count)
+
+    def tick(
+        self, engine: Passes, state: Bases, numbers: Sequence[slotwise.Number], rates: Tensor, loss: Tensor
+    ) -> None:
+        """Do the rest of a step in which no basis turns."""
+        self._move(engine, state, numbers, rates, loss, [])
+
+    def _move(
+        self,
+        engine: Passes,
+        state: Bases,
+        numbers: Sequence[slotwise.Number],
+        rates: Tensor,
+        loss: Tensor,
+        slots: Sequence[int],
+    ) -> None:
+        """Do a step in which the bases of `slots` turn."""
         engine.descend(loss)
-        layout, ages = engine.layout, slotwise.ages(state.moments.born, count)
+        layout, (epsilon, factor) = engine.layout, numbers
         gradients, rotated = layout.blocks(engine.gradient), layout.blocks(state.rotated)
         for gradient, (left, right) in zip(gradients, pairs(state.covariances), strict=True):
             left.baddbmm_(gradient, gradient.transpose(1, 2), beta=self.beta2, alpha=1 - self.beta2)
             right.baddbmm_(gradient.transpose(1, 2), gradient, beta=self.beta2, alpha=1 - self.beta2)
-        slots = slotwise.due(layout, ages, self.refresh)
         if slots:
             _turn(state, layout.blocks(state.moments.first), slots)
         for gradient, out, (left, right) in zip(gradients, rotated, pairs(state.bases), strict=True):
             torch.bmm(torch.bmm(left.transpose(1, 2), gradient), right, out=out)
-        self._adam.divide(layout, state.rotated, state.moments, ages)
+        self._adam.divide(layout, state.rotated, state.moments, epsilon)
         quotients = layout.blocks(state.moments.scratch)
         for quotient, out, (left, right) in zip(quotients, rotated, pairs(state.bases), strict=True):
             torch.bmm(torch.bmm(left, quotient), right.transpose(1, 2), out=out)
-        slotwise.add_product(layout, engine.weights, self._adam.factors(ages), state.rotated, rates)
+        slotwise.add_product(layout, engine.weights, factor, state.rotated, rates)
 
-    def forget(self, engine: Engine, state: Bases, slot: int) -> None:
+    def forget(self, engine: Passes, state: Bases, slot: int) -> None:
         """Set moments, covariances and bases of one slot as in `init`."""
         self._adam.forget(engine, state.moments, slot)
         for covariance in state.covariances:

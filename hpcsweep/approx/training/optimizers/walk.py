@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.training.engine import Engine
 from hpcsweep.approx.training.optimizers.line_search import Search
+from hpcsweep.approx.training.passes import Passes
 
 PATIENCE: Final = 3  # searches in a row that may fail before a method starts afresh; as many more, and it is settled
 FLAT: Final = 1e-14  # curvature s'y of a step s, in units of |s| |y|, that is lost in rounding errors
@@ -71,14 +71,14 @@ class Walk:
     table: Tensor
 
     @staticmethod
-    def begin(engine: Engine) -> Walk:
+    def begin(engine: Passes) -> Walk:
         """Return walks that start from the engine's weights; nothing is evaluated."""
         rows, slots = engine.layout.rows(engine.weights), engine.layout.slots
         table = torch.tensor(_UNTOUCHED, dtype=torch.float64).unsqueeze(1).repeat(1, slots)
         gradient, direction = torch.zeros_like(rows), torch.zeros_like(rows)
         return Walk(rows, gradient, direction, rows.clone(), Search.idle(slots, rows.dtype), table)
 
-    def forget(self, engine: Engine, slot: int) -> None:
+    def forget(self, engine: Passes, slot: int) -> None:
         """Let one slot start afresh from the engine's weights."""
         start = torch.cat([block[slot].flatten() for block in engine.layout.blocks(engine.weights)])
         self.weights[slot] = self.trial[slot] = start
@@ -87,7 +87,7 @@ class Walk:
         self.table[:, slot] = torch.tensor(_UNTOUCHED, dtype=torch.float64)
 
     @np.errstate(all="ignore")
-    def observe(self, engine: Engine, loss: Tensor) -> Move:
+    def observe(self, engine: Passes, loss: Tensor) -> Move:
         """Evaluate the trials; write the losses at the iterates before this tick into `loss` (slots,)."""
         engine.descend(loss)
         gradient = engine.layout.rows(engine.gradient)
@@ -115,7 +115,7 @@ class Walk:
     def _column(self, mask: np.ndarray) -> Tensor:
         return torch.from_numpy(mask).to(self.weights.device).unsqueeze(1)
 
-    def flat(self, engine: Engine) -> Tensor:
+    def flat(self, engine: Passes) -> Tensor:
         """Return the iterates laid out as the engine's weights."""
         buffer = torch.empty_like(engine.weights)
         engine.layout.fill(buffer, self.weights)
@@ -136,7 +136,7 @@ class Walk:
         return self.table.numpy()[_SETTLED] > 0
 
     @np.errstate(all="ignore")
-    def launch(self, engine: Engine, ready: np.ndarray, direction: Tensor, curvature: Curvature) -> None:
+    def launch(self, engine: Passes, ready: np.ndarray, direction: Tensor, curvature: Curvature) -> None:
         """Begin searches in the slots `ready` along `direction` (slots, parameters), and set the engine's weights.
 
         Where that is no direction of descent the curvature is reset and the negative gradient taken instead. A slot
