@@ -1,9 +1,10 @@
-"""Parameters -> bracket: how large the error of a network becomes, and where.
+"""Parameters -> bracket: how large the error of a network becomes, and where; found from below, proved from above.
 
-``points``      index -> coordinates, on the device (``directions``, ``korobov``, ``counter`` behind it)
-``screen``      the worst point of every tile and the exact sums for the means, streamed
-``slice``       target and network along a line through a point, for pictures
+``points``     index -> coordinates
+``screening``  the worst points of all, streamed
+``search``     from there to local maxima
+``proof``      upper bounds
 
-What is measured here comes from below: a supremum over finitely many points is an estimate and never a bound
-from above.
+``subjects`` says what is measured, ``tasks`` how, ``survey`` what is to be done next, ``measured`` what was found;
+``dense`` are networks known by their layers, ``functions`` and ``files`` anything else that can be called.
 """

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-from hpcsweep.approx.meter.screen import Function, evaluate
+from hpcsweep.approx.meter.screening.screen import Function, evaluate
+from hpcsweep.approx.meter.subjects import Pair
 
 
 def slice_through(
@@ -39,3 +41,10 @@ def slice_through(
     places = torch.tensor(list(where), dtype=torch.float64).repeat(count, 1)  # (count, dimension)
     places[:, 0] = torch.from_numpy(positions)
     return positions, evaluate(target, places).numpy(), evaluate(network, places).numpy()
+
+
+def slice_of(pair: Pair, where: Sequence[float], count: int) -> np.ndarray | None:
+    """Return positions, target and approximant along axis 0 through `where`, (3, count); None if that is no point."""
+    if not where or not all(map(math.isfinite, where)):
+        return None
+    return np.stack(slice_through(pair.target, pair.approximant, where, pair.domain, count))

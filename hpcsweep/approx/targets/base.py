@@ -29,9 +29,8 @@ class Target(ABC):
     The same `__call__` evaluates points and, where the meter proves upper bounds, affine forms on boxes. So
     it uses arithmetic, ``points[:, k]``, ``.sum(dim=1)`` and elementary functions as ``torch.sin(...)``; a
     frozen network also ``torch.nn.functional.linear`` and the `dtype` and `device` of its points. It writes
-    nothing in place and takes no Python branch on a value; ``torch.where`` belongs to discontinuous targets
-    alone, which have no enclosure. ``torch.square(x)`` stands for ``x * x``, because an enclosure of a
-    product forgets that its two factors are one.
+    nothing in place and takes no Python branch on a value: that is what ``torch.where`` is for, which encloses
+    both sides of a jump.
 
     Class attributes
     ----------------

@@ -18,7 +18,7 @@ import functools
 import numpy as np
 from torch.quasirandom import SobolEngine
 
-from hpcsweep.approx.meter.counter import BITS
+from hpcsweep.approx.meter.points.counter import BITS
 
 MAXIMAL_DIMENSION = SobolEngine.MAXDIM
 _MAXIMAL_DEGREE = 18

@@ -1,0 +1,134 @@
+"""What a finished survey says of one network: the record of a measurement."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hpcsweep.approx.meter.screening import screen
+from hpcsweep.approx.meter.search import kinks, refine, starts
+from hpcsweep.approx.meter.subjects import Pair, Subject
+from hpcsweep.approx.meter.survey import State
+from hpcsweep.approx.meter.tasks import Measurement
+from hpcsweep.bracket import Bracket, cover
+
+CONFIDENCE = 0.95  # of the statement of volume
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The error of one network over its domain.
+
+    Attributes
+    ----------
+    bracket: from below, the largest |error| evaluated (in float64) and its place; from above, what was proved, infinite
+        where nothing was.
+    screened: the largest |error| at the points alone, before any search: what refinement gained on.
+    l1, l2: mean |error| and root of the mean square, over the first point set.
+    quantiles: of |error| there, upper ends of bins, at most 2^-4 too large.
+    points: points at which the error was evaluated in all, and `nonfinite` where it was NaN or infinite.
+    certificate: "closed" (upper <= (1 + gap) lower), "budget", "floor" (of float64 arithmetic), "no rule" or "off".
+    boxes: of the proof.
+    pieces: of a ReLU network in one dimension, on its domain: where it is linear; -1 of others.
+    boundary: whether the worst point lies on the boundary of the domain.
+    sample_distance: of the worst point to the nearest training sample (Euclidean); NaN if samples are not known.
+    uniform: what the independent uniform points alone would have reported; NaN if there were none.
+    volume: with 95 % confidence the error exceeds `uniform` on at most this share of the domain, 1 - 0.05^(1/n) for n
+        points; NaN if there were none.
+    message: what is worth knowing.
+    """
+
+    bracket: Bracket
+    screened: float
+    l1: float
+    l2: float
+    quantiles: tuple[float, ...]
+    points: int
+    nonfinite: int
+    certificate: str
+    boxes: int
+    pieces: int
+    boundary: bool
+    sample_distance: float
+    uniform: float
+    volume: float
+    message: str
+
+    @property
+    def lower(self) -> float:
+        """The lower bound."""
+        return self.bracket.lower
+
+    @property
+    def upper(self) -> float:
+        """The proved upper bound, infinite where nothing was proved."""
+        return self.bracket.upper
+
+    @property
+    def where(self) -> tuple[float, ...]:
+        """The point at which the lower bound is attained."""
+        return self.bracket.where
+
+
+def conclude(
+    subject: Subject, measurement: Measurement, state: State, quantiles: Sequence[float] = (), folder: Path = Path(".")
+) -> Measured:
+    """Return what the survey of one subject found, with these quantiles of |error|."""
+    pair, refined, pool = subject.pair(folder, "cpu"), state.refined, state.pool
+    bracket = _bracket(state)
+    first, alone = state.screens[0], state.screens[-1] if measurement.uniform else None
+    points = sum(one.count for one in state.screens) + (refined.values + refined.gradients if refined else 0)
+    nonfinite = sum(one.nans + one.infinities for one in state.screens) + (refined.nonfinite if refined else 0)
+    return Measured(
+        bracket=bracket,
+        screened=reduce(cover, (one.bracket for one in state.screens)).lower,
+        l1=first.l1,
+        l2=first.l2,
+        quantiles=tuple(first.quantile(share) for share in quantiles),
+        points=points,
+        nonfinite=nonfinite,
+        certificate=_certificate(measurement, state),
+        boxes=pool.done if pool else 0,
+        pieces=_pieces(pair),
+        boundary=bool(bracket.where) and refine.on_boundary(bracket.where, pair.domain),
+        sample_distance=_distance(pair, bracket.where),
+        uniform=alone.supremum if alone else math.nan,
+        volume=-math.expm1(math.log1p(-CONFIDENCE) / alone.count) if alone else math.nan,
+        message=f"The error is NaN or infinite at {nonfinite} of {points} points." if nonfinite else state.reason,
+    )
+
+
+def _bracket(state: State) -> Bracket:
+    """Return the bracket of all that was found and proved."""
+    found = state.found
+    if state.pool is None:
+        return found
+    proved = state.pool.bracket
+    best = screen.higher(found, Bracket(proved.lower, where=proved.where))
+    # The lower bound is evaluated in float64; at the floor of that arithmetic it may pass the proof by an ulp.
+    return Bracket(best.lower, max(proved.upper, best.lower), best.where)
+
+
+def _certificate(measurement: Measurement, state: State) -> str:
+    if measurement.gap is None or (state.pool is None and not state.reason):
+        return "off"
+    return "no rule" if state.pool is None else state.pool.status
+
+
+def _pieces(pair: Pair) -> int:
+    """Return the number of linear pieces where it can be told exactly, else -1."""
+    if len(pair.terms) != 1 or len(pair.domain) != 1 or pair.terms[0].activation != "relu":
+        return -1
+    return kinks.breakpoints(pair.terms[0], *pair.domain[0])[1]
+
+
+def _distance(pair: Pair, where: Sequence[float]) -> float:
+    if pair.samples is None or not where or not np.isfinite(where).all():
+        return math.nan
+    return float(starts.nearest(torch.tensor([list(where)], dtype=torch.float64), pair.samples.cpu())[0])

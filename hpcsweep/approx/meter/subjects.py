@@ -1,0 +1,109 @@
+"""What is measured: a target, what approximates it, and what is known of both; described in plain values."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hpcsweep.approx import fit, models, plugins
+from hpcsweep.approx.meter import dense
+from hpcsweep.approx.meter.screening.evaluator import frozen
+from hpcsweep.approx.meter.screening.screen import Function
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """A target and its approximant as functions on a device: (points, dimension) float64 -> (points,) float64.
+
+    Parameters
+    ----------
+    domain: ((low, high), ...), one pair per axis.
+    terms: the networks whose sum the approximant is, () if its layers are not known.
+    samples: (samples, dimension), where the approximant was trained; None if that is not known.
+    quick: the approximant without gradients, quicker; None: as it is.
+    """
+
+    target: Function
+    approximant: Function
+    domain: Sequence[tuple[float, float]]
+    terms: tuple[dense.Dense, ...] = ()
+    samples: Tensor | None = None
+    quick: Function | None = None
+
+    def error(self, points: Tensor) -> Tensor:
+        """Return target - approximant (points,) at points (points, dimension)."""
+        return self.target(points) - self.approximant(points)
+
+
+class Subject(ABC):
+    """Something to be measured, in plain values that travel between processes."""
+
+    @property
+    @abstractmethod
+    def group(self) -> Hashable:
+        """What is equal for subjects that share target and domain, so that points and target values are shared."""
+
+    @abstractmethod
+    def pair(self, folder: Path, device: str) -> Pair:
+        """Make the functions; plugin files are relative to `folder`. Raises `UserError` for what cannot be had."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Network(Subject):
+    """A trained network of a study.
+
+    Parameters
+    ----------
+    target, dimension, model: the resolved choices.
+    parameters: (parameters,) float64.
+    samples, data_seed: how many samples it was trained on, and the seed of their places; 0 samples if not known.
+    """
+
+    target: Mapping[str, Any]
+    dimension: int
+    model: Mapping[str, Any]
+    parameters: np.ndarray
+    samples: int = 0
+    data_seed: int = 0
+
+    @property
+    def group(self) -> Hashable:
+        """The target: it has one domain in one dimension."""
+        return repr(sorted(self.target.items()))
+
+    def pair(self, folder: Path, device: str) -> Pair:
+        """Make target and network."""
+        target = plugins.target(self.target, self.dimension, folder)
+        model = models.make(self.model, self.dimension, target.domain, folder)
+        parameters = torch.from_numpy(np.array(self.parameters, dtype=np.float64)).to(device)
+        places = None
+        if self.samples:
+            places = torch.from_numpy(fit.samples(self.data_seed, self.samples, target.domain)).to(device)
+        network = partial(model.apply, parameters)
+        return Pair(target, network, target.domain, dense.of(model, parameters), places, frozen(model, parameters))
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Given(Subject):
+    """Functions of this process, as they are."""
+
+    functions: Pair
+
+    @property
+    def group(self) -> Hashable:
+        """One of its own."""
+        return id(self.functions)
+
+    def pair(self, folder: Path, device: str) -> Pair:
+        """Return the functions."""
+        return self.functions

@@ -1,0 +1,142 @@
+"""A measurement of several networks as tasks that anyone may do: screen, then search, then prove.
+
+A `Survey` says what is to be done now (`tasks`) and takes what came out (`take`), until nothing is left. What the tasks
+are is fixed by what is measured, never by who does them, so that 1 and 1000 ranks find the same bits:
+
+1. *Screening*: some tiles of all point sets, all networks together, since points and target values are shared.
+2. *Search*, one for each network: from the worst points to local maxima, and where the network bends.
+3. *Proof*, one for each network, and where that does not close, parts of what is left, a fixed number of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+from hpcsweep.approx.meter.proof import certify
+from hpcsweep.approx.meter.screening import screen
+from hpcsweep.approx.meter.search import refine
+from hpcsweep.approx.meter.subjects import Subject
+from hpcsweep.approx.meter.tasks import Measurement, Proof, Screening, Search, Task, shares
+from hpcsweep.bracket import Bracket
+
+FIRST = 2**14  # boxes of a proof before it is shared out; then in each round as many again as were done before
+PARTS = 16  # into which it is shared out
+
+
+@dataclass
+class State:
+    """What is known of one subject so far."""
+
+    screens: list[screen.Screen]
+    refined: refine.Refined | None = None
+    pool: certify.Pool | None = None
+    reason: str = ""  # why there is no proof
+
+    @property
+    def found(self) -> Bracket:
+        """The bracket of all points."""
+        whole = Bracket(0.0)
+        for one in self.screens:
+            whole = screen.higher(whole, one.bracket)
+        return whole if self.refined is None else screen.higher(whole, self.refined.bracket)
+
+
+@final
+class Survey:
+    """A measurement on its way. Picklable; between `tasks` and `take` nothing changes."""
+
+    def __init__(self, subjects: Sequence[Subject], measurement: Measurement) -> None:
+        self.subjects, self.measurement = tuple(subjects), measurement
+        self.states: list[State] = []
+        self._searched = False
+        self._rounds = 0
+
+    @property
+    def long(self) -> bool:
+        """Whether what is left is a proof that did not close at the first go, and is worth sharing out."""
+        return self._rounds > 0
+
+    def tasks(self, pieces: int = 1) -> list[Task]:
+        """Return what can be done now, in any order; screening in about so many pieces. Empty: all is done."""
+        if not self.subjects:
+            return []
+        if not self.states:
+            return [
+                Screening(self.subjects, self.measurement, share) for share in shares(self.measurement.total, pieces)
+            ]
+        if not self._searched:
+            return [Search(self.subjects[i], self.measurement, self.states[i].screens) for i in self._to_search()]
+        return [proof for number in self._open() for proof in self._proofs(number)]
+
+    def take(self, results: Sequence[Any]) -> None:
+        """Take what came out of `tasks`, in their order."""
+        if not self.states:
+            merged = [[screen.merge_all(sets) for sets in zip(*one, strict=True)] for one in zip(*results, strict=True)]
+            self.states = [State(screens) for screens in merged]
+        elif not self._searched:
+            for number, refined in zip(self._to_search(), results, strict=True):
+                self.states[number].refined = refined
+            self._searched = True
+        else:
+            given = iter(results)
+            for number in self._open():
+                self._take_proofs(number, [next(given) for _ in self._proofs(number)])
+            self._rounds += 1
+        if not self._searched and not self._to_search():
+            self._searched = True
+
+    def run(
+        self,
+        folder: Path = Path("."),
+        device: str = "cpu",
+        stop: Callable[[], bool] = lambda: False,
+        whole: bool = True,
+    ) -> bool:
+        """Do it all here (unless `whole`, only what is not `long`); return whether nothing is left."""
+        while tasks := self.tasks():
+            if stop() or (self.long and not whole):
+                return False
+            self.take([task.run(folder, device) for task in tasks])
+        return True
+
+    def _to_search(self) -> list[int]:
+        wanted = self.measurement.starts or self.measurement.kinks
+        return [i for i, state in enumerate(self.states) if wanted and math.isfinite(state.found.lower)]
+
+    def _open(self) -> list[int]:
+        """Return the subjects that are to be proved."""
+        if self.measurement.gap is None:
+            return []
+        return [
+            i
+            for i, state in enumerate(self.states)
+            if math.isfinite(state.found.lower) and not state.reason and self._left(state)
+        ]
+
+    def _left(self, state: State) -> int:
+        """Return how many boxes of the proof are left."""
+        if state.pool is None:
+            return self.measurement.boxes
+        if state.pool.status != "budget" or len(state.pool.boxes) > certify.LARGEST:
+            return 0
+        return max(0, self.measurement.boxes - state.pool.done)
+
+    def _proofs(self, number: int) -> list[Proof]:
+        state, subject = self.states[number], self.subjects[number]
+        if state.pool is None:
+            boxes = min(FIRST, self.measurement.boxes)
+            return [Proof(subject, self.measurement, state.found, None, boxes)]
+        boxes = -(-min(state.pool.done, self._left(state)) // PARTS)
+        return [Proof(subject, self.measurement, state.found, part, boxes) for part in certify.split(state.pool, PARTS)]
+
+    def _take_proofs(self, number: int, results: Sequence[certify.Pool | str]) -> None:
+        state = self.states[number]
+        reasons = [result for result in results if isinstance(result, str)]
+        if reasons:
+            state.reason = reasons[0]
+        else:
+            state.pool = certify.join([result for result in results if isinstance(result, certify.Pool)])

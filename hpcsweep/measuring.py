@@ -1,0 +1,68 @@
+"""`hpcsweep.measure`: the sup-norm error of anything callable, with nothing else of the framework."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from hpcsweep.approx.meter.functions import adapted, domain_of, places_of, terms_of
+from hpcsweep.approx.meter.measured import Measured, conclude
+from hpcsweep.approx.meter.subjects import Given, Pair
+from hpcsweep.approx.meter.survey import Survey
+from hpcsweep.approx.meter.tasks import planned
+from hpcsweep.approx.targets import Target
+from hpcsweep.errors import PluginError
+from hpcsweep.sections import SupNormSection
+from hpcsweep.study import section
+
+WIDE = 64  # the width that tiles are sized for where the layers are not known
+
+
+def measure(
+    approximant: Callable[..., Any],
+    target: Callable[..., Any],
+    domain: str | Sequence[Sequence[float]] | None = None,
+    *,
+    samples: Any = None,
+    **options: Any,
+) -> Measured:
+    """Bracket the sup-norm error ||target - approximant|| on a box, from below by search and from above by proof.
+
+    Both functions are evaluated at points (points, dimension) and give (points,) or (points, 1) values in float64. A
+    `torch.nn.Module` is copied in float64. NumPy functions can be measured too, but nothing can be proved of them; a
+    proof runs the same torch code on boxes, and needs a rule for every operation in it.
+
+    Parameters
+    ----------
+    approximant, target: callables; the target may be one of `hpcsweep.approx.targets`, which knows its domain.
+    domain: ``((low, high), ...)``, one pair per axis, or "low,high low,high ...".
+    samples: (samples, dimension), where the approximant was trained: the gaps between them are searched.
+    options: the keys of `[sup_norm]` of a study (count, certificate, boxes, uniform, starts, ...), see docs/meter.md.
+
+    Returns
+    -------
+    Measured: `lower`, `upper`, `where`, `certificate` ("closed": upper <= (1 + gap) lower is proved) and more.
+
+    Raises
+    ------
+    UserError: for a function, domain or option that cannot be; for an option it names the allowed ones.
+
+    Examples
+    --------
+    >>> import torch, hpcsweep
+    >>> found = hpcsweep.measure(lambda x: x[:, 0], lambda x: torch.sin(x[:, 0]), [(-1, 1)])
+    >>> found.lower <= 1 - 0.8414709848078965 <= found.upper
+    True
+    """
+    if domain is None:
+        if not isinstance(target, Target):
+            raise PluginError("measure: the domain is missing; only a Target of hpcsweep knows its own.")
+        domain = target.domain
+    box = domain_of(domain)
+    terms = terms_of(approximant)
+    pair = Pair(adapted(target, box), adapted(approximant, box), box, terms, places_of(samples, len(box)))
+    resolved = section(SupNormSection, options, "measure").resolved(len(box))
+    width = max((term.width for term in terms), default=WIDE)
+    survey = Survey([subject := Given(pair)], planned(resolved, len(box), width))
+    survey.run()
+    return conclude(subject, survey.measurement, survey.states[0])

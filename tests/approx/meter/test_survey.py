@@ -1,0 +1,131 @@
+"""Surveys: however they are cut, ordered and shared, the same bits; and what they say where there is no proof."""
+
+from __future__ import annotations
+
+import math
+import pickle
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from hpcsweep.approx import models
+from hpcsweep.approx.meter import survey as surveys
+from hpcsweep.approx.meter.measured import Measured, conclude
+from hpcsweep.approx.meter.screening import screen
+from hpcsweep.approx.meter.subjects import Given, Network, Pair, Subject
+from hpcsweep.approx.meter.survey import Survey
+from hpcsweep.approx.meter.tasks import Measurement, planned
+from hpcsweep.approx.targets import REGISTRY
+
+PLAN = Measurement(("sobol", "inflated"), 3000, 256, 5, 2, uniform=2000, starts=48, kinks=100, gap=0.01, boxes=2**14)
+MODEL = {"hidden": [6, 6], "activation": "tanh"}
+
+
+def networks(count: int = 3) -> list[Subject]:
+    model = models.make(MODEL, 2, REGISTRY["exp_cos"](2).domain)
+    rows = 4 * model.init(range(1, count + 1), torch.float64).numpy()  # so large that the proof is some work
+    return [Network({"name": "exp_cos"}, 2, MODEL, row, samples=20, data_seed=i) for i, row in enumerate(rows)]
+
+
+def shared_out(survey: Survey, pieces: int, seed: int) -> Survey:
+    """Do the tasks in any order, each in what could be another process."""
+    chance = random.Random(seed)
+    while tasks := survey.tasks(pieces):
+        results: list[object] = [None] * len(tasks)
+        for number in chance.sample(range(len(tasks)), len(tasks)):
+            task = pickle.loads(pickle.dumps(tasks[number]))
+            results[number] = pickle.loads(pickle.dumps(task.run(Path("."), "cpu")))
+        survey = pickle.loads(pickle.dumps(survey))
+        survey.take(results)
+    return survey
+
+
+def found(survey: Survey) -> list[Measured]:
+    pairs = zip(survey.subjects, survey.states, strict=True)
+    return [conclude(subject, survey.measurement, state, (0.5, 0.99)) for subject, state in pairs]
+
+
+@pytest.mark.parametrize("first", [2**14, 64])
+def test_sharing_out_changes_no_bit(first: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where proofs go on in parts."""
+    monkeypatch.setattr(surveys, "FIRST", first)
+    whole = Survey(networks(), PLAN)
+    assert whole.run()
+    for pieces, seed in [(1, 0), (3, 1), (40, 2)]:
+        assert found(shared_out(Survey(networks(), PLAN), pieces, seed)) == found(whole)
+    for one in found(whole):
+        assert one.certificate == "closed" and one.screened <= one.lower <= one.upper <= 1.0101 * one.lower
+        assert one.uniform <= one.lower and 0 < one.sample_distance < 3
+
+
+def test_one_network_does_not_see_another() -> None:
+    together, alone = Survey(networks(3), PLAN), Survey(networks(3)[1:2], PLAN)
+    assert together.run() and alone.run()
+    assert found(together)[1] == found(alone)[0]
+
+
+def test_a_long_proof_is_left_to_be_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(surveys, "FIRST", 64)
+    survey = Survey(networks(), PLAN)
+    assert not survey.run(whole=False)
+    assert survey.long and len(survey.tasks()) % surveys.PARTS == 0
+    assert survey.run() and [one.certificate for one in found(survey)] == ["closed"] * 3
+
+
+def test_a_small_budget_still_proves_something() -> None:
+    survey = Survey(networks(1), replace(PLAN, boxes=64))
+    assert survey.run()
+    [one] = found(survey)
+    assert one.certificate == "budget" and one.lower * 1.01 < one.upper < math.inf
+
+
+@pytest.mark.parametrize("gap", [None, 0.01])
+def test_nothing_is_proved_that_is_not_asked_for(gap: float | None) -> None:
+    survey = Survey(networks(1), replace(PLAN, gap=gap, uniform=0, starts=0, kinks=0))
+    assert survey.run()
+    [one] = found(survey)
+    assert (one.certificate == "off") == (gap is None) == math.isinf(one.upper)
+    assert math.isnan(one.uniform) and math.isnan(one.volume)
+
+
+def test_a_nan_anywhere_is_the_outcome() -> None:
+    """In a corner that only the search visits."""
+
+    def target(points: torch.Tensor) -> torch.Tensor:
+        corner = (points >= 1).all(dim=1)
+        return torch.where(corner, torch.full_like(points[:, 0], math.nan), points[:, 0])
+
+    pair = Pair(target, lambda points: 0 * points[:, 0], ((-1.0, 1.0), (-1.0, 1.0)))
+    survey = Survey([Given(pair)], replace(PLAN, kinds=("sobol",)))
+    assert survey.run()
+    one = conclude(survey.subjects[0], PLAN, survey.states[0])
+    assert math.isnan(one.lower) and one.where == (1.0, 1.0) and one.nonfinite > 0 and math.isinf(one.upper)
+
+
+def test_wide_networks_in_many_dimensions_are_proved_only_on_demand() -> None:
+    resolved = {"kinds": ("sobol",), "count": 10, "tile": None, "seed": 0, "gap": 0.1, "always": False}
+    assert planned(resolved, 5, 32).gap == 0.1 and planned(resolved, 5, 33).gap is None
+    assert planned(resolved | {"always": True}, 5, 512).gap == 0.1
+    assert planned(resolved, 4, 512).gap == 0.1
+
+
+def test_a_tile_that_is_asked_for_is_taken() -> None:
+    resolved = {"kinds": ("sobol",), "count": 10, "seed": 0, "gap": None, "always": False}
+    assert planned(resolved | {"tile": None}, 2, 64).tile == screen.default_tile(64)
+    assert planned(resolved | {"tile": 512}, 2, 64).tile == 512
+
+
+def test_means_are_taken_over_the_first_kind() -> None:
+    survey = Survey(networks(1), PLAN)
+    assert survey.run()
+    points = PLAN.sets(((-1.0, 1.0),) * 2)[0](0, 3000)
+    errors = survey.subjects[0].pair(Path("."), "cpu").error(points).abs().numpy()
+    [one] = found(survey)
+    assert one.l1 == pytest.approx(errors.mean(), rel=1e-12)
+    assert one.l2 == pytest.approx(np.sqrt((errors**2).mean()), rel=1e-12)
+    for share, quantile in zip((0.5, 0.99), one.quantiles, strict=True):
+        assert np.quantile(errors, share) <= quantile * 1.0001 and quantile <= np.quantile(errors, share) * 1.07
