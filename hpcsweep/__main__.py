@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,13 @@ from typing import Any
 import click
 
 from hpcsweep import __version__
+from hpcsweep.commands.doctoring import doctor
+from hpcsweep.commands.measuring import measure
+from hpcsweep.commands.parameters import STORE, STUDY, STYLES, Duration, on_devices
+from hpcsweep.commands.planning import plan, submit
+from hpcsweep.commands.storing import merge, status
 from hpcsweep.errors import UserError
 
-STUDY = click.Path(exists=True, dir_okay=False, path_type=Path)
-STORE = click.Path(exists=True, dir_okay=False, path_type=Path)
-STYLES = click.Choice(["auto", "bar", "lines", "none"])
 EXIT_CODES = """
 \b
 Exit codes: 0 all cells done, 1 some cells failed (listed), 2 a mistake in what
@@ -47,7 +48,22 @@ def commands() -> None:
 @click.option(
     "--threads", type=click.IntRange(min=1), default=1, envvar="HPCSWEEP_THREADS", help="Cores of a rank. Default: 1"
 )
-def run(study: Path, output: Path | None, retry_failed: bool, progress: Any, threads: int) -> int:
+@click.option("--stop-after", type=Duration(), help="Begin to stop then: 90m, 2:30:00. Slurm's walltime is known.")
+@click.option(
+    "--requeue", is_flag=True, help="If stopped before the end under Slurm, put the job into its queue again."
+)
+@click.option("--shard", metavar="k/K", default="1/1", help="Only the share of element k of K: jobs/array.sbatch.")
+@on_devices
+def run(
+    study: Path,
+    output: Path | None,
+    retry_failed: bool,
+    progress: Any,
+    threads: int,
+    stop_after: float | None,
+    requeue: bool,
+    shard: str,
+) -> int:
     """Run STUDY: alone, under mpiexec or under srun; resume or extend it by the same command.
 
     Finished cells are kept, only the others run. Add values to the study and run it again to extend it.
@@ -60,70 +76,14 @@ def run(study: Path, output: Path | None, retry_failed: bool, progress: Any, thr
     import os
 
     os.environ["HPCSWEEP_THREADS"] = str(threads)
+    from hpcsweep.cluster import guard
+
+    guard.listen()  # what fails from here on, ends all ranks
     from hpcsweep.cluster import launch
+    from hpcsweep.shards import parse
 
-    return launch.run(study, output or Path("results") / f"{study.stem}.h5", progress, retry_failed)
-
-
-@commands.command()
-@click.argument("study", type=STUDY)
-@click.option("--ranks", type=click.IntRange(min=1), default=1, show_default=True, help="MPI ranks to plan for.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def plan(study: Path, ranks: int, as_json: bool) -> int:
-    """Say what STUDY would cost: cells, packs, weights, flops, memory, and time on so many ranks.
-
-    Seconds are predicted for devices like the one that this runs on, from a probe of 0.3 s.
-    """
-    from hpcsweep.cluster import launch
-
-    priced = launch.price(study, ranks)
-    click.echo(json.dumps(priced) if as_json else _plan_text(priced))
-    return 0
-
-
-def _plan_text(priced: dict[str, Any]) -> str:
-    from hpcsweep.status import duration
-
-    rows = {
-        "cells": f"{priced['cells']:,}",
-        "packs": f"{priced['packs']:,} (longest {duration(priced['longest_pack_seconds'])})",
-        "weights": f"{priced['parameters']:,} trainable parameters in all",
-        "flops": f"{priced['flops']:.3g} (training and measuring)",
-        "memory": f"{priced['memory_bytes'] / 2**20:,.1f} MiB for the largest pack",
-        "store": f"{priced['store_bytes'] / 2**20:,.1f} MiB",
-        "time": f"{duration(priced['seconds'])} on {priced['ranks']} rank(s) of {priced['device']}",
-    }
-    return "\n".join([priced["title"], *(f"  {name:8} {value}" for name, value in rows.items())])
-
-
-@commands.command()
-@click.argument("file", type=STORE)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--watch", is_flag=True, help="Print again every few seconds until nothing runs any more.")
-def status(file: Path, as_json: bool, watch: bool) -> int:
-    """Say how far the store FILE is, while it runs and after; needs neither torch nor MPI."""
-    import time
-
-    from hpcsweep import status as reading
-
-    while True:
-        found = reading.summary(file)
-        click.echo(json.dumps(found) if as_json else "\n".join(reading.lines(found)))
-        if not watch or not found["live"]:
-            return 0
-        time.sleep(5)
-
-
-@commands.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@click.argument("shards", type=STORE, nargs=-1, required=True)
-def merge(file: Path, shards: tuple[Path, ...]) -> int:
-    """Copy what is finished in SHARDS into the store FILE, cell by cell; harmless twice."""
-    from hpcsweep.store import merge as merge_stores
-
-    new, finished = merge_stores(file, shards)
-    click.echo(f"{file}: {new} cells new, {finished} finished in all")
-    return 0
+    store = output or Path("results") / f"{study.stem}.h5"
+    return launch.run(study, store, progress, retry_failed, stop_after, requeue, parse(shard))
 
 
 @commands.command()
@@ -153,6 +113,14 @@ def check(plugin: str, dimension: int) -> int:
     broken = rules(plugins.unchecked({"name": plugin}, dimension))
     click.echo("\n".join(broken) if broken else f"{plugin} in dimension {dimension}: all rules kept")
     return 1 if broken else 0
+
+
+commands.add_command(doctor)
+commands.add_command(measure)
+commands.add_command(merge)
+commands.add_command(plan)
+commands.add_command(status)
+commands.add_command(submit)
 
 
 def main() -> None:

@@ -13,9 +13,14 @@ SLICE = 257  # points of the stored one-dimensional slice through the worst poin
 MESSAGE_BYTES = 240
 
 PENDING, RUNNING, DONE, DIVERGED, OUT_OF_BUDGET, FAILED = range(6)
+COUNTERS = ("attempts", "kills")  # that stay with a cell while it is not finished
 STATUS = ("pending", "running", "done", "diverged", "out of budget", "failed")
 FINISHED = (DONE, DIVERGED, OUT_OF_BUDGET, FAILED)
 OUTCOMES = {name: code for code, name in enumerate(STATUS) if code in FINISHED}
+
+
+CERTIFICATES = ("off", "closed", "budget", "floor", "no rule")  # how a proof ended
+QUANTILES = (0.5, 0.9, 0.99, 0.999)  # of |error|, stored
 
 
 @dataclass(frozen=True)
@@ -63,18 +68,43 @@ _MEANINGS = {
     "flag_meanings": " ".join(s.replace(" ", "_") for s in STATUS),
 }
 
+_CERTIFICATE_MEANINGS = {
+    "flag_values": np.arange(5, dtype="i1"),
+    "flag_meanings": " ".join(c.replace(" ", "_") for c in CERTIFICATES),
+    "_FillValue": np.int8(-1),
+}
+
 RESULTS = {
     "status": Column("i1", "what became of the cell", fill=PENDING, attributes=_MEANINGS),
     "attempts": Column("i4", "times that the cell was started", fill=0),
+    "kills": Column("i4", "times that its process was killed while it ran, without any progress", fill=0),
     "sup_lower": _result("sup-norm error, lower bound: the largest |target - model| found"),
     "sup_upper": _result("sup-norm error, proved upper bound; inf where nothing is proved"),
     "sup_where": _result("where the lower bound is attained", "axis"),
+    "certificate": Column(
+        "i1",
+        "off; closed: upper <= (1 + gap) lower was proved; budget, floor (of float64): the upper bound that was "
+        "reached; no rule: an operation has no enclosure",
+        fill=-1,
+        attributes=_CERTIFICATE_MEANINGS,
+    ),
+    "boxes": _count("boxes of the proof"),
+    "pieces": _count("linear pieces of a ReLU network in one dimension"),
+    "sup_screened": _result("largest |target - model| at the screened points alone, before the search"),
+    "sup_uniform": _result("largest |target - model| at the independent uniform points alone"),
+    "uniform_volume": _result(
+        "|target - model| > sup_uniform on at most this share of the domain, with 95 % confidence"
+    ),
+    "boundary": Column("i1", "whether sup_where lies on the boundary", fill=-1, attributes={"_FillValue": np.int8(-1)}),
+    "sample_distance": _result("distance of sup_where to the nearest training sample"),
+    "quantile_error": _result("quantiles of |target - model| over the domain", "quantile"),
     "l2_error": _result("root of the mean squared error over the domain"),
     "l1_error": _result("mean absolute error over the domain"),
     "train_rmse": _result("root mean squared error over the training samples"),
     "points": _count("points at which the error was evaluated"),
     "nonfinite": _count("points at which the error was NaN or infinite"),
     "steps": _count("training steps taken"),
+    "threads": _count("processor cores that trained the cell's pack"),
     "train_seconds": _result("training time, the cell's share of its pack", unit="s"),
     "eval_seconds": _result("measuring time", unit="s"),
     "predicted_seconds": _result("training and measuring time predicted when the cell was planned", unit="s"),
@@ -93,7 +123,7 @@ RUNS = {
     "run_host": Column("S64", "host of rank 0", ("run",)),
     "run_job": Column("S64", "Slurm job, if any", ("run",)),
     "run_ranks": Column("i4", "MPI ranks", ("run",)),
-    "run_devices": Column("S240", "devices, one for each rank", ("run",)),
+    "run_devices": Column("S1000", "devices of the ranks: names and, of GPUs, how their UUIDs begin", ("run",)),
     "run_versions": Column("S240", "versions of what computed", ("run",)),
     "run_started": Column("f8", "start (Unix time)", ("run",)),
     "run_seconds": Column("f8", "duration so far, NaN where the run was killed before its first result", ("run",)),
@@ -134,6 +164,6 @@ def make(file: h5py.File, name: str, column: Column, shape: tuple[int, ...], tex
 
 
 def make_dimension(file: h5py.File, name: str, size: int) -> None:
-    """Create the dimension scale `name` with the coordinates 0 ... size - 1."""
-    file.create_dataset(name, data=np.arange(size, dtype=np.int64))
+    """Create the dimension scale `name` with the coordinates 0 ... size - 1, or those that it has by nature."""
+    file.create_dataset(name, data=np.array(QUANTILES) if name == "quantile" else np.arange(size, dtype=np.int64))
     file[name].make_scale(name)

@@ -68,6 +68,13 @@ def make(
     return sorted(_packs(rows, kind_of, costs, edges), key=lambda pack: (-pack.seconds, pack.rows))
 
 
+def whole(cells: Cells, rows: Sequence[int], price: Callable[[Cell], Cost]) -> Pack:
+    """Return these cells of one group as one pack."""
+    costs = [price(cells.cell(row)) for row in rows]
+    seconds = max(cost.fixed_seconds for cost in costs) + sum(cost.seconds for cost in costs)
+    return Pack(tuple(rows), seconds, sum(cost.bytes for cost in costs), sum(cost.flops for cost in costs))
+
+
 def _kinds(cells: Cells, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return one row of each kind of cell (equal but for target and replicate), and the kind of every row."""
     code = np.zeros(len(rows), dtype=np.int64)
@@ -132,6 +139,20 @@ def makespan(packs: Sequence[Pack], ranks: int) -> float:
     for pack in packs:
         heapq.heapreplace(busy, busy[0] + pack.seconds)
     return max(busy)
+
+
+def share(packs: Sequence[Pack], count: int) -> list[list[Pack]]:
+    """Share out packs, whole and costliest first: each goes to who has least so far, the first of several.
+
+    So no two shares differ by more than the costliest pack.
+    """
+    shares: list[list[Pack]] = [[] for _ in range(count)]
+    loads = [(0.0, number) for number in range(count)]
+    for pack in sorted(packs, key=lambda pack: (-pack.seconds, pack.rows)):
+        load, number = loads[0]
+        shares[number].append(pack)
+        heapq.heapreplace(loads, (load + pack.seconds, number))
+    return shares
 
 
 def seconds_by_row(packs: Sequence[Pack], rows: int) -> np.ndarray:

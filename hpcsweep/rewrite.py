@@ -106,9 +106,19 @@ def _sync(path: Path) -> None:
 
 
 def build(
-    path: Path, cells: Cells, title: str, text: str, runs: list[Run], takes: Sequence[Take], sources: Sequence[Path]
+    path: Path,
+    cells: Cells,
+    title: str,
+    text: str,
+    runs: list[Run],
+    takes: Sequence[Take],
+    sources: Sequence[Path],
+    killed: np.ndarray,
 ) -> None:
-    """Write the store of `cells` to `path`, with the finished rows `takes`, and the attempts known to `sources`."""
+    """Write the store of `cells` to `path`, with the finished rows `takes`, and the attempts known to `sources`.
+
+    The cells with the keys `killed` were killed once more than these know.
+    """
     with h5py.File(path, "w", locking=False) as file:
         _lay_out(file, cells, len(runs))
         for name, values in zip([f"run_{field.name}" for field in fields(Run)], _transposed(runs), strict=True):
@@ -117,17 +127,23 @@ def build(
         known = {"format": layout.FORMAT, "title": title, "study": text}
         file.attrs.update({**known, "precision": cells.precision, "seed": cells.seed})
         for source in sources:
-            _copy_attempts(source, file, cells)
+            _copy_counters(source, file, cells)
+        file["kills"][:] += np.isin(cells.columns["key"], killed)
         for take in takes:
             with opened(take.path) as old:
                 for name in layout.RESULTS:
-                    if name != "attempts" and name in old:
+                    if name not in layout.COUNTERS and name in old:
                         _copy_column(old[name], file[name], take.origin, take.target)
 
 
 def size_of(cells: Cells) -> int:
     """Return about how many bytes the store of these cells takes."""
-    shape = {"cell": 1, "axis": int(cells.columns["dimension"].max(initial=1)), "checkpoint": layout.CHECKPOINTS}
+    shape = {
+        "cell": 1,
+        "axis": int(cells.columns["dimension"].max(initial=1)),
+        "checkpoint": layout.CHECKPOINTS,
+        "quantile": len(layout.QUANTILES),
+    }
     sizes = [np.dtype(c.dtype).itemsize * math.prod(shape[d] for d in c.dimensions) for c in layout.RESULTS.values()]
     coordinates = [values.dtype.itemsize for values in cells.coordinates().values()]
     return len(cells) * (sum(sizes) + sum(coordinates) + 8 * len(cells.extra)) + 2**16
@@ -151,7 +167,7 @@ def _transposed(runs: list[Run]) -> list[list[object]]:
 def _lay_out(file: h5py.File, cells: Cells, runs: int) -> None:
     """Create every dataset and write the coordinates."""
     axes = int(cells.columns["dimension"].max(initial=1))
-    sizes = {"cell": len(cells), "checkpoint": layout.CHECKPOINTS, "axis": axes}
+    sizes = {"cell": len(cells), "checkpoint": layout.CHECKPOINTS, "quantile": len(layout.QUANTILES), "axis": axes}
     for name, size in {**sizes, "choice": len(cells.choices), "run": runs}.items():
         layout.make_dimension(file, name, size)
     coordinates = cells.coordinates()
@@ -170,12 +186,13 @@ def _lay_out(file: h5py.File, cells: Cells, runs: int) -> None:
         layout.make(file, name, layout.CHOICES[name], encoded.shape, encoded.dtype.itemsize)[:] = encoded
 
 
-def _copy_attempts(source: Path, new: h5py.File, cells: Cells) -> None:
+def _copy_counters(source: Path, new: h5py.File, cells: Cells) -> None:
     with opened(source) as old:
         _, target, origin = np.intersect1d(cells.columns["key"], old["key"][:], return_indices=True)
-        attempts = new["attempts"][:]
-        attempts[target] = np.maximum(attempts[target], old["attempts"][:][origin])
-        new["attempts"][:] = attempts
+        for name in layout.COUNTERS:
+            counts = new[name][:]
+            counts[target] = np.maximum(counts[target], old[name][:][origin])
+            new[name][:] = counts
 
 
 def _copy_column(old: h5py.Dataset, new: h5py.Dataset, origin: np.ndarray, target: np.ndarray) -> None:

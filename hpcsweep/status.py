@@ -9,8 +9,10 @@ from typing import Any
 import h5py
 import numpy as np
 
-from hpcsweep import layout, lease
+from hpcsweep import layout, lease, shards
+from hpcsweep.errors import StoreError
 from hpcsweep.rewrite import opened
+from hpcsweep.slurm import Job, Queue, submitted
 
 
 def duration(seconds: float) -> str:
@@ -52,6 +54,50 @@ def summary(path: str | Path) -> dict[str, Any]:
         }
 
 
+def everything(path: str | Path) -> dict[str, Any]:
+    """Return the summary of a store and, as "shards", those of the shards beside it.
+
+    With shards, "together" counts every cell once, by the best that a file says of it. Raises `StoreError` if there is
+    neither.
+    """
+    path = Path(path)
+    parts = shards.beside(path)
+    if not path.exists() and not parts:
+        raise StoreError(f"There is no store {path}, and no shard of it.")
+    main = summary(path) if path.exists() else {"file": str(path), "live": None}
+    if not parts:
+        return {**main, "shards": []}
+    found = [summary(part) for part in parts]
+    return {**main, "shards": found, "together": _together([path, *parts] if path.exists() else parts)}
+
+
+def _together(files: list[Path]) -> dict[str, int]:
+    """Return counts by status of all cells in some files, each by the best that one of them says."""
+    rank = {layout.PENDING: 0, layout.RUNNING: 1, layout.FAILED: 2}
+    best: dict[bytes, int] = {}
+    for path in files:
+        with opened(path) as file:
+            keys, codes = file["key"][:].tolist(), file["status"][:]
+        if lease.holder(path) is None:
+            codes[codes == layout.RUNNING] = layout.PENDING
+        for key, code in zip(keys, codes.tolist(), strict=True):
+            if key not in best or rank.get(code, 3) > rank.get(best[key], 3):
+                best[key] = code
+    counts = np.bincount(list(best.values()), minlength=len(layout.STATUS))
+    return {"cells": len(best), **dict(zip(layout.STATUS, counts.tolist(), strict=True))}
+
+
+def jobs(found: dict[str, Any], queue: Queue) -> list[Job]:
+    """Return what the queue says of the jobs of a store and its shards, in one question."""
+    launches = [one["launch"]["job"] for one in (found, *found["shards"]) if one.get("live")]
+    return queue.look({*submitted(Path(found["file"])), *(job for job in launches if job)})
+
+
+def is_live(found: dict[str, Any]) -> bool:
+    """Whether a run holds the store or one of its shards."""
+    return any(one["live"] for one in (found, *found["shards"]))
+
+
 def _pace(file: h5py.File, status: np.ndarray, finished: np.ndarray, live: bool) -> tuple[float | None, float | None]:
     """Return cells per second of the last launch, and the seconds that what is left will take at its pace."""
     started = float(file["run_started"][-1])
@@ -79,10 +125,30 @@ def _plain(value: Any) -> Any:
     return None if isinstance(number, float) and np.isnan(number) else number
 
 
+def _counts(found: dict[str, Any]) -> str:
+    counts = ", ".join(f"{found[name]} {name}" for name in layout.STATUS if found[name])
+    return f"{found['cells']} cells: {counts}" if counts else "no cells"
+
+
+def _shard_line(found: dict[str, Any]) -> str:
+    state = f"running now ({found['live']})" if found["live"] else "not running"
+    ahead = f", about {duration(found['eta_seconds'])} to go" if found["eta_seconds"] is not None else ""
+    return f"{Path(found['file']).name}: {_counts(found)}; {state}{ahead}"
+
+
+def job_lines(found: list[Job], problem: str) -> list[str]:
+    """Return the states of jobs for people."""
+    told = [f"job {job.number} ({job.name}): {job.state.lower()}, {job.used} {job.reason}" for job in found]
+    return told or [problem or "no job in the queue"]
+
+
 def lines(found: dict[str, Any], most: int = 10) -> list[str]:
     """Return a summary for people."""
-    counts = ", ".join(f"{found[name]} {name}" for name in layout.STATUS if found[name])
-    text = [f"{found['title']}", f"{found['file']}: {found['cells']} cells: {counts}"]
+    if parts := found.get("shards"):
+        alone = {**found, "shards": []}
+        text = lines(alone, most) if "title" in found else [parts[0]["title"], f"{found['file']}: not merged yet"]
+        return [*text, *(_shard_line(part) for part in parts), f"together: {_counts(found['together'])}"]
+    text = [f"{found['title']}", f"{found['file']}: {_counts(found)}"]
     launch = found["launch"]
     state = f"running now ({found['live']})" if found["live"] else "not running"
     text.append(f"{state}; last launch on {launch['host']} with {launch['ranks']} rank(s), {launch['devices']}")

@@ -9,7 +9,7 @@ marked done is right. Rank 0 alone writes; anyone may read at any time with ``lo
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,13 +61,15 @@ class Store:
         self._weights = weights.Writer(path, len(cells)) if keep_weights else None
         self.status: np.ndarray = self._data["status"][:]  # (cells,)
         self.attempts: np.ndarray = self._data["attempts"][:]  # (cells,)
+        self.kills: np.ndarray = self._data["kills"][:]  # (cells,)
         self._started = time.monotonic()
 
     @staticmethod
-    def open(path: str | Path, study: Study, cells: Cells, run: Run) -> Store:
+    def open(path: str | Path, study: Study, cells: Cells, run: Run, spared: Collection[str] = ()) -> Store:
         """Create the store of a study, or open it again to resume or extend it.
 
-        Finished cells are kept, whatever the study now says; unfinished ones that it no longer has are dropped.
+        Finished cells are kept, whatever the study now says; unfinished ones that it no longer has are dropped. Cells
+        that ran when the last run died count as killed once more, but for the keys `spared`, which had got on.
         Raises `StoreError` if the file belongs to another study, is held by a live run, or cannot be written.
         """
         path = Path(path).resolve()  # a link would be replaced, and its target escape the lease
@@ -83,7 +85,7 @@ class Store:
         try:
             sweep(path)
             sweep(weights.path_of(path))
-            rows = _prepare(path, study, cells, run)
+            rows = _prepare(path, study, cells, run, spared)
             return Store(path, rows, len(cells), lease, study.weights)
         except (OSError, RuntimeError) as error:
             lease.release()
@@ -92,13 +94,20 @@ class Store:
             lease.release()
             raise
 
+    def keys(self, rows: Sequence[int]) -> tuple[str, ...]:
+        """Return the keys of some rows."""
+        return tuple(key.decode() for key in self.cells.columns["key"][list(rows)].tolist())
+
     def pending(self) -> np.ndarray:
         """Return the rows of this study that are not finished: starting, resuming and extending are this line."""
         return np.flatnonzero(~np.isin(self.status[: self.planned], layout.FINISHED))
 
     def forget(self, status: int) -> None:
         """Make this study's rows with this status pending again (to retry what failed)."""
-        self._mark(np.flatnonzero(self.status[: self.planned] == status), layout.PENDING)
+        rows = np.flatnonzero(self.status[: self.planned] == status)
+        self.kills[rows] = 0
+        _write(self._data["kills"], rows, self.kills[rows])
+        self._mark(rows, layout.PENDING)
 
     def predict(self, seconds: np.ndarray) -> None:
         """Store the predicted seconds of every row; NaN leaves a row as it is."""
@@ -125,7 +134,7 @@ class Store:
         if self._weights is not None:
             self._weights.put(rows, [(r.parameters, r.slice) for r in records])
         for name, column in layout.RESULTS.items():
-            if name not in ("status", "attempts", "predicted_seconds"):
+            if name not in ("status", "predicted_seconds", *layout.COUNTERS):
                 values = [_storable(record.values.get(name, column.fill)) for record in records]
                 _write(self._data[name], rows, _stack(values, column, self._data[name].shape[1:]))
         _write(self._data["finished"], rows, np.full(len(rows), time.time()))
@@ -157,28 +166,37 @@ class Store:
             self._lease.release()
 
 
-def _prepare(path: Path, study: Study, cells: Cells, run: Run) -> Cells:
+def _prepare(path: Path, study: Study, cells: Cells, run: Run, spared: Collection[str]) -> Cells:
     """Write the file of this run: new, or with all that is finished in the old one. Returns its rows."""
-    sources, runs, rows = [], [run], cells
+    sources, runs, rows, killed = [], [run], cells, np.empty(0, dtype="S32")
     if path.exists():
         old = read_cells(path)
         _refuse_another(path, study, cells, old)
         with opened(path) as file:
             finished = np.isin(file["status"][:], layout.FINISHED)
+            killed = file["key"][:][file["status"][:] == layout.RUNNING]
         rows = cells.union(old.take(np.flatnonzero(finished)))
         sources, runs = [path], [*read_runs(path), run]
-    _replace(path, rows, study.title, study.text, runs, sources, study.weights)
+    killed = np.setdiff1d(killed, np.array([key.encode() for key in spared], dtype="S32"))
+    _replace(path, rows, study.title, study.text, runs, sources, study.weights, killed)
     return rows
 
 
 def _replace(
-    path: Path, rows: Cells, title: str, text: str, runs: list[Run], sources: list[Path], keep_weights: bool
+    path: Path,
+    rows: Cells,
+    title: str,
+    text: str,
+    runs: list[Run],
+    sources: list[Path],
+    keep_weights: bool,
+    killed: np.ndarray,
 ) -> None:
     """Put a new file, and new weights, in place of the old ones, with what `sources` have finished."""
     require_space(path.parent, size_of(rows))
     takes = assign(rows, sources)
     with replacing(path) as temporary:
-        build(temporary, rows, title, text, runs, takes, sources)
+        build(temporary, rows, title, text, runs, takes, sources, killed)
         if keep_weights:  # first, so that a store never has finished rows that its weights do not know
             weights.build(path, rows, takes)
 
@@ -216,7 +234,8 @@ def merge(path: str | Path, shards: Iterable[str | Path]) -> tuple[int, int]:
             (run.host, run.job, run.started): run for file in reversed(present) for run in reversed(read_runs(file))
         }
         keep_weights = any(weights.path_of(file).exists() for file in present)
-        _replace(path, rows, *_identity(present[0]), list(runs.values())[::-1], present, keep_weights)
+        nobody = np.empty(0, dtype="S32")
+        _replace(path, rows, *_identity(present[0]), list(runs.values())[::-1], present, keep_weights, nobody)
         return _finished(path) - before, _finished(path)
     except (OSError, RuntimeError, KeyError) as error:
         raise StoreError(f"The stores cannot be merged: {error}.") from error

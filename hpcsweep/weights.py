@@ -91,6 +91,35 @@ def _pieces(rows: np.ndarray, origins: np.ndarray) -> list[np.ndarray]:
     return [piece for piece in np.split(index, np.flatnonzero(breaks) + 1) if len(piece)]
 
 
+def differing(store: Path, other: Path, keys: np.ndarray) -> set[bytes]:
+    """Return which of these cells have something kept in the weights of `other` that those of `store` have not."""
+    if not path_of(other).exists() or not len(keys):
+        return set()
+    if not path_of(store).exists():
+        return set(keys.tolist())
+    wanted = set(keys.tolist())
+    with _opened(path_of(store)) as main, _opened(path_of(other)) as part:
+        row_of = {key: row for row, key in enumerate(main["key"][:].tolist())}
+        kept = np.flatnonzero(part["kept"][:]).tolist()
+        named = zip(part["key"][:][kept].tolist(), kept, strict=True)
+        return {key for key, row in named if key in wanted and not _same(main, row_of.get(key), part, row)}
+
+
+def _opened(path: Path) -> h5py.File:
+    return h5py.File(path, "r", locking=False)
+
+
+def _same(main: h5py.File, row: int | None, part: h5py.File, origin: int) -> bool:
+    """Whether what `part` keeps of a cell is in `main` to the bit."""
+    if row is None or main["kept"][row] < part["kept"][origin]:
+        return False
+    (start, begin), count = (file["offset"][at] for file, at in ((main, row), (part, origin))), part["count"][origin]
+    names = SLICES if part["kept"][origin] == 2 else ()
+    pairs = [(main["parameters"][start : start + count], part["parameters"][begin : begin + count])]
+    pairs += [(main[name][row], part[name][origin]) for name in names]
+    return all(ours.tobytes() == theirs.tobytes() for ours, theirs in pairs)
+
+
 class Writer:
     """The weights file of a store, open for overwriting rows.
 

@@ -45,6 +45,9 @@ learning_rate = 0.01
 [sup_norm]
 count = 2000
 tile = 256
+uniform = 1000
+starts = 16
+kinks = 64
 """
 
 

@@ -1,23 +1,19 @@
-"""Which device, how many processor cores and how much memory a rank has, read from the facts of its environment."""
+"""The device of this rank, its processor cores and its memory: read from the machine, bound once, by what all tell."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-
-import psutil
 
 from hpcsweep.approx import machine
-from hpcsweep.errors import LaunchError
+from hpcsweep.cluster import memory, seats
+from hpcsweep.cluster.seats import Gpu, Seat, refuse_oversubscription
 
-LOCAL_RANK = ("SLURM_LOCALID", "MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK", "PMI_LOCAL_RANK")
-LOCAL_SIZE = ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE", "PMI_LOCAL_SIZE", "SLURM_NTASKS_PER_NODE")
-THREADS = "HPCSWEEP_THREADS"
-LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+THREADS, SHARE = "HPCSWEEP_THREADS", "HPCSWEEP_SHARE_GPUS"
 
 
 @dataclass(frozen=True)
@@ -27,60 +23,70 @@ class Device:
     name: str  # "cpu" or "cuda:0"
     about: str  # for people
     memory: int  # bytes that this rank may use
+    uuid: str = ""  # of a GPU
 
 
-def _first(names: tuple[str, ...], otherwise: int) -> int:
-    """Return the first of some environment variables that is a number."""
-    return next((int(os.environ[name]) for name in names if os.environ.get(name, "").isdigit()), otherwise)
+_bound: list[Device] = []  # to which this process is bound: one, once it is
 
 
-@cache
+def threads() -> int:
+    """Return how many processor cores this rank computes on: one, unless HPCSWEEP_THREADS asks for more.
+
+    Only with one are results bit for bit the same on any number of ranks.
+    """
+    told = os.environ.get(THREADS, "")
+    return max(1, int(told)) if told.isdigit() else 1
+
+
+def seat(local: int = 0) -> Seat:
+    """Return where this rank sits; `local` is its number among the ranks of its host, if its launcher does not say."""
+    build, host = machine.build(), socket.gethostname()
+    for name in seats.redundant(os.environ, build):  # before torch looks
+        del os.environ[name]
+    numbers = range(machine.gpus())
+    names = seats.identities(host, [machine.gpu_uuid(number, host) for number in numbers], os.environ)
+    return Seat(
+        host=host,
+        cores=frozenset(os.sched_getaffinity(0)),
+        threads=threads(),
+        local=seats.local_rank(os.environ, local),
+        gpus=tuple(Gpu(names[number], machine.gpu_name(number)) for number in numbers),
+        build=build,
+        granted=seats.granted(os.environ),
+        hidden=seats.hidden(os.environ, build),
+        slurm="SLURM_JOB_ID" in os.environ,
+    )
+
+
+def settle(everyone: Sequence[Seat], rank: int) -> Device:
+    """Bind this rank, for good, by the seats of all ranks. Raises `LaunchError`, on all of them alike."""
+    refuse_oversubscription(everyone)
+    chosen = seats.assign(everyone, seats.chosen_device(), bool(os.environ.get(SHARE)))
+    uuids = [one.gpus[number].uuid if number is not None else "" for one, number in zip(everyone, chosen, strict=True)]
+    machine.use_threads(everyone[rank].threads)
+    number = chosen[rank]
+    if number is None:
+        neighbours = sum(one.host == everyone[rank].host for one in everyone)
+        device = Device("cpu", f"cpu, {everyone[rank].threads} thread(s)", memory.available() // neighbours)
+    else:
+        machine.use_gpu(number)
+        share = machine.gpu_memory(number) // uuids.count(uuids[rank])
+        device = Device(f"cuda:{number}", everyone[rank].gpus[number].name, share, uuids[rank])
+    _bound[:] = [device]
+    return device
+
+
 def here() -> Device:
-    """Return the device of this rank, bound at the first call: the GPU of its local rank, or cores where there is none.
-
-    One thread for a rank unless HPCSWEEP_THREADS asks for more: only with one are results bit for bit the same on any
-    number of ranks.
-    """
-    threads = max(1, _first((THREADS,), 1))
-    machine.use_threads(threads)
-    if count := machine.gpus():
-        number = _first(LOCAL_RANK, 0) % count
-        return Device(f"cuda:{number}", machine.gpu_name(number), machine.gpu_memory(number))
-    return Device("cpu", f"cpu, {threads} thread(s)", memory() // max(1, _first(LOCAL_SIZE, 1)))
+    """Return the device of this rank; one that nobody has bound yet is alone."""
+    return _bound[0] if _bound else settle([seat()], 0)
 
 
-@dataclass(frozen=True)
-class Seat:
-    """Where a rank sits: its host, the cores that it may use, and its threads."""
-
-    host: str
-    cores: frozenset[int]
-    threads: int
+def occupy() -> None:
+    """Make the GPU of this rank that of the calling thread: torch keeps one for each."""
+    if _bound and _bound[0].name != "cpu":
+        machine.use_gpu(int(_bound[0].name.partition(":")[2]))
 
 
-def seat() -> Seat:
-    """Return where this rank sits."""
-    threads = max(1, _first((THREADS,), 1))
-    return Seat(socket.gethostname(), frozenset(os.sched_getaffinity(0)), threads)
-
-
-def refuse_oversubscription(seats: Sequence[Seat]) -> None:
-    """Raise `LaunchError` if ranks with several threads would fight for cores.
-
-    Measured: two spinning thread teams on one set of cores are 35 to 100 times slower than one thread each.
-    """
-    for host in {one.host for one in seats if one.threads > 1}:
-        ranks = [one for one in seats if one.host == host]
-        cores, threads = len(frozenset().union(*(one.cores for one in ranks))), sum(one.threads for one in ranks)
-        if threads > cores or any(one.threads > len(one.cores) for one in ranks):
-            raise LaunchError(
-                f"{len(ranks)} rank(s) on {host} have {threads} threads in all for {cores} cores; ask for more cores "
-                f"(srun --cpus-per-task={max(one.threads for one in ranks)}), start fewer ranks, or lower --threads."
-            )
-
-
-def memory() -> int:
-    """Return the bytes that this process and its neighbours on the node may use: what is free, or less by cgroup."""
-    available = psutil.virtual_memory().available
-    texts = [Path(limit).read_text().strip() for limit in LIMITS if Path(limit).exists()]
-    return min([available, *(int(text) for text in texts if text.isdigit())])
+if __name__ == "__main__":  # what `doctor` asks for in a process of its own, which may hang
+    told = seat()
+    print(json.dumps({**dataclasses.asdict(told), "cores": sorted(told.cores), "torch": machine.versions()}))

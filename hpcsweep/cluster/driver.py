@@ -1,22 +1,26 @@
 """The loop of rank 0: dispatch, collect, write, finish.
 
 An ordinary `concurrent.futures` programme over a `Workforce`. Packs go out costliest first. A pack whose measurement
-would take longer than `TIME_QUANTUM` comes back trained, and its tiles go out to everyone as tasks of their own; they
-combine to the same bits in any order. A pack that raises is halved until the culprit stands alone.
+would take longer than `TIME_QUANTUM`, or has a proof that does, comes back trained, and the parts of its survey go out
+to everyone as tasks of their own; they combine to the same bits in any order. A pack that raises is halved until the
+culprit stands alone.
 """
 
 from __future__ import annotations
 
-import itertools
+import dataclasses
 import math
+import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 
 from hpcsweep import layout
+from hpcsweep.approx.meter.tasks import Task
 from hpcsweep.cells import Cell
-from hpcsweep.cluster import stopping, worker
+from hpcsweep.cluster import checkpoints, stopping, worker
+from hpcsweep.cluster.checkpoints import Saver, Shelf
 from hpcsweep.cluster.pricing import Pricer
 from hpcsweep.cluster.progress import Display
 from hpcsweep.cluster.workforce import Workforce
@@ -34,17 +38,20 @@ class _Job:
     rows: tuple[int, ...]
     predicted: float
     started: bool = False  # its attempt is counted
-    fitted: list[worker.Fitted] | None = None  # set while its tiles are out
-    tiles: list[worker.Tiles] = field(default_factory=list)
-    tiles_out: int = 0
+    trained: worker.Trained | None = None  # set while parts of its survey are out
+    pieces: int = 0  # into which its present stage is cut
+    results: list[worker.Done | None] = field(default_factory=list)  # of these parts, in order; None: not there yet
+    seconds: float = 0.0  # measured so far
+    saved: float = field(default_factory=time.monotonic)  # when that was done last
 
 
 @dataclass
 class _Task:
-    """Something to be executed: the training of a job, some `tiles` of its measurement, or its end (no tiles left)."""
+    """Something to be executed: the training of a job, a numbered part of its survey, or its end (neither)."""
 
     job: _Job
-    tiles: range | None = None
+    part: Task | None = None
+    number: int = 0
     last: bool = False
 
 
@@ -56,6 +63,7 @@ class Driver:
     store: Store
     workforce: Workforce
     display: Display
+    shelf: Shelf
     quantum: float = TIME_QUANTUM
     _queue: deque[_Task] = field(default_factory=deque)
     _out: dict[Future, _Task] = field(default_factory=dict)
@@ -79,10 +87,14 @@ class Driver:
         except BaseException:
             self.workforce.stop_everyone()  # nobody must train for hours what cannot be written
             raise
-        for task in self._queue:
-            if task.job.started:
-                self.store.release(task.job.rows)
+        for job in {id(task.job): task.job for task in self._queue if task.job.started}.values():
+            self._save(job)
+            self.store.release(job.rows)
         return not len(self.store.pending())
+
+    def _saver(self, job: _Job) -> Saver:
+        keys = self.store.keys(job.rows)
+        return Saver(self.shelf.path(keys), keys)
 
     def _cells(self, job: _Job) -> list[Cell]:
         return [self.store.cells.cell(row) for row in job.rows]
@@ -96,16 +108,17 @@ class Driver:
     def _submit(self, task: _Task) -> Future:
         job, cells, folder = task.job, self._cells(task.job), self.pricer.study.folder
         measurement = self.pricer.measurement(cells[0])
-        if task.tiles is not None:
-            networks = worker.networks_of(cells, job.fitted or [])
-            return self.workforce.submit(worker.measure_tiles, networks, measurement, task.tiles, folder)
+        if task.part is not None:
+            return self.workforce.submit(worker.measure, task.part, folder)
         if task.last:
-            return self.workforce.submit(worker.finish_pack, cells, job.fitted, job.tiles, folder)
+            assert job.trained is not None
+            trained = job.trained
+            return self.workforce.submit(worker.finish_pack, cells, trained.fitted, trained.survey, job.seconds, folder)
         if not job.started:
             self.store.start(job.rows)
             job.started = True
         alone = self._measuring_seconds(cells) <= self.quantum
-        return self.workforce.submit(worker.train_pack, cells, measurement, folder, alone)
+        return self.workforce.submit(worker.train_pack, cells, measurement, folder, alone, self._saver(job))
 
     def _measuring_seconds(self, cells: Sequence[Cell]) -> float:
         return len(cells) * self.pricer.measuring_seconds(cells[0])
@@ -113,35 +126,54 @@ class Driver:
     def _collect(self, task: _Task, result: object) -> None:
         """Take what a task gave: a finished pack, a trained one, some tiles, or a failure."""
         if isinstance(result, worker.Finished):
+            stopping.learn(result.saving)
             self._finish(task.job, result)
         elif isinstance(result, worker.Trained):
-            self._share_out(task.job, result)
-        elif isinstance(result, worker.Tiles):
-            self._measured(task.job, result)
+            task.job.trained, task.job.seconds = result, result.seconds
+            self._share_out(task.job)
+        elif isinstance(result, worker.Done):
+            self._measured(task, result)
         elif isinstance(result, worker.Failure):
             self._failed(task, result.message)
 
-    def _share_out(self, job: _Job, trained: worker.Trained) -> None:
-        """Send the tiles of a trained pack to everyone."""
-        cells = self._cells(job)
-        job.fitted, job.tiles = trained.fitted, []
-        total = self.pricer.measurement(cells[0]).total
-        pieces = _shares(total, self._measuring_seconds(cells) / self.quantum)
-        job.tiles_out = len(pieces)
-        self._queue.extendleft(_Task(job, piece) for piece in reversed(pieces))
+    def _share_out(self, job: _Job) -> None:
+        """Send what can be measured now of a trained pack to everyone; its end, if nothing is left."""
+        trained = job.trained
+        assert trained is not None
+        job.pieces = trained.pieces or math.ceil(self._measuring_seconds(self._cells(job)) / self.quantum)
+        parts = trained.survey.tasks(job.pieces)
+        job.results = list(trained.results) or [None] * len(parts)
+        job.trained = dataclasses.replace(trained, pieces=0, results=())
+        left = [number for number, result in enumerate(job.results) if result is None]
+        assert left or not parts  # a stage is saved before its last part is done
+        tasks = [_Task(job, parts[number], number) for number in left] or [_Task(job, last=True)]
+        self._queue.extendleft(reversed(tasks))
 
-    def _measured(self, job: _Job, tiles: worker.Tiles) -> None:
-        if job.fitted is None:
+    def _measured(self, task: _Task, done: worker.Done) -> None:
+        job = task.job
+        if job.trained is None:
             return  # another part of it failed: the pack is trained again
-        job.tiles.append(tiles)
-        if len(job.tiles) == job.tiles_out:
-            self._queue.appendleft(_Task(job, last=True))
+        job.results[task.number] = done
+        job.seconds += done.seconds
+        if all(job.results):
+            job.trained.survey.take([one.result for one in job.results if one is not None])
+            self._share_out(job)
+        elif time.monotonic() - job.saved > checkpoints.EVERY:
+            self._save(job)
+
+    def _save(self, job: _Job) -> None:
+        """Save a trained pack with what is measured of it."""
+        if job.trained is not None:
+            state = dataclasses.replace(job.trained, seconds=job.seconds, pieces=job.pieces, results=job.results)
+            self._saver(job).save(state)
+            job.saved = time.monotonic()
 
     def _finish(self, job: _Job, done: worker.Finished) -> None:
         """Write what is finished; make pending again what was interrupted."""
         finished = [(row, record) for row, record in zip(job.rows, done.records, strict=True) if record is not None]
         if finished:
             self.store.put([row for row, _ in finished], [record for _, record in finished])
+            self.shelf.forget(self.store.keys(job.rows))
         if len(finished) < len(job.rows):
             self.store.release([row for row, record in zip(job.rows, done.records, strict=True) if record is None])
             self.workforce.stop_everyone()  # somebody was asked to stop: all are
@@ -155,9 +187,10 @@ class Driver:
     def _failed(self, task: _Task, message: str) -> None:
         """Halve a pack that raised; a cell that raises alone has failed."""
         job = task.job
-        if task.tiles is not None and job.fitted is None:
+        if task.part is not None and job.trained is None:
             return  # already dealt with
-        job.fitted = None
+        job.trained = None
+        self.shelf.forget(self.store.keys(job.rows))
         self._queue = deque(other for other in self._queue if other.job is not job)
         if len(job.rows) == 1:
             self.store.put(job.rows, [Record("failed", {"message": message})])
@@ -178,10 +211,3 @@ class Driver:
         note = f"{bad} failed" if bad else ""
         note = "stopping: no new packs" if stopping.asked() else note
         self.display.show(finished, len(status), eta, note)
-
-
-def _shares(tiles: int, pieces: float) -> list[range]:
-    """Cut range(tiles) into about so many pieces."""
-    count = min(tiles, max(1, math.ceil(pieces)))
-    edges = [tiles * i // count for i in range(count + 1)]
-    return [range(start, stop) for start, stop in itertools.pairwise(edges)]

@@ -6,7 +6,6 @@ import os
 import socket
 import sys
 import time
-from collections import Counter
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,15 +16,20 @@ from hpcsweep import __version__, layout, plan, status, weights
 from hpcsweep.approx import machine
 from hpcsweep.approx.catalogue import Catalogue
 from hpcsweep.cells import Cells
-from hpcsweep.cluster import devices, pricing
+from hpcsweep.cluster import devices, pricing, seats, shares, stopping
+from hpcsweep.cluster.checkpoints import Shelf
 from hpcsweep.cluster.driver import Driver
 from hpcsweep.cluster.progress import Style, display
 from hpcsweep.cluster.workforce import Workforce, assemble
 from hpcsweep.errors import StoreError
 from hpcsweep.grid import expand
-from hpcsweep.rewrite import Run, size_of
-from hpcsweep.store import Store
+from hpcsweep.rewrite import Run, read_runs, size_of
+from hpcsweep.shards import WHOLE, Shard, of
+from hpcsweep.store import Record, Store
 from hpcsweep.study import Study, load
+
+AGAIN = 75  # exit code: run the same command again
+MOST_KILLS = 3  # of processes, while a cell ran and got nowhere; before the last time it runs alone
 
 
 def read(path: str | Path) -> tuple[Study, Cells]:
@@ -56,28 +60,53 @@ def price(path: str | Path, ranks: int) -> dict[str, Any]:
     }
 
 
-def run(path: str | Path, store: str | Path, style: Style = "auto", retry_failed: bool = False) -> int:
-    """Run a study on every rank of this launch and return the exit code: 0, 1 (cells failed) or 75 (run again)."""
+def run(
+    path: str | Path,
+    store: str | Path,
+    style: Style = "auto",
+    retry_failed: bool = False,
+    seconds: float | None = None,
+    requeue: bool = False,
+    shard: Shard = WHOLE,
+) -> int:
+    """Run a study on every rank of this launch and return the exit code: 0, 1 (cells failed) or 75 (run again).
+
+    Ends in time before the walltime of Slurm, and begins to stop after so many `seconds`. With `requeue`, what is left
+    is put into the queue of Slurm again. A `shard` is the share of one element of an array, in a store of its own.
+    """
+    if seconds is not None:
+        stopping.at(time.time() + seconds)
     with assemble() as workforce:
         if workforce is None:  # another rank than 0: its work is done
             return 0
-        return _drive(path, Path(store), style, retry_failed, workforce)
+        stopping.before(stopping.walltime())
+        code = _drive(path, Path(store), style, retry_failed, workforce, shard)
+    if requeue and code == AGAIN:
+        print(stopping.requeue(), file=sys.stderr)
+    return code
 
 
-def _drive(path: str | Path, store_path: Path, style: Style, retry_failed: bool, workforce: Workforce) -> int:
+def _drive(
+    path: str | Path, store_path: Path, style: Style, retry_failed: bool, workforce: Workforce, shard: Shard
+) -> int:
     study, cells = read(path)
+    if shard != WHOLE:
+        cells, store_path = shares.cells_of(study, cells, shard, store_path, retry_failed), shard.path(store_path)
     pricer = pricing.Pricer(study)
     memory = pricing.memory_of_rank()
     plan.make(cells, np.arange(len(cells)), pricer, workforce.size, memory)  # before anything is written
-    store = Store.open(store_path, study, cells, _provenance(workforce))
+    shelf = Shelf.beside(store_path.resolve())
+    store = Store.open(store_path, study, cells, _provenance(workforce), _got_on(store_path, shelf))
     try:
+        shelf.sweep()
         if retry_failed:
             store.forget(layout.FAILED)
-        packs = plan.make(store.cells, store.pending(), pricer, workforce.size, memory)
+        _give_up(store)
+        packs = _packs(store, shelf, pricer, workforce.size, memory)
         store.predict(plan.seconds_by_row(packs, len(store.cells)))
         shown = display(style, sys.stderr)
         try:
-            Driver(pricer, store, workforce, shown).run(packs)
+            Driver(pricer, store, workforce, shown, shelf).run(packs)
         finally:
             shown.close()
         code = _exit_code(store)
@@ -90,10 +119,44 @@ def _drive(path: str | Path, store_path: Path, style: Style, retry_failed: bool,
     return code
 
 
+def _got_on(path: Path, shelf: Shelf) -> set[str]:
+    """Return the keys of the cells that were saved since the last launch began: these killed nobody."""
+    if not path.exists():
+        return set()
+    started = read_runs(path)[-1].started
+    return {key for keys in shelf.packs(since=started) for key in keys}
+
+
+def _give_up(store: Store) -> None:
+    """Let cells fail that were there every time that a process was killed."""
+    rows = [row for row in store.pending().tolist() if store.kills[row] >= MOST_KILLS]
+    message = f"Its process was killed {MOST_KILLS} times while it ran; the machine's log may say why (memory?)."
+    store.put(rows, [Record("failed", {"message": message}) for _ in rows])
+
+
+def _packs(store: Store, shelf: Shelf, pricer: pricing.Pricer, ranks: int, memory: int) -> list[plan.Pack]:
+    """Return the packs of all pending cells: those that are saved as they were, suspects alone, the others as planned.
+
+    Suspects come last, so that another kill costs the others nothing.
+    """
+    pending, taken, packs = store.pending(), set(), []
+    row_of = dict(zip(store.keys(pending.tolist()), pending.tolist(), strict=True))
+    for keys in shelf.packs():
+        if set(keys) <= row_of.keys():
+            rows = [row_of.pop(key) for key in keys]
+            taken |= set(rows)
+            packs.append(plan.whole(store.cells, rows, pricer))
+    rest = np.array([row for row in pending.tolist() if row not in taken], dtype=np.int64)
+    suspects = rest[store.kills[rest] >= MOST_KILLS - 1]
+    rest = rest[store.kills[rest] < MOST_KILLS - 1]
+    packs += plan.make(store.cells, rest, pricer, ranks, memory)
+    return packs + [plan.whole(store.cells, [row], pricer) for row in suspects.tolist()]
+
+
 def _exit_code(store: Store) -> int:
     """Return 0 if all cells of the study are done, 1 if some failed, 75 if it is to be run again."""
     if len(store.pending()):
-        return 75
+        return AGAIN
     return 1 if (store.status[: store.planned] == layout.FAILED).any() else 0
 
 
@@ -101,9 +164,11 @@ def _report(path: Path, code: int) -> None:
     """Say what became of the study."""
     print("\n".join(status.lines(status.summary(path))))
     advice = {
-        0: f"Look at it:  python -m hpcsweep report {path}",
+        0: f"Look at it:  python -m hpcsweep report {path}"
+        if of(path) is None
+        else "This shard is ready to be merged.",
         1: "Some cells failed (above); mend the cause and run the same command with --retry-failed.",
-        75: "Stopped before the end; run the same command again to go on.",
+        AGAIN: "Stopped before the end; run the same command again to go on.",
     }
     print(advice[code])
 
@@ -114,7 +179,7 @@ def _provenance(workforce: Workforce) -> Run:
         host=socket.gethostname(),
         job=os.environ.get("SLURM_JOB_ID", ""),
         ranks=workforce.size,
-        devices="; ".join(f"{count} x {name}" for name, count in Counter(workforce.devices).items()),
+        devices=seats.summary(workforce.devices),
         versions=f"hpcsweep {__version__}, {machine.versions()}, {libraries}",
         started=time.time(),
     )

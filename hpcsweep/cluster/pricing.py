@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from functools import cache, cached_property
 from typing import Any
 
-from hpcsweep import grid
 from hpcsweep.approx.fit import DTYPES
-from hpcsweep.approx.meter.measure import Measurement
-from hpcsweep.approx.meter.screen import default_tile
-from hpcsweep.approx.models import stages_of
+from hpcsweep.approx.meter.tasks import Measurement, planned
+from hpcsweep.approx.models import hidden_like, stages_of
 from hpcsweep.approx.training import costs, pack_key, stages
 from hpcsweep.approx.training.settings import Settings, settings_from
 from hpcsweep.cells import Cell
@@ -26,6 +24,16 @@ def settings_of(cell: Cell) -> Settings:
     return settings_from(cell.optimizer)
 
 
+def threads_of(cells: Sequence[Cell]) -> int:
+    """Return with how many of its processor cores this rank should train a pack."""
+    cell, chain = cells[0], settings_of(cells[0]).chain
+    hidden = hidden_like(cell.model, cell.dimension, cell.parameters)
+    batch = min(part.minibatch(cell.samples) or cell.samples for part in chain)
+    shape = hidden, cell.dimension, batch
+    slots = min(costs.slots(*shape, cell.precision, "cpu", part.optimizer, _is_general(cell)) for part in chain)
+    return costs.threads(*shape, min(slots, len(cells)), devices.threads())
+
+
 def _waves(settings: Settings) -> int:
     """Return how many times as many cells as slots a pack may have: cells that stop early make room for others."""
     early = any(part.loss_tolerance > 0 or part.gradient_tolerance > 0 for part in settings.chain)
@@ -36,8 +44,11 @@ def _waves(settings: Settings) -> int:
 class Pricer:
     """Prices the cells of one study: a callable for `plan.make`."""
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, study: Study, device: costs.Device | None = None) -> None:
+        """`device`: rates to count with instead of those of this rank's."""
         self.study = study
+        if device is not None:
+            self.device = device
         self._known: dict[Hashable, Cost] = {}  # what a shape costs does not depend on rates, seeds or data
 
     @cached_property
@@ -60,7 +71,7 @@ class Pricer:
         few, many = self._training_seconds(cell, settings, 2), self._training_seconds(cell, settings, max(slots, 4))
         each = (many - few) / (max(slots, 4) - 2)
         networks, points = stages_of(cell.model), sum(self.measurement(cell).counts)
-        measuring = points * networks * costs.evaluation_flops(cell.model["hidden"], cell.dimension)
+        measuring = points * networks * costs.evaluation_flops(_hidden(cell), cell.dimension)
         training = sum(self._flops(cell, part) for part in settings.chain) * stages.trainings(networks)
         return Cost(
             group=group,
@@ -72,16 +83,17 @@ class Pricer:
         )
 
     def _slots(self, cell: Cell, part: Settings) -> int:
-        batch, hidden = part.minibatch(cell.samples) or cell.samples, cell.model["hidden"]
-        return costs.slots(hidden, cell.dimension, batch, cell.precision, self.device.kind, part.optimizer)
+        batch, hidden = part.minibatch(cell.samples) or cell.samples, _hidden(cell)
+        shape = hidden, cell.dimension, batch, cell.precision, self.device.kind
+        return costs.slots(*shape, part.optimizer, _is_general(cell))
 
     def _flops(self, cell: Cell, part: Settings) -> int:
         batch = part.minibatch(cell.samples) or cell.samples
-        return part.steps * costs.flops_per_step(cell.model["hidden"], cell.dimension, batch, part.optimizer)
+        return part.steps * costs.flops_per_step(_hidden(cell), cell.dimension, batch, part.optimizer)
 
     def _bytes(self, cell: Cell, part: Settings) -> int:
-        shape = cell.model["hidden"], cell.dimension, cell.samples
-        return costs.bytes_per_cell(*shape, part.batch, cell.precision, part.optimizer)
+        shape = _hidden(cell), cell.dimension, cell.samples
+        return costs.bytes_per_cell(*shape, part.batch, cell.precision, part.optimizer, _is_general(cell))
 
     def _training_seconds(self, cell: Cell, settings: Settings, cells: int) -> float:
         """Return the seconds of a pack of so many cells, all parts of their chain and all stages of their model."""
@@ -89,22 +101,20 @@ class Pricer:
         return sum(self._part_seconds(cell, part, count) for part in settings.chain for count in counts)
 
     def _part_seconds(self, cell: Cell, part: Settings, cells: int) -> float:
-        shape: tuple[Any, ...] = (cell.model["hidden"], cell.dimension, cell.samples, part.steps, self.device)
-        return costs.seconds(*shape, cells, cell.model["activation"], part.batch, part.optimizer)
+        shape: tuple[Any, ...] = (_hidden(cell), cell.dimension, cell.samples, part.steps, self.device)
+        return costs.seconds(*shape, cells, _activation(cell), part.batch, part.optimizer, _is_general(cell))
 
     def measurement(self, cell: Cell) -> Measurement:
         """Return how the networks of this cell's shape are measured."""
-        return self._measurement(cell.dimension, max(cell.model["hidden"], default=1))
+        return self._measurement(cell.dimension, max(_hidden(cell), default=1))
 
     @cache  # noqa: B019  (one pricer for one study)
     def _measurement(self, dimension: int, width: int) -> Measurement:
-        chosen = grid.points_of(self.study, dimension)
-        tile = chosen.pop("tile") or default_tile(width)
-        return Measurement(dimension=dimension, tile=tile, **chosen)
+        return planned(self.study.sup_norm.resolved(dimension), dimension, width)
 
     def measuring_seconds(self, cell: Cell) -> float:
         """Return the seconds of measuring one network of this cell's shape on one rank."""
-        shape = cell.dimension, tuple(cell.model["hidden"]), cell.model["activation"]
+        shape = cell.dimension, tuple(_hidden(cell)), _activation(cell)
         return self._measuring_seconds(*shape, stages_of(cell.model))
 
     @cache  # noqa: B019
@@ -114,6 +124,19 @@ class Pricer:
         network = costs.evaluation_seconds(hidden, dimension, points, self.device, activation, measurement.tile)
         # Making a point and its target value takes about ten passes over its coordinates.
         return networks * network + 10 * dimension * points * self.device.element
+
+
+def _hidden(cell: Cell) -> list[int]:
+    """Return the hidden widths of a perceptron that costs what the cell's network does."""
+    return hidden_like(cell.model, cell.dimension, cell.parameters)
+
+
+def _activation(cell: Cell) -> str:
+    return str(cell.model.get("activation", "tanh"))
+
+
+def _is_general(cell: Cell) -> bool:
+    return bool(cell.model["name"] != "mlp")
 
 
 def memory_of_rank() -> int:

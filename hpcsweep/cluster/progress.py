@@ -30,12 +30,12 @@ class Display(ABC):
 class Bar(Display):
     """A live bar; `width` as told by the launcher's shell, since under mpiexec the terminal is not ours."""
 
-    def __init__(self, stream: TextIO, force: bool) -> None:
+    def __init__(self, stream: TextIO, force: bool, unit: str) -> None:
         columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-        further = (TextColumn("cells"), TimeElapsedColumn(), TextColumn("{task.fields[note]}"))
+        further = (TextColumn(unit), TimeElapsedColumn(), TextColumn("{task.fields[note]}"))
         console = Console(file=stream, force_terminal=force or None)
         self._progress = Progress(*columns, *further, console=console, refresh_per_second=4)
-        self._task = self._progress.add_task("training", total=None, note="")
+        self._task = self._progress.add_task("starting", total=None, note="")
         self._progress.start()
 
     def show(self, finished: int, total: int, eta: float | None, note: str) -> None:
@@ -52,8 +52,8 @@ class Bar(Display):
 class Lines(Display):
     """A line every few seconds, and one at the end: for log files."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO, unit: str) -> None:
+        self._stream, self._unit = stream, unit
         self._last = 0.0
         self._shown = -1
 
@@ -65,7 +65,9 @@ class Lines(Display):
             return
         self._last, self._shown = now, finished
         ahead = "" if over or eta is None else f", about {duration(eta)} to go"
-        print(f"{finished} of {total} cells{ahead}" + (f" ({note})" if note else ""), file=self._stream, flush=True)
+        print(
+            f"{finished} of {total} {self._unit}{ahead}" + (f" ({note})" if note else ""), file=self._stream, flush=True
+        )
 
     def close(self) -> None:
         """Nothing to put in order."""
@@ -81,10 +83,10 @@ class Silent(Display):
         """Nothing to put in order."""
 
 
-def display(style: Style, stream: TextIO) -> Display:
-    """Return the display of a style; "auto" is a bar on a terminal, lines elsewhere."""
+def display(style: Style, stream: TextIO, unit: str = "cells") -> Display:
+    """Return the display of a style; "auto" is a bar on a terminal, lines elsewhere. Counts in units so called."""
     if style == "none":
         return Silent()
     if style == "bar" or (style == "auto" and stream.isatty()):
-        return Bar(stream, force=style == "bar")
-    return Lines(stream)
+        return Bar(stream, force=style == "bar", unit=unit)
+    return Lines(stream, unit)

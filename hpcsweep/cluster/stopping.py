@@ -1,15 +1,28 @@
-"""Signals that ask for an early end: they set a flag, and whoever works looks at it."""
+"""When to end early: signals, the end of the walltime, or the word of rank 0. They set a flag, and whoever works looks.
+
+The walltime is that of Slurm (``SLURM_JOB_END_TIME``), or what the user says. An early end takes a margin: work in
+flight has to come to a point where it can be saved, and to be written.
+"""
 
 from __future__ import annotations
 
+import math
+import os
 import signal
+import subprocess
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from types import FrameType
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+LEAST_MARGIN = 60.0  # seconds before the end of the walltime
+LONGEST_TASK = 20.0  # seconds of a task that cannot be interrupted, about
 _asked = threading.Event()
 _bells: list[Callable[[], bool]] = []
+_end = math.inf  # of the walltime, Unix time
+_margin = LEAST_MARGIN
+_moment = math.inf  # when to stop, whatever the walltime
 
 
 def listen() -> None:
@@ -34,8 +47,81 @@ def also_when(rings: Callable[[], bool]) -> None:
     _bells.append(rings)
 
 
+def before(end: float) -> None:
+    """Let `asked` say so in time before the walltime ends (Unix time); of a short one at most a quarter is lost."""
+    global _end, _margin
+    _end, _margin = end, min(LEAST_MARGIN, max(0.0, end - time.time()) / 4)
+
+
+def at(moment: float) -> None:
+    """Let `asked` say so from this moment on (Unix time)."""
+    global _moment
+    _moment = moment
+
+
+def walltime(environment: Mapping[str, str] = os.environ) -> float:
+    """Return when Slurm will end this job (Unix time); infinite where nobody says.
+
+    Older ones do not tell in the environment, and are asked: once, by rank 0.
+    """
+    told, job = environment.get("SLURM_JOB_END_TIME", ""), environment.get("SLURM_JOB_ID")
+    if told.isdigit() or not job:
+        return float(told) if told.isdigit() else math.inf
+    try:
+        asked = subprocess.run(["squeue", "-h", "-j", job, "-o", "%L"], capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return math.inf
+    return time.time() + duration(asked.stdout.strip())
+
+
+def duration(text: str) -> float:
+    """Return the seconds of Slurm's [days-][[hours:]minutes:]seconds; infinite for anything else."""
+    days, dash, clock = text.rpartition("-")
+    parts = clock.split(":")
+    if not all(part.isdigit() for part in [*parts, *([days] if dash else [])]):
+        return math.inf
+    seconds = sum(int(part) * 60**place for place, part in enumerate(reversed(parts)))
+    return float(seconds + 86400 * int(days or 0))
+
+
+def learn(saving: float) -> None:
+    """Widen the margin by what a checkpoint took, in seconds."""
+    global _margin
+    if saving > LEAST_MARGIN / 10:
+        _margin = max(_margin, LONGEST_TASK + 3 * saving)
+
+
 def asked() -> bool:
     """Whether an early end was asked for; looked at some 40 times a second by those who work."""
-    if not _asked.is_set() and any(rings() for rings in _bells):
+    late = time.time() > min(_moment, _end - _margin)
+    if not _asked.is_set() and (late or any(rings() for rings in _bells)):
         _asked.set()
     return _asked.is_set()
+
+
+def still_running(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether this Slurm job is neither being cancelled nor requeued by Slurm itself; yes where Slurm does not say.
+
+    A preempted job goes back into the queue by itself, and one that somebody cancels must not.
+    """
+    job = environment.get("SLURM_JOB_ID", "")
+    try:
+        asked = subprocess.run(["squeue", "-h", "-j", job, "-o", "%T"], capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return True
+    return asked.stdout.strip() == "RUNNING" if asked.returncode == 0 else True
+
+
+def requeue(environment: Mapping[str, str] = os.environ) -> str:
+    """Ask Slurm to put this job, or array element, into its queue again; return what became of that, in a sentence."""
+    array, element = environment.get("SLURM_ARRAY_JOB_ID"), environment.get("SLURM_ARRAY_TASK_ID")
+    job = f"{array}_{element}" if array and element else environment.get("SLURM_JOB_ID")
+    if not job:
+        return "Not requeued: this is no Slurm job."
+    if not still_running(environment):
+        return f"Job {job} is not requeued: it is being cancelled, or Slurm does so itself."
+    try:
+        done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"Job {job} is not requeued: {error}."
+    return f"Job {job} is requeued." if done.returncode == 0 else f"Job {job} is not requeued: {done.stderr.strip()}."

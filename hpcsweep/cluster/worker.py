@@ -1,4 +1,4 @@
-"""One task on one device: a pack trained (and measured, if that is small), or some tiles measured.
+"""One task on one device: a pack trained (and measured, if that is small), or a part of a measurement.
 
 Everything here runs on any rank; arguments and results are plain values.
 """
@@ -6,21 +6,27 @@ Everything here runs on any rank; arguments and results are plain values.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
 from hpcsweep import layout
-from hpcsweep.approx.fit import Fitted, Problem, fit
-from hpcsweep.approx.meter.measure import Measurement, Network, Part, combine, conclude, screen_networks, slice_of
+from hpcsweep.approx import machine
+from hpcsweep.approx.fit import Checkpoints, Fitted, Problem, fit
+from hpcsweep.approx.meter.measured import Measured, conclude
+from hpcsweep.approx.meter.slice import slice_of
+from hpcsweep.approx.meter.subjects import Network
+from hpcsweep.approx.meter.survey import Survey
+from hpcsweep.approx.meter.tasks import Measurement, Task
 from hpcsweep.cells import Cell
-from hpcsweep.cluster import devices, stopping
-from hpcsweep.cluster.pricing import settings_of
+from hpcsweep.cluster import checkpoints, devices, stopping
+from hpcsweep.cluster.pricing import settings_of, threads_of
 from hpcsweep.store import Record
 
 WORTH_MEASURING = ("done", "out of budget")
@@ -35,16 +41,20 @@ class Failure:
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained pack whose measurement is to be shared out as tiles; one `fitted` for each cell."""
+    """A trained pack whose measurement, or the rest of it, is to be shared out; one `fitted` for each cell."""
 
     fitted: list[Fitted]
+    survey: Survey
+    seconds: float  # measured so far
+    pieces: int = 0  # into which its present stage was cut, and what came out of them; 0 and nothing at first
+    results: Sequence[Done | None] = ()
 
 
 @dataclass(frozen=True)
-class Tiles:
-    """Some tiles of a measurement, done."""
+class Done:
+    """A part of a measurement, done."""
 
-    part: Part
+    result: object
     seconds: float
 
 
@@ -54,6 +64,7 @@ class Finished:
 
     records: list[Record | None]
     seconds: float
+    saving: float = 0.0  # seconds that its slowest checkpoint took
 
 
 P = ParamSpec("P")
@@ -67,7 +78,7 @@ def telling(task: Callable[P, R]) -> Callable[P, R | Failure]:
     def guarded(*arguments: P.args, **named: P.kwargs) -> R | Failure:
         try:
             return task(*arguments, **named)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a plugin may call sys.exit, which would end this run unseen
             return Failure(f"{type(error).__name__}: {error}")
 
     return guarded
@@ -89,88 +100,118 @@ def problem_of(cell: Cell) -> Problem:
 
 
 @telling
-def train_pack(cells: Sequence[Cell], measurement: Measurement, folder: Path, measure: bool) -> Trained | Finished:
-    """Train a pack and, if asked, measure all its networks here."""
-    device = devices.here().name
-    fitted = fit([problem_of(cell) for cell in cells], folder, device, stopping.asked)
-    networks = networks_of(cells, fitted)
-    if networks and not measure:
-        return Trained(fitted)
-    if stopping.asked():  # what is not measured is not finished
-        return Finished([None] * len(cells), 0.0)
-    tiles = _measure(networks, measurement, range(measurement.total), folder)
-    return _finished(cells, fitted, [tiles], folder)
+def train_pack(
+    cells: Sequence[Cell], measurement: Measurement, folder: Path, measure: bool, saver: checkpoints.Saver
+) -> Trained | Finished:
+    """Train a pack and, if asked, measure all its networks here, but for proofs that take long.
+
+    Goes on from where the pack was saved. Asked to stop, it saves what it has; nothing of it is finished.
+    """
+    trained = saver.load()
+    if not isinstance(trained, Trained):
+        fitted = _fit(cells, folder, saver, trained)
+        if any(one.outcome == "interrupted" for one in fitted):
+            return Finished([None] * len(cells), 0.0, saver.slowest)
+        trained = Trained(fitted, Survey(networks_of(cells, fitted), measurement), 0.0)
+    survey, start = trained.survey, time.perf_counter()
+    here = measure and not trained.pieces
+    whole = survey.run(folder, devices.here().name, stopping.asked, whole=False) if here else not survey.subjects
+    seconds = trained.seconds + time.perf_counter() - start
+    if whole:
+        return _finished(cells, trained.fitted, survey, seconds, folder)
+    trained = dataclasses.replace(trained, seconds=seconds)
+    if stopping.asked():
+        saver.save(trained)
+        return Finished([None] * len(cells), 0.0, saver.slowest)
+    return trained
+
+
+def _fit(cells: Sequence[Cell], folder: Path, saver: checkpoints.Saver, state: Any) -> list[Fitted]:
+    saved = Checkpoints(saver.save, checkpoints.EVERY, state)
+    device = devices.here().name  # sets the threads of the rank, if it is the first to ask
+    with machine.threads(threads_of(cells)):
+        return fit([problem_of(cell) for cell in cells], folder, device, stopping.asked, saved)
 
 
 def networks_of(cells: Sequence[Cell], fitted: Sequence[Fitted]) -> list[Network]:
     """Return the networks of a pack that are worth measuring."""
     return [
-        Network(cell.target, cell.dimension, cell.model, one.parameters)
+        Network(cell.target, cell.dimension, cell.model, one.parameters, cell.samples, cell.data_seed)
         for cell, one in zip(cells, fitted, strict=True)
-        if one.outcome in WORTH_MEASURING and one.parameters is not None
+        if _worth_measuring(one)
     ]
 
 
+def _worth_measuring(fitted: Fitted) -> bool:
+    return fitted.outcome in WORTH_MEASURING and fitted.parameters is not None
+
+
 @telling
-def measure_tiles(networks: Sequence[Network], measurement: Measurement, tiles: range, folder: Path) -> Tiles:
-    """Screen some tiles of a measurement on this rank's device."""
-    return _measure(networks, measurement, tiles, folder)
-
-
-def _measure(networks: Sequence[Network], measurement: Measurement, tiles: range, folder: Path) -> Tiles:
+def measure(task: Task, folder: Path) -> Done:
+    """Do a part of a measurement on this rank's device."""
     start = time.perf_counter()
-    part = screen_networks(networks, measurement, tiles, folder, devices.here().name)
-    return Tiles(part, time.perf_counter() - start)
+    result = task.run(folder, devices.here().name)
+    return Done(result, time.perf_counter() - start)
 
 
 @telling
-def finish_pack(cells: Sequence[Cell], fitted: Sequence[Fitted], tiles: Sequence[Tiles], folder: Path) -> Finished:
-    """Put the tiles of a pack together, once all are in."""
-    return _finished(cells, fitted, tiles, folder)
+def finish_pack(
+    cells: Sequence[Cell], fitted: Sequence[Fitted], survey: Survey, seconds: float, folder: Path
+) -> Finished:
+    """Make the records of a pack whose survey is over and took so many seconds."""
+    return _finished(cells, fitted, survey, seconds, folder)
 
 
-def _finished(cells: Sequence[Cell], fitted: Sequence[Fitted], tiles: Sequence[Tiles], folder: Path) -> Finished:
-    measured = iter(combine([one.part for one in tiles]))
-    seconds = sum(one.seconds for one in tiles)
-    share = seconds / max(1, len(networks_of(cells, fitted)))
-    records = [
-        None
-        if one.outcome == "interrupted"
-        else _record(cell, one, next(measured) if one.outcome in WORTH_MEASURING else None, share, folder)
-        for cell, one in zip(cells, fitted, strict=True)
-    ]
+def _finished(
+    cells: Sequence[Cell], fitted: Sequence[Fitted], survey: Survey, seconds: float, folder: Path
+) -> Finished:
+    surveyed = iter(zip(survey.subjects, survey.states, strict=True))
+    share = seconds / max(1, len(survey.subjects))
+    records: list[Record | None] = []
+    for one in fitted:
+        measured, picture = None, None
+        if _worth_measuring(one):
+            subject, state = next(surveyed)
+            measured = conclude(subject, survey.measurement, state, layout.QUANTILES, folder)
+            with contextlib.suppress(Exception):  # a plugin that fails along a line costs the picture, not the result
+                picture = slice_of(subject.pair(folder, "cpu"), measured.bracket.where, layout.SLICE)
+        records.append(None if one.outcome == "interrupted" else _record(one, measured, share, picture))
     return Finished(records, seconds + sum(one.seconds for one in fitted))
 
 
-def _record(cell: Cell, fitted: Fitted, screens: object, eval_seconds: float, folder: Path) -> Record:
+def _record(fitted: Fitted, measured: Measured | None, eval_seconds: float, picture: np.ndarray | None) -> Record:
     values: dict[str, object] = {
         "train_rmse": fitted.train_rmse,
         "steps": fitted.steps,
+        "threads": fitted.threads,
         "train_seconds": fitted.seconds,
         "message": fitted.message,
     }
     if fitted.history_step is not None and fitted.history_loss is not None:
         values |= {"history_step": fitted.history_step, "history_loss": fitted.history_loss}
-    picture = None
-    if screens is not None:
-        found = conclude(screens)  # type: ignore[arg-type]
-        values |= {
-            "sup_lower": found.bracket.lower,
-            "sup_upper": found.bracket.upper,
-            "sup_where": found.bracket.where,
-            "l2_error": found.l2,
-            "l1_error": found.l1,
-            "points": found.points,
-            "nonfinite": found.nonfinite,
-            "eval_seconds": eval_seconds,
-        }
-        if found.nonfinite:
-            values["message"] = f"The error is NaN or infinite at {found.nonfinite} of {found.points} points."
-        [network] = networks_of([cell], [fitted])
-        with contextlib.suppress(Exception):  # a plugin that fails along a line costs the picture, not the result
-            picture = slice_of(network, found.bracket.where, layout.SLICE, folder)
-    return Record(fitted.outcome, values, _parameters(fitted), picture)
+    if measured is not None:
+        values |= {**measurement_values(measured), "eval_seconds": eval_seconds}
+        values["message"] = measured.message if measured.nonfinite else fitted.message or measured.message
+    return Record(fitted.outcome, values, fitted.parameters if fitted.outcome != "failed" else None, picture)
 
 
-def _parameters(fitted: Fitted) -> np.ndarray | None:
-    return fitted.parameters if fitted.outcome != "failed" else None
+def measurement_values(found: Measured) -> dict[str, object]:
+    """Return what is stored of a measurement, by column."""
+    return {
+        "sup_lower": found.bracket.lower,
+        "sup_upper": found.bracket.upper,
+        "sup_where": found.bracket.where,
+        "certificate": layout.CERTIFICATES.index(found.certificate),
+        "boxes": found.boxes,
+        "pieces": found.pieces,
+        "sup_screened": found.screened,
+        "sup_uniform": found.uniform,
+        "uniform_volume": found.volume,
+        "boundary": int(found.boundary),
+        "sample_distance": found.sample_distance,
+        "l2_error": found.l2,
+        "l1_error": found.l1,
+        "quantile_error": found.quantiles,
+        "points": found.points,
+        "nonfinite": found.nonfinite,
+    }

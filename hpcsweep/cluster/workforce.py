@@ -9,26 +9,24 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
-from hpcsweep.cluster import devices, stopping
+from hpcsweep.cluster import devices, guard, stopping
 from hpcsweep.errors import LaunchError, UserError
-
-LAUNCHED = ("PMI_SIZE", "PMIX_RANK", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS", "HYDI_CONTROL_FD")
 
 
 class Workforce:
     """Rank 0's view of those who compute. `submit` gives a task to a free one; ask `free` first."""
 
-    def __init__(self, others: Executor | None, devices: list[str], ring: Callable[[], None] = lambda: None) -> None:
-        self.devices, self.size = devices, len(devices)  # one for each rank
+    def __init__(
+        self, others: Executor | None, named: Sequence[tuple[str, str]], ring: Callable[[], None] = lambda: None
+    ) -> None:
+        self.devices, self.size = named, len(named)  # name and UUID of the device of each rank
         self._ring = ring
         self._others = others
-        self._own = ThreadPoolExecutor(1, thread_name_prefix="own-device")
+        self._own = ThreadPoolExecutor(1, thread_name_prefix="own-device", initializer=devices.occupy)
         self._busy: dict[Future[Any], bool] = {}  # future -> whether it is ours
 
     @property
@@ -65,35 +63,36 @@ def assemble() -> Iterator[Workforce | None]:
     """Give rank 0 the workforce; on every other rank serve it until it is dismissed, and give None.
 
     MPI is touched only if a launcher started this process. An uncaught exception on any rank ends all ranks.
-    Raises `LaunchError` if Slurm started several tasks that MPI does not see.
+    Raises `LaunchError` if a launcher started several tasks that MPI does not see, or if the ranks cannot all have a
+    device as they were asked to.
     """
+    guard.listen()
     stopping.listen()
-    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) if "SLURM_STEP_ID" in os.environ else 1
-    if tasks == 1 and not any(name in os.environ for name in LAUNCHED):
-        devices.refuse_oversubscription([devices.seat()])
-        workforce = Workforce(None, [devices.here().about])
+    if not guard.launched():
+        workforce = Workforce(None, [_named(devices.settle([devices.seat()], 0))])
         try:
             yield workforce
         finally:
             workforce.close()
         return
-    with _ranks(tasks) as workforce:
+    with _ranks() as workforce:
         yield workforce
 
 
 @contextlib.contextmanager
-def _ranks(tasks: int) -> Iterator[Workforce | None]:
+def _ranks() -> Iterator[Workforce | None]:
     from mpi4py import MPI
     from mpi4py.futures import MPICommExecutor
 
     world = MPI.COMM_WORLD
-    if tasks > 1 and world.size == 1:
-        raise LaunchError(
-            f"Slurm started {tasks} tasks but MPI sees a world of 1: each would run the whole study. "
+    if world.size == 1 < guard.ranks():
+        _alike(
+            f"{guard.ranks()} tasks were started but MPI sees a world of 1: each would run the whole study. "
             "Choose the process manager of your MPI: `srun --mpi=list` shows them, then `srun --mpi=pmi2 ...` (MPICH) "
-            "or `srun --mpi=pmix ...` (Open MPI)."
+            "or `srun --mpi=pmix ...` (Open MPI); without Slurm take the mpiexec of that MPI. "
+            "`python -m hpcsweep doctor` under the same launcher says more.",
+            int(os.environ.get("SLURM_PROCID", os.environ.get("PMI_RANK", "0"))),
         )
-    sys.excepthook = _abort
     everyone = _devices(world)
     bell = world.Dup()  # on which rank 0 asks the others for an early end
     if world.rank > 0:
@@ -112,7 +111,7 @@ def _lead(workforce: Workforce) -> Iterator[Workforce]:
         yield workforce
     except Exception as error:
         if not isinstance(error, UserError):
-            _abort(type(error), error, error.__traceback__)
+            guard.abort(type(error), error, error.__traceback__)
         raise
     finally:
         workforce.close()
@@ -123,18 +122,26 @@ def _ring(bell: Any) -> None:
         bell.send(None, dest=rank)
 
 
-def _devices(world: Any) -> list[str]:
-    """Return the devices of all ranks. Raises `LaunchError`, on all of them alike, if they would fight for cores."""
-    devices.refuse_oversubscription(world.allgather(devices.seat()))
-    return world.allgather(devices.here().about)
-
-
-def _abort(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Print the traceback of the culprit and end all ranks at once."""
+def _devices(world: Any) -> list[tuple[str, str]]:
+    """Bind this rank and return the devices of all. Raises, on all ranks alike, if they cannot all have one."""
     from mpi4py import MPI
 
-    rank = MPI.COMM_WORLD.rank
-    print(f"rank {rank} of {MPI.COMM_WORLD.size} failed; all ranks stop.", file=sys.stderr)
-    traceback.print_exception(kind, error, trace)
-    sys.stderr.flush()
-    MPI.COMM_WORLD.Abort(1)
+    neighbours = world.Split_type(MPI.COMM_TYPE_SHARED)
+    seats = world.allgather(devices.seat(neighbours.rank))
+    neighbours.Free()
+    try:
+        mine = devices.settle(seats, world.rank)
+    except LaunchError as error:
+        _alike(str(error), world.rank)
+    return world.allgather(_named(mine))
+
+
+def _named(device: devices.Device) -> tuple[str, str]:
+    return device.about, device.uuid
+
+
+def _alike(message: str, rank: int) -> NoReturn:
+    """End with a mistake that all ranks see alike: rank 0 tells it, all have its exit code."""
+    if rank == 0:
+        raise LaunchError(message)
+    sys.exit(2)

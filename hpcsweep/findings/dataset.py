@@ -11,7 +11,7 @@ from hpcsweep import layout
 from hpcsweep.rewrite import opened
 
 HISTORY = ("history_loss", "history_step", "checkpoint")
-DIMENSIONS = ("cell", "checkpoint", "axis", "choice", "run")
+DIMENSIONS = ("cell", "checkpoint", "quantile", "axis", "choice", "run")
 MEASURED = (layout.DONE, layout.OUT_OF_BUDGET)  # their error was measured; a diverged network has none
 
 
@@ -25,8 +25,8 @@ def read(path: str | Path, history: bool = False) -> xarray.Dataset:
 
     Returns
     -------
-    Dataset over `cell`, `axis`, `run` and `choice` (and `checkpoint`). Texts are `str`; results are NaN, and messages
-    empty, until their cell is finished; counts are floats for that reason. `status` holds the integers of
+    Dataset over `cell`, `axis`, `quantile`, `run` and `choice` (and `checkpoint`). Texts are `str`; results are NaN, and
+    messages empty, until their cell is finished; counts are floats for that reason. `status` holds the integers of
     `layout.STATUS`, the coordinate `status_name` their names. The attributes are the store's: title, study (its
     text), format, seed, precision.
 

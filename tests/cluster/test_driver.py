@@ -12,8 +12,11 @@ import pytest
 
 from hpcsweep import layout, plan
 from hpcsweep.approx.catalogue import Catalogue
+from hpcsweep.approx.meter import survey
+from hpcsweep.approx.meter.tasks import Screening, shares
 from hpcsweep.cluster import devices, progress, worker
-from hpcsweep.cluster.driver import Driver, _shares
+from hpcsweep.cluster.checkpoints import Shelf
+from hpcsweep.cluster.driver import Driver
 from hpcsweep.cluster.pricing import Pricer
 from hpcsweep.cluster.progress import Silent
 from hpcsweep.cluster.workforce import Workforce
@@ -22,17 +25,19 @@ from hpcsweep.rewrite import opened
 from hpcsweep.study import parse
 from tests.conftest import TINY, open_store
 
+COMPARED = ("status", "sup_lower", "sup_upper", "sup_where", "l2_error", "l1_error", "points", "certificate", "boxes")
+
 
 def drive(path: Path, text: str, quantum: float) -> dict[str, np.ndarray]:
     """Run a study in this process and return its results."""
     pricer = Pricer(parse(text, Catalogue()))
-    workforce = Workforce(None, ["cpu"])
+    workforce = Workforce(None, [("cpu", "")])
     with contextlib.closing(open_store(path, text)) as store:
         packs = plan.make(store.cells, store.pending(), pricer)
-        assert Driver(pricer, store, workforce, Silent(), quantum).run(packs)
+        assert Driver(pricer, store, workforce, Silent(), Shelf.beside(path), quantum).run(packs)
     workforce.close()
     with opened(path) as file:
-        return {name: file[name][:] for name in ("status", "sup_lower", "sup_where", "l2_error", "l1_error", "points")}
+        return {name: file[name][:] for name in COMPARED}
 
 
 def test_tiles_shared_out_give_the_same_bits_as_measured_whole(tmp_path: Path) -> None:
@@ -44,9 +49,20 @@ def test_tiles_shared_out_give_the_same_bits_as_measured_whole(tmp_path: Path) -
     assert (whole["status"] == layout.DONE).all() and (whole["points"] > 2000).all()
 
 
+def test_proofs_that_go_on_in_parts_give_the_same_bits_whoever_does_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a first go of 64 boxes, after which the rest is shared out."""
+    monkeypatch.setattr(survey, "FIRST", 64)
+    whole, shared = drive(tmp_path / "whole.h5", TINY, 1e9), drive(tmp_path / "shared.h5", TINY, 1e-9)
+    for name, values in whole.items():
+        assert shared[name].tobytes() == values.tobytes(), name
+    assert (whole["certificate"] == layout.CERTIFICATES.index("closed")).all() and (whole["boxes"] > 64).any()
+
+
 def test_shares_cover_every_tile_once() -> None:
-    for tiles, pieces in [(1, 5.0), (10, 0.2), (10, 3.0), (7, 100.0)]:
-        cut = _shares(tiles, pieces)
+    for tiles, pieces in [(1, 5), (10, 0), (10, 3), (7, 100)]:
+        cut = shares(tiles, pieces)
         assert [tile for share in cut for tile in share] == list(range(tiles))
 
 
@@ -71,14 +87,14 @@ def test_a_pack_that_raises_is_halved_until_the_culprit_stands_alone(
 
 def test_a_tile_that_raises_sends_its_pack_back_in_halves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One tile of every measurement of more than one network raises, while the others are on their way."""
-    real = worker.measure_tiles.__wrapped__
+    real = worker.measure.__wrapped__
 
-    def measure(networks: list, measurement: object, tiles: range, folder: Path) -> object:
-        if len(networks) > 1 and tiles.start == 0:
+    def measure(task: object, folder: Path) -> object:
+        if isinstance(task, Screening) and len(task.subjects) > 1 and task.tiles.start == 0:
             raise OSError("a bad tile")
-        return real(networks, measurement, tiles, folder)
+        return real(task, folder)
 
-    monkeypatch.setattr(worker, "measure_tiles", worker.telling(measure))
+    monkeypatch.setattr(worker, "measure", worker.telling(measure))
     found = drive(tmp_path / "tiles.h5", TINY, quantum=1e-9)
     monkeypatch.undo()
     whole = drive(tmp_path / "whole.h5", TINY, quantum=1e9)
@@ -86,7 +102,7 @@ def test_a_tile_that_raises_sends_its_pack_back_in_halves(tmp_path: Path, monkey
 
 
 def test_a_workforce_is_busy_until_its_task_is_done() -> None:
-    workforce, go = Workforce(None, ["cpu"]), threading.Event()
+    workforce, go = Workforce(None, [("cpu", "")]), threading.Event()
     future = workforce.submit(go.wait)
     assert workforce.free == 0
     go.set()

@@ -11,6 +11,7 @@ from hpcsweep import layout, plan
 from hpcsweep.approx.catalogue import Catalogue
 from hpcsweep.approx.training import costs
 from hpcsweep.cells import Cell
+from hpcsweep.cluster.checkpoints import Shelf
 from hpcsweep.cluster.driver import Driver
 from hpcsweep.cluster.pricing import WAVES, Pricer, settings_of
 from hpcsweep.cluster.progress import Silent
@@ -66,10 +67,10 @@ def test_a_chain_costs_what_its_parts_cost(pricer: Pricer) -> None:
 
 
 def test_chains_run_like_all_others(pricer: Pricer, tmp_path: Path) -> None:
-    path, workforce = tmp_path / "chains.h5", Workforce(None, ["cpu"])
+    path, workforce = tmp_path / "chains.h5", Workforce(None, [("cpu", "")])
     with contextlib.closing(open_store(path, STUDY)) as store:
         packs = plan.make(store.cells, store.pending(), pricer)
-        assert Driver(pricer, store, workforce, Silent(), 1e9).run(packs)
+        assert Driver(pricer, store, workforce, Silent(), Shelf.beside(path), 1e9).run(packs)
     workforce.close()
     with opened(path) as file:
         assert (file["status"][:] == layout.DONE).all()

@@ -18,7 +18,7 @@ from hpcsweep import layout, status, weights
 from hpcsweep.rewrite import opened
 from tests.conftest import Run, command, environment
 
-CLOCKS = {"train_seconds", "eval_seconds", "predicted_seconds", "finished", "attempts"}
+CLOCKS = {"train_seconds", "eval_seconds", "predicted_seconds", "finished", "attempts", "kills"}
 
 
 def by_key(path: Path) -> dict[str, bytes]:

@@ -36,6 +36,9 @@ class Names:
         widths = [dimension, *model["hidden"], 1]
         return sum((inputs + 1) * outputs for inputs, outputs in itertools.pairwise(widths))
 
+    def suit(self, model: Mapping[str, Any], dimension: int, optimizer: str) -> None:
+        pass
+
     def optimizer(self, name: str) -> list[dict[str, Any]]:
         return [{"name": name, "learning_rate": None}]
 

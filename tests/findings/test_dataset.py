@@ -111,7 +111,9 @@ def test_what_is_no_store_is_refused(kind: str, tmp_path: Path) -> None:
 def test_xarray_opens_the_file_itself(full: Path) -> None:
     read = dataset.read(full)  # HDF5 does not open a file twice in one process with different locking
     with xarray.open_dataset(full, engine="h5netcdf") as raw:
-        assert dict(raw.sizes) == {"cell": 144, "checkpoint": 64, "axis": 2, "choice": raw.sizes["choice"], "run": 1}
+        sizes = {"cell": 144, "checkpoint": 64, "quantile": 4, "axis": 2, "choice": raw.sizes["choice"], "run": 1}
+        assert dict(raw.sizes) == sizes
+        assert raw["quantile"].values.tolist() == [0.5, 0.9, 0.99, 0.999]
         assert {"key", "target", "dimension", "width", "samples", "optimizer", "replicate"} <= set(raw.coords)
         np.testing.assert_array_equal(raw["sup_lower"], read["sup_lower"])
         assert raw["train_seconds"].dtype == np.float64  # seconds, and no time delta

@@ -1,0 +1,87 @@
+"""What packs on their way have saved, in FILE.checkpoints beside the store: one file for each pack, named by its cells.
+
+A file is first the keys of the cells, then what was saved: both pickled, put in place by rename. Files are as much to
+be trusted as plugins: whoever can write beside the store can run code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import pickle
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpcsweep.rewrite import replacing
+
+EVERY = float(os.environ.get("HPCSWEEP_CHECKPOINT_SECONDS", "60"))  # seconds between two checkpoints of a pack
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """The folder of the checkpoints of one store."""
+
+    folder: Path
+
+    @staticmethod
+    def beside(store: Path) -> Shelf:
+        """Return the shelf of a store."""
+        return Shelf(store.with_name(store.name + ".checkpoints"))
+
+    def path(self, keys: Sequence[str]) -> Path:
+        """Return where a pack of these cells saves."""
+        return self.folder / hashlib.blake2b("\n".join(keys).encode(), digest_size=16).hexdigest()
+
+    def packs(self, since: float = 0.0) -> list[tuple[str, ...]]:
+        """Return the cells of every pack with a checkpoint written after `since` (Unix time), in a fixed order."""
+        found = []
+        for path in sorted(self.folder.glob("*")) if self.folder.is_dir() else []:
+            with contextlib.suppress(OSError, EOFError, pickle.UnpicklingError), path.open("rb") as file:
+                if path.suffix == "" and path.stat().st_mtime >= since:
+                    found.append(tuple(pickle.load(file)))
+        return found
+
+    def sweep(self) -> None:
+        """Remove what killed runs left of unfinished files; only for the holder of the store's lease."""
+        for left in self.folder.glob(".*.new"):
+            left.unlink(missing_ok=True)
+
+    def forget(self, keys: Sequence[str]) -> None:
+        """Remove a checkpoint: its cells are finished, or are to begin anew."""
+        self.path(keys).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # not there, or others are in it
+            self.folder.rmdir()
+
+
+@dataclass
+class Saver:
+    """Where one pack saves what it has."""
+
+    path: Path
+    keys: tuple[str, ...]
+    slowest: float = 0.0  # seconds that a checkpoint took
+
+    def save(self, state: Any) -> None:
+        """Put a checkpoint in place of the last one."""
+        begun = time.perf_counter()
+        with contextlib.suppress(OSError):  # a full disk costs the checkpoint, not the pack
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(self.path) as temporary, temporary.open("wb") as file:
+                pickle.dump(self.keys, file)
+                pickle.dump(state, file, protocol=pickle.HIGHEST_PROTOCOL)
+        self.slowest = max(self.slowest, time.perf_counter() - begun)
+
+    def load(self) -> Any:
+        """Return what was saved last; None if there is nothing, or nothing that can be read."""
+        try:
+            with self.path.open("rb") as file:
+                known = tuple(pickle.load(file))
+                return pickle.load(file) if known == self.keys else None
+        except FileNotFoundError:
+            return None
+        except Exception:  # of another version, or of another kind of device: the pack begins anew
+            return None

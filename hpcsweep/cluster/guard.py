@@ -1,0 +1,57 @@
+"""One rank fails, all ranks end: at once, with the traceback of the culprit. Imports neither torch nor MPI."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Mapping
+from types import TracebackType
+
+# What launchers of MPI leave in the environment of a rank; what some of them say of the number of ranks.
+LAUNCHED = ("PMI_SIZE", "PMIX_RANK", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS", "HYDI_CONTROL_FD")
+SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
+
+
+def tasks(environment: Mapping[str, str] = os.environ) -> int:
+    """Return how many tasks Slurm has started in this step; 1 outside of one."""
+    told = environment.get("SLURM_STEP_NUM_TASKS", "1") if "SLURM_STEP_ID" in environment else "1"
+    return int(told) if told.isdigit() else 1
+
+
+def ranks(environment: Mapping[str, str] = os.environ) -> int:
+    """Return how many ranks the launcher says that there are, Slurm or mpiexec; 1 where nobody says."""
+    told = [environment[name] for name in SIZES if environment.get(name, "").isdigit()]
+    return max([tasks(environment), *map(int, told)])
+
+
+def launched(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether a launcher started this process, so that MPI is to be asked."""
+    return tasks(environment) > 1 or any(name in environment for name in LAUNCHED)
+
+
+def listen() -> None:
+    """From now on let an uncaught exception, in any thread of this rank, end all ranks.
+
+    Before MPI is initialised the others wait for this rank in their own initialisation, for ever: it joins them there
+    first. Where no launcher started this process, exceptions do what they always do.
+    """
+    if launched():
+        sys.excepthook = abort
+        threading.excepthook = _abort_thread
+
+
+def _abort_thread(failed: threading.ExceptHookArgs) -> None:
+    if failed.exc_value is not None and failed.exc_type is not SystemExit:
+        abort(failed.exc_type, failed.exc_value, failed.exc_traceback)
+
+
+def abort(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print the traceback of the culprit and end all ranks at once."""
+    traceback.print_exception(kind, error, trace)  # first: MPI may be what fails
+    sys.stderr.flush()
+    from mpi4py import MPI
+
+    print(f"rank {MPI.COMM_WORLD.rank} of {MPI.COMM_WORLD.size} failed; all ranks stop.", file=sys.stderr, flush=True)
+    MPI.COMM_WORLD.Abort(1)

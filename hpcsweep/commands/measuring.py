@@ -1,0 +1,73 @@
+"""The command `measure`."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hpcsweep.commands.parameters import STORE, STYLES, Count, on_devices
+
+MEASURE_EPILOG = """
+\b
+Exit codes: 0 measured, 2 a mistake in what you asked for, 75 stopped before the
+end: run the same command again, it goes on where it was.
+"""
+
+
+@click.command(epilog=MEASURE_EPILOG)
+@click.argument("file", type=STORE, required=False)
+@click.option("--cell", "keys", multiple=True, help="The key of a cell of FILE; may be given again. Default: all.")
+@click.option("--network", help="weights.npz (W0, b0, W1, b1, ...), or path.py:name, or module:name.")
+@click.option("--target", help="The name of a target, or path.py:name, or module:name.")
+@click.option("--domain", help='"low,high" for each axis, separated by blanks; one pair stands for all axes.')
+@click.option("--dimension", "-d", type=click.IntRange(min=1), help="Inputs, where the network does not tell.")
+@click.option("--activation", default="relu", show_default=True, help="Of a network in an .npz file.")
+@click.option("--points", "count", type=Count(), help="Points of each kind. Default: by dimension.")
+@click.option("--kind", "points", multiple=True, help="sobol, inflated, grid, lattice, kronecker, uniform.")
+@click.option("--uniform", type=Count(), help="Independent points beside. Default: 2^20")
+@click.option("--certificate", help="Gap to be proved such as 0.01 (upper / lower - 1), auto or off. Default: auto")
+@click.option("--boxes", type=Count(), help="Boxes of the proof, at most. Default: by dimension.")
+@click.option("--seed", type=int, help="Of the points. Default: 0")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object (of a network by name).")
+@click.option("--progress", type=STYLES, default="auto", show_default=True)
+@click.option("--folder", type=click.Path(file_okay=False, path_type=Path), default=".", help="Of plugin files.")
+@on_devices
+def measure(file: Path | None, keys: tuple[str, ...], as_json: bool, progress: Any, folder: Path, **given: Any) -> int:
+    """Measure the sup-norm error of stored networks again, or of any network.
+
+    Of the networks in the store FILE the brackets are tightened, whatever measured them before. A network and a target
+    by name need no store.
+
+    \b
+      srun python -m hpcsweep measure results.h5 --points 2^36
+      python -m hpcsweep measure --network net.npz --activation tanh --target exp_cos --domain "-1,1"
+      python -m hpcsweep measure --network mine.py:net --target mine.py:f --domain "0,1 -1,1" --json
+    """
+    from hpcsweep.cluster import guard
+
+    guard.listen()  # what fails from here on, ends all ranks
+    from hpcsweep.cluster import remeasure
+
+    named = {name: given.pop(name) for name in ("network", "target", "domain", "dimension", "activation")}
+    options = remeasure.options({name: value for name, value in given.items() if value not in (None, ())})
+    if file is not None and (named["network"] or named["target"]):
+        raise click.UsageError("Give a store FILE, or --network and --target, not both.")
+    if file is not None:
+        return remeasure.stored(file, options, keys, progress, folder)
+    if not named["network"] or not named["target"]:
+        raise click.UsageError("Give a store FILE, or --network and --target.")
+    code, found = remeasure.named(named, options, progress, folder)
+    if found is not None:
+        lines = [f"{name:12} {value}" for name, value in found.items()]
+        click.echo(json.dumps(_strict(found)) if as_json else "\n".join(lines))
+    return code
+
+
+def _strict(found: dict[str, Any]) -> dict[str, Any]:
+    """Write what no JSON number can say, infinite or not a number, as null."""
+    lost = {name for name, value in found.items() if isinstance(value, float) and not math.isfinite(value)}
+    return {name: None if name in lost else value for name, value in found.items()}

@@ -1,0 +1,80 @@
+"""What the arguments of commands may be."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+STUDY = click.Path(exists=True, dir_okay=False, path_type=Path)
+STORE = click.Path(exists=True, dir_okay=False, path_type=Path)
+STYLES = click.Choice(["auto", "bar", "lines", "none"])
+
+
+def _tell(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    """Leave an option to everything in this process, by its variable in the environment."""
+    name = str(parameter.envvar)
+    if value:
+        os.environ[name] = str(value)
+    else:
+        os.environ.pop(name, None)
+
+
+def on_devices(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of a command that computes: on which devices."""
+    device = click.option(
+        "--device",
+        type=click.Choice(["auto", "gpu", "cpu"]),
+        default="auto",
+        show_default=True,
+        envvar="HPCSWEEP_DEVICE",
+        expose_value=False,
+        callback=_tell,
+        help="auto: a GPU for each rank that sees any, else cores.",
+    )
+    share = click.option(
+        "--share-gpus",
+        is_flag=True,
+        envvar="HPCSWEEP_SHARE_GPUS",
+        expose_value=False,
+        callback=_tell,
+        help="Let ranks share a GPU where there are more ranks.",
+    )
+    return device(share(command))
+
+
+class Duration(click.ParamType):
+    """Seconds, also as 90m, 2h, 1d or [hours:]minutes:seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return it in seconds."""
+        text, units = str(value).strip(), {"s": 1, "m": 60, "h": 3600, "d": 86400}
+        try:
+            if ":" in text:
+                return float(sum(int(part) * 60**place for place, part in enumerate(reversed(text.split(":")))))
+            return float(text[:-1]) * units[text[-1]] if text[-1:] in units else float(text)
+        except ValueError:
+            self.fail(f"{value!r} is no duration; write 90m, 2h, 5400 or 1:30:00.", param, ctx)
+
+
+class Count(click.ParamType):
+    """A whole number, also as 2^36 or 1e9."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return it as an integer."""
+        base, power, exponent = str(value).replace("**", "^").partition("^")
+        try:
+            number = int(base) ** int(exponent) if power else float(base)
+        except (ValueError, OverflowError):
+            number = math.nan
+        if not (number >= 0 and number == int(number)):
+            self.fail(f"{value!r} is no whole number; write 1000000, 1e6 or 2^20.", param, ctx)
+        return int(number)

@@ -1,0 +1,95 @@
+"""The commands `plan` and `submit`: what a study would cost, and sending it off."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hpcsweep.commands.parameters import STUDY, Duration
+
+SUBMIT_EPILOG = """
+\b
+Exit codes: 0 submitted (local, debug: all cells done), 1 some cells failed,
+2 a mistake in what you asked for, 75 stopped: submit it again.
+"""
+COUNT = click.IntRange(min=1)
+
+
+@click.command()
+@click.argument("study", type=STUDY)
+@click.option("--ranks", type=COUNT, default=1, show_default=True, help="MPI ranks to plan for.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def plan(study: Path, ranks: int, as_json: bool) -> int:
+    """Say what STUDY would cost: cells, packs, weights, flops, memory, and time on so many ranks.
+
+    Seconds are predicted for devices like the one that this runs on, from a probe of 0.3 s.
+    """
+    from hpcsweep.cluster import launch
+
+    priced = launch.price(study, ranks)
+    click.echo(json.dumps(priced) if as_json else _plan_text(priced))
+    return 0
+
+
+def _plan_text(priced: dict[str, Any]) -> str:
+    from hpcsweep.status import duration
+
+    rows = {
+        "cells": f"{priced['cells']:,}",
+        "packs": f"{priced['packs']:,} (longest {duration(priced['longest_pack_seconds'])})",
+        "weights": f"{priced['parameters']:,} trainable parameters in all",
+        "flops": f"{priced['flops']:.3g} (training and measuring)",
+        "memory": f"{priced['memory_bytes'] / 2**20:,.1f} MiB for the largest pack",
+        "store": f"{priced['store_bytes'] / 2**20:,.1f} MiB",
+        "time": f"{duration(priced['seconds'])} on {priced['ranks']} rank(s) of {priced['device']}",
+    }
+    return "\n".join([priced["title"], *(f"  {name:8} {value}" for name, value in rows.items())])
+
+
+@click.command(epilog=SUBMIT_EPILOG)
+@click.argument("study", type=STUDY)
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="The store. Default: results/STUDY.h5")
+@click.option("--array", "elements", type=COUNT, default=1, show_default=True, help="Elements that share the study.")
+@click.option("--nodes", type=COUNT, default=1, show_default=True, help="Of each element.")
+@click.option("--ntasks-per-node", "tasks", type=COUNT, default=1, show_default=True, help="MPI ranks on each node.")
+@click.option("--gpus-per-node", "gpus", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--cpus-per-task", "cores", type=COUNT, default=1, show_default=True, help="Cores of each rank.")
+@click.option("--time", "seconds", type=Duration(), help="Walltime of an element: 2h, 1:30:00. Default: 1h")
+@click.option("--partition")
+@click.option("--account")
+@click.option("--qos")
+@click.option(
+    "--mpi", default="pmi2", show_default=True, help="As srun --mpi=list shows: pmi2 (MPICH), pmix (Open MPI)."
+)
+@click.option("--threads", type=COUNT, default=1, show_default=True, help="Cores that a rank uses.")
+@click.option("--retry-failed", is_flag=True, help="Try the cells again that failed before.")
+@click.option("--dry-run", is_flag=True, help="Only say what it costs and what would be submitted.")
+@click.option("--cluster", type=click.Choice(["slurm", "local", "debug"]), default="slurm", show_default=True)
+def submit(
+    study: Path, output: Path | None, threads: int, retry_failed: bool, dry_run: bool, cluster: Any, **wish: Any
+) -> int:
+    """Submit STUDY to Slurm as an array of elements, each an MPI run of its share, and a job that merges them.
+
+    Elements that are preempted, or come to their walltime, go on by themselves. local: processes on this machine,
+    debug: in this process.
+
+    \b
+      python -m hpcsweep submit study.toml -o results.h5 --array 8 --nodes 2 \\
+          --ntasks-per-node 4 --gpus-per-node 4 --time 4h --partition gpu --dry-run
+      python -m hpcsweep status results.h5 --jobs
+    """
+    from hpcsweep.cluster import launch
+    from hpcsweep.cluster import submit as submitting
+
+    asked = submitting.Wish(**{**wish, "cores": max(wish["cores"], threads)})
+    store = output or Path("results") / f"{study.stem}.h5"
+    wanted = submitting.prepare(study, store, asked, threads, retry_failed)
+    click.echo(_plan_text(launch.price(study, asked.elements * asked.nodes * asked.tasks)))
+    click.echo(f"  submit   {wanted.about()}")
+    if dry_run:
+        click.echo(submitting.text(wanted) if cluster == "slurm" and wanted.left else "")
+        return 0
+    return submitting.submit(wanted, cluster)

@@ -1,0 +1,74 @@
+"""The commands `status` and `merge`: they need neither torch nor MPI."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from hpcsweep.commands.parameters import STORE
+
+MERGE_EPILOG = """
+\b
+Exit codes: 0 merged, 2 a mistake in what you asked for, 75 merged, but some
+cells are missing (listed): run what is missing and the same command again.
+"""
+
+
+@click.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--watch", is_flag=True, help="Print again every few seconds until nothing runs any more.")
+@click.option("--jobs", "ask", is_flag=True, help="Also ask Slurm, in one question, for the states of its jobs.")
+def status(file: Path, as_json: bool, watch: bool, ask: bool) -> int:
+    """Say how far the store FILE and its shards are, while they run and after; needs neither torch nor MPI.
+
+    Watched, the queue is asked for jobs every 30 seconds.
+    """
+    import time
+
+    from hpcsweep import status as reading
+    from hpcsweep.slurm import Queue
+
+    queue = Queue()
+    while True:
+        found = reading.everything(file)
+        jobs = reading.jobs(found, queue) if ask else []
+        if as_json:
+            click.echo(json.dumps({**found, "jobs": [asdict(job) for job in jobs]} if ask else found))
+        else:
+            told = reading.job_lines(jobs, queue.problem) if ask else []
+            click.echo("\n".join([*reading.lines(found), *told]))
+        if not watch or not (reading.is_live(found) or jobs):
+            return 0
+        time.sleep(5)
+
+
+@click.command(epilog=MERGE_EPILOG)
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("shards", type=STORE, nargs=-1)
+@click.option("--delete-shards", is_flag=True, help="Then delete those of which every finished cell is seen in FILE.")
+def merge(file: Path, shards: tuple[Path, ...], delete_shards: bool) -> int:
+    """Copy what is finished in SHARDS into the store FILE, cell by cell; harmless twice.
+
+    SHARDS are by default those that the elements of an array have written beside FILE.
+    """
+    from hpcsweep import shards as parts
+    from hpcsweep.errors import StoreError
+    from hpcsweep.store import merge as merge_stores
+
+    given = [shard for shard in shards or parts.beside(file) if shard.resolve() != file.resolve()]
+    if not given and not shards:
+        raise StoreError(f"There are no shards beside {file}; name the stores to be merged into it.")
+    new, finished = merge_stores(file, given or shards)
+    click.echo(f"{file}: {new} cells new, {finished} finished in all")
+    lacking = parts.missing(given)
+    if lacking:
+        click.echo("\n".join(lacking))
+    if delete_shards:
+        whole = [shard for shard in given if not parts.unfinished(shard)]
+        parts.delete(file, whole)
+        click.echo(f"{len(whole)} shards deleted, {len(given) - len(whole)} kept")
+    return 75 if lacking else 0

@@ -1,0 +1,168 @@
+"""Runs that are stopped or killed on the way: what was saved goes on to the same bits; what kills is found out."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hpcsweep import layout
+from hpcsweep.cluster import stopping
+from hpcsweep.cluster.checkpoints import Saver, Shelf
+from hpcsweep.rewrite import opened
+from tests.cluster.test_run import by_key, weights_by_key
+from tests.conftest import Run, command, environment
+
+LONG = """
+title = "longer than its runs"
+[[grid]]
+target = ["exp_cos"]
+dimension = [1]
+width = [12]
+samples = [40]
+replicate = 4
+optimizer = ["adam+ssbroyden"]
+[training.adam]
+steps = 20000
+[training.ssbroyden]
+steps = 1500
+[sup_norm]
+count = 2000
+uniform = 0
+starts = 16
+kinks = 16
+"""
+
+
+@pytest.mark.mpi
+def test_a_stopped_run_goes_on_where_it_was_to_the_same_bits(hpcsweep: Run, tmp_path: Path) -> None:
+    """In its training, whichever part of the chain; the second time on two ranks."""
+    (tmp_path / "long.toml").write_text(LONG)
+    assert hpcsweep("run", "long.toml", "-o", "whole.h5").returncode == 0
+    stops = 0
+    for number in range(12):
+        options = ("--stop-after", f"{1 + number}s", "--progress", "none")
+        done = hpcsweep("run", "long.toml", "-o", "s.h5", *options, ranks=2 * (number % 2))
+        if done.returncode == 0:
+            break
+        assert done.returncode == 75, done.stderr
+        stops += len(Shelf.beside(tmp_path / "s.h5").packs()) > 0
+    assert done.returncode == 0 and stops
+    assert weights_by_key(tmp_path / "s.h5") == weights_by_key(tmp_path / "whole.h5")
+    assert by_key(tmp_path / "s.h5") == by_key(tmp_path / "whole.h5")
+    assert not (tmp_path / "s.h5.checkpoints").exists()
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint(hpcsweep: Run, tmp_path: Path) -> None:
+    """And what had got on when it was killed is no suspect."""
+    (tmp_path / "long.toml").write_text(LONG)
+    often = {**environment(), "HPCSWEEP_CHECKPOINT_SECONDS": "0.2"}
+    run = subprocess.Popen(
+        command("run", tmp_path / "long.toml", "-o", tmp_path / "s.h5"), env=often, stderr=subprocess.DEVNULL
+    )
+    shelf, limit = Shelf.beside(tmp_path / "s.h5"), time.monotonic() + 100
+    while not shelf.packs() and run.poll() is None and time.monotonic() < limit:
+        time.sleep(0.05)
+    os.kill(run.pid, signal.SIGKILL)
+    run.wait()
+    saved = len(shelf.packs())
+    assert saved and hpcsweep("run", "long.toml", "-o", "s.h5").returncode == 0
+    assert hpcsweep("run", "long.toml", "-o", "whole.h5").returncode == 0
+    assert weights_by_key(tmp_path / "s.h5") == weights_by_key(tmp_path / "whole.h5")
+    with opened(tmp_path / "s.h5") as file:
+        assert (file["attempts"][:] == 2).any() and (file["kills"][:] == 0).all()
+
+
+KILLER = """
+import os, signal, torch
+from hpcsweep.approx.targets import Target
+
+class Deadly(Target):
+    smoothness = 1
+
+    def __call__(self, points):
+        if len(points) == 77:  # as many as one cell has samples
+            os.kill(os.getpid(), signal.SIGKILL)
+        return points[:, 0]
+"""
+DEADLY = """
+title = "one cell kills its process"
+[[grid]]
+target = ["killer.py:Deadly"]
+dimension = [1]
+width = [4]
+samples = [20, 30, 77]
+replicate = 2
+[training]
+steps = 20
+[sup_norm]
+count = 300
+uniform = 0
+starts = 8
+kinks = 0
+"""
+
+
+def test_a_cell_that_kills_its_process_three_times_has_failed(hpcsweep: Run, tmp_path: Path) -> None:
+    (tmp_path / "killer.py").write_text(KILLER)
+    (tmp_path / "deadly.toml").write_text(DEADLY)
+    codes = []
+    while len(codes) < 12 and (not codes or codes[-1] not in (0, 1)):
+        codes.append(hpcsweep("run", "deadly.toml", "-o", "s.h5").returncode)
+    assert codes[-1] == 1 and -signal.SIGKILL in codes and len(codes) <= 8, codes
+    with opened(tmp_path / "s.h5") as file:
+        failed = file["status"][:] == layout.FAILED
+        assert (file["samples"][:][failed] == 77).all() and failed.sum() == 2
+        assert (file["status"][:][~failed] == layout.DONE).all()
+        assert all(b"killed 3 times" in message for message in file["message"][:][failed])
+        assert (file["kills"][:][failed] == 3).all()
+    (tmp_path / "killer.py").write_text(KILLER.replace("os.kill(os.getpid(), signal.SIGKILL)", "pass"))
+    assert hpcsweep("run", "deadly.toml", "-o", "s.h5", "--retry-failed").returncode in (0, 2)  # the source is new
+
+
+def test_a_checkpoint_that_cannot_be_read_is_no_obstacle(tmp_path: Path) -> None:
+    shelf = Shelf.beside(tmp_path / "s.h5")
+    saver = Saver(shelf.path(("a", "b")), ("a", "b"))
+    assert saver.load() is None and shelf.packs() == []
+    saver.save({"step": 3})
+    assert saver.load() == {"step": 3} and shelf.packs() == [("a", "b")]
+    assert shelf.packs(since=time.time() + 60) == []
+    assert Saver(saver.path, ("a", "c")).load() is None
+    (shelf.folder / ".half.123.new").write_bytes(b"half")
+    (shelf.folder / "broken").write_bytes(pickle.dumps(("c",))[:-3])
+    assert shelf.packs() == [("a", "b")]
+    shelf.sweep()
+    assert not list(shelf.folder.glob("*.new"))
+    saver.path.write_bytes(pickle.dumps(("a", "b")) + b"nonsense")
+    assert saver.load() is None
+    (shelf.folder / "broken").unlink()
+    shelf.forget(("a", "b"))
+    assert not shelf.folder.exists()
+
+
+def test_a_full_disk_costs_the_checkpoint_and_not_the_pack(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    Saver(tmp_path / "file" / "x", ("a",)).save({})  # no exception
+
+
+@pytest.mark.parametrize(
+    ("told", "seconds"),
+    [("30", 30), ("10:00", 600), ("1:00:05", 3605), ("2-03:00:00", 183600), ("UNLIMITED", np.inf), ("", np.inf)],
+)
+def test_the_time_that_slurm_leaves(told: str, seconds: float) -> None:
+    assert stopping.duration(told) == seconds
+
+
+def test_the_walltime_is_that_of_the_environment() -> None:
+    assert stopping.walltime({"SLURM_JOB_END_TIME": "1700000000", "SLURM_JOB_ID": "3"}) == 1700000000
+    assert stopping.walltime({}) == np.inf
+
+
+def test_outside_slurm_nothing_is_requeued() -> None:
+    assert "no Slurm job" in stopping.requeue({})

@@ -1,0 +1,210 @@
+"""Which device each rank takes: decided from facts, for every environment that real Slurm was seen to give."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hpcsweep import status
+from hpcsweep.approx import machine
+from hpcsweep.cluster import memory, seats
+from hpcsweep.cluster.seats import Gpu, Seat
+from hpcsweep.errors import LaunchError
+from tests.cluster.conftest import Slurm
+from tests.conftest import Run
+
+RECORDED = json.loads(Path(__file__).with_name("slurm_environments.json").read_text())
+CROWDED = {  # what Slurm was told, and the flag that should be named
+    "--nodelist=n1 -N1 -n2 --gpus-per-node=1": ("2 ranks on n1 (0, 1) see only 1 GPU", "--ntasks-per-node=1"),
+    "--nodelist=n1 -N1 -n4 --gpus-per-node=2": ("4 ranks on n1 (0, 1, 2, 3) see only 2 GPU", "--ntasks-per-node=2"),
+}
+
+
+def seat(environment: dict[str, str], build: str = "CUDA 12.8", driver: bool = True) -> Seat:
+    """What a rank of that environment would tell on a machine with real devices (or with no working driver)."""
+    host = environment["SLURMD_NODENAME"]
+    name = "ROCR_VISIBLE_DEVICES" if build.startswith("ROCm") else "CUDA_VISIBLE_DEVICES"
+    numbers = environment[name].split(",") if name in environment and driver else []
+    told = seats.identities(host, [f"GPU-{host}-{number}" for number in numbers], environment)
+    return Seat(
+        host=host,
+        cores=frozenset({0}),
+        threads=1,
+        local=seats.local_rank(environment),
+        gpus=tuple(Gpu(uuid, "a GPU") for uuid in told),
+        build=build,
+        granted=seats.granted(environment),
+        hidden=seats.hidden(environment, build),
+        slurm=True,
+    )
+
+
+def build_for(flags: str) -> str:
+    return "ROCm 6.3" if "amd" in flags else "CUDA 12.8"
+
+
+@pytest.mark.parametrize("flags", RECORDED)
+def test_every_rank_of_every_recorded_environment_gets_a_gpu_of_its_own_or_a_sentence(flags: str) -> None:
+    ranks = [seat(task, build_for(flags)) for task in RECORDED[flags]]
+    if flags in CROWDED:
+        with pytest.raises(LaunchError) as refused:
+            seats.assign(ranks)
+        assert all(part in str(refused.value) for part in (*CROWDED[flags], "--gpus-per-task=1", "--share-gpus"))
+        shared = seats.assign(ranks, share=True)
+        assert [shared.count(number) for number in set(shared)] == [2] * len(set(shared))
+        return
+    taken = seats.assign(ranks)
+    if "gpu" not in flags:
+        assert taken == [None] * len(ranks)
+        return
+    assert len({ranks[rank].gpus[number].uuid for rank, number in enumerate(taken)}) == len(ranks)
+    for rank, number in zip(ranks, taken, strict=True):
+        assert number == (0 if len(rank.gpus) == 1 else rank.local)  # bound: as it is; of several: in local order
+
+
+@pytest.mark.parametrize("flags", RECORDED)
+def test_gpus_that_slurm_gave_but_torch_does_not_see_are_an_error(flags: str) -> None:
+    for build, cause in (("cpu", "built for processors alone"), (build_for(flags), "whether the driver there works")):
+        blind = [seat(task, build, driver=False) for task in RECORDED[flags]]
+        assert seats.assign(blind, "cpu") == [None] * len(blind)
+        if "gpu" not in flags:
+            assert seats.assign(blind) == [None] * len(blind)
+            continue
+        with pytest.raises(LaunchError, match=f"Rank 0 on .* though Slurm gave it 0.*{cause}.*--device cpu"):
+            seats.assign(blind)
+
+
+def test_a_gpu_that_was_asked_for_and_is_not_there_names_what_to_change() -> None:
+    nothing = Seat("n1", frozenset({0}), 1, build="CUDA 12.8", slurm=True)
+    with pytest.raises(LaunchError, match="--gpus-per-task=1"):
+        seats.assign([nothing], "gpu")
+    with pytest.raises(LaunchError, match="nvidia-smi"):
+        seats.assign([Seat("n1", frozenset({0}), 1, build="CUDA 12.8")], "gpu")
+    with pytest.raises(LaunchError, match="rocm-smi"):
+        seats.assign([Seat("n1", frozenset({0}), 1, build="ROCm 6.3")], "gpu")
+    with pytest.raises(LaunchError, match="CUDA_VISIBLE_DEVICES='' hides them; unset it"):
+        seats.assign([Seat("n1", frozenset({0}), 1, hidden=seats.hidden({"CUDA_VISIBLE_DEVICES": ""}, "cpu"))], "gpu")
+    one = (Gpu("abc", "a GPU"),)
+    with pytest.raises(LaunchError, match="Rank 1 on n1 sees no GPU"):  # one of two is enough
+        seats.assign([Seat("n1", frozenset({0}), 1, gpus=one), nothing], "gpu")
+
+
+def test_without_slurm_the_remedy_is_that_of_mpiexec() -> None:
+    with pytest.raises(LaunchError, match=r"2 ranks on h \(0, 1\) see only 1 GPU\(s\) \(X #abc\).*mpiexec -n 1"):
+        seats.assign([Seat("h", frozenset({0}), 1, local, (Gpu("abc", "X"),)) for local in (0, 1)])
+
+
+HOSTS = st.lists(st.lists(st.integers(0, 3), max_size=4, unique=True), min_size=1, max_size=5)
+
+
+def choices(visible: list[list[int]]) -> Iterator[tuple[int, ...]]:
+    """Every way in which ranks could take a GPU: the naive twin of the matching."""
+    return itertools.product(*(gpus for gpus in visible if gpus))
+
+
+@given(HOSTS, st.permutations(range(5)))
+def test_each_rank_gets_one_of_its_own_exactly_if_that_is_possible(visible: list[list[int]], local: list[int]) -> None:
+    ranks = [
+        Seat("h", frozenset({0}), 1, local[rank], tuple(Gpu(str(number), "X") for number in gpus))
+        for rank, gpus in enumerate(visible)
+    ]
+    loads = [max(map(taken.count, taken), default=0) for taken in choices(visible)]
+    for share in (False, True):
+        if min(loads) > 1 and not share:
+            with pytest.raises(LaunchError, match="would share"):
+                seats.assign(ranks)
+            continue
+        taken = seats.assign(ranks, share=share)
+        assert [number is None for number in taken] == [not gpus for gpus in visible]
+        own = [visible[rank][number] for rank, number in enumerate(taken) if number is not None]
+        assert max(map(own.count, own), default=0) == min(loads)
+        assert taken == seats.assign(ranks, share=share)
+
+
+def test_the_launcher_of_mpi_knows_the_local_rank_better_than_slurm() -> None:
+    """Under mpiexec in a batch job each rank inherits SLURM_LOCALID=0 from the script."""
+    assert seats.local_rank({"SLURM_LOCALID": "0", "MPI_LOCALRANKID": "3"}) == 3
+    assert seats.local_rank({"SLURM_LOCALID": "2"}, 5) == 2
+    assert seats.local_rank({}, 5) == 5
+
+
+def test_amd_devices_are_chosen_by_one_variable() -> None:
+    both = {"ROCR_VISIBLE_DEVICES": "3", "CUDA_VISIBLE_DEVICES": "3", "HIP_VISIBLE_DEVICES": "0"}
+    assert seats.redundant(both, "ROCm 6.3") == ["CUDA_VISIBLE_DEVICES"]  # the user's own HIP choice stays
+    assert seats.redundant(both, "CUDA 12.8") == [] == seats.redundant({"CUDA_VISIBLE_DEVICES": "3"}, "ROCm 6.3")
+    assert seats.hidden({"ROCR_VISIBLE_DEVICES": "-1"}, "ROCm 6.3") and not seats.hidden(both, "ROCm 6.3")
+    assert not seats.hidden({"ROCR_VISIBLE_DEVICES": ""}, "CUDA 12.8")
+
+
+def test_gpus_without_uuids_are_told_apart_by_host_and_number() -> None:
+    assert seats.identities("h", ["u", ""], {"CUDA_VISIBLE_DEVICES": "2,5"}) == ["u", "h/5"]
+    bound = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_GPUS": "1", "CUDA_VISIBLE_DEVICES": "0"}  # renumbered by a cgroup
+    assert seats.identities("h", [""], bound) == ["h/1"]
+    assert seats.identities("h", ["", ""], {}) == ["h/0", "h/1"]
+    assert seats.identities("h", ["same"], {"CUDA_VISIBLE_DEVICES": "MIG-a"}) == ["MIG-a"]
+
+
+def test_the_record_of_devices_is_short_and_tells_them_apart() -> None:
+    alike = [("H200", f"1234567890{letter}-more") for letter in "ab"]
+    assert seats.summary(alike) == "2 x H200 (1234567890a, 1234567890b)"
+    assert seats.summary([*alike, ("cpu, 1 thread(s)", "")] * 2).endswith("; 2 x cpu, 1 thread(s)")
+    many = seats.summary([("H200", f"{number:08d}-x") for number in range(500)])
+    assert len(many) <= 1000 and many.startswith("500 x H200 (00000000, 00000001") and many.endswith(" ...")
+
+
+def test_the_memory_of_a_rank_ends_at_the_narrowest_cgroup(tmp_path: Path) -> None:
+    def write(name: str, text: str) -> None:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+
+    write("own", "0::/slurm/job_7/step_0\n")
+    write("memory.max", "max\n")
+    write("slurm/job_7/memory.max", "2000\n")
+    write("slurm/job_7/step_0/memory.max", "3000\n")
+    assert memory.cgroup_limits(tmp_path, tmp_path / "own") == [3000, 2000]
+    write("own", "5:cpu:/x\n4:memory:/a\n")
+    write("memory/a/memory.limit_in_bytes", "70\n")
+    assert memory.cgroup_limits(tmp_path, tmp_path / "own") == [70]
+    assert memory.cgroup_limits(tmp_path, tmp_path / "none") == []
+
+
+@pytest.mark.skipif(machine.gpus() == 0, reason="no GPU that torch sees")
+def test_a_real_gpu_tells_a_uuid_or_an_address() -> None:
+    names = [machine.gpu_uuid(number, "h") for number in range(machine.gpus())]
+    assert all(names) and len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("ranks", [0, pytest.param(2, marks=pytest.mark.mpi)])
+@pytest.mark.skipif(machine.gpus() > 0, reason="there is a GPU")
+def test_a_gpu_where_there_is_none_is_one_sentence_for_all_ranks(hpcsweep: Run, tiny: Path, ranks: int) -> None:
+    refused = hpcsweep("run", tiny, "-o", "s.h5", "--device", "gpu", ranks=ranks)
+    assert refused.returncode == 2 and "Traceback" not in refused.stderr
+    assert refused.stderr.count("sees no GPU") == 1 and "--device cpu" in refused.stderr
+    assert not list(tiny.parent.glob("s*.h5*")), "something was written"
+
+
+def test_what_a_run_computed_on_is_recorded(hpcsweep: Run, tiny: Path, tmp_path: Path) -> None:
+    assert hpcsweep("run", tiny, "-o", "s.h5", "--device", "cpu").returncode == 0
+    assert status.summary(tmp_path / "s.h5")["launch"]["devices"] == "1 x cpu, 1 thread(s)"
+
+
+@pytest.mark.slurm
+@pytest.mark.parametrize(
+    "flags", ["--nodelist=n[1-2] -N2 -n2 --gpus-per-task=1", "--partition=amd -n2 --gpus-per-node=8"]
+)
+def test_slurm_gpus_are_refused_where_torch_sees_none_and_cores_can_be_chosen(
+    slurm: Slurm, tiny: Path, flags: str
+) -> None:
+    line = ("srun", *flags.split(), "--mpi=pmi2", "python", "-m", "hpcsweep", "run", tiny, "-o", "s.h5")
+    refused = slurm.call(*line)
+    assert refused.returncode == 2 and refused.stderr.count("though Slurm gave it 0") == 1, refused.stderr
+    assert not (slurm.folder / "s.h5").exists()
+    done = slurm.call(*line, "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    assert status.summary(slurm.folder / "s.h5")["launch"]["devices"] == "2 x cpu, 1 thread(s)"

@@ -1,0 +1,103 @@
+"""One rank fails, all end at once; and nothing touches MPI before it must."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from hpcsweep.cluster import guard
+from tests.conftest import Run, environment, mpiexec
+
+HEAD = "import os, sys, threading, time\nfrom hpcsweep.cluster import guard\nguard.listen()\n"
+FAILING = {
+    "before MPI, while another waits for it": (
+        "if os.environ['PMI_RANK'] == '1':\n"
+        "    raise RuntimeError('the culprit')\n"
+        "from hpcsweep.cluster.workforce import assemble\n"
+        "with assemble(): pass\n"
+    ),
+    "on rank 0, while the other serves": (
+        "from hpcsweep.cluster.workforce import assemble\n"
+        "with assemble() as workforce:\n"
+        "    if workforce: raise RuntimeError('the culprit')\n"
+    ),
+    "in a thread": (
+        "from hpcsweep.cluster.workforce import assemble\n"
+        "def fail(): raise RuntimeError('the culprit')\n"
+        "with assemble() as workforce:\n"
+        "    if workforce:\n"
+        "        threading.Thread(target=fail).start()\n"
+        "        time.sleep(100)\n"
+    ),
+}
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("where", FAILING)
+def test_an_exception_ends_all_ranks_at_once_with_the_traceback_of_the_culprit(where: str, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(HEAD + FAILING[where])
+    start = time.monotonic()
+    line = [*mpiexec(2), sys.executable, str(script)]
+    done = subprocess.run(line, env=environment(), cwd=tmp_path, capture_output=True, text=True, timeout=90)
+    assert done.returncode not in (0, 75) and time.monotonic() - start < 60
+    assert "RuntimeError: the culprit" in done.stderr and "all ranks stop" in done.stderr
+    assert done.stderr.count("Traceback") == 1
+
+
+@pytest.mark.mpi
+def test_a_plugin_that_fails_at_import_ends_all_ranks(hpcsweep: Run, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("raise RuntimeError('the culprit')\n")
+    arguments = ("measure", "--network", "mine.py:net", "--target", "exp_cos", "--domain", "-1,1")
+    done = hpcsweep(*arguments, ranks=2)
+    assert done.returncode not in (0, 75) and "the culprit" in done.stderr
+
+
+def test_a_plugin_that_calls_exit_fails_and_does_not_end_the_run_unseen(hpcsweep: Run, tiny: Path) -> None:
+    (tiny.parent / "mine.py").write_text(
+        "import sys\n"
+        "from hpcsweep.approx.targets import Target\n"
+        "class Leaving(Target):\n"
+        "    def __call__(self, x):\n"
+        "        sys.exit(0)\n"
+    )
+    tiny.write_text(
+        tiny.read_text().replace('target = ["logsin", "exp_cos"]', 'target = ["mine.py:Leaving", "exp_cos"]')
+    )
+    done = hpcsweep("run", tiny, "-o", "s.h5")
+    assert done.returncode in (1, 2), done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_what_launchers_tell() -> None:
+    step = {"SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "8"}
+    assert guard.tasks(step) == guard.ranks(step) == 8 and guard.launched(step)
+    assert guard.tasks({"SLURM_STEP_NUM_TASKS": "8"}) == 1  # a batch script
+    assert guard.ranks({"PMI_SIZE": "4"}) == 4 and guard.launched({"PMI_SIZE": "1"})
+    assert guard.ranks({}) == 1 and not guard.launched({}) and not guard.launched({"SLURM_JOB_ID": "7"})
+
+
+def test_importing_any_module_leaves_mpi_alone() -> None:
+    """A login node may have no MPI, or kill who initialises it."""
+    code = (
+        "import importlib, pkgutil, sys\n"
+        "import hpcsweep\n"
+        "names = [one.name for one in pkgutil.walk_packages(hpcsweep.__path__, 'hpcsweep.')]\n"
+        "for name in names:\n"
+        "    importlib.import_module(name)\n"
+        "assert len(names) > 60, names\n"
+        "assert 'mpi4py.MPI' not in sys.modules\n"
+        "import mpi4py\n"
+        "mpi4py.rc.initialize = False\n"
+        "from mpi4py import MPI\n"
+        "assert not MPI.Is_initialized()\n"
+    )
+    for launched in ({}, {"SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "2"}):
+        done = subprocess.run(
+            [sys.executable, "-c", code], env={**environment(), **launched}, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr

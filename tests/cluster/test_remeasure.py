@@ -1,0 +1,170 @@
+"""The command `measure`: stores tightened, networks by name, on any number of ranks, stopped and gone on with."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hpcsweep import layout, tighten, weights
+from hpcsweep.errors import StoreError
+from hpcsweep.lease import Lease
+from hpcsweep.rewrite import opened
+from tests.conftest import Run, command, environment
+
+STUDY = """
+title = "to be measured again"
+[[grid]]
+target = ["exp_cos"]
+dimension = [1, 2]
+width = [6]
+samples = [20]
+replicate = 2
+[training]
+steps = 300
+learning_rate = 0.01
+[sup_norm]
+points = ["sobol"]
+count = 300
+starts = 0
+kinks = 0
+uniform = 0
+certificate = "off"
+"""
+MORE = ("--points", 4096, "--uniform", "2^10", "--progress", "none")
+
+
+def columns(path: Path) -> dict[str, np.ndarray]:
+    with opened(path) as file:
+        return {name: file[name][:] for name in layout.RESULTS}
+
+
+@pytest.fixture
+def store(hpcsweep: Run, tmp_path: Path) -> Path:
+    (tmp_path / "study.toml").write_text(STUDY)
+    assert hpcsweep("run", "study.toml", "-o", "s.h5").returncode == 0
+    return tmp_path / "s.h5"
+
+
+@pytest.mark.mpi
+def test_brackets_are_tightened_by_any_number_of_ranks_to_the_same_bits(hpcsweep: Run, store: Path) -> None:
+    before = columns(store)
+    assert np.isinf(before["sup_upper"]).all() and (before["certificate"] == 0).all()
+    shutil.copy(store, store.with_name("two.h5"))
+    shutil.copy(weights.path_of(store), weights.path_of(store.with_name("two.h5")))
+    assert hpcsweep("measure", store, *MORE).returncode == 0
+    assert hpcsweep("measure", "two.h5", *MORE, ranks=2).returncode == 0
+    after, two = columns(store), columns(store.with_name("two.h5"))
+    for name in set(layout.RESULTS) - {"message"}:
+        assert after[name].tobytes() == two[name].tobytes(), name
+    assert (after["sup_lower"] >= before["sup_lower"]).all() and (after["sup_lower"] > before["sup_lower"]).any()
+    assert (after["sup_upper"] <= 1.0101 * after["sup_lower"]).all() and (after["certificate"] == 1).all()
+    assert (after["sup_upper"] >= before["sup_lower"]).all()
+    assert (after["points"] > before["points"] + 4096).all() and np.isfinite(after["sup_uniform"]).all()
+    assert not list(store.parent.glob(".*measure*"))
+
+
+def test_measuring_again_with_less_takes_nothing_back(hpcsweep: Run, store: Path) -> None:
+    assert hpcsweep("measure", store, *MORE).returncode == 0
+    good = columns(store)
+    assert hpcsweep("measure", store, "--points", 256, "--certificate", "off", "--uniform", 0).returncode == 0
+    again = columns(store)
+    for name in ("sup_lower", "sup_upper", "sup_where", "certificate", "l2_error", "sup_uniform", "quantile_error"):
+        assert again[name].tobytes() == good[name].tobytes(), name
+
+
+def test_one_cell_alone_is_measured_again(hpcsweep: Run, store: Path) -> None:
+    with opened(store) as file:
+        key = file["key"][2].decode()
+    assert hpcsweep("measure", store, "--cell", key, *MORE).returncode == 0
+    assert np.isfinite(columns(store)["sup_upper"]).tolist() == [False, False, True, False]
+
+
+def test_contradicting_measurements_are_refused(store: Path) -> None:
+    values = {"sup_lower": 0.0, "sup_upper": 1e-9, "sup_where": (0.0,), "points": 1, "boxes": 1, "nonfinite": 0}
+    with pytest.raises(StoreError, match="contradict"):
+        tighten.tighten(store, {0: values})
+
+
+def test_a_store_that_a_live_run_holds_is_left_alone(store: Path) -> None:
+    lease = Lease(store)
+    try:
+        with pytest.raises(StoreError):
+            tighten.tighten(store, {})
+    finally:
+        lease.release()
+
+
+@pytest.mark.mpi
+def test_a_stopped_measurement_goes_on_where_it_was(hpcsweep: Run, store: Path) -> None:
+    """Begun by one process, stopped, finished by two ranks: equal to an uninterrupted one."""
+    shutil.copy(store, store.with_name("whole.h5"))
+    shutil.copy(weights.path_of(store), weights.path_of(store.with_name("whole.h5")))
+    options = ("--points", "2^24", "--certificate", "off", "--uniform", 0)
+    process = subprocess.Popen(
+        command("measure", store, *options), env=environment(), stderr=subprocess.PIPE, text=True
+    )
+    for line in process.stderr or ():
+        if "parts" in line and not line.startswith("0 "):
+            process.send_signal(signal.SIGTERM)
+            break
+    assert process.wait(60) == 75
+    saved = list(store.parent.glob(".*measure*"))
+    assert len(saved) == 1
+    start = time.monotonic()
+    assert hpcsweep("measure", store, *options, ranks=2).returncode == 0
+    assert time.monotonic() - start < 200 and not saved[0].exists()
+    assert hpcsweep("measure", "whole.h5", *options).returncode == 0
+    ours, whole = columns(store), columns(store.with_name("whole.h5"))
+    for name in ("sup_lower", "sup_where", "l2_error", "quantile_error", "points"):
+        assert ours[name].tobytes() == whole[name].tobytes(), name
+
+
+def test_a_network_by_name(hpcsweep: Run, tmp_path: Path) -> None:
+    """|x| - 0.25 by two neurons against x^2: the error is largest at 0 (0.25) and at 1/2 in between (0.5 in all)."""
+    np.savez(
+        tmp_path / "net.npz", W0=np.array([[1.0], [-1.0]]), b0=np.zeros(2), W1=np.ones((1, 2)), b1=np.array([0.25])
+    )
+    (tmp_path / "own.py").write_text("def square(x):\n    return x[:, 0] * x[:, 0]\n")
+    names = ("--network", "net.npz", "--target", "own.py:square", "--domain", "-1,1", "--progress", "none")
+    done = hpcsweep("measure", *names, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["sup_lower"] <= 0.5 <= found["sup_upper"] <= 0.5 * (1 + 2e-6)
+    assert abs(abs(found["where"][0]) - 0.5) < 1e-6 and found["certificate"] == "closed"
+    assert {"points", "seconds"} <= found.keys()
+    plain = hpcsweep("measure", *names, "--certificate", "off")
+    assert "sup_upper    inf" in plain.stdout
+    assert json.loads(hpcsweep("measure", *names, "--json", "--certificate", "off").stdout)["sup_upper"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "Give a store FILE, or --network and --target"),
+        (("--network", "a.npz"), "Give a store FILE, or --network and --target"),
+        (("--network", "a.npz", "--target", "exp_cos"), "a.npz cannot be read"),
+        (("--network", "net", "--target", "exp_cos"), "weights.npz, path/file.py:name or module:name"),
+        (("--network", "math:sqrt", "--target", "exp_cso", "-d", "1"), "Did you mean 'exp_cos'"),
+        (("--network", "math:sqrt", "--target", "math:cos", "-d", "1"), "give --domain"),
+        (("--network", "math:sqt", "--target", "exp_cos", "-d", "1"), "Did you mean 'sqrt'"),
+        (("--points", "many"), "no whole number; write 1000000, 1e6 or 2^20"),
+        (("--kind", "sobl"), "Did you mean 'sobol'"),
+    ],
+)
+def test_mistakes_are_told_in_one_sentence(hpcsweep: Run, arguments: tuple[str, ...], said: str) -> None:
+    done = hpcsweep("measure", *arguments)
+    assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_wrong_key_is_told(hpcsweep: Run, store: Path) -> None:
+    done = hpcsweep("measure", store, "--cell", "nobody")
+    assert done.returncode == 2 and "no cell 'nobody'" in done.stderr
+    assert math.isinf(columns(store)["sup_upper"][0])
