@@ -11,7 +11,7 @@ import click
 from hpcsweep import __version__
 from hpcsweep.commands.doctoring import doctor
 from hpcsweep.commands.measuring import measure
-from hpcsweep.commands.parameters import STORE, STUDY, STYLES, Duration, on_devices
+from hpcsweep.commands.parameters import STUDY, STYLES, Duration, Smoothness, on_devices
 from hpcsweep.commands.planning import plan, submit
 from hpcsweep.commands.storing import merge, status
 from hpcsweep.errors import UserError
@@ -87,14 +87,29 @@ def run(
 
 
 @commands.command()
-@click.argument("file", type=STORE)
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), help="Folder. Default: FILE-report")
-def report(file: Path, output: Path | None) -> int:
-    """Draw the figures of the store FILE and write a page that shows them; needs neither torch nor MPI."""
+@click.option(
+    "--export", type=click.Path(dir_okay=False, path_type=Path), help="Write a table, .csv or .parquet, only."
+)
+@click.option(
+    "--smoothness", type=Smoothness(), multiple=True, help="n of C^n of a target, or inf: for the theory beside."
+)
+def report(file: Path, output: Path | None, export: Path | None, smoothness: tuple[tuple[str, float], ...]) -> int:
+    """Draw the figures of the store FILE and write a page that shows them; needs neither torch nor MPI.
+
+    Shards beside FILE are read too. With --export, one row for each cell goes into a table, and no page is made.
+    """
+    if export is not None:
+        from hpcsweep.findings import dataset
+        from hpcsweep.findings.export import export as write
+
+        click.echo(f"{export}: {write(dataset.read(dataset.files(file)), export):,} cells")
+        return 0
     from hpcsweep.findings import report as reporting
 
     folder = output or file.with_name(f"{file.stem}-report")
-    for path in reporting.write(file, folder):
+    for path in reporting.write(file, folder, dict(smoothness)):
         click.echo(path)
     return 0
 

@@ -101,6 +101,7 @@ RESULTS = {
     "l2_error": _result("root of the mean squared error over the domain"),
     "l1_error": _result("mean absolute error over the domain"),
     "train_rmse": _result("root mean squared error over the training samples"),
+    "averaged": _count("points over which means and quantiles are taken"),
     "points": _count("points at which the error was evaluated"),
     "nonfinite": _count("points at which the error was NaN or infinite"),
     "steps": _count("training steps taken"),

@@ -136,4 +136,5 @@ class Lease:
         self._over.set()
         self._thread.join()
         if self._ours():
-            self.path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a disk turned read-only: it goes stale with this process
+                self.path.unlink(missing_ok=True)

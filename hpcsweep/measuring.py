@@ -29,8 +29,9 @@ def measure(
     """Bracket the sup-norm error ||target - approximant|| on a box, from below by search and from above by proof.
 
     Both functions are evaluated at points (points, dimension) and give (points,) or (points, 1) values in float64. A
-    `torch.nn.Module` is copied in float64. NumPy functions can be measured too, but nothing can be proved of them; a
-    proof runs the same torch code on boxes, and needs a rule for every operation in it.
+    `torch.nn.Module` is copied in float64. A value must depend on its point alone: no random numbers, no dropout. NumPy
+    functions can be measured too, but nothing can be proved of them; a proof runs the same torch code on boxes, and
+    needs a rule for every operation in it.
 
     Parameters
     ----------
@@ -59,8 +60,9 @@ def measure(
             raise PluginError("measure: the domain is missing; only a Target of hpcsweep knows its own.")
         domain = target.domain
     box = domain_of(domain)
-    terms = terms_of(approximant)
-    pair = Pair(adapted(target, box), adapted(approximant, box), box, terms, places_of(samples, len(box)))
+    made = adapted(approximant, box)
+    terms = terms_of(approximant, made, box)
+    pair = Pair(adapted(target, box), made, box, terms, places_of(samples, len(box)))
     resolved = section(SupNormSection, options, "measure").resolved(len(box))
     width = max((term.width for term in terms), default=WIDE)
     survey = Survey([subject := Given(pair)], planned(resolved, len(box), width))

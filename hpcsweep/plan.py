@@ -61,10 +61,9 @@ def make(
     targets = cells.columns["target_id"][rows]
     order = np.lexsort((rows, targets, kind_of, group_of))  # equal targets side by side: they share their points
     rows, kind_of, group_of = rows[order], kind_of[order], group_of[order]
-    sizes = np.array(_sizes(costs, np.bincount(kind_of, minlength=len(costs)), ranks, memory))
+    limits = np.array(_limits(costs, np.bincount(kind_of, minlength=len(costs)), ranks, memory))
     groups_at = np.flatnonzero(np.diff(group_of, prepend=group_of[0] - 1))
-    smallest = np.minimum.reduceat(sizes[kind_of], groups_at)
-    edges = _cut(groups_at, np.append(groups_at[1:], len(rows)), smallest)
+    edges = _cut([*groups_at.tolist(), len(rows)], np.minimum.reduceat(limits[kind_of], groups_at).tolist())
     return sorted(_packs(rows, kind_of, costs, edges), key=lambda pack: (-pack.seconds, pack.rows))
 
 
@@ -97,27 +96,47 @@ def _refuse_giants(cells: Cells, kinds: np.ndarray, costs: Sequence[Cost], memor
             )
 
 
-def _sizes(costs: Sequence[Cost], counts: np.ndarray, ranks: int, memory: float) -> list[int]:
-    """Return the most cells that a pack of each kind may have."""
+def _limits(costs: Sequence[Cost], counts: np.ndarray, ranks: int, memory: float) -> list[tuple[float, float, float]]:
+    """Return, for each kind, how many cells a pack may have, should have at least, and may have for its time alone."""
     total = sum(
         count * (cost.seconds + cost.fixed_seconds / cost.slots) for cost, count in zip(costs, counts, strict=True)
     )
     longest = total / (PACKS_PER_RANK * ranks)
-    sizes = []
+    limits = []
     for cost in costs:
-        in_time = int((longest - cost.fixed_seconds) / max(cost.seconds, 1e-12))
-        in_memory = int(min(memory / max(cost.bytes, 1), cost.slots))
-        sizes.append(max(SMALLEST, min(cost.slots, in_time, in_memory)))
-    return sizes
+        seconds = max(cost.seconds, 1e-12)
+        in_time = (longest - cost.fixed_seconds) / seconds
+        most = max(SMALLEST, int(min(cost.slots, in_time, memory / max(cost.bytes, 1))))
+        least = min(most, max(SMALLEST, math.ceil(cost.fixed_seconds / seconds)))  # or launches take longer than work
+        limits.append((most, least if ranks > 1 else most, in_time))
+    return limits
 
 
-def _cut(starts: np.ndarray, stops: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Return where packs begin: each range in the fewest pieces of at most its size, as equal as can be."""
-    edges = []
-    for start, stop, size in zip(starts.tolist(), stops.tolist(), sizes.tolist(), strict=True):
-        count = -(-(stop - start) // size)
-        edges += [start + (stop - start) * piece // count for piece in range(count)]
-    return np.array(edges, dtype=np.int64)
+def _cut(edges: Sequence[int], limits: Sequence[tuple[float, float, float]]) -> np.ndarray:
+    """Return where packs begin: each range in few pieces, the last of them smaller and smaller.
+
+    As in guided self-scheduling (Polychronopoulos and Kuck 1987, https://doi.org/10.1109/TC.1987.5009495), a pack may
+    take a share of what is left: packs do not take what was predicted, and the small ones, which go out last, even out
+    when the ranks come to their ends.
+    """
+    begins = []
+    for (start, stop), (most, least, in_time) in zip(itertools.pairwise(edges), limits, strict=True):
+        at = start
+        while at < stop:
+            begins.append(at)
+            left = stop - at
+            at += _next(left, most, least, in_time * left / (stop - start))
+    return np.array(begins, dtype=np.int64)
+
+
+def _next(left: int, most: float, least: float, wanted: float) -> int:
+    """Return how many of the cells that are left the next pack takes; full packs are as equal as can be."""
+    if max(wanted, least) >= most:
+        return -(-left // math.ceil(left / most))
+    size = max(wanted, least)
+    if left >= size + least:
+        return int(size)
+    return left if left <= most else -(-left // 2)
 
 
 def _packs(rows: np.ndarray, kinds: np.ndarray, costs: Sequence[Cost], edges: np.ndarray) -> list[Pack]:

@@ -1,8 +1,8 @@
 """The study's HDF5 file: laid out before the run, filled row by row, readable at any moment.
 
 Two rules make it safe. *Structure* (layout, extension, attributes, a new run's provenance) changes only by writing a
-whole new file and `os.replace`. *Values* change only by overwriting rows in place, `status` last, after a flush of the
-rest. So no metadata changes while values are written: a kill at any moment leaves a readable file in which every row
+whole new file and `os.replace`. *Values* change only by overwriting rows in place (`inplace`), `status` last. So no
+metadata changes while values are written: a kill at any moment leaves a readable file in which every row
 marked done is right. Rank 0 alone writes; anyone may read at any time with ``locking=False``.
 """
 
@@ -13,12 +13,12 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from hpcsweep import layout, weights
 from hpcsweep.cells import Cells
 from hpcsweep.errors import StoreError
+from hpcsweep.inplace import Datasets
 from hpcsweep.lease import Lease
 from hpcsweep.rewrite import (
     Run,
@@ -36,6 +36,7 @@ from hpcsweep.rewrite import (
 )
 from hpcsweep.study import Study
 
+MEASURED = tuple(n for n in layout.RESULTS if n not in ("status", "predicted_seconds", "finished", *layout.COUNTERS))
 LONGEST_NAME = 150  # letters: the weights, the lease and temporary files have longer names
 
 
@@ -55,14 +56,12 @@ class Store:
     def __init__(self, path: Path, cells: Cells, planned: int, lease: Lease, keep_weights: bool) -> None:
         self.path, self.cells, self.planned = path, cells, planned
         self._lease = lease
-        self._file = h5py.File(path, "r+", locking=False)
-        # Held open: a dataset that goes out of use writes what it has buffered and tells nobody of an error.
-        self._data = {name: self._file[name] for name in (*layout.RESULTS, "run_seconds")}
+        self._data = Datasets(path, (*layout.RESULTS, "run_seconds"))
         self._weights = weights.Writer(path, len(cells)) if keep_weights else None
-        self.status: np.ndarray = self._data["status"][:]  # (cells,)
-        self.attempts: np.ndarray = self._data["attempts"][:]  # (cells,)
-        self.kills: np.ndarray = self._data["kills"][:]  # (cells,)
-        self._started = time.monotonic()
+        self.status: np.ndarray = self._data["status"]  # (cells,)
+        self.attempts: np.ndarray = self._data["attempts"]  # (cells,)
+        self.kills: np.ndarray = self._data["kills"]  # (cells,)
+        self._runs, self._started = self._data.shape("run_seconds")[0], time.monotonic()
 
     @staticmethod
     def open(path: str | Path, study: Study, cells: Cells, run: Run, spared: Collection[str] = ()) -> Store:
@@ -106,19 +105,19 @@ class Store:
         """Make this study's rows with this status pending again (to retry what failed)."""
         rows = np.flatnonzero(self.status[: self.planned] == status)
         self.kills[rows] = 0
-        _write(self._data["kills"], rows, self.kills[rows])
+        self._data.write(rows, {"kills": self.kills[rows]})
         self._mark(rows, layout.PENDING)
 
     def predict(self, seconds: np.ndarray) -> None:
         """Store the predicted seconds of every row; NaN leaves a row as it is."""
-        known = self._data["predicted_seconds"][:]
-        self._data["predicted_seconds"][:] = np.where(np.isnan(seconds), known, seconds)
+        known = self._data["predicted_seconds"]
+        self._data.put("predicted_seconds", 0, np.where(np.isnan(seconds), known, seconds))
 
     def start(self, rows: Sequence[int]) -> None:
         """Count an attempt of these rows and mark them running."""
         self.attempts[list(rows)] += 1
         self._check_lease()
-        _write(self._data["attempts"], rows, self.attempts[list(rows)])
+        self._data.write(rows, {"attempts": self.attempts[list(rows)]})
         self._mark(rows, layout.RUNNING)
 
     def release(self, rows: Sequence[int]) -> None:
@@ -126,41 +125,48 @@ class Store:
         self._mark(rows, layout.PENDING)
 
     def put(self, rows: Sequence[int], records: Sequence[Record]) -> None:
-        """Store finished cells: parameters first, then values, then, after a flush, their status."""
+        """Store finished cells: parameters first, then values, then their status."""
         self._check_lease()
         order = np.argsort(rows)
         rows = [int(rows[i]) for i in order]
         records = [records[i] for i in order]
         if self._weights is not None:
             self._weights.put(rows, [(r.parameters, r.slice) for r in records])
-        for name, column in layout.RESULTS.items():
-            if name not in ("status", "predicted_seconds", *layout.COUNTERS):
-                values = [_storable(record.values.get(name, column.fill)) for record in records]
-                _write(self._data[name], rows, _stack(values, column, self._data[name].shape[1:]))
-        _write(self._data["finished"], rows, np.full(len(rows), time.time()))
-        self._data["run_seconds"][-1] = time.monotonic() - self._started
-        self._file.flush()
+        columns = {name: self._column(name, records) for name in MEASURED}
+        self._data.write(rows, {**columns, "finished": np.full(len(rows), time.time())})
+        self._data.put("run_seconds", self._runs - 1, np.array([time.monotonic() - self._started]))
         self._mark(rows, [layout.OUTCOMES[record.status] for record in records])
 
     def _mark(self, rows: Sequence[int] | np.ndarray, status: int | list[int]) -> None:
         rows = np.asarray(rows, dtype=np.int64)
         if len(rows):
             self.status[rows] = status
-            _write(self._data["status"], rows, self.status[rows])
-            self._file.flush()
+            self._data.write(rows, {"status": self.status[rows]})
+
+    def _column(self, name: str, records: Sequence[Record]) -> np.ndarray:
+        """Return the values of some records in one column: (records, ...), the rest of a short row filled."""
+        column = layout.RESULTS[name]
+        stacked = np.full((len(records), *self._data.shape(name)[1:]), column.fill, dtype=column.dtype)
+        for row, record in enumerate(records):
+            if name in record.values:
+                value = _storable(record.values[name])
+                where = (row, slice(len(value))) if stacked.ndim > 1 else row  # type: ignore[arg-type]
+                stacked[where] = value
+        return stacked
 
     def _check_lease(self) -> None:
+        if not self.path.exists():  # what is written would go to a file without a name, and vanish with this process
+            raise StoreError(f"{self.path} was deleted while it was written; the same command begins it anew.")
         if self._lease.lost:
             raise StoreError(f"Another run has taken {self.path} over; this one must not write any more.")
 
     def close(self) -> None:
-        """Flush, close and give the lease back. Raises `StoreError` if what was written cannot reach the disk."""
+        """Close and give the lease back. Raises `StoreError` if what was written cannot reach the disk."""
         try:
             if self._weights is not None:
                 self._weights.close()
-            self._data.clear()
-            self._file.close()
-        except (OSError, RuntimeError) as error:  # h5py raises either when a flush fails
+            self._data.close()
+        except OSError as error:
             raise StoreError(f"{self.path} cannot be closed: {error}; make room on the disk and run again.") from error
         finally:
             self._lease.release()
@@ -260,27 +266,8 @@ def _finished(path: Path) -> int:
         return int(np.isin(file["status"][:], (layout.DONE, layout.DIVERGED, layout.OUT_OF_BUDGET)).sum())
 
 
-def _write(dataset: h5py.Dataset, rows: Sequence[int] | np.ndarray, values: np.ndarray) -> None:
-    """Overwrite rows (ascending), one contiguous piece at a time: many times faster than a list selection."""
-    rows = np.asarray(rows, dtype=np.int64)
-    for piece in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(rows) != 1) + 1):
-        if len(piece):
-            dataset[rows[piece[0]] : rows[piece[-1]] + 1] = values[piece]
-
-
 def _storable(value: object) -> object:
     """Cut a message to its column, at a whole character."""
     if isinstance(value, str):
         return value.encode()[: layout.MESSAGE_BYTES].decode(errors="ignore").encode()
     return value
-
-
-def _stack(values: list[object], column: layout.Column, shape: tuple[int, ...]) -> np.ndarray:
-    """Return values as one array (rows, *shape), the rest of a short row filled."""
-    stacked = np.full((len(values), *shape), column.fill, dtype=column.dtype)
-    for row, value in enumerate(values):
-        if shape and value is not column.fill:
-            stacked[row, : len(value)] = value  # type: ignore[arg-type]
-        else:
-            stacked[row] = value
-    return stacked

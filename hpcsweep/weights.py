@@ -1,7 +1,7 @@
 """Trained parameters, in FILE.weights.h5 beside the store: one flat, preallocated dataset with offsets.
 
 The space of a cell is reserved when the file is laid out and takes no disk until it is written. A row is valid where
-its `kept` is not 0 (1: parameters, 2: a slice too), which is written after the rest was flushed.
+its `kept` is not 0 (1: parameters, 2: a slice too), which is written after the rest.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from hpcsweep import layout
 from hpcsweep.cells import Cells
 from hpcsweep.errors import StoreError
+from hpcsweep.inplace import Datasets
 from hpcsweep.rewrite import Take, opened, replacing, require_space
 
 SLICES = ("slice_x", "slice_target", "slice_model")
@@ -121,37 +122,52 @@ def _same(main: h5py.File, row: int | None, part: h5py.File, origin: int) -> boo
 
 
 class Writer:
-    """The weights file of a store, open for overwriting rows.
-
-    Holds every dataset open: a dataset that goes out of use writes what it has buffered and tells nobody of an error.
-    """
+    """The weights file of a store, open for overwriting rows."""
 
     def __init__(self, store: Path, rows: int) -> None:
-        self._file = h5py.File(path_of(store), "r+", locking=False)
-        if len(self._file["key"]) != rows:
+        self._data = Datasets(path_of(store), ("offset", "count", "parameters", "kept", *SLICES))
+        if self._data.shape("kept") != (rows,):
             raise StoreError(f"{path_of(store)} does not belong to {store}; move it away and run again.")
-        self._offset, self._count = self._file["offset"][:], self._file["count"][:]
-        self._data = {name: self._file[name] for name in ("parameters", "kept", *SLICES)}
+        self._offset, self._count = self._data["offset"], self._data["count"]
 
     def put(self, rows: Sequence[int], networks: Sequence[tuple[np.ndarray | None, np.ndarray | None]]) -> None:
-        """Write (parameters, slice) of these rows; where both are there, flush and mark the row as kept."""
+        """Write (parameters, slice) of these rows (ascending); where both are there, mark the row as kept at last."""
+        kept, pictured, lines = [], [], []
         for row, (parameters, values) in zip(rows, networks, strict=True):
             if parameters is not None:
-                start = self._offset[row]
-                self._data["parameters"][start : start + self._count[row]] = parameters
+                if parameters.shape != (self._count[row],):
+                    raise ValueError(f"{parameters.shape} parameters for a cell of {self._count[row]}")
+                kept.append((row, 1 if values is None else 2))
+                self._data.put("parameters", self._offset[row], parameters)
             if values is not None:
-                for name, line in zip(SLICES, values, strict=True):
-                    self._data[name][row] = line
-        self._file.flush()
-        for row, (parameters, values) in zip(rows, networks, strict=True):
-            if parameters is not None:
-                self._data["kept"][row] = 1 if values is None else 2
-        self._file.flush()
+                pictured.append(row)
+                lines.append(values)
+        if pictured:
+            self._data.write(pictured, dict(zip(SLICES, np.stack(lines, axis=1), strict=True)))
+        self._data.write([row for row, _ in kept], {"kept": [mark for _, mark in kept]})
 
     def close(self) -> None:
-        """Flush and close."""
-        self._data.clear()
-        self._file.close()
+        """Close the file, all that was written on the disk."""
+        self._data.close()
+
+
+def parameters(store: str | Path, keys: Sequence[str]) -> list[np.ndarray | None]:
+    """Return the parameters of the cells of these keys, None where none were kept.
+
+    Raises `StoreError` if the weights cannot be read.
+    """
+    path = path_of(store)
+    if not path.exists():
+        return [None] * len(keys)
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            rows = {key: row for row, key in enumerate(file["key"][:].tolist())}
+            offset, count, kept = (file[name][:] for name in ("offset", "count", "kept"))
+            found = [rows.get(key.encode(), -1) for key in keys]
+            data = file["parameters"]
+            return [data[offset[row] : offset[row] + count[row]] if row >= 0 and kept[row] else None for row in found]
+    except (OSError, KeyError) as error:
+        raise StoreError(f"{path} cannot be read: {error}; move it away to do without weights.") from error
 
 
 def read(store: str | Path, key: str) -> tuple[np.ndarray, np.ndarray | None] | None:

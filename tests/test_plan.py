@@ -83,6 +83,29 @@ def test_many_ranks_get_small_packs_and_few_ranks_full_ones() -> None:
     assert any(len({all_cells.cell(row).target["name"] for row in pack.rows}) == 2 for pack in few)
 
 
+@pytest.mark.parametrize("replicates", [160, 320])
+def test_packs_that_take_longer_or_shorter_than_predicted_leave_no_rank_idle_for_long(replicates: int) -> None:
+    """Cells all alike but for the target, 20 full packs of 16 a rank and more; lognormal times."""
+    all_cells = cells(replicates)
+    rows = np.flatnonzero((all_cells.columns["width"] == 8) & (all_cells.columns["samples"] == 20))
+    ranks = len(rows) // (20 * 16)
+    packs, full = (plan.make(all_cells, rows, price(16, fixed=0.2), number) for number in (ranks, 1))
+    work, predicted = (sum(pack.seconds for pack in made) for made in (packs, full))
+    assert work < 1.05 * predicted, "small packs cost too much"
+    used = []
+    for seed in range(20):
+        chance = np.random.default_rng(seed).lognormal(0, 0.3, len(packs))
+        taken = [Pack(pack.rows, pack.seconds * factor, 0, 0.0) for pack, factor in zip(packs, chance, strict=True)]
+        used.append(sum(pack.seconds for pack in taken) / ranks / plan.makespan(taken, ranks))
+    assert np.median(used) >= 0.99
+
+
+def test_packs_are_not_cut_where_launches_cost_more_than_cells() -> None:
+    all_cells = cells(40)
+    packs = plan.make(all_cells, np.arange(len(all_cells)), price(16, fixed=10.0), 2)
+    assert min(len(pack.rows) for pack in packs) == 16
+
+
 def test_a_cell_that_does_not_fit_is_refused_by_name() -> None:
     with pytest.raises(StudyError, match=r"network of 25 parameters with 10 samples needs .* lower width or samples"):
         plan.make(cells(1), np.arange(16), price(4), 1, memory=1500)

@@ -1,12 +1,14 @@
 """What packs on their way have saved, in FILE.checkpoints beside the store: one file for each pack, named by its cells.
 
-A file is first the keys of the cells, then what was saved: both pickled, put in place by rename. Files are as much to
-be trusted as plugins: whoever can write beside the store can run code.
+A file is first the keys of the cells, then a digest of our source, then what was saved: pickled, renamed into place.
+What another version has saved is not taken up. Files are as much to be trusted as plugins: whoever can write beside the
+store can run code.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import pickle
@@ -16,9 +18,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hpcsweep
 from hpcsweep.rewrite import replacing
 
 EVERY = float(os.environ.get("HPCSWEEP_CHECKPOINT_SECONDS", "60"))  # seconds between two checkpoints of a pack
+
+
+@functools.cache
+def code() -> str:
+    """Return a digest of the source of this package: what one version saves, another need not understand."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(Path(hpcsweep.__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -40,9 +52,10 @@ class Shelf:
         """Return the cells of every pack with a checkpoint written after `since` (Unix time), in a fixed order."""
         found = []
         for path in sorted(self.folder.glob("*")) if self.folder.is_dir() else []:
-            with contextlib.suppress(OSError, EOFError, pickle.UnpicklingError), path.open("rb") as file:
-                if path.suffix == "" and path.stat().st_mtime >= since:
-                    found.append(tuple(pickle.load(file)))
+            with contextlib.suppress(Exception), path.open("rb") as file:  # pickle raises anything for nonsense
+                keys = pickle.load(file)
+                if path == self.path(keys) and path.stat().st_mtime >= since:
+                    found.append(tuple(keys))
         return found
 
     def sweep(self) -> None:
@@ -72,6 +85,7 @@ class Saver:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(self.path) as temporary, temporary.open("wb") as file:
                 pickle.dump(self.keys, file)
+                pickle.dump(code(), file)
                 pickle.dump(state, file, protocol=pickle.HIGHEST_PROTOCOL)
         self.slowest = max(self.slowest, time.perf_counter() - begun)
 
@@ -79,8 +93,8 @@ class Saver:
         """Return what was saved last; None if there is nothing, or nothing that can be read."""
         try:
             with self.path.open("rb") as file:
-                known = tuple(pickle.load(file))
-                return pickle.load(file) if known == self.keys else None
+                known = tuple(pickle.load(file)), pickle.load(file)
+                return pickle.load(file) if known == (self.keys, code()) else None
         except FileNotFoundError:
             return None
         except Exception:  # of another version, or of another kind of device: the pack begins anew

@@ -14,6 +14,7 @@ from hpcsweep.errors import LaunchError
 
 SIGNS = {"good": "✓", "doubtful": "!", "bad": "✗"}
 GIB = 2**30
+HUNG = "no answer in time"
 
 
 @dataclass(frozen=True)
@@ -82,20 +83,8 @@ def diagnose(case: Case) -> list[Finding]:
     return [one for one in found if one is not None]
 
 
-def launcher(environment: Mapping[str, str]) -> str:
-    """Return who started this process, by what it left in the environment."""
-    step = "SLURM_STEP_ID" in environment and "HYDI_CONTROL_FD" not in environment
-    if "OMPI_COMM_WORLD_SIZE" in environment:
-        return "srun (PMIx)" if step and "PRTE_LAUNCHED" not in environment else "mpiexec of Open MPI"
-    if "PMIX_RANK" in environment:
-        return "srun (PMIx)" if step else "mpiexec of Open MPI"
-    if "PMI_SIZE" in environment:
-        return "srun (PMI-2)" if step else "mpiexec of MPICH (Hydra)"
-    return "srun without MPI" if step else "no launcher"
-
-
 def _world(case: Case) -> Finding:
-    told, by = guard.ranks(case.environment), launcher(case.environment)
+    told, by = guard.ranks(case.environment), guard.launcher(case.environment)
     remedy = (
         "srun --mpi=list shows the choices: --mpi=pmi2 for MPICH, --mpi=pmix for Open MPI; or the MPI's own mpiexec"
     )
@@ -124,7 +113,7 @@ def _without(needed: bool) -> str:
 def _library(case: Case) -> Finding | None:
     if case.world is None:
         return None
-    by, library = launcher(case.environment), case.world.library
+    by, library = guard.launcher(case.environment), case.world.library
     wants = {"srun (PMIx)": ("MPICH",), "mpiexec of Open MPI": ("MPICH", "Intel")}.get(by, ())
     wants = ("Open MPI",) if by in ("srun (PMI-2)", "mpiexec of MPICH (Hydra)") else wants
     if any(name in library for name in wants):
@@ -144,6 +133,8 @@ def _silent(ranks: Sequence[Rank], name: str) -> str:
 
 def _devices(case: Case) -> Finding:
     if quiet := _silent(case.ranks, "torch"):
+        if HUNG not in quiet:
+            return Finding("devices", "bad", quiet, "mend the installation of torch, or its driver")
         remedy = "a slow disk of the Python environment, or a driver that hangs (nvidia-smi, rocm-smi)? Try --limit 60"
         return Finding("devices", "doubtful", quiet, remedy)
     taken = [rank.seat for rank in case.ranks if rank.seat is not None]
@@ -177,7 +168,8 @@ def _torch(case: Case) -> Finding | None:
 def _disks(ranks: Sequence[Rank]) -> list[Finding]:
     """Judge the output folder as its worst rank sees it."""
     if quiet := _silent(ranks, "disk"):
-        return [Finding("folder", "bad", quiet, "the file system hangs; try another folder with -o")]
+        remedy = "the file system hangs; try another folder with -o" if HUNG in quiet else "mend the installation"
+        return [Finding("folder", "bad", quiet, remedy)]
     disks = [rank.disk for rank in ranks if rank.disk]
     found = [finding for disk in disks for finding in (_deeds(disk), _space(disk))]
     worst = max(found, key=lambda one: list(SIGNS).index(one.state))

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcsweep.cluster import stopping
-from hpcsweep.cluster.diagnosis import Case, Finding, Rank, diagnose
+from hpcsweep.cluster.diagnosis import HUNG, Case, Finding, Rank, diagnose
 from hpcsweep.cluster.probes import Place, World
 from hpcsweep.cluster.seats import chosen_device
 
@@ -90,7 +90,7 @@ def _output(process: subprocess.Popen[str], until: float, told: str = "") -> tup
         output, errors = process.communicate(told, max(0.1, until - time.monotonic()))
     except subprocess.TimeoutExpired:
         process.kill()  # and is not waited for: a process may hang beyond SIGKILL in its file system
-        return "", "no answer in time"
+        return "", HUNG
     last = errors.strip().rpartition("\n")[2]
     return output, (last or f"it ended with {process.returncode}") if process.returncode else ""
 

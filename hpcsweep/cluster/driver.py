@@ -13,8 +13,9 @@ import math
 import time
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import Any
 
 from hpcsweep import layout
 from hpcsweep.approx.meter.tasks import Task
@@ -40,7 +41,7 @@ class _Job:
     started: bool = False  # its attempt is counted
     trained: worker.Trained | None = None  # set while parts of its survey are out
     pieces: int = 0  # into which its present stage is cut
-    results: list[worker.Done | None] = field(default_factory=list)  # of these parts, in order; None: not there yet
+    results: list[Any] = field(default_factory=list)  # of these parts, in order; None: not there yet
     seconds: float = 0.0  # measured so far
     saved: float = field(default_factory=time.monotonic)  # when that was done last
 
@@ -70,6 +71,7 @@ class Driver:
     _remaining: float = 0.0  # predicted seconds of what is not finished
     _predicted: float = 0.0  # of what is finished
     _taken: float = 0.0  # what that really took
+    _shown: float = -math.inf  # when the display was last told
 
     def run(self, packs: Sequence[Pack]) -> bool:
         """Run packs until all are finished (True) or an early end was asked for (False)."""
@@ -78,15 +80,18 @@ class Driver:
         try:
             while self._out or (self._queue and not stopping.asked()):
                 self._dispatch()
-                done, _ = wait(self._out, timeout=STALL, return_when=FIRST_COMPLETED)
+                done = self.workforce.arrivals(STALL)
+                self._dispatch()  # before results are written: nobody waits for that
                 for future in done:
                     self._collect(self._out.pop(future), future.result())
                 if stopping.asked():
                     self.workforce.stop_everyone()
-                self._show()
+                if time.monotonic() - self._shown > STALL:
+                    self._show()
         except BaseException:
             self.workforce.stop_everyone()  # nobody must train for hours what cannot be written
             raise
+        self._show()
         for job in {id(task.job): task.job for task in self._queue if task.job.started}.values():
             self._save(job)
             self.store.release(job.rows)
@@ -153,10 +158,10 @@ class Driver:
         job = task.job
         if job.trained is None:
             return  # another part of it failed: the pack is trained again
-        job.results[task.number] = done
+        job.trained.survey.put(job.results, task.number, done.result)
         job.seconds += done.seconds
-        if all(job.results):
-            job.trained.survey.take([one.result for one in job.results if one is not None])
+        if all(one is not None for one in job.results):
+            job.trained.survey.take(job.results)
             self._share_out(job)
         elif time.monotonic() - job.saved > checkpoints.EVERY:
             self._save(job)
@@ -211,3 +216,4 @@ class Driver:
         note = f"{bad} failed" if bad else ""
         note = "stopping: no new packs" if stopping.asked() else note
         self.display.show(finished, len(status), eta, note)
+        self._shown = time.monotonic()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,10 @@ def _requeue(handler: Any) -> None:
     """Let submitit requeue the job and exit; not if Slurm has taken it back already, or somebody cancels it."""
     for number in stopping.SIGNALS:  # its steps are signalled once more when it goes
         signal.signal(number, signal.SIG_IGN)
+    if "mpi4py.MPI" in sys.modules:  # with the other ranks, who are done: killed in it they leave things behind
+        from mpi4py import MPI
+
+        MPI.Finalize()
     if callable(handler) and stopping.still_running():
         handler(signal.SIGUSR2, None)
     raise SystemExit(AGAIN)

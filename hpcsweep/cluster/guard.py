@@ -31,6 +31,18 @@ def launched(environment: Mapping[str, str] = os.environ) -> bool:
     return tasks(environment) > 1 or any(name in environment for name in LAUNCHED)
 
 
+def launcher(environment: Mapping[str, str] = os.environ) -> str:
+    """Return who started this process, by what it left in the environment."""
+    step = "SLURM_STEP_ID" in environment and "HYDI_CONTROL_FD" not in environment
+    if "OMPI_COMM_WORLD_SIZE" in environment:
+        return "srun (PMIx)" if step and "PRTE_LAUNCHED" not in environment else "mpiexec of Open MPI"
+    if "PMIX_RANK" in environment:
+        return "srun (PMIx)" if step else "mpiexec of Open MPI"
+    if "PMI_SIZE" in environment:
+        return "srun (PMI-2)" if step else "mpiexec of MPICH (Hydra)"
+    return "srun without MPI" if step else "no launcher"
+
+
 def listen() -> None:
     """From now on let an uncaught exception, in any thread of this rank, end all ranks.
 

@@ -16,7 +16,7 @@ from hpcsweep import __version__, layout, plan, status, weights
 from hpcsweep.approx import machine
 from hpcsweep.approx.catalogue import Catalogue
 from hpcsweep.cells import Cells
-from hpcsweep.cluster import devices, pricing, seats, shares, stopping
+from hpcsweep.cluster import devices, leftovers, pricing, seats, shares, stopping
 from hpcsweep.cluster.checkpoints import Shelf
 from hpcsweep.cluster.driver import Driver
 from hpcsweep.cluster.progress import Style, display
@@ -76,6 +76,7 @@ def run(
     """
     if seconds is not None:
         stopping.at(time.time() + seconds)
+    leftovers.sweep()
     with assemble() as workforce:
         if workforce is None:  # another rank than 0: its work is done
             return 0
@@ -146,6 +147,8 @@ def _packs(store: Store, shelf: Shelf, pricer: pricing.Pricer, ranks: int, memor
             rows = [row_of.pop(key) for key in keys]
             taken |= set(rows)
             packs.append(plan.whole(store.cells, rows, pricer))
+        else:  # some of them are finished, by a merge: the others begin anew
+            shelf.forget(keys)
     rest = np.array([row for row in pending.tolist() if row not in taken], dtype=np.int64)
     suspects = rest[store.kills[rest] >= MOST_KILLS - 1]
     rest = rest[store.kills[rest] < MOST_KILLS - 1]

@@ -7,6 +7,9 @@ from functools import cache, cached_property
 from typing import Any
 
 from hpcsweep.approx.fit import DTYPES
+from hpcsweep.approx.meter.search.ascent import GRADIENT_COST, GROUP
+from hpcsweep.approx.meter.search.kinks import PROJECTIONS
+from hpcsweep.approx.meter.search.refine import AGAIN, STEPS
 from hpcsweep.approx.meter.tasks import Measurement, planned
 from hpcsweep.approx.models import hidden_like, stages_of
 from hpcsweep.approx.training import costs, pack_key, stages
@@ -121,9 +124,25 @@ class Pricer:
     def _measuring_seconds(self, dimension: int, hidden: tuple[int, ...], activation: str, networks: int) -> float:
         measurement = self._measurement(dimension, max(hidden, default=1))
         points = measurement.total * measurement.tile
-        network = costs.evaluation_seconds(hidden, dimension, points, self.device, activation, measurement.tile)
-        # Making a point and its target value takes about ten passes over its coordinates.
-        return networks * network + 10 * dimension * points * self.device.element
+        screened = costs.evaluation_seconds(hidden, dimension, points, self.device, activation, measurement.tile)
+        # To make a point and its target value, and to keep the worst, the sums and the histogram, was measured to take
+        # as long as so many elementwise passes.
+        screened = networks * screened + (400 + 20 * dimension) * points * self.device.element
+        each = networks * costs.evaluation_seconds(hidden, dimension, GROUP, self.device, activation, GROUP) / GROUP
+        return screened + self._searching(measurement, each) + self._proving(measurement, each)
+
+    def _searching(self, measurement: Measurement, each: float) -> float:
+        """Return the seconds of a search; an evaluation of error at one point takes `each`."""
+        rounds = STEPS * (-(-measurement.starts // GROUP) + -(-int(AGAIN * measurement.starts) // GROUP))
+        looked_at = measurement.kinks * (1 + PROJECTIONS * GRADIENT_COST) + 5 * measurement.starts
+        return rounds * (160 * self.device.launch + GRADIENT_COST * GROUP * each) + looked_at * each
+
+    def _proving(self, measurement: Measurement, each: float) -> float:
+        """Return the seconds that a proof usually takes: three times as many boxes for each dimension, from 2-D on."""
+        if measurement.gap is None:
+            return 0.0
+        boxes = min(measurement.boxes, 100 if measurement.dimension == 1 else 1000 * 3 ** (measurement.dimension - 2))
+        return 400 * self.device.launch + boxes * (10e-6 + 3 * (measurement.dimension + 4) * each)
 
 
 def _hidden(cell: Cell) -> list[int]:

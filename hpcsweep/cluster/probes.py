@@ -20,7 +20,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import psutil
 
 from hpcsweep.cluster import guard, memory
@@ -112,6 +111,8 @@ class Disk:
 
 def disk(folder: Path) -> Disk:
     """Do in a folder what a run does there, and clean up, but for the token."""
+    import h5py  # here, and not above: it may hang, and the doctor must not
+
     folder = next(place for place in (folder.resolve(), *folder.resolve().parents) if place.is_dir())
     versions = f"h5py {h5py.__version__}, HDF5 {h5py.version.hdf5_version}"
     try:
@@ -151,6 +152,8 @@ def _trouble(deed: Callable[..., object], *arguments: object) -> str:
 
 def _read_while_written(path: Path) -> None:
     """Write as a store is written and read it at the same time, as `status` does."""
+    import h5py
+
     with h5py.File(path, "w", locking=False) as file:
         rows = file.create_dataset("rows", shape=(1000,), dtype="f8")
         rows[7] = 7.0

@@ -12,7 +12,7 @@ import pickle
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,49 +22,72 @@ import numpy as np
 from hpcsweep import layout, tighten, weights
 from hpcsweep.approx.meter import files
 from hpcsweep.approx.meter.measured import conclude
-from hpcsweep.approx.meter.subjects import Network, Subject
+from hpcsweep.approx.meter.subjects import Network
 from hpcsweep.approx.meter.survey import Survey
 from hpcsweep.approx.meter.tasks import planned
 from hpcsweep.cluster import stopping, worker
+from hpcsweep.cluster.checkpoints import Saver
 from hpcsweep.cluster.progress import Display, Style, display
 from hpcsweep.cluster.workforce import Workforce, assemble
 from hpcsweep.errors import LaunchError, StoreError
-from hpcsweep.rewrite import opened, read_cells, replacing
+from hpcsweep.lease import Lease
+from hpcsweep.rewrite import opened, read_cells
 from hpcsweep.sections import SupNormSection
 from hpcsweep.study import section
 
 PIECE = 2**24  # points of a piece of screening, times networks: some seconds
 MOST_PIECES = 4096
 SAVE_SECONDS = 60.0
+TOGETHER = 64  # networks that are screened together, at most: each part of that carries all of them
 WIDE = 64  # the width that tiles are sized for where the layers are not known
 
 
 @dataclass
 class Conduct:
-    """A survey conducted over a workforce, saved in `file` (if any) so that it can go on later."""
+    """Surveys conducted over a workforce one after the other, saved now and then so that they can go on later.
 
-    survey: Survey
+    Parameters
+    ----------
+    surveys: what is to be measured; those that are done are None, to be forgotten.
+    saver: where that is saved.
+    """
+
+    surveys: list[Survey | None]
     folder: Path
-    file: Path | None = None
-    _results: list[Any] = field(default_factory=list)
+    saver: Saver
+    _results: list[Any] = field(default_factory=list)  # of the present stage of the present survey
     _saved: float = field(default_factory=time.monotonic)
 
-    def run(self, workforce: Workforce, shown: Display) -> bool:
-        """Do all that is left (True), or until a stop is asked for (False)."""
-        while parts := self.survey.tasks(self._pieces()):
+    def resume(self) -> None:
+        """Go on from what was saved, if anything was."""
+        state = self.saver.load()
+        if state is not None:
+            self.surveys, self._results = state
+
+    def save(self) -> None:
+        """Save what is done."""
+        self._saved = time.monotonic()
+        self.saver.save((self.surveys, self._results))
+
+    def finish(self, number: int) -> None:
+        """Forget a survey whose results are in place."""
+        self.surveys[number] = None
+        self.save()
+
+    def run(self, number: int, workforce: Workforce, shown: Display) -> bool:
+        """Do all that is left of a survey (True), or until a stop is asked for (False)."""
+        survey = self.surveys[number]
+        assert survey is not None
+        while parts := survey.tasks(_pieces(survey)):
             self._results = self._results or [None] * len(parts)
-            if not self._stage(parts, workforce, shown):
+            if not self._stage(survey, parts, workforce, shown):
                 self.save()
                 return False
-            self.survey.take(self._results)
+            survey.take(self._results)
             self._results = []
         return True
 
-    def _pieces(self) -> int:
-        points = self.survey.measurement.total * self.survey.measurement.tile * len(self.survey.subjects)
-        return min(MOST_PIECES, -(-points // PIECE))
-
-    def _stage(self, parts: Sequence[Any], workforce: Workforce, shown: Display) -> bool:
+    def _stage(self, survey: Survey, parts: Sequence[Any], workforce: Workforce, shown: Display) -> bool:
         """Do the parts that have no result yet."""
         waiting = [number for number, result in enumerate(self._results) if result is None]
         out: dict[Future[Any], int] = {}
@@ -73,9 +96,9 @@ class Conduct:
             while waiting and workforce.free and not stopping.asked():
                 number = waiting.pop(0)
                 out[workforce.submit(worker.measure, parts[number], self.folder)] = number
-            done, _ = wait(out, timeout=0.2, return_when=FIRST_COMPLETED)
+            done = workforce.arrivals(0.2)
             for future in done:
-                self._results[out.pop(future)] = _result(future.result())
+                survey.put(self._results, out.pop(future), _result(future.result()))
             left = len(waiting) + len(out)
             eta = (time.monotonic() - begun) * left / (first - left) if left < first else None
             shown.show(len(parts) - left, len(parts), eta, "stopping" if stopping.asked() else "")
@@ -83,22 +106,10 @@ class Conduct:
                 self.save()
         return not waiting
 
-    def save(self) -> None:
-        """Write what is done to the file."""
-        self._saved = time.monotonic()
-        if self.file is not None:
-            with replacing(self.file) as temporary:
-                temporary.write_bytes(pickle.dumps((self.survey, self._results)))
 
-    def resume(self) -> None:
-        """Go on from the file, if there is one."""
-        if self.file is not None and self.file.exists():
-            self.survey, self._results = pickle.loads(self.file.read_bytes())
-
-    def forget(self) -> None:
-        """Remove the file: all is done."""
-        if self.file is not None:
-            self.file.unlink(missing_ok=True)
+def _pieces(survey: Survey) -> int:
+    points = survey.measurement.total * survey.measurement.tile * len(survey.subjects)
+    return min(MOST_PIECES, -(-points // PIECE))
 
 
 def _result(done: object) -> Any:
@@ -131,9 +142,15 @@ def named(names: Mapping[str, Any], chosen: SupNormSection, style: Style, folder
         dimension = len(subject.domain)
         width = max((term.width for term in subject.pair(folder, "cpu").terms), default=WIDE)
         survey = Survey([subject], planned(chosen.resolved(dimension), dimension, width))
+        name = _digest([names, _source(names["network"], folder), _source(names["target"], folder), survey.measurement])
+        saver = Saver(folder / f".hpcsweep.measure-{name}", (name,))
+        conduct = Conduct([survey], folder, saver)
+        conduct.resume()
         with contextlib.closing(display(style, sys.stderr, "parts")) as shown:
-            if not Conduct(survey, folder).run(workforce, shown):
+            if not conduct.run(0, workforce, shown):
                 return 75, None
+        saver.path.unlink(missing_ok=True)
+        [survey] = [one for one in conduct.surveys if one is not None]
         found = conclude(subject, survey.measurement, survey.states[0], folder=folder)
     return 0, {
         "sup_lower": found.lower,
@@ -152,32 +169,69 @@ def named(names: Mapping[str, Any], chosen: SupNormSection, style: Style, folder
 def stored(path: Path, chosen: SupNormSection, keys: Sequence[str], style: Style, folder: Path) -> int:
     """Measure networks of a store again, all or those of some keys, and tighten what the store says of them.
 
-    Returns 0, or 75 if it was stopped before the end. Raises `StoreError` if nothing can be measured.
+    Holds the lease of the store. Returns 0, or 75 if it was stopped before the end. Raises `StoreError` if a run holds
+    the store, or nothing can be measured.
     """
     with assemble() as workforce:
         if workforce is None:
             return 0
-        with contextlib.closing(display(style, sys.stderr, "parts")) as shown:
-            for rows, survey in _surveys(path, chosen, keys):
-                name = hashlib.blake2b(pickle.dumps((rows, survey.measurement)), digest_size=8).hexdigest()
-                conduct = Conduct(survey, folder, path.with_name(f".{path.name}.measure-{name}"))
-                conduct.resume()
-                if not conduct.run(workforce, shown):
-                    return 75
-                tighten.tighten(path, _found(rows, conduct.survey, folder))
-                conduct.forget()
+        path = path.resolve()
+        lease = Lease(path)
+        try:
+            return _stored(path, chosen, keys, style, folder, workforce)
+        finally:
+            lease.release()
+
+
+def _stored(
+    path: Path, chosen: SupNormSection, keys: Sequence[str], style: Style, folder: Path, workforce: Workforce
+) -> int:
+    groups = _groups(path, keys)
+    surveys = [_survey(networks, chosen) for _, networks in groups]
+    about = [(rows, [(one.target, one.model, one.parameters.tobytes()) for one in nets]) for rows, nets in groups]
+    name = _digest([about, [survey.measurement for survey in surveys]])
+    conduct = Conduct(list(surveys), folder, Saver(path.with_name(f".{path.name}.measure-{name}"), (name,)))
+    conduct.resume()
+    with contextlib.closing(display(style, sys.stderr, "parts")) as shown:
+        for number, (rows, _) in enumerate(groups):
+            written = conduct.saver.path.with_name(conduct.saver.path.name + f"-{number}")
+            if conduct.surveys[number] is None:
+                continue
+            if not conduct.run(number, workforce, shown):
+                return 75
+            # What is to be written is saved first, so that a kill between two values adds nothing up twice.
+            last = Saver(written, (name,))
+            values = last.load()
+            if values is None:
+                values = tighten.combined(path, _found(rows, conduct.surveys[number], folder))
+                last.save(values)
+            tighten.write(path, values)
+            conduct.finish(number)
+            written.unlink(missing_ok=True)
+    conduct.saver.path.unlink(missing_ok=True)
     return 0
 
 
-def _found(rows: Sequence[int], survey: Survey, folder: Path) -> dict[int, dict[str, Any]]:
+def _digest(things: object) -> str:
+    return hashlib.blake2b(pickle.dumps(things), digest_size=8).hexdigest()
+
+
+def _source(name: str, folder: Path) -> bytes:
+    """Return the bytes of the file behind a name of `files.files`; none of a module or one of our targets."""
+    path = folder / (name if name.endswith(".npz") else name.rpartition(":")[0])
+    return path.read_bytes() if path.is_file() else b""
+
+
+def _found(rows: Sequence[int], survey: Survey | None, folder: Path) -> dict[int, dict[str, Any]]:
+    assert survey is not None
     return {
         row: worker.measurement_values(conclude(subject, survey.measurement, state, layout.QUANTILES, folder))
         for row, subject, state in zip(rows, survey.subjects, survey.states, strict=True)
     }
 
 
-def _surveys(path: Path, chosen: SupNormSection, keys: Sequence[str]) -> list[tuple[list[int], Survey]]:
-    """Return the rows and the survey of the networks of each dimension, width and target: they share points."""
+def _groups(path: Path, keys: Sequence[str]) -> list[tuple[list[int], list[Network]]]:
+    """Return the rows and networks of each dimension, width and target: they share points; `TOGETHER` at most."""
     cells = read_cells(path)
     with opened(path) as file:
         status = file["status"][:]
@@ -185,21 +239,28 @@ def _surveys(path: Path, chosen: SupNormSection, keys: Sequence[str]) -> list[tu
     for key in set(keys) - set(known):
         raise StoreError(f"{path} has no cell {key!r}; `status` and `report` show the keys.")
     wanted = np.isin(known, list(keys)) if keys else np.ones(len(cells), bool)
-    groups: dict[tuple[Any, ...], list[tuple[int, Subject]]] = {}
-    for row in np.flatnonzero(np.isin(status, (layout.DONE, layout.OUT_OF_BUDGET)) & wanted).tolist():
-        cell, kept = cells.cell(row), weights.read(path, str(known[row]))
-        if kept is not None:
-            network = Network(cell.target, cell.dimension, cell.model, kept[0], cell.samples, cell.data_seed)
-            width = max(cell.model.get("hidden", []), default=1)
-            groups.setdefault((cell.dimension, width, network.group), []).append((row, network))
+    rows = np.flatnonzero(np.isin(status, (layout.DONE, layout.OUT_OF_BUDGET)) & wanted).tolist()
+    groups: dict[tuple[Any, ...], list[tuple[int, Network]]] = {}
+    for row, parameters in zip(rows, weights.parameters(path, [str(known[row]) for row in rows]), strict=True):
+        if parameters is not None:
+            cell = cells.cell(row)
+            network = Network(cell.target, cell.dimension, cell.model, parameters, cell.samples, cell.data_seed)
+            groups.setdefault((cell.dimension, _width(network), network.group), []).append((row, network))
     if not groups:
         raise StoreError(
             f"{path} has no trained parameters to measure; they are kept unless [store] says weights = false."
         )
     return [
-        (
-            [row for row, _ in group],
-            Survey([one for _, one in group], planned(chosen.resolved(dimension), dimension, width)),
-        )
-        for (dimension, width, _), group in groups.items()
+        ([row for row, _ in part], [network for _, network in part])
+        for group in groups.values()
+        for part in (group[start : start + TOGETHER] for start in range(0, len(group), TOGETHER))
     ]
+
+
+def _width(network: Network) -> int:
+    return int(max(network.model.get("hidden", []), default=1))
+
+
+def _survey(networks: Sequence[Network], chosen: SupNormSection) -> Survey:
+    dimension = networks[0].dimension
+    return Survey(networks, planned(chosen.resolved(dimension), dimension, _width(networks[0])))

@@ -64,7 +64,7 @@ def walltime(environment: Mapping[str, str] = os.environ) -> float:
 
     Older ones do not tell in the environment, and are asked: once, by rank 0.
     """
-    told, job = environment.get("SLURM_JOB_END_TIME", ""), environment.get("SLURM_JOB_ID")
+    told, job = environment.get("SLURM_JOB_END_TIME", ""), job_of(environment)
     if told.isdigit() or not job:
         return float(told) if told.isdigit() else math.inf
     try:
@@ -72,6 +72,15 @@ def walltime(environment: Mapping[str, str] = os.environ) -> float:
     except (OSError, subprocess.TimeoutExpired):
         return math.inf
     return time.time() + duration(asked.stdout.strip())
+
+
+def job_of(environment: Mapping[str, str] = os.environ) -> str:
+    """Return the number by which Slurm knows this job, or array element; empty outside of any.
+
+    The last element of an array has the number of the whole: by SLURM_JOB_ID alone it would be all of them.
+    """
+    array, element = environment.get("SLURM_ARRAY_JOB_ID"), environment.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{element}" if array and element else environment.get("SLURM_JOB_ID", "")
 
 
 def duration(text: str) -> float:
@@ -104,7 +113,7 @@ def still_running(environment: Mapping[str, str] = os.environ) -> bool:
 
     A preempted job goes back into the queue by itself, and one that somebody cancels must not.
     """
-    job = environment.get("SLURM_JOB_ID", "")
+    job = job_of(environment)
     try:
         asked = subprocess.run(["squeue", "-h", "-j", job, "-o", "%T"], capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired):
@@ -114,8 +123,7 @@ def still_running(environment: Mapping[str, str] = os.environ) -> bool:
 
 def requeue(environment: Mapping[str, str] = os.environ) -> str:
     """Ask Slurm to put this job, or array element, into its queue again; return what became of that, in a sentence."""
-    array, element = environment.get("SLURM_ARRAY_JOB_ID"), environment.get("SLURM_ARRAY_TASK_ID")
-    job = f"{array}_{element}" if array and element else environment.get("SLURM_JOB_ID")
+    job = job_of(environment)
     if not job:
         return "Not requeued: this is no Slurm job."
     if not still_running(environment):

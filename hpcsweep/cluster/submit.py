@@ -132,7 +132,7 @@ def submit(wanted: Submission, cluster: Cluster) -> int:
     Returns 0 if all is done (under Slurm: submitted), 1 if cells failed, 75 if it is to be submitted again.
     """
     if not wanted.left:
-        return _merge_here(wanted) if wanted.files else 0
+        return _merge_here(wanted, [file for file in wanted.files if file.exists()])
     if cluster == "slurm":
         with slurm.outside():
             return _to_slurm(wanted)
@@ -140,12 +140,15 @@ def submit(wanted: Submission, cluster: Cluster) -> int:
         raise LaunchError("There is one node here; say --nodes 1, or --cluster slurm.")
     with slurm.outside():
         codes = _in_turn(wanted) if cluster == "debug" else _side_by_side(wanted)
-    merged = _merge_here(wanted) if wanted.files else 0
+    merged = _merge_here(wanted, wanted.files)
     return AGAIN if AGAIN in codes else max([merged, *codes])
 
 
-def _merge_here(wanted: Submission) -> int:
-    told, code = element.merge(wanted.store, wanted.files)
+def _merge_here(wanted: Submission, files: Sequence[Path]) -> int:
+    """Merge now; without shards the main file has everything already."""
+    if not files:
+        return int(shards.failures(wanted.store) > 0)
+    told, code = element.merge(wanted.store, tuple(files))
     print("\n".join(told), flush=True)
     return code
 

@@ -47,7 +47,7 @@ class Trained:
     survey: Survey
     seconds: float  # measured so far
     pieces: int = 0  # into which its present stage was cut, and what came out of them; 0 and nothing at first
-    results: Sequence[Done | None] = ()
+    results: Sequence[Any] = ()
 
 
 @dataclass(frozen=True)
@@ -212,6 +212,7 @@ def measurement_values(found: Measured) -> dict[str, object]:
         "l2_error": found.l2,
         "l1_error": found.l1,
         "quantile_error": found.quantiles,
+        "averaged": found.averaged,
         "points": found.points,
         "nonfinite": found.nonfinite,
     }

@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from queue import Empty, SimpleQueue
 from typing import Any, NoReturn
 
 from hpcsweep.cluster import devices, guard, stopping
@@ -27,24 +28,42 @@ class Workforce:
         self._ring = ring
         self._others = others
         self._own = ThreadPoolExecutor(1, thread_name_prefix="own-device", initializer=devices.occupy)
-        self._busy: dict[Future[Any], bool] = {}  # future -> whether it is ours
+        # Those at work, our own device and others; what they do arrives here. Nothing grows with the number of ranks.
+        self._own_future: Future[Any] | None = None
+        self._others_busy = 0
+        self._arrived: SimpleQueue[Future[Any]] = SimpleQueue()
 
     @property
     def free(self) -> int:
-        """How many have nothing to do."""
-        self._busy = {future: own for future, own in self._busy.items() if not future.done()}
-        return self.size - len(self._busy)
+        """How many have nothing to do, as far as `arrivals` has told."""
+        return self.size - self._others_busy - (self._own_future is not None)
 
     def submit(self, task: Callable[..., Any], *arguments: object) -> Future[Any]:
         """Start a task on another rank if one is free, else on our own device."""
-        own_busy = any(own for future, own in self._busy.items() if not future.done())
-        others_busy = sum(not own for future, own in self._busy.items() if not future.done())
-        take_own = self._others is None or (others_busy >= self.size - 1 and not own_busy)
-        executor = self._own if take_own else self._others
+        own = self._others is None or (self._others_busy >= self.size - 1 and self._own_future is None)
+        executor = self._own if own else self._others
         assert executor is not None
         future = executor.submit(task, *arguments)
-        self._busy[future] = take_own
+        if own:
+            self._own_future = future
+        else:
+            self._others_busy += 1
+        future.add_done_callback(self._arrived.put)
         return future
+
+    def arrivals(self, timeout: float) -> list[Future[Any]]:
+        """Return the tasks that are done since the last call; wait for one at most `timeout` seconds."""
+        done = []
+        with contextlib.suppress(Empty):
+            done.append(self._arrived.get(timeout=timeout))
+            while True:
+                done.append(self._arrived.get_nowait())
+        for future in done:
+            if future is self._own_future:
+                self._own_future = None
+            else:
+                self._others_busy -= 1
+        return done
 
     def stop_everyone(self) -> None:
         """Ask all ranks, and this process, for an early end; harmless twice."""

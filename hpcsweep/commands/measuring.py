@@ -24,7 +24,7 @@ end: run the same command again, it goes on where it was.
 @click.option("--network", help="weights.npz (W0, b0, W1, b1, ...), or path.py:name, or module:name.")
 @click.option("--target", help="The name of a target, or path.py:name, or module:name.")
 @click.option("--domain", help='"low,high" for each axis, separated by blanks; one pair stands for all axes.')
-@click.option("--dimension", "-d", type=click.IntRange(min=1), help="Inputs, where the network does not tell.")
+@click.option("--dimension", "-d", type=click.IntRange(min=1), help="Inputs, whatever the network tells.")
 @click.option("--activation", default="relu", show_default=True, help="Of a network in an .npz file.")
 @click.option("--points", "count", type=Count(), help="Points of each kind. Default: by dimension.")
 @click.option("--kind", "points", multiple=True, help="sobol, inflated, grid, lattice, kronecker, uniform.")

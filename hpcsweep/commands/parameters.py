@@ -63,6 +63,29 @@ class Duration(click.ParamType):
             self.fail(f"{value!r} is no duration; write 90m, 2h, 5400 or 1:30:00.", param, ctx)
 
 
+class Smoothness(click.ParamType):
+    """How smooth a target is: TARGET=n, n of C^n, inf: smooth, 0: continuous, -1: it jumps."""
+
+    name = "target=n"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:
+        """Return target and n."""
+        target, _, order = str(value).rpartition("=")
+        try:
+            if target:
+                return target, _order(order)
+        except ValueError:
+            pass
+        self.fail(f"{value!r} says no smoothness; write exp_cos=inf or norm=0.", param, ctx)
+
+
+def _order(text: str) -> float:
+    number = float(text)
+    if not (number == math.inf or (number >= -1 and number == int(number))):
+        raise ValueError(text)
+    return number
+
+
 class Count(click.ParamType):
     """A whole number, also as 2^36 or 1e9."""
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import click
 
-from hpcsweep.commands.parameters import STUDY, Duration
+from hpcsweep.commands.parameters import STUDY, Duration, on_devices
 
 SUBMIT_EPILOG = """
 \b
@@ -68,6 +69,7 @@ def _plan_text(priced: dict[str, Any]) -> str:
 @click.option("--retry-failed", is_flag=True, help="Try the cells again that failed before.")
 @click.option("--dry-run", is_flag=True, help="Only say what it costs and what would be submitted.")
 @click.option("--cluster", type=click.Choice(["slurm", "local", "debug"]), default="slurm", show_default=True)
+@on_devices
 def submit(
     study: Path, output: Path | None, threads: int, retry_failed: bool, dry_run: bool, cluster: Any, **wish: Any
 ) -> int:
@@ -87,7 +89,10 @@ def submit(
     asked = submitting.Wish(**{**wish, "cores": max(wish["cores"], threads)})
     store = output or Path("results") / f"{study.stem}.h5"
     wanted = submitting.prepare(study, store, asked, threads, retry_failed)
+    device = os.environ.pop("HPCSWEEP_DEVICE", None) if cluster == "slurm" else None
     click.echo(_plan_text(launch.price(study, asked.elements * asked.nodes * asked.tasks)))
+    if device is not None:  # for the elements alone: a login node may have no GPU
+        os.environ["HPCSWEEP_DEVICE"] = device
     click.echo(f"  submit   {wanted.about()}")
     if dry_run:
         click.echo(submitting.text(wanted) if cluster == "slurm" and wanted.left else "")

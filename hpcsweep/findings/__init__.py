@@ -1,5 +1,5 @@
 """What came out: reading stores, figures and reports. The only place that imports scipy, xarray and matplotlib.
 
 Nothing here needs torch or MPI, so that results are read on any login node or laptop. The order of imports is
-dataset < series < figures < page < report.
+dataset < series < scaling < figures < page < report.
 """

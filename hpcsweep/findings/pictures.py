@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from hpcsweep import layout, weights
 from hpcsweep.errors import StoreError
 from hpcsweep.findings import series, sheet
-from hpcsweep.findings.dataset import further_axes
+from hpcsweep.findings.dataset import Files, further_axes
 
 TRIES = 50  # cells that are asked for their slice before it is believed that none has one
 LOOKS = {
@@ -33,13 +33,13 @@ LOOKS = {
 }
 
 
-def picture(dataset: xarray.Dataset, path: str | Path, key: str | None = None) -> Figure | None:
+def picture(dataset: xarray.Dataset, path: Files, key: str | None = None) -> Figure | None:
     """Draw one network beside its target, and its error with the place of the maximum.
 
     Parameters
     ----------
     dataset: what `hpcsweep.findings.dataset.read` returned for `path`.
-    path: the store, beside which the slices lie.
+    path: the store or stores, beside which the slices lie.
     key: the cell; by default the first of `choose`. In more than one dimension the picture follows the first
         coordinate through the place of the maximum.
 
@@ -61,13 +61,13 @@ def picture(dataset: xarray.Dataset, path: str | Path, key: str | None = None) -
     return None if values is None else _draw(dataset.isel(cell=int(rows[0])), values)
 
 
-def pictures(dataset: xarray.Dataset, path: str | Path, most: int = 3) -> list[Figure]:
+def pictures(dataset: xarray.Dataset, path: Files, most: int = 3) -> list[Figure]:
     """Draw the cells of `choose`; empty where none has a slice."""
     figures = [picture(dataset, path, key) for key, _ in choose(dataset, path, most)]
     return [figure for figure in figures if figure is not None]
 
 
-def choose(dataset: xarray.Dataset, path: str | Path, most: int = 3) -> list[tuple[str, str]]:
+def choose(dataset: xarray.Dataset, path: Files, most: int = 3) -> list[tuple[str, str]]:
     """Return (key, why) of the one-dimensional cells most worth looking at, of those that have a slice.
 
     These are the `most` settings with the largest ratio of sup-norm to L2 error, where an average tells least of the
@@ -85,17 +85,21 @@ def choose(dataset: xarray.Dataset, path: str | Path, most: int = 3) -> list[tup
     return list(chosen.items())
 
 
-def _with_slice(keys: Iterable[str], path: str | Path, most: int) -> list[str]:
+def _with_slice(keys: Iterable[str], path: Files, most: int) -> list[str]:
     """Return the first `most` keys whose cells have a slice."""
-    if not weights.path_of(path).exists():
+    if not any(weights.path_of(one).exists() for one in _paths(path)):
         return []
     return list(islice((key for key in islice(keys, TRIES) if _slice(path, key) is not None), most))
 
 
-def _slice(path: str | Path, key: str) -> np.ndarray | None:
+def _paths(path: Files) -> list[Path]:
+    return [Path(path)] if isinstance(path, str | Path) else [Path(one) for one in path]
+
+
+def _slice(path: Files, key: str) -> np.ndarray | None:
     """Return the slice (3, points) of a cell, or None where none was kept."""
-    kept = weights.read(path, key)
-    return kept[1] if kept is not None else None
+    kept = (weights.read(one, key) for one in _paths(path))
+    return next((found[1] for found in kept if found is not None), None)
 
 
 def _draw(cell: xarray.Dataset, values: np.ndarray) -> Figure:

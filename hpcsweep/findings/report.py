@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Container, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +15,9 @@ from matplotlib.figure import Figure
 
 from hpcsweep import layout
 from hpcsweep.errors import StoreError
-from hpcsweep.findings import figures, page, pictures, series, tables
-from hpcsweep.findings.dataset import MEASURED, read
+from hpcsweep.findings import page, plates, series, tables
+from hpcsweep.findings.dataset import MEASURED, files, read
+from hpcsweep.findings.scaling import Smoothness
 from hpcsweep.rewrite import replacing
 
 if TYPE_CHECKING:
@@ -27,19 +27,11 @@ DOTS = 160  # per inch, of the PNG files
 MOST_SENTENCES = 3  # best results that are told in the first paragraph
 
 
-@dataclass(frozen=True)
-class Plate:
-    """A figure with its file name and caption."""
+def write(path: str | Path, folder: str | Path, smoothness: Smoothness | None = None) -> list[Path]:
+    """Write the report of the store `path` and the shards beside it: `folder`/index.html, every figure as PNG and PDF.
 
-    name: str
-    caption: str
-    figure: Figure
-
-
-def write(path: str | Path, folder: str | Path) -> list[Path]:
-    """Write the report of the store `path`: `folder`/index.html, and every figure as PNG and PDF.
-
-    A run may be writing the store. Files are replaced whole, so that a page that someone reads is never half written.
+    A run may be writing the store. `smoothness` is n of C^n by target, for the theory beside. Files are
+    replaced whole, so that a page that someone reads is never half written.
 
     Returns
     -------
@@ -49,14 +41,15 @@ def write(path: str | Path, folder: str | Path) -> list[Path]:
     ------
     StoreError: if `path` is no store or `folder` cannot be written.
     """
-    dataset, folder = read(path), Path(folder)
+    sources, folder = files(path), Path(folder)
+    dataset = read(sources)
     table = series.table(dataset)
     written, shown = [], {}
-    for plate in _plates(dataset, table, path):
+    for plate in plates.plates(dataset, table, sources, smoothness):
         png, pdf = _rendered(plate.figure)
         written += [_put(folder / f"{plate.name}.png", png), _put(folder / f"{plate.name}.pdf", pdf)]
         shown[plate.name] = page.figure(png, plate.caption)
-    html = _page(dataset, table, Path(path), shown)
+    html = _page(dataset, table, Path(path), shown, smoothness)
     return [_put(folder / "index.html", html.encode()), *written]
 
 
@@ -81,29 +74,9 @@ def _rendered(figure: Figure) -> tuple[bytes, bytes]:
     return png.getvalue(), pdf.getvalue()
 
 
-def _plates(dataset: xarray.Dataset, table: series.Table, path: str | Path) -> Iterator[Plate]:
-    """Yield the figures that the store has data for, one at a time."""
-    measured = table.cells[table.cells["measured"]]
-    if not len(measured):
-        return
-    what = "Lines are medians over replicates, bands and whiskers the whole range."
-    yield Plate(
-        "sup_against_weights",
-        f"The largest error of each network against the number of its weights and biases. {what}",
-        figures.sup_against_weights(dataset),
-    )
-    against_samples = figures.sup_against_samples(dataset)
-    if any(len(line.get_xdata()) > 1 for axes in against_samples.axes for line in axes.lines):
-        caption = f"The largest error against the number of training samples, for the largest networks. {what}"
-        yield Plate("sup_against_samples", caption, against_samples)
-    for number, (key, why) in enumerate(pictures.choose(dataset, path), start=1):
-        cell = next(table.cells[table.cells["key"] == key].itertuples())
-        caption = f"{tables.describe(cell)}. This cell has {why}; the mark is where the meter found it."
-        if (figure := pictures.picture(dataset, path, key)) is not None:
-            yield Plate(f"picture_{number}", caption, figure)
-
-
-def _page(dataset: xarray.Dataset, table: series.Table, path: Path, shown: dict[str, str]) -> str:
+def _page(
+    dataset: xarray.Dataset, table: series.Table, path: Path, shown: dict[str, str], smoothness: Smoothness | None
+) -> str:
     """Return the HTML of the report; `shown` is that of its figures, by name."""
     sections = [page.paragraph(" ".join([_progress(table.cells), *_findings(table.cells)]))]
     if table.cells["measured"].any():
@@ -111,12 +84,23 @@ def _page(dataset: xarray.Dataset, table: series.Table, path: Path, shown: dict[
         sections += [
             page.section("Figures", *shown.values(), *absent),
             page.section("The smallest errors", page.table(tables.best(table))),
+            *_scaling(table, smoothness),
             page.section("Medians over replicates", page.table(tables.medians(table))),
         ]
     told = tables.messages(table)
     if told.rows:
         sections.append(page.section("Failures and messages", page.table(told)))
     return page.page(str(dataset.attrs["title"]), *sections, _provenance(dataset, path))
+
+
+def _scaling(table: series.Table, smoothness: Smoothness | None) -> Iterator[str]:
+    """Yield the sections of exponents and of the sizes that it took, as far as there are any."""
+    exponents = tables.exponents(table, smoothness)
+    if exponents.rows:
+        yield page.section("How errors fall: exponents", page.table(exponents))
+    needed = tables.needed(table)
+    if needed.rows:
+        yield page.section("How large, how many samples: what it took", page.table(needed))
 
 
 def _progress(cells: DataFrame) -> str:

@@ -8,7 +8,8 @@ further axis of the study that these do not already determine.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +21,10 @@ from hpcsweep.findings.dataset import further_axes, is_measured
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
-RESULTS = ("status", "sup_lower", "sup_upper", "l2_error", "train_rmse", "message")
+RESULTS = (
+    *("status", "sup_lower", "sup_upper", "sup_uniform", "certificate", "boundary", "sample_distance", "l2_error"),
+    *("train_rmse", "steps", "train_seconds", "eval_seconds", "predicted_seconds", "message"),
+)
 
 
 @dataclass(frozen=True)
@@ -37,12 +41,14 @@ class Table:
     """All cells as rows, and the lines that they make.
 
     `cells` has the coordinates that people use, `RESULTS`, and what is worked out from them: `measured` (bool),
-    `ratio` (sup-norm over L2 error, NaN where that is 0), `family` (text) and `line` (an index of `lines`).
+    `ratio` (sup-norm over L2 error, NaN where that is 0), `family` (text), `flops` (6 x parameters x batch x steps
+    taken: a proxy, which leaves out line searches and products with matrices) and `line` (an index of `lines`).
     """
 
     cells: DataFrame
     lines: list[Line]
     further: list[str]  # columns of `cells`: the further axes of the study
+    smoothness: dict[str, float] = field(default_factory=dict)  # n of C^n by target, as far as the store says it
 
 
 def table(dataset: xarray.Dataset) -> Table:
@@ -52,9 +58,24 @@ def table(dataset: xarray.Dataset) -> Table:
     cells["measured"] = is_measured(dataset)
     cells["ratio"] = cells["sup_lower"] / cells["l2_error"].where(cells["l2_error"] > 0)
     cells["family"] = _families(dataset)
+    cells["flops"] = _flops(dataset)
     factors = _factors(cells, further)
     cells["line"] = _numbers(cells, factors)
-    return Table(cells, _lines(cells, factors), further)
+    return Table(cells, _lines(cells, factors), further, _smoothness(dataset))
+
+
+def _smoothness(dataset: xarray.Dataset) -> dict[str, float]:
+    if "smoothness" not in dataset:
+        return {}
+    return dict(zip(dataset["target"].values.tolist(), dataset["smoothness"].values.tolist(), strict=True))
+
+
+def largest(cells: DataFrame, column: str, within: list[str]) -> DataFrame:
+    """Return the cells with the largest value of `column` among those that agree in the columns `within`.
+
+    Cells that are not measured count, so that a figure of an unfinished study does not compare unlike with unlike.
+    """
+    return cells[cells[column] == cells.groupby(within, dropna=False)[column].transform("max")]
 
 
 def _families(dataset: xarray.Dataset) -> np.ndarray:
@@ -70,6 +91,15 @@ def _families(dataset: xarray.Dataset) -> np.ndarray:
     for i in used:
         family[i] = labels[i] if len(called[kin[i]]) == 1 else choices[i]["name"]
     return family[dataset["model_id"].values]
+
+
+def _flops(dataset: xarray.Dataset) -> np.ndarray:
+    """Return 6 x parameters x batch x steps, (cells,): one forward and one backward pass for each sample of a batch."""
+    texts = dataset["choice_text"].values
+    batches = {i: json.loads(texts[i]).get("batch") for i in np.unique(dataset["optimizer_id"].values)}
+    samples = dataset["samples"].values.astype(float)
+    full = [math.inf if batches[i] is None else float(batches[i]) for i in dataset["optimizer_id"].values]
+    return 6.0 * dataset["parameters"].values * np.minimum(full, samples) * dataset["steps"].values
 
 
 def _factors(cells: DataFrame, further: list[str]) -> list[str]:

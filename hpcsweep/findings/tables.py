@@ -10,7 +10,8 @@ import numpy as np
 import xarray
 
 from hpcsweep import layout
-from hpcsweep.findings import series
+from hpcsweep.findings import scaling, series
+from hpcsweep.findings.theory import NOUNS
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -72,6 +73,45 @@ def medians(table: series.Table, most: int = MOST_MEDIANS) -> Rows:
     )
     rows = [[text(value) for value in row] for row in shown.itertuples(index=False, name=None)]
     return Rows([name.replace("_", " ") for name in shown], rows, note if len(shown) < len(results) else "")
+
+
+def exponents(table: series.Table, smoothness: scaling.Smoothness | None = None) -> Rows:
+    """Return the power laws in weights and in samples, of the sup-norm and the L2 error side by side."""
+    rows = []
+    for against in ("parameters", "samples"):
+        found = {error: scaling.laws(table, against, error, smoothness) for error in scaling.ERRORS}
+        average = {(law.target, law.dimension, law.line): law for law in found["l2_error"]}
+        for law in found["sup_lower"]:
+            other = average.get((law.target, law.dimension, law.line))
+            named = [law.target, text(law.dimension), law.label, NOUNS[against]]
+            bound = "–" if law.bound is None else "any power" if np.isinf(law.bound) else text(law.bound)
+            rows.append([*named, _exponent(law), _exponent(other) if other else "–", bound, law.sentence])
+    header = ["target", "dimension", "of", "in", "sup-norm exponent", "L2 exponent", "theory", "in words"]
+    note = "95 % intervals: bootstrap over replicates. Theory: the lower bound for the worst function of a class."
+    return Rows(header, rows, note)
+
+
+def _exponent(law: scaling.Law) -> str:
+    if np.isnan(law.law.low):
+        return f"{law.law.exponent:.2f}"
+    return f"{law.law.exponent:.2f} ({law.law.low:.2f} to {law.law.high:.2f})"
+
+
+def needed(table: series.Table) -> Rows:
+    """Return the smallest width, weights and samples that reached an error, for a few powers of ten."""
+    rows: dict[tuple[str, int, str, str], list[str]] = {}
+    levels = scaling.decades(table)
+    for against in scaling.INVERSE:
+        for epsilon in levels:
+            for reach in scaling.smallest(table, epsilon, against):
+                if reach.smallest < reach.largest:  # one size tried says nothing
+                    rows.setdefault((reach.target, reach.dimension, reach.label, against), []).append(str(reach))
+    header = ["target", "dimension", "of", "smallest", *(f"for error ≤ {level:.0e}" for level in levels)]
+    note = (
+        "The smallest size tried whose median sup-norm error is so small, with its 95 % interval; > and ≤: beyond the "
+        "sizes that were tried. Widths and weights at the most samples, samples for the largest networks."
+    )
+    return Rows(header, [[key[0], text(key[1]), key[2], NOUNS[key[3]], *told] for key, told in rows.items()], note)
 
 
 def messages(table: series.Table, most: int = MOST_MESSAGES) -> Rows:

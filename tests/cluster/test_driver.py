@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from concurrent.futures import wait
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -104,11 +104,26 @@ def test_a_tile_that_raises_sends_its_pack_back_in_halves(tmp_path: Path, monkey
 def test_a_workforce_is_busy_until_its_task_is_done() -> None:
     workforce, go = Workforce(None, [("cpu", "")]), threading.Event()
     future = workforce.submit(go.wait)
-    assert workforce.free == 0
+    assert workforce.free == 0 and workforce.arrivals(0.01) == []
     go.set()
-    wait([future])
-    assert workforce.free == 1
+    assert workforce.arrivals(10.0) == [future] and workforce.free == 1
     workforce.close()
+
+
+def test_others_work_before_rank_0_does() -> None:
+    """Three ranks: what is submitted first goes to the two others, and all are counted until they arrive."""
+    go = threading.Event()
+    with ThreadPoolExecutor(2, thread_name_prefix="other") as others:
+        workforce = Workforce(others, [("cpu", "")] * 3)
+        where = [workforce.submit(lambda: (go.wait(), threading.current_thread().name)[1]) for _ in range(3)]
+        assert workforce.free == 0
+        go.set()
+        arrived = 0
+        while arrived < 3:
+            arrived += len(workforce.arrivals(10.0))
+            assert workforce.free == arrived
+        assert [name.result().split("_")[0] for name in where] == ["other", "other", "own-device"]
+        workforce.close()
 
 
 def test_threads_are_counted_over_the_ranks_that_share_cores() -> None:

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from hpcsweep import layout
 from hpcsweep.cluster import guard
+from hpcsweep.rewrite import opened
+from tests.cluster.test_checkpoints import DEADLY, KILLER
 from tests.conftest import Run, environment, mpiexec
 
 HEAD = "import os, sys, threading, time\nfrom hpcsweep.cluster import guard\nguard.listen()\n"
@@ -49,28 +52,27 @@ def test_an_exception_ends_all_ranks_at_once_with_the_traceback_of_the_culprit(w
     assert done.stderr.count("Traceback") == 1
 
 
+@pytest.mark.parametrize("ranks", [0, pytest.param(2, marks=pytest.mark.mpi)])
+def test_a_plugin_that_calls_exit_fails_its_cells_and_does_not_end_the_run_unseen(
+    hpcsweep: Run, tmp_path: Path, ranks: int
+) -> None:
+    (tmp_path / "killer.py").write_text(KILLER.replace("os.kill(os.getpid(), signal.SIGKILL)", "os.sys.exit(0)"))
+    (tmp_path / "deadly.toml").write_text(DEADLY)
+    done = hpcsweep("run", "deadly.toml", "-o", "s.h5", ranks=ranks)
+    assert done.returncode == 1 and "2 failed" in done.stdout, done.stdout + done.stderr
+    with opened(tmp_path / "s.h5") as file:
+        assert (file["samples"][:][file["status"][:] == layout.FAILED] == 77).all()
+        assert (file["status"][:] == layout.DONE).sum() == 4
+
+
 @pytest.mark.mpi
-def test_a_plugin_that_fails_at_import_ends_all_ranks(hpcsweep: Run, tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text("raise RuntimeError('the culprit')\n")
-    arguments = ("measure", "--network", "mine.py:net", "--target", "exp_cos", "--domain", "-1,1")
-    done = hpcsweep(*arguments, ranks=2)
-    assert done.returncode not in (0, 75) and "the culprit" in done.stderr
-
-
-def test_a_plugin_that_calls_exit_fails_and_does_not_end_the_run_unseen(hpcsweep: Run, tiny: Path) -> None:
-    (tiny.parent / "mine.py").write_text(
-        "import sys\n"
-        "from hpcsweep.approx.targets import Target\n"
-        "class Leaving(Target):\n"
-        "    def __call__(self, x):\n"
-        "        sys.exit(0)\n"
-    )
-    tiny.write_text(
-        tiny.read_text().replace('target = ["logsin", "exp_cos"]', 'target = ["mine.py:Leaving", "exp_cos"]')
-    )
-    done = hpcsweep("run", tiny, "-o", "s.h5")
-    assert done.returncode in (1, 2), done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
+@pytest.mark.parametrize("line", ["raise RuntimeError('the culprit')", "raise SystemExit('the culprit')"])
+def test_a_plugin_that_fails_at_import_is_told_once_and_ends_all_ranks(
+    hpcsweep: Run, tmp_path: Path, line: str
+) -> None:
+    (tmp_path / "mine.py").write_text(line)
+    done = hpcsweep("measure", "--network", "mine.py:net", "--target", "exp_cos", "--domain", "-1,1", ranks=2)
+    assert done.returncode == 2 and done.stderr.count("the culprit") == 1, done.stderr
 
 
 def test_what_launchers_tell() -> None:

@@ -87,19 +87,85 @@ def test_one_cell_alone_is_measured_again(hpcsweep: Run, store: Path) -> None:
     assert np.isfinite(columns(store)["sup_upper"]).tolist() == [False, False, True, False]
 
 
+FOUND = {
+    "sup_lower": 0.0,
+    "sup_upper": np.inf,
+    "sup_where": (0.0,),
+    "certificate": 0,
+    "boxes": 3,
+    "points": 10,
+    "averaged": 10,
+    "nonfinite": 0,
+    "sup_screened": 0.0,
+    "sup_uniform": np.nan,
+    "uniform_volume": np.nan,
+    "l2_error": 7.0,
+    "l1_error": 7.0,
+    "quantile_error": (1.0, 2.0, 3.0, 4.0),
+    "boundary": 0,
+    "sample_distance": 0.5,
+}
+
+
 def test_contradicting_measurements_are_refused(store: Path) -> None:
-    values = {"sup_lower": 0.0, "sup_upper": 1e-9, "sup_where": (0.0,), "points": 1, "boxes": 1, "nonfinite": 0}
     with pytest.raises(StoreError, match="contradict"):
-        tighten.tighten(store, {0: values})
+        tighten.combined(store, {0: FOUND | {"sup_upper": 1e-9}})
 
 
-def test_a_store_that_a_live_run_holds_is_left_alone(store: Path) -> None:
+def test_means_are_those_of_the_larger_measurement(store: Path) -> None:
+    """Of each by itself, whatever the others add up to."""
+    before = columns(store)
+    for count, value in ((200, 7.0), (299, 8.0), (10**6, 9.0), (5000, 10.0)):
+        found = FOUND | {"points": count, "averaged": count, "l2_error": value}
+        tighten.write(store, tighten.combined(store, {0: found}))
+    after = columns(store)
+    assert after["l2_error"][0] == 9.0 and after["averaged"][0] == 10**6 and np.isnan(after["sup_uniform"][0])
+    assert after["points"][0] == before["points"][0] + 200 + 299 + 10**6 + 5000
+    assert after["sup_lower"][0] == before["sup_lower"][0] and after["boxes"][0] == 12
+    tighten.write(store, tighten.combined(store, {0: FOUND | {"sup_uniform": 0.25, "uniform_volume": 0.1}}))
+    tighten.write(store, tighten.combined(store, {0: FOUND | {"sup_uniform": 0.125, "uniform_volume": 0.2}}))
+    tighten.write(store, tighten.combined(store, {0: FOUND}))
+    assert columns(store)["sup_uniform"][0] == 0.25
+
+
+def test_an_error_that_is_no_number_takes_every_bound_away(store: Path) -> None:
+    tighten.write(store, tighten.combined(store, {0: FOUND | {"sup_upper": 5.0, "certificate": 1}}))
+    nan = FOUND | {"sup_lower": np.nan, "nonfinite": 1}
+    for _ in range(2):
+        tighten.write(store, tighten.combined(store, {0: nan}))
+        after = columns(store)
+        assert np.isnan(after["sup_lower"][0]) and np.isinf(after["sup_upper"][0]) and after["certificate"][0] == 0
+
+
+def test_a_store_that_a_live_run_holds_is_left_alone(hpcsweep: Run, store: Path) -> None:
     lease = Lease(store)
     try:
-        with pytest.raises(StoreError):
-            tighten.tighten(store, {})
+        done = hpcsweep("measure", store, *MORE)
+        assert done.returncode == 2 and "parts" not in done.stderr
     finally:
         lease.release()
+
+
+def test_what_was_saved_of_another_network_is_not_taken_up(hpcsweep: Run, store: Path) -> None:
+    """Stopped, then the study run again from another seed: nothing of the first networks may be said of the others."""
+    options = ("--points", "2^23", "--certificate", "off", "--uniform", 0)
+    process = subprocess.Popen(
+        command("measure", store, *options), env=environment(), stderr=subprocess.PIPE, text=True
+    )
+    for line in process.stderr or ():
+        if "parts" in line and not line.startswith("0 "):
+            process.send_signal(signal.SIGTERM)
+            break
+    assert process.wait(60) == 75
+    for path in (store, weights.path_of(store)):
+        path.unlink()
+    (store.parent / "study.toml").write_text("seed = 3\n" + STUDY)
+    assert hpcsweep("run", "study.toml", "-o", "s.h5").returncode == 0
+    before = columns(store)
+    assert hpcsweep("measure", store, "--points", 500, "--certificate", "off", "--uniform", 0).returncode == 0
+    assert hpcsweep("measure", store, *options).returncode == 0
+    after = columns(store)
+    assert (after["sup_lower"] < 1.5 * before["sup_lower"]).all()
 
 
 @pytest.mark.mpi

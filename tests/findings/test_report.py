@@ -84,7 +84,8 @@ def written(full: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 def test_the_files(written: list[Path]) -> None:
     assert written[0].name == "index.html"
-    stems = ["sup_against_weights", "sup_against_samples", "picture_1", "picture_2", "picture_3", "picture_4"]
+    stems = ["sup_against_weights", "sup_against_samples", "optimizer_race", "sup_against_l2", "replicates"]
+    stems += ["scaling_weights", "picture_1", "picture_2", "picture_3", "picture_4"]
     assert [path.name for path in written[1:]] == [f"{stem}.{kind}" for stem in stems for kind in ("png", "pdf")]
     assert {path.name for path in written[0].parent.iterdir()} == {path.name for path in written}  # nothing temporary
     for path in written[1:]:
@@ -200,7 +201,7 @@ def test_half_done(make_store: Maker, tmp_path: Path) -> None:
     assert "8 cells: 4 pending, 2 done, 2 out of budget." in page.text
     assert "The error of 2 cells is not finite" in page.text
     assert "There is no figure against samples" in page.text and "There is no picture" not in page.text
-    assert ["out of budget", "2", "100 s over"] in [row[:3] for row in page.tables[2]]
+    assert ["out of budget", "2", "100 s over"] in [row[:3] for row in page.tables[-2]]
 
 
 REASONS: dict[str, tuple[str, Callable[[Cell], Record | None], str]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,8 @@ class Files(Subject):
         """Load both."""
         network = load_network(self.network, self.activation, folder)
         target = load_target(self.target, len(self.domain), folder)
-        return Pair(adapted(target, self.domain), adapted(network, self.domain), self.domain, terms_of(network))
+        made = adapted(network, self.domain)
+        return Pair(adapted(target, self.domain), made, self.domain, terms_of(network, made, self.domain))
 
 
 def files(
@@ -54,18 +56,18 @@ def files(
 ) -> Files:
     """Return the subject of what a command line names, loaded once, so that every mistake shows at once.
 
-    The dimension is that of the network where its layers tell, else the number of pairs in the domain; a domain may be
-    left out where the target knows its own.
+    The dimension is the one that is given, or the number of pairs in the domain where there are several, or that of the
+    network where its layers tell; a domain may be left out where the target knows its own.
 
     Raises
     ------
     PluginError : for what cannot be had, or does not fit together
     """
-    inputs = inputs_of(load_network(network, activation, folder)) or dimension
-    if inputs is None and domain is not None:
-        inputs = len(domain_of(domain))
-    if inputs is None:
-        raise PluginError("the input dimension is not known; give --dimension, or --domain with one pair per axis.")
+    pairs = len(domain_of(domain)) if domain is not None else 0
+    loaded = load_network(network, activation, folder)
+    inputs = dimension or (pairs if pairs > 1 else _inputs(loaded, pairs))
+    if isinstance(loaded, Dense) and inputs != loaded.dimension:
+        raise PluginError(f"{network} has {loaded.dimension} inputs, not {inputs}; mend --dimension or --domain.")
     known = load_target(target, inputs, folder)
     if domain is None and not isinstance(known, Target):
         raise PluginError(f'the target {target!r} does not know its domain; give --domain, such as "-1,1".')
@@ -73,6 +75,23 @@ def files(
     subject = Files(network, target, box, activation)
     subject.pair(folder, "cpu")
     return subject
+
+
+def _inputs(network: Callable[..., Any], pairs: int) -> int:
+    """Return how many inputs a network takes where nobody says it: what its first layer has, or one for the one pair.
+
+    Raises
+    ------
+    PluginError : if it takes neither
+    """
+    if isinstance(network, Dense):
+        return network.dimension
+    for guess in (inputs_of(network), pairs):
+        if guess:
+            with contextlib.suppress(PluginError):
+                adapted(network, ((0.0, 1.0),) * guess)
+                return guess
+    raise PluginError("the input dimension is not known; give --dimension, or --domain with one pair per axis.")
 
 
 def load_target(name: str, dimension: int, folder: Path) -> Callable[..., Any]:

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
+from hpcsweep.approx.meter import probes
 from hpcsweep.approx.meter.dense import Dense
 from hpcsweep.approx.meter.proof.enclosure import NoEnclosure
 from hpcsweep.approx.meter.screening.screen import Function
@@ -25,35 +27,75 @@ def adapted(function: Callable[..., Any], domain: Domain) -> Function:
     """Return `function` as one from points (points, dimension) float64 tensors to (points,) float64 tensors.
 
     A torch module is copied in float64, so that it is measured in float64 with the very weights it has. A function of
-    tensors must compute in float64; one that fails on tensors is given NumPy arrays. One column of values is taken too.
+    tensors must compute in float64; one that fails on tensors, or on those that follow gradients, is given NumPy arrays
+    or tensors without gradients, and differentiated by differences. One column of values is taken too.
 
     Raises
     ------
-    PluginError : if it fails on two points of the domain, or its values are not float64, one per point
+    PluginError : if it fails on two points of the domain, or its values are not float64, one per point; if it changes
+        its points, or its value at a point depends on the call or on the other points
     """
-    if isinstance(function, nn.Module):
-        function = copy.deepcopy(function).cpu().double().eval().requires_grad_(False)
     name = getattr(function, "__qualname__", type(function).__name__)
+    if isinstance(function, nn.Module):
+        function = _copied(function, name)
     low, high = torch.tensor(domain, dtype=torch.float64).T
     probe = torch.stack([low + (high - low) * 0.25, low + (high - low) * 0.75])  # (2, dimension)
     problems = []
-    for made in (_flat(function), _flat(_of_arrays(function))):
+    for made in (_flat(function), _flat(_of_arrays(function)), _flat(_without_gradients(function))):
         try:
-            with torch.no_grad():
-                values = made(probe)
+            _try(made, probe, name)
+        except PluginError:
+            raise
         except Exception as error:  # a user's function may raise anything
             problems.append(f"{type(error).__name__}: {error}")
             continue
-        if not isinstance(values, Tensor):
-            problems.append(f"it gave {type(values).__name__}")
-            continue
-        if values.shape != (2,):
-            got = tuple(values.shape)
-            raise PluginError(f"{name} must give one value per point, (points,); for 2 points it gave {got}.")
-        if values.dtype != torch.float64:
-            raise PluginError(f"{name} computes in {values.dtype}; it must keep float64 where its points are float64.")
+        _check_repeats(made, domain, name)
         return made
     raise PluginError(f"{name} fails on points {tuple(probe.shape)}: {problems[0]}; with a NumPy array: {problems[1]}.")
+
+
+def _copied(module: nn.Module, name: str) -> nn.Module:
+    try:
+        copied = copy.deepcopy(module).cpu().double().eval()
+    except RuntimeError as error:  # of weights that a hook has computed
+        raise PluginError(f"{name} cannot be copied in float64: {error}") from error
+    for parameter in copied.parameters():  # a ScriptModule has no requires_grad_, and may have made them from others
+        parameter.detach_().requires_grad_(False)
+    return copied
+
+
+def _try(made: Function, probe: Tensor, name: str) -> None:
+    """Evaluate at two points, without and with gradients. Raises PluginError, and whatever the function raises."""
+    given = probe.clone()
+    with torch.no_grad():
+        values = made(given)
+    if not torch.equal(given, probe):
+        raise PluginError(f"{name} changes the points that it is given; it must leave them as they are.")
+    if not isinstance(values, Tensor):
+        raise TypeError(f"it gave {type(values).__name__}")
+    if values.shape != (2,):
+        got = tuple(values.shape)
+        raise PluginError(f"{name} must give one value per point, (points,); for 2 points it gave {got}.")
+    if values.dtype != torch.float64:
+        raise PluginError(f"{name} computes in {values.dtype}; it must keep float64 where its points are float64.")
+    with torch.enable_grad():
+        values = made(variable := given.requires_grad_())
+        if values.requires_grad:
+            torch.autograd.grad(values.sum(), variable, allow_unused=True)
+
+
+def _check_repeats(made: Function, domain: Domain, name: str) -> None:
+    try:
+        off = probes.moody(made, domain)
+    except Exception as error:  # of other numbers of points
+        shape = probes.POINTS, len(domain)
+        raise PluginError(f"{name} fails on points {shape}: {type(error).__name__}: {error}.") from error
+    if off:
+        raise PluginError(
+            f"the value of {name} at a point changes with the call or the other points of its batch (by up to "
+            f"{off:.2g}), as with random numbers, a state, dropout or batch norm in training mode (call .eval()), or "
+            "float32 inside; it must depend on the point alone."
+        )
 
 
 def _flat(function: Callable[..., Any]) -> Function:
@@ -65,49 +107,61 @@ def _flat(function: Callable[..., Any]) -> Function:
 
 
 def _of_arrays(function: Callable[..., Any]) -> Function:
+    def values(points: Tensor) -> Tensor:
+        return torch.as_tensor(np.array(function(points.cpu().numpy())), device=points.device)
+
     def of_arrays(points: Tensor) -> Any:
         if not isinstance(points, Tensor):
             raise NoEnclosure("a NumPy function")
-        return _Arrays.apply(points, function)
+        return _Differenced.apply(points, values)
 
     return of_arrays
 
 
-class _Arrays(torch.autograd.Function):
-    """A function of NumPy arrays, differentiated by central differences, so that climbs have a slope to follow."""
+def _without_gradients(function: Callable[..., Any]) -> Function:
+    def without_gradients(points: Tensor) -> Any:
+        return _Differenced.apply(points, function) if isinstance(points, Tensor) else function(points)
+
+    return without_gradients
+
+
+class _Differenced(torch.autograd.Function):
+    """A function that autograd cannot follow, with slopes by central differences for climbs to go by."""
 
     @staticmethod
-    def forward(ctx: Any, points: Tensor, function: Callable[..., Any]) -> Tensor:
+    def forward(ctx: Any, points: Tensor, function: Function) -> Tensor:
         """Return function(points)."""
         ctx.save_for_backward(points)
         ctx.function = function
-        return _values(function, points)
+        return function(points.detach())
 
     @staticmethod
     def backward(ctx: Any, *factors: Tensor) -> tuple[Tensor, None]:
         """Return the slopes, two evaluations for each axis."""
-        (points,) = ctx.saved_tensors
+        points = ctx.saved_tensors[0].detach()
         slopes = torch.zeros_like(points)
         for axis in range(points.shape[1]):
             step = torch.zeros_like(points)
             step[:, axis] = _STEP * (1 + points[:, axis].abs())
-            change = _values(ctx.function, points + step) - _values(ctx.function, points - step)
+            change = ctx.function(points + step) - ctx.function(points - step)
             slopes[:, axis] = factors[0].reshape(len(points)) * change.reshape(len(points)) / (2 * step[:, axis])
         return slopes, None
 
 
-def _values(function: Callable[..., Any], points: Tensor) -> Tensor:
-    return torch.as_tensor(np.array(function(points.detach().cpu().numpy())), device=points.device)
+def terms_of(function: Callable[..., Any], made: Function, domain: Domain) -> tuple[Dense, ...]:
+    """Return the layers of a `Dense`, or of a torch Sequential of Linear layers with one activation; () of others.
 
-
-def terms_of(function: Callable[..., Any]) -> tuple[Dense, ...]:
-    """Return the layers of a `Dense`, or of a torch Sequential of Linear layers with one activation; () of others."""
+    Also () where hooks, parametrizations or a forward of its own do more than the layers, or where the layers differ
+    from the function `made` of it (see `adapted`).
+    """
     if isinstance(function, Dense):
         return (function,)
-    parts = list(function.children()) if type(function) is nn.Sequential else []
+    if type(function) is not nn.Sequential or any(_altered(part) for part in function.modules()):
+        return ()
+    parts = list(function)  # children() would leave out what comes twice
     linear, between = parts[::2], parts[1::2]
     names = {_activation(part) for part in between}
-    if not linear or len(parts) % 2 == 0 or not all(type(part) is nn.Linear for part in linear) or len(names) != 1:
+    if len(parts) % 2 == 0 or not all(type(part) is nn.Linear for part in linear) or len(names) != 1:
         return ()
     [name] = names
     if name is None or linear[-1].out_features != 1:
@@ -117,7 +171,14 @@ def terms_of(function: Callable[..., Any]) -> tuple[Dense, ...]:
         torch.zeros(len(weight), dtype=torch.float64) if part.bias is None else part.bias.detach().cpu().double()
         for part, weight in zip(linear, weights, strict=True)
     )
-    return (Dense(weights, biases, name),)
+    term = Dense(weights, biases, name)
+    return (term,) if probes.agree(term, made, domain) else ()
+
+
+def _altered(part: nn.Module) -> bool:
+    """Return whether a call of a module is more than its class says."""
+    hooked = part._forward_hooks or part._forward_pre_hooks or "forward" in vars(part)
+    return bool(hooked) or parametrize.is_parametrized(part)
 
 
 def _activation(part: nn.Module) -> str | None:
@@ -127,9 +188,7 @@ def _activation(part: nn.Module) -> str | None:
 
 
 def inputs_of(function: Callable[..., Any]) -> int | None:
-    """Return how many inputs a `Dense` or a torch module has, by its first linear layer; None if that does not tell."""
-    if isinstance(function, Dense):
-        return function.dimension
+    """Guess how many inputs a torch module has, by its first linear layer; None if there is none."""
     modules = function.modules() if isinstance(function, nn.Module) else []
     return next((part.in_features for part in modules if isinstance(part, nn.Linear)), None)
 

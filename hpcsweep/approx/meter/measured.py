@@ -11,11 +11,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from hpcsweep.approx.meter import probes
+from hpcsweep.approx.meter.proof.certify import Pool
+from hpcsweep.approx.meter.proof.enclosure import NoEnclosure
 from hpcsweep.approx.meter.screening import screen
 from hpcsweep.approx.meter.search import kinks, refine, starts
 from hpcsweep.approx.meter.subjects import Pair, Subject
 from hpcsweep.approx.meter.survey import State
-from hpcsweep.approx.meter.tasks import Measurement
+from hpcsweep.approx.meter.tasks import CONTRADICTION, Measurement, Unenclosed, enclosed
 from hpcsweep.bracket import Bracket, cover
 
 CONFIDENCE = 0.95  # of the statement of volume
@@ -31,9 +34,12 @@ class Measured:
         where nothing was.
     screened: the largest |error| at the points alone, before any search: what refinement gained on.
     l1, l2: mean |error| and root of the mean square, over the first point set.
-    quantiles: of |error| there, upper ends of bins, at most 2^-4 too large.
-    points: points at which the error was evaluated in all, and `nonfinite` where it was NaN or infinite.
-    certificate: "closed" (upper <= (1 + gap) lower), "budget", "floor" (of float64 arithmetic), "no rule" or "off".
+    quantiles: of |error| there, upper ends of bins, at most 2^-5 too large.
+    averaged: points over which the means and quantiles are taken.
+    points: points at which the error was evaluated in all, and `nonfinite` where it was NaN or infinite; of those that
+        a proof looks at, only one that is.
+    certificate: "closed" (upper <= (1 + gap) lower), "budget", "floor" (of float64 arithmetic), "no rule" or "off",
+        which is also said where the error is not finite somewhere.
     boxes: of the proof.
     pieces: of a ReLU network in one dimension, on its domain: where it is linear; -1 of others.
     boundary: whether the worst point lies on the boundary of the domain.
@@ -49,6 +55,7 @@ class Measured:
     l1: float
     l2: float
     quantiles: tuple[float, ...]
+    averaged: int
     points: int
     nonfinite: int
     certificate: str
@@ -81,42 +88,72 @@ def conclude(
 ) -> Measured:
     """Return what the survey of one subject found, with these quantiles of |error|."""
     pair, refined, pool = subject.pair(folder, "cpu"), state.refined, state.pool
-    bracket = _bracket(state)
+    refuted = _refuted(pair, state)
+    bracket = _bracket(state, refuted)
     first, alone = state.screens[0], state.screens[-1] if measurement.uniform else None
     points = sum(one.count for one in state.screens) + (refined.values + refined.gradients if refined else 0)
     nonfinite = sum(one.nans + one.infinities for one in state.screens) + (refined.nonfinite if refined else 0)
+    met = _met(state)
+    points, nonfinite = points + met, nonfinite + met
     return Measured(
         bracket=bracket,
         screened=reduce(cover, (one.bracket for one in state.screens)).lower,
         l1=first.l1,
         l2=first.l2,
         quantiles=tuple(first.quantile(share) for share in quantiles),
+        averaged=first.averaged,
         points=points,
         nonfinite=nonfinite,
-        certificate=_certificate(measurement, state),
+        certificate="no rule" if refuted else _certificate(measurement, state),
         boxes=pool.done if pool else 0,
         pieces=_pieces(pair),
         boundary=bool(bracket.where) and refine.on_boundary(bracket.where, pair.domain),
         sample_distance=_distance(pair, bracket.where),
         uniform=alone.supremum if alone else math.nan,
         volume=-math.expm1(math.log1p(-CONFIDENCE) / alone.count) if alone else math.nan,
-        message=f"The error is NaN or infinite at {nonfinite} of {points} points." if nonfinite else state.reason,
+        message=_message(nonfinite, points, CONTRADICTION if refuted else state.reason),
     )
 
 
-def _bracket(state: State) -> Bracket:
-    """Return the bracket of all that was found and proved."""
-    found = state.found
+def _message(nonfinite: int, points: int, reason: str) -> str:
+    return f"The error is NaN or infinite at {nonfinite} of {points} points." if nonfinite else reason
+
+
+def _best(state: State, pool: Pool) -> Bracket:
+    """Return the largest error of all that was seen, with nothing above."""
+    return screen.higher(state.found, Bracket(pool.lower, where=pool.where))
+
+
+def _refuted(pair: Pair, state: State) -> bool:
+    """Return whether the largest error that was seen is more than was proved, everywhere or there."""
     if state.pool is None:
-        return found
-    proved = state.pool.bracket
-    best = screen.higher(found, Bracket(proved.lower, where=proved.where))
+        return False
+    best = _best(state, state.pool)
+    if not best.where or not math.isfinite(best.lower):
+        return False
+    where = torch.tensor([best.where], dtype=torch.float64)
+    try:
+        return probes.contradicted(enclosed(pair), pair, where, best.lower, state.pool.bracket.upper)
+    except (NoEnclosure, Unenclosed):  # where it had rules before: it is another function now
+        return True
+
+
+def _bracket(state: State, refuted: bool) -> Bracket:
+    """Return the bracket of all that was found and proved."""
+    if state.pool is None:
+        return state.found
+    best = _best(state, state.pool)
     # The lower bound is evaluated in float64; at the floor of that arithmetic it may pass the proof by an ulp.
-    return Bracket(best.lower, max(proved.upper, best.lower), best.where)
+    return best if refuted else Bracket(best.lower, max(state.pool.bracket.upper, best.lower), best.where)
+
+
+def _met(state: State) -> bool:
+    """Return whether the proof met an error that is NaN or infinite, where it looked itself."""
+    return state.pool is not None and not math.isfinite(state.pool.lower)
 
 
 def _certificate(measurement: Measurement, state: State) -> str:
-    if measurement.gap is None or (state.pool is None and not state.reason):
+    if measurement.gap is None or (state.pool is None and not state.reason) or _met(state):
         return "off"
     return "no rule" if state.pool is None else state.pool.status
 

@@ -20,7 +20,7 @@ from hpcsweep.approx.meter.proof import certify
 from hpcsweep.approx.meter.screening import screen
 from hpcsweep.approx.meter.search import refine
 from hpcsweep.approx.meter.subjects import Subject
-from hpcsweep.approx.meter.tasks import Measurement, Proof, Screening, Search, Task, shares
+from hpcsweep.approx.meter.tasks import Measurement, Proof, Screening, Screens, Search, Task, shares
 from hpcsweep.bracket import Bracket
 
 FIRST = 2**14  # boxes of a proof before it is shared out; then in each round as many again as were done before
@@ -72,11 +72,21 @@ class Survey:
             return [Search(self.subjects[i], self.measurement, self.states[i].screens) for i in self._to_search()]
         return [proof for number in self._open() for proof in self._proofs(number)]
 
+    def put(self, results: list[Any], number: int, result: Any) -> None:
+        """Write what came out of task `number` into a list that is None where nothing came yet.
+
+        Screens are merged at once, all into one place, so that memory does not grow with the number of tasks.
+        """
+        known = next((i for i, one in enumerate(results) if one), None) if not self.states else None
+        if known is None:
+            results[number] = result
+        else:
+            results[known], results[number] = _merged([results[known], result]), []
+
     def take(self, results: Sequence[Any]) -> None:
         """Take what came out of `tasks`, in their order."""
         if not self.states:
-            merged = [[screen.merge_all(sets) for sets in zip(*one, strict=True)] for one in zip(*results, strict=True)]
-            self.states = [State(screens) for screens in merged]
+            self.states = [State(screens) for screens in _merged([result for result in results if result])]
         elif not self._searched:
             for number, refined in zip(self._to_search(), results, strict=True):
                 self.states[number].refined = refined
@@ -128,10 +138,13 @@ class Survey:
     def _proofs(self, number: int) -> list[Proof]:
         state, subject = self.states[number], self.subjects[number]
         if state.pool is None:
-            boxes = min(FIRST, self.measurement.boxes)
+            boxes = max(min(FIRST, self.measurement.boxes), certify.least(self.measurement.dimension))
             return [Proof(subject, self.measurement, state.found, None, boxes)]
-        boxes = -(-min(state.pool.done, self._left(state)) // PARTS)
-        return [Proof(subject, self.measurement, state.found, part, boxes) for part in certify.split(state.pool, PARTS)]
+        boxes, more = divmod(min(state.pool.done, self._left(state)), PARTS)
+        return [
+            Proof(subject, self.measurement, state.found, part, boxes + (index < more))
+            for index, part in enumerate(certify.split(state.pool, PARTS))
+        ]
 
     def _take_proofs(self, number: int, results: Sequence[certify.Pool | str]) -> None:
         state = self.states[number]
@@ -140,3 +153,8 @@ class Survey:
             state.reason = reasons[0]
         else:
             state.pool = certify.join([result for result in results if isinstance(result, certify.Pool)])
+
+
+def _merged(parts: Sequence[Screens]) -> Screens:
+    """Return the screens of disjoint parts together."""
+    return [[screen.merge_all(sets) for sets in zip(*one, strict=True)] for one in zip(*parts, strict=True)]

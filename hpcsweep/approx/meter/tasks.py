@@ -6,22 +6,26 @@ import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
+import torch
 
-from hpcsweep.approx.meter import points
+from hpcsweep.approx.meter import points, probes
 from hpcsweep.approx.meter.proof import certify
-from hpcsweep.approx.meter.proof.enclosure import NoEnclosure
+from hpcsweep.approx.meter.proof.enclosure import AffineForm, NoEnclosure
 from hpcsweep.approx.meter.proof.enclosure.difference import Difference
 from hpcsweep.approx.meter.screening import screen
+from hpcsweep.approx.meter.screening.screen import Function
 from hpcsweep.approx.meter.search import refine
-from hpcsweep.approx.meter.subjects import Subject
+from hpcsweep.approx.meter.subjects import Pair, Subject
 from hpcsweep.bracket import Bracket
 
 NARROW = 32  # widest hidden layer with which a proof beyond 4-D is worth a try, unless it is asked for
+CONTRADICTION = "No certificate: the proof contradicts an evaluation: the function is not what its code says on boxes."
+_LONGEST = 200  # characters of what a user's code says
 _UNIFORM_SEED = 1  # added to the seed, for the independent points beside
 
 Screens = list[list[screen.Screen]]  # [network][point set]
@@ -38,7 +42,7 @@ class Measurement:
     uniform: independent uniform points beside, 0: none.
     starts, kinks: of the search: local ascents, and points projected onto zero sets of neurons; 0: none.
     gap: what is to be proved, upper <= (1 + gap) * lower; None: no proof.
-    boxes: of the proof, at most.
+    boxes: of the proof, at most; but at least those that it begins with, 64 in one and two dimensions, 8 in three.
     """
 
     kinds: tuple[str, ...]
@@ -82,6 +86,10 @@ def planned(resolved: Mapping[str, Any], dimension: int, width: int) -> Measurem
     if not always and dimension > 4 and width > NARROW:
         chosen["gap"] = None
     return Measurement(dimension=dimension, tile=tile, **chosen)
+
+
+class Unenclosed(Exception):
+    """A user's code that runs on points cannot run on boxes."""
 
 
 class Task(ABC):
@@ -162,17 +170,43 @@ class Proof(Task):
     boxes: int
 
     def run(self, folder: Path, device: str) -> certify.Pool | str:
-        """Go on proving; a word about why there can be no proof where an operation has no rule."""
-        pair = self.subject.pair(folder, device)
+        """Go on proving, on the CPU; a word about why there can be no proof: no rule, or code that is not what runs."""
+        pair, pool = self.subject.pair(folder, "cpu"), self.pool
+        difference = enclosed(pair)
         assert self.measurement.gap is not None
         try:
-            difference = Difference(pair.target, pair.approximant, pair.domain, pair.terms)
-            pool = self.pool
             if pool is None:
+                if self._doubtful(difference, pair):
+                    return CONTRADICTION
                 pool = certify.start(difference, self.measurement.dimension, self.bracket.lower, self.bracket.where)
             return certify.advance(difference, pool, self.measurement.gap, self.boxes)
-        except NoEnclosure as missing:
+        except (NoEnclosure, Unenclosed) as missing:
             return f"No certificate: {missing}"
+
+    def _doubtful(self, difference: Difference, pair: Pair) -> bool:
+        """Return whether what is proved at some points, and at that of the lower bound, misses what is seen there."""
+        if probes.contradicted(difference, pair, probes.sample(pair.domain)):
+            return True
+        where = torch.tensor([self.bracket.where], dtype=torch.float64)
+        return bool(self.bracket.where) and probes.contradicted(difference, pair, where, self.bracket.lower)
+
+
+def enclosed(pair: Pair) -> Difference:
+    """Return target - approximant on boxes; what a user's code raises there, it raises as `Unenclosed`."""
+    target, approximant = (partial(_on_boxes, function) for function in (pair.target, pair.approximant))
+    return Difference(target, approximant, pair.domain, pair.terms)
+
+
+def _on_boxes(function: Function, points: Any) -> Any:
+    try:
+        return function(points)
+    except (NoEnclosure, MemoryError):
+        raise
+    except Exception as error:  # a user's code may raise anything where it is given no tensor
+        if not isinstance(points, AffineForm):
+            raise
+        said = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
+        raise Unenclosed(f"on boxes it raises {said[:_LONGEST]}") from error
 
 
 def shares(tiles: int, pieces: int) -> list[range]:

@@ -151,6 +151,33 @@ def test_constants_join_the_boxes_in_float64() -> None:
     assert same(form * torch.tensor(0.1), form * float(torch.tensor(0.1)))
 
 
+@pytest.mark.parametrize("dtype", [torch.int64, torch.float32, torch.float16, torch.float64, None])
+def test_constants_of_a_dtype_are_what_it_makes_of_them(dtype: torch.dtype | None) -> None:
+    def function(x: Any) -> Any:
+        ones = torch.ones_like(x[:, 0], dtype=dtype) + torch.zeros_like(x[:, 0], dtype=dtype)
+        return 0 * x[:, 0] + torch.full_like(x[:, 0], 0.7, dtype=dtype) * 3 + ones
+
+    centers, radii = some_boxes(1, 0.1)
+    low, high = function(boxes(centers, radii, CUBE[:1])).range()
+    value = function(centers)
+    assert bool(((low <= value) & (value <= high) & (high - low < 1e-12)).all())
+
+
+def test_norms_are_those_of_torch() -> None:
+    def matrices(x: Any) -> Any:
+        return torch.stack([x, torch.sin(x) + 2.0], dim=1)
+
+    norms = [
+        lambda x: torch.linalg.vector_norm(matrices(x), dim=(1, 2)),
+        lambda x: torch.linalg.norm(matrices(x), dim=(1, 2)),
+        lambda x: torch.linalg.norm(matrices(x), dim=1)[:, 0],
+        lambda x: torch.linalg.norm(matrices(x), 2, dim=2)[:, 1],
+    ]
+    for norm in norms:
+        inside, form = contained(norm, CUBE, 1e-3)
+        assert inside and float((form.range()[1] - form.range()[0]).max()) < 0.1
+
+
 def test_products_know_their_signs_and_squares() -> None:
     x = boxes(torch.zeros(1, 1, dtype=torch.float64), torch.ones(1, 1, dtype=torch.float64), ((1.0, 5.0),))[:, 0]
     assert same(x * x, torch.square(x)) and same(x**2, torch.square(x))
@@ -219,6 +246,12 @@ def test_a_larger_unknown_never_becomes_a_smaller_bound() -> None:
         ("together", lambda x: x[:, 0] + x[:, :1]),
         ("together", lambda x: x[:, 0] + x),
         ("where", lambda x: torch.where(x[:, 0] > 0.0, x, -x)),
+        ("matrix norm", lambda x: torch.linalg.norm(torch.stack([x, x], 1), 2, dim=(1, 2))),
+        ("matrix norm", lambda x: torch.linalg.norm(torch.stack([x, x], 1), "nuc", dim=(1, 2))),
+        ("norm of order 1", lambda x: torch.linalg.vector_norm(x, 1, dim=1)),
+        ("matrix_norm", lambda x: torch.linalg.matrix_norm(torch.stack([x, x], 1))),
+        ("complex", lambda x: x * torch.tensor(1j)),
+        ("pow", lambda x: x ** torch.tensor([2.0, 3.0])),
         ("conditions", lambda x: (x > 0.0) & (x[:, 0] > 0.0)),
         ("points", lambda x: x[:, 0] > torch.zeros(2, 1, dtype=torch.float64)),
         ("to(torch.float32)", lambda x: x.to(torch.float32)),

@@ -110,7 +110,36 @@ def test_poles_and_ends_of_domains_are_unbounded_not_nan() -> None:
     low, high = (torch.tensor([end], dtype=torch.float64) for end in (-1.0, 2.0))
     assert image("reciprocal", low, high) == (-math.inf, math.inf)
     assert [float(part) for part in relax("reciprocal", low, high)] == [0.0, -math.inf, math.inf]
-    slope, least, most = relax("log", low, high)
+    slope, least, most = relax("log", torch.zeros_like(low), high)
     assert (float(slope), float(least)) == (0.0, -math.inf) and math.log(2) <= float(most) < math.log(2) + 1e-12
-    slope, least, most = relax("sqrt", low, high)  # only [0, 2] is meant
-    assert -1e-12 < float(least) <= 0.0 and float(most) < 0.4
+
+
+OUTSIDE = {
+    "log": [(-1.0, 2.0), (-2.0, -1.0), (-1e-6, 2.0), (-5.0, 1e8), (-5.0, math.inf), (-math.inf, math.inf)],
+    "sqrt": [(-1.0, 2.0), (-2.0, -1.0), (-1e-6, 2.0), (-1e-30, 1e-30), (-1e-30, -1e-31), (-math.inf, 1.0)],
+    "arcsin": [(-1.1, 0.0), (0.0, 1.1), (1.1, 2.0), (-2.0, -1.1), (-9.0, 9.0), (0.5, 1 + 1e-8), (-math.inf, math.inf)],
+}
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_ranges_that_leave_a_domain_are_unbounded(name: str) -> None:
+    low, high = torch.tensor(OUTSIDE[name], dtype=torch.float64).T
+    slope, least, most = relax(name, low, high)
+    for ends in ((least, most), image(name, low, high)):
+        assert bool((ends[0] == -math.inf).all() and (ends[1] == math.inf).all())
+    assert not bool(slope.any())
+
+
+def test_ranges_that_leave_a_domain_by_rounding_are_cut_off() -> None:
+    for name, ends in {
+        "sqrt": [(-1e-15, 2.0), (-1e-290, 0.0), (-1e-25, 1e-15)],
+        "arcsin": [(-1.0 - 1e-15, 1.0 + 1e-15), (1.0, 1.0 + 1e-15), (1.0 + 1e-16, 1.0 + 1e-15)],
+    }.items():
+        low, high = torch.tensor(ends, dtype=torch.float64).T
+        inside = low.clamp(0.0 if name == "sqrt" else -1.0), high.clamp(max=2.0 if name == "sqrt" else 1.0)
+        values = torch.stack([getattr(torch, name)(end) for end in inside])
+        least, most = image(name, low, high)
+        assert bool(((least <= values) & (values <= most)).all())
+        assert bool((most - least <= values.amax(0) - values.amin(0) + 1e-12).all())
+        slope, least, most = relax(name, low, high)
+        assert bool((slope + most - least).isfinite().all())

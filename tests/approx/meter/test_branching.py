@@ -17,7 +17,7 @@ from torch import Tensor
 from hpcsweep.approx.meter.dense import Dense
 from hpcsweep.approx.meter.proof import certify
 from hpcsweep.approx.meter.proof.branching import WHOLE, Boxes, bound, grid, halves
-from hpcsweep.approx.meter.proof.certify import advance, join, split, start
+from hpcsweep.approx.meter.proof.certify import Pool, advance, join, split, start
 from hpcsweep.approx.meter.proof.enclosure.difference import Roof
 from hpcsweep.approx.meter.proof.pilot import full_relaxation_pays
 from tests.approx.meter.errors import (
@@ -97,17 +97,22 @@ def test_what_is_cut_off_is_at_most_at_the_level() -> None:
 # Outcomes
 
 
-def test_a_budget_stops_and_goes_on_to_the_same_bits() -> None:
+def test_a_budget_is_kept_to_the_box_and_may_be_raised() -> None:
     difference = difficult()
     whole = proved(difference, 2, gap=1e-3)
-    pool = start(difference, 2, 0.0, ())
-    statuses = []
-    while pool.status != "closed":
-        pool = pickle.loads(pickle.dumps(advance(difference, pool, 1e-3, 30)))
-        statuses.append(pool.status)
-        assert pool.bracket.upper >= whole.bracket.lower
-    assert len(statuses) > 3 and set(statuses[:-1]) == {"budget"}
-    assert (pool.bracket, pool.done) == (whole.bracket, whole.done)
+
+    def by_thirties() -> list[Pool]:
+        pools = [start(difference, 2, 0.0, ())]
+        while pools[-1].status != "closed":
+            pools.append(pickle.loads(pickle.dumps(advance(difference, pools[-1], 1e-3, 30))))
+        return pools
+
+    pools = by_thirties()
+    assert len(pools) > 4 and {pool.status for pool in pools[:-1]} == {"budget"}
+    assert [pool.done for pool in pools[:-1]] == list(range(0, 30 * (len(pools) - 1), 30))
+    assert all(pool.bracket.upper >= whole.bracket.lower for pool in pools)
+    assert pools[-1].bracket.lower <= whole.bracket.upper and pools[-1].bracket.upper >= whole.bracket.lower
+    assert [pickle.dumps(pool) for pool in by_thirties()] == [pickle.dumps(pool) for pool in pools]
 
 
 def test_being_stopped_changes_nothing() -> None:

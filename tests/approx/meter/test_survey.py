@@ -38,7 +38,7 @@ def shared_out(survey: Survey, pieces: int, seed: int) -> Survey:
         results: list[object] = [None] * len(tasks)
         for number in chance.sample(range(len(tasks)), len(tasks)):
             task = pickle.loads(pickle.dumps(tasks[number]))
-            results[number] = pickle.loads(pickle.dumps(task.run(Path("."), "cpu")))
+            survey.put(results, number, pickle.loads(pickle.dumps(task.run(Path("."), "cpu"))))
         survey = pickle.loads(pickle.dumps(survey))
         survey.take(results)
     return survey
@@ -60,6 +60,17 @@ def test_sharing_out_changes_no_bit(first: int, monkeypatch: pytest.MonkeyPatch)
     for one in found(whole):
         assert one.certificate == "closed" and one.screened <= one.lower <= one.upper <= 1.0101 * one.lower
         assert one.uniform <= one.lower and 0 < one.sample_distance < 3
+
+
+def test_what_is_kept_of_screening_does_not_grow_with_its_parts() -> None:
+    survey, sizes = Survey(networks(1), replace(PLAN, gap=None)), []
+    for pieces in (3, 24):
+        tasks = survey.tasks(pieces)
+        results: list[object] = [None] * len(tasks)
+        for number, task in enumerate(tasks):
+            survey.put(results, number, task.run(Path("."), "cpu"))
+        sizes.append(len(pickle.dumps(results)))
+    assert len(tasks) > 20 and sizes[1] < 1.1 * sizes[0]
 
 
 def test_one_network_does_not_see_another() -> None:

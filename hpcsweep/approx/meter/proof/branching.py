@@ -152,19 +152,20 @@ class _Left:
         self.noise[side] = torch.maximum(self.noise[side], roof.noise)
 
 
-def _cut(low: Tensor, high: Tensor, top: Tensor, roof: Roof, level: float) -> tuple[Tensor, Tensor]:
+def _cut(low: Tensor, high: Tensor, bounds: Tensor, roof: Roof, level: float) -> tuple[Tensor, Tensor]:
     """Return the edges (boxes, dimension) of what may exceed the level; infinite and inverted where nothing may.
 
-    On the axis with slope s the bound falls by |s| per radius, from the edge where it is `top` on: beyond
-    (top - level) / |s| radii it is at most the level, wherever the other coordinates are.
+    On the axis with slope s the roof falls by |s| per radius, from the edge where its own top is on: beyond
+    (top - level) / |s| radii it is at most the level, wherever the other coordinates are. An older bound may lie below
+    that top; it has no slope, so that it settles whole boxes or nothing.
     """
     # The quotient, inflated, and one step of the grid more than its rounding cover all roundings.
-    steps = ((top - level).unsqueeze(1) / roof.slopes.abs()).mul_(1 + 1e-12)
+    steps = ((roof.top() - level).unsqueeze(1) / roof.slopes.abs()).mul_(1 + 1e-12)
     depth = steps.mul_((high - low) / 2).nan_to_num_(torch.inf, torch.inf)  # (boxes, dimension)
     rises = roof.slopes >= 0
     from_high = ((high - depth).mul_(_GRID).floor_() - 1).mul_(1 / _GRID)
     from_low = ((low + depth).mul_(_GRID).ceil_() + 1).mul_(1 / _GRID)
-    settled = (top <= level).unsqueeze(1)
+    settled = (bounds <= level).unsqueeze(1)
     left = torch.where(rises, torch.maximum(low, from_high), low).masked_fill_(settled, torch.inf)
     right = torch.where(rises, high, torch.minimum(high, from_low)).masked_fill_(settled, -torch.inf)
     return left, right

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hpcsweep.approx.meter.proof.branching import Boxes, bound, grid, halves, together
+from hpcsweep.approx.meter.proof.branching import WHOLE, Boxes, bound, grid, halves, together
 from hpcsweep.approx.meter.proof.enclosure.difference import Difference
 from hpcsweep.approx.meter.proof.pilot import full_relaxation_pays
 from hpcsweep.bracket import Bracket, cover
@@ -81,6 +81,11 @@ def start(difference: Difference, dimension: int, lower: float, where: Sequence[
     return Pool(grid(dimension, _FIRST.get(dimension, 1)), 0.0, 0.0, 0.0, float(lower), tuple(where))
 
 
+def least(dimension: int) -> int:
+    """Return how many boxes a search begins with: before all of these are bounded, nothing is proved."""
+    return _FIRST.get(dimension, 1) ** dimension
+
+
 def advance(
     difference: Difference, pool: Pool, gap: float, boxes: int, stop: Callable[[], bool] = lambda: False
 ) -> Pool:
@@ -89,8 +94,8 @@ def advance(
     Parameters
     ----------
     gap: relative; what an advance with a larger one has settled is not opened again.
-    boxes: the budget, checked between rounds of up to 8192 boxes.
-    stop: asked between rounds; the pool then goes on later to the same bits.
+    boxes: the budget, never exceeded; the last round is cut to what is left of it.
+    stop: asked between rounds; the pool then goes on later, with what was left of the budget, to the same bits.
 
     Raises
     ------
@@ -100,9 +105,9 @@ def advance(
     limit = pool.done + boxes
     pool = _settle(replace(pool, gap=gap))
     while 0 < len(pool.boxes) <= LARGEST and pool.done < limit and not stop():
-        if fully is not None and pool.done >= pool.pilot:
+        if fully is not None and pool.done >= pool.pilot and limit - pool.done > 4 * _TRIED:
             pool = _decide(difference, fully, pool)
-        pool = _settle(_round(fully if pool.full and fully is not None else difference, pool))
+        pool = _settle(_round(fully if pool.full and fully is not None else difference, pool, limit - pool.done))
     return pool
 
 
@@ -122,14 +127,17 @@ def _worst(boxes: Boxes, count: int) -> tuple[Boxes, Boxes]:
     return boxes[np.sort(order[:count])], boxes[np.sort(order[count:])]
 
 
-def _round(difference: Difference, pool: Pool) -> Pool:
-    """Take the worst boxes, halve them and put back what is still open of their halves."""
-    taken, others = _worst(pool.boxes, min(_MOST, max(_FEWEST, len(pool.boxes) // _SHARE)))
+def _round(difference: Difference, pool: Pool, most: int) -> Pool:
+    """Take the worst boxes, halve them, bound `most` at most and put back what is still open of their halves."""
+    usual = min(_MOST, max(_FEWEST, len(pool.boxes) // _SHARE))
+    taken, others = _worst(pool.boxes, min(usual, most))
     taken = halves(taken)
+    taken, rest = taken[:most], taken[most:]  # of the rest nothing is known but what its parents' bounds say
+    rest = replace(rest, axis=np.full_like(rest.axis, WHOLE))
     found = bound(difference, taken, pool.level)
     pool = replace(
         pool,
-        boxes=together([others, found.boxes]),
+        boxes=together([others, rest, found.boxes]),
         settled=max(pool.settled, pool.level, found.floor),
         floor=max(pool.floor, found.floor),
         done=pool.done + len(taken),

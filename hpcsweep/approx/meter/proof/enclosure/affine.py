@@ -122,7 +122,10 @@ class AffineForm:
         high = (self.center + spread).nan_to_num_(math.inf, math.inf, -math.inf)
         if self.known is None:
             return low, high
-        return torch.maximum(low, self.known[0]), torch.minimum(high, self.known[1])
+        # A form without bounds may be that of a value that is none, sqrt(-1): what is known of numbers is not of it.
+        unbounded = (high - low).isinf()
+        known = self.known[0].masked_fill(unbounded, -math.inf), self.known[1].masked_fill(unbounded, math.inf)
+        return torch.maximum(low, known[0]), torch.minimum(high, known[1])
 
     def affine(self, slope: Tensor, least: Tensor, most: Tensor) -> AffineForm:
         """Return slope * form + [least, most], (boxes, *features) each: how every rule of one variable ends."""
@@ -163,7 +166,7 @@ class AffineForm:
         kwargs: Mapping | None = None,
     ) -> Any:
         """Apply the rule of a torch function one of whose arguments is a form."""
-        return apply(getattr(function, "__name__", str(function)), *args, **(kwargs or {}))
+        return apply(getattr(function, "__name__", type(function).__name__), *args, **(kwargs or {}))
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         """Return the rule of a method of tensors."""
@@ -253,6 +256,8 @@ def constant(value: Constant, like: AffineForm) -> Tensor:
     """Return a number or tensor as exact float64 on the device of `like`."""
     if not isinstance(value, Tensor | float | int):
         raise NoEnclosure(f"a constant of type {type(value).__name__}")
+    if isinstance(value, Tensor) and value.is_complex():
+        raise NoEnclosure("a complex constant")
     return torch.as_tensor(value, dtype=torch.float64, device=like.device).detach()
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.meter.proof.enclosure.affine import AffineForm, Constant, NoEnclosure, apply, constant, rule
-from hpcsweep.approx.meter.proof.enclosure.moving import aligned, feature_axes, unbind, unsqueeze, widened
+from hpcsweep.approx.meter.proof.enclosure.moving import aligned, feature_axes, shared, unbind, unsqueeze, widened
 from hpcsweep.approx.meter.proof.enclosure.rounding import TINY, gamma
 
 Term = AffineForm | Constant
@@ -58,7 +58,7 @@ def add(one: Term, other: Term, *, alpha: float = 1) -> AffineForm:
     if not isinstance(one, AffineForm):
         one, other = other, one
     if not isinstance(other, AffineForm):
-        return shift(one, constant(other, one))
+        return shift(one, shared(other, one))
     known = None
     if one.known is not None and other.known is not None:
         known = outward(one.known[0] + other.known[0], one.known[1] + other.known[1], 1)
@@ -72,7 +72,7 @@ def subtract(one: Term, other: Term, *, alpha: float = 1) -> AffineForm:
     if alpha != 1:
         raise NoEnclosure("sub with alpha")
     if not isinstance(other, AffineForm):
-        return shift(one, -constant(other, one))
+        return shift(one, -shared(other, one))
     return add(one, negate(other))
 
 
@@ -98,7 +98,7 @@ def multiply(one: Term, other: Term) -> AffineForm:
         one, other = other, one
     if isinstance(other, AffineForm):
         return _product(*aligned(one, other))
-    factor = constant(other, one)
+    factor = shared(other, one)
     doubt = torch.add(one.radius, one.mass(), alpha=gamma(2)) * factor.abs()
     known = None
     if one.known is not None:
@@ -144,7 +144,7 @@ def divide(one: Term, other: Term, *, rounding_mode: None = None) -> AffineForm:
     if isinstance(other, AffineForm):
         return multiply(one, apply("reciprocal", other))
     # the reciprocal of a constant may be no float: it is a form of its own, a number and a rounding
-    quotient = 1.0 / constant(other, one)
+    quotient = 1.0 / shared(other, one)
     form = multiply(one, quotient)
     return AffineForm(form.terms, form.radius + form.mass() * gamma(2), None)
 
@@ -158,7 +158,7 @@ def divide_into(one: Term, other: Term) -> AffineForm:
 @rule("pow", "float_power")
 def power(base: Term, exponent: Term) -> AffineForm:
     """x ** n for integers |n| <= 64 by squares, also x ** 0.5."""
-    if isinstance(exponent, AffineForm):
+    if isinstance(exponent, AffineForm) or (isinstance(exponent, Tensor) and exponent.numel() != 1):
         raise NoEnclosure("pow with a variable exponent")
     exponent = float(exponent)
     if exponent in (0.5, -0.5):

@@ -112,11 +112,8 @@ def arcsin(low: Tensor, high: Tensor) -> Relaxation:
 
 
 def arcsin_image(low: Tensor, high: Tensor) -> Range:
-    """Rising; of a range wholly outside [-1, 1] nothing is said."""
-    outside = (low > 1.0) | (high < -1.0)
-    least = torch.arcsin(low.clamp(-1.0, 1.0)).sub_(gamma(24))
-    most = torch.arcsin(high.clamp(-1.0, 1.0)).add_(gamma(24))
-    return least.masked_fill_(outside, -math.inf), most.masked_fill_(outside, math.inf)
+    """Rising."""
+    return torch.arcsin(low.clamp(-1.0, 1.0)).sub_(gamma(24)), torch.arcsin(high.clamp(-1.0, 1.0)).add_(gamma(24))
 
 
 def _chord(below: Tensor, above: Tensor, low: Tensor, high: Tensor) -> Tensor:

@@ -50,15 +50,14 @@ class Bow:
         return slope, least.sub_(slack), most.add_(slack)
 
     def image(self, low: Tensor, high: Tensor) -> Range:
-        """Return the range of g; unbounded for a range wholly outside its domain."""
-        outside = (low > self.domain[1]) | (high < self.domain[0])
+        """Return the range of g."""
         low, high = low.clamp(*self.domain), high.clamp(*self.domain)
         below, above = self.value(low), self.value(high)
         least, most = torch.minimum(below, above), torch.maximum(below, above)
         if self.bottom is not None:
             at_bottom = torch.full_like(low, self.bottom)
             least = self.value(torch.minimum(torch.maximum(at_bottom, low), high))
-        return _outward(least.masked_fill(outside, -math.inf), most.masked_fill(outside, math.inf))
+        return _outward(least, most)
 
 
 def reciprocal(low: Tensor, high: Tensor) -> Relaxation:

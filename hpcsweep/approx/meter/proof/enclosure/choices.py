@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, final
 
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.meter.proof.enclosure.affine import AffineForm, Constant, NoEnclosure, apply, constant, rule
+from hpcsweep.approx.meter.proof.enclosure.affine import AffineForm, Constant, NoEnclosure, apply, rule
 from hpcsweep.approx.meter.proof.enclosure.arithmetic import add, multiply, negate, subtract
 from hpcsweep.approx.meter.proof.enclosure.elementary import unless
 from hpcsweep.approx.meter.proof.enclosure.moving import (
@@ -16,7 +17,9 @@ from hpcsweep.approx.meter.proof.enclosure.moving import (
     as_form,
     feature_axes,
     narrow,
+    refuse_rows,
     select,
+    shared,
     unsqueeze,
     widened,
 )
@@ -123,6 +126,7 @@ def _mask(value: Any, dimension: int) -> Mask:
     value = torch.as_tensor(value)
     if value.dtype != torch.bool:
         raise NoEnclosure("a condition with numbers")
+    refuse_rows(value)
     return Mask(value, value, dimension)
 
 
@@ -153,15 +157,20 @@ def below(one: Term, other: Term) -> Mask:
 
 
 def _difference(one: Term, other: Term) -> tuple[Tensor, Tensor, int]:
-    """Return the ends of one - other, of certain sign, and the dimension of the boxes."""
+    """Return the ends of one - other, of certain sign, and the dimension of the boxes; beside a NaN all is possible."""
     if not isinstance(one, AffineForm):
         low, high, dimension = _difference(other, one)
         return -high, -low, dimension
     if isinstance(other, AffineForm):
         return *subtract(one, other).range(), len(one.slopes)
-    number = constant(other, one)
+    number = shared(other, one)
     low, high = widened(one, number).range()
-    return low - number, high - number, len(one.slopes)  # the sign of a rounded difference is right
+    low, high = low - number, high - number  # the sign of a rounded difference is right
+    return (
+        low.nan_to_num_(-math.inf, math.inf, -math.inf),
+        high.nan_to_num_(math.inf, math.inf, -math.inf),
+        len(one.slopes),
+    )
 
 
 @rule("where")
@@ -187,6 +196,9 @@ def where(condition: Mask | Tensor, one: Term, other: Term) -> AffineForm:
 
 def _between(condition: Mask, one: Tensor, other: Tensor) -> AffineForm:
     """Return a choice between constants, (boxes, *features): all its slopes are zero."""
+    for part in (one, other):
+        if part.ndim == condition.always.ndim:
+            refuse_rows(part)
     one, other = (part.to(condition.always.device).expand(condition.shape) for part in (one, other))
     half, apart = 0.5 * one + 0.5 * other, (0.5 * one - 0.5 * other).abs()
     apart = (apart + (one.abs() + other.abs()) * gamma(6)) * (1 + gamma(2)) + TINY

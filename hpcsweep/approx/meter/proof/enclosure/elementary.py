@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
+from torch import Tensor
 
 from hpcsweep.approx.meter.proof.enclosure.affine import AffineForm, NoEnclosure, apply, rule
 from hpcsweep.approx.meter.proof.enclosure.arithmetic import add, divide, multiply, negate, power, subtract, total
 from hpcsweep.approx.meter.proof.enclosure.rounding import UNIT
-from hpcsweep.approx.meter.proof.enclosure.univariate import image, relax
+from hpcsweep.approx.meter.proof.enclosure.univariate import Relaxation, image, relax
 
 # The ranges of these are as good as their forms, and wide layers would pay for them.
-_UNBOUNDED = {"relu", "gelu", "silu"}
+_UNBOUNDED = {"gelu", "silu"}
+_STEEP = {"sqrt", "log", "arcsin", "reciprocal"}  # without bounds for their slopes
 _NAMES = {
     "tanh": ("tanh",),
     "sigmoid": ("sigmoid", "expit", "special_expit"),
@@ -35,10 +37,25 @@ _NAMES = {
 def univariate(name: str, form: AffineForm) -> AffineForm:
     """Return g(form) for a function g of `univariate.FUNCTIONS`."""
     low, high = form.range()
-    result = form.affine(*relax(name, low, high))
-    if name not in _UNBOUNDED:
-        result.known = image(name, low, high)
+    lines = relax(name, low, high)
+    if name in _UNBOUNDED:
+        return form.affine(*lines)
+    known = image(name, low, high)
+    if name in _STEEP:
+        lines = _flattened(form, lines, known)
+    result = form.affine(*lines)
+    result.known = known
     return result
+
+
+def _flattened(form: AffineForm, lines: Relaxation, known: tuple[Tensor, Tensor]) -> Relaxation:
+    """Replace lines by the range of the function where they are so steep that a wide form would exceed it.
+
+    The range for which lines are made may be much narrower than the form: sqrt(relu(x)) with x <= 0.
+    """
+    steep = lines[0].abs() * form.spread() > known[1] - known[0]
+    slope = lines[0].masked_fill(steep, 0.0)
+    return slope, torch.where(steep, known[0], lines[1]), torch.where(steep, known[1], lines[2])
 
 
 def _rule_of(name: str) -> Callable[[AffineForm], AffineForm]:
@@ -154,12 +171,27 @@ def arccos(form: AffineForm) -> AffineForm:
     return AffineForm(result.terms, result.radius + 4 * UNIT, (low - 4 * UNIT, high + 4 * UNIT))
 
 
-@rule("linalg_vector_norm", "linalg_norm")
-def norm(form: AffineForm, ord: float = 2, dim: int | None = None, keepdim: bool = False) -> AffineForm:
-    """Euclidean norm over feature axes."""
+@rule("linalg_vector_norm")
+def vector_norm(
+    form: AffineForm, ord: float = 2, dim: int | Sequence[int] | None = None, keepdim: bool = False
+) -> AffineForm:
+    """Euclidean norm over feature axes, of all their entries together."""
     if ord != 2:
         raise NoEnclosure(f"norm of order {ord}")
     return apply("sqrt", total(power(form, 2), dim, keepdim))
+
+
+@rule("linalg_norm")
+def norm(
+    form: AffineForm,
+    ord: float | str | None = None,
+    dim: int | Sequence[int] | None = None,
+    keepdim: bool = False,
+) -> AffineForm:
+    """Euclidean norm over feature axes; of matrices that of Frobenius, where 2 would be the largest singular value."""
+    if ord is not None and not isinstance(dim, int):
+        raise NoEnclosure(f"matrix norm of order {ord}")
+    return vector_norm(form, 2 if ord is None else ord, dim, keepdim)
 
 
 def unless(form: AffineForm, inplace: bool) -> AffineForm:

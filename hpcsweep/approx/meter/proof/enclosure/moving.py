@@ -6,10 +6,11 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.meter.proof.enclosure.affine import AffineForm, NoEnclosure, constant, rule
+from hpcsweep.approx.meter.proof.enclosure.affine import AffineForm, Constant, NoEnclosure, constant, rule
 
 
 def moved(form: AffineForm, move: Callable[[Tensor, int], Tensor]) -> AffineForm:
@@ -43,8 +44,31 @@ def aligned(one: AffineForm, other: AffineForm) -> tuple[AffineForm, AffineForm]
     return _expanded(one, shape), _expanded(other, shape)
 
 
+def shared(value: Constant, like: AffineForm) -> Tensor:
+    """Return a constant that meets the values of `like`, as exact float64.
+
+    Raises
+    ------
+    NoEnclosure: if it has another value for each point of a batch; no code of points alone makes such, and the boxes
+        are not the points that it was made for
+    """
+    exact = constant(value, like)
+    if exact.ndim == like.ndim:
+        refuse_rows(exact)
+    return exact
+
+
+def refuse_rows(values: Tensor) -> None:
+    """Raise NoEnclosure if a constant has another value for each point of a batch, its first axis."""
+    if values.ndim and len(values) > 1 and not torch.equal(values, values[:1].expand_as(values)):
+        raise NoEnclosure("a constant with a value for each point of a batch")
+
+
 def _common(shape: Sequence[int], other: Sequence[int]) -> torch.Size:
-    both = torch.broadcast_shapes(shape, other)
+    try:
+        both = np.broadcast_shapes(shape, other)
+    except ValueError as error:
+        raise NoEnclosure(f"shapes {tuple(shape)} and {tuple(other)} together") from error
     if len(both) != len(shape) or both[0] != shape[0]:
         raise NoEnclosure(f"shapes {tuple(shape)} and {tuple(other)} together, which would mix the points of a batch")
     return both
@@ -124,7 +148,7 @@ def cat(forms: Sequence[AffineForm | Tensor], dim: int = 0) -> AffineForm:
     """Several values one after the other on a feature axis."""
     like = next(form for form in forms if isinstance(form, AffineForm))
     (axis,) = feature_axes(like, dim)
-    whole = [form if isinstance(form, AffineForm) else _exact(constant(form, like), like) for form in forms]
+    whole = [form if isinstance(form, AffineForm) else _exact(shared(form, like), like) for form in forms]
     if {(form.ndim, len(form), len(form.terms)) for form in whole} != {(like.ndim, len(like), len(like.terms))}:
         raise NoEnclosure("cat of values of different boxes")
     ranges = [form.range() if form.known is not None else None for form in whole]
@@ -144,7 +168,7 @@ def as_form(value: AffineForm | Tensor | float, like: AffineForm) -> AffineForm:
     """Return a form, or a constant as a form of the shape of `like`."""
     if isinstance(value, AffineForm):
         return value
-    return _exact(constant(value, like).expand(like.shape), like)
+    return _exact(shared(value, like).expand(like.shape), like)
 
 
 @rule("ones_like")
@@ -160,9 +184,9 @@ def zeros_like(form: AffineForm, **options: Any) -> Tensor:
 
 
 @rule("full_like")
-def full_like(form: AffineForm, fill_value: float, **options: Any) -> Tensor:
-    """Constants are plain tensors; their values keep to float64 whatever dtype is asked for."""
-    return torch.full_like(form.radius, fill_value)
+def full_like(form: AffineForm, fill_value: float, *, dtype: torch.dtype | None = None, **_: Any) -> Tensor:
+    """Constants are plain tensors of the dtype that is asked for, and join forms exactly as what that made of them."""
+    return torch.full_like(form.radius, fill_value, dtype=dtype)
 
 
 @rule("to")

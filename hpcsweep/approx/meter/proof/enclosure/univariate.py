@@ -18,14 +18,30 @@ from hpcsweep.approx.meter.proof.enclosure import bends, bows, bumps, waves
 from hpcsweep.approx.meter.proof.enclosure.rounding import TINY
 
 Relaxation = tuple[Tensor, Tensor, Tensor]
+_EVERYWHERE = (-math.inf, math.inf)
+_OUTSIDE = 1e-9  # by so much of its size a range may leave a domain: that is rounding
+_NOTHING = 1e-200  # and by so much where its size is zero: `TINY`, added up and scaled
 
 
 @dataclass(frozen=True)
 class Function:
-    """A function of one variable: `relax` as below, and `image(low, high)`, its own range."""
+    """A function of one variable: `relax` as below, `image(low, high)`, its own range, and where it is defined.
+
+    Both of its own take of a range that leaves the domain the part inside.
+    """
 
     relax: Callable[[Tensor, Tensor], Relaxation]
     image: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+    domain: tuple[float, float] = _EVERYWHERE
+
+    def undefined(self, low: Tensor, high: Tensor) -> Tensor | None:
+        """Say where ranges leave the domain by more than roundings; None: nowhere."""
+        if self.domain == _EVERYWHERE:
+            return None
+        size = torch.maximum(low.abs(), high.abs()).nan_to_num_(0.0, 0.0)  # no end may hide behind an infinite one
+        slack = size.mul_(_OUTSIDE).add_(_NOTHING)
+        outside = (low < self.domain[0] - slack) | (high > self.domain[1] + slack)
+        return outside if outside.any() else None
 
 
 FUNCTIONS: Mapping[str, Function] = {
@@ -34,29 +50,37 @@ FUNCTIONS: Mapping[str, Function] = {
     "sigmoid": Function(bends.sigmoid, bends.rising(bends.logistic)),
     "erf": Function(bends.erf, bends.rising(torch.erf)),
     "arctan": Function(bends.arctan, bends.rising(torch.arctan)),
-    "arcsin": Function(bends.arcsin, bends.arcsin_image),
+    "arcsin": Function(bends.arcsin, bends.arcsin_image, (-1.0, 1.0)),
     "sin": Function(waves.sin, waves.sin_image),
     "cos": Function(waves.cos, waves.cos_image),
     "gelu": Function(bumps.gelu, bumps.gelu_image),
     "silu": Function(bumps.silu, bumps.silu_image),
     "reciprocal": Function(bows.reciprocal, bows.reciprocal_image),
-    **{name: Function(bow.relax, bow.image) for name, bow in bows.BOWS.items()},
+    **{name: Function(bow.relax, bow.image, bow.domain) for name, bow in bows.BOWS.items()},
 }
 
 
 def relax(name: str, low: Tensor, high: Tensor) -> Relaxation:
     """Return (slope, least, most): g(x) - slope x lies in [least, most] for every real x in [low, high].
 
-    All are tensors of one shape, rounding is included, and low <= high may be infinite. Of a range that leaves g's
-    natural domain (log, sqrt, arcsin), only the part inside is meant; where g is unbounded, so is the answer, with
-    slope 0; it is never NaN.
+    All are tensors of one shape, rounding is included, and low <= high may be infinite. Where g is unbounded, so is the
+    answer, with slope 0; it is never NaN. The same where the range leaves g's natural domain (log, sqrt, arcsin), by
+    more than 1e-9 of its size: g may be no number there. By less, only the part inside is meant.
     """
-    return settled(*FUNCTIONS[name].relax(low, high), lambda: image(name, low, high))
+    slope, least, most = settled(*FUNCTIONS[name].relax(low, high), lambda: image(name, low, high))
+    undefined = FUNCTIONS[name].undefined(low, high)
+    if undefined is None:
+        return slope, least, most
+    least, most = least.masked_fill(undefined, -math.inf), most.masked_fill(undefined, math.inf)
+    return slope.masked_fill(undefined, 0.0), least, most
 
 
 def image(name: str, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     """Return (least, most) of g on [low, high], rounding included."""
     least, most = FUNCTIONS[name].image(low, high)
+    undefined = FUNCTIONS[name].undefined(low, high)
+    if undefined is not None:
+        least, most = least.masked_fill(undefined, -math.inf), most.masked_fill(undefined, math.inf)
     return least.sub_(TINY), most.add_(TINY)
 
 

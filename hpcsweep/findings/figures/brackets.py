@@ -1,0 +1,139 @@
+"""Brackets: from the largest error found to the proved upper bound, and what uniform points would have reported."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator, PercentFormatter
+
+from hpcsweep import layout
+from hpcsweep.findings import series, sheet
+from hpcsweep.findings.figures import panels
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+MOST = 4  # panels beside each other
+FOUND = {"color": sheet.PALETTE[0], "linewidth": 1.6}
+UNPROVED = {"color": sheet.GREY, "marker": "^", "markersize": 3.2, "linestyle": "", "markeredgewidth": 0}
+ENDS = {  # by how the proof ended
+    "closed": (sheet.PALETTE[0], "o"),
+    "budget": (sheet.PALETTE[1], "s"),
+    "floor": (sheet.PALETTE[2], "D"),
+}
+
+
+def brackets(dataset: xarray.Dataset) -> Figure | None:
+    """Draw all brackets, sorted, for each target and dimension, and below by how much the upper end exceeds the lower.
+
+    None where no cell has a proved upper bound.
+    """
+    cells = series.table(dataset).cells
+    cells = cells[cells["measured"] & (cells["sup_lower"] > 0)]
+    proved = np.isfinite(cells["sup_upper"])
+    if not proved.any():
+        return None
+    every = panels.panels_of(cells[proved])
+    shown = every[:MOST]
+    figure = sheet.make(
+        0.6 + max(2.4 * len(shown), 5.4), 4.2, _heading(dataset, cells, len(every) - len(shown)), _handles(cells)
+    )
+    grid = figure.subplots(2, len(shown), sharex="col", sharey="row", height_ratios=(3, 2), squeeze=False)
+    for (above, below), panel in zip(grid.T, shown, strict=True):
+        own = panels.of(cells, panel).sort_values("sup_lower", kind="stable")
+        sheet.title(above, f"{panel[0]}, {panel[1]}-D")
+        _intervals(above, own)
+        _gaps(below, own)
+        below.set_xlabel("cells, by error", **sheet.LABEL)
+    grid[0, 0].set_ylabel("sup-norm error", **sheet.LABEL)
+    grid[1, 0].set_ylabel("upper / lower − 1", **sheet.LABEL)
+    figure.align_ylabels()
+    return figure
+
+
+def _heading(dataset: xarray.Dataset, cells: DataFrame, undrawn: int) -> sheet.Heading:
+    count, proved = len(cells), int(np.isfinite(cells["sup_upper"]).sum())
+    title = f"Brackets of the sup-norm error: proved for {proved:,} of {count:,} cells"
+    about = "Above: from the largest error found to the proved upper bound. Below: how far apart the two are."
+    return sheet.Heading(title, about, panels.footnote(dataset, series.table(dataset).cells, undrawn))
+
+
+def _handles(cells: DataFrame) -> list[Line2D]:
+    ends = {layout.CERTIFICATES[int(code)] for code in cells["certificate"].dropna().unique()}
+    found = [Line2D([], [], label="bracket", **FOUND)]
+    found += [
+        Line2D([], [], label=f"proof ended: {name}", color=color, marker=marker, markersize=4, linestyle="")
+        for name, (color, marker) in ENDS.items()
+        if name in ends
+    ]
+    unproved = not np.isfinite(cells["sup_upper"]).all()
+    return [*found, *([Line2D([], [], label="lower bound only", **UNPROVED)] if unproved else [])]
+
+
+def _intervals(axes: Axes, cells: DataFrame) -> None:
+    """Draw the brackets, as bars that are seen even where both ends are the same to the eye."""
+    sheet.style(axes)
+    axes.set_yscale("log")
+    rank, low, high = np.arange(1, len(cells) + 1), cells["sup_lower"].to_numpy(), cells["sup_upper"].to_numpy()
+    proved = np.isfinite(high)
+    axes.vlines(rank[proved], low[proved], high[proved], **FOUND, rasterized=len(rank) > 2000)
+    axes.plot(rank[proved], low[proved], ".", color=FOUND["color"], markersize=2.5, rasterized=len(rank) > 2000)
+    axes.plot(rank[~proved], low[~proved], **UNPROVED)
+    axes.yaxis.set_minor_locator(NullLocator())
+
+
+def _gaps(axes: Axes, cells: DataFrame) -> None:
+    sheet.style(axes)
+    axes.set_yscale("log")
+    gaps = (cells["sup_upper"] / cells["sup_lower"] - 1).to_numpy()
+    codes = cells["certificate"].to_numpy()
+    rank = np.arange(1, len(cells) + 1)
+    for name, (color, marker) in ENDS.items():
+        own = (codes == layout.CERTIFICATES.index(name)) & np.isfinite(gaps) & (gaps > 0)
+        axes.plot(rank[own], gaps[own], marker, color=color, markersize=2.8, alpha=0.8, markeredgewidth=0)
+    axes.yaxis.set_minor_locator(NullLocator())
+
+
+def uniform_points(dataset: xarray.Dataset) -> Figure | None:
+    """Draw which share of the bracket independent uniform points would have reported; None without such points."""
+    cells = series.table(dataset).cells
+    cells = cells[cells["measured"] & cells["sup_uniform"].notna() & (cells["sup_lower"] > 0)]
+    if not len(cells):
+        return None
+    every = panels.panels_of(cells)
+    shown = every[: 3 * MOST]
+    about = (
+        "The largest error at independent uniform points, as most studies take it, as a share of the largest error "
+        "found. Below its point, a bar reaches down to the share of the proved upper bound. Black: medians."
+    )
+    footnote = panels.footnote(dataset, cells, len(every) - len(shown))
+    title = "What uniform points would have reported"
+    figure = sheet.make(
+        max(5.6, 1.0 + 0.9 * len(shown)), 3.4, sheet.Heading(title, about, footnote.removeprefix(panels.UNITS))
+    )
+    axes = figure.subplots()
+    sheet.style(axes)
+    for place, panel in enumerate(shown):
+        _strip(axes, place, panels.of(cells, panel))
+    axes.axhline(1, color=sheet.GREY, linewidth=0.8)
+    axes.set_xticks(range(len(shown)), [f"{target}\n{dimension}-D" for target, dimension in shown])
+    axes.set_xlim(-0.6, len(shown) - 0.4)
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    axes.set_ylabel("share of the sup-norm error", **sheet.LABEL)
+    return figure
+
+
+def _strip(axes: Axes, place: int, cells: DataFrame) -> None:
+    """Draw one column of points, spread sideways in the order of the study."""
+    share = (cells["sup_uniform"] / cells["sup_lower"]).to_numpy()
+    least = (cells["sup_uniform"] / cells["sup_upper"].where(np.isfinite(cells["sup_upper"]))).to_numpy()
+    sideways = place + np.linspace(-0.28, 0.28, len(share)) if len(share) > 1 else np.array([place])
+    many = len(share) > 2000
+    axes.vlines(sideways, least, share, color=sheet.PALETTE[0], alpha=0.35, linewidth=1, rasterized=many)
+    axes.plot(sideways, share, "o", color=sheet.PALETTE[0], markersize=3, alpha=0.6, markeredgewidth=0, rasterized=many)
+    axes.hlines(np.median(share), place - 0.36, place + 0.36, color="#000000", linewidth=1.6)

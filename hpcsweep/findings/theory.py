@@ -1,0 +1,64 @@
+"""What theory says of the slopes: lower bounds that no method beats for all functions of a class.
+
+Weights: to reach eps for every function of C^n on a d-dimensional box takes at least c (1 / eps)^(d / (2 n)) weights of
+a ReLU network, that is error >= c weights^(-2 n / d) (Yarotsky 2017; Gühring, Raslan, Kutyniok 2020). Samples: to reach
+eps for every ReLU network of a fixed shape takes at least c (1 / eps)^d of them, error >= c samples^(-1 / d) (Berner,
+Grohs, Voigtlaender 2023). Both hold for the worst function of the class: a single target may be easier.
+"""
+
+from __future__ import annotations
+
+import math
+
+from hpcsweep.findings.powerlaw import PowerLaw
+
+NOUNS = {
+    "parameters": "weights",
+    "width": "width",
+    "samples": "samples",
+    "train_seconds": "seconds of training",
+    "flops": "flops of training",
+}
+
+
+def rate(against: str, dimension: int, smoothness: float | None) -> float | None:
+    """Return the exponent of the lower bound: inf where any power is possible, None where theory says nothing.
+
+    Parameters
+    ----------
+    against: "parameters", "samples", or a cost, of which theory says nothing.
+    smoothness: n of C^n on the closed domain, inf: smooth, 0: continuous, -1: discontinuous; None: not known.
+    """
+    if against == "samples":
+        return 1 / dimension
+    if against != "parameters" or smoothness is None or smoothness == 0:
+        return None
+    return math.inf if math.isinf(smoothness) else 0.0 if smoothness < 0 else 2 * smoothness / dimension
+
+
+def verdict(law: PowerLaw, against: str, dimension: int, smoothness: float | None) -> str:
+    """Say how an exponent stands to the lower bound."""
+    bound = rate(against, dimension, smoothness)
+    if bound is None:
+        return _silence(against, smoothness)
+    if math.isinf(bound):
+        return "The target is smooth, for which theory allows any power."
+    if bound == 0:
+        return "The target jumps: no continuous network comes closer than half of its jump, whatever its size."
+    name = f"the lower bound of theory, {NOUNS[against]}^-{bound:.3g},"
+    if math.isnan(law.low):
+        return f"One replicate cannot tell how it stands to {name} for the worst function."
+    rounding = 1e-9 * bound  # an interval without noise is a point
+    if law.low > bound + rounding:
+        return f"It is steeper than {name} which is for the worst function of the class."
+    if law.high < bound - rounding:
+        return f"It is shallower than {name} so that more than the number of {NOUNS[against]} limits it."
+    return f"It is consistent with {name} for the worst function of the class."
+
+
+def _silence(against: str, smoothness: float | None) -> str:
+    if against != "parameters":
+        return "Theory has no bound in this cost."
+    if smoothness is None:
+        return "How smooth the target is, is not known here, so that theory has no bound to compare with."
+    return "The target is only known to be continuous, for which theory has no rate."

@@ -1,0 +1,92 @@
+"""Overwriting rows of an HDF5 file where they stand.
+
+The datasets of a store are contiguous, so that a row is some bytes at a known place. They are written there by a system
+call for each run of consecutive rows: a tenth to a fiftieth of the time that HDF5 takes, at once and in the order of
+the calls, and no metadata can change. An ordinary write, and not a memory map: that would end the process, without a
+word, when the disk is full.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from hpcsweep.errors import StoreError
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a dataset lies in its file."""
+
+    offset: int  # bytes
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    row_bytes: int
+
+
+class Datasets:
+    """Some datasets of a file, open for overwriting rows."""
+
+    def __init__(self, path: Path, names: Iterable[str]) -> None:
+        """Raises `OSError` if the file cannot be written, `KeyError` if it lacks a dataset."""
+        self._path = path
+        with h5py.File(path, "r", locking=False) as file:
+            self._places = {name: _place(path, file[name]) for name in names}
+        self._descriptor: int | None = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """Read a whole dataset."""
+        place = self._places[name]
+        values = np.fromfile(self._path, place.dtype, math.prod(place.shape), offset=place.offset)
+        return values.reshape(place.shape)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of a dataset."""
+        return self._places[name].shape
+
+    def write(self, rows: Sequence[int] | np.ndarray, columns: Mapping[str, object]) -> None:
+        """Overwrite rows (ascending) of datasets with their values (rows, ...), one dataset after the other."""
+        rows = np.asarray(rows, dtype=np.int64)
+        edges = [0, *(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), len(rows)]
+        runs = [(start, stop, int(rows[start])) for start, stop in itertools.pairwise(edges) if start < stop]
+        for name, given in columns.items():
+            values = np.ascontiguousarray(given, dtype=self._places[name].dtype)
+            for start, stop, row in runs:
+                self.put(name, row, values[start:stop])
+
+    def put(self, name: str, row: int, values: np.ndarray) -> None:
+        """Overwrite consecutive rows of a dataset from `row` on. Raises `OSError` if the disk has no room for them."""
+        place = self._places[name]
+        values = np.ascontiguousarray(values, dtype=place.dtype)
+        if values.shape[1:] != place.shape[1:] or not 0 <= row <= row + len(values) <= place.shape[0]:
+            raise ValueError(f"values {values.shape} do not fit into {name} {place.shape} at row {row}")
+        if self._descriptor is None:
+            raise ValueError(f"{self._path} is closed")
+        where, left = place.offset + row * place.row_bytes, values.tobytes()
+        while left:
+            written = os.pwrite(self._descriptor, left, where)
+            where, left = where + written, left[written:]
+
+    def close(self) -> None:
+        """Close the file, all that was written on the disk. Raises `OSError` if that cannot be; harmless twice."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+
+def _place(path: Path, dataset: h5py.Dataset) -> _Place:
+    offset = dataset.id.get_offset()
+    if offset is None and dataset.size:
+        raise StoreError(f"{path} was rewritten by another program: {dataset.name} is not contiguous any more.")
+    row_bytes = dataset.dtype.itemsize * math.prod(dataset.shape[1:])
+    return _Place(offset or 0, dataset.shape, dataset.dtype, row_bytes)

@@ -1,0 +1,43 @@
+"""Several studies at one go, each as an array of its own: what `python -m hpcsweep submit` does, from Python.
+
+    python jobs/arrays.py results jobs/studies/*.toml --dry-run
+
+As many elements for each study as keep one busy for about an hour, on ranks of devices like that of this machine.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from hpcsweep.cluster import launch
+from hpcsweep.cluster.submit import Wish, prepare, submit, text
+
+WISH = Wish(tasks=4, seconds=3600.0, partition=None)  # of an element: nodes, ranks, GPUs, walltime, ...
+HOUR = 3600.0
+MOST = 64  # elements of one study
+
+
+@click.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("studies", type=click.Path(exists=True, dir_okay=False, path_type=Path), nargs=-1, required=True)
+@click.option("--dry-run", is_flag=True)
+def main(folder: Path, studies: tuple[Path, ...], dry_run: bool) -> None:
+    """Submit STUDIES to Slurm; each gets its store in FOLDER."""
+    for study in studies:
+        store = folder / f"{study.stem}.h5"
+        seconds = launch.price(study, 1)["rank_seconds"]
+        elements = min(MOST, math.ceil(seconds / (WISH.tasks * HOUR)))
+        wanted = prepare(study, store, replace(WISH, elements=max(1, elements)))
+        click.echo(f"{study}: {wanted.about()}")
+        if dry_run:
+            click.echo(text(wanted))
+        else:
+            submit(wanted, "slurm")
+
+
+if __name__ == "__main__":
+    main()

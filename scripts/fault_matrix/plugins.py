@@ -1,0 +1,78 @@
+"""Faults of a user's target: it raises, hangs, returns nonsense or ends its process, in a cell drawn at random."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+
+from hpcsweep import layout
+from scripts.fault_matrix.processes import ended
+from scripts.fault_matrix.row import Row
+from scripts.fault_matrix.study import SAMPLES, TILE
+from scripts.fault_matrix.trial import Launch, Trial
+
+QUIET = 6.0  # seconds without a cell finished, after which nothing but the hanging one is left
+GRACE = 5.0  # seconds between SIGTERM and SIGKILL, as Slurm's KillWait
+
+
+def _errs(kind: str, measuring: bool = False) -> Callable[[Trial], str]:
+    """Run with a target that errs where it is sampled or, on request, where it is measured."""
+
+    def strike(trial: Trial) -> str:
+        places = [*SAMPLES, *([TILE] if measuring else [])]
+        launch = trial.start(TROUBLE=f"{kind} {trial.chance.choice(places)}")
+        how, failed = ended(launch), len(trial.status(layout.FAILED))
+        return f"{how}, {'some' if failed else 'NO'} cells failed"
+
+    return strike
+
+
+def _kills(trial: Trial) -> str:
+    """Run again and again until the cell is found out."""
+    trouble, codes = f"kills {trial.chance.choice(SAMPLES)}", []
+    while len(codes) < 8 and (not codes or codes[-1] not in ("exit 0", "exit 1")):
+        codes.append(ended(trial.start(TROUBLE=trouble)))
+    return f"killed {len(codes) - 1} times, then {codes[-1]}"
+
+
+def _hangs(trial: Trial) -> str:
+    """Run again and again until the cell is found out; end each run as Slurm does, once nothing else is left."""
+    trouble, codes = f"hangs {trial.chance.choice(SAMPLES)}", []
+    while len(codes) < 8 and (not codes or codes[-1] not in (0, 1)):
+        launch = trial.start(TROUBLE=trouble, TROUBLE_SLOW="0")
+        trial.until_live(launch)
+        _until_quiet(trial, launch)
+        codes.append(_stop(launch))
+    return f"stopped {len(codes) - 1} times, then exit {codes[-1]}"
+
+
+def _until_quiet(trial: Trial, launch: Launch) -> None:
+    finished, since = -1, time.monotonic()
+    while launch.process.poll() is None and time.monotonic() - since < QUIET:
+        if trial.driver(launch) is None:  # it starts: what the store says is still of the run before
+            since = time.monotonic()
+        if (now := len(trial.status(*layout.FINISHED))) != finished:
+            finished, since = now, time.monotonic()
+        time.sleep(0.1)
+
+
+def _stop(launch: Launch) -> int:
+    for rank in launch.ranks():
+        rank.send_signal(signal.SIGTERM)
+    limit = time.monotonic() + GRACE
+    while launch.process.poll() is None and time.monotonic() < limit:
+        time.sleep(0.1)
+    launch.kill()
+    return launch.process.returncode
+
+
+MENDED = "the plugin mended, `--retry-failed`"
+ROWS = [
+    Row("raises", "a plugin that raises", _errs("raises", measuring=True), MENDED, retry=True),
+    Row("exits", "a plugin that calls `sys.exit`", _errs("exits", measuring=True), MENDED, retry=True),
+    Row("nan", "a plugin that returns NaN", _errs("nan"), MENDED, retry=True),
+    Row("shape", "a plugin that returns the wrong shape", _errs("shape", measuring=True), MENDED, retry=True),
+    Row("kills", "a plugin that kills its process", _kills, MENDED, retry=True),
+    Row("hangs", "a plugin that hangs", _hangs, "stopped three times, then " + MENDED, retry=True),
+]

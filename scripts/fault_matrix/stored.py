@@ -1,0 +1,40 @@
+"""What a store holds, to the bit and by key: what scripts and tests compare two runs by."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hpcsweep import layout, weights
+from hpcsweep.rewrite import opened
+
+CLOCKS = {"train_seconds", "eval_seconds", "predicted_seconds", "finished", "attempts", "kills"}
+
+
+def by_key(path: Path) -> dict[str, bytes]:
+    """Every stored value of every cell, to the bit, except times."""
+    with opened(path) as file:
+        names = [name for name in layout.RESULTS if name not in CLOCKS]
+        columns = {name: file[name][:] for name in names}
+        keys = [key.decode() for key in file["key"][:]]
+    return {key: b"".join(columns[name][row].tobytes() for name in names) for row, key in enumerate(keys)}
+
+
+def weights_by_key(path: Path) -> dict[str, bytes]:
+    """The trained parameters and the slice of every cell, to the bit; nothing for a cell that has none yet."""
+    with opened(path) as file:
+        keys = [key.decode() for key in file["key"][:]]
+    return {key: b"".join(part.tobytes() for part in weights.read(path, key) or ()) for key in keys}
+
+
+def keys_with(path: Path, *status: int) -> set[str]:
+    """The keys of the cells with one of these statuses."""
+    with opened(path) as file:
+        found = zip(file["key"][:].tolist(), file["status"][:].tolist(), strict=True)
+        return {key.decode() for key, code in found if code in status}
+
+
+def begun(path: Path) -> set[str]:
+    """The keys of the cells that were started and are not finished: they were in flight."""
+    with opened(path) as file:
+        found = zip(file["key"][:].tolist(), file["status"][:].tolist(), file["attempts"][:].tolist(), strict=True)
+        return {key.decode() for key, code, tries in found if tries and code not in layout.FINISHED}

@@ -1,0 +1,63 @@
+"""The page docs/faults.md: the matrix in words."""
+
+from __future__ import annotations
+
+from scripts.fault_matrix.row import Repetition, Verdict
+from scripts.fault_matrix.study import CELLS
+
+HEAD = """# The matrix of faults
+
+Made by `scripts/faults --output docs/faults.md` (anyone can run it; `--quick`, `--only NAME`, `--repeat N`). Each
+repetition starts the same study of {cells} cells in small packs on {ranks} MPI ranks, lets the fault strike at a random
+moment, looks at the store, mends what has to be mended, and runs the same command until the study is finished. Seed
+{seed}, {system}.
+
+- **readable**: the store opens. **right**: every cell marked done equals that of an undisturbed run in every bit, of
+  its results and of its weights.
+- **lost**: cells that were marked done at any moment and were not any more at a later one. **again**: the cells in
+  flight when the fault struck, least to most: gone on with from their checkpoints, or begun again. Every
+  rank may have one pack in training and one whose results are being written, here {in_flight} cells; more count as
+  a loss.
+- **completes**: the same command finished the study, and the finished store equals the undisturbed one in every bit;
+  in brackets the most launches that took. **remedy**: what was done before.
+
+| fault | repetitions | how the run ended | readable | right | lost | again | completes | remedy |
+|---|---|---|---|---|---|---|---|---|
+"""
+
+
+def document(verdicts: list[Verdict], seed: int, system: str, ranks: int, in_flight: int) -> str:
+    """Return the page."""
+    head = HEAD.format(cells=CELLS, ranks=ranks, seed=seed, system=system, in_flight=in_flight)
+    wrong = [
+        f"- {verdict.row.what}: {one.wrong}" for verdict in verdicts for one in verdict.repetitions if one.wrong.strip()
+    ]
+    tail = ["", "Went wrong:", "", *wrong] if wrong else []
+    return head + "\n".join([*map(_line, verdicts), *tail]) + "\n"
+
+
+def _line(verdict: Verdict) -> str:
+    row, found = verdict.row, verdict.repetitions
+    if not found:
+        return f"| {row.what} | 0 | skipped: {verdict.skipped or 'interrupted'} | | | | | | |"
+    many = len(found)
+    again = f"{min(one.again for one in found)} to {max(one.again for one in found)}"
+    lost = sum(one.lost for one in found)
+    whole = sum(one.launches > 0 and not one.wrong for one in found)
+    launches = max(one.launches for one in found)
+    cells = [
+        row.what,
+        many,
+        verdict.ends,
+        _share(found, "readable"),
+        _share(found, "right"),
+        lost,
+        again,
+        f"{whole}/{many}" + (f" ({launches})" if launches > 1 else ""),
+        row.remedy or "none",
+    ]
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def _share(found: list[Repetition], name: str) -> str:
+    return f"{sum(getattr(one, name) for one in found)}/{len(found)}"

@@ -1,0 +1,154 @@
+"""Figures of laws, races, norms, brackets and places: they draw the numbers of the store, or say why they do not."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+
+from hpcsweep.cells import Cell
+from hpcsweep.findings import figures, series
+from hpcsweep.findings.dataset import read
+from hpcsweep.findings.figures.places import kinds
+from hpcsweep.store import Record
+from tests.findings.stores import Maker, cells_of, error, record
+from tests.findings.test_figures import panels, words
+
+STUDY = """
+title = "Further"
+[[grid]]
+target = "wave"
+dimension = [1, 2]
+width = [4, 8, 16]
+depth = 1
+samples = [10, 100]
+optimizer = ["adam", "sgd"]
+replicate = 3
+"""
+
+
+def rich(cell: Cell) -> Record:
+    """A cell with everything that the meter says: proved in 1-D, worst on the boundary for adam, in a gap for sgd."""
+    adam, proved = cell.optimizer["name"] == "adam", cell.dimension == 1
+    sup = error(cell)
+    where = [(-1.0 if cell.replicate else 1.0) if adam else 0.25 * cell.replicate] * cell.dimension
+    proof = {"sup_upper": 1.01 * sup, "certificate": 1} if proved else {"certificate": 4}
+    uniform = {"sup_uniform": (0.9 if proved else 0.5) * sup, "eval_seconds": 1.0}
+    place = {"boundary": int(adam), "sample_distance": 1.0 if cell.samples == 100 else 0.01, "sup_where": where}
+    return record(cell, train_seconds=1e-3 * cell.parameters, **{**proof, **uniform, **place})
+
+
+def dots(axes: Axes) -> list[tuple[float, float]]:
+    """Return the single cells that a panel shows."""
+    marks = [line for line in axes.lines if line.get_linestyle() == "None" and line.get_marker() not in ("", "None")]
+    return sorted(point for line in marks for point in zip(*map(np.asarray, line.get_data()), strict=True))
+
+
+def cells(dimension: int) -> list[Cell]:
+    return [cell for cell in cells_of(STUDY)[1] if cell.dimension == dimension]
+
+
+def test_laws_are_drawn_through_their_medians(make_store: Maker) -> None:
+    figure = figures.scaling_laws(read(make_store(STUDY, rich)), smoothness={"wave": 1})
+    axes = panels(figure)["wave, 2-D"]
+    chosen = [c for c in cells(2) if c.samples == 100 and c.replicate == 1]
+    assert dots(axes) == [pytest.approx(point) for point in sorted((c.parameters, error(c)) for c in chosen)]
+    told = [text.get_text() for text in axes.texts]
+    assert "theory: 1" in told and sum("exponent 1.00 [1.00, 1.00]" in text for text in told) == 2
+    fitted = [line for line in axes.lines if len(line.get_xdata()) > 100]
+    for line in fitted:
+        x, y = line.get_data()
+        assert np.diff(np.log(y)) / np.diff(np.log(x)) == pytest.approx(-1)
+    (bound,) = [line for line in axes.lines if len(line.get_xdata()) == 2 and line.get_color() == "#000000"]
+    x, y = bound.get_data()
+    assert np.log(y[1] / y[0]) / np.log(x[1] / x[0]) == pytest.approx(-1)
+
+
+def test_any_power_is_said_and_not_drawn(make_store: Maker) -> None:
+    figure = figures.scaling_laws(read(make_store(STUDY, rich)), smoothness={"wave": math.inf})
+    axes = panels(figure)["wave, 1-D"]
+    assert "theory: any power" in [text.get_text() for text in axes.texts]
+    assert not [line for line in axes.lines if line.get_color() == "#000000"]
+    assert "dotted" not in words(figure)
+
+
+def test_a_race_steps_down_the_best_medians(make_store: Maker) -> None:
+    figure = figures.optimizer_race(read(make_store(STUDY, rich)))
+    axes = panels(figure)["wave, 1-D"]
+    assert dots(axes) == [pytest.approx(p) for p in sorted((1e-3 * c.parameters, error(c)) for c in cells(1))]
+    steps = [line for line in axes.lines if line.get_drawstyle() == "steps-post"]
+    assert len(steps) == 2
+    for line in steps:
+        assert (np.diff(line.get_ydata()) <= 0).all()
+    # The largest network with the most samples is the best of each: its middle replicate is the last step.
+    largest = [error(c) for c in cells(1) if (c.parameters, c.samples, c.replicate) == (49, 100, 1)]
+    assert sorted(line.get_ydata()[-1] for line in steps) == pytest.approx(sorted(largest))
+
+
+def test_every_cell_stands_against_its_average(make_store: Maker) -> None:
+    figure = figures.sup_against_l2(read(make_store(STUDY, rich)))
+    axes = panels(figure)["wave, 2-D"]
+    assert dots(axes) == [pytest.approx(point) for point in sorted((error(c) / 5, error(c)) for c in cells(2))]
+    assert {"1×", "10×"} == {text.get_text() for text in axes.texts}
+
+
+def test_brackets_reach_from_lower_to_upper(make_store: Maker) -> None:
+    figure = figures.brackets(read(make_store(STUDY, rich)))
+    above, below = figure.axes
+    assert "36 of 72" in words(figure) and above.get_title(loc="left") == "wave, 1-D"
+    (bars,) = above.collections
+    ends = sorted(tuple(segment[:, 1]) for segment in bars.get_segments())
+    assert ends == [pytest.approx((error(c), 1.01 * error(c))) for c in sorted(cells(1), key=error)]
+    gaps = np.concatenate([line.get_ydata() for line in below.lines])
+    assert len(gaps) == 36 and gaps == pytest.approx(0.01)
+    assert figures.brackets(read(make_store(STUDY, record, "unproved.h5"))) is None
+
+
+def test_uniform_points_are_a_share_of_the_bracket(make_store: Maker) -> None:
+    figure = figures.uniform_points(read(make_store(STUDY, rich)))
+    (axes,) = figure.axes
+    shares = [line.get_ydata() for line in axes.lines if line.get_marker() == "o"]
+    assert [len(share) for share in shares] == [36, 36]
+    assert shares[0] == pytest.approx(0.9) and shares[1] == pytest.approx(0.5)
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["wave\n1-D", "wave\n2-D"]
+    assert figures.uniform_points(read(make_store(STUDY, record, "none.h5"))) is None
+
+
+def test_places_are_counted(make_store: Maker) -> None:
+    dataset = read(make_store(STUDY, rich))
+    figure = figures.places(dataset)
+    widths = [bar.get_width() for bar in figure.axes[0].patches]
+    assert widths == pytest.approx([0.5, 0.25, 0.25] * 2)  # adam; sgd with 100 samples; sgd with 10
+    table = series.table(dataset).cells
+    own = table[table["dimension"] == 2]
+    found = kinds(own, dataset["sup_where"].values[own.index])
+    assert (found == np.where(own["optimizer"] == "adam", 0, np.where(own["samples"] == 100, 1, 2))).all()
+    assert figures.places(read(make_store(STUDY, record, "none.h5"))) is None
+
+
+def test_replicates_are_spread_about_their_median(make_store: Maker) -> None:
+    figure = figures.replicates(read(make_store(STUDY, rich)))
+    for axes in figure.axes:
+        steps = [line for line in axes.lines if line.get_drawstyle() == "steps-post"]
+        for line in steps:  # errors go as 1, 4, 9
+            assert np.unique(line.get_xdata().round(9)) == pytest.approx([0.25, 1, 2.25])
+            assert line.get_ydata()[-1] == 1
+    single = STUDY.replace("replicate = 3", "replicate = 1")
+    assert figures.replicates(read(make_store(single, rich, "single.h5"))) is None
+
+
+def test_costs_compare_what_was_predicted(make_store: Maker) -> None:
+    dataset = read(make_store(STUDY, rich))
+    figure = figures.costs(dataset.assign(predicted_seconds=("cell", np.full(dataset.sizes["cell"], 1.5))))
+    everything = dots(figure.axes[0])
+    assert everything == [pytest.approx(p) for p in sorted((1.5, 1 + 1e-3 * c.parameters) for c in cells_of(STUDY)[1])]
+    assert figures.costs(read(make_store(STUDY, record, "none.h5"))) is None
+
+
+def test_nothing_measured(make_store: Maker) -> None:
+    dataset = read(make_store(STUDY, lambda cell: Record("diverged", {})))
+    assert figures.scaling_laws(dataset) is figures.sup_against_l2(dataset) is figures.brackets(dataset) is None
+    assert figures.uniform_points(dataset) is figures.places(dataset) is figures.replicates(dataset) is None
+    assert "nothing measured" in figures.optimizer_race(dataset).axes[0].texts[0].get_text()

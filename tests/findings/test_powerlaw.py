@@ -1,0 +1,120 @@
+"""Power laws on errors whose exponent is known: intervals that cover it, floors that are found, and what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hpcsweep.findings import powerlaw
+from hpcsweep.findings.scaling import reached
+
+EXPONENT = 0.75
+DRAWS = 200  # synthetic studies; below, so many draws of the bootstrap too
+
+
+def sizes(count: int) -> np.ndarray:
+    """Return sizes from 10 on, each twice the one before."""
+    return 10.0 * 2.0 ** np.arange(count)
+
+
+def errors(x: np.ndarray, replicates: int, noise: float, seed: int) -> np.ndarray:
+    """Return errors (replicates, sizes) with logarithmic noise."""
+    generator = np.random.default_rng(seed)
+    return 3 * x**-EXPONENT * np.exp(noise * generator.standard_normal((replicates, len(x))))
+
+
+@pytest.mark.parametrize(("replicates", "count"), [(2, 4), (3, 5), (10, 6)])
+@pytest.mark.parametrize("paired", [False, True], ids=["independent", "paired"])
+def test_intervals_cover_the_exponent(replicates: int, count: int, paired: bool) -> None:
+    x = sizes(count)
+    covered = []
+    for seed in range(DRAWS):
+        drawn = errors(x, replicates, 0.3, seed)
+        if paired:  # a replicate that is worse everywhere, and one that falls more slowly
+            generator = np.random.default_rng(seed + DRAWS)
+            drawn *= np.exp(0.5 * generator.standard_normal((replicates, 1)))
+            drawn *= (x / x.mean()) ** (0.2 * generator.standard_normal((replicates, 1)))
+        law = powerlaw.fit(x, drawn, draws=200, seed=seed)
+        covered.append(law.low <= EXPONENT <= law.high)
+    assert np.mean(covered) >= 0.9
+
+
+def test_without_noise_the_law_is_exact() -> None:
+    x = sizes(5)
+    law = powerlaw.fit(x[::-1], np.tile(7 * x[::-1] ** -1.5, (3, 1)))
+    assert (law.exponent, law.low, law.high, law.factor) == pytest.approx((1.5, 1.5, 1.5, 7.0))
+    assert law.scatter < 1e-12 and law.replicates == 3 and law.range == pytest.approx((10, 160))
+    assert law.fitted.all() and np.isnan(law.floor)
+    np.testing.assert_allclose(law.at(x), law.medians, rtol=1e-12)
+
+
+@pytest.mark.parametrize("soft", [False, True], ids=["kinked", "added"])
+def test_a_planted_floor_is_found_and_left_out(soft: bool) -> None:
+    x, found, exponents = sizes(8), 0, []
+    for seed in range(50):
+        falling = errors(x, 5, 0.1, seed)
+        floor = 3 * x[4] ** -EXPONENT * np.exp(0.1 * np.random.default_rng(seed + DRAWS).standard_normal((5, 8)))
+        law = powerlaw.fit(x, falling + floor if soft else np.maximum(falling, floor), draws=200, seed=seed)
+        found += bool(np.isfinite(law.floor))
+        exponents.append(law.exponent)
+        if np.isfinite(law.floor):
+            assert not law.fitted[-2:].any() and law.fitted[:2].all()
+            assert law.floor == pytest.approx(3 * x[4] ** -EXPONENT, rel=0.4)
+    assert found >= 45
+    assert np.median(exponents) == pytest.approx(EXPONENT, abs=0.2 if soft else 0.15)
+
+
+def test_floors_are_rarely_seen_where_none_is() -> None:
+    laws = [powerlaw.fit(sizes(6), errors(sizes(6), 3, 0.3, seed), draws=200) for seed in range(DRAWS)]
+    assert sum(np.isfinite(law.floor) for law in laws) <= 0.05 * DRAWS
+
+
+def test_one_astray_replicate_moves_nothing() -> None:
+    x = sizes(5)
+    good = errors(x, 5, 0.05, 1)
+    bad = good.copy()
+    bad[2] *= 1000
+    assert powerlaw.fit(x, bad).exponent == pytest.approx(powerlaw.fit(x, good).exponent, abs=0.1)
+
+
+def test_one_replicate_has_no_interval() -> None:
+    law = powerlaw.fit(sizes(4), errors(sizes(4), 1, 0.1, 3))
+    assert np.isnan(law.low) and np.isnan(law.high) and law.exponent == pytest.approx(EXPONENT, abs=0.2)
+
+
+def test_what_is_missing_is_left_out() -> None:
+    x = sizes(5)
+    drawn = errors(x, 4, 0.2, 5)
+    drawn[0, 1], drawn[:, 3], drawn[2, 2], drawn[1, 0] = np.nan, np.nan, 0.0, np.inf
+    law = powerlaw.fit(x, drawn)
+    np.testing.assert_array_equal(law.sizes.round(), x[[0, 1, 2, 4]])
+    expected = [np.median(column[np.isfinite(column) & (column > 0)]) for column in drawn.T[[0, 1, 2, 4]]]
+    assert np.log(law.medians) == pytest.approx(np.log(expected), abs=0.05)  # of logarithms
+    assert np.isfinite(law.low) and law.low < EXPONENT < law.high
+    assert powerlaw.fit(x, np.full((3, 5), np.nan)) is None
+    assert powerlaw.fit(x[:1], drawn[:, :1]) is None
+
+
+def test_medians_are_those_of_numpy() -> None:
+    generator = np.random.default_rng(0)
+    values = np.where(generator.random((6, 5, 40)) < 0.3, np.nan, generator.standard_normal((6, 5, 40)))
+    values[0, :, 0] = np.nan
+    expected = [[np.median(v[np.isfinite(v)]) if np.isfinite(v).any() else np.nan for v in rows.T] for rows in values]
+    np.testing.assert_allclose(powerlaw.medians(values), expected, rtol=1e-15)
+
+
+def test_a_seed_fixes_the_interval() -> None:
+    x, drawn = sizes(4), errors(sizes(4), 4, 0.3, 9)
+    first, second, other = (powerlaw.fit(x, drawn, seed=seed).low for seed in (1, 1, 2))
+    assert first == second != other
+
+
+def test_the_smallest_size_that_reached_an_error() -> None:
+    x = sizes(4)  # 10 20 40 80
+    drawn = np.array([[1.0, 0.5, 0.1, 0.05], [1.1, 0.4, 0.2, 0.04], [0.9, 0.06, 0.15, 0.06]])
+    assert reached(x, drawn, 0.2) == (40, 20, 40)  # the third replicate alone has it at 20
+    assert reached(x, drawn, 2.0) == (10, 10, 10)
+    size, low, high = reached(x, drawn, 0.01)
+    assert np.isnan(size) and low == high == np.inf
+    size, low, high = reached(x, drawn, 0.05)
+    assert size == 80 and low <= 80 and high == np.inf  # some draws never reach it

@@ -1,0 +1,32 @@
+"""The job scripts: short, in order, and what they say to srun."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import environment
+
+JOBS = Path(__file__).parents[1] / "jobs"
+SCRIPTS = sorted(JOBS.glob("*.sbatch"))
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_a_script_is_short_commented_and_survives_a_rank_that_dies(script: Path) -> None:
+    lines = script.read_text().splitlines()
+    assert len(lines) <= 30 and lines[0] == "#!/bin/bash" and lines[1].startswith("# ")
+    assert any(f"sbatch jobs/{script.name}" in line or f"jobs/{script.name} jobs/studies" in line for line in lines)
+    starts = [line for line in lines if "srun" in line and not line.startswith("#")]
+    assert starts and all("--kill-on-bad-exit=1" in line and "--mpi=" in line for line in starts)
+    assert any(line.startswith("#SBATCH --signal=TERM@") for line in lines)
+    assert subprocess.run(["bash", "-n", script]).returncode == 0
+
+
+def test_the_example_in_python_is_short_and_starts() -> None:
+    assert len((JOBS / "arrays.py").read_text().splitlines()) <= 60
+    line = [sys.executable, str(JOBS / "arrays.py"), "--help"]
+    done = subprocess.run(line, capture_output=True, text=True, env=environment())
+    assert done.returncode == 0 and "STUDIES" in done.stdout, done.stderr

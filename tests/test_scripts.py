@@ -1,0 +1,75 @@
+"""The scripts that anyone can run: the matrix of faults, whose verdicts must be able to be bad."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+
+from hpcsweep import layout
+from hpcsweep.weights import path_of
+from scripts.fault_matrix.matrix import ROWS
+from scripts.fault_matrix.row import Repetition, Verdict
+from scripts.fault_matrix.table import document
+from scripts.fault_matrix.trial import Reference, Trial
+from tests.conftest import environment
+
+FAULTS = Path(__file__).parents[1] / "scripts" / "faults"
+
+
+def test_a_run_survives_three_faults(tmp_path: Path) -> None:
+    """Killed, told to stop, and with a target that raises; alone, so that no MPI is needed."""
+    rows = [word for name in ("everything", "sigterm", "raises") for word in ("--only", name)]
+    line = [sys.executable, FAULTS, "--quick", "--seed", "4", "--ranks", "0", "--at-once", "2", *rows]
+    done = subprocess.run(
+        [*line, "--output", tmp_path / "faults.md"], env=environment(), capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "faults.md").read_text()
+    assert page.count("| 1 | 1 × ") == 3 and page.count("| 1/1 | 1/1 | 0 |") == 3, page
+    assert "exit -9" in page and "exit 75" in page and "some cells failed" in page
+
+
+def test_a_fault_that_loses_something_is_told(finished_store: Path) -> None:
+    """One bit of one result, then one of one parameter."""
+    truth = Reference.of(finished_store)
+    assert truth.wrong(finished_store) == 0 and truth.whole(finished_store)
+    with h5py.File(finished_store, "r+", locking=False) as file:
+        file["sup_lower"][3] *= 1 + 2**-52
+    assert truth.wrong(finished_store) == 1 and not truth.whole(finished_store)
+    with h5py.File(path_of(finished_store), "r+", locking=False) as file:
+        file["parameters"][0] *= 1 + 2**-52
+    assert truth.wrong(finished_store) == 2
+
+
+def test_a_cell_that_is_done_no_more_is_seen(finished_store: Path, tmp_path: Path) -> None:
+    trial = Trial(tmp_path / "trial", random.Random(0), 0)
+    with trial.watched():
+        finished_store.rename(trial.store)
+        _wait_for(lambda: len(trial.seen) == 18)
+        assert not trial.vanished
+        with h5py.File(trial.store, "r+", locking=False) as file:
+            file["status"][5] = layout.RUNNING
+        _wait_for(lambda: len(trial.vanished) == 1)
+    assert len(trial.begun()) == 1
+
+
+def _wait_for(happened: Callable[[], bool]) -> None:
+    limit = time.monotonic() + 10
+    while not happened() and time.monotonic() < limit:
+        time.sleep(0.02)
+    assert happened()
+
+
+def test_the_page_says_what_was_lost_and_what_was_skipped() -> None:
+    fine = Repetition("exit 9", readable=True, right=True, done=7, again=4, launches=1)
+    bad = Repetition("exit 0", readable=True, right=False, done=7, lost=2, again=6, launches=2)
+    assert fine.good and not bad.good and not Verdict(ROWS[0], repetitions=[fine, bad]).good
+    page = document([Verdict(ROWS[0], repetitions=[fine, bad]), Verdict(ROWS[1], "no Slurm")], 3, "Linux", 2, 6)
+    assert "| 2 | 1 × exit 9; 1 × exit 0 | 2/2 | 1/2 | 2 | 4 to 6 | 2/2 (2) |" in page
+    assert "skipped: no Slurm" in page
