@@ -123,4 +123,4 @@ def frame(dataset: xarray.Dataset) -> DataFrame:
         labels = dataset[along].values if along == "quantile" else np.arange(1, dataset.sizes[along] + 1)
         for label, values in zip(labels.tolist(), dataset[name].values.T, strict=True):
             rows[f"{name}_{label}"] = values
-    return rows.rename(columns={"status_name": "status"})
+    return rows.rename(columns={"status_name": "status"}).reset_index(drop=True)
