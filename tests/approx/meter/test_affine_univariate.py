@@ -143,3 +143,10 @@ def test_ranges_that_leave_a_domain_by_rounding_are_cut_off() -> None:
         assert bool((most - least <= values.amax(0) - values.amin(0) + 1e-12).all())
         slope, least, most = relax(name, low, high)
         assert bool((slope + most - least).isfinite().all())
+
+
+def test_arcsin_near_zero_keeps_its_digits() -> None:
+    """Its slope there is almost 1, and arccos of almost 1 has lost half of them."""
+    slope, least, _ = (float(part[0]) for part in relax("arcsin", *torch.tensor([[0.0], [1e-3]], dtype=torch.float64)))
+    place = mp.sqrt(1 - 1 / mp.mpf(slope) ** 2)
+    assert least <= mp.asin(place) - slope * place <= least + 1e-13

@@ -106,7 +106,7 @@ def arcsin(low: Tensor, high: Tensor) -> Relaxation:
     below, above = torch.arcsin(left), torch.arcsin(right)
     slope = _chord(below, above, left, right).clamp_(1.0, 1e8)  # arcsin is steeper only within 1e-16 of the ends
     root = ((slope - 1.0) * (slope + 1.0)).sqrt_()  # s times the place
-    height = root - torch.arccos(1.0 / slope)
+    height = root - torch.arctan(root)  # arccos(1 / s), which would lose half of its digits at a slope near 1
     # the largest remainder is at the negative place; near the ends a place is uncertain by UNIT, its value by s UNIT
     return _odd(below, above, left, right, slope, -root / slope, height, (slope + 2.0) * gamma(48))
 
