@@ -15,8 +15,6 @@ from hpcsweep.errors import PluginError
 from hpcsweep.sections import SupNormSection
 from hpcsweep.study import section
 
-WIDE = 64  # the width that tiles are sized for where the layers are not known
-
 
 def measure(
     approximant: Callable[..., Any],
@@ -64,7 +62,6 @@ def measure(
     terms = terms_of(approximant, made, box)
     pair = Pair(adapted(target, box), made, box, terms, places_of(samples, len(box)))
     resolved = section(SupNormSection, options, "measure").resolved(len(box))
-    width = max((term.width for term in terms), default=WIDE)
-    survey = Survey([subject := Given(pair)], planned(resolved, len(box), width))
+    survey = Survey([subject := Given(pair)], planned(resolved, len(box), pair.width))
     survey.run()
     return conclude(subject, survey.measurement, survey.states[0])

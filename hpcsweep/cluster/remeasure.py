@@ -39,7 +39,6 @@ PIECE = 2**24  # points of a piece of screening, times networks: some seconds
 MOST_PIECES = 4096
 SAVE_SECONDS = 60.0
 TOGETHER = 64  # networks that are screened together, at most: each part of that carries all of them
-WIDE = 64  # the width that tiles are sized for where the layers are not known
 
 
 @dataclass
@@ -140,7 +139,7 @@ def named(names: Mapping[str, Any], chosen: SupNormSection, style: Style, folder
             return 0, None
         subject = files.files(**names, folder=folder)  # plugins run where their mistakes end all ranks
         dimension = len(subject.domain)
-        width = max((term.width for term in subject.pair(folder, "cpu").terms), default=WIDE)
+        width = subject.pair(folder, "cpu").width
         survey = Survey([subject], planned(chosen.resolved(dimension), dimension, width))
         name = _digest([names, _source(names["network"], folder), _source(names["target"], folder), survey.measurement])
         saver = Saver(folder / f".hpcsweep.measure-{name}", (name,))
@@ -245,7 +244,7 @@ def _groups(path: Path, keys: Sequence[str]) -> list[tuple[list[int], list[Netwo
         if parameters is not None:
             cell = cells.cell(row)
             network = Network(cell.target, cell.dimension, cell.model, parameters, cell.samples, cell.data_seed)
-            groups.setdefault((cell.dimension, _width(network), network.group), []).append((row, network))
+            groups.setdefault((cell.dimension, network.width, network.group), []).append((row, network))
     if not groups:
         raise StoreError(
             f"{path} has no trained parameters to measure; they are kept unless [store] says weights = false."
@@ -257,10 +256,6 @@ def _groups(path: Path, keys: Sequence[str]) -> list[tuple[list[int], list[Netwo
     ]
 
 
-def _width(network: Network) -> int:
-    return int(max(network.model.get("hidden", []), default=1))
-
-
 def _survey(networks: Sequence[Network], chosen: SupNormSection) -> Survey:
     dimension = networks[0].dimension
-    return Survey(networks, planned(chosen.resolved(dimension), dimension, _width(networks[0])))
+    return Survey(networks, planned(chosen.resolved(dimension), dimension, networks[0].width))

@@ -7,7 +7,6 @@ import math
 import shutil
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +43,16 @@ MORE = ("--points", 4096, "--uniform", "2^10", "--progress", "none")
 def columns(path: Path) -> dict[str, np.ndarray]:
     with opened(path) as file:
         return {name: file[name][:] for name in layout.RESULTS}
+
+
+def stop_on_the_way(*arguments: object) -> None:
+    """Begin to measure, and ask to stop as soon as the first part is done."""
+    process = subprocess.Popen(command(*arguments), env=environment(), stderr=subprocess.PIPE, text=True)
+    for line in process.stderr or ():
+        if "parts" in line and not line.startswith("0 "):
+            process.send_signal(signal.SIGTERM)
+            break
+    assert process.wait(60) == 75
 
 
 @pytest.fixture
@@ -149,14 +158,7 @@ def test_a_store_that_a_live_run_holds_is_left_alone(hpcsweep: Run, store: Path)
 def test_what_was_saved_of_another_network_is_not_taken_up(hpcsweep: Run, store: Path) -> None:
     """Stopped, then the study run again from another seed: nothing of the first networks may be said of the others."""
     options = ("--points", "2^23", "--certificate", "off", "--uniform", 0)
-    process = subprocess.Popen(
-        command("measure", store, *options), env=environment(), stderr=subprocess.PIPE, text=True
-    )
-    for line in process.stderr or ():
-        if "parts" in line and not line.startswith("0 "):
-            process.send_signal(signal.SIGTERM)
-            break
-    assert process.wait(60) == 75
+    stop_on_the_way("measure", store, *options)
     for path in (store, weights.path_of(store)):
         path.unlink()
     (store.parent / "study.toml").write_text("seed = 3\n" + STUDY)
@@ -174,19 +176,11 @@ def test_a_stopped_measurement_goes_on_where_it_was(hpcsweep: Run, store: Path) 
     shutil.copy(store, store.with_name("whole.h5"))
     shutil.copy(weights.path_of(store), weights.path_of(store.with_name("whole.h5")))
     options = ("--points", "2^24", "--certificate", "off", "--uniform", 0)
-    process = subprocess.Popen(
-        command("measure", store, *options), env=environment(), stderr=subprocess.PIPE, text=True
-    )
-    for line in process.stderr or ():
-        if "parts" in line and not line.startswith("0 "):
-            process.send_signal(signal.SIGTERM)
-            break
-    assert process.wait(60) == 75
+    stop_on_the_way("measure", store, *options)
     saved = list(store.parent.glob(".*measure*"))
     assert len(saved) == 1
-    start = time.monotonic()
     assert hpcsweep("measure", store, *options, ranks=2).returncode == 0
-    assert time.monotonic() - start < 200 and not saved[0].exists()
+    assert not saved[0].exists()
     assert hpcsweep("measure", "whole.h5", *options).returncode == 0
     ours, whole = columns(store), columns(store.with_name("whole.h5"))
     for name in ("sup_lower", "sup_where", "l2_error", "quantile_error", "points"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from hpcsweep.approx.meter.search import kinks, refine, starts
 from hpcsweep.approx.meter.subjects import Pair, Subject
 from hpcsweep.approx.meter.survey import State
 from hpcsweep.approx.meter.tasks import CONTRADICTION, Measurement, Unenclosed, enclosed
-from hpcsweep.bracket import Bracket, cover
+from hpcsweep.bracket import Bracket
 
 CONFIDENCE = 0.95  # of the statement of volume
 
@@ -97,7 +96,7 @@ def conclude(
     points, nonfinite = points + met, nonfinite + met
     return Measured(
         bracket=bracket,
-        screened=reduce(cover, (one.bracket for one in state.screens)).lower,
+        screened=state.screened.lower,
         l1=first.l1,
         l2=first.l2,
         quantiles=tuple(first.quantile(share) for share in quantiles),

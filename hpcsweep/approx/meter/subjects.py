@@ -38,6 +38,11 @@ class Pair:
     samples: Tensor | None = None
     quick: Function | None = None
 
+    @property
+    def width(self) -> int:
+        """The widest hidden layer, by which tiles are sized and proofs are tried; 64 where layers are not known."""
+        return max((term.width for term in self.terms), default=64)
+
     def error(self, points: Tensor) -> Tensor:
         """Return target - approximant (points,) at points (points, dimension)."""
         return self.target(points) - self.approximant(points)
@@ -74,6 +79,11 @@ class Network(Subject):
     parameters: np.ndarray
     samples: int = 0
     data_seed: int = 0
+
+    @property
+    def width(self) -> int:
+        """The widest hidden layer of the perceptron that costs as much, as when the study was planned."""
+        return max(models.hidden_like(self.model, self.dimension, len(self.parameters)), default=1)
 
     @property
     def group(self) -> Hashable:

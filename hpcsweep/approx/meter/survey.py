@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any, final
 
@@ -37,12 +38,14 @@ class State:
     reason: str = ""  # why there is no proof
 
     @property
+    def screened(self) -> Bracket:
+        """The bracket of the points alone."""
+        return reduce(screen.higher, (one.bracket for one in self.screens))
+
+    @property
     def found(self) -> Bracket:
-        """The bracket of all points."""
-        whole = Bracket(0.0)
-        for one in self.screens:
-            whole = screen.higher(whole, one.bracket)
-        return whole if self.refined is None else screen.higher(whole, self.refined.bracket)
+        """The bracket of the points and of the search."""
+        return self.screened if self.refined is None else screen.higher(self.screened, self.refined.bracket)
 
 
 @final
