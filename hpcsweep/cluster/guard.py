@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
+import termios
 import threading
+import time
 import traceback
 from collections.abc import Mapping
 from types import TracebackType
@@ -12,6 +15,7 @@ from types import TracebackType
 # What launchers of MPI leave in the environment of a rank; what some of them say of the number of ranks.
 LAUNCHED = ("PMI_SIZE", "PMIX_RANK", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS", "HYDI_CONTROL_FD")
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
+HEARD = 5.0  # seconds, at most, that a launcher is given to read what a failed rank said
 
 
 def tasks(environment: Mapping[str, str] = os.environ) -> int:
@@ -66,4 +70,22 @@ def abort(kind: type[BaseException], error: BaseException, trace: TracebackType 
     from mpi4py import MPI
 
     print(f"rank {MPI.COMM_WORLD.rank} of {MPI.COMM_WORLD.size} failed; all ranks stop.", file=sys.stderr, flush=True)
+    drain(2)
     MPI.COMM_WORLD.Abort(1)
+
+
+def drain(descriptor: int, patience: float = HEARD) -> None:
+    """Wait until the reader of a pipe has taken what was written, and a moment more, but no longer than `patience`.
+
+    A launcher that is told to abort ends at once, and what still lies in the pipe from its rank is lost: the traceback.
+    """
+    end, waiting = time.monotonic() + patience, bytearray(4)
+    try:
+        while time.monotonic() < end:
+            fcntl.ioctl(descriptor, termios.FIONREAD, waiting)
+            if not any(waiting):
+                break
+            time.sleep(0.01)
+    except OSError:  # no pipe: a file, a terminal of another kind, nothing
+        return
+    time.sleep(0.3)  # what it has read it passes on

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -50,6 +52,20 @@ def test_an_exception_ends_all_ranks_at_once_with_the_traceback_of_the_culprit(w
     assert done.returncode not in (0, 75) and time.monotonic() - start < 60
     assert "RuntimeError: the culprit" in done.stderr and "all ranks stop" in done.stderr
     assert done.stderr.count("Traceback") == 1
+
+
+def test_a_failed_rank_waits_until_its_last_words_were_read() -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"the culprit")
+    heard: list[bytes] = []
+    reader = threading.Timer(0.5, lambda: heard.append(os.read(reading, 100)))
+    reader.start()
+    guard.drain(writing, 60)
+    assert heard == [b"the culprit"]
+    os.write(writing, b"to nobody")
+    guard.drain(writing, 0.1)  # and for ever waits for nobody
+    with open(os.devnull, "wb") as nothing:
+        guard.drain(nothing.fileno(), 60)
 
 
 @pytest.mark.parametrize("ranks", [0, pytest.param(2, marks=pytest.mark.mpi)])
