@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -13,6 +15,7 @@ from hpcsweep.commands.doctoring import doctor
 from hpcsweep.commands.measuring import measure
 from hpcsweep.commands.parameters import STUDY, STYLES, Duration, Smoothness, on_devices
 from hpcsweep.commands.planning import plan, submit
+from hpcsweep.commands.replaying import replay
 from hpcsweep.commands.storing import merge, status
 from hpcsweep.errors import UserError
 
@@ -134,8 +137,10 @@ commands.add_command(doctor)
 commands.add_command(measure)
 commands.add_command(merge)
 commands.add_command(plan)
+commands.add_command(replay)
 commands.add_command(status)
 commands.add_command(submit)
+WITHOUT_MPI = sorted(commands.commands.keys() - {"run", "measure"})  # or, as doctor, not among all ranks at once
 
 
 def main() -> None:
@@ -143,14 +148,26 @@ def main() -> None:
     try:
         code = commands(standalone_mode=False)
     except UserError as error:
-        click.echo(f"hpcsweep: {error}", err=True)
-        sys.exit(2)
+        _refuse(f"hpcsweep: {error}")
     except click.ClickException as error:
-        error.show()
-        sys.exit(2)
+        told = io.StringIO()
+        error.show(told)
+        _refuse(told.getvalue().rstrip())
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _refuse(mistake: str) -> NoReturn:
+    """Tell a mistake and end, with all ranks: those that made none wait for this one where MPI begins."""
+    from hpcsweep.cluster import guard
+
+    asked = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    if guard.launched() and asked not in WITHOUT_MPI and "mpi4py.MPI" not in sys.modules:
+        with contextlib.suppress(ImportError, RuntimeError):  # no MPI here: each rank speaks for itself
+            guard.agree(mistake)
+    click.echo(mistake, err=True)
+    sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -25,9 +25,10 @@ Choice = dict[str, Any]
 FAMILIES = ("target", "model", "optimizer")
 COUNTS = ("dimension", "parameters", "samples", "replicate")
 COLUMNS = ("key", *(f"{name}_id" for name in FAMILIES), *COUNTS, "width", "depth")
-IMPLIED = {"stages": 1}  # fields left out of a choice where they have this value: older keys stay what they were
+# Fields left out of a choice where they have this value: older keys stay what they were.
+IMPLIED = {"stages": 1, "equation": "none", "sampling": "uniform", "layerwise": 0, "resample": 0}
 COLUMN_OF = {"steps": "training_steps"}  # `steps` is the result: how many were done
-SHAPE_FIELDS = ("name", "width", "depth", "hidden")  # of a model: told by the columns width and depth
+SHAPE_FIELDS = ("name", "width", "depth", "hidden", "nodes")  # of a model: told by width, depth and samples
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Cell:
     @property
     def data_seed(self) -> int:
         """Stream of the samples: the first 100 of 1000 are the 100-sample data set."""
-        return stream(self.seed, "data", self.target, self.dimension, self.replicate)
+        return data_seed(self.seed, self.target, self.dimension, self.replicate)
 
     @property
     def weight_seed(self) -> int:
@@ -63,6 +64,14 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Facts:
+    """What is known of a target in so many variables, for those who read results."""
+
+    smoothness: float = math.nan  # n of C^n on the closed domain; inf: smooth, 0: continuous, -1: discontinuous
+    domain: tuple[tuple[float, float], ...] = ()  # (low, high) per axis, () if not known
+
+
+@dataclass(frozen=True)
 class Cells:
     """Cells as columns. `choices` are canonical JSON texts to which the `*_id` columns point; `labels` name them."""
 
@@ -72,6 +81,7 @@ class Cells:
     precision: str
     seed: int
     extra: tuple[str, ...] = ()  # further coordinates: fields that vary or are axes of the study
+    facts: Mapping[tuple[str, int], Facts] = field(default_factory=dict)  # by text of the target, and dimension
 
     def __len__(self) -> int:
         return len(self.columns["key"])
@@ -109,7 +119,21 @@ class Cells:
     def take(self, rows: np.ndarray) -> Cells:
         """Return the cells of these rows."""
         columns = {name: column[rows] for name, column in self.columns.items()}
-        return Cells(self.choices, self.labels, columns, self.precision, self.seed, self.extra)
+        return Cells(self.choices, self.labels, columns, self.precision, self.seed, self.extra, self.facts)
+
+    def fact_columns(self) -> dict[str, np.ndarray]:
+        """Return smoothness (cells,) and the ends domain_low, domain_high (cells, axes); NaN where not known."""
+        dimensions, axes = self.columns["dimension"], int(self.columns["dimension"].max(initial=1))
+        code = self.columns["target_id"].astype(np.int64) * (axes + 1) + dimensions
+        kinds, numbers = np.unique(code, return_inverse=True)
+        table = np.full((len(kinds), 1 + 2 * axes), math.nan)
+        for row, (target, dimension) in zip(table, (divmod(kind, axes + 1) for kind in kinds.tolist()), strict=True):
+            known = self.facts.get((self.choices[target], dimension), Facts())
+            row[0] = known.smoothness
+            for axis, ends in enumerate(known.domain):
+                row[[1 + axis, 1 + axes + axis]] = ends
+        low, high = table[:, 1 : 1 + axes], table[:, 1 + axes :]
+        return {"smoothness": table[numbers, 0], "domain_low": low[numbers], "domain_high": high[numbers]}
 
     def union(self, other: Cells) -> Cells:
         """Return these cells followed by those of `other` that are not among them."""
@@ -129,7 +153,8 @@ class Cells:
         columns = {name: np.concatenate([self.columns[name], theirs[name]]) for name in COLUMNS}
         choices = self.choices + [text for text, _ in new]
         labels = self.labels + [label for _, label in new]
-        return complete(choices, labels, columns, self.precision, self.seed, {*self.extra, *other.extra})
+        facts = {**other.facts, **self.facts}
+        return complete(choices, labels, columns, self.precision, self.seed, {*self.extra, *other.extra}, facts)
 
 
 def canonical(value: object) -> str:
@@ -142,6 +167,11 @@ def stream(*parts: object) -> int:
     return int.from_bytes(hashlib.blake2b(canonical(parts).encode(), digest_size=8).digest(), "little")
 
 
+def data_seed(seed: int, target: Choice, dimension: int, replicate: int) -> int:
+    """Return the stream of the samples of a cell: whatever its model and its method."""
+    return stream(seed, "data", target, dimension, replicate)
+
+
 def complete(
     choices: list[str],
     labels: list[str],
@@ -149,6 +179,7 @@ def complete(
     precision: str,
     seed: int,
     axes: set[str],
+    facts: Mapping[tuple[str, int], Facts] | None = None,
 ) -> Cells:
     """Return cells from their basic columns, with width, depth and the further coordinates worked out."""
     resolved = [json.loads(text) for text in choices]
@@ -158,7 +189,7 @@ def complete(
     model = columns["model_id"]
     extra = _further_columns(resolved, columns, axes)
     everything = {**columns, "width": width[model], "depth": depth[model], **extra}
-    return Cells(choices, labels, everything, precision, seed, tuple(extra))
+    return Cells(choices, labels, everything, precision, seed, tuple(extra), facts or {})
 
 
 def _further_columns(resolved: list[Choice], columns: dict[str, np.ndarray], axes: set[str]) -> dict[str, np.ndarray]:

@@ -35,4 +35,4 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
 def unknown(where: str, name: object, allowed: Iterable[str]) -> str:
     """Return the sentence for an unknown name: where it stands, the allowed names, the nearest match."""
     names = sorted(allowed)
-    return f"{where}: unknown name {name!r}.{nearest(str(name), names)} Allowed: {', '.join(names)}."
+    return f"{where}: unknown name {name!r}.{nearest(str(name), names)} Allowed: {', '.join(names) or 'none'}."

@@ -10,15 +10,15 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from hpcsweep import methods
-from hpcsweep.cells import Cells, Choice, canonical, complete
+from hpcsweep.cells import Cells, Choice, Facts, canonical, complete
 from hpcsweep.errors import StudyError
-from hpcsweep.sections import LARGEST, MODEL_AXES, TRAINING_AXES, ModelSection
+from hpcsweep.sections import LARGEST, LESSON, MODEL_AXES, TRAINING_AXES, ModelSection
 from hpcsweep.study import Catalogue, Study, explicit, integer, section
 
 
@@ -42,6 +42,7 @@ class _Table:
         self.labels: list[str] = []
         self.rows: dict[str, tuple[Any, ...]] = {}  # key -> the row
         self.axes: set[str] = set()
+        self.facts: dict[tuple[str, int], Facts] = {}
 
     def add(self, grid: Mapping[str, Sequence[Any]], where: str) -> None:
         """Add the cells of one grid."""
@@ -52,16 +53,35 @@ class _Table:
         dimensions = [integer(value, f"{where}.dimension", 1) for value in grid["dimension"]]
         self.axes.update(grid.keys() & {*MODEL_AXES, *TRAINING_AXES} - {"name", "width", "depth", "hidden"})
         for target, dimension in itertools.product(targets, dimensions):
-            self.catalogue.target_dimension(json.loads(target[0]), dimension)
+            facts = self.catalogue.target_dimension(json.loads(target[0]), dimension)
+            self.facts[target[0], dimension] = Facts(*facts)
             for model in models:
-                resolved = json.loads(model[0])
-                parameters = self.catalogue.parameters(resolved, dimension)
-                for name in {fields["name"] for fields, _ in optimizers}:
-                    self.catalogue.suit(resolved, dimension, name)
-                counts = [_samples(value, parameters, f"{where}.samples") for value in grid["samples"]]
-                for samples, (fields, label) in itertools.product(counts, optimizers):
-                    optimizer = (self._settled(fields, samples), label)
-                    self._rows((target, model, optimizer), (dimension, parameters, samples), replicates)
+                names = {fields["name"] for fields, _ in optimizers}
+                for sized, parameters, samples in self._sized(model, dimension, grid["samples"], names, where):
+                    for fields, label in optimizers:
+                        optimizer = (self._settled(fields, samples), label)
+                        if fields.keys() & set(LESSON):
+                            told = (json.loads(text) for text, _ in (optimizer, target, sized))
+                            self.catalogue.lesson(*told, dimension, samples)
+                        self._rows((target, sized, optimizer), (dimension, parameters, samples), replicates)
+
+    def _sized(
+        self, model: tuple[str, str], dimension: int, counts: Sequence[Any], optimizers: set[str], where: str
+    ) -> Iterator[tuple[tuple[str, str], int, int]]:
+        """Yield for each of the `counts` of samples: the model, complete, with its label; its parameters; the samples.
+
+        Raises `StudyError` where the model does not suit the optimizers of these names.
+        """
+        resolved, catalogue, suited = json.loads(model[0]), self.catalogue, ""
+        for value in counts:
+            samples = _samples(value, lambda: catalogue.parameters(resolved, dimension), f"{where}.samples")
+            sized = catalogue.sized(resolved, dimension, samples)
+            text = canonical(sized)
+            if text != suited:
+                for name in optimizers:
+                    catalogue.suit(sized, dimension, name)
+            suited = text
+            yield (text, model[1]), catalogue.parameters(sized, dimension), samples
 
     def _rows(self, choices: tuple[tuple[str, str], ...], counts: tuple[int, int, int], replicates: list[int]) -> None:
         """Add one row for each replicate of (target, model, optimizer) and (dimension, parameters, samples)."""
@@ -136,7 +156,8 @@ class _Table:
         columns = {"key": np.array(list(self.rows), dtype="S32")}
         values = np.array(list(self.rows.values()), dtype=np.int64).reshape(-1, len(names))
         columns |= {name: values[:, i].copy() for i, name in enumerate(names)}
-        return complete(list(self.choices), self.labels, columns, self.study.precision, self.study.seed, self.axes)
+        study = self.study
+        return complete(list(self.choices), self.labels, columns, study.precision, study.seed, self.axes, self.facts)
 
 
 def _named(value: Any, where: str, name: str | None = None) -> tuple[Choice, str]:
@@ -160,14 +181,14 @@ def _short(name: str, value: Any) -> str:
     return f"{name}={'-'.join(map(str, value)) if isinstance(value, list) else value}"
 
 
-def _samples(value: Any, parameters: int, where: str) -> int:
+def _samples(value: Any, parameters: Callable[[], int], where: str) -> int:
     """Return a sample count: as given, or per trainable parameter of the network (rounded up)."""
     if not isinstance(value, dict):
         return integer(value, where, 1)
     ratio = value.get("per_parameter")
     if set(value) != {"per_parameter"} or type(ratio) not in (int, float) or not 0 < ratio < LARGEST:
         raise StudyError(f"{where}: must be a count or {{ per_parameter = positive number }}, not {value!r}.")
-    return integer(math.ceil(ratio * parameters), where, 1)
+    return integer(math.ceil(ratio * parameters()), where, 1)
 
 
 def _overlay(layers: list[dict[str, Any]]) -> dict[str, Any]:

@@ -9,7 +9,9 @@ import numpy as np
 
 FORMAT = "hpcsweep 1"
 CHECKPOINTS = 64  # logarithmically spaced steps of the training history
+RASTER = 65  # points along each side of the stored raster of the error, for cells of dimension 2
 SLICE = 257  # points of the stored one-dimensional slice through the worst point
+ZOOM = 129  # points of the stored slice close to the worst point
 MESSAGE_BYTES = 240
 
 PENDING, RUNNING, DONE, DIVERGED, OUT_OF_BUDGET, FAILED = range(6)
@@ -63,6 +65,12 @@ COORDINATES = {
 
 NAMED = tuple(name for name in COORDINATES if not name.endswith("_id"))  # the coordinates that people use
 
+FACTS = {  # of the target of a cell; stores from before they were stored have none of them
+    "smoothness": Column("f8", "n of C^n of the target; inf smooth, 0 continuous, -1 discontinuous, NaN not known"),
+    "domain_low": Column("f8", "lower ends of the domain", ("cell", "axis")),
+    "domain_high": Column("f8", "upper ends of the domain", ("cell", "axis")),
+}
+
 _MEANINGS = {
     "flag_values": np.arange(6, dtype="i1"),
     "flag_meanings": " ".join(s.replace(" ", "_") for s in STATUS),
@@ -100,6 +108,9 @@ RESULTS = {
     "quantile_error": _result("quantiles of |target - model| over the domain", "quantile"),
     "l2_error": _result("root of the mean squared error over the domain"),
     "l1_error": _result("mean absolute error over the domain"),
+    "central_share": _result("share of each side of the domain over whose central box central_* are taken"),
+    "central_l2_error": _result("root of the mean squared error over the central box"),
+    "central_sup_lower": _result("sup-norm error over the central box, lower bound"),
     "train_rmse": _result("root mean squared error over the training samples"),
     "averaged": _count("points over which means and quantiles are taken"),
     "points": _count("points at which the error was evaluated"),
@@ -134,11 +145,20 @@ WEIGHTS = {
     "key": COORDINATES["key"],
     "offset": Column("i8", "first parameter of the cell in `parameters`"),
     "count": Column("i8", "number of its parameters"),
-    "kept": Column("i1", "0 nothing, 1 parameters, 2 parameters and slice", fill=0),
+    "kept": Column("i1", "0 nothing, 1 parameters, 2 slice too, 3 raster too", fill=0),
     "parameters": Column("f8", "parameters of all cells, one after the other", ("parameter",)),
     "slice_x": Column("f8", "first coordinate along the slice through sup_where", ("cell", "slice")),
     "slice_target": Column("f8", "target along the slice", ("cell", "slice")),
     "slice_model": Column("f8", "trained model along the slice", ("cell", "slice")),
+    "zoom_x": Column("f8", "first coordinate close to sup_where, all 0 where none was kept", ("cell", "zoom")),
+    "zoom_target": Column("f8", "target there", ("cell", "zoom")),
+    "zoom_model": Column("f8", "trained model there", ("cell", "zoom")),
+    "raster": Column("i8", "row of the cell in raster_error, -1 for cells not of dimension 2"),
+    "raster_error": Column(
+        "f4",
+        "target - trained model on a regular raster of the domain, its ends included",
+        ("picture", "first", "second"),
+    ),
 }
 
 

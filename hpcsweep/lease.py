@@ -24,6 +24,7 @@ from hpcsweep.errors import StoreError
 
 HEARTBEAT = 10.0  # seconds between two signs of life
 STALE = 90.0  # seconds without one after which another host may take over
+SURE = 0.1  # seconds after which a lease that took the place of a stale one is looked at again
 
 
 def lease_path(store: Path) -> Path:
@@ -104,6 +105,8 @@ class Lease:
         try:
             self._move_aside(seen)
             os.link(own, self.path)
+            if seen:
+                self._make_sure()
         except FileExistsError as error:
             raise StoreError(f"{store} was taken by another run at this very moment; wait for it.") from error
         finally:
@@ -111,6 +114,8 @@ class Lease:
 
     def _move_aside(self, seen: dict[str, Any]) -> None:
         """Remove the stale lease that was `seen`; if it is another by now, put it back."""
+        if _read(self.path)[0] != seen:
+            return
         aside = self.path.with_name(f".{self.path.name}.{self._claim['name']}.stale")
         with contextlib.suppress(FileNotFoundError):
             os.rename(self.path, aside)
@@ -119,6 +124,19 @@ class Lease:
                     os.link(aside, self.path)
             finally:
                 aside.unlink()
+
+    def _make_sure(self) -> None:
+        """Look again after a moment: who was late to move the stale lease aside may have moved ours, for an instant.
+
+        Raises `FileExistsError` if somebody else came into that instant.
+        """
+        limit = time.monotonic() + SURE
+        while (claim := _read(self.path)[0]) in ({}, self._claim):
+            if time.monotonic() > (limit if claim else limit + 10 * SURE):  # later: who moved it died over that
+                break
+            time.sleep(SURE / 10)
+        if claim != self._claim:
+            raise FileExistsError(self.path)
 
     def _ours(self) -> bool:
         return _read(self.path)[0] == self._claim

@@ -12,10 +12,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from hpcsweep.cells import Choice, canonical
+from hpcsweep.cells import IMPLIED, Choice, canonical
 from hpcsweep.errors import StudyError, unknown
-from hpcsweep.sections import COMMON, TrainingSection
-from hpcsweep.study import Catalogue, Study, explicit, section
+from hpcsweep.sections import DIRECT, LESSON, TrainingSection
+from hpcsweep.study import Catalogue, Study, explicit, fields_of, section
 
 
 def split(choice: Choice, catalogue: Catalogue, where: str) -> tuple[list[Choice], list[Choice]]:
@@ -30,11 +30,14 @@ def split(choice: Choice, catalogue: Catalogue, where: str) -> tuple[list[Choice
     names = [part["name"] for part in parts]
     own = {key: value for key, value in choice.items() if key in names and isinstance(value, dict) and len(parts) > 1}
     common = explicit(TrainingSection, {key: choice[key] for key in choice.keys() - own.keys() - {"name"}}, where)
-    used = {field for part in parts for field in part} | set(COMMON)
+    used = {field for part in parts for field in fields_of(part)} | set(lesson_of(parts[0]))
     for field in common:
         if field not in used:
             raise StudyError(unknown(f"{where}: {choice['name']}", field, used - {"name"}))
     tables = [explicit(TrainingSection, own.get(name, {}), f"{where}.{name}") for name in names]
+    for name, table in zip(names, tables, strict=True):
+        for field in table.keys() & set(LESSON):
+            raise StudyError(f"{where}.{name}: {field!r} belongs to the whole chain; say it beside its name.")
     # A default number of steps belongs to a warm-up: the steps of the chain are those of the others.
     shared = [{key: common[key] for key in common if key != "steps" or "steps" not in part} for part in parts]
     return parts, [{**one, **table} for one, table in zip(shared, tables, strict=True)]
@@ -51,8 +54,19 @@ def resolve(
             axis["steps"] = own.get("steps", part["steps"])
         fields = section(TrainingSection, {**study.training, **own, **axis, **explicitly}, where).model_dump()
         used = {field: part.get(field) if value is None else value for field, value in fields.items()}
-        made.append({"name": part["name"], **{key: used[key] for key in used if key in part or key in COMMON}})
-    return made[0] if len(made) == 1 else {"name": name, "parts": made}
+        made.append({"name": part["name"], **{key: used[key] for key in used if key in fields_of(part)}})
+    return {**(made[0] if len(made) == 1 else {"name": name, "parts": made}), **_lesson(fields, parts[0])}
+
+
+def lesson_of(part: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the fields of `LESSON` that a method uses whose first part is this one."""
+    return ("sampling",) if part["name"] == DIRECT else LESSON
+
+
+def _lesson(fields: Mapping[str, Any], part: Mapping[str, Any]) -> Choice:
+    """Return what is learned where it is not the default; what belongs to an equation only with one."""
+    used = set(lesson_of(part)) - (set() if fields["equation"] != "none" else {"boundary", "boundary_weight"})
+    return {name: fields[name] for name in LESSON if name in used and fields[name] != IMPLIED.get(name)}
 
 
 def settle(method: Choice, samples: int) -> str:
@@ -67,6 +81,8 @@ def settle(method: Choice, samples: int) -> str:
 
 
 def _with_batch(fields: Choice, samples: int) -> Choice:
+    if "batch" not in fields:
+        return fields
     batch = fields["batch"]
     if isinstance(batch, dict):
         batch = math.ceil(batch["per_sample"] * samples)

@@ -20,8 +20,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from hpcsweep import layout
-from hpcsweep.cells import Cells
+from hpcsweep import layout, patient
+from hpcsweep.cells import Cells, Facts
 from hpcsweep.errors import StoreError
 
 BLOCK = 2**15  # rows copied at a time
@@ -119,7 +119,7 @@ def build(
 
     The cells with the keys `killed` were killed once more than these know.
     """
-    with h5py.File(path, "w", locking=False) as file:
+    with patient.written(path, "w") as file:
         _lay_out(file, cells, len(runs))
         for name, values in zip([f"run_{field.name}" for field in fields(Run)], _transposed(runs), strict=True):
             file[name][:] = values
@@ -146,7 +146,8 @@ def size_of(cells: Cells) -> int:
     }
     sizes = [np.dtype(c.dtype).itemsize * math.prod(shape[d] for d in c.dimensions) for c in layout.RESULTS.values()]
     coordinates = [values.dtype.itemsize for values in cells.coordinates().values()]
-    return len(cells) * (sum(sizes) + sum(coordinates) + 8 * len(cells.extra)) + 2**16
+    facts = 8 * (1 + 2 * shape["axis"])
+    return len(cells) * (sum(sizes) + sum(coordinates) + facts + 8 * len(cells.extra)) + 2**16
 
 
 def require_space(folder: Path, size: int) -> None:
@@ -170,8 +171,8 @@ def _lay_out(file: h5py.File, cells: Cells, runs: int) -> None:
     sizes = {"cell": len(cells), "checkpoint": layout.CHECKPOINTS, "quantile": len(layout.QUANTILES), "axis": axes}
     for name, size in {**sizes, "choice": len(cells.choices), "run": runs}.items():
         layout.make_dimension(file, name, size)
-    coordinates = cells.coordinates()
-    for name, column in {**layout.COORDINATES, **layout.RESULTS, **layout.RUNS}.items():
+    coordinates = {**cells.coordinates(), **cells.fact_columns()}
+    for name, column in {**layout.COORDINATES, **layout.FACTS, **layout.RESULTS, **layout.RUNS}.items():
         shape = tuple(len(file[dimension]) for dimension in column.dimensions)
         values = coordinates.get(name)
         layout.make(file, name, column, shape, values.dtype.itemsize if values is not None else 1)
@@ -218,7 +219,20 @@ def read_cells(path: Path) -> Cells:
         extra = tuple(str(file.attrs["coordinates"]).split()[len(layout.NAMED) :])
         columns = {name: file[name][:] for name in [*names, *extra]}
         precision, seed = str(file.attrs["precision"]), int(file.attrs["seed"])
-    return Cells(choices, labels, columns, precision, seed, extra)
+        facts = _facts(file, choices, columns) if layout.FACTS.keys() <= set(file) else {}
+    return Cells(choices, labels, columns, precision, seed, extra, facts)
+
+
+def _facts(file: h5py.File, choices: list[str], columns: dict[str, np.ndarray]) -> dict[tuple[str, int], Facts]:
+    """Return what a store says of each target in each dimension."""
+    pairs = np.stack([columns["target_id"].astype(np.int64), columns["dimension"]], axis=1)
+    kinds, rows = np.unique(pairs, axis=0, return_index=True)
+    smoothness, low, high = (file[name][:][rows] for name in layout.FACTS)
+    facts = {}
+    for (target, axes), n, *ends in zip(kinds.tolist(), smoothness.tolist(), low.tolist(), high.tolist(), strict=True):
+        domain = tuple(zip(*(end[:axes] for end in ends), strict=True))
+        facts[choices[target], axes] = Facts(n, () if np.isnan(domain).any() else domain)
+    return facts
 
 
 @contextlib.contextmanager

@@ -63,6 +63,8 @@ class ModelSection(Section):
     scale: PositiveFloat | None = None  # standard deviation of the "normal" initialisation
     standardise: bool = False
     stages: PositiveInt = 1  # networks added up, each trained on what the others left
+    order: PositiveInt | None = None  # of the hyperbolic cross of "legendre"
+    degree: PositiveInt | None = None  # of "spline": 1, 3 or 5
 
 
 class TrainingSection(Section):
@@ -88,6 +90,13 @@ class TrainingSection(Section):
     keep: Literal["best", "last"] = "best"
     loss: Annotated[Any, AfterValidator(_loss)] = "mse"
     seconds: PositiveFloat | None = None
+    # What is learned, of a method as a whole.
+    equation: Literal["none", "poisson"] = "none"
+    boundary: PositiveInt | None = None  # points there, with an equation; None: as dense as the samples
+    boundary_weight: PositiveFloat = 1.0
+    sampling: Literal["uniform", "grid"] = "uniform"
+    layerwise: Annotated[int, Field(ge=0, le=LARGEST)] = 0  # steps for each hidden layer alone before all; 0: none
+    resample: Annotated[int, Field(ge=0, le=LARGEST)] = 0  # how often samples are added where the error is largest
 
 
 class SupNormSection(Section):
@@ -102,6 +111,8 @@ class SupNormSection(Section):
     kinks: Annotated[int, Field(ge=0, le=2**40)] | None = None  # points on zero sets of neurons; 0: none
     certificate: Annotated[Any, AfterValidator(_gap)] = "auto"  # upper / lower - 1 to be proved
     boxes: PositiveInt | None = None  # of the proof, at most
+    ascent: Literal["lbfgs", "newton"] = "lbfgs"  # newton: L-BFGS, then Newton steps from the best, of smooth networks
+    central: Annotated[float, Field(gt=0, lt=1)] | None = None  # share of each side that is measured apart as well
 
     @model_validator(mode="after")
     def _some_points(self) -> Self:
@@ -132,6 +143,9 @@ class SupNormSection(Section):
             "gap": {"auto": auto, "off": None}.get(str(self.certificate), self.certificate),
             "always": self.certificate not in ("auto", "off"),
             "boxes": self.boxes or (2**18 if dimension <= 4 else 2**20),
+            # Later choices are left out where they have their defaults: older keys stay what they were.
+            **({"ascent": self.ascent} if self.ascent != "lbfgs" else {}),
+            **({"central": self.central} if self.central is not None else {}),
         }
 
 
@@ -156,5 +170,7 @@ class StudyFile(Section):
 
 MODEL_AXES = tuple(ModelSection.model_fields)
 TRAINING_AXES = tuple(TrainingSection.model_fields)
+DIRECT = "direct"  # the method that fits at once, and uses none of those fields
 COMMON = ("steps", "batch", "loss_tolerance", "gradient_tolerance", "seconds", "keep", "loss")  # used by all optimizers
+LESSON = ("equation", "boundary", "boundary_weight", "sampling", "layerwise", "resample")  # of no part of a chain
 AXES = ("target", "dimension", "model", "samples", "optimizer", "replicate", *MODEL_AXES[1:], *TRAINING_AXES)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hpcsweep import layout, weights
+from hpcsweep import layout, patient, weights
 from hpcsweep.cells import Cells
 from hpcsweep.errors import StoreError
 from hpcsweep.inplace import Datasets
@@ -42,12 +42,14 @@ LONGEST_NAME = 150  # letters: the weights, the lease and temporary files have l
 
 @dataclass(frozen=True)
 class Record:
-    """What is stored of one finished cell: values by column name, trained parameters, a slice (3, points)."""
+    """What is stored of one finished cell: values by column name, trained parameters, and pictures."""
 
     status: str  # an outcome of layout.OUTCOMES
     values: dict[str, object]
     parameters: np.ndarray | None = None  # (parameters,)
     slice: np.ndarray | None = None  # (3, layout.SLICE): coordinate, target, model
+    zoom: np.ndarray | None = None  # (3, layout.ZOOM): likewise, close to the worst point; with a slice
+    raster: np.ndarray | None = None  # (layout.RASTER, layout.RASTER): target - model; in dimension 2, with a slice
 
 
 class Store:
@@ -88,7 +90,7 @@ class Store:
             return Store(path, rows, len(cells), lease, study.weights)
         except (OSError, RuntimeError) as error:
             lease.release()
-            raise StoreError(f"The store {path} cannot be written: {error}.") from error
+            raise StoreError(f"The store {path} cannot be written: {patient.reason(error)}.") from error
         except BaseException:
             lease.release()
             raise
@@ -131,7 +133,7 @@ class Store:
         rows = [int(rows[i]) for i in order]
         records = [records[i] for i in order]
         if self._weights is not None:
-            self._weights.put(rows, [(r.parameters, r.slice) for r in records])
+            self._weights.put(rows, [(r.parameters, r.slice, r.zoom, r.raster) for r in records])
         columns = {name: self._column(name, records) for name in MEASURED}
         self._data.write(rows, {**columns, "finished": np.full(len(rows), time.time())})
         self._data.put("run_seconds", self._runs - 1, np.array([time.monotonic() - self._started]))
@@ -167,7 +169,7 @@ class Store:
                 self._weights.close()
             self._data.close()
         except OSError as error:
-            raise StoreError(f"{self.path} cannot be closed: {error}; make room on the disk and run again.") from error
+            raise StoreError(f"{self.path} cannot be closed: {patient.reason(error)}.") from error
         finally:
             self._lease.release()
 
@@ -244,7 +246,7 @@ def merge(path: str | Path, shards: Iterable[str | Path]) -> tuple[int, int]:
         _replace(path, rows, *_identity(present[0]), list(runs.values())[::-1], present, keep_weights, nobody)
         return _finished(path) - before, _finished(path)
     except (OSError, RuntimeError, KeyError) as error:
-        raise StoreError(f"The stores cannot be merged: {error}.") from error
+        raise StoreError(f"The stores cannot be merged into {path}: {patient.reason(error)}.") from error
     finally:
         lease.release()
 

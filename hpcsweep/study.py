@@ -18,10 +18,11 @@ from typing import Any, Protocol, TypeVar
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from hpcsweep.errors import StudyError, nearest, unknown
+from hpcsweep.errors import PluginError, StudyError, nearest, unknown
 from hpcsweep.sections import (
     AXES,
     COMMON,
+    DIRECT,
     LARGEST,
     TRAINING_AXES,
     Section,
@@ -42,16 +43,29 @@ class Catalogue(Protocol):
 
     `optimizer` tells the parts of a chain: the name of each, and the fields beyond `COMMON` that it uses, with its own
     defaults, None where that of `[training]` holds; "steps" if it is a warm-up. `training` checks a resolved choice,
-    `suit` whether a model can be trained by an optimizer.
+    `suit` whether a model can be trained by an optimizer, `lesson` whether what a method learns suits target, model
+    and samples. `sized` completes a resolved model for so many samples. `target_dimension` tells the smoothness and the
+    domain of a target (see `hpcsweep.cells.Facts`).
     """
 
     def target(self, choice: Mapping[str, Any]) -> dict[str, Any]: ...
-    def target_dimension(self, choice: Mapping[str, Any], dimension: int) -> None: ...
+    def target_dimension(
+        self, choice: Mapping[str, Any], dimension: int
+    ) -> tuple[float, tuple[tuple[float, float], ...]]: ...
     def model(self, choice: Mapping[str, Any]) -> dict[str, Any]: ...
+    def sized(self, model: Mapping[str, Any], dimension: int, samples: int) -> dict[str, Any]: ...
     def parameters(self, model: Mapping[str, Any], dimension: int) -> int: ...
     def optimizer(self, name: str) -> list[dict[str, Any]]: ...
     def training(self, choice: Mapping[str, Any]) -> None: ...
     def suit(self, model: Mapping[str, Any], dimension: int, optimizer: str) -> None: ...
+    def lesson(
+        self,
+        method: Mapping[str, Any],
+        target: Mapping[str, Any],
+        model: Mapping[str, Any],
+        dimension: int,
+        samples: int,
+    ) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -117,16 +131,24 @@ def _training(table: Mapping[str, Any], catalogue: Catalogue) -> tuple[dict[str,
     common = section(TrainingSection, own, "training").model_dump()
     changes = {}
     for name in table.keys() - own.keys():
-        if nearest(name, TRAINING_AXES):
-            raise StudyError(unknown("training", name, TRAINING_AXES))
-        parts = catalogue.optimizer(name)
+        try:
+            parts = catalogue.optimizer(name)
+        except PluginError:
+            if nearest(name, TRAINING_AXES):  # a field that is misspelt, rather than a method
+                raise StudyError(unknown("training", name, TRAINING_AXES)) from None
+            raise
         if len(parts) > 1:
             names = " and ".join(f"[training.{part['name']}]" for part in parts)
             raise StudyError(f'training: a chain such as "{name}" has no table of its own; say {names}.')
         changes[name] = explicit(TrainingSection, table[name], f"training.{name}")
-        for field in changes[name].keys() - {*parts[0], *COMMON}:
-            raise StudyError(unknown(f"training.{name}", field, {*parts[0], *COMMON} - {"name"}))
+        for field in changes[name].keys() - fields_of(parts[0]):
+            raise StudyError(unknown(f"training.{name}", field, fields_of(parts[0]) - {"name"}))
     return common, changes
+
+
+def fields_of(part: Mapping[str, Any]) -> set[str]:
+    """Return the fields that a part of a chain uses, as the catalogue tells of it, its `name` among them."""
+    return {*part} if part["name"] == DIRECT else {*part, *COMMON}
 
 
 def _grid(grid: Mapping[str, Any], where: str) -> dict[str, Sequence[Any]]:

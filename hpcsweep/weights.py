@@ -1,24 +1,38 @@
 """Trained parameters, in FILE.weights.h5 beside the store: one flat, preallocated dataset with offsets.
 
 The space of a cell is reserved when the file is laid out and takes no disk until it is written. A row is valid where
-its `kept` is not 0 (1: parameters, 2: a slice too), which is written after the rest.
+its `kept` is not 0 (1: parameters, 2: slices too, 3: and a raster, which only cells of dimension 2 have), which is
+written after the rest. Files from before there were zooms (slices close to the worst point) and rasters are read too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from hpcsweep import layout
+from hpcsweep import layout, patient
 from hpcsweep.cells import Cells
 from hpcsweep.errors import StoreError
 from hpcsweep.inplace import Datasets
 from hpcsweep.rewrite import Take, opened, replacing, require_space
 
 SLICES = ("slice_x", "slice_target", "slice_model")
+ZOOMS = ("zoom_x", "zoom_target", "zoom_model")
+RASTERS = ("raster", "raster_error")
+Kept = tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None, np.ndarray | None]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What is kept of a network to be looked at, each None where it is not; see `hpcsweep.layout.WEIGHTS`."""
+
+    slice: np.ndarray | None = None  # (3, layout.SLICE): coordinate, target, model
+    zoom: np.ndarray | None = None  # (3, layout.ZOOM)
+    raster: np.ndarray | None = None  # (layout.RASTER, layout.RASTER): target - model; row: first coordinate
 
 
 def path_of(store: str | Path) -> Path:
@@ -29,36 +43,53 @@ def path_of(store: str | Path) -> Path:
 
 def size_of(cells: Cells) -> int:
     """Return about how many bytes the weights of these cells take, once all are written."""
-    return 8 * int(cells.columns["parameters"].sum()) + len(cells) * (24 * layout.SLICE + 49) + 2**14
+    rasters = int((cells.columns["dimension"] == 2).sum()) * 4 * layout.RASTER**2
+    return (
+        8 * int(cells.columns["parameters"].sum())
+        + len(cells) * (24 * (layout.SLICE + layout.ZOOM) + 57)
+        + rasters
+        + 2**14
+    )
 
 
 def build(store: Path, cells: Cells, takes: Sequence[Take]) -> None:
     """Lay out the weights of `cells`, with those of the rows `takes`. Keeps a file that is right already.
 
-    Raises `StoreError` if the disk has no room for them.
+    Raises `StoreError` if they cannot be written, as when the disk has no room for them.
     """
     path = path_of(store)
     if {take.path for take in takes} <= {store} and _has_keys(path, cells):
         return
     require_space(path.parent, size_of(cells))
-    with replacing(path) as temporary, h5py.File(temporary, "w", locking=False) as file:
-        _lay_out(file, cells)
-        for take in takes:
-            if path_of(take.path).exists():
-                _copy(take, file)
+    try:
+        with replacing(path) as temporary, patient.written(temporary, "w") as file:
+            _lay_out(file, cells)
+            for take in takes:
+                if path_of(take.path).exists():
+                    _copy(take, file)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written: {patient.reason(error)}.") from error
 
 
 def _has_keys(path: Path, cells: Cells) -> bool:
     try:
         with h5py.File(path, "r", locking=False) as file:
-            return "kept" in file and np.array_equal(file["key"][:], cells.columns["key"])
+            return layout.WEIGHTS.keys() <= set(file) and np.array_equal(file["key"][:], cells.columns["key"])
     except OSError:
         return False
 
 
 def _lay_out(file: h5py.File, cells: Cells) -> None:
     counts = cells.columns["parameters"].astype(np.int64)
-    for name, size in {"cell": len(cells), "slice": layout.SLICE}.items():
+    pictured = cells.columns["dimension"] == 2
+    for name in ("first", "second"):
+        layout.make_dimension(file, name, layout.RASTER)
+    for name, size in {
+        "cell": len(cells),
+        "slice": layout.SLICE,
+        "zoom": layout.ZOOM,
+        "picture": int(pictured.sum()),
+    }.items():
         layout.make_dimension(file, name, size)
     file.create_dataset("parameter", shape=(int(counts.sum()),), dtype="i1").make_scale("parameter")  # never written
     for name, column in layout.WEIGHTS.items():
@@ -66,6 +97,7 @@ def _lay_out(file: h5py.File, cells: Cells) -> None:
     file["key"][:] = cells.columns["key"]
     file["count"][:] = counts
     file["offset"][:] = np.cumsum(counts) - counts
+    file["raster"][:] = np.where(pictured, np.cumsum(pictured) - 1, -1)
 
 
 def _copy(take: Take, new: h5py.File) -> None:
@@ -81,8 +113,19 @@ def _copy(take: Take, new: h5py.File) -> None:
             row, origin, size = rows[piece[0]], origins[piece[0]], len(piece)
             (start, end), (begin, stop) = ends[new][[row, row + size]], ends[old][[origin, origin + size]]
             new["parameters"][start:end] = old["parameters"][begin:stop]
-            for name in (*SLICES, "kept"):
+            for name in (name for name in (*SLICES, *ZOOMS, "kept") if name in old):
                 new[name][row : row + size] = old[name][origin : origin + size]
+        _copy_rasters(old, new, origins[kept[origins] == 3], rows[kept[origins] == 3])
+
+
+def _copy_rasters(old: h5py.File, new: h5py.File, origins: np.ndarray, rows: np.ndarray) -> None:
+    """Copy the rasters of rows that have one; a file without them has no such rows."""
+    if not len(rows):
+        return
+    target, source = new["raster"][:][rows], old["raster"][:][origins]
+    for piece in _pieces(target, source):
+        start, begin, size = target[piece[0]], source[piece[0]], len(piece)
+        new["raster_error"][start : start + size] = old["raster_error"][begin : begin + size]
 
 
 def _pieces(rows: np.ndarray, origins: np.ndarray) -> list[np.ndarray]:
@@ -115,9 +158,11 @@ def _same(main: h5py.File, row: int | None, part: h5py.File, origin: int) -> boo
     if row is None or main["kept"][row] < part["kept"][origin]:
         return False
     (start, begin), count = (file["offset"][at] for file, at in ((main, row), (part, origin))), part["count"][origin]
-    names = SLICES if part["kept"][origin] == 2 else ()
+    names = [name for name in (*SLICES, *ZOOMS) if name in part] if part["kept"][origin] >= 2 else []
     pairs = [(main["parameters"][start : start + count], part["parameters"][begin : begin + count])]
-    pairs += [(main[name][row], part[name][origin]) for name in names]
+    pairs += [(main[name][row], part[name][origin]) for name in names if name in main]
+    if part["kept"][origin] == 3:
+        pairs.append((main["raster_error"][main["raster"][row]], part["raster_error"][part["raster"][origin]]))
     return all(ours.tobytes() == theirs.tobytes() for ours, theirs in pairs)
 
 
@@ -125,25 +170,33 @@ class Writer:
     """The weights file of a store, open for overwriting rows."""
 
     def __init__(self, store: Path, rows: int) -> None:
-        self._data = Datasets(path_of(store), ("offset", "count", "parameters", "kept", *SLICES))
+        self._data = Datasets(path_of(store), ("offset", "count", "parameters", "kept", *SLICES, *ZOOMS, *RASTERS))
         if self._data.shape("kept") != (rows,):
             raise StoreError(f"{path_of(store)} does not belong to {store}; move it away and run again.")
-        self._offset, self._count = self._data["offset"], self._data["count"]
+        self._offset, self._count, self._raster = (self._data[name] for name in ("offset", "count", "raster"))
 
-    def put(self, rows: Sequence[int], networks: Sequence[tuple[np.ndarray | None, np.ndarray | None]]) -> None:
-        """Write (parameters, slice) of these rows (ascending); where both are there, mark the row as kept at last."""
-        kept, pictured, lines = [], [], []
-        for row, (parameters, values) in zip(rows, networks, strict=True):
+    def put(self, rows: Sequence[int], networks: Sequence[Kept]) -> None:
+        """Write parameters, slice, zoom and raster of these rows (ascending) where they are there, at last `kept`.
+
+        A zoom or a raster without a slice is left out.
+        """
+        kept, pictured, lines, zooms = [], [], [], []
+        for row, (parameters, values, zoom, raster) in zip(rows, networks, strict=True):
             if parameters is not None:
                 if parameters.shape != (self._count[row],):
                     raise ValueError(f"{parameters.shape} parameters for a cell of {self._count[row]}")
-                kept.append((row, 1 if values is None else 2))
+                shown = values is not None and raster is not None and self._raster[row] >= 0
+                kept.append((row, 1 if values is None else 3 if shown else 2))
                 self._data.put("parameters", self._offset[row], parameters)
             if values is not None:
                 pictured.append(row)
                 lines.append(values)
+                zooms.append(np.zeros((3, layout.ZOOM)) if zoom is None else zoom)
+                if raster is not None and self._raster[row] >= 0:
+                    self._data.put("raster_error", int(self._raster[row]), raster[None])
         if pictured:
             self._data.write(pictured, dict(zip(SLICES, np.stack(lines, axis=1), strict=True)))
+            self._data.write(pictured, dict(zip(ZOOMS, np.stack(zooms, axis=1), strict=True)))
         self._data.write([row for row, _ in kept], {"kept": [mark for _, mark in kept]})
 
     def close(self) -> None:
@@ -175,22 +228,35 @@ def read(store: str | Path, key: str) -> tuple[np.ndarray, np.ndarray | None] | 
 
     Raises `StoreError` if the weights cannot be read.
     """
+    kept = _read(store, key)
+    return None if kept is None else (kept[0], kept[1].slice)
+
+
+def pictures(store: str | Path, key: str) -> Pictures:
+    """Return what there is to be looked at of a finished cell. Raises `StoreError` if the weights cannot be read."""
+    kept = _read(store, key)
+    return Pictures() if kept is None else kept[1]
+
+
+def _read(store: str | Path, key: str) -> tuple[np.ndarray, Pictures] | None:
     with opened(store) as file:
         row = np.flatnonzero(file["key"][:] == key.encode())
         if not len(row) or file["status"][row[0]] not in layout.FINISHED or not path_of(store).exists():
             return None
     try:
-        return _read(path_of(store), key)
+        with _opened(path_of(store)) as file:
+            rows = np.flatnonzero(file["key"][:] == key.encode())
+            return _kept(file, rows[0]) if len(rows) and file["kept"][rows[0]] else None
     except (OSError, KeyError) as error:
         raise StoreError(f"{path_of(store)} cannot be read: {error}; move it away to do without weights.") from error
 
 
-def _read(path: Path, key: str) -> tuple[np.ndarray, np.ndarray | None] | None:
-    with h5py.File(path, "r", locking=False) as file:
-        rows = np.flatnonzero(file["key"][:] == key.encode())
-        if not len(rows) or not file["kept"][rows[0]]:
-            return None
-        row, start = rows[0], file["offset"][rows[0]]
-        parameters = file["parameters"][start : start + file["count"][row]]
-        picture = np.stack([file[name][row] for name in SLICES]) if file["kept"][row] == 2 else None
-        return parameters, picture
+def _kept(file: h5py.File, row: int) -> tuple[np.ndarray, Pictures]:
+    start, kept = file["offset"][row], file["kept"][row]
+    parameters = file["parameters"][start : start + file["count"][row]]
+    if kept < 2:
+        return parameters, Pictures()
+    line = np.stack([file[name][row] for name in SLICES])
+    zoom = np.stack([file[name][row] for name in ZOOMS]) if ZOOMS[0] in file else np.zeros((3, 2))
+    raster = file["raster_error"][file["raster"][row]] if kept == 3 else None
+    return parameters, Pictures(line, zoom if zoom[0, 0] < zoom[0, -1] else None, raster)

@@ -8,11 +8,13 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from tests.forks import Forks
 
 Run = Callable[..., subprocess.CompletedProcess[str]]  # of the fixture `hpcsweep`
 
@@ -79,14 +81,28 @@ def command(*arguments: object, ranks: int = 0) -> list[str]:
     return [*(mpiexec(ranks) if ranks else []), sys.executable, "-m", "hpcsweep", *map(str, arguments)]
 
 
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    """What single processes of hpcsweep are forked from."""
+    with contextlib.closing(Forks(environment())) as forking:
+        yield forking
+
+
 @pytest.fixture
-def hpcsweep(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+def hpcsweep(tmp_path: Path, forks: Forks) -> Run:
     """Run hpcsweep in the temporary folder, as a user does."""
+    return runner(tmp_path, forks)
+
+
+def runner(folder: Path, forks: Forks) -> Run:
+    """Return what runs hpcsweep in a folder: alone in a fork, or on ranks."""
 
     def call(*arguments: object, ranks: int = 0) -> subprocess.CompletedProcess[str]:
+        if not ranks:
+            return forks.run(list(map(str, arguments)), folder, environment())
         return subprocess.run(
             command(*arguments, ranks=ranks),
-            cwd=tmp_path,
+            cwd=folder,
             env=environment(),
             capture_output=True,
             text=True,

@@ -123,9 +123,33 @@ def test_a_file_of_weights_is_the_network_that_it_says(tmp_path: Path) -> None:
         ({"W0": np.ones((2, 2))}, "the last layer has 2 outputs"),
         ({"w": np.ones((2, 2))}, "holds w; it must hold W0, b0"),
         ({"W0": np.ones((1, 2)), "b0": np.ones(3)}, r"b0 \(3,\) do not follow"),
+        ({"W0": np.float64(1.0)}, r"W0 \(\) and b0 \(\) do not follow 1 inputs"),
+        ({"W0": np.ones((0, 1)), "W1": np.ones((1, 0))}, r"W0 \(0, 1\) and b0 \(0,\) do not follow 1 inputs"),
+        ({"W0": np.array([[1j]])}, "cannot be read as an .npz file of weights"),
     ],
 )
 def test_a_file_of_other_shapes_is_refused(tmp_path: Path, arrays: dict, said: str) -> None:
     save(tmp_path / "bad.npz", **arrays)
     with pytest.raises(UserError, match=said):
         files.network_file(tmp_path / "bad.npz", "relu")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.5])
+def test_a_damaged_file_of_weights_is_told(tmp_path: Path, share: float) -> None:
+    path = tmp_path / save(tmp_path / "net.npz", W0=np.ones((1, 2)))
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(UserError, match=r"cannot be read as an \.npz file"):
+        files.network_file(path, "relu")
+
+
+def test_a_single_array_is_no_file_of_weights(tmp_path: Path) -> None:
+    with open(tmp_path / "net.npz", "wb") as file:
+        np.save(file, np.ones((1, 2)))
+    with pytest.raises(UserError, match=r"cannot be read as an \.npz file"):
+        files.network_file(tmp_path / "net.npz", "relu")
+
+
+def test_why_a_network_cannot_be_tried_is_told(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text("def single(x):\n    return x[:, 0].float()\n")
+    with pytest.raises(UserError, match=r"computes in torch\.float32"):
+        files.files("own.py:single", "exp_cos", "0,1", None, "relu", tmp_path)

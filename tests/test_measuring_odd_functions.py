@@ -186,7 +186,27 @@ def doubling_tensors(x: Tensor) -> Tensor:
     return x[:, 0].clone()
 
 
-@pytest.mark.parametrize("function", [doubling, doubling_tensors])
+def changing(x: Tensor) -> Tensor:
+    return x[:, 0].float() if len(x) > 100 else x[:, 0]
+
+
+def test_a_function_that_changes_its_type_later_is_named() -> None:
+    with pytest.raises(UserError, match=r"^changing returned torch\.float32"):
+        hpcsweep.measure(changing, zero, LINE, **FEW)
+
+
+def clipping(x: Any) -> Any:
+    """Leave the points at a quarter and at three quarters of [-1, 1] as they are."""
+    inside = np.asarray(x)
+    np.clip(inside, -0.5, 0.5, out=inside)
+    return inside[:, 0].copy()
+
+
+def clipping_tensors(x: Tensor) -> Tensor:
+    return x.clamp_(-0.5, 0.5)[:, 0].clone()
+
+
+@pytest.mark.parametrize("function", [doubling, doubling_tensors, clipping, clipping_tensors])
 def test_a_function_that_changes_its_points_is_refused(function: Callable[..., Any]) -> None:
     with pytest.raises(UserError, match="changes the points that it is given"):
         hpcsweep.measure(lambda x: torch.exp(x[:, 0]), function, LINE, **FEW)
@@ -212,6 +232,29 @@ def test_a_scripted_module_is_measured_and_left_as_it_is() -> None:
     found = hpcsweep.measure(scripted, zero, LINE, **FEW)
     assert found.lower > 0.1 and found.certificate == "no rule" and "no enclosure rule for Script" in found.message
     assert all(part.dtype == torch.float32 and part.requires_grad for part in scripted.parameters())
+
+
+@pytest.mark.parametrize("domain", [5, (-1.0, 1.0), [(-1, 1), 3], [None], {0: (0, 1)}, "\u22121,1", [(0, 1, 2)]])
+def test_what_is_no_domain_is_refused(domain: Any) -> None:
+    with pytest.raises(UserError, match='the domain must be "low,high" for each axis'):
+        hpcsweep.measure(zero, lambda x: x[:, 0], domain, **FEW)
+
+
+@pytest.mark.parametrize(
+    "samples",
+    ["abc", object(), [[1.0], [1.0, 2.0]], [[1j]], [0.1, 0.2], [[0.1, math.nan]], [[math.inf, 0.0]], [[[0.0]]]],
+)
+def test_what_are_no_samples_is_refused(samples: Any) -> None:
+    """Places beside samples that are no numbers would be NaN, and so would the error there."""
+    with pytest.raises(UserError, match=r"the samples must be \(samples, 2\), finite real numbers"):
+        hpcsweep.measure(zero, lambda x: x[:, 0] + x[:, 1], PLANE, samples=samples, **FEW)
+
+
+@pytest.mark.parametrize("make", [list, np.array, torch.tensor])
+def test_samples_keep_their_digits(make: Callable[[Any], Any]) -> None:
+    found = hpcsweep.measure(zero, lambda x: x[:, 0], LINE, samples=make([[0.1], [-0.3]]), **FEW)
+    seen = -0.3 if make is not torch.tensor else float(torch.tensor(-0.3))
+    assert found.where == (-1.0,) and found.sample_distance == pytest.approx(1 + seen, rel=1e-15)
 
 
 FOURIER = """

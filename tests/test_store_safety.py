@@ -184,30 +184,26 @@ def _statuses(path: Path) -> np.ndarray:
         return file["status"][:]
 
 
-WRITER = """
-import sys
-from pathlib import Path
-from tests.conftest import TINY, open_store, record_of
-store = open_store(Path(sys.argv[1]), TINY.replace("replicate = 2", "replicate = 40"))
-print("open", flush=True)
-for row in store.pending().tolist():
-    store.start([row])
-    store.put([row], [record_of(store.cells.cell(row))])
-"""
+def _write(path: Path, opened: object) -> None:
+    store = open_store(path, TINY.replace("replicate = 2", "replicate = 40"))
+    opened.set()
+    for row in store.pending().tolist():
+        store.start([row])
+        store.put([row], [record_of(store.cells.cell(row))])
 
 
 def test_killed_at_any_moment_the_file_opens_and_done_rows_are_right(tmp_path: Path) -> None:
-    path = tmp_path / "s.h5"
+    path, context = tmp_path / "s.h5", multiprocessing.get_context("fork")
     chance = random.Random(5)
     finished = 0
     for _ in range(10):
-        writer = subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[1]
-        )
-        writer.stdout.readline()
+        is_open = context.Event()
+        writer = context.Process(target=_write, args=(path, is_open))
+        writer.start()
+        assert is_open.wait(60)
         time.sleep(chance.uniform(0.0, 0.25))
         writer.kill()
-        writer.wait()
+        writer.join()
         now = sum(state == layout.DONE for _, state in contents(path).values())
         assert now >= finished
         finished = now

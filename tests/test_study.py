@@ -6,6 +6,7 @@ import json
 
 import hypothesis.strategies as st
 import numpy as np
+import pytest
 from hypothesis import given, settings
 
 from hpcsweep.approx.catalogue import Catalogue
@@ -184,6 +185,14 @@ def test_keys_do_not_change_between_versions() -> None:
 KNOWN_KEY = "944ac6f7de2091323655a7650d90a1d9"
 
 
+def test_how_it_is_measured_counts_in_keys_but_for_defaults_that_came_later() -> None:
+    keys = [
+        cells(study(GRID, sections=f"[sup_norm]\n{text}")).cell(0).key
+        for text in ('ascent = "lbfgs"', 'ascent = "newton"', "central = 0.8", "central = 0.5")
+    ]
+    assert keys[0] == KNOWN_KEY and len(set(keys)) == 4
+
+
 def test_streams_are_paired() -> None:
     grid = GRID.replace("[10]", "[10, 100]") + "width = [4, 8]\nlearning_rate = [0.1, 0.2]\nreplicate = 2"
     made = list(cells(study(grid)))
@@ -230,3 +239,9 @@ def test_union_and_take() -> None:
         assert by_key[cell.key] == cell
     assert both.extra == ("activation",)
     assert [cell.key for cell in both.take(np.array([3, 0]))] == [both.cell(3).key, both.cell(0).key]
+
+
+@pytest.mark.parametrize("name", [name for name in CATALOGUE.optimizers if name != "direct"])
+def test_every_method_may_have_a_table_of_its_own_whatever_field_its_name_resembles(name: str) -> None:
+    made = parse(study(GRID + f'optimizer = ["{name}"]', sections=f"[training.{name}]\nsteps = 5"), CATALOGUE)
+    assert made.per_optimizer == {name: {"steps": 5}}

@@ -78,6 +78,8 @@ MISTAKES = {
     "rate of a schedule": (study(sections='[training]\nschedule = "exponential"'), ["final_learning_rate"]),
     "batch": (study(sections='[training]\nbatch = "ful"'), ["training.batch", "full", "per_sample", "'ful'"]),
     "point kind": (study(sections='[sup_norm]\npoints = ["sobo"]'), ["sup_norm.points.0", "Did you mean 'sobol'?"]),
+    "ascent": (study(sections='[sup_norm]\nascent = "newtn"'), ["sup_norm.ascent", "Did you mean 'newton'?", "lbfgs"]),
+    "central": (study(sections="[sup_norm]\ncentral = 1.0"), ["sup_norm.central", "less than 1", "1.0"]),
     "points twice": (study(sections='[sup_norm]\npoints = ["grid", "grid"]'), ["sup_norm", "once"]),
     "precision": (study(top='precision = "float46"'), ["precision", "Did you mean 'float64'?"]),
     "not TOML": ('title = "t"\nseed = = 1', ["not valid TOML", "line 2"]),

@@ -12,7 +12,7 @@ from typing import Any
 
 from hpcsweep.approx import models, plugins
 from hpcsweep.approx.targets import REGISTRY
-from hpcsweep.approx.training import optimizers
+from hpcsweep.approx.training import lessons, optimizers
 from hpcsweep.approx.training.general import suit
 from hpcsweep.approx.training.settings import WARM_UP, settings_from
 
@@ -28,9 +28,15 @@ class Catalogue:
         """Return a target choice completed with its default parameters, in canonical form."""
         return plugins.complete(choice, self.folder)
 
-    def target_dimension(self, choice: Mapping[str, Any], dimension: int) -> None:
-        """Make the target in `dimension` variables once, so that its mistakes show before anything runs."""
-        plugins.target(choice, dimension, self.folder)
+    def target_dimension(
+        self, choice: Mapping[str, Any], dimension: int
+    ) -> tuple[float, tuple[tuple[float, float], ...]]:
+        """Make the target in `dimension` variables once, so that its mistakes show before anything runs.
+
+        Returns n of C^n and its domain: what is known of it beside its values.
+        """
+        target = plugins.target(choice, dimension, self.folder)
+        return float(target.smoothness), tuple((float(low), float(high)) for low, high in target.domain)
 
     def model(self, choice: Mapping[str, Any]) -> dict[str, Any]:
         """Return a model choice completed with its defaults, in canonical form."""
@@ -40,8 +46,12 @@ class Catalogue:
         """Return the number of trainable parameters of a model in `dimension` variables."""
         return models.count_parameters(model, dimension, self.folder)
 
+    def sized(self, model: Mapping[str, Any], dimension: int, samples: int) -> dict[str, Any]:
+        """Return a resolved model for so many samples. PluginError where there is none."""
+        return models.sized(model, dimension, samples)
+
     def suit(self, model: Mapping[str, Any], dimension: int, optimizer: str) -> None:
-        """Raise StudyError if an optimizer, or one of a chain, asks for what a resolved model cannot give."""
+        """Raise StudyError if an optimizer, or one of a chain, asks for what a `sized` model cannot give."""
         network = {field: value for field, value in model.items() if field != "stages"}
         suit(models.make(network, dimension, [(-1.0, 1.0)] * dimension, self.folder), optimizer)
 
@@ -63,7 +73,22 @@ class Catalogue:
 
     def training(self, choice: Mapping[str, Any]) -> None:
         """Raise StudyError or PluginError if a resolved choice of a training method cannot be."""
-        settings_from(choice)
+        settings_from(choice, lessons.NAMES)
+        lessons.lesson_from(choice)
+
+    def lesson(
+        self,
+        method: Mapping[str, Any],
+        target: Mapping[str, Any],
+        model: Mapping[str, Any],
+        dimension: int,
+        samples: int,
+    ) -> None:
+        """Raise StudyError if a target or a model does not suit what a method learns; see `lessons.suit`."""
+        wanted = plugins.target(target, dimension, self.folder)
+        made = models.make(model, dimension, wanted.domain, self.folder)
+        settings = settings_from(method, lessons.NAMES)
+        lessons.suit(lessons.lesson_from(method), settings, made, wanted, samples)
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -88,4 +113,4 @@ class Catalogue:
     @property
     def optimizers(self) -> tuple[str, ...]:
         """The names of the optimizers."""
-        return tuple(optimizers.NAMES)
+        return (*optimizers.NAMES, optimizers.DIRECT)

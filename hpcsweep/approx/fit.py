@@ -7,24 +7,33 @@ stages stay (`hpcsweep.approx.training.stages`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from hpcsweep.approx import models, plugins
+from hpcsweep.approx.models import classical
+from hpcsweep.approx.models.operators import SecondOrder
 from hpcsweep.approx.targets import Target
-from hpcsweep.approx.training import Settings, stages, train
+from hpcsweep.approx.training import Lesson, Settings, Trained, direct, layerwise, poisson, stages, train
+from hpcsweep.collocation import boundary, places
+from hpcsweep.draws import samples
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
-_HELD_OUT = 1 << 64  # added to a data seed: beyond its 64 bits, so that these points are nested in no others
+_HELD_OUT, _BOUNDARY = 1 << 64, 2 << 64  # added to a data seed: beyond its 64 bits, so nested in no others
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One network to train, in plain values."""
+    """One network to train, in plain values.
+
+    `added`: places (points, dimension) that it learns from beside those of its data seed, counted among the samples.
+    `start`: initial parameters (parameters,) other than those of its weight seed.
+    """
 
     target: Mapping[str, Any]
     dimension: int
@@ -35,6 +44,9 @@ class Problem:
     data_seed: int
     weight_seed: int
     batch_seed: int
+    lesson: Lesson = field(default_factory=Lesson)
+    added: np.ndarray | None = None
+    start: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -61,16 +73,6 @@ class Checkpoints:
     resume: Mapping[str, Any] | None = None
 
 
-def samples(seed: int, count: int, domain: Sequence[Sequence[float]]) -> np.ndarray:
-    """Return independent uniform points of a box, (count, dimension) float64.
-
-    Nested: the first 100 of 1000 are the 100 points of the same seed.
-    """
-    low, high = np.array(domain, dtype=np.float64).T
-    unit = np.random.Generator(np.random.Philox(key=seed)).random((count, len(low)))
-    return low + (high - low) * unit
-
-
 def fit(
     problems: Sequence[Problem],
     folder: Path = Path("."),
@@ -80,8 +82,8 @@ def fit(
 ) -> list[Fitted]:
     """Train networks of equal shape (see `training.pack_key`) as one pack, in the order given.
 
-    A target that raises, or is not finite on the samples, is the outcome "failed" of its own network only. A model of
-    several stages saves nothing on its way.
+    A target that raises, or is not finite on the samples, is the outcome "failed" of its own network only. What is
+    trained in several stages or layer by layer saves nothing on its way.
     """
     data = [_data(problem, folder) for problem in problems]
     fitted = [Fitted("failed", one) if isinstance(one, str) else None for one in data]
@@ -108,8 +110,10 @@ def _data(problem: Problem, folder: Path) -> _Data | str:
     """Return the target and its data; or why there are none."""
     try:
         target = plugins.target(problem.target, problem.dimension, folder)
-        places = samples(problem.data_seed, problem.samples, target.domain)
-        values = _values(target, places, "samples")
+        where = _places(problem, target)
+        values = _values(target, where, "samples")
+        if problem.lesson.equation != "none":
+            where, values = _residual_rows(problem, target, where)
         judges = None
         if models.stages_of(problem.model) > 1:
             held = samples(problem.data_seed + _HELD_OUT, stages.held_out(problem.samples), target.domain)
@@ -118,7 +122,27 @@ def _data(problem: Problem, folder: Path) -> _Data | str:
         return str(reason)
     except Exception as error:  # a user's plugin may raise anything: it is this cell's outcome, not the pack's
         return f"The target raised {type(error).__name__}: {error}"
-    return _Data(target, places, values, judges)
+    return _Data(target, where, values, judges)
+
+
+def _places(problem: Problem, target: Target) -> np.ndarray:
+    """Return where a network is taught, (samples, dimension): its own samples first, then those that were added."""
+    own = problem.samples - (0 if problem.added is None else len(problem.added))
+    first = places(problem.data_seed, own, target.domain, problem.lesson.sampling)
+    return first if problem.added is None else np.concatenate([first, problem.added])
+
+
+def _residual_rows(problem: Problem, target: Target, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return what an equation asks for (see `poisson.residual_rows`), with collocation points `inside` (samples, d)."""
+    lesson = problem.lesson
+    count = lesson.boundary_points(problem.samples, problem.dimension)
+    edge = boundary(problem.data_seed + _BOUNDARY, count, target.domain, lesson.sampling == "grid")
+    _values(target, edge, "points of the boundary")
+    given = torch.from_numpy(inside), torch.from_numpy(edge)
+    rows, values = poisson.residual_rows(target, *given, lesson.boundary_weight)
+    if not bool(torch.isfinite(values).all()):
+        raise _Unusable("The second derivatives of the target are not finite at all samples.")
+    return rows.numpy(), values.detach().numpy()
 
 
 class _Unusable(Exception):
@@ -147,19 +171,8 @@ def _train(
     """Train one pack."""
     dtype = DTYPES[chosen[0][0].precision]
     made = [models.make(problem.model, problem.dimension, data.target.domain, folder) for problem, data in chosen]
-    rows = [model.init([problem.weight_seed], dtype)[0] for model, (problem, _) in zip(made, chosen, strict=True)]
-    initial = torch.stack(rows).to(device)
-    places, values = _stacked([(data.places, data.values) for _, data in chosen], device)
-    settings = [problem.settings for problem, _ in chosen]
-    seeds = [problem.batch_seed for problem, _ in chosen]
-    judges = [data.judges for _, data in chosen if data.judges is not None]
-    if judges:
-        given = stages.Data(places, values), stages.Data(*_stacked(judges, device))
-        weight_seeds = [problem.weight_seed for problem, _ in chosen]
-        trained = stages.train(made, initial, *given, settings, seeds, weight_seeds, stop)
-    else:
-        saved = {} if checkpoints is None else vars(checkpoints)
-        trained = train(made, initial, places.to(dtype), values.to(dtype), settings, seeds, stop, **saved)
+    rows = [_start(problem, model, dtype) for model, (problem, _) in zip(made, chosen, strict=True)]
+    trained = _trained(chosen, made, torch.stack(rows).to(device), stop, checkpoints)
     parameters = trained.parameters.to("cpu", torch.float64).numpy()
     return [
         Fitted(
@@ -177,7 +190,43 @@ def _train(
     ]
 
 
-def _stacked(data: Sequence[tuple[np.ndarray, np.ndarray]], device: str) -> tuple[torch.Tensor, torch.Tensor]:
+def _start(problem: Problem, model: models.Model, dtype: torch.dtype) -> Tensor:
+    """Return the initial parameters (parameters,) of a network."""
+    if problem.start is not None:
+        return torch.tensor(problem.start, dtype=dtype)
+    return model.init([problem.weight_seed], dtype)[0]
+
+
+def _trained(
+    chosen: Sequence[tuple[Problem, _Data]],
+    made: Sequence[models.Model],
+    initial: Tensor,
+    stop: Callable[[], bool],
+    checkpoints: Checkpoints | None,
+) -> Trained:
+    """Train the models of a pack from `initial` (cells, parameters) in the way that their lesson asks for."""
+    device, lesson = str(initial.device), chosen[0][0].lesson
+    where, values = _stacked([(data.places, data.values) for _, data in chosen], device)
+    if classical.is_direct(chosen[0][0].model):
+        return direct.fit(made, where, values, stop)
+    settings, seeds, weight_seeds = zip(
+        *((problem.settings, problem.batch_seed, problem.weight_seed) for problem, _ in chosen), strict=True
+    )
+    judges = [data.judges for _, data in chosen if data.judges is not None]
+    if judges:
+        given = stages.Data(where, values), stages.Data(*_stacked(judges, device))
+        return stages.train(made, initial, *given, settings, seeds, weight_seeds, stop)  # type: ignore[arg-type]
+    where, values = where.to(initial), values.to(initial)
+    if lesson.layerwise:
+        networks, steps = [model for model in made if isinstance(model, models.MLP)], lesson.layerwise
+        return layerwise.train(networks, initial, where, values, settings, steps, seeds, weight_seeds, stop)
+    if lesson.equation != "none":
+        made = [SecondOrder(model) for model in made if isinstance(model, models.MLP)]
+    saved = {} if checkpoints is None else vars(checkpoints)
+    return train(made, initial, where, values, settings, seeds, stop, **saved)
+
+
+def _stacked(data: Sequence[tuple[np.ndarray, np.ndarray]], device: str) -> tuple[Tensor, Tensor]:
     """Return places (cells, points, dimension) and values (cells, points), float64, on the device."""
     places, values = zip(*data, strict=True)
     return torch.from_numpy(np.stack(places)).to(device), torch.from_numpy(np.stack(values)).to(device)

@@ -10,18 +10,32 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import math
 import os
 import pickle
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import hpcsweep
+from hpcsweep.errors import LaunchError
 from hpcsweep.rewrite import replacing
 
-EVERY = float(os.environ.get("HPCSWEEP_CHECKPOINT_SECONDS", "60"))  # seconds between two checkpoints of a pack
+VARIABLE = "HPCSWEEP_CHECKPOINT_SECONDS"
+
+
+def every(environment: Mapping[str, str] = os.environ) -> float:
+    """Return the seconds between two checkpoints of a pack. Raises `LaunchError` for what is no such number."""
+    told = environment.get(VARIABLE, "60")
+    try:
+        seconds = float(told)
+    except ValueError:
+        seconds = math.nan
+    if not seconds >= 0:
+        raise LaunchError(f"{VARIABLE} is {told!r}; give seconds such as 60, 0 or more, or inf for no checkpoints.")
+    return seconds
 
 
 @functools.cache

@@ -30,6 +30,7 @@ from hpcsweep.store import Record, Store
 
 TIME_QUANTUM = 20.0  # seconds of measuring one pack, above which its tiles are shared out
 STALL = 0.2  # seconds between two looks at signals and the display
+NAMED = 4  # cells that are named, of those that come to no end
 
 
 @dataclass
@@ -74,7 +75,10 @@ class Driver:
     _shown: float = -math.inf  # when the display was last told
 
     def run(self, packs: Sequence[Pack]) -> bool:
-        """Run packs until all are finished (True) or an early end was asked for (False)."""
+        """Run packs until all are finished (True) or an early end was asked for (False).
+
+        Raises `stopping.Stuck` if some do not come to that end; all others are then in the store.
+        """
         self._queue.extend(_Task(_Job(pack.rows, pack.seconds)) for pack in packs)
         self._remaining = sum(pack.seconds for pack in packs)
         try:
@@ -86,15 +90,22 @@ class Driver:
                     self._collect(self._out.pop(future), future.result())
                 if stopping.asked():
                     self.workforce.stop_everyone()
+                if self._out and stopping.overdue():
+                    break
                 if time.monotonic() - self._shown > STALL:
                     self._show()
         except BaseException:
             self.workforce.stop_everyone()  # nobody must train for hours what cannot be written
             raise
         self._show()
-        for job in {id(task.job): task.job for task in self._queue if task.job.started}.values():
+        stuck = {id(task.job): task.job for task in self._out.values()}
+        queued = {id(task.job): task.job for task in self._queue if task.job.started}
+        for job in (job for name, job in queued.items() if name not in stuck):
             self._save(job)
             self.store.release(job.rows)
+        if stuck:  # marked running, so that they count as killed and have failed after some times
+            cells = [cell for job in stuck.values() for cell in self._cells(job)]
+            raise stopping.Stuck(_about(cells))
         return not len(self.store.pending())
 
     def _saver(self, job: _Job) -> Saver:
@@ -163,7 +174,7 @@ class Driver:
         if all(one is not None for one in job.results):
             job.trained.survey.take(job.results)
             self._share_out(job)
-        elif time.monotonic() - job.saved > checkpoints.EVERY:
+        elif time.monotonic() - job.saved > checkpoints.every():
             self._save(job)
 
     def _save(self, job: _Job) -> None:
@@ -217,3 +228,14 @@ class Driver:
         note = "stopping: no new packs" if stopping.asked() else note
         self.display.show(finished, len(status), eta, note)
         self._shown = time.monotonic()
+
+
+def _about(cells: Sequence[Cell]) -> str:
+    """Say which cells come to no end."""
+    told = [
+        f"{cell.target['name']} in dimension {cell.dimension}, {cell.samples} samples, "
+        f"{cell.optimizer['name']} ({cell.key})"
+        for cell in cells
+    ]
+    more = f" and {len(told) - NAMED} more" if len(told) > NAMED else ""
+    return f"{len(told)} cell(s) come to no end and are left: {'; '.join(told[:NAMED])}{more}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import signal
 import sys
@@ -9,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from submitit.core.utils import DelayedSubmission
+from submitit import JobEnvironment
+from submitit.core.utils import DelayedSubmission, cloudpickle_dump
 
 from hpcsweep import shards, store
 from hpcsweep.cluster import guard, stopping
@@ -48,7 +51,15 @@ class Element:
 
         if self.study.read_text(encoding="utf-8") != self.text:
             raise LaunchError(f"{self.study} has changed since it was submitted; submit it again.")
-        code = launch.run(self.study, self.store, "lines", self.retry_failed, self.seconds, shard=self.shard)
+        code = launch.run(
+            self.study,
+            self.store,
+            "lines",
+            self.retry_failed,
+            self.seconds,
+            shard=self.shard,
+            stuck=functools.partial(_stuck, theirs),
+        )
         if code == AGAIN and os.environ.get("SUBMITIT_EXECUTOR") == "slurm":
             _requeue(theirs)
         _only_rank_0_reports()
@@ -67,9 +78,23 @@ def _requeue(handler: Any) -> None:
         from mpi4py import MPI
 
         MPI.Finalize()
+    _hand_back(handler)
+    raise SystemExit(AGAIN)
+
+
+def _hand_back(handler: Any) -> None:
     if callable(handler) and stopping.still_running():
         handler(signal.SIGUSR2, None)
-    raise SystemExit(AGAIN)
+
+
+def _stuck(handler: Any) -> None:
+    """Do what submitit needs before ranks that hang are ended from within: a requeue, or the exit code as result."""
+    executor = os.environ.get("SUBMITIT_EXECUTOR")
+    with contextlib.suppress(SystemExit):  # of its handler: we have to end the ranks ourselves
+        if executor == "slurm":
+            _hand_back(handler)
+        elif executor == "local":
+            cloudpickle_dump(("success", AGAIN), JobEnvironment().paths.result_pickle)
 
 
 def _only_rank_0_reports() -> None:

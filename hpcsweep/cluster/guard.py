@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Mapping
 from types import TracebackType
+from typing import NoReturn
 
 # What launchers of MPI leave in the environment of a rank; what some of them say of the number of ranks.
 LAUNCHED = ("PMI_SIZE", "PMIX_RANK", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS", "HYDI_CONTROL_FD")
@@ -70,8 +71,34 @@ def abort(kind: type[BaseException], error: BaseException, trace: TracebackType 
     from mpi4py import MPI
 
     print(f"rank {MPI.COMM_WORLD.rank} of {MPI.COMM_WORLD.size} failed; all ranks stop.", file=sys.stderr, flush=True)
-    drain(2)
-    MPI.COMM_WORLD.Abort(1)
+    leave(1)
+
+
+def leave(code: int) -> NoReturn:
+    """End all ranks at once with this exit code, whatever they are doing; threads that hang are not waited for."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if launched():
+        from mpi4py import MPI
+
+        drain(2)
+        MPI.COMM_WORLD.Abort(code)
+    os._exit(code)
+
+
+def agree(mistake: str = "") -> None:
+    """End all ranks, with exit code 2, if one of them has found a mistake before MPI began; it is told once.
+
+    The ranks that have found none come here too, when they begin with MPI: else they would wait there for ever.
+    """
+    from mpi4py import MPI
+
+    told = MPI.COMM_WORLD.allgather(mistake)
+    if not any(told):
+        return
+    if MPI.COMM_WORLD.rank == next(rank for rank, one in enumerate(told) if one):
+        print(mistake, file=sys.stderr, flush=True)
+    sys.exit(2)
 
 
 def drain(descriptor: int, patience: float = HEARD) -> None:

@@ -6,21 +6,22 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hpcsweep import __version__, layout, plan, status, weights
+from hpcsweep import __version__, layout, patient, plan, status, weights
 from hpcsweep.approx import machine
 from hpcsweep.approx.catalogue import Catalogue
 from hpcsweep.cells import Cells
-from hpcsweep.cluster import devices, leftovers, pricing, seats, shares, stopping
+from hpcsweep.cluster import checkpoints, devices, leftovers, pricing, seats, shares, stopping
 from hpcsweep.cluster.checkpoints import Shelf
 from hpcsweep.cluster.driver import Driver
 from hpcsweep.cluster.progress import Style, display
-from hpcsweep.cluster.workforce import Workforce, assemble
+from hpcsweep.cluster.workforce import AGAIN, Workforce, assemble
 from hpcsweep.errors import StoreError
 from hpcsweep.grid import expand
 from hpcsweep.rewrite import Run, read_runs, size_of
@@ -28,7 +29,6 @@ from hpcsweep.shards import WHOLE, Shard, of
 from hpcsweep.store import Record, Store
 from hpcsweep.study import Study, load
 
-AGAIN = 75  # exit code: run the same command again
 MOST_KILLS = 3  # of processes, while a cell ran and got nowhere; before the last time it runs alone
 
 
@@ -68,12 +68,15 @@ def run(
     seconds: float | None = None,
     requeue: bool = False,
     shard: Shard = WHOLE,
+    stuck: Callable[[], object] = lambda: None,
 ) -> int:
     """Run a study on every rank of this launch and return the exit code: 0, 1 (cells failed) or 75 (run again).
 
     Ends in time before the walltime of Slurm, and begins to stop after so many `seconds`. With `requeue`, what is left
     is put into the queue of Slurm again. A `shard` is the share of one element of an array, in a store of its own.
+    Where ranks hang that were asked to stop, `stuck` is called and this process, with all ranks, ends on the spot.
     """
+    checkpoints.every()  # a mistake in it is told before anything begins
     if seconds is not None:
         stopping.at(time.time() + seconds)
     leftovers.sweep()
@@ -81,7 +84,13 @@ def run(
         if workforce is None:  # another rank than 0: its work is done
             return 0
         stopping.before(stopping.walltime())
-        code = _drive(path, Path(store), style, retry_failed, workforce, shard)
+        try:
+            code = _drive(path, Path(store), style, retry_failed, workforce, shard)
+        except stopping.Stuck:
+            if requeue:
+                print(stopping.requeue(), file=sys.stderr)
+            stuck()
+            raise
     if requeue and code == AGAIN:
         print(stopping.requeue(), file=sys.stderr)
     return code
@@ -112,7 +121,7 @@ def _drive(
             shown.close()
         code = _exit_code(store)
     except (OSError, RuntimeError) as error:  # h5py raises either
-        raise StoreError(f"{store_path} cannot be written any more: {error}; free the way and run again.") from error
+        raise StoreError(f"{store_path} cannot be written any more: {patient.reason(error)}.") from error
     finally:
         store.close()
     if style != "none":
@@ -131,7 +140,10 @@ def _got_on(path: Path, shelf: Shelf) -> set[str]:
 def _give_up(store: Store) -> None:
     """Let cells fail that were there every time that a process was killed."""
     rows = [row for row in store.pending().tolist() if store.kills[row] >= MOST_KILLS]
-    message = f"Its process was killed {MOST_KILLS} times while it ran; the machine's log may say why (memory?)."
+    message = (
+        f"Its process was killed {MOST_KILLS} times while it ran, or came to no end when it was told to stop: "
+        "memory (the machine's log may say so), or a plugin that crashes or hangs."
+    )
     store.put(rows, [Record("failed", {"message": message}) for _ in rows])
 
 

@@ -7,12 +7,13 @@ from functools import cache, cached_property
 from typing import Any
 
 from hpcsweep.approx.fit import DTYPES
+from hpcsweep.approx.meter.search import newton
 from hpcsweep.approx.meter.search.ascent import GRADIENT_COST, GROUP
 from hpcsweep.approx.meter.search.kinks import PROJECTIONS
 from hpcsweep.approx.meter.search.refine import AGAIN, STEPS
 from hpcsweep.approx.meter.tasks import Measurement, planned
-from hpcsweep.approx.models import hidden_like, stages_of
-from hpcsweep.approx.training import costs, pack_key, stages
+from hpcsweep.approx.models import classical, hidden_like, stages_of
+from hpcsweep.approx.training import Lesson, costs, lesson_from, lessons, pack_key, stages
 from hpcsweep.approx.training.settings import Settings, settings_from
 from hpcsweep.cells import Cell
 from hpcsweep.cluster import devices
@@ -20,20 +21,30 @@ from hpcsweep.plan import Cost
 from hpcsweep.study import Study
 
 WAVES = 4  # of cells in a pack, at most
+_EACH_SIGNAL = 4  # times what a model of values only takes: derivatives go through several passes at each activation
+TOGETHER = 32  # cells in a pack that are fitted one by one
 
 
 def settings_of(cell: Cell) -> Settings:
     """Return the training settings of a cell."""
-    return settings_from(cell.optimizer)
+    return settings_from(cell.optimizer, lessons.NAMES)
+
+
+def lesson_of(cell: Cell) -> Lesson:
+    """Return what a cell learns from."""
+    return lesson_from(cell.optimizer)
 
 
 def threads_of(cells: Sequence[Cell]) -> int:
     """Return with how many of its processor cores this rank should train a pack."""
+    if classical.is_direct(cells[0].model):
+        return 1
     cell, chain = cells[0], settings_of(cells[0]).chain
     hidden = hidden_like(cell.model, cell.dimension, cell.parameters)
-    batch = min(part.minibatch(cell.samples) or cell.samples for part in chain)
+    rows = _rows(cell)
+    batch = min(part.minibatch(rows) or rows for part in chain)
     shape = hidden, cell.dimension, batch
-    slots = min(costs.slots(*shape, cell.precision, "cpu", part.optimizer, _is_general(cell)) for part in chain)
+    slots = min(costs.slots(*shape, cell.precision, "cpu", part.optimizer, _general(cell)) for part in chain)
     return costs.threads(*shape, min(slots, len(cells)), devices.threads())
 
 
@@ -63,13 +74,15 @@ class Pricer:
     def __call__(self, cell: Cell) -> Cost:
         """Return the cost of one cell."""
         settings = settings_of(cell)
-        group = pack_key(cell.model, cell.dimension, cell.samples, settings, cell.precision)
+        group = pack_key(cell.model, cell.dimension, cell.samples, settings, cell.precision, lesson_of(cell))
         shape = (group, _waves(settings))
         if shape not in self._known:
             self._known[shape] = self._cost(cell, settings, group)
         return self._known[shape]
 
     def _cost(self, cell: Cell, settings: Settings, group: Hashable) -> Cost:
+        if classical.is_direct(cell.model):
+            return self._direct_cost(cell, group)
         slots = min(self._slots(cell, part) for part in settings.chain) * _waves(settings)
         few, many = self._training_seconds(cell, settings, 2), self._training_seconds(cell, settings, max(slots, 4))
         each = (many - few) / (max(slots, 4) - 2)
@@ -85,18 +98,31 @@ class Pricer:
             seconds=each + self.measuring_seconds(cell),
         )
 
+    def _direct_cost(self, cell: Cell, group: Hashable) -> Cost:
+        """Return what it costs to fit at once: alone in every pack of at most `TOGETHER` that is measured together."""
+        work = classical.operations(cell.model, cell.dimension, cell.samples)
+        points = sum(self.measurement(cell).counts)
+        return Cost(
+            group=group,
+            flops=work + points * costs.evaluation_flops(_hidden(cell), cell.dimension),
+            bytes=classical.bytes_of(cell.model, cell.dimension, cell.samples),
+            slots=TOGETHER,
+            fixed_seconds=0.0,
+            seconds=work / self.device.wide.flops + self.measuring_seconds(cell),
+        )
+
     def _slots(self, cell: Cell, part: Settings) -> int:
-        batch, hidden = part.minibatch(cell.samples) or cell.samples, _hidden(cell)
+        batch, hidden = part.minibatch(_rows(cell)) or _rows(cell), _hidden(cell)
         shape = hidden, cell.dimension, batch, cell.precision, self.device.kind
-        return costs.slots(*shape, part.optimizer, _is_general(cell))
+        return costs.slots(*shape, part.optimizer, _general(cell))
 
     def _flops(self, cell: Cell, part: Settings) -> int:
-        batch = part.minibatch(cell.samples) or cell.samples
-        return part.steps * costs.flops_per_step(_hidden(cell), cell.dimension, batch, part.optimizer)
+        batch, signals = part.minibatch(_rows(cell)) or _rows(cell), lesson_of(cell).signals(cell.dimension)
+        return signals * part.steps * costs.flops_per_step(_hidden(cell), cell.dimension, batch, part.optimizer)
 
     def _bytes(self, cell: Cell, part: Settings) -> int:
-        shape = _hidden(cell), cell.dimension, cell.samples
-        return costs.bytes_per_cell(*shape, part.batch, cell.precision, part.optimizer, _is_general(cell))
+        shape = _hidden(cell), cell.dimension, _rows(cell)
+        return costs.bytes_per_cell(*shape, part.batch, cell.precision, part.optimizer, _general(cell))
 
     def _training_seconds(self, cell: Cell, settings: Settings, cells: int) -> float:
         """Return the seconds of a pack of so many cells, all parts of their chain and all stages of their model."""
@@ -104,8 +130,8 @@ class Pricer:
         return sum(self._part_seconds(cell, part, count) for part in settings.chain for count in counts)
 
     def _part_seconds(self, cell: Cell, part: Settings, cells: int) -> float:
-        shape: tuple[Any, ...] = (_hidden(cell), cell.dimension, cell.samples, part.steps, self.device)
-        return costs.seconds(*shape, cells, _activation(cell), part.batch, part.optimizer, _is_general(cell))
+        shape: tuple[Any, ...] = (_hidden(cell), cell.dimension, _rows(cell), part.steps, self.device)
+        return costs.seconds(*shape, cells, _activation(cell), part.batch, part.optimizer, _general(cell))
 
     def measurement(self, cell: Cell) -> Measurement:
         """Return how the networks of this cell's shape are measured."""
@@ -133,7 +159,10 @@ class Pricer:
 
     def _searching(self, measurement: Measurement, each: float) -> float:
         """Return the seconds of a search; an evaluation of error at one point takes `each`."""
-        rounds = STEPS * (-(-measurement.starts // GROUP) + -(-int(AGAIN * measurement.starts) // GROUP))
+        again = -(-int(AGAIN * measurement.starts) // GROUP)
+        rounds = STEPS * (-(-measurement.starts // GROUP) + again)
+        if measurement.ascent == "newton":  # a Hessian is a gradient for each axis
+            rounds += newton.STEPS * (2 + measurement.dimension) * again
         looked_at = measurement.kinks * (1 + PROJECTIONS * GRADIENT_COST) + 5 * measurement.starts
         return rounds * (160 * self.device.launch + GRADIENT_COST * GROUP * each) + looked_at * each
 
@@ -154,8 +183,21 @@ def _activation(cell: Cell) -> str:
     return str(cell.model.get("activation", "tanh"))
 
 
-def _is_general(cell: Cell) -> bool:
-    return bool(cell.model["name"] != "mlp")
+def places_of(cell: Cell) -> tuple[int, int, str]:
+    """Return samples, data seed and sampling, as `Network` takes them; 0 samples where only the training knew them."""
+    lesson = lesson_of(cell)
+    return 0 if lesson.resample else cell.samples, cell.data_seed, lesson.sampling
+
+
+def _rows(cell: Cell) -> int:
+    """Return what is fitted in each step of all: the samples, and points on the boundary where there is an equation."""
+    return cell.samples + lesson_of(cell).boundary_points(cell.samples, cell.dimension)
+
+
+def _general(cell: Cell) -> int:
+    """Return 0 where there is a closed form, else how many signals of a point autograd carries."""
+    signals = lesson_of(cell).signals(cell.dimension)
+    return _EACH_SIGNAL * signals if signals > 1 else int(cell.model["name"] != "mlp")
 
 
 def memory_of_rank() -> int:

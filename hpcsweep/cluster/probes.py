@@ -154,7 +154,9 @@ def _read_while_written(path: Path) -> None:
     """Write as a store is written and read it at the same time, as `status` does."""
     import h5py
 
-    with h5py.File(path, "w", locking=False) as file:
+    from hpcsweep import patient
+
+    with patient.written(path, "w") as file:
         rows = file.create_dataset("rows", shape=(1000,), dtype="f8")
         rows[7] = 7.0
         file.flush()

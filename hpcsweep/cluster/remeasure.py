@@ -21,12 +21,13 @@ import numpy as np
 
 from hpcsweep import layout, tighten, weights
 from hpcsweep.approx.meter import files
-from hpcsweep.approx.meter.measured import conclude
+from hpcsweep.approx.meter.measured import Measured, conclude
 from hpcsweep.approx.meter.subjects import Network
 from hpcsweep.approx.meter.survey import Survey
 from hpcsweep.approx.meter.tasks import planned
 from hpcsweep.cluster import stopping, worker
 from hpcsweep.cluster.checkpoints import Saver
+from hpcsweep.cluster.pricing import places_of
 from hpcsweep.cluster.progress import Display, Style, display
 from hpcsweep.cluster.workforce import Workforce, assemble
 from hpcsweep.errors import LaunchError, StoreError
@@ -103,6 +104,9 @@ class Conduct:
             shown.show(len(parts) - left, len(parts), eta, "stopping" if stopping.asked() else "")
             if time.monotonic() - self._saved > SAVE_SECONDS:
                 self.save()
+            if out and stopping.overdue():
+                self.save()
+                raise stopping.Stuck(f"{len(out)} part(s) of the measurement come to no end and are left")
         return not waiting
 
 
@@ -137,6 +141,7 @@ def named(names: Mapping[str, Any], chosen: SupNormSection, style: Style, folder
     with assemble() as workforce:
         if workforce is None:
             return 0, None
+        stopping.before(stopping.walltime())
         subject = files.files(**names, folder=folder)  # plugins run where their mistakes end all ranks
         dimension = len(subject.domain)
         width = subject.pair(folder, "cpu").width
@@ -160,9 +165,15 @@ def named(names: Mapping[str, Any], chosen: SupNormSection, style: Style, folder
         "boxes": found.boxes,
         "sup_uniform": found.uniform,
         "l2_error": found.l2,
+        **({} if chosen.central is None else _of_central(found)),
         "message": found.message,
         "seconds": time.perf_counter() - start,
     }
+
+
+def _of_central(found: Measured) -> dict[str, float]:
+    names = ("central_share", "central_l2_error", "central_sup_lower")
+    return dict(zip(names, (found.central_share, found.central_l2, found.central_lower), strict=True))
 
 
 def stored(path: Path, chosen: SupNormSection, keys: Sequence[str], style: Style, folder: Path) -> int:
@@ -174,6 +185,7 @@ def stored(path: Path, chosen: SupNormSection, keys: Sequence[str], style: Style
     with assemble() as workforce:
         if workforce is None:
             return 0
+        stopping.before(stopping.walltime())
         path = path.resolve()
         lease = Lease(path)
         try:
@@ -186,6 +198,8 @@ def _stored(
     path: Path, chosen: SupNormSection, keys: Sequence[str], style: Style, folder: Path, workforce: Workforce
 ) -> int:
     groups = _groups(path, keys)
+    if chosen.central is not None:
+        tighten.require_central(path)
     surveys = [_survey(networks, chosen) for _, networks in groups]
     about = [(rows, [(one.target, one.model, one.parameters.tobytes()) for one in nets]) for rows, nets in groups]
     name = _digest([about, [survey.measurement for survey in surveys]])
@@ -243,7 +257,7 @@ def _groups(path: Path, keys: Sequence[str]) -> list[tuple[list[int], list[Netwo
     for row, parameters in zip(rows, weights.parameters(path, [str(known[row]) for row in rows]), strict=True):
         if parameters is not None:
             cell = cells.cell(row)
-            network = Network(cell.target, cell.dimension, cell.model, parameters, cell.samples, cell.data_seed)
+            network = Network(cell.target, cell.dimension, cell.model, parameters, *places_of(cell))
             groups.setdefault((cell.dimension, network.width, network.group), []).append((row, network))
     if not groups:
         raise StoreError(

@@ -18,11 +18,20 @@ from types import FrameType
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 LEAST_MARGIN = 60.0  # seconds before the end of the walltime
 LONGEST_TASK = 20.0  # seconds of a task that cannot be interrupted, about
+# Share of the margin that is waited for those who work. Of the least margin, more than the longest task, and less than
+# the 30 s that Slurm leaves between SIGTERM and SIGKILL.
+PATIENCE = 0.45
+LEAST_PATIENCE = 1.0  # seconds, of a walltime that is a matter of seconds
 _asked = threading.Event()
 _bells: list[Callable[[], bool]] = []
 _end = math.inf  # of the walltime, Unix time
 _margin = LEAST_MARGIN
 _moment = math.inf  # when to stop, whatever the walltime
+_since = math.inf  # when it was first seen that an early end was asked for, by the monotonic clock
+
+
+class Stuck(Exception):
+    """Asked to stop, some did not come to an end: a plugin that hangs, a node that stands still. Says which."""
 
 
 def listen() -> None:
@@ -102,10 +111,18 @@ def learn(saving: float) -> None:
 
 def asked() -> bool:
     """Whether an early end was asked for; looked at some 40 times a second by those who work."""
+    global _since
     late = time.time() > min(_moment, _end - _margin)
     if not _asked.is_set() and (late or any(rings() for rings in _bells)):
         _asked.set()
+    if _asked.is_set():
+        _since = min(_since, time.monotonic())
     return _asked.is_set()
+
+
+def overdue() -> bool:
+    """Whether an early end was asked for so long ago that whoever has not come to one is not waited for."""
+    return asked() and time.monotonic() - _since > max(LEAST_PATIENCE, PATIENCE * _margin)
 
 
 def still_running(environment: Mapping[str, str] = os.environ) -> bool:

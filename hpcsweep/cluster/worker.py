@@ -18,15 +18,16 @@ import numpy as np
 
 from hpcsweep import layout
 from hpcsweep.approx import machine
-from hpcsweep.approx.fit import Checkpoints, Fitted, Problem, fit
+from hpcsweep.approx.adaptive import fit
+from hpcsweep.approx.fit import Checkpoints, Fitted, Problem
 from hpcsweep.approx.meter.measured import Measured, conclude
-from hpcsweep.approx.meter.slice import slice_of
+from hpcsweep.approx.meter.slice import raster_of, slice_of, zoom_of
 from hpcsweep.approx.meter.subjects import Network
 from hpcsweep.approx.meter.survey import Survey
 from hpcsweep.approx.meter.tasks import Measurement, Task
 from hpcsweep.cells import Cell
 from hpcsweep.cluster import checkpoints, devices, stopping
-from hpcsweep.cluster.pricing import settings_of, threads_of
+from hpcsweep.cluster.pricing import lesson_of, places_of, settings_of, threads_of
 from hpcsweep.store import Record
 
 WORTH_MEASURING = ("done", "out of budget")
@@ -96,6 +97,7 @@ def problem_of(cell: Cell) -> Problem:
         data_seed=cell.data_seed,
         weight_seed=cell.weight_seed,
         batch_seed=cell.batch_seed,
+        lesson=lesson_of(cell),
     )
 
 
@@ -127,7 +129,7 @@ def train_pack(
 
 
 def _fit(cells: Sequence[Cell], folder: Path, saver: checkpoints.Saver, state: Any) -> list[Fitted]:
-    saved = Checkpoints(saver.save, checkpoints.EVERY, state)
+    saved = Checkpoints(saver.save, checkpoints.every(), state)
     device = devices.here().name  # sets the threads of the rank, if it is the first to ask
     with machine.threads(threads_of(cells)):
         return fit([problem_of(cell) for cell in cells], folder, device, stopping.asked, saved)
@@ -136,7 +138,7 @@ def _fit(cells: Sequence[Cell], folder: Path, saver: checkpoints.Saver, state: A
 def networks_of(cells: Sequence[Cell], fitted: Sequence[Fitted]) -> list[Network]:
     """Return the networks of a pack that are worth measuring."""
     return [
-        Network(cell.target, cell.dimension, cell.model, one.parameters, cell.samples, cell.data_seed)
+        Network(cell.target, cell.dimension, cell.model, one.parameters, *places_of(cell))
         for cell, one in zip(cells, fitted, strict=True)
         if _worth_measuring(one)
     ]
@@ -169,17 +171,25 @@ def _finished(
     share = seconds / max(1, len(survey.subjects))
     records: list[Record | None] = []
     for one in fitted:
-        measured, picture = None, None
+        measured, pictures = None, []
         if _worth_measuring(one):
             subject, state = next(surveyed)
             measured = conclude(subject, survey.measurement, state, layout.QUANTILES, folder)
             with contextlib.suppress(Exception):  # a plugin that fails along a line costs the picture, not the result
-                picture = slice_of(subject.pair(folder, "cpu"), measured.bracket.where, layout.SLICE)
-        records.append(None if one.outcome == "interrupted" else _record(one, measured, share, picture))
+                pair = subject.pair(folder, "cpu")
+                pictures.append(slice_of(pair, measured.bracket.where, layout.SLICE))
+                pictures.append(zoom_of(pair, measured.bracket.where, layout.ZOOM))
+                pictures.append(raster_of(pair, layout.RASTER))
+        records.append(None if one.outcome == "interrupted" else _record(one, measured, share, pictures))
     return Finished(records, seconds + sum(one.seconds for one in fitted))
 
 
-def _record(fitted: Fitted, measured: Measured | None, eval_seconds: float, picture: np.ndarray | None) -> Record:
+def _record(
+    fitted: Fitted,
+    measured: Measured | None,
+    eval_seconds: float,
+    pictures: Sequence[np.ndarray | None],  # slice, zoom, raster
+) -> Record:
     values: dict[str, object] = {
         "train_rmse": fitted.train_rmse,
         "steps": fitted.steps,
@@ -192,7 +202,7 @@ def _record(fitted: Fitted, measured: Measured | None, eval_seconds: float, pict
     if measured is not None:
         values |= {**measurement_values(measured), "eval_seconds": eval_seconds}
         values["message"] = measured.message if measured.nonfinite else fitted.message or measured.message
-    return Record(fitted.outcome, values, fitted.parameters if fitted.outcome != "failed" else None, picture)
+    return Record(fitted.outcome, values, fitted.parameters if fitted.outcome != "failed" else None, *pictures)
 
 
 def measurement_values(found: Measured) -> dict[str, object]:
@@ -211,6 +221,9 @@ def measurement_values(found: Measured) -> dict[str, object]:
         "sample_distance": found.sample_distance,
         "l2_error": found.l2,
         "l1_error": found.l1,
+        "central_share": found.central_share,
+        "central_l2_error": found.central_l2,
+        "central_sup_lower": found.central_lower,
         "quantile_error": found.quantiles,
         "averaged": found.averaged,
         "points": found.points,

@@ -17,6 +17,8 @@ from typing import Any, NoReturn
 from hpcsweep.cluster import devices, guard, stopping
 from hpcsweep.errors import LaunchError, UserError
 
+AGAIN = 75  # exit code: run the same command again
+
 
 class Workforce:
     """Rank 0's view of those who compute. `submit` gives a task to a free one; ask `free` first."""
@@ -72,6 +74,12 @@ class Workforce:
         self._ring()
         self._ring = lambda: None
 
+    def rests(self) -> bool:
+        """Wait until nobody is at work; after an early end was asked for, not for those that hang (False)."""
+        while self.free < self.size and not stopping.overdue():
+            self.arrivals(0.2)
+        return self.free == self.size
+
     def close(self) -> None:
         """Wait for our own device; the other ranks are dismissed by `assemble`."""
         self._own.shutdown(wait=True, cancel_futures=True)
@@ -81,7 +89,8 @@ class Workforce:
 def assemble() -> Iterator[Workforce | None]:
     """Give rank 0 the workforce; on every other rank serve it until it is dismissed, and give None.
 
-    MPI is touched only if a launcher started this process. An uncaught exception on any rank ends all ranks.
+    MPI is touched only if a launcher started this process. An uncaught exception on any rank ends all ranks; so does
+    `stopping.Stuck`, with exit code 75.
     Raises `LaunchError` if a launcher started several tasks that MPI does not see, or if the ranks cannot all have a
     device as they were asked to.
     """
@@ -89,10 +98,7 @@ def assemble() -> Iterator[Workforce | None]:
     stopping.listen()
     if not guard.launched():
         workforce = Workforce(None, [_named(devices.settle([devices.seat()], 0))])
-        try:
-            yield workforce
-        finally:
-            workforce.close()
+        yield from _lead(workforce)
         return
     with _ranks() as workforce:
         yield workforce
@@ -112,6 +118,7 @@ def _ranks() -> Iterator[Workforce | None]:
             "`python -m hpcsweep doctor` under the same launcher says more.",
             int(os.environ.get("SLURM_PROCID", os.environ.get("PMI_RANK", "0"))),
         )
+    guard.agree()
     everyone = _devices(world)
     bell = world.Dup()  # on which rank 0 asks the others for an early end
     if world.rank > 0:
@@ -128,8 +135,16 @@ def _ranks() -> Iterator[Workforce | None]:
 def _lead(workforce: Workforce) -> Iterator[Workforce]:
     try:
         yield workforce
+    except stopping.Stuck as stuck:  # they can neither be asked nor waited for
+        print(f"hpcsweep: {stuck}.", file=sys.stderr)
+        guard.leave(AGAIN)
+    except UserError as error:
+        if not workforce.rests():
+            print(f"hpcsweep: {error}", file=sys.stderr)
+            guard.leave(2)
+        raise
     except Exception as error:
-        if not isinstance(error, UserError):
+        if guard.launched():
             guard.abort(type(error), error, error.__traceback__)
         raise
     finally:

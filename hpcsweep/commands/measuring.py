@@ -31,6 +31,8 @@ end: run the same command again, it goes on where it was.
 @click.option("--uniform", type=Count(), help="Independent points beside. Default: 2^20")
 @click.option("--certificate", help="Gap to be proved such as 0.01 (upper / lower - 1), auto or off. Default: auto")
 @click.option("--boxes", type=Count(), help="Boxes of the proof, at most. Default: by dimension.")
+@click.option("--ascent", help="Climbs: lbfgs, or newton after it, for smooth networks. Default: lbfgs")
+@click.option("--central", type=float, help="Share of each side, such as 0.8, that is measured apart as well.")
 @click.option("--seed", type=int, help="Of the points. Default: 0")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (of a network by name).")
 @click.option("--progress", type=STYLES, default="auto", show_default=True)

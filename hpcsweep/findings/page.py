@@ -4,35 +4,16 @@ from __future__ import annotations
 
 import base64
 import re
+import struct
+from collections.abc import Iterable
 from html import escape
 
+from hpcsweep.findings.look import SCRIPT, STYLE
 from hpcsweep.findings.tables import Rows
 
 NUMBER = re.compile(r"-?[\d,.]+(e[+-]\d+)?|inf")
-STYLE = """
-body { font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif;
-  color: #1f1f1f; background: #fff; max-width: 64rem; margin: 0 auto; padding: 1.5rem 1rem 4rem; }
-h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 .8rem; }
-h2 { font-size: 1.15rem; margin: 2.4rem 0 .6rem; padding-top: .6rem; border-top: 1px solid #d9d9d9; }
-p { max-width: 46rem; margin: .5rem 0; }
-figure { margin: 1.2rem 0; }
-img { max-width: 100%; height: auto; }
-figcaption, .note { color: #595959; font-size: .88rem; max-width: 46rem; }
-.scroll { overflow-x: auto; margin: .8rem 0; }
-table { border-collapse: collapse; font-size: .82rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .28rem .65rem; border-bottom: 1px solid #e4e4e4; text-align: left; vertical-align: top; }
-th { border-bottom: 2px solid #8c8c8c; white-space: nowrap; }
-.number { text-align: right; white-space: nowrap; }
-pre { background: #f6f6f6; padding: .8rem; overflow-x: auto; font-size: .8rem; line-height: 1.4; }
-@media print {
-  body { font-size: 10pt; max-width: none; padding: 0; }
-  figure, tr { break-inside: avoid; }
-  h2 { break-after: avoid; }
-  .scroll, pre { overflow: visible; }
-  pre { white-space: pre-wrap; }
-  table { font-size: 7.5pt; }
-}
-"""
+SHORT = 32  # letters that are not broken into lines
+Tile = tuple[str, str, str]  # what, how much, and a remark
 
 
 def page(title: str, *body: str) -> str:
@@ -41,13 +22,39 @@ def page(title: str, *body: str) -> str:
     content = "\n".join(body)
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n{head}<title>{escape(title)}</title>\n<style>{STYLE}</style>\n'
-        f"</head>\n<body>\n<main>\n<h1>{escape(title)}</h1>\n{content}\n</main>\n</body>\n</html>\n"
+        f"</head>\n<body>\n<main>\n<h1>{escape(title)}</h1>\n{content}\n</main>\n"
+        f"<script>{SCRIPT}</script>\n</body>\n</html>\n"
     )
 
 
 def section(title: str, *body: str) -> str:
-    """Return a section under a heading of its own."""
-    return "\n".join([f"<section>\n<h2>{escape(title)}</h2>", *body, "</section>"])
+    """Return a section under a heading of its own, to which `contents` can lead."""
+    return "\n".join([f'<section id="{_anchor(title)}">\n<h2>{escape(title)}</h2>', *body, "</section>"])
+
+
+def contents(titles: Iterable[str]) -> str:
+    """Return links to the sections of these titles."""
+    links = "\n".join(f'<a href="#{_anchor(title)}">{escape(title)}</a>' for title in titles)
+    return f'<nav aria-label="Contents">\n{links}\n</nav>'
+
+
+def _anchor(title: str) -> str:
+    return re.sub("[^a-z]+", "-", title.lower()).strip("-")
+
+
+def tiles(found: Iterable[Tile]) -> str:
+    """Return the few numbers that a reader should see first."""
+    cells = "\n".join(
+        f"<div><dt>{escape(what)}</dt><dd>{escape(much)}<small>{escape(remark)}</small></dd></div>"
+        for what, much, remark in found
+    )
+    return f'<dl class="tiles">\n{cells}\n</dl>'
+
+
+def sentences(words: Iterable[tuple[str, str]]) -> str:
+    """Return a list of what each sentence is about, and the sentence."""
+    items = "\n".join(f"<li><strong>{escape(about)}</strong> {escape(sentence)}</li>" for about, sentence in words)
+    return f'<ul class="told">\n{items}\n</ul>'
 
 
 def paragraph(words: str, kind: str = "") -> str:
@@ -62,18 +69,18 @@ def preformatted(text: str) -> str:
 
 
 def figure(png: bytes, caption: str) -> str:
-    """Return an image that the page carries within itself."""
+    """Return an image that the page carries within itself, two thirds as wide as it has dots."""
     data = base64.b64encode(png).decode()
     words = escape(caption)
-    return (
-        f'<figure>\n<img src="data:image/png;base64,{data}" alt="{words}">\n<figcaption>{words}</figcaption>\n</figure>'
-    )
+    width, height = (size * 2 // 3 for size in struct.unpack(">II", png[16:24]))  # of the PNG's first chunk
+    image = f'<img src="data:image/png;base64,{data}" alt="{words}" width="{width}" height="{height}">'
+    return f"<figure>\n{image}\n<figcaption>{words}</figcaption>\n</figure>"
 
 
 def table(rows: Rows) -> str:
     """Return a table that scrolls sideways on a narrow screen, with its note."""
     numeric = [all(_is_number(row[i]) for row in rows.rows) for i in range(len(rows.header))]
-    head = "".join(_cell("th", name, right) for name, right in zip(rows.header, numeric, strict=True))
+    head = "".join(_cell('th scope="col"', name, right) for name, right in zip(rows.header, numeric, strict=True))
     body = "\n".join(
         f"<tr>{''.join(_cell('td', value, right) for value, right in zip(row, numeric, strict=True))}</tr>"
         for row in rows.rows
@@ -83,8 +90,9 @@ def table(rows: Rows) -> str:
 
 
 def _cell(tag: str, value: str, right: bool) -> str:
-    attribute = ' class="number"' if right else ""
-    return f"<{tag}{attribute}>{escape(value)}</{tag}>"
+    kind = "number" if right else "short" if len(value) <= SHORT else "long"
+    attribute = f' class="{kind}"'
+    return f"<{tag}{attribute}>{escape(value)}</{tag.split()[0]}>"
 
 
 def _is_number(value: str) -> bool:

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from itertools import islice
-from pathlib import Path
-
 import numpy as np
 import xarray
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from hpcsweep import layout, weights
+from hpcsweep import layout
 from hpcsweep.errors import StoreError
-from hpcsweep.findings import series, sheet
+from hpcsweep.findings import kept, series, sheet
 from hpcsweep.findings.dataset import Files, further_axes
 
-TRIES = 50  # cells that are asked for their slice before it is believed that none has one
 LOOKS = {
     "target": {"color": "#000000", "linewidth": 3, "alpha": 0.3},
     "network": {"color": sheet.PALETTE[0], "linewidth": 1.3},
@@ -57,7 +52,7 @@ def picture(dataset: xarray.Dataset, path: Files, key: str | None = None) -> Fig
     rows = np.flatnonzero(dataset["key"].values == key)
     if not len(rows):
         raise StoreError(f"{path} has no cell {key!r}; the coordinate 'key' of its dataset lists them.")
-    values = _slice(path, key)
+    values = kept.pictures(path, key).slice
     return None if values is None else _draw(dataset.isel(cell=int(rows[0])), values)
 
 
@@ -78,28 +73,12 @@ def choose(dataset: xarray.Dataset, path: Files, most: int = 3) -> list[tuple[st
     cells = table.cells[table.cells["measured"] & (table.cells["dimension"] == 1)]
     setting = [name for name in (*layout.NAMED, *table.further) if name not in ("key", "replicate")]
     worst = cells.dropna(subset=["ratio"]).sort_values("ratio", ascending=False, kind="stable").drop_duplicates(setting)
-    chosen = dict.fromkeys(_with_slice(worst["key"], path, most), "among the largest ratios of sup-norm to L2 error")
+    why = "among the largest ratios of sup-norm to L2 error"
+    chosen = dict.fromkeys(kept.with_slice(worst["key"], path, most), why)
     if most > 1:
-        for key in _with_slice(cells.sort_values("sup_lower", kind="stable")["key"], path, 1):
+        for key in kept.with_slice(cells.sort_values("sup_lower", kind="stable")["key"], path, 1):
             chosen.setdefault(key, "the smallest sup-norm error of all one-dimensional cells")
     return list(chosen.items())
-
-
-def _with_slice(keys: Iterable[str], path: Files, most: int) -> list[str]:
-    """Return the first `most` keys whose cells have a slice."""
-    if not any(weights.path_of(one).exists() for one in _paths(path)):
-        return []
-    return list(islice((key for key in islice(keys, TRIES) if _slice(path, key) is not None), most))
-
-
-def _paths(path: Files) -> list[Path]:
-    return [Path(path)] if isinstance(path, str | Path) else [Path(one) for one in path]
-
-
-def _slice(path: Files, key: str) -> np.ndarray | None:
-    """Return the slice (3, points) of a cell, or None where none was kept."""
-    kept = (weights.read(one, key) for one in _paths(path))
-    return next((found[1] for found in kept if found is not None), None)
 
 
 def _draw(cell: xarray.Dataset, values: np.ndarray) -> Figure:

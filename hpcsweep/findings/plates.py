@@ -9,7 +9,7 @@ from functools import partial
 import xarray
 from matplotlib.figure import Figure
 
-from hpcsweep.findings import figures, pictures, series, tables
+from hpcsweep.findings import figures, gallery, maps, pictures, series, tables
 from hpcsweep.findings.dataset import Files
 from hpcsweep.findings.scaling import Smoothness
 
@@ -42,6 +42,9 @@ def plates(
     for against, name, told in _SCALED:
         if (figure := figures.scaling_laws(dataset, against, smoothness=smoothness)) is not None:
             yield Plate(f"scaling_{name}", f"{told} {LAWS}", figure)
+    for name, caption, make_from in _LOOKED_AT:
+        if (figure := make_from(dataset, path)) is not None:
+            yield Plate(name, caption, figure)
     for number, (key, why) in enumerate(pictures.choose(dataset, path), start=1):
         cell = next(table.cells[table.cells["key"] == key].itertuples())
         caption = f"{tables.describe(cell)}. This cell has {why}; the mark is where the meter found it."
@@ -95,6 +98,19 @@ _DRAWN: tuple[tuple[str, str, Callable[[xarray.Dataset], Figure | None]], ...] =
         figures.replicates,
     ),
     ("costs", "The time that cells took against the time that was predicted when they were planned.", figures.costs),
+)
+_LOOKED_AT: tuple[tuple[str, str, Callable[[xarray.Dataset, Files], Figure | None]], ...] = (
+    (
+        "glitches",
+        "The worst networks, of different targets and methods where there are enough: each beside its target and its "
+        "training samples, and close to where the meter found its largest error.",
+        gallery.glitches,
+    ),
+    (
+        "error_maps",
+        "|target − network| over the domain, for the best network of each method in two dimensions.",
+        maps.error_maps,
+    ),
 )
 _SCALED = (
     ("parameters", "weights", "How the largest error falls with weights."),

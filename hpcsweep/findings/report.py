@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray
 from matplotlib import rc_context
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure
 
-from hpcsweep import layout
 from hpcsweep.errors import StoreError
-from hpcsweep.findings import page, plates, series, tables
-from hpcsweep.findings.dataset import MEASURED, files, read
+from hpcsweep.findings import page, plates, series, summary, tables
+from hpcsweep.findings.dataset import files, read
 from hpcsweep.findings.scaling import Smoothness
 from hpcsweep.rewrite import replacing
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 DOTS = 160  # per inch, of the PNG files
-MOST_SENTENCES = 3  # best results that are told in the first paragraph
 
 
 def write(path: str | Path, folder: str | Path, smoothness: Smoothness | None = None) -> list[Path]:
@@ -67,10 +67,13 @@ def _put(path: Path, content: bytes) -> Path:
 def _rendered(figure: Figure) -> tuple[bytes, bytes]:
     """Return a figure as PNG and as PDF, its text in the PDF as text."""
     png, pdf = io.BytesIO(), io.BytesIO()
-    figure.savefig(png, format="png", dpi=DOTS)
-    figure.set_layout_engine("none")  # its panels are arranged now
+    figure.set_dpi(DOTS)
+    FigureCanvasAgg(figure)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # its panels are arranged now; `savefig` would arrange them before each drawing
+    FigureCanvasAgg(figure).print_png(png)
     with rc_context({"pdf.fonttype": 42}):
-        figure.savefig(pdf, format="pdf")
+        FigureCanvasPdf(figure).print_pdf(pdf)
     return png.getvalue(), pdf.getvalue()
 
 
@@ -78,64 +81,32 @@ def _page(
     dataset: xarray.Dataset, table: series.Table, path: Path, shown: dict[str, str], smoothness: Smoothness | None
 ) -> str:
     """Return the HTML of the report; `shown` is that of its figures, by name."""
-    sections = [page.paragraph(" ".join([_progress(table.cells), *_findings(table.cells)]))]
-    if table.cells["measured"].any():
-        absent = [page.paragraph(reason, "note") for reason in _absent(table.cells, shown)]
-        sections += [
-            page.section("Figures", *shown.values(), *absent),
-            page.section("The smallest errors", page.table(tables.best(table))),
-            *_scaling(table, smoothness),
-            page.section("Medians over replicates", page.table(tables.medians(table))),
-        ]
+    measured = bool(table.cells["measured"].any())
+    fitted = tables.laws(table, smoothness) if measured else {}
+    parts: dict[str, list[str]] = {}  # of the page, by title
+    if measured:
+        parts["The smallest errors"] = [page.table(tables.best(table))]
+        parts["Figures"] = [*shown.values(), *(page.paragraph(one, "note") for one in _absent(table.cells, shown))]
+        parts |= {title: [page.table(rows)] for title, rows in _scaling(table, fitted) if rows.rows}
+        parts["Medians over replicates"] = [page.table(tables.medians(table))]
     told = tables.messages(table)
     if told.rows:
-        sections.append(page.section("Failures and messages", page.table(told)))
-    return page.page(str(dataset.attrs["title"]), *sections, _provenance(dataset, path))
-
-
-def _scaling(table: series.Table, smoothness: Smoothness | None) -> Iterator[str]:
-    """Yield the sections of exponents and of the sizes that it took, as far as there are any."""
-    exponents = tables.exponents(table, smoothness)
-    if exponents.rows:
-        yield page.section("How errors fall: exponents", page.table(exponents))
-    needed = tables.needed(table)
-    if needed.rows:
-        yield page.section("How large, how many samples: what it took", page.table(needed))
-
-
-def _progress(cells: DataFrame) -> str:
-    """Say what became of the cells."""
-    counts = {name: int((cells["status"] == code).sum()) for code, name in enumerate(layout.STATUS)}
-    parts = [f"{count:,} {name}" for name, count in sorted(counts.items(), key=lambda item: -item[1]) if count]
-    lost = int((cells["status"].isin(MEASURED) & ~cells["measured"]).sum())
-    finite = f" The error of {lost:,} cells is not finite at some point." if lost else ""
-    return f"{len(cells):,} cells: {', '.join(parts)}.{finite}"
-
-
-def _findings(cells: DataFrame) -> Iterator[str]:
-    """Say, in a sentence each, what the measured cells tell."""
-    measured = cells[cells["measured"]]
-    if not len(measured):
-        yield "No cell has a measured error."
-        return
-    ratios = measured["ratio"].dropna()
-    if len(ratios):
-        half, most = (tables.text(value) for value in (ratios.median(), ratios.max()))
-        yield f"In half of the measured cells, the sup-norm error is over {half} times the L2 error (at most {most})."
-    best = tables.best_cells(cells)
-    if len(best) > MOST_SENTENCES:
-        yield f"The smallest errors for all {len(best)} pairs of target and dimension stand in a table below."
-        best = best.head(0)
-    for cell in best.itertuples():
-        network = series.network(cell.model, cell.depth, cell.width)
-        yield (
-            f"For {cell.target} in {cell.dimension}-D, the smallest sup-norm error is {cell.sup_lower:.3g}: "
-            f"{network}, trained with {cell.optimizer} on {cell.samples:,} samples."
-        )
-    proved = int(np.isfinite(measured["sup_upper"]).sum())
-    yield "Sup-norm errors are lower bounds: the largest errors that were found" + (
-        f"; {proved:,} cells have a proved upper bound as well." if proved else ", not proved maxima."
+        parts["Failures and messages"] = [page.table(told)]
+    parts["Where this comes from"] = _provenance(dataset, path)
+    laws = {against: found["sup_lower"] for against, found in fitted.items()}
+    return page.page(
+        str(dataset.attrs["title"]),
+        page.tiles(summary.tiles(table.cells)),
+        page.sentences(summary.sentences(table.cells, laws)),
+        page.contents(parts),
+        *(page.section(title, *body) for title, body in parts.items()),
     )
+
+
+def _scaling(table: series.Table, fitted: tables.Laws) -> Iterator[tuple[str, tables.Rows]]:
+    """Yield the tables of exponents and of the sizes that it took, with their titles."""
+    yield "How errors fall: exponents", tables.exponents(fitted)
+    yield "How large, how many samples: what it took", tables.needed(table)
 
 
 def _absent(cells: DataFrame, shown: Container[str]) -> Iterator[str]:
@@ -153,8 +124,8 @@ def _absent(cells: DataFrame, shown: Container[str]) -> Iterator[str]:
         yield f"There is no picture of a network, as {reason}."
 
 
-def _provenance(dataset: xarray.Dataset, path: Path) -> str:
-    """Return the section that says where all this comes from."""
+def _provenance(dataset: xarray.Dataset, path: Path) -> list[str]:
+    """Return what says where all this comes from."""
     facts = [
         f"Store {path.name}: format {dataset.attrs['format']}, precision {dataset.attrs['precision']}, seed "
         f"{dataset.attrs['seed']}. Page written {tables.moment(time.time())}.",
@@ -162,13 +133,12 @@ def _provenance(dataset: xarray.Dataset, path: Path) -> str:
         "(h:mm:ss, summed over cells).",
         *_prediction(dataset),
     ]
-    return page.section(
-        "Where this comes from",
+    return [
         *(page.paragraph(fact) for fact in facts),
         page.table(tables.launches(dataset)),
         page.paragraph("The study:"),
         page.preformatted(str(dataset.attrs["study"])),
-    )
+    ]
 
 
 def _prediction(dataset: xarray.Dataset) -> Iterator[str]:

@@ -129,7 +129,7 @@ def chosen(cells: DataFrame, against: str) -> DataFrame:
     if against in ("parameters", "width"):
         return series.largest(cells, "samples", ["target", "dimension", "parameters"])
     if against == "samples":
-        return series.largest(cells, "parameters", ["target", "dimension", "family", "depth"])
+        return series.largest(cells, "size", ["target", "dimension", "family", "depth"])
     return cells
 
 

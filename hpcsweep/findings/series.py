@@ -41,8 +41,9 @@ class Table:
     """All cells as rows, and the lines that they make.
 
     `cells` has the coordinates that people use, `RESULTS`, and what is worked out from them: `measured` (bool),
-    `ratio` (sup-norm over L2 error, NaN where that is 0), `family` (text), `flops` (6 x parameters x batch x steps
-    taken: a proxy, which leaves out line searches and products with matrices) and `line` (an index of `lines`).
+    `ratio` (sup-norm over L2 error, NaN where that is 0), `family` (text), `size` (see `_sizes`), `flops` (6 x
+    parameters x batch x steps taken: a proxy, which leaves out line searches and products with matrices) and `line`
+    (an index of `lines`).
     """
 
     cells: DataFrame
@@ -58,6 +59,7 @@ def table(dataset: xarray.Dataset) -> Table:
     cells["measured"] = is_measured(dataset)
     cells["ratio"] = cells["sup_lower"] / cells["l2_error"].where(cells["l2_error"] > 0)
     cells["family"] = _families(dataset)
+    cells["size"] = _sizes(dataset)
     cells["flops"] = _flops(dataset)
     factors = _factors(cells, further)
     cells["line"] = _numbers(cells, factors)
@@ -65,9 +67,11 @@ def table(dataset: xarray.Dataset) -> Table:
 
 
 def _smoothness(dataset: xarray.Dataset) -> dict[str, float]:
+    """Return n of C^n by target: the least that its cells say; stores of before this was stored say nothing."""
     if "smoothness" not in dataset:
         return {}
-    return dict(zip(dataset["target"].values.tolist(), dataset["smoothness"].values.tolist(), strict=True))
+    said = dataset["smoothness"].to_series().groupby(dataset["target"].values, sort=False).min().dropna()
+    return {str(target): float(n) for target, n in said.items()}
 
 
 def largest(cells: DataFrame, column: str, within: list[str]) -> DataFrame:
@@ -91,6 +95,16 @@ def _families(dataset: xarray.Dataset) -> np.ndarray:
     for i in used:
         family[i] = labels[i] if len(called[kin[i]]) == 1 else choices[i]["name"]
     return family[dataset["model_id"].values]
+
+
+def _sizes(dataset: xarray.Dataset) -> np.ndarray:
+    """Return the parameters, (cells,), by which networks are larger than others.
+
+    0 for what interpolates its samples, which has as many nodes: each of those is the largest for its samples.
+    """
+    texts, models = dataset["choice_text"].values, dataset["model_id"].values
+    growing = [i for i in np.unique(models) if "nodes" in json.loads(texts[i])]
+    return np.where(np.isin(models, growing), 0, dataset["parameters"].values)
 
 
 def _flops(dataset: xarray.Dataset) -> np.ndarray:

@@ -75,11 +75,21 @@ def medians(table: series.Table, most: int = MOST_MEDIANS) -> Rows:
     return Rows([name.replace("_", " ") for name in shown], rows, note if len(shown) < len(results) else "")
 
 
-def exponents(table: series.Table, smoothness: scaling.Smoothness | None = None) -> Rows:
-    """Return the power laws in weights and in samples, of the sup-norm and the L2 error side by side."""
+Laws = dict[str, dict[str, list[scaling.Law]]]  # by what errors fall with, and by error
+
+
+def laws(table: series.Table, smoothness: scaling.Smoothness | None = None) -> Laws:
+    """Return the power laws in weights and in samples, of the sup-norm and the L2 error."""
+    return {
+        against: {error: scaling.laws(table, against, error, smoothness) for error in scaling.ERRORS}
+        for against in ("parameters", "samples")
+    }
+
+
+def exponents(fitted: Laws) -> Rows:
+    """Return the exponents of `laws`, of the sup-norm and the L2 error side by side."""
     rows = []
-    for against in ("parameters", "samples"):
-        found = {error: scaling.laws(table, against, error, smoothness) for error in scaling.ERRORS}
+    for against, found in fitted.items():
         average = {(law.target, law.dimension, law.line): law for law in found["l2_error"]}
         for law in found["sup_lower"]:
             other = average.get((law.target, law.dimension, law.line))
@@ -154,6 +164,8 @@ def text(value: object) -> str:
     if isinstance(value, int | np.integer):
         return f"{value:,}"
     number = float(value)  # type: ignore[arg-type]
+    if 1e3 <= abs(number) < 1e7 and number.is_integer():  # a count with gaps is stored as floats
+        return f"{int(number):,}"
     return "–" if np.isnan(number) else f"{number:.3g}"
 
 

@@ -13,7 +13,7 @@ from scripts.fault_matrix.study import SAMPLES, TILE
 from scripts.fault_matrix.trial import Launch, Trial
 
 QUIET = 6.0  # seconds without a cell finished, after which nothing but the hanging one is left
-GRACE = 5.0  # seconds between SIGTERM and SIGKILL, as Slurm's KillWait
+WALLTIME = 120  # seconds that a run is told to have: a tenth of them it waits for who hangs
 
 
 def _errs(kind: str, measuring: bool = False) -> Callable[[Trial], str]:
@@ -37,14 +37,16 @@ def _kills(trial: Trial) -> str:
 
 
 def _hangs(trial: Trial) -> str:
-    """Run again and again until the cell is found out; end each run as Slurm does, once nothing else is left."""
+    """Run again and again until the cell is found out; tell each run to stop, once nothing else is left."""
     trouble, codes = f"hangs {trial.chance.choice(SAMPLES)}", []
     while len(codes) < 8 and (not codes or codes[-1] not in (0, 1)):
-        launch = trial.start(TROUBLE=trouble, TROUBLE_SLOW="0")
+        walltime = str(int(time.time()) + WALLTIME)
+        launch = trial.start(TROUBLE=trouble, TROUBLE_SLOW="0", SLURM_JOB_END_TIME=walltime)
         trial.until_live(launch)
         _until_quiet(trial, launch)
         codes.append(_stop(launch))
-    return f"stopped {len(codes) - 1} times, then exit {codes[-1]}"
+    ended = {f"exit {code}" for code in codes[:-1]}
+    return f"stopped {len(codes) - 1} times ({', '.join(sorted(ended))}), then exit {codes[-1]}"
 
 
 def _until_quiet(trial: Trial, launch: Launch) -> None:
@@ -60,11 +62,7 @@ def _until_quiet(trial: Trial, launch: Launch) -> None:
 def _stop(launch: Launch) -> int:
     for rank in launch.ranks():
         rank.send_signal(signal.SIGTERM)
-    limit = time.monotonic() + GRACE
-    while launch.process.poll() is None and time.monotonic() < limit:
-        time.sleep(0.1)
-    launch.kill()
-    return launch.process.returncode
+    return launch.wait()
 
 
 MENDED = "the plugin mended, `--retry-failed`"

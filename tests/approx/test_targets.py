@@ -6,6 +6,7 @@ import math
 import random
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -28,6 +29,7 @@ DOMAINS = {
     "feynman_distance": (1.0, 5.0),
     "feynman_isothermal": (1.0, 5.0),
     "feynman_dipole": (1.0, 3.0),
+    "sine_product": (0.0, 1.0),
 }
 
 
@@ -43,6 +45,20 @@ def mixed(x: Sequence[float]) -> float:
 def slower(x: Sequence[float]) -> float:
     above = math.prod(1 + 4**k * x[k - 1] ** 2 for k in range(1, half(x) + 1))
     return (above / math.prod(100 + 5 * x[k - 1] for k in range(half(x) + 1, len(x) + 1))) ** (1 / len(x))
+
+
+def tree(x: Sequence[float]) -> float:
+    if len(x) == 1:
+        return x[0]
+    a, b = tree(x[: half(x)]), tree(x[half(x) :])
+    return math.sin(2 * (a * b + (a + b) / 2))
+
+
+def waves(x: Sequence[float]) -> float:
+    generator = np.random.Generator(np.random.Philox(key=0))
+    directions, shifts = generator.standard_normal((64, len(x))), generator.uniform(0, 2 * math.pi, 64)
+    phases = [4 * math.fsum(w * t for w, t in zip(row, x, strict=True)) / math.hypot(*row) for row in directions]
+    return math.fsum(math.sin(phase + shift) for phase, shift in zip(phases, shifts, strict=True)) / 8
 
 
 # straight from the papers, in plain Python
@@ -63,8 +79,11 @@ FORMULAS: dict[str, Callable[[Sequence[float]], float]] = {
     "mixed_trig_rational": mixed,
     "peak": lambda x: 1 / (1 / 0.98 - math.sin(math.pi * x[0])),
     "product": lambda x: x[0] * x[1],
+    "product_tree": tree,
+    "random_waves": waves,
     "runge": lambda x: 1 / (1 + 25 * sum(t * t for t in x)),
     "sine": lambda x: sum(math.sin(2 * math.pi * t) for t in x) / len(x),
+    "sine_product": lambda x: math.prod(math.sin(math.pi * t) for t in x),
     "slower_decay_rational": slower,
     "square": lambda x: x[0] ** 2,
 }
@@ -142,7 +161,7 @@ def test_gradients_stay_below_the_lipschitz_constant(name: str, dimension: int) 
 
 
 SHARP = {"absolute": 3, "berner_sine": 1, "exp_cos": 1, "exp_cos5": 2, "feynman_distance": 4, "logsin": 1}
-SHARP |= {"feynman_field_energy": 2, "peak": 1, "product": 2, "runge": 2, "sine": 2, "square": 1}
+SHARP |= {"feynman_field_energy": 2, "peak": 1, "product": 2, "runge": 2, "sine": 2, "sine_product": 2, "square": 1}
 
 
 @pytest.mark.parametrize(("name", "dimension"), SHARP.items())

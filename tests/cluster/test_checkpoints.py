@@ -17,7 +17,8 @@ from hpcsweep.cluster import stopping
 from hpcsweep.cluster.checkpoints import Saver, Shelf
 from hpcsweep.rewrite import opened
 from tests.cluster.test_run import by_key, weights_by_key
-from tests.conftest import Run, command, environment
+from tests.conftest import Run, command, environment, runner
+from tests.forks import Forks
 
 LONG = """
 title = "longer than its runs"
@@ -29,9 +30,9 @@ samples = [40]
 replicate = 4
 optimizer = ["adam+ssbroyden"]
 [training.adam]
-steps = 20000
+steps = 8000
 [training.ssbroyden]
-steps = 1500
+steps = 600
 [sup_norm]
 count = 2000
 uniform = 0
@@ -40,26 +41,34 @@ kinks = 16
 """
 
 
+@pytest.fixture(scope="module")
+def whole(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store of a run of LONG that nothing has stopped."""
+    folder = tmp_path_factory.mktemp("whole")
+    (folder / "long.toml").write_text(LONG)
+    assert runner(folder, forks)("run", "long.toml", "-o", "whole.h5").returncode == 0
+    return folder / "whole.h5"
+
+
 @pytest.mark.mpi
-def test_a_stopped_run_goes_on_where_it_was_to_the_same_bits(hpcsweep: Run, tmp_path: Path) -> None:
+def test_a_stopped_run_goes_on_where_it_was_to_the_same_bits(hpcsweep: Run, tmp_path: Path, whole: Path) -> None:
     """In its training, whichever part of the chain; the second time on two ranks."""
     (tmp_path / "long.toml").write_text(LONG)
-    assert hpcsweep("run", "long.toml", "-o", "whole.h5").returncode == 0
     stops = 0
-    for number in range(12):
-        options = ("--stop-after", f"{1 + number}s", "--progress", "none")
-        done = hpcsweep("run", "long.toml", "-o", "s.h5", *options, ranks=2 * (number % 2))
+    for number in range(16):
+        options = ("--stop-after", f"{0.7 * 1.5**number}s", "--progress", "none")
+        done = hpcsweep("run", "long.toml", "-o", "s.h5", *options, ranks=2 * (number == 1))
         if done.returncode == 0:
             break
         assert done.returncode == 75, done.stderr
         stops += len(Shelf.beside(tmp_path / "s.h5").packs()) > 0
     assert done.returncode == 0 and stops
-    assert weights_by_key(tmp_path / "s.h5") == weights_by_key(tmp_path / "whole.h5")
-    assert by_key(tmp_path / "s.h5") == by_key(tmp_path / "whole.h5")
+    assert weights_by_key(tmp_path / "s.h5") == weights_by_key(whole)
+    assert by_key(tmp_path / "s.h5") == by_key(whole)
     assert not (tmp_path / "s.h5.checkpoints").exists()
 
 
-def test_a_killed_run_goes_on_from_its_last_checkpoint(hpcsweep: Run, tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_from_its_last_checkpoint(hpcsweep: Run, tmp_path: Path, whole: Path) -> None:
     """And what had got on when it was killed is no suspect."""
     (tmp_path / "long.toml").write_text(LONG)
     often = {**environment(), "HPCSWEEP_CHECKPOINT_SECONDS": "0.2"}
@@ -73,8 +82,7 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(hpcsweep: Run, tmp_path: 
     run.wait()
     saved = len(shelf.packs())
     assert saved and hpcsweep("run", "long.toml", "-o", "s.h5").returncode == 0
-    assert hpcsweep("run", "long.toml", "-o", "whole.h5").returncode == 0
-    assert weights_by_key(tmp_path / "s.h5") == weights_by_key(tmp_path / "whole.h5")
+    assert weights_by_key(tmp_path / "s.h5") == weights_by_key(whole)
     with opened(tmp_path / "s.h5") as file:
         assert (file["attempts"][:] == 2).any() and (file["kills"][:] == 0).all()
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import Run
+from hpcsweep.cluster import checkpoints
+from hpcsweep.errors import LaunchError
+from tests.conftest import Run, command, environment
 
 MISTAKES = {
     "axis": (("width =", "wdith ="), "Did you mean 'width'?"),
@@ -16,8 +20,10 @@ MISTAKES = {
 }
 
 
-@pytest.mark.parametrize("name", MISTAKES)
-@pytest.mark.parametrize("ranks", [0, pytest.param(2, marks=pytest.mark.mpi)])
+ON_RANKS = [pytest.param(name, 2, marks=pytest.mark.mpi) for name in ("target", "memory")]  # read, and planned
+
+
+@pytest.mark.parametrize(("name", "ranks"), [*((name, 0) for name in MISTAKES), *ON_RANKS])
 def test_a_mistake_in_the_study_is_a_sentence_and_2(hpcsweep: Run, tiny: Path, name: str, ranks: int) -> None:
     change, expected = MISTAKES[name]
     text = tiny.read_text().replace("depth = 1", "depth = 3") if name == "memory" else tiny.read_text()
@@ -41,3 +47,36 @@ def test_a_mistake_about_the_output_is_a_sentence_and_2(hpcsweep: Run, tiny: Pat
     assert (tmp_path / "s.h5").read_bytes() == before
     missing = hpcsweep("run", "none.toml")
     assert missing.returncode == 2 and "none.toml" in missing.stderr
+
+
+def told_by(line: list[str], folder: Path, **variables: str) -> str:
+    """Return what a command says that has to end with 2; it is given up if ranks wait for each other."""
+    told = {**environment(), **variables}
+    done = subprocess.run(line, cwd=folder, env=told, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+    assert not list(folder.glob("s*.h5*")), "something was written"
+    return done.stderr
+
+
+@pytest.mark.mpi
+def test_a_wrong_option_of_any_rank_ends_all_and_is_told_once(tiny: Path, tmp_path: Path) -> None:
+    both = command("run", tiny, "-o", "s.h5", "--wrong", ranks=2)
+    assert told_by(both, tmp_path).count("No such option") == 1
+    right, wrong = command("run", tiny, "-o", "s.h5"), command("measure", "s.h5")  # which is not there yet
+    one = [both[0], "-n", "1", *right, ":", "-n", "1", *wrong]
+    assert told_by(one, tmp_path).count("does not exist") == 1
+
+
+@pytest.mark.mpi
+def test_a_wrong_variable_is_told_once_with_its_name(tiny: Path, tmp_path: Path) -> None:
+    line = command("run", tiny, "-o", "s.h5", ranks=2)
+    told = told_by(line, tmp_path, HPCSWEEP_CHECKPOINT_SECONDS="often")
+    assert told.count("HPCSWEEP_CHECKPOINT_SECONDS is 'often'; give seconds such as 60") == 1
+
+
+@pytest.mark.parametrize("told", ["often", "", "-1", "nan"])
+def test_seconds_between_checkpoints_are_a_number(told: str) -> None:
+    with pytest.raises(LaunchError, match="HPCSWEEP_CHECKPOINT_SECONDS"):
+        checkpoints.every({"HPCSWEEP_CHECKPOINT_SECONDS": told})
+    assert checkpoints.every({}) == 60.0 and checkpoints.every({"HPCSWEEP_CHECKPOINT_SECONDS": "0"}) == 0.0
+    assert checkpoints.every({"HPCSWEEP_CHECKPOINT_SECONDS": "inf"}) == math.inf

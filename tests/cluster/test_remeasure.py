@@ -9,14 +9,17 @@ import signal
 import subprocess
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
 from hpcsweep import layout, tighten, weights
 from hpcsweep.errors import StoreError
+from hpcsweep.findings import dataset
 from hpcsweep.lease import Lease
 from hpcsweep.rewrite import opened
-from tests.conftest import Run, command, environment
+from tests.conftest import Run, command, environment, runner
+from tests.forks import Forks
 
 STUDY = """
 title = "to be measured again"
@@ -55,10 +58,19 @@ def stop_on_the_way(*arguments: object) -> None:
     assert process.wait(60) == 75
 
 
+@pytest.fixture(scope="module")
+def made(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the study and its finished store."""
+    folder = tmp_path_factory.mktemp("made")
+    (folder / "study.toml").write_text(STUDY)
+    assert runner(folder, forks)("run", "study.toml", "-o", "s.h5").returncode == 0
+    return folder
+
+
 @pytest.fixture
-def store(hpcsweep: Run, tmp_path: Path) -> Path:
-    (tmp_path / "study.toml").write_text(STUDY)
-    assert hpcsweep("run", "study.toml", "-o", "s.h5").returncode == 0
+def store(made: Path, tmp_path: Path) -> Path:
+    """A copy of the finished store, beside its study, to be measured again."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
     return tmp_path / "s.h5"
 
 
@@ -137,6 +149,52 @@ def test_means_are_those_of_the_larger_measurement(store: Path) -> None:
     assert columns(store)["sup_uniform"][0] == 0.25
 
 
+@pytest.mark.mpi
+def test_the_central_box_is_measured_by_any_number_of_ranks_to_the_same_bits(hpcsweep: Run, store: Path) -> None:
+    assert np.isnan(columns(store)["central_share"]).all()
+    shutil.copy(store, store.with_name("two.h5"))
+    shutil.copy(weights.path_of(store), weights.path_of(store.with_name("two.h5")))
+    more = (*MORE, "--certificate", "off", "--central", 0.8, "--ascent", "newton")
+    assert hpcsweep("measure", store, *more).returncode == 0
+    assert hpcsweep("measure", "two.h5", *more, ranks=2).returncode == 0
+    after, two = columns(store), columns(store.with_name("two.h5"))
+    for name in set(layout.RESULTS) - {"message"}:
+        assert after[name].tobytes() == two[name].tobytes(), name
+    assert (after["central_share"] == 0.8).all()
+    assert (after["central_l2_error"] < after["central_sup_lower"]).all()
+    assert (after["central_sup_lower"] <= after["sup_lower"]).all()
+
+
+def test_central_boxes_are_combined_only_with_their_like(store: Path) -> None:
+    def add(share: float, mean: float, lower: float, averaged: int = 10**6) -> tuple[float, ...]:
+        central = {"central_share": share, "central_l2_error": mean, "central_sup_lower": lower}
+        tighten.write(store, tighten.combined(store, {0: FOUND | central | {"averaged": averaged}}))
+        return tuple(float(columns(store)[name][0]) for name in central)
+
+    assert add(0.8, 3.0, 5.0) == (0.8, 3.0, 5.0)
+    assert add(np.nan, np.nan, np.nan) == (0.8, 3.0, 5.0)
+    assert add(0.8, 4.0, 4.5) == (0.8, 3.0, 5.0)
+    assert add(0.8, 4.0, 6.0, averaged=10**7) == (0.8, 4.0, 6.0)
+    assert add(0.5, 1.0, 2.0, averaged=3) == (0.5, 1.0, 2.0)
+    assert np.isnan(add(0.5, np.nan, np.nan)[2]) and np.isnan(add(0.5, 1.0, 2.0)[2])
+
+
+def test_a_store_without_columns_for_the_central_box_stays_usable(hpcsweep: Run, store: Path) -> None:
+    with h5py.File(store, "r+") as file:
+        for name in ("central_share", "central_l2_error", "central_sup_lower"):
+            del file[name]
+    before = dataset.read(store)
+    assert "central_share" not in before and np.isfinite(before["sup_lower"].values).all()
+    assert hpcsweep("measure", store, *MORE, "--certificate", "off").returncode == 0
+    refused = hpcsweep("measure", store, *MORE, "--central", 0.8)
+    assert refused.returncode == 2 and f"merge {store} {store}" in refused.stderr
+    assert hpcsweep("merge", store, store).returncode == 0
+    after = dataset.read(store)
+    assert np.isnan(after["central_share"].values).all() and (after["sup_lower"] >= before["sup_lower"]).all()
+    assert hpcsweep("measure", store, *MORE, "--central", 0.8, "--certificate", "off").returncode == 0
+    assert (dataset.read(store)["central_share"].values == 0.8).all()
+
+
 def test_an_error_that_is_no_number_takes_every_bound_away(store: Path) -> None:
     tighten.write(store, tighten.combined(store, {0: FOUND | {"sup_upper": 5.0, "certificate": 1}}))
     nan = FOUND | {"sup_lower": np.nan, "nonfinite": 1}
@@ -144,6 +202,9 @@ def test_an_error_that_is_no_number_takes_every_bound_away(store: Path) -> None:
         tighten.write(store, tighten.combined(store, {0: nan}))
         after = columns(store)
         assert np.isnan(after["sup_lower"][0]) and np.isinf(after["sup_upper"][0]) and after["certificate"][0] == 0
+    tighten.write(store, tighten.combined(store, {0: FOUND | {"sup_screened": np.nan}}))
+    tighten.write(store, tighten.combined(store, {0: FOUND}))
+    assert np.isnan(columns(store)["sup_screened"][0])
 
 
 def test_a_store_that_a_live_run_holds_is_left_alone(hpcsweep: Run, store: Path) -> None:

@@ -32,7 +32,7 @@ def study_of(width: list[int], samples: list[int], replicate: int) -> tuple[Stud
 SMALL = st.lists(st.integers(1, 40), min_size=1, max_size=4, unique=True)
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(SMALL, SMALL, st.integers(1, 30), st.integers(1, 9))
 def test_shares_are_whole_packs_that_cover_the_study_once_and_cost_alike(
     width: list[int], samples: list[int], replicate: int, count: int

@@ -74,7 +74,7 @@ def test_told_to_stop_elements_save_themselves_and_go_on_when_submitted_again(
     hpcsweep: Run, tmp_path: Path, number: signal.Signals
 ) -> None:
     study, store = tmp_path / "long.toml", tmp_path / "r.h5"
-    study.write_text(LONG.replace("30000", "20000").replace("[4, 8]", "[4]"))
+    study.write_text(LONG.replace("30000", "8000").replace("[4, 8]", "[4]").replace("[10, 20]", "[10]"))
     submit = ("submit", study, "-o", store, "--array", 2, "--cluster", "local")
     run = start(*submit, ranks=0)
     wait_until_running(store, 1)

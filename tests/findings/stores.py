@@ -26,11 +26,16 @@ class Names:
     def target(self, choice: Mapping[str, Any]) -> dict[str, Any]:
         return dict(choice)
 
-    def target_dimension(self, choice: Mapping[str, Any], dimension: int) -> None:
-        pass
+    def target_dimension(
+        self, choice: Mapping[str, Any], dimension: int
+    ) -> tuple[float, tuple[tuple[float, float], ...]]:
+        return choice.get("smoothness", np.nan), ((-1.0, 1.0),) * dimension
 
     def model(self, choice: Mapping[str, Any]) -> dict[str, Any]:
         return dict(choice)
+
+    def sized(self, model: Mapping[str, Any], dimension: int, samples: int) -> dict[str, Any]:
+        return dict(model)
 
     def parameters(self, model: Mapping[str, Any], dimension: int) -> int:
         widths = [dimension, *model["hidden"], 1]
@@ -43,6 +48,9 @@ class Names:
         return [{"name": name, "learning_rate": None}]
 
     def training(self, choice: Mapping[str, Any]) -> None:
+        pass
+
+    def lesson(self, *described: Any) -> None:
         pass
 
 

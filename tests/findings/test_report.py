@@ -66,7 +66,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
+        if not {"style", "script"} & set(self.open):
             self.words.append(data)
         if self.open and self.open[-1] in ("td", "th"):
             self.tables[-1][-1].append(data)
@@ -85,7 +85,7 @@ def written(full: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def test_the_files(written: list[Path]) -> None:
     assert written[0].name == "index.html"
     stems = ["sup_against_weights", "sup_against_samples", "optimizer_race", "sup_against_l2", "replicates"]
-    stems += ["scaling_weights", "picture_1", "picture_2", "picture_3", "picture_4"]
+    stems += ["scaling_weights", "glitches", "picture_1", "picture_2", "picture_3", "picture_4"]
     assert [path.name for path in written[1:]] == [f"{stem}.{kind}" for stem in stems for kind in ("png", "pdf")]
     assert {path.name for path in written[0].parent.iterdir()} == {path.name for path in written}  # nothing temporary
     for path in written[1:]:
@@ -99,7 +99,7 @@ def test_the_page_needs_nothing_but_itself(written: list[Path]) -> None:
     assert [base64.b64decode(image.removeprefix("data:image/png;base64,")) for image in page.images] == [
         path.read_bytes() for path in written if path.suffix == ".png"
     ]
-    assert not {"script", "link", "iframe", "object"} & page.tags
+    assert not {"link", "iframe", "object"} & page.tags
     source = written[0].read_text()
     assert (
         "http:" not in source
@@ -188,7 +188,7 @@ def test_only_failures(make_store: Maker, tmp_path: Path) -> None:
 
 def test_nothing_done_yet(make_store: Maker, tmp_path: Path) -> None:
     page = Page(report.write(make_store(TWO_COUNTS, lambda cell: None), tmp_path / "report")[0])
-    assert "8 cells: 8 pending. No cell has a measured error." in page.text
+    assert "8 cells: 8 pending. Accuracy. No cell has a measured error." in page.text
     assert len(page.tables) == 1  # the launches
 
 

@@ -94,6 +94,7 @@ def test_rates() -> None:
 
 def test_smoothness_is_taken_from_the_store_or_told(make_store: Maker) -> None:
     dataset = read(make_store(STUDY, known))
+    assert series.table(dataset).smoothness == {}  # these targets do not say it
     said = dataset.assign_coords(smoothness=("cell", np.where(dataset["target"] == "wave", 1.0, np.inf)))
     bounds = [law.bound for law in scaling.laws(series.table(said))[::2]]
     assert bounds == [math.inf, math.inf, 2.0, 1.0]
@@ -139,7 +140,7 @@ def test_unknown_choices_are_refused(table: series.Table) -> None:
 
 
 def test_the_tables_of_a_report(table: series.Table) -> None:
-    rows = tables.exponents(table, {"wave": 1})
+    rows = tables.exponents(tables.laws(table, {"wave": 1}))
     row = dict(zip(rows.header, rows.rows[5], strict=True))
     assert (row["target"], row["dimension"], row["of"], row["in"]) == ("wave", "1", "sgd", "weights")
     assert row["sup-norm exponent"] == "1.00 (1.00 to 1.00)" and row["L2 exponent"] == "0.50 (0.50 to 0.50)"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
+import math
+import zipfile
+import zlib
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,12 +88,16 @@ def _inputs(network: Callable[..., Any], pairs: int) -> int:
     """
     if isinstance(network, Dense):
         return network.dimension
+    tried = ""
     for guess in (inputs_of(network), pairs):
         if guess:
-            with contextlib.suppress(PluginError):
+            try:
                 adapted(network, ((0.0, 1.0),) * guess)
+            except PluginError as error:
+                tried = f" With {guess}: {error}"
+            else:
                 return guess
-    raise PluginError("the input dimension is not known; give --dimension, or --domain with one pair per axis.")
+    raise PluginError(f"the input dimension is not known; give --dimension, or --domain with one pair per axis.{tried}")
 
 
 def load_target(name: str, dimension: int, folder: Path) -> Callable[..., Any]:
@@ -128,8 +134,10 @@ def network_file(path: Path, activation: str) -> Dense:
         raise PluginError(unknown("activation", activation, ACTIVATIONS))
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            given = {name: torch.from_numpy(arrays[name].astype(np.float64)) for name in arrays.files}
-    except (OSError, ValueError) as error:
+            given = {
+                name: torch.from_numpy(arrays[name].astype(np.float64, casting="same_kind")) for name in arrays.files
+            }
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise PluginError(f"{path} cannot be read as an .npz file of weights: {error}.") from error
     layers = sum(name.startswith("W") for name in given)
     expected = [f"{letter}{layer}" for layer in range(layers) for letter in "Wb"]
@@ -137,11 +145,11 @@ def network_file(path: Path, activation: str) -> Dense:
         raise PluginError(f"{path} holds {', '.join(sorted(given))}; it must hold W0, b0, W1, b1, ... of all layers.")
     weights = tuple(given[f"W{layer}"] for layer in range(layers))
     biases = tuple(
-        given.get(f"b{layer}", given[f"W{layer}"].new_zeros(len(given[f"W{layer}"]))) for layer in range(layers)
+        given.get(f"b{layer}", given[f"W{layer}"].new_zeros(given[f"W{layer}"].shape[:1])) for layer in range(layers)
     )
     for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
-        after = len(weights[layer - 1]) if layer else weight.shape[-1]
-        if weight.ndim != 2 or weight.shape[1] != after or bias.shape != weight.shape[:1]:
+        after = len(weights[layer - 1]) if layer else math.prod(weight.shape[1:])
+        if weight.ndim != 2 or not weight.numel() or weight.shape[1] != after or bias.shape != weight.shape[:1]:
             shapes = f"W{layer} {tuple(weight.shape)} and b{layer} {tuple(bias.shape)}"
             raise PluginError(f"{path}: {shapes} do not follow {after} inputs; each W is (outputs, inputs).")
     if len(weights[-1]) != 1:

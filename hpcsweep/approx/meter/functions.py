@@ -50,6 +50,7 @@ def adapted(function: Callable[..., Any], domain: Domain) -> Function:
             problems.append(f"{type(error).__name__}: {error}")
             continue
         _check_repeats(made, domain, name)
+        made.__qualname__ = name  # of which later mistakes speak
         return made
     raise PluginError(f"{name} fails on points {tuple(probe.shape)}: {problems[0]}; with a NumPy array: {problems[1]}.")
 
@@ -66,11 +67,7 @@ def _copied(module: nn.Module, name: str) -> nn.Module:
 
 def _try(made: Function, probe: Tensor, name: str) -> None:
     """Evaluate at two points, without and with gradients. Raises PluginError, and whatever the function raises."""
-    given = probe.clone()
-    with torch.no_grad():
-        values = made(given)
-    if not torch.equal(given, probe):
-        raise PluginError(f"{name} changes the points that it is given; it must leave them as they are.")
+    values, given = _untouched(made, probe, name), probe.clone()
     if not isinstance(values, Tensor):
         raise TypeError(f"it gave {type(values).__name__}")
     if values.shape != (2,):
@@ -84,9 +81,21 @@ def _try(made: Function, probe: Tensor, name: str) -> None:
             torch.autograd.grad(values.sum(), variable, allow_unused=True)
 
 
+def _untouched(made: Function, points: Tensor, name: str) -> Any:
+    given = points.clone()
+    with torch.no_grad():
+        values = made(given)
+    if not torch.equal(given, points):
+        raise PluginError(f"{name} changes the points that it is given; it must leave them as they are.")
+    return values
+
+
 def _check_repeats(made: Function, domain: Domain, name: str) -> None:
     try:
+        _untouched(made, probes.sample(domain), name)
         off = probes.moody(made, domain)
+    except PluginError:
+        raise
     except Exception as error:  # of other numbers of points
         shape = probes.POINTS, len(domain)
         raise PluginError(f"{name} fails on points {shape}: {type(error).__name__}: {error}.") from error
@@ -145,7 +154,21 @@ class _Differenced(torch.autograd.Function):
             step[:, axis] = _STEP * (1 + points[:, axis].abs())
             change = ctx.function(points + step) - ctx.function(points - step)
             slopes[:, axis] = factors[0].reshape(len(points)) * change.reshape(len(points)) / (2 * step[:, axis])
-        return slopes, None
+        return _Once.apply(ctx.saved_tensors[0], slopes), None
+
+
+class _Once(torch.autograd.Function):
+    """Slopes that are no function of the points to autograd: who asks for a second derivative is told, not given 0."""
+
+    @staticmethod
+    def forward(ctx: Any, points: Tensor, slopes: Tensor) -> Tensor:
+        """Return the slopes."""
+        return slopes.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *factors: Tensor) -> tuple[None, None]:
+        """Raise RuntimeError."""
+        raise RuntimeError("slopes by differences have no derivative")
 
 
 def terms_of(function: Callable[..., Any], made: Function, domain: Domain) -> tuple[Dense, ...]:
@@ -198,16 +221,24 @@ def places_of(samples: Any, dimension: int) -> Tensor | None:
 
     Raises
     ------
-    PluginError : if they have another number of coordinates
+    PluginError : if they are no such numbers, or not finite
     """
     if samples is None:
         return None
-    places = torch.as_tensor(samples, dtype=torch.float64, device="cpu")
-    if places.ndim != 2 or places.shape[1] != dimension:
-        raise PluginError(
-            f"the samples must be (samples, {dimension}), one coordinate per axis, not {tuple(places.shape)}."
-        )
+    try:
+        given = torch.as_tensor(samples if isinstance(samples, Tensor) else np.asarray(samples), device="cpu")
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise _no_samples(dimension, f"{type(samples).__name__} ({error})") from error
+    if given.is_complex() or given.ndim != 2 or given.shape[1] != dimension:
+        raise _no_samples(dimension, f"{given.dtype} {tuple(given.shape)}")
+    places = given.to(torch.float64)
+    if not places.isfinite().all():
+        raise _no_samples(dimension, f"{int((~places.isfinite()).any(1).sum())} with NaN or infinite coordinates")
     return places
+
+
+def _no_samples(dimension: int, got: str) -> PluginError:
+    return PluginError(f"the samples must be (samples, {dimension}), finite real numbers, one per axis, not {got}.")
 
 
 def domain_of(text: str | Sequence[Sequence[float]], dimension: int | None = None) -> Domain:
@@ -217,8 +248,8 @@ def domain_of(text: str | Sequence[Sequence[float]], dimension: int | None = Non
     ------
     PluginError : for anything else, and if the number of pairs is not `dimension`
     """
-    pairs = [re.split(r"[,:]", part) for part in text.split()] if isinstance(text, str) else [list(p) for p in text]
     try:
+        pairs = [re.split(r"[,:]", part) for part in text.split()] if isinstance(text, str) else [list(p) for p in text]
         domain = tuple((float(low), float(high)) for low, high in pairs)
     except (TypeError, ValueError) as error:
         raise PluginError(

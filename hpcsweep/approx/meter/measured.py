@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from hpcsweep.approx.meter.screening import screen
 from hpcsweep.approx.meter.search import kinks, refine, starts
 from hpcsweep.approx.meter.subjects import Pair, Subject
 from hpcsweep.approx.meter.survey import State
-from hpcsweep.approx.meter.tasks import CONTRADICTION, Measurement, Unenclosed, enclosed
+from hpcsweep.approx.meter.tasks import CONTRADICTION, Measurement, Unenclosed, enclosed, inner
 from hpcsweep.bracket import Bracket
 
 CONFIDENCE = 0.95  # of the statement of volume
@@ -40,13 +41,16 @@ class Measured:
     certificate: "closed" (upper <= (1 + gap) lower), "budget", "floor" (of float64 arithmetic), "no rule" or "off",
         which is also said where the error is not finite somewhere.
     boxes: of the proof.
-    pieces: of a ReLU network in one dimension, on its domain: where it is linear; -1 of others.
+    pieces: of a ReLU network in one dimension, on its domain: where it is linear; -1 of others, and for NaN.
     boundary: whether the worst point lies on the boundary of the domain.
     sample_distance: of the worst point to the nearest training sample (Euclidean); NaN if samples are not known.
     uniform: what the independent uniform points alone would have reported; NaN if there were none.
     volume: with 95 % confidence the error exceeds `uniform` on at most this share of the domain, 1 - 0.05^(1/n) for n
         points; NaN if there were none.
     message: what is worth knowing.
+    central_share: the share of each side that was measured apart, NaN if none was; and of the central box of so much
+    central_l2: the root of the mean square, over the points of the first kind in it.
+    central_lower: the largest |error| found in it: at the points of each kind, or `where` if that lies in it.
     """
 
     bracket: Bracket
@@ -65,6 +69,9 @@ class Measured:
     uniform: float
     volume: float
     message: str
+    central_share: float = math.nan
+    central_l2: float = math.nan
+    central_lower: float = math.nan
 
     @property
     def lower(self) -> float:
@@ -111,7 +118,20 @@ def conclude(
         uniform=alone.supremum if alone else math.nan,
         volume=-math.expm1(math.log1p(-CONFIDENCE) / alone.count) if alone else math.nan,
         message=_message(nonfinite, points, CONTRADICTION if refuted else state.reason),
+        **_central(pair, measurement, state, bracket),
     )
+
+
+def _central(pair: Pair, measurement: Measurement, state: State, found: Bracket) -> dict[str, float]:
+    """Return what is known of the central box, by field; nothing where it was not asked for."""
+    if measurement.central is None:
+        return {}
+    kinds = len(measurement.kinds)
+    screens = state.screens[kinds : 2 * kinds]
+    box = inner(pair.domain, measurement.central)
+    within = bool(found.where) and all(low <= x <= high for x, (low, high) in zip(found.where, box, strict=True))
+    seen = reduce(screen.higher, [one.bracket for one in screens] + [found] * within)
+    return {"central_share": measurement.central, "central_l2": screens[0].l2, "central_lower": seen.lower}
 
 
 def _message(nonfinite: int, points: int, reason: str) -> str:

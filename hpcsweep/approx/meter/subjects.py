@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpcsweep.approx import fit, models, plugins
+from hpcsweep import collocation
+from hpcsweep.approx import models, plugins
 from hpcsweep.approx.meter import dense
 from hpcsweep.approx.meter.screening.evaluator import frozen
 from hpcsweep.approx.meter.screening.screen import Function
@@ -70,7 +71,8 @@ class Network(Subject):
     ----------
     target, dimension, model: the resolved choices.
     parameters: (parameters,) float64.
-    samples, data_seed: how many samples it was trained on, and the seed of their places; 0 samples if not known.
+    samples, data_seed, sampling: how many samples it was trained on, the seed of their places, and whether they are
+        "uniform" or a "grid"; 0 samples if not known. Points on the boundary, of an equation, are not counted.
     """
 
     target: Mapping[str, Any]
@@ -79,6 +81,7 @@ class Network(Subject):
     parameters: np.ndarray
     samples: int = 0
     data_seed: int = 0
+    sampling: str = "uniform"
 
     @property
     def width(self) -> int:
@@ -97,7 +100,8 @@ class Network(Subject):
         parameters = torch.from_numpy(np.array(self.parameters, dtype=np.float64)).to(device)
         places = None
         if self.samples:
-            places = torch.from_numpy(fit.samples(self.data_seed, self.samples, target.domain)).to(device)
+            places = torch.from_numpy(collocation.places(self.data_seed, self.samples, target.domain, self.sampling))
+            places = places.to(device)
         network = partial(model.apply, parameters)
         return Pair(target, network, target.domain, dense.of(model, parameters), places, frozen(model, parameters))
 

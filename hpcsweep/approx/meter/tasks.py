@@ -43,6 +43,9 @@ class Measurement:
     starts, kinks: of the search: local ascents, and points projected onto zero sets of neurons; 0: none.
     gap: what is to be proved, upper <= (1 + gap) * lower; None: no proof.
     boxes: of the proof, at most; but at least those that it begins with, 64 in one and two dimensions, 8 in three.
+    ascent: "lbfgs" or "newton", see `refine.refine`.
+    central: the share of each side of the domain that is measured apart as well, by the same points of each kind mapped
+        into the box of the same centre; None: not.
     """
 
     kinds: tuple[str, ...]
@@ -55,10 +58,16 @@ class Measurement:
     kinks: int = 0
     gap: float | None = None
     boxes: int = 2**18
+    ascent: str = "lbfgs"
+    central: float | None = None
 
     def sets(self, domain: points.Domain) -> list[points.PointSet]:
-        """Return the point sets on a domain, the independent points last. Raises `StudyError` for what cannot be."""
-        made = [points.make(kind, self.dimension, self.count, self.seed, domain) for kind in self.kinds]
+        """Return the point sets: of each kind on the domain, then in its central part, the independent points last.
+
+        Raises `StudyError` for what cannot be.
+        """
+        boxes = [domain] if self.central is None else [domain, inner(domain, self.central)]
+        made = [points.make(kind, self.dimension, self.count, self.seed, box) for box in boxes for kind in self.kinds]
         if self.uniform:
             made.append(points.make("uniform", self.dimension, self.uniform, self.seed + _UNIFORM_SEED, domain))
         return made
@@ -77,6 +86,13 @@ class Measurement:
     def total(self) -> int:
         """How many tiles there are in all."""
         return sum(self.tiles)
+
+
+def inner(domain: points.Domain, share: float) -> points.Domain:
+    """Return the central box that has this share of each side of a domain."""
+    reach = [(low / 2 + high / 2, (high / 2 - low / 2) * share) for low, high in domain]
+    sides = zip(domain, reach, strict=True)
+    return tuple((max(low, middle - half), min(high, middle + half)) for (low, high), (middle, half) in sides)
 
 
 def planned(resolved: Mapping[str, Any], dimension: int, width: int) -> Measurement:
@@ -155,6 +171,7 @@ class Search(Task):
             starts=self.measurement.starts,
             kinks=self.measurement.kinks,
             seed=self.measurement.seed,
+            ascent=self.measurement.ascent,
         )
 
 

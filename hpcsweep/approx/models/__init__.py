@@ -4,6 +4,8 @@ A model is written for ONE network; `hpcsweep.approx.training` stacks many of th
 flat vector: for each layer the block (outputs, inputs + 1) in row-major order, biases in its last column; the blocks
 follow each other. A `Sum` of networks is the vectors of its networks one after the other, then the amplitudes of all
 but the first. This is also how trained weights are stored on disk.
+
+Those of `classical` are not trained but fitted directly: their vectors are what their classes say.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hpcsweep.approx.models import choices
+from hpcsweep.approx.models import choices, classical
 from hpcsweep.approx.models.choices import DEFAULTS, stages_of
 from hpcsweep.approx.models.layers import ACTIVATE, ACTIVATIONS, INITIALISATIONS, count
 from hpcsweep.approx.models.mlp import MLP
@@ -33,15 +35,23 @@ __all__ = [
     "Model",
     "Residual",
     "Sum",
+    "classical",
     "count_parameters",
     "hidden_like",
     "is_own",
     "make",
     "resolve",
+    "sized",
     "stages_of",
 ]
 
-FAMILIES: Mapping[str, Callable[[Mapping[str, Any], int, Domain], Model]] = {"mlp": MLP, "residual": Residual}
+FAMILIES: Mapping[str, Callable[[Mapping[str, Any], int, Domain], Model]] = {
+    "mlp": MLP,
+    "residual": Residual,
+    "simplex": classical.Simplex,
+    "legendre": classical.Legendre,
+    "spline": classical.Spline,
+}
 
 
 def is_own(choice: Mapping[str, Any]) -> bool:
@@ -54,7 +64,19 @@ def resolve(choice: Mapping[str, Any], folder: str | Path = ".") -> dict[str, An
 
     `folder`: what the paths of users' classes are relative to. PluginError for what cannot be.
     """
-    return resolve_own(choice, folder) if is_own(choice) else choices.resolve(choice)
+    if classical.is_direct(choice):
+        return classical.resolve(choice, DEFAULTS)
+    classical.refuse(choice, str(choice.get("name", DEFAULTS["name"])))
+    network = {field: value for field, value in choice.items() if field not in classical.FIELDS}
+    return resolve_own(network, folder) if is_own(choice) else choices.resolve(network)
+
+
+def sized(choice: Mapping[str, Any], dimension: int, samples: int) -> dict[str, Any]:
+    """Return a resolved choice for so many samples: models that interpolate them are as large as that asks for.
+
+    PluginError where such a model cannot be.
+    """
+    return classical.sized(choice, dimension, samples) if classical.is_direct(choice) else dict(choice)
 
 
 def make(choice: Mapping[str, Any], dimension: int, domain: Domain, folder: str | Path = ".") -> Model:
@@ -69,7 +91,12 @@ def make(choice: Mapping[str, Any], dimension: int, domain: Domain, folder: str 
 
 
 def count_parameters(choice: Mapping[str, Any], dimension: int, folder: str | Path = ".") -> int:
-    """Return the number of trainable parameters for `dimension` inputs; of s stages: s networks, s - 1 amplitudes."""
+    """Return the number of trainable parameters for `dimension` inputs; of s stages: s networks, s - 1 amplitudes.
+
+    PluginError for a model that interpolates samples and is not `sized` yet.
+    """
+    if classical.is_direct(choice):
+        return classical.count(choice, dimension)
     stages = stages_of(choice)
     if is_own(choice):
         one = network_of(choice, dimension, folder).parameters
@@ -86,7 +113,9 @@ def hidden_like(choice: Mapping[str, Any], dimension: int, parameters: int) -> l
     `parameters`: of the whole model. Any other may do anything: it counts as two equal hidden layers of as many
     parameters, w^2 + (d + 3) w + 1.
     """
-    if choice.get("name") in FAMILIES:
+    if classical.is_direct(choice):
+        return classical.hidden_like(choice, dimension)
+    if choice.get("name") in choices.NAMES:
         hidden = list(choice["hidden"])
         return [hidden[0], *hidden] if choice["name"] == "residual" else hidden
     one = (parameters + 1) // stages_of(choice) - 1

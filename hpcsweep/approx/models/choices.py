@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from hpcsweep.approx.models import classical
 from hpcsweep.approx.models.layers import ACTIVATIONS, INITIALISATIONS
 from hpcsweep.errors import PluginError, unknown
 
@@ -35,10 +36,11 @@ def resolve(choice: Mapping[str, Any]) -> dict[str, Any]:
     """
     for field in choice:
         if field not in DEFAULTS:
-            raise PluginError(unknown("model", field, DEFAULTS))
+            raise PluginError(unknown("model", field, (*DEFAULTS, *classical.FIELDS)))
     full = {**DEFAULTS, **choice}
     if full["name"] not in NAMES:
-        raise PluginError(unknown("model.name", full["name"], NAMES) + " Or 'path/file.py:Class', 'module:Class'.")
+        allowed = (*NAMES, *classical.FAMILIES)
+        raise PluginError(unknown("model.name", full["name"], allowed) + " Or 'path/file.py:Class', 'module:Class'.")
     complete = validated(full)
     if full["name"] == "residual" and len(set(complete["hidden"])) != 1:
         shown = complete["hidden"]

@@ -28,6 +28,7 @@ from hpcsweep.approx.targets.feynman import (
     Product,
 )
 from hpcsweep.approx.targets.rules import check
+from hpcsweep.approx.targets.structured import ProductTree, RandomWaves, SineProduct
 from hpcsweep.approx.targets.teachers import BernerTeacher, MichaudTeacher
 from hpcsweep.approx.targets.textbook import Absolute, Runge, Sine, Square
 
@@ -50,8 +51,11 @@ REGISTRY: dict[str, type[Target]] = {
     "mixed_trig_rational": MixedTrigRational,
     "peak": Peak,
     "product": Product,
+    "product_tree": ProductTree,
+    "random_waves": RandomWaves,
     "runge": Runge,
     "sine": Sine,
+    "sine_product": SineProduct,
     "slower_decay_rational": SlowerDecayRational,
     "square": Square,
 }

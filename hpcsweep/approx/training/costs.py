@@ -3,9 +3,10 @@
 A layer with `inputs` and `outputs` and n samples takes 2 n outputs (inputs + 1) operations forward, as many for the
 gradient of its weights, and 2 n outputs inputs to hand the gradient down (not in the first layer); beside them stand
 the activations and what the optimizer does (see `demands`). Seconds follow from rates measured once on the device.
-`optimizer` is everywhere a name, or names joined by plus signs, one after another. `general`: a model without a closed
-form, of about as many operations as the perceptron with those hidden widths (`models.hidden_like`); what autograd and
-vmap take beyond was measured on residual networks of width 4 to 64, and holds within a factor of two.
+`optimizer` is everywhere a name, or names joined by plus signs, one after another. `general`: 0 for a closed
+form; else how many signals of a point autograd carries, 1 for a model of about as many operations as the perceptron
+with those hidden widths (`models.hidden_like`), more for an equation. What autograd and vmap take beyond was measured
+on residual networks of width 4 to 64, and holds within a factor of two.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ def launches_per_step(
     return round(max(_calls(hidden, activation, minibatch, one) for one in _demands(hidden, dimension, 1, optimizer)))
 
 
-def _calls(hidden: Sequence[int], activation: str, minibatch: bool, demand: Demand, general: bool = False) -> float:
+def _calls(hidden: Sequence[int], activation: str, minibatch: bool, demand: Demand, general: int = 0) -> float:
     bends = len(hidden) * _BEND_LAUNCHES[activation]
     descent = 3 * (len(hidden) + 1) - 1 + bends + _LOSS_LAUNCHES
     forward = len(hidden) + 1 + bends / 2 + 3
@@ -104,7 +105,7 @@ def bytes_per_cell(
     batch: int | None = None,
     precision: str = "float64",
     optimizer: str = "adam",
-    general: bool = False,
+    general: int = 0,
 ) -> int:
     """Return the memory of one slot: activations and their gradients, weights and the optimizer's state, samples.
 
@@ -117,7 +118,7 @@ def bytes_per_cell(
     kept = _activations(hidden, dimension, step + block)
     held = max(one.held for one in demands)
     if general:
-        kept = _GENERAL_KEPT * kept + round(3 * step * weights * max(one.jacobians for one in demands))
+        kept = _GENERAL_KEPT * general * kept + round(3 * step * weights * max(one.jacobians for one in demands))
     return _ITEM[precision] * (data + kept + _BUFFERS * weights + held)
 
 
@@ -145,7 +146,7 @@ def slots(
     precision: str,
     device: str,
     optimizer: str = "adam",
-    general: bool = False,
+    general: int = 0,
 ) -> int:
     """Return how many cells train together: a function of shape, precision, kind of device and optimizer only.
 
@@ -194,7 +195,7 @@ def seconds(
     activation: str = "tanh",
     batch: int | None = None,
     optimizer: str = "adam",
-    general: bool = False,
+    general: int = 0,
 ) -> float:
     """Predict the seconds of `train` for `cells` cells of one shape.
 
@@ -220,7 +221,7 @@ def seconds(
 
 
 def _slot_seconds(
-    hidden: Sequence[int], dimension: int, samples: int, device: Device, activation: str, demand: Demand, general: bool
+    hidden: Sequence[int], dimension: int, samples: int, device: Device, activation: str, demand: Demand, general: int
 ) -> float:
     layers, values = _layers(hidden, dimension), samples * sum(hidden)
     value, both = device.activations[activation]
@@ -232,7 +233,7 @@ def _slot_seconds(
     passes = demand.descents * descent + demand.forwards * evaluation
     if general:
         numbers = demand.jacobians * samples * _weights(hidden, dimension)
-        passes = _GENERAL_WORK * passes + _GENERAL_JACOBIAN * numbers * device.element
+        passes = _GENERAL_WORK * general * passes + _GENERAL_JACOBIAN * numbers * device.element
     return (
         passes
         + demand.updates * device.update

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 from torch.func import grad, vmap
 
-from hpcsweep.approx.models import MLP, Model
+from hpcsweep.approx.models import MLP, Model, classical
+from hpcsweep.approx.models.classical import Direct
 from hpcsweep.approx.training import optimizers
 from hpcsweep.approx.training.engine import Engine, Layout
 from hpcsweep.approx.training.losses import Loss, MeanSquare
@@ -99,10 +100,14 @@ def passes_of(model: Model, layout: Layout, samples: int, weights: Tensor, loss:
 
 def suit(model: Model, optimizer: str) -> None:
     """Raise StudyError where an optimizer, or one of a chain, asks for what a model cannot give."""
-    if isinstance(model, MLP):
+    parts = optimizer.split("+")
+    at_once = optimizers.DIRECT in parts
+    if at_once != isinstance(model, Direct) or (at_once and len(parts) > 1):
+        raise StudyError(_unlike(model, optimizer))
+    if isinstance(model, MLP | Direct):
         return
     working = [name for name in optimizers.NAMES if _works(model, name)]
-    for name in optimizer.split("+"):
+    for name in parts:
         if name not in working:
             needs = optimizers.needs(name)
             asked = "a linear last layer that it knows" if needs.features else "the matrices of layers"
@@ -111,6 +116,20 @@ def suit(model: Model, optimizer: str) -> None:
                 f"training.optimizer: {name!r} needs {asked}, which model {called!r} does not tell. "
                 f"With this model work: {', '.join(sorted(working))}."
             )
+
+
+def _unlike(model: Model, optimizer: str) -> str:
+    """Say why a model is not to be had by an optimizer, where one of them needs no steps and the other does."""
+    called = getattr(model, "choice", {}).get("name", type(model).__name__)
+    if isinstance(model, Direct):
+        return (
+            f"training.optimizer: model {called!r} is fitted directly, not by {optimizer!r}. "
+            f'Give it a grid of its own, with optimizer = ["{optimizers.DIRECT}"].'
+        )
+    return (
+        f"training.optimizer: {optimizers.DIRECT!r} fits {', '.join(classical.FAMILIES)} and stands alone; "
+        f"model {called!r} is trained by: {', '.join(sorted(optimizers.NAMES))}."
+    )
 
 
 def _works(model: Model, optimizer: str) -> bool:

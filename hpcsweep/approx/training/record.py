@@ -116,5 +116,23 @@ class Record:
         return Record(**{name: _copy(value) for name, value in state.items()})
 
 
+def joined(
+    one: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray], done: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return two histories (steps, losses) one after the other, (64,) each as in `Trained`, thinned out evenly.
+
+    The second begins after `done` steps; its step 0 is left out. -1 and NaN are unused entries, as in what comes back.
+    """
+    (early, early_losses), (late, late_losses) = (
+        tuple(row[history[0] >= 0] for row in history) for history in (one, other)
+    )
+    steps, losses = np.concatenate([early, late[1:] + done]), np.concatenate([early_losses, late_losses[1:]])
+    kept = np.unique(np.linspace(0, len(steps) - 1, CHECKPOINTS).round().astype(int))
+    filled = np.full(CHECKPOINTS, -1, dtype=np.int64), np.full(CHECKPOINTS, np.nan)
+    for row, entries in zip(filled, (steps[kept], losses[kept]), strict=True):
+        row[: len(kept)] = entries
+    return filled
+
+
 def _copy(value: Any) -> Any:
     return value.clone() if isinstance(value, Tensor) else value.copy()

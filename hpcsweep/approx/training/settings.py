@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -136,12 +136,12 @@ class Settings:
         return {**common, "batch": self.minibatch(samples), "loss": self.power}
 
 
-def settings_from(choice: Mapping[str, Any]) -> Settings:
+def settings_from(choice: Mapping[str, Any], ignored: Collection[str] = ()) -> Settings:
     """Return the settings of a resolved choice of a study: {"name": "adam", "steps": 500, ...}, perhaps with "parts".
 
-    Fields that are not settings are an error; `batch` is a number or None.
+    Fields that are neither settings nor `ignored` are an error; `batch` is a number or None.
     """
-    given = {field: value for field, value in choice.items() if field not in ("name", "parts")}
+    given = {field: value for field, value in choice.items() if field not in ("name", "parts", *ignored)}
     if "parts" in choice:
         parts = tuple(settings_from(part) for part in choice["parts"])
         return Settings(optimizer=choice["name"], steps=sum(part.steps for part in parts), parts=parts)
@@ -152,16 +152,22 @@ FIELDS: tuple[str, ...] = tuple(field.name for field in fields(Settings) if fiel
 
 
 def pack_key(
-    model: Mapping[str, Any], dimension: int, samples: int, settings: Settings, precision: str
+    model: Mapping[str, Any],
+    dimension: int,
+    samples: int,
+    settings: Settings,
+    precision: str,
+    lesson: Hashable = None,
 ) -> tuple[Hashable, ...]:
     """Return a key that is equal for cells that may train in one pack.
 
-    `model` is a resolved model choice, `precision` "float64" or "float32". Learning rates, tolerances, seeds, data and
-    initial parameters may differ within a pack; the shape, the steps and the rest of the settings may not.
+    `model` is a resolved model choice, `precision` "float64" or "float32", `lesson` what is learned. Learning rates,
+    tolerances, seeds, data and initial parameters may differ within a pack; the shape, the steps and the rest of the
+    settings may not.
     """
     shape = {field: value for field, value in model.items() if field not in ("initialisation", "scale")}
     shared = settings.shared(samples).values()
-    return json.dumps(shape, sort_keys=True), dimension, samples, precision, *shared
+    return json.dumps(shape, sort_keys=True), dimension, samples, precision, lesson, *shared
 
 
 @dataclass

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from hpcsweep.approx.models import Sum
 from hpcsweep.approx.training import loop
-from hpcsweep.approx.training.record import CHECKPOINTS
+from hpcsweep.approx.training.record import joined
 from hpcsweep.approx.training.settings import Settings, Trained
 
 FACTORS = (0.25, 0.5, 1.0)  # of the residual's frequency: where the candidates of a stage begin
@@ -209,13 +209,9 @@ class _Growth:
             self._say(cell, candidates.message[row])
         trained.loss[cell] = candidates.loss[row] * scale**2  # every loss is of second degree
         trained.mean_square[cell] = float(self._errors(cell, self.parameters[cell], self.samples).square().mean())
-        one, other = _history(trained, cell), _history(candidates, row)
-        steps = np.concatenate([one[0], other[0][1:] + trained.steps[cell]])
-        losses = np.concatenate([one[1], other[1][1:] * scale**2])
-        kept = np.unique(np.linspace(0, len(steps) - 1, CHECKPOINTS).round().astype(int))
-        trained.history_step[cell], trained.history_loss[cell] = -1, np.nan
-        trained.history_step[cell, : len(kept)] = steps[kept]
-        trained.history_loss[cell, : len(kept)] = losses[kept]
+        old, done = (trained.history_step[cell], trained.history_loss[cell]), int(trained.steps[cell])
+        new = candidates.history_step[row], candidates.history_loss[row] * scale**2
+        trained.history_step[cell], trained.history_loss[cell] = joined(old, new, done)
         trained.steps[cell] += candidates.steps[row]
 
     def _say(self, cell: int, sentence: str) -> None:
@@ -230,12 +226,6 @@ def _numbers(stage: int) -> range:
 
 def _rejection(stage: int, new: float, old: float) -> str:
     return f"Stage {stage + 1} was rejected: the held-out maximum would have gone from {old:.1e} to {new:.1e}."
-
-
-def _history(trained: Trained, cell: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the steps and losses that are there, (entries,) each."""
-    used = trained.history_step[cell] >= 0
-    return trained.history_step[cell][used], trained.history_loss[cell][used]
 
 
 def frequency(places: Tensor, values: Tensor) -> float:

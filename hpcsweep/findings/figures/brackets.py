@@ -14,6 +14,7 @@ from matplotlib.ticker import NullLocator, PercentFormatter
 from hpcsweep import layout
 from hpcsweep.findings import series, sheet
 from hpcsweep.findings.figures import panels
+from hpcsweep.findings.figures.panels import DENSE
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -81,9 +82,10 @@ def _intervals(axes: Axes, cells: DataFrame) -> None:
     axes.set_yscale("log")
     rank, low, high = np.arange(1, len(cells) + 1), cells["sup_lower"].to_numpy(), cells["sup_upper"].to_numpy()
     proved = np.isfinite(high)
-    axes.vlines(rank[proved], low[proved], high[proved], **FOUND, rasterized=len(rank) > 2000)
-    axes.plot(rank[proved], low[proved], ".", color=FOUND["color"], markersize=2.5, rasterized=len(rank) > 2000)
-    axes.plot(rank[~proved], low[~proved], **UNPROVED)
+    many = len(rank) > DENSE
+    panels.bars(axes, rank[proved], low[proved], high[proved], **FOUND)
+    axes.plot(rank[proved], low[proved], ".", color=FOUND["color"], markersize=2.5, rasterized=many)
+    axes.plot(rank[~proved], low[~proved], **UNPROVED, rasterized=many)
     axes.yaxis.set_minor_locator(NullLocator())
 
 
@@ -95,7 +97,16 @@ def _gaps(axes: Axes, cells: DataFrame) -> None:
     rank = np.arange(1, len(cells) + 1)
     for name, (color, marker) in ENDS.items():
         own = (codes == layout.CERTIFICATES.index(name)) & np.isfinite(gaps) & (gaps > 0)
-        axes.plot(rank[own], gaps[own], marker, color=color, markersize=2.8, alpha=0.8, markeredgewidth=0)
+        axes.plot(
+            rank[own],
+            gaps[own],
+            marker,
+            color=color,
+            markersize=2.8,
+            alpha=0.8,
+            markeredgewidth=0,
+            rasterized=len(rank) > DENSE,
+        )
     axes.yaxis.set_minor_locator(NullLocator())
 
 
@@ -133,7 +144,7 @@ def _strip(axes: Axes, place: int, cells: DataFrame) -> None:
     share = (cells["sup_uniform"] / cells["sup_lower"]).to_numpy()
     least = (cells["sup_uniform"] / cells["sup_upper"].where(np.isfinite(cells["sup_upper"]))).to_numpy()
     sideways = place + np.linspace(-0.28, 0.28, len(share)) if len(share) > 1 else np.array([place])
-    many = len(share) > 2000
-    axes.vlines(sideways, least, share, color=sheet.PALETTE[0], alpha=0.35, linewidth=1, rasterized=many)
+    many = len(share) > DENSE
+    panels.bars(axes, sideways, least, share, color=sheet.PALETTE[0], alpha=0.35, linewidth=1)
     axes.plot(sideways, share, "o", color=sheet.PALETTE[0], markersize=3, alpha=0.6, markeredgewidth=0, rasterized=many)
     axes.hlines(np.median(share), place - 0.36, place + 0.36, color="#000000", linewidth=1.6)

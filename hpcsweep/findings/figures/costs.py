@@ -11,13 +11,13 @@ from matplotlib.figure import Figure
 
 from hpcsweep.findings import series, sheet
 from hpcsweep.findings.figures import panels
+from hpcsweep.findings.figures.panels import DENSE
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 AXIS = {"train_seconds": "training time (s)", "flops": "training flops (estimate)"}
 WORDS = {"train_seconds": "seconds", "flops": "flops"}
-DENSE = 2000  # dots from which on the PDF has them as an image
 
 
 def optimizer_race(dataset: xarray.Dataset, cost: str = "train_seconds") -> Figure:

@@ -57,7 +57,7 @@ def sup_against_samples(dataset: xarray.Dataset) -> Figure:
     Of each family and depth, the largest networks enter. Lines, bands and whiskers are as in `sup_against_weights`.
     """
     table = series.table(dataset)
-    chosen = largest(table.cells, "parameters", ["target", "dimension", "family", "depth"])
+    chosen = largest(table.cells, "size", ["target", "dimension", "family", "depth"])
     widths, parameters = _span(chosen["width"]), f"{_span(chosen['parameters'])} parameters"
     title = f"Sup-norm error against samples, at {parameters if widths == '0' else f'width {widths}'}"
     about = f"The largest networks of each depth, {parameters}"
@@ -65,7 +65,8 @@ def sup_against_samples(dataset: xarray.Dataset) -> Figure:
 
 
 def _span(values: Series) -> str:
-    """Say the range of integers."""
+    """Say the range of integers; 0, the width of what has no layers, counts only where there is nothing else."""
+    values = values[values > 0] if (values > 0).any() else values
     low, high = int(values.min()), int(values.max())
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 

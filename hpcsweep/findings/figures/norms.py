@@ -12,7 +12,7 @@ from matplotlib.ticker import PercentFormatter
 
 from hpcsweep.findings import series, sheet
 from hpcsweep.findings.figures import panels
-from hpcsweep.findings.figures.costs import DENSE
+from hpcsweep.findings.figures.panels import DENSE
 
 if TYPE_CHECKING:
     from pandas import DataFrame

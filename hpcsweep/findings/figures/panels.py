@@ -25,6 +25,8 @@ MOST_ROWS, MOST_COLUMNS, WRAP = 6, 6, 3  # panels of one figure; WRAP: beside ea
 MARKERS = "osD^v<>ph"
 STYLES = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)))
 UNITS = "Errors are in the units of the target."
+DENSE = 2000  # marks from which on the PDF has them as an image
+CHUNK = 1000  # bars of one path
 Panel = tuple[str, int]  # target and dimension
 Place = tuple[int, int]  # row and column
 
@@ -144,6 +146,18 @@ def dots(line: Mapping[str, Any], size: float = 3.2) -> dict[str, Any]:
 def handles(found: Iterable[Mapping[str, Any]]) -> list[Line2D]:
     """Return what the legend shows of each."""
     return [Line2D([], [], **one) for one in found]
+
+
+def bars(axes: Axes, positions: np.ndarray, low: np.ndarray, high: np.ndarray, **look: Any) -> None:
+    """Draw vertical bars; where they are many, as few long paths with gaps, in a tenth of the time of `vlines`."""
+    if len(positions) <= DENSE:
+        axes.vlines(positions, low, high, **look)
+        return
+    gaps = np.full(len(positions), np.nan)
+    x, y = (np.stack(columns, axis=1) for columns in ((positions, positions, gaps), (low, high, gaps)))
+    for start in range(0, len(positions), CHUNK):
+        piece = slice(start, start + CHUNK)
+        axes.plot(x[piece].ravel(), y[piece].ravel(), **look, solid_capstyle="butt", rasterized=True)
 
 
 def mark(axes: Axes, positions: np.ndarray) -> None:

@@ -156,6 +156,22 @@ def test_a_comparison_with_what_may_be_nan_is_not_decided() -> None:
 
 
 @pytest.mark.parametrize(
+    "slab",
+    [
+        lambda inside, always: 1.0 * (inside == always),
+        lambda inside, always: 1.0 - (inside != always) * 1.0,
+        lambda inside, always: torch.where(inside == always, 1.0, 0.0),
+        lambda inside, always: torch.where(torch.ne(inside, always), 0.0, 1.0),
+        lambda inside, always: torch.where(torch.eq(always, inside), 1.0, 0.0),
+    ],
+)
+def test_two_conditions_compared_are_a_condition(slab: Callable[[Tensor, Tensor], Tensor]) -> None:
+    """Python would compare the objects, and answer for all boxes what is true of none."""
+    found = measured(lambda x: 0.1 * x[:, 0] + slab(torch.abs(x[:, 0] - 0.4321) < 1e-7, x[:, 0] > -2.0))
+    assert found.upper >= 1.0
+
+
+@pytest.mark.parametrize(
     ("target", "supremum"),
     [
         (lambda x: torch.sqrt(1.0 - torch.square(x[:, 0])) - 0.4 * x[:, 0], math.sqrt(1.16)),

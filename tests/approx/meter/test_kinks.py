@@ -196,6 +196,14 @@ def test_on_a_line_the_breakpoints_come_first() -> None:
     assert len(kink_points([network], 3, 0, ((-1.0, 1.0),))) == 3
 
 
+@pytest.mark.parametrize("weight", [math.nan, math.inf, 1e308])
+def test_pieces_that_cannot_be_counted_are_not(weight: float) -> None:
+    layers = (tensor([[weight], [1.0], [-1.0]]), tensor([[1.0, 2.0, 3.0]]))
+    network = Dense(layers, (tensor([0.1, 0.2, 0.3]), tensor([0.0])), "relu")
+    line, pieces = breakpoints(network, -1.0, 1.0)
+    assert pieces == -1 and bool(line.isfinite().all())
+
+
 def test_only_relu_of_one_variable() -> None:
     for network in (random_network(0, 1, 4, 1), random_network(0, 2, 4, 1, activation="relu")):
         with pytest.raises(ValueError, match="one variable"):

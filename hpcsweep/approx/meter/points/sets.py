@@ -70,12 +70,13 @@ class Sobol(PointSet):
     def numbers(self, indices: Indices, device: torch.device) -> Tensor:
         """Return the shifted points; quickest for a range of whole blocks of 1024."""
         bits = self._block(indices, device) if isinstance(indices, range) else self._scattered(indices)
-        return bits.to(torch.float64)
+        return bits.view(torch.float64).copy_(bits)  # where they are: new memory would leave the cache sooner
 
     def _block(self, indices: range, device: torch.device) -> Tensor:
         """Return a range of points as integers, (dimension, points)."""
         first, last = indices.start // _BLOCK, indices[-1] // _BLOCK + 1
-        corners = torch.cat(list(self._corners_of(first, last, device)), dim=1)  # (dimension, blocks)
+        groups = list(self._corners_of(first, last, device))
+        corners = torch.cat(groups, dim=1) if len(groups) > 1 else groups[0]  # (dimension, blocks)
         bits = (self._table(device)[:, None, :] ^ corners[:, :, None]).flatten(1)  # (dimension, blocks * _BLOCK)
         offset = indices.start - first * _BLOCK
         return bits[:, offset : offset + len(indices)]

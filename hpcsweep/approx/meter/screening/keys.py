@@ -26,6 +26,11 @@ def value_of(key: int) -> float:
     return struct.unpack("<d", struct.pack("<q", key))[0]
 
 
+def key_of(value: float) -> int:
+    """Return the key of a float64 >= 0, or NaN."""
+    return NAN_KEY if value != value else struct.unpack("<q", struct.pack("<d", value))[0]
+
+
 def canonical(keys: Tensor) -> Tensor:
     """Return keys with one NaN for every NaN; those of absolute values differ in payload."""
     return keys.masked_fill(keys > INFINITY_KEY, NAN_KEY)

@@ -108,7 +108,7 @@ def ascend(error: Error, starts: Tensor, domain: Domain, steps: int = 20, again:
     evaluations = nonfinite = 0
     groups = []
     for number in range(0, len(starts), GROUP):
-        rows = _padded(torch.arange(number, min(number + GROUP, len(starts)), device=starts.device))
+        rows = padded(torch.arange(number, min(number + GROUP, len(starts)), device=starts.device))
         real = min(GROUP, len(starts) - number)
         climbers = _begin(error, starts[rows], box)
         nonfinite += int((~climbers.values[:real].isfinite()).sum())
@@ -144,7 +144,7 @@ def value_and_slope(error: Error, places: Tensor, half: Tensor) -> tuple[Tensor,
     return values.detach(), torch.where(slopes.isfinite(), slopes, 0.0)
 
 
-def _padded(rows: Tensor) -> Tensor:
+def padded(rows: Tensor) -> Tensor:
     """Return row numbers continued to a whole group by repeating the first of them."""
     return torch.cat([rows, rows[:1].expand(-len(rows) % GROUP)])
 
@@ -175,7 +175,7 @@ def _continue(error: Error, everyone: Climbers, box: Box, steps: int, share: flo
     count = min(-int(-share * len(order) // 1), int((~everyone.settled).sum()))
     spent = spoilt = 0
     for chosen in order[:count].split(GROUP):
-        climbers = everyone.rows(_padded(chosen))
+        climbers = everyone.rows(padded(chosen))
         counts = _climb(error, climbers, box, steps, len(chosen))
         spent, spoilt = spent + counts[0], spoilt + counts[1]
         everyone.places[chosen] = climbers.places[: len(chosen)]

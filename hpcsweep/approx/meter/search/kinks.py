@@ -80,7 +80,8 @@ def breakpoints(dense: Dense, low: float, high: float) -> tuple[Tensor, int]:
 
     Returns
     -------
-    Tensor, int: sorted, float64, (breakpoints,), strictly between the ends; the number of pieces is one more.
+    Tensor, int: sorted, float64, (breakpoints,), strictly between the ends; the number of pieces is one more, or -1
+        where NaN or overflow leave it unknown: then the points are all that may be breakpoints.
 
     Raises
     ------
@@ -96,8 +97,9 @@ def breakpoints(dense: Dense, low: float, high: float) -> tuple[Tensor, int]:
         share = left[piece, neuron] / (left[piece, neuron] - right[piece, neuron])
         line = _distinct(torch.cat([line, line[piece] + share * (line[piece + 1] - line[piece])]))
     slopes, noise = _slopes(dense, line[:-1] / 2 + line[1:] / 2)
-    bends = slopes.diff().abs() > noise[:-1] + noise[1:]
-    return line[1:-1][bends], int(bends.sum()) + 1
+    bends = ~(slopes.diff().abs() <= noise[:-1] + noise[1:]) | ~noise[1:].isfinite()
+    known = bool((slopes.abs() + noise).isfinite().all())
+    return line[1:-1][bends], int(bends.sum()) + 1 if known else -1
 
 
 def _on_the_line(terms: Sequence[Dense], domain: Domain) -> Tensor:

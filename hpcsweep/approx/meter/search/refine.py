@@ -6,7 +6,6 @@ An estimate from below: no search can see a spike of codimension two or more tha
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,9 +14,11 @@ from torch import Tensor
 
 from hpcsweep.approx.meter.dense import Dense
 from hpcsweep.approx.meter.points.pointset import Domain
+from hpcsweep.approx.meter.screening.keys import key_of
 from hpcsweep.approx.meter.screening.screen import evaluate
 from hpcsweep.approx.meter.search.ascent import GRADIENT_COST, GROUP, Error, ascend, largest_first
 from hpcsweep.approx.meter.search.kinks import PROJECTIONS, kink_points
+from hpcsweep.approx.meter.search.newton import sharpen
 from hpcsweep.approx.meter.search.starts import boundary, gaps, nearest
 from hpcsweep.bracket import Bracket
 
@@ -59,8 +60,7 @@ class Refined:
     @property
     def key(self) -> int:
         """Return the int64 that orders values as a screen does, NaN on top; -1 for no place at all."""
-        bits = struct.unpack("<q", struct.pack("<d", self.value))[0]
-        return bits if self.where else -1
+        return key_of(self.value) if self.where else -1
 
     @property
     def evaluations(self) -> float:
@@ -94,6 +94,7 @@ def refine(
     starts: int,
     kinks: int,
     seed: int,
+    ascent: str = "lbfgs",
 ) -> Refined:
     """Climb from the best of some candidates, kinks, places on the boundary and places far from the samples.
 
@@ -106,6 +107,7 @@ def refine(
     starts: how many climbs. Half of them begin at candidates, if there are so many, the others anywhere.
     kinks: how many points on kinks.
     seed: of the random places.
+    ascent: "lbfgs", or "newton": after it, Newton steps from the best tenth, unless a network is known to have kinks.
     """
     bends = kink_points(terms, kinks, seed, domain).to(candidates)
     extras = _extras(domain, samples, _EXTRAS * starts, seed).to(candidates)
@@ -113,6 +115,8 @@ def refine(
     values = _values(error, places)
     chosen = _chosen(values, len(candidates), starts)
     climb = ascend(error, places[chosen], domain, STEPS, AGAIN)
+    if ascent == "newton" and all(term.activation != "relu" for term in terms):
+        climb = sharpen(error, climb, domain, AGAIN)
     values, places = torch.cat([values, climb.values]), torch.cat([places, climb.places])
     tried = len(values) - len(climb.values)
     best = largest_first(values)[:1]

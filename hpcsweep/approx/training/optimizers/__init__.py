@@ -33,9 +33,19 @@ _OPTIMIZERS: Mapping[str, type[Optimizer]] = {
     "variable_projection": VariableProjection,
 }
 
-NAMES: tuple[str, ...] = tuple(_OPTIMIZERS)
+NAMES: tuple[str, ...] = tuple(_OPTIMIZERS)  # of those that train packs
+DIRECT = "direct"  # of what needs none, `hpcsweep.approx.models.classical`: no steps, no fields
 
-_WITHOUT_RATE = {"bfgs", "ssbfgs", "ssbroyden", "lbfgs", "levenberg_marquardt", "least_squares", "variable_projection"}
+_WITHOUT_RATE = {
+    "bfgs",
+    "ssbfgs",
+    "ssbroyden",
+    "lbfgs",
+    "levenberg_marquardt",
+    "least_squares",
+    "variable_projection",
+    DIRECT,
+}
 _OF_SQUARES = {"levenberg_marquardt", "least_squares", "variable_projection"}
 _OF_MATRICES = {"muon", "soap"}
 _OF_FEATURES = {"least_squares", "variable_projection"}
@@ -68,8 +78,10 @@ def needs(name: str) -> Needs:
 
 def defaults(name: str) -> dict[str, Any]:
     """Return the settings that belong to an optimizer, with its own defaults; PluginError if there is no such name."""
+    if name == DIRECT:
+        return {}
     if name not in _OPTIMIZERS:
-        raise PluginError(unknown("training.optimizer", name, NAMES))
+        raise PluginError(unknown("training.optimizer", name, (*NAMES, DIRECT)))
     return {field.name: field.default for field in fields(_OPTIMIZERS[name]) if field.default is not MISSING}
 
 

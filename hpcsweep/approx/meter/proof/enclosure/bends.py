@@ -33,7 +33,7 @@ def relu(low: Tensor, high: Tensor) -> Relaxation:
     slope = torch.clamp_(high / (high - low).clamp_(min=TINY), 0.0, 1.0)
     # at the upper end (1 - s) high, at the lower one -s low; with s = 0 or 1 these are <= 0 beyond the kink
     most = torch.maximum(torch.addcmul(high, slope, high, value=-1.0), -slope * low).clamp_(min=0.0)
-    most.add_(high.abs(), alpha=gamma(4))
+    most.add_(high.abs(), alpha=gamma(4)).add_(TINY)
     return slope, torch.zeros_like(low), most
 
 

@@ -114,7 +114,7 @@ def _silu_curvature(x: Tensor) -> Tensor:
 
 
 _GELU = Bump(
-    value=lambda x: torch.erf(x * math.sqrt(0.5)).add_(1.0).mul_(x).mul_(0.5),
+    value=lambda x: torch.erf(x * math.sqrt(0.5)).add_(1.0).mul_(0.5).mul_(x),
     curvature=_gelu_curvature,
     deepest=0.7517915246935646,
     depth=0.16997120747990372,
@@ -122,7 +122,7 @@ _GELU = Bump(
     trough=-0.10798193302637612,
 )
 _SILU = Bump(
-    value=lambda x: torch.tanh(x * 0.5).add_(1.0).mul_(x).mul_(0.5),
+    value=lambda x: torch.tanh(x * 0.5).add_(1.0).mul_(0.5).mul_(x),
     curvature=_silu_curvature,
     deepest=1.278464542761074,
     depth=0.2784645427610739,

@@ -39,6 +39,7 @@ class Mask:
     """
 
     __slots__ = ("always", "dimension", "sometimes")
+    __hash__ = object.__hash__
 
     def __init__(self, always: Tensor, sometimes: Tensor, dimension: int) -> None:
         self.always, self.sometimes, self.dimension = always, sometimes, dimension
@@ -65,6 +66,12 @@ class Mask:
     def __xor__(self, other: Any) -> Mask:
         other = self._like(other)
         return (self & ~other) | (~self & other)
+
+    def __eq__(self, other: object) -> Mask:  # type: ignore[override] # Python's own would compare the objects
+        return ~(self ^ other)
+
+    def __ne__(self, other: object) -> Mask:  # type: ignore[override]
+        return self ^ other
 
     def __invert__(self) -> Mask:
         return Mask(~self.sometimes, ~self.always, self.dimension)
@@ -117,6 +124,8 @@ _LOGIC: dict[str, Callable[..., Mask]] = {
     **dict.fromkeys(("logical_or", "bitwise_or", "__or__", "__ror__"), Mask.__or__),
     **dict.fromkeys(("logical_xor", "bitwise_xor", "__xor__", "__rxor__"), Mask.__xor__),
     **dict.fromkeys(("logical_not", "bitwise_not"), Mask.__invert__),
+    **dict.fromkeys(("eq", "__eq__"), Mask.__eq__),
+    **dict.fromkeys(("ne", "not_equal", "__ne__"), Mask.__ne__),
 }
 
 

@@ -54,7 +54,7 @@ def _wave(
     """Relax a wave with crests (of its remainder) at crest + 2 pi k, troughs at trough + 2 pi k."""
     at_low = torch.addcmul(below, slope, low, value=-1.0)
     at_high = torch.addcmul(above, slope, high, value=-1.0)
-    height = (1.0 - slope * slope).sqrt_()
+    height = ((1.0 - slope) * (1.0 + slope)).sqrt_()  # 1 - slope^2 would lose half of its digits at a slope near 1
     rising = torch.ge(slope, 0.0, out=torch.empty_like(slope))
     # against a rising line the first crest and the last trough of the range stand out, against a falling one the others
     place, inside = _nearest(crest, low, high, rising)

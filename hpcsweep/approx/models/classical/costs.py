@@ -1,0 +1,54 @@
+"""What it costs to fit a classical approximant, and to evaluate it, before it is done."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from hpcsweep.approx.models.classical.choices import count
+
+# Simplices for each of many random points (Dwyer 1991; the table of Poisson-Delaunay tessellations); fewer points have
+# fewer, since much of the domain is then outside their hull.
+_SIMPLICES = {1: 1.0, 2: 2.0, 3: 6.8, 4: 31.8, 5: 187.0, 6: 1296.0}
+_MORE = 9.0  # times as many in each further dimension
+_OF_SIMPLEX = 5000  # operations for each, times dimension^2: the time of qhull and of the maps, as measured
+_OF_POINT = 1000  # the same for a point whose simplex is looked for
+_GELSD = 4  # passes over the matrix, in operations of m n^2
+
+
+def operations(choice: Mapping[str, Any], dimension: int, samples: int) -> float:
+    """Return about how many operations of matrix products a fit takes as long as."""
+    if choice["name"] == "legendre":
+        size = count(choice, dimension)
+        return _GELSD * samples * size * min(samples, size) + samples * size * dimension
+    if choice["name"] == "simplex" and dimension > 1:
+        return _simplices(choice["nodes"], dimension) * _OF_SIMPLEX * dimension**2
+    return 1000.0 * samples
+
+
+def bytes_of(choice: Mapping[str, Any], dimension: int, samples: int) -> int:
+    """Return the memory of a fit, and of what is kept of it while it is evaluated."""
+    if choice["name"] == "legendre":
+        size = count(choice, dimension)
+        return 8 * (3 * samples * size + 2 * min(samples, size) ** 2)
+    if choice["name"] == "simplex" and dimension > 1:
+        numbers = dimension * (dimension + 1) + 4 * (dimension + 2)  # maps, corners, neighbours, planes, qhull's own
+        return round(16 * numbers * _simplices(choice["nodes"], dimension))
+    return 200 * samples
+
+
+def hidden_like(choice: Mapping[str, Any], dimension: int) -> list[int]:
+    """Return the hidden widths of a perceptron that costs about as much at a point."""
+    if choice["name"] == "legendre":
+        return [max(1, count(choice, dimension) // 2)]
+    if choice["name"] == "simplex" and dimension > 1:
+        half = dimension**2 * _OF_POINT / 2
+        return [max(8, round(math.sqrt(half)))] * 2
+    return [16, 16]
+
+
+def _simplices(nodes: int, dimension: int) -> float:
+    known = max(_SIMPLICES)
+    each = _SIMPLICES.get(dimension) or _SIMPLICES[known] * _MORE ** (dimension - known)
+    return nodes * min(each, float(nodes) ** (-(-dimension // 2) - 1))

@@ -1,0 +1,118 @@
+"""One cell of a store, trained and measured again: what is stored and what comes out now, side by side.
+
+A pack gives each of its cells the bits that it has alone, on one kind of processor with one thread; so equal bits are
+expected here, and a difference says that the machine, the versions or the code are others than then.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hpcsweep import layout, study, weights
+from hpcsweep.approx.catalogue import Catalogue
+from hpcsweep.cluster import worker
+from hpcsweep.cluster.checkpoints import Saver
+from hpcsweep.cluster.pricing import Pricer
+from hpcsweep.errors import LaunchError, StoreError
+from hpcsweep.rewrite import opened, read_cells
+from hpcsweep.store import Record
+
+COMPARED = ("status", "steps", "train_rmse", "sup_lower", "sup_upper", "sup_where", "l2_error", "l1_error", "boxes")
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """One result of a cell, stored and replayed."""
+
+    name: str
+    stored: Any
+    replayed: Any
+
+    @property
+    def same(self) -> bool:
+        """Whether both are equal to the bit; two NaN are."""
+        return bool(np.array_equal(np.atleast_1d(self.stored), np.atleast_1d(self.replayed), equal_nan=True))
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """A cell, what there is of it now and then, its message now, and with what it was computed then."""
+
+    key: str
+    told: str  # the cell in words
+    quantities: list[Quantity]
+    message: str
+    versions: tuple[str, ...]  # of the runs that the store knows
+    parameters: np.ndarray | None  # (parameters,), of now
+
+
+def replay(path: Path, key: str, folder: Path) -> Replayed:
+    """Train and measure the cell whose key begins with `key` again, by the study text in the store.
+
+    `folder`: what the paths of plugins are relative to. Uses as many threads as then; nothing is written.
+
+    Raises
+    ------
+    StoreError : if no cell has such a key, or several have
+    LaunchError : if the training itself raises
+    """
+    cells = read_cells(path)
+    row = _row(cells.columns["key"].astype(str), key, path)
+    cell = cells.cell(row)
+    with opened(path) as file:
+        text, threads = str(file.attrs["study"]), int(file["threads"][row])
+        versions = tuple(dict.fromkeys(version.decode() for version in file["run_versions"][:]))
+        stored = {name: file[name][row] for name in COMPARED}
+    os.environ["HPCSWEEP_THREADS"] = str(max(threads, 1))
+    parsed = study.parse(text, Catalogue(folder), folder)
+    with tempfile.TemporaryDirectory() as temporary:
+        saver = Saver(Path(temporary) / "pack", (cell.key,))
+        outcome: Any = worker.train_pack([cell], Pricer(parsed).measurement(cell), folder, True, saver)
+        while isinstance(outcome, worker.Trained):  # a proof that takes long is left to whoever asked
+            outcome = _measured(cell, outcome, folder)
+    if isinstance(outcome, worker.Failure):
+        raise LaunchError(f"The cell raised {outcome.message}")
+    [record] = outcome.records
+    assert record is not None
+    told = f"{cell.target['name']}, {cell.dimension}-D, {cell.parameters} parameters, {cell.samples} samples"
+    told = f"{told}, {cell.optimizer['name']}, replicate {cell.replicate}"
+    quantities = [Quantity(name, stored[name], now) for name, now in _now(record, stored).items()]
+    [kept] = weights.parameters(path, [cell.key])
+    if kept is not None and record.parameters is not None:
+        quantities.append(Quantity("parameters", kept, record.parameters))
+    return Replayed(cell.key, told, quantities, str(record.values.get("message", "")), versions, record.parameters)
+
+
+def _measured(cell: Any, trained: worker.Trained, folder: Path) -> Any:
+    trained.survey.run(folder)
+    return worker.finish_pack([cell], trained.fitted, trained.survey, trained.seconds, folder)
+
+
+def _now(record: Record, stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the replayed values as they would be stored: missing ones by the fill value of their column."""
+    now: dict[str, Any] = {"status": layout.OUTCOMES[record.status]}
+    for name in COMPARED[1:]:
+        fill = layout.RESULTS[name].fill
+        value = np.full(np.shape(stored[name]), fill)
+        given = np.asarray(record.values.get(name, fill))
+        value[tuple(slice(size) for size in given.shape)] = given  # sup_where has entries for the largest dimension
+        now[name] = value if value.ndim else value[()]
+    return now
+
+
+def _row(keys: np.ndarray, key: str, path: Path) -> int:
+    found = np.flatnonzero(np.char.startswith(keys, key)) if key else np.empty(0, int)
+    if len(found) == 1:
+        return int(found[0])
+    if len(found):
+        raise StoreError(f"{len(found)} cells of {path} have keys that begin with {key!r}: give more of it.")
+    raise StoreError(
+        f"{path} has no cell {key!r}; `report --export` lists the keys, such as {keys[0] if len(keys) else ''}."
+    )

@@ -1,0 +1,59 @@
+"""The command `replay`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hpcsweep.commands.parameters import STORE, on_devices
+
+REPLAY_EPILOG = """
+\b
+Exit codes: 0 the same bits, 1 something differs, 2 a mistake in what you asked
+for.
+"""
+
+
+@click.command(epilog=REPLAY_EPILOG)
+@click.argument("file", type=STORE)
+@click.argument("key")
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Keep the network: net.npy")
+@click.option("--folder", type=click.Path(file_okay=False, path_type=Path), default=".", help="Of plugin files.")
+@on_devices
+def replay(file: Path, key: str, output: Path | None, folder: Path) -> int:
+    """Train and measure one cell of the store FILE again and compare with what is stored, to the bit.
+
+    KEY is the cell's key or its beginning. Nothing is written to FILE. What `measure FILE` has tightened since differs.
+
+    \b
+      python -m hpcsweep replay results.h5 3f9c
+    """
+    from hpcsweep.cluster.replay import replay as again
+
+    found = again(file, key, folder)
+    click.echo(f"{found.key}: {found.told}")
+    for quantity in found.quantities:
+        mark = "the same" if quantity.same else "differs"
+        click.echo(f"  {quantity.name:12} {_shown(quantity.stored):28} {_shown(quantity.replayed):28} {mark}")
+    if found.message:
+        click.echo(f"  {found.message}")
+    if output is not None and found.parameters is not None:
+        import numpy as np
+
+        np.save(output, found.parameters)
+        click.echo(f"{output}: {len(found.parameters)} parameters, layer by layer, biases in the last column of each")
+    same = all(quantity.same for quantity in found.quantities)
+    if not same:
+        click.echo(f"Computed then with {'; '.join(found.versions)}.")
+    return 0 if same else 1
+
+
+def _shown(value: Any) -> str:
+    """Return a short text of a number, or of a vector by its beginning."""
+    import numpy as np
+
+    numbers = np.atleast_1d(value)
+    texts = [f"{number:.6g}" for number in numbers[:2]]
+    return ", ".join(texts) + (f", ... ({len(numbers)})" if len(numbers) > 2 else "")

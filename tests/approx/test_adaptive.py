@@ -1,0 +1,148 @@
+"""Adaptive sampling: where points are added, that rounds are trainings one after the other, bits, mistakes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from hpcsweep.approx import adaptive, fit, models
+from hpcsweep.approx.fit import Problem
+from hpcsweep.approx.training import Lesson, Settings
+from hpcsweep.draws import samples
+from hpcsweep.errors import UserError
+from tests.test_study import cells, study
+from tests.test_study_lessons import SQUARE
+
+DOUBLE = torch.float64
+BOX = [(-1.0, 1.0)] * 2
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Bits are promised for one thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def bumps(points: torch.Tensor) -> torch.Tensor:
+    """An error with two narrow maxima, the larger one at (0.5, 0.25), and one at a corner."""
+    total = torch.zeros(len(points), dtype=DOUBLE)
+    for height, x, y in ((3.0, 0.5, 0.25), (-2.0, -0.6, -0.1), (1.0, 1.0, -1.0)):
+        total = total + height * torch.exp(-200 * ((points[:, 0] - x) ** 2 + (points[:, 1] - y) ** 2))
+    return total
+
+
+def test_points_are_added_at_the_maxima_and_apart() -> None:
+    taken = torch.from_numpy(samples(1, 40, BOX))
+    taken = taken[bumps(taken).abs() < 1e-3]  # none in the way of a maximum
+    new = adaptive.worst_places(bumps, BOX, taken, 60, 3)
+    assert new.shape == (60, 2) and bool((new.abs() <= 1).all())
+    assert new[0].tolist() == pytest.approx([0.5, 0.25], abs=1e-6)  # climbed to
+    for height, x, y in ((2.0, -0.6, -0.1), (1.0, 1.0, -1.0)):
+        near = new[((new - torch.tensor([x, y], dtype=DOUBLE)).abs() < 0.02).all(dim=1)]
+        assert len(near) and float(bumps(near).abs().max()) > 0.98 * height
+    apart = torch.cdist(torch.cat([new, taken]), new)
+    apart[:60].fill_diagonal_(math.inf)
+    assert float(apart.min()) >= 0.1  # (60 + 40)^(-1/2)
+    assert torch.equal(new, adaptive.worst_places(bumps, BOX, taken, 60, 3))
+
+
+def test_a_flat_or_infinite_error_still_gives_distinct_places() -> None:
+    for error in (lambda points: points[:, 0] * 0, lambda points: points[:, 0] * math.nan):
+        new = adaptive.worst_places(error, BOX, torch.empty(0, 2, dtype=DOUBLE), 30, 3)
+        assert len(np.unique(new.numpy(), axis=0)) == 30
+
+
+def problem(seed: int, rounds: int = 3, **other: object) -> Problem:
+    settings = Settings(optimizer="ssbroyden", steps=90)
+    plain = Problem({"name": "logsin", "K": 1.0}, 1, {"hidden": [8, 8]}, 50, settings, "float64", seed, seed, seed)
+    return replace(plain, lesson=Lesson(resample=rounds), **other)
+
+
+def test_rounds_are_trainings_one_after_the_other() -> None:
+    """Twin: the same written out for one network, and for its last round alone."""
+    [found] = adaptive.fit([problem(3, 1)])
+    assert found.outcome == "done" and found.steps == 90
+    half = Settings(optimizer="ssbroyden", steps=45)
+    [first] = fit.fit([problem(3, 0, samples=25, settings=half)])
+    network = models.make({"hidden": [8, 8]}, 1, [(-1.0, 1.0)])
+
+    def error(points: torch.Tensor) -> torch.Tensor:
+        x, parameters = points[:, 0], torch.from_numpy(first.parameters)
+        return torch.log(torch.sin(10 * x) + 2) + torch.sin(x) - network.apply(parameters, points)
+
+    taken = torch.from_numpy(samples(3, 25, [(-1.0, 1.0)]))
+    new = adaptive.worst_places(error, [(-1.0, 1.0)], taken, 25, 4).numpy()
+    second = problem(3, 0, samples=50, settings=half, added=new, start=first.parameters, batch_seed=4)
+    [last] = fit.fit([second])
+    assert np.array_equal(found.parameters, last.parameters) and found.train_rmse == last.train_rmse
+    steps = found.history_step[found.history_step >= 0]
+    assert steps[0] == 0 and steps[-1] == 90 and (np.diff(steps) > 0).all()
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adam+ssbroyden"])
+def test_bits_do_not_depend_on_the_companions(optimizer: str) -> None:
+    chosen = Settings(optimizer=optimizer, steps=30, learning_rate=1e-2)
+    everyone = adaptive.fit([problem(seed, settings=chosen) for seed in range(5)])
+    for rows in ([3], [4, 0]):
+        for row, one in zip(rows, adaptive.fit([problem(row, settings=chosen) for row in rows]), strict=True):
+            assert np.array_equal(one.parameters, everyone[row].parameters) and one.steps == everyone[row].steps
+    assert {one.steps for one in everyone} == {30 if optimizer == "adam" else 330}
+
+
+FAILING = """
+import torch
+from hpcsweep.approx.targets import Target
+
+
+class Holes(Target):
+    smoothness = -1
+
+    def __call__(self, points):
+        if len(points) == COUNT:
+            raise RuntimeError("no value")
+        return points[:, 0]
+"""
+
+
+@pytest.mark.parametrize("count", [25, 4096])  # points of the first round; of a screen
+def test_a_target_that_fails_leaves_the_others_alone(count: int, tmp_path: Path) -> None:
+    (tmp_path / "holes.py").write_text(FAILING.replace("COUNT", str(count)))
+    bad = problem(0, 1, target={"name": "holes.py:Holes"})
+    found = adaptive.fit([problem(1, 1), bad, problem(2, 1)], tmp_path)
+    alone = adaptive.fit([problem(1, 1), problem(2, 1)])
+    assert [one.outcome for one in found] == ["done", "failed", "done"] and "no value" in found[1].message
+    assert np.array_equal(found[2].parameters, alone[1].parameters)
+
+
+def test_a_stop_interrupts_all() -> None:
+    assert {one.outcome for one in adaptive.fit([problem(0), problem(1)], stop=lambda: True)} == {"interrupted"}
+
+
+def test_no_rounds_are_the_plain_training() -> None:
+    [one], [other] = adaptive.fit([problem(0, 0)]), fit.fit([problem(0, 0)])
+    assert np.array_equal(one.parameters, other.parameters)
+
+
+MISTAKES = {
+    "stages": ("[training]\nresample = 2\n[model]\nstages = 2", "stages = 1"),
+    "equation": ('[training]\nresample = 2\nequation = "poisson"', "training.equation exclude"),
+    "grid": ('[training]\nresample = 2\nsampling = "grid"', "training.sampling exclude"),
+    "layers": ("[training]\nresample = 2\nlayerwise = 9", "training.layerwise exclude"),
+    "too few": ("[training]\nresample = 9", "makes 10 rounds, more than the 9 samples"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_one_sentence(name: str) -> None:
+    sections, expected = MISTAKES[name]
+    with pytest.raises(UserError, match=expected):
+        cells(study(SQUARE, sections=sections))

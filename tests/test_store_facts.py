@@ -1,0 +1,156 @@
+"""What a store says of its targets, the pictures beside it, and stores from before there were either."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import shutil
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from hpcsweep import layout, weights
+from hpcsweep.approx.catalogue import Catalogue
+from hpcsweep.cells import Cell, Facts
+from hpcsweep.findings import scaling, series
+from hpcsweep.findings.dataset import read
+from hpcsweep.grid import expand
+from hpcsweep.rewrite import Run, read_cells
+from hpcsweep.store import Record, Store, merge
+from hpcsweep.study import parse
+from tests.conftest import record_of
+from tests.findings.test_gallery import as_of_old
+
+STUDY = """
+title = "facts"
+[[grid]]
+target = ["exp_cos", "absolute", "mine.py:Mine"]
+dimension = [1, 2]
+width = [4]
+depth = 1
+samples = [10]
+replicate = {replicates}
+"""
+MINE = """
+from hpcsweep.approx.targets import Target
+class Mine(Target):
+    smoothness = 1
+    @property
+    def domain(self):
+        return ((0.0, 1.0), (-2.0, 3.0))[: self.dimension]
+    def __call__(self, points):
+        return points[:, 0]
+"""
+
+
+def record(cell: Cell) -> Record:
+    """A made-up record with all pictures, every value a function of the key."""
+    made = record_of(cell)
+    assert isinstance(made, Record)
+    number = float(made.values["sup_lower"])  # type: ignore[arg-type]
+    zoom = np.stack([np.linspace(0, 1, layout.ZOOM), *np.full((2, layout.ZOOM), number)])
+    raster = np.full((layout.RASTER, layout.RASTER), number) if cell.dimension == 2 else None
+    return Record("done", made.values, made.parameters, made.slice, zoom, raster)
+
+
+def write(path: Path, replicates: int = 2, rows: slice = slice(None)) -> Path:
+    """Write or go on with a store, its own target beside it, some of the pending rows done."""
+    path.with_name("mine.py").write_text(MINE)
+    catalogue = Catalogue(path.parent)
+    study = parse(STUDY.format(replicates=replicates), catalogue)
+    run = Run("host", "", 1, "cpu", "versions", time.time())
+    with contextlib.closing(Store.open(path, study, expand(study, catalogue), run)) as store:
+        pending = store.pending()[rows].tolist()
+        store.put(pending, [record(store.cells.cell(row)) for row in pending])
+    return path
+
+
+def told(path: Path) -> dict[tuple[str, int], tuple[float, list[float]]]:
+    """Smoothness and ends of the domain by target and dimension, as the dataset has them."""
+    found, dataset = {}, read(path)
+    ends = np.stack([dataset["domain_low"].values, dataset["domain_high"].values], axis=2)  # (cells, axes, 2)
+    for target, dimension, smoothness, box in zip(
+        *(dataset[name].values.tolist() for name in ("target", "dimension", "smoothness")), ends, strict=True
+    ):
+        assert np.isnan(box[dimension:]).all()
+        found[target, dimension] = (smoothness, box[:dimension].ravel().tolist())
+    return found
+
+
+EXPECTED = {
+    **{("exp_cos", d): (math.inf, [-1, 1] * d) for d in (1, 2)},
+    **{("absolute", d): (0.0, [-1, 1] * d) for d in (1, 2)},
+    ("mine.py:Mine", 1): (1.0, [0, 1]),
+    ("mine.py:Mine", 2): (1.0, [0, 1, -2, 3]),
+}
+
+
+def test_a_store_says_how_smooth_its_targets_are_and_where_they_live(tmp_path: Path) -> None:
+    found = told(write(tmp_path / "s.h5"))
+    assert found.keys() == EXPECTED.keys()
+    for name, (smoothness, ends) in EXPECTED.items():
+        assert found[name] == (smoothness, ends)
+    assert series.table(read(tmp_path / "s.h5")).smoothness == {
+        "exp_cos": math.inf,
+        "absolute": 0.0,
+        "mine.py:Mine": 1.0,
+    }
+
+
+def test_facts_survive_reading_and_writing_again(tmp_path: Path) -> None:
+    path = write(tmp_path / "s.h5")
+    catalogue = Catalogue(tmp_path)
+    expected = expand(parse(STUDY.format(replicates=2), catalogue), catalogue).facts
+    assert read_cells(path).facts == expected
+    assert expected[next(key for key in expected if "absolute" in key[0] and key[1] == 2)] == Facts(
+        0.0, ((-1, 1), (-1, 1))
+    )
+
+
+def pictures(path: Path) -> dict[str, weights.Pictures]:
+    """What is kept of the finished cells of a store."""
+    dataset = read(path)
+    done = dataset["status"].values == layout.DONE
+    return {key: weights.pictures(path, key) for key in dataset["key"].values[done]}
+
+
+def test_zooms_and_rasters_are_kept_extended_and_merged(tmp_path: Path) -> None:
+    path = write(tmp_path / "s.h5", rows=slice(0, 7))
+    shard = shutil.copy(path, tmp_path / "other.h5")
+    shutil.copy(weights.path_of(path), weights.path_of(shard))
+    write(path, replicates=3, rows=slice(0, 4))  # extended: rows move
+    write(Path(shard))
+    merge(path, [shard])
+    found = pictures(path)
+    assert len(found) > 12
+    for row, cell in enumerate(read_cells(path)):
+        if cell.key in found:
+            expected, kept = record(cell), found[cell.key]
+            assert kept.zoom is not None and np.array_equal(kept.zoom, expected.zoom), row
+            assert (kept.raster is None) == (cell.dimension == 1)
+            if kept.raster is not None:
+                assert np.array_equal(kept.raster, expected.raster.astype(np.float32))
+    finished = np.array([key.encode() for key in pictures(Path(shard))])
+    assert weights.differing(path, Path(shard), finished) == set()
+    with h5py.File(weights.path_of(path), "r+", locking=False) as file:
+        file["raster_error"][0, 3, 4] += 1
+    assert len(weights.differing(path, Path(shard), finished)) == 1
+
+
+def test_an_old_store_opens_and_goes_on(tmp_path: Path) -> None:
+    path = write(tmp_path / "s.h5", rows=slice(0, 5))
+    before = pictures(path)
+    as_of_old(path)
+    dataset = read(path)
+    assert "smoothness" not in dataset and series.table(dataset).smoothness == {}
+    assert scaling.laws(series.table(dataset)) == [] and read_cells(path).facts == {}
+    write(path)  # the same command again
+    assert told(path)["absolute", 2] == (0.0, [-1, 1, -1, 1])
+    after = pictures(path)
+    assert len(after) == 12
+    for key, kept in after.items():
+        assert (kept.zoom is None) == (key in before)
+        if key in before:
+            assert kept.slice is not None and np.array_equal(kept.slice, before[key].slice)
