@@ -1,0 +1,101 @@
+"""A measurement in many parts gives the same bits on 1, 2, 3 and 5 ranks, and loses no NaN in any of its parts."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import environment, mpiexec
+
+PARTS = 5
+OWN = """
+import torch
+from hpcsweep.approx.meter import points
+
+DOMAIN = ((-1.0, 1.0), (-1.0, 1.0))
+TILES, TILE = 10, 4096
+
+
+def target(x):
+    return torch.sin(3 * x[:, 0]) * torch.cos(2 * x[:, 1])
+
+
+def network(x):
+    return target(x) + 0.1 * torch.exp(-40 * ((x - 0.3) ** 2).sum(dim=1))
+
+
+def broken(part):
+    index = torch.tensor([part * TILES * TILE // 5 + 17])
+    place = points.make("sobol", 2, TILES * TILE, 0, DOMAIN).at(index)[0]
+
+    def values(x):
+        there = (x == place).all(dim=1)
+        return torch.where(there, torch.nan, network(x))
+
+    return values
+
+
+broken0, broken1, broken2, broken3, broken4 = map(broken, range(5))
+"""
+SCRIPT = """
+import json, sys
+from hpcsweep.approx.meter import files
+from hpcsweep.approx.meter.measured import conclude
+from hpcsweep.approx.meter.survey import Survey
+from hpcsweep.approx.meter.tasks import planned
+from hpcsweep.cluster import remeasure
+from hpcsweep.cluster.checkpoints import Saver
+from hpcsweep.cluster.progress import display
+from hpcsweep.cluster.workforce import assemble
+from hpcsweep.sections import SupNormSection
+
+remeasure.PIECE = 2 * 4096  # many parts of what is small
+folder = Path(".")
+chosen = SupNormSection(points=["sobol"], count=10 * 4096, tile=4096, uniform=0, certificate=0.01)
+with assemble() as workforce:
+    for name in ["network", *(f"broken{part}" for part in range(5))] if workforce else []:
+        subject = files.files(f"own.py:{name}", "own.py:target", "-1,1", 2, "relu", folder)
+        survey = Survey([subject], planned(chosen.resolved(2), 2, 16))
+        conduct = remeasure.Conduct([survey], folder, Saver(folder / f"saved-{workforce.size}", (name,)))
+        parts = len(survey.tasks(remeasure._pieces(survey)))
+        assert conduct.run(0, workforce, display("none", sys.stderr, "parts"))
+        found = conclude(subject, survey.measurement, survey.states[0], folder=folder)
+        numbers = [found.lower, found.upper, *found.where, found.l1, found.l2]
+        told = {"parts": parts, "nonfinite": found.nonfinite, "points": found.points, "certificate": found.certificate}
+        print(json.dumps({"name": name, **told, "numbers": [number.hex() for number in numbers]}))
+"""
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[dict[str, object]]]:
+    """What is found by ranks, for a network and for five that are NaN at one point, each in another part."""
+    folder = tmp_path_factory.mktemp("ranks")
+    (folder / "own.py").write_text(OWN)
+    (folder / "script.py").write_text(SCRIPT)
+    lines = {}
+    for ranks in (1, 2, 3, 5):
+        line = [*mpiexec(ranks), sys.executable, "script.py"]
+        done = subprocess.run(line, cwd=folder, env=environment(), capture_output=True, text=True, timeout=200)
+        assert done.returncode == 0, done.stderr
+        lines[ranks] = [json.loads(one) for one in done.stdout.splitlines()]
+    return lines
+
+
+@pytest.mark.mpi
+def test_any_number_of_ranks_finds_the_same_bits(found: dict[int, list[dict[str, object]]]) -> None:
+    healthy = found[1][0]
+    assert healthy["parts"] == PARTS and healthy["nonfinite"] == 0 and healthy["certificate"] == "closed"
+    assert float.fromhex(healthy["numbers"][0]) == pytest.approx(0.1, rel=1e-9)  # type: ignore[index]
+    for ranks in (2, 3, 5):
+        assert found[ranks] == found[1]
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("part", range(PARTS))
+def test_a_nan_in_each_part_in_turn_is_found(found: dict[int, list[dict[str, object]]], part: int) -> None:
+    one = found[5][1 + part]
+    assert one["name"] == f"broken{part}" and int(str(one["nonfinite"])) >= 1
+    assert one["numbers"][0] == "nan" and one["numbers"][1] == "inf"  # type: ignore[index]
