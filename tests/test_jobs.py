@@ -8,10 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from hpcsweep.approx.catalogue import Catalogue
+from hpcsweep.grid import expand
+from hpcsweep.study import load
 from tests.conftest import environment
 
 JOBS = Path(__file__).parents[1] / "jobs"
 SCRIPTS = sorted(JOBS.glob("*.sbatch"))
+STUDIES = sorted((JOBS / "studies").rglob("*.toml"))
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
@@ -30,3 +34,15 @@ def test_the_example_in_python_is_short_and_starts() -> None:
     line = [sys.executable, str(JOBS / "arrays.py"), "--help"]
     done = subprocess.run(line, capture_output=True, text=True, env=environment())
     assert done.returncode == 0 and "STUDIES" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: f"{path.parent.stem}/{path.stem}")
+def test_a_study_has_cells_says_what_is_to_be_found_and_has_a_full_form(path: Path) -> None:
+    catalogue = Catalogue(path.parent)
+    cells = expand(load(path, catalogue), catalogue)
+    assert len(cells) > 0 and path.read_text().startswith("# ")
+    if path.parent.stem == "full" or path.stem == "quickstart":
+        return
+    larger = expand(load(path.parent / "full" / path.name, catalogue), catalogue)
+    work = [sum(cell.samples * cell.parameters for cell in some) for some in (cells, larger)]
+    assert work[1] >= work[0] and set(larger.columns["dimension"]) >= set(cells.columns["dimension"])

@@ -124,7 +124,7 @@ def _selected(dataset: xarray.Dataset, row: Row, where: Mapping[str, Any]) -> tu
             raise StoreError(unknown(f"{row.case}, {row.figure}: where", name, numbers.columns))
         mask &= numbers[name].isin(wanted if isinstance(wanted, list) else [wanted]).to_numpy()
     columns = [*AXES, *CHOICES, *further_axes(dataset)]
-    cells = dataset[columns].to_dataframe()[columns].reset_index(drop=True)
+    cells = dataset[columns].to_dataframe()[columns].reset_index(drop=True).assign(parameters=numbers["parameters"])
     try:
         values = numbers.eval(row.value)
     except Exception as error:  # pandas raises many kinds for a formula that is none
@@ -136,7 +136,8 @@ def _reduced(cells: DataFrame, values: Series, row: Row) -> float:
     """Reduce one axis after the other, a missing value staying missing; at last the number, or the slope."""
     steps = [_step(text, row) for text in row.over]
     kept = [name for _, name in steps] + ([row.slope] if row.slope else [])
-    if left := [name for name in axes_of(cells) if name not in kept and name not in CHOICES]:
+    if cells.groupby(kept, dropna=False).ngroups < len(cells) if kept else len(cells) > 1:
+        left = [name for name in axes_of(cells) if name not in kept and name not in CHOICES]
         raise StoreError(f"{row.case}, {row.figure}: cells differ in {', '.join(left)} too: reduce that by `over`.")
     table = cells[kept].assign(value=values)
     for reduction, name in steps:

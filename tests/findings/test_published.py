@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ title = "Two targets, two methods"
 target = ["sine", "runge"]
 dimension = [1, 2]
 samples = [10, 100, 1000]
-width = [4]
+width = [4, 8]
 optimizer = ["adam", "sgd"]
 replicate = 3
 """
@@ -34,7 +35,7 @@ source = "Nobody (1900)"
 [[case.row]]
 figure = "{figure}"
 value = "sup_lower"
-where = {{ target = "sine", dimension = 1, samples = 10, optimizer = "adam" }}
+where = {{ target = "sine", dimension = 1, samples = 10, optimizer = "adam", width = 4 }}
 over = ["median replicate"]
 published = "1 [fig]"
 accept = [0, {most}]
@@ -47,16 +48,18 @@ def row(value: str = "sup_lower", **changes: object) -> published.Row:
 
 def naive(**wanted: object) -> list[float]:
     """The errors that the stores hold, cell by cell from the formula behind them."""
+    seen: dict[str, Callable[[Cell], object]] = {
+        "target": lambda cell: cell.target["name"],
+        "optimizer": lambda cell: cell.optimizer["name"],
+        "width": lambda cell: max(cell.model["hidden"]),
+        "dimension": lambda cell: cell.dimension,
+        "samples": lambda cell: cell.samples,
+    }
     _, cells = cells_of(STUDY)
-    seen = {"target": lambda cell: cell.target["name"], "optimizer": lambda cell: cell.optimizer["name"]}
-    return [
-        error(cell)
-        for cell in cells
-        if all(seen.get(k, lambda cell, k=k: getattr(cell, k))(cell) == v for k, v in wanted.items())
-    ]
+    return [error(cell) for cell in cells if all(seen[name](cell) == value for name, value in wanted.items())]
 
 
-SETTING = {"target": "sine", "dimension": 1, "samples": 10, "optimizer": "adam"}
+SETTING = {"target": "sine", "dimension": 1, "samples": 10, "optimizer": "adam", "width": 4}
 
 
 def test_axes_are_reduced_in_the_order_given(make_store: Maker) -> None:
@@ -75,6 +78,15 @@ def test_formulas_slopes_and_ratios(make_store: Maker) -> None:
     line = {name: value for name, value in SETTING.items() if name != "samples"}
     slope = published.compare(data, row(where=line, over=("median replicate",), slope="samples"))
     assert slope.ours == pytest.approx(-1) and slope.cells == 9
+    grown = published.compare(
+        data,
+        row(
+            where={name: value for name, value in SETTING.items() if name != "width"},
+            over=("median replicate",),
+            slope="parameters",
+        ),
+    )
+    assert grown.ours == pytest.approx(-1)  # over widths, by the weights that they have
     beside = published.compare(data, row(where=SETTING, beside={"optimizer": "sgd"}, over=("median replicate",)))
     assert beside.ours == pytest.approx(1 / 3) and beside.cells == 6
 
