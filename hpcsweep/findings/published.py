@@ -12,8 +12,10 @@
     published = "4.10e-8"
     accept = [1e-9, 5e-7]                   # left out: for comparison only
 
-`slope = "samples"` takes the slope of log(value) over log(samples), left after `over`, in place of the value;
-`beside = { dimension = 1 }` divides by the same number of other cells, `where` with these values instead.
+`divided_by = "l2_error"` divides by another column, reduced likewise: the ratio of two aggregates, as papers give it,
+where `value = "sup_lower / l2_error"` aggregates ratios. `slope = "samples"` takes the slope of log(value) over
+log(samples), left after `over`, in place of the value. `beside = { dimension = 1 }` divides by the same number of other
+cells, `where` with these values instead.
 """
 
 from __future__ import annotations
@@ -27,16 +29,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray
+from pandas import DataFrame
 
 from hpcsweep.errors import StoreError, unknown
 from hpcsweep.findings.dataset import further_axes
 from hpcsweep.findings.grids import AXES, CHOICES, axes_of, frame
 
 if TYPE_CHECKING:
-    from pandas import DataFrame, Series
+    from pandas import Series
 
 REDUCTIONS = ("median", "mean", "max", "min")
-FIELDS = ("figure", "value", "where", "over", "slope", "beside", "published", "accept", "note")
+FIELDS = ("figure", "value", "divided_by", "where", "over", "slope", "beside", "published", "accept", "note")
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Row:
     source: str
     figure: str
     value: str
+    divided_by: str = ""
     over: tuple[str, ...] = ()
     where: Mapping[str, Any] | None = None
     slope: str = ""
@@ -107,16 +111,20 @@ def compare(dataset: xarray.Dataset, row: Row) -> Compared:
     chosen, values = _selected(dataset, row, row.where or {})
     if not len(values):
         return Compared(row, math.nan, 0, 0)
-    ours, count, missing = _reduced(chosen, values, row), len(values), int((~np.isfinite(values)).sum())
+    ours, count, missing = _reduced(chosen, values, row), len(values), _missing(values)
     if row.beside is not None:
         other, divisors = _selected(dataset, row, {**(row.where or {}), **row.beside})
         ours = ours / _reduced(other, divisors, row) if len(divisors) else math.nan
-        count, missing = count + len(divisors), missing + int((~np.isfinite(divisors)).sum()) + (not len(divisors))
+        count, missing = count + len(divisors), missing + _missing(divisors) + (not len(divisors))
     return Compared(row, ours, count, missing)
 
 
-def _selected(dataset: xarray.Dataset, row: Row, where: Mapping[str, Any]) -> tuple[DataFrame, Series]:
-    """Return the cells that count, by their axes, and the value of each."""
+def _missing(values: DataFrame) -> int:
+    return int((~np.isfinite(values).all(axis=1)).sum())
+
+
+def _selected(dataset: xarray.Dataset, row: Row, where: Mapping[str, Any]) -> tuple[DataFrame, DataFrame]:
+    """Return the cells that count, by their axes, and the value of each, and the divisor if there is one."""
     numbers = frame(dataset)
     mask = np.ones(len(numbers), dtype=bool)
     for name, wanted in where.items():
@@ -125,30 +133,38 @@ def _selected(dataset: xarray.Dataset, row: Row, where: Mapping[str, Any]) -> tu
         mask &= numbers[name].isin(wanted if isinstance(wanted, list) else [wanted]).to_numpy()
     columns = [*AXES, *CHOICES, *further_axes(dataset)]
     cells = dataset[columns].to_dataframe()[columns].reset_index(drop=True).assign(parameters=numbers["parameters"])
+    values = {"value": _worked_out(numbers, row.value, row)[mask]}
+    if row.divided_by:
+        values["divisor"] = _worked_out(numbers, row.divided_by, row)[mask]
+    return cells[mask], DataFrame(values)
+
+
+def _worked_out(numbers: DataFrame, formula: str, row: Row) -> Series:
+    """Return the value of a formula for each cell."""
     try:
-        values = numbers.eval(row.value)
+        return numbers.eval(formula).astype(float)
     except Exception as error:  # pandas raises many kinds for a formula that is none
-        raise StoreError(f"{row.case}, {row.figure}: value {row.value!r} cannot be worked out: {error}.") from None
-    return cells[mask], values[mask].astype(float)
+        raise StoreError(f"{row.case}, {row.figure}: {formula!r} cannot be worked out: {error}.") from None
 
 
-def _reduced(cells: DataFrame, values: Series, row: Row) -> float:
+def _reduced(cells: DataFrame, values: DataFrame, row: Row) -> float:
     """Reduce one axis after the other, a missing value staying missing; at last the number, or the slope."""
     steps = [_step(text, row) for text in row.over]
     kept = [name for _, name in steps] + ([row.slope] if row.slope else [])
     if cells.groupby(kept, dropna=False).ngroups < len(cells) if kept else len(cells) > 1:
         left = [name for name in axes_of(cells) if name not in kept and name not in CHOICES]
         raise StoreError(f"{row.case}, {row.figure}: cells differ in {', '.join(left)} too: reduce that by `over`.")
-    table = cells[kept].assign(value=values)
+    table = cells[kept].join(values)
     for reduction, name in steps:
         kept.remove(name)
         rest = table.groupby(kept, dropna=False, sort=True) if kept else table.groupby(lambda _: 0)
         # Without skipping: a network that has no error is no reason for a better median.
-        reduced = rest["value"].agg(lambda group, how=reduction: getattr(group, how)(skipna=False))
+        reduced = rest[list(values)].agg(lambda group, how=reduction: getattr(group, how)(skipna=False))
         table = reduced.reset_index()
+    ours = (table["value"] / table["divisor"] if row.divided_by else table["value"]).to_numpy(float)
     if not row.slope:
-        return float(table["value"].iloc[0])
-    x, y = np.log(table[row.slope].to_numpy(float)), np.log(table["value"].to_numpy(float))
+        return float(ours[0])
+    x, y = np.log(table[row.slope].to_numpy(float)), np.log(ours)
     return float(np.polyfit(x, y, 1)[0]) if len(x) > 1 and np.isfinite(y).all() else math.nan
 
 

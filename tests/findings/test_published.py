@@ -75,6 +75,12 @@ def test_formulas_slopes_and_ratios(make_store: Maker) -> None:
     data = dataset.read(make_store(STUDY))
     ratio = published.compare(data, row("sup_lower / l2_error", where=SETTING, over=("max replicate",)))
     assert ratio.ours == pytest.approx(5)
+    both = {**SETTING, "target": ["sine", "runge"]}
+    over = ("max replicate", "mean target")
+    of_aggregates = published.compare(data, row(where=both, divided_by="1 / sup_lower", over=over))
+    largest = [max(naive(**{**SETTING, "target": target})) for target in both["target"]]  # type: ignore[attr-defined]
+    smallest = [min(naive(**{**SETTING, "target": target})) for target in both["target"]]  # type: ignore[attr-defined]
+    assert of_aggregates.ours == pytest.approx(np.mean(largest) / np.mean(1 / np.array(smallest)))
     line = {name: value for name, value in SETTING.items() if name != "samples"}
     slope = published.compare(data, row(where=line, over=("median replicate",), slope="samples"))
     assert slope.ours == pytest.approx(-1) and slope.cells == 9
