@@ -42,6 +42,7 @@ broken0, broken1, broken2, broken3, broken4 = map(broken, range(5))
 """
 SCRIPT = """
 import json, sys
+from pathlib import Path
 from hpcsweep.approx.meter import files
 from hpcsweep.approx.meter.measured import conclude
 from hpcsweep.approx.meter.survey import Survey
