@@ -1,4 +1,5 @@
-"""Places where a target is sampled: random points or grids, inside a box and on its boundary."""
+"""Places where a target is sampled: random points or grids, inside a box and on its boundary. Pure functions of a seed,
+so that they need not be stored."""
 
 from __future__ import annotations
 
@@ -6,13 +7,21 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hpcsweep.draws import samples
-
 Domain = Sequence[Sequence[float]]
 
 
+def samples(seed: int, count: int, domain: Domain) -> np.ndarray:
+    """Return independent uniform points of a box, (count, dimension) float64.
+
+    Nested: the first 100 of 1000 are the 100 points of the same seed.
+    """
+    low, high = np.array(domain, dtype=np.float64).T
+    unit = np.random.Generator(np.random.Philox(key=seed)).random((count, len(low)))
+    return low + (high - low) * unit
+
+
 def places(seed: int, count: int, domain: Domain, sampling: str) -> np.ndarray:
-    """Return where a target is sampled, (count, dimension) float64: "uniform" as `draws.samples`, or a "grid"."""
+    """Return where a target is sampled, (count, dimension) float64: "uniform" as `samples`, or a "grid"."""
     return grid(count, domain) if sampling == "grid" else samples(seed, count, domain)
 
 

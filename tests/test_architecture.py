@@ -17,7 +17,6 @@ ORDER = (
     "sections",
     "study",
     "cells",
-    "draws",
     "collocation",
     "methods",
     "grid",
@@ -103,7 +102,7 @@ WALLS = {
     "matplotlib": ("findings",),
 }
 MAY_READ = {
-    "approx": {"errors", "bracket", "draws", "collocation", "approx"},
+    "approx": {"errors", "bracket", "collocation", "approx"},
     "findings": {
         *("errors", "bracket", "cells", "collocation", "layout", "rewrite", "store", "weights", "shards", "findings"),
     },

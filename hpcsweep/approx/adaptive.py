@@ -24,7 +24,7 @@ from hpcsweep.approx.meter.search.starts import boundary, nearest, spread
 from hpcsweep.approx.meter.subjects import Network
 from hpcsweep.approx.training import Settings
 from hpcsweep.approx.training.record import joined
-from hpcsweep.draws import samples
+from hpcsweep.collocation import samples
 
 _SCREENED = 12  # 2^(12 + d) points, at most 2^16
 _FACES = 8  # one point on the boundary for so many inside

@@ -20,8 +20,7 @@ from hpcsweep.approx.models import classical
 from hpcsweep.approx.models.operators import SecondOrder
 from hpcsweep.approx.targets import Target
 from hpcsweep.approx.training import Lesson, Settings, Trained, direct, layerwise, poisson, stages, train
-from hpcsweep.collocation import boundary, places
-from hpcsweep.draws import samples
+from hpcsweep.collocation import boundary, places, samples
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 _HELD_OUT, _BOUNDARY = 1 << 64, 2 << 64  # added to a data seed: beyond its 64 bits, so nested in no others

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from pandas import Series
 
 REDUCTIONS = ("median", "mean", "max", "min")
-FIELDS = ("figure", "value", "divided_by", "where", "over", "slope", "beside", "published", "accept", "note")
+FIELDS = ("figure", "value", "divided_by", "where", "over", "slope", "beside", "published", "accept")
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,6 @@ class Row:
     beside: Mapping[str, Any] | None = None
     published: str = ""
     accept: tuple[float, float] | None = None
-    note: str = ""
 
 
 @dataclass(frozen=True)

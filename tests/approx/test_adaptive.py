@@ -14,7 +14,7 @@ import torch
 from hpcsweep.approx import adaptive, fit, models
 from hpcsweep.approx.fit import Problem
 from hpcsweep.approx.training import Lesson, Settings
-from hpcsweep.draws import samples
+from hpcsweep.collocation import samples
 from hpcsweep.errors import UserError
 from tests.test_study import cells, study
 from tests.test_study_lessons import SQUARE

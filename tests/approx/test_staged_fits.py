@@ -13,7 +13,7 @@ import torch
 
 from hpcsweep.approx import plugins
 from hpcsweep.approx.catalogue import Catalogue
-from hpcsweep.approx.fit import Problem, fit, samples
+from hpcsweep.approx.fit import Problem, fit
 from hpcsweep.approx.meter.measured import conclude
 from hpcsweep.approx.meter.slice import slice_of
 from hpcsweep.approx.meter.subjects import Network
@@ -22,6 +22,7 @@ from hpcsweep.approx.meter.tasks import Measurement
 from hpcsweep.approx.training import Settings
 from hpcsweep.approx.training.costs import evaluation_flops
 from hpcsweep.cluster.pricing import Pricer
+from hpcsweep.collocation import samples
 from hpcsweep.grid import expand
 from hpcsweep.study import load, parse
 

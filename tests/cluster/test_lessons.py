@@ -13,8 +13,7 @@ from hpcsweep.approx.meter.subjects import Network
 from hpcsweep.cells import Cell
 from hpcsweep.cluster.pricing import Pricer
 from hpcsweep.cluster.worker import networks_of, problem_of
-from hpcsweep.collocation import grid
-from hpcsweep.draws import samples
+from hpcsweep.collocation import grid, samples
 from hpcsweep.study import parse
 from tests.test_study import CATALOGUE, cells, study
 

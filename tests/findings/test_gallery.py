@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 
 from hpcsweep import layout
-from hpcsweep.approx.fit import samples
 from hpcsweep.cells import Cell
-from hpcsweep.collocation import grid
+from hpcsweep.collocation import grid, samples
 from hpcsweep.findings import gallery, kept, maps
 from hpcsweep.findings.dataset import read
 from hpcsweep.store import Record
