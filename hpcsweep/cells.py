@@ -69,6 +69,7 @@ class Facts:
 
     smoothness: float = math.nan  # n of C^n on the closed domain; inf: smooth, 0: continuous, -1: discontinuous
     domain: tuple[tuple[float, float], ...] = ()  # (low, high) per axis, () if not known
+    about: str = ""  # its formula, in a line
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,11 @@ class Cells:
                 row[[1 + axis, 1 + axes + axis]] = ends
         low, high = table[:, 1 : 1 + axes], table[:, 1 + axes :]
         return {"smoothness": table[numbers, 0], "domain_low": low[numbers], "domain_high": high[numbers]}
+
+    def abouts(self) -> list[str]:
+        """Return what is said of each choice, in a line; empty of what is no target."""
+        told = {text: facts.about for (text, _), facts in self.facts.items()}
+        return [told.get(text, "") for text in self.choices]
 
     def union(self, other: Cells) -> Cells:
         """Return these cells followed by those of `other` that are not among them."""

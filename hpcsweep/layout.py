@@ -129,6 +129,7 @@ RESULTS = {
 CHOICES = {
     "choice_text": Column("S", "a resolved choice as canonical JSON", ("choice",)),
     "choice_label": Column("S", "how figures call it", ("choice",)),
+    "choice_about": Column("S", "the formula of a target, in words of one line; empty for other choices", ("choice",)),
 }
 
 RUNS = {

@@ -182,9 +182,11 @@ def _lay_out(file: h5py.File, cells: Cells, runs: int) -> None:
         values = cells.columns[name]
         column = layout.Column("S" if values.dtype.kind == "S" else "f8", "further axis of the study")
         layout.make(file, name, column, values.shape, values.dtype.itemsize)[:] = values
-    for name, texts in {"choice_text": cells.choices, "choice_label": cells.labels}.items():
+    for (name, column), texts in zip(
+        layout.CHOICES.items(), (cells.choices, cells.labels, cells.abouts()), strict=True
+    ):
         encoded = np.array([text.encode() for text in texts])
-        layout.make(file, name, layout.CHOICES[name], encoded.shape, encoded.dtype.itemsize)[:] = encoded
+        layout.make(file, name, column, encoded.shape, encoded.dtype.itemsize)[:] = encoded
 
 
 def _copy_counters(source: Path, new: h5py.File, cells: Cells) -> None:
@@ -214,7 +216,7 @@ def _copy_column(old: h5py.Dataset, new: h5py.Dataset, origin: np.ndarray, targe
 def read_cells(path: Path) -> Cells:
     """Read the cells of a store. Raises `StoreError` if it is none."""
     with opened(path) as file:
-        choices, labels = ([text.decode() for text in file[name][:]] for name in layout.CHOICES)
+        choices, labels = ([text.decode() for text in file[name][:]] for name in ("choice_text", "choice_label"))
         names = [n for n in layout.COORDINATES if layout.COORDINATES[n].dtype != "S"]
         extra = tuple(str(file.attrs["coordinates"]).split()[len(layout.NAMED) :])
         columns = {name: file[name][:] for name in [*names, *extra]}
@@ -228,10 +230,12 @@ def _facts(file: h5py.File, choices: list[str], columns: dict[str, np.ndarray]) 
     pairs = np.stack([columns["target_id"].astype(np.int64), columns["dimension"]], axis=1)
     kinds, rows = np.unique(pairs, axis=0, return_index=True)
     smoothness, low, high = (file[name][:][rows] for name in layout.FACTS)
+    abouts = file["choice_about"][:] if "choice_about" in file else np.full(len(choices), b"")  # not in older stores
     facts = {}
     for (target, axes), n, *ends in zip(kinds.tolist(), smoothness.tolist(), low.tolist(), high.tolist(), strict=True):
         domain = tuple(zip(*(end[:axes] for end in ends), strict=True))
-        facts[choices[target], axes] = Facts(n, () if np.isnan(domain).any() else domain)
+        known = () if np.isnan(domain).any() else domain
+        facts[choices[target], axes] = Facts(n, known, abouts[target].decode())
     return facts
 
 

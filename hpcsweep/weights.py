@@ -204,6 +204,20 @@ class Writer:
         self._data.close()
 
 
+def pictured(store: Path) -> np.ndarray:
+    """Return which rows of a store have a slice and a place for a zoom, (cells,) bool.
+
+    None of them where there are no weights, or they are from before there were zooms.
+    """
+    with opened(store) as file:
+        keys = file["key"][:]
+    if not path_of(store).exists():
+        return np.zeros(len(keys), bool)
+    with _opened(path_of(store)) as file:
+        known = ZOOMS[0] in file and np.array_equal(file["key"][:], keys)
+        return (file["kept"][:] >= 2) & known
+
+
 def parameters(store: str | Path, keys: Sequence[str]) -> list[np.ndarray | None]:
     """Return the parameters of the cells of these keys, None where none were kept.
 

@@ -99,13 +99,26 @@ def test_a_store_says_how_smooth_its_targets_are_and_where_they_live(tmp_path: P
     }
 
 
+ABOUTS = {"exp_cos": "exp(-(1 / (8 d)) sum_i cos x_i)", "absolute": "(1/d) sum_i |x_i|", "mine.py:Mine": ""}
+
+
+def test_a_store_says_what_its_targets_are(tmp_path: Path) -> None:
+    dataset = read(write(tmp_path / "s.h5"))
+    for target, about in ABOUTS.items():
+        row = int(dataset["target_id"].values[dataset["target"].values == target][0])
+        told = dataset["choice_about"].values[row]
+        assert told.startswith(about) and "\n" not in told and (told == "") == (about == "")
+    others = np.setdiff1d(np.arange(dataset.sizes["choice"]), dataset["target_id"].values)
+    assert len(others) and set(dataset["choice_about"].values[others]) == {""}
+
+
 def test_facts_survive_reading_and_writing_again(tmp_path: Path) -> None:
     path = write(tmp_path / "s.h5")
     catalogue = Catalogue(tmp_path)
     expected = expand(parse(STUDY.format(replicates=2), catalogue), catalogue).facts
     assert read_cells(path).facts == expected
     assert expected[next(key for key in expected if "absolute" in key[0] and key[1] == 2)] == Facts(
-        0.0, ((-1, 1), (-1, 1))
+        0.0, ((-1, 1), (-1, 1)), "(1/d) sum_i |x_i|: the kink; a ReLU network can have it exactly."
     )
 
 

@@ -16,6 +16,8 @@ from hpcsweep.approx.training import lessons, optimizers
 from hpcsweep.approx.training.general import suit
 from hpcsweep.approx.training.settings import WARM_UP, settings_from
 
+LONGEST_ABOUT = 200  # letters
+
 
 class Catalogue:
     """What a study is validated against before anything runs; a wrong name raises PluginError."""
@@ -30,13 +32,14 @@ class Catalogue:
 
     def target_dimension(
         self, choice: Mapping[str, Any], dimension: int
-    ) -> tuple[float, tuple[tuple[float, float], ...]]:
+    ) -> tuple[float, tuple[tuple[float, float], ...], str]:
         """Make the target in `dimension` variables once, so that its mistakes show before anything runs.
 
-        Returns n of C^n and its domain: what is known of it beside its values.
+        Returns n of C^n, its domain, and the first line of its docstring: what is known of it beside its values.
         """
         target = plugins.target(choice, dimension, self.folder)
-        return float(target.smoothness), tuple((float(low), float(high)) for low, high in target.domain)
+        about = (type(target).__doc__ or "").strip().partition("\n")[0][:LONGEST_ABOUT]
+        return float(target.smoothness), tuple((float(low), float(high)) for low, high in target.domain), about
 
     def model(self, choice: Mapping[str, Any]) -> dict[str, Any]:
         """Return a model choice completed with its defaults, in canonical form."""

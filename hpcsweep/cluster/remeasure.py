@@ -22,6 +22,7 @@ import numpy as np
 from hpcsweep import layout, tighten, weights
 from hpcsweep.approx.meter import files
 from hpcsweep.approx.meter.measured import Measured, conclude
+from hpcsweep.approx.meter.slice import slice_of, zoom_of
 from hpcsweep.approx.meter.subjects import Network
 from hpcsweep.approx.meter.survey import Survey
 from hpcsweep.approx.meter.tasks import planned
@@ -206,7 +207,7 @@ def _stored(
     conduct = Conduct(list(surveys), folder, Saver(path.with_name(f".{path.name}.measure-{name}"), (name,)))
     conduct.resume()
     with contextlib.closing(display(style, sys.stderr, "parts")) as shown:
-        for number, (rows, _) in enumerate(groups):
+        for number, (rows, networks) in enumerate(groups):
             written = conduct.saver.path.with_name(conduct.saver.path.name + f"-{number}")
             if conduct.surveys[number] is None:
                 continue
@@ -218,11 +219,30 @@ def _stored(
             if values is None:
                 values = tighten.combined(path, _found(rows, conduct.surveys[number], folder))
                 last.save(values)
+            _draw(path, dict(zip(rows, networks, strict=True)), values, folder)
             tighten.write(path, values)
             conduct.finish(number)
             written.unlink(missing_ok=True)
     conduct.saver.path.unlink(missing_ok=True)
     return 0
+
+
+def _draw(path: Path, networks: Mapping[int, Network], values: Mapping[int, tighten.Values], folder: Path) -> None:
+    """Draw the slices anew of those networks, by row, whose largest error is elsewhere than the store says."""
+    with opened(path) as file:
+        before = file["sup_where"][:]
+    places = {row: new["sup_where"] for row, new in values.items() if "sup_where" in new}
+    drawn = weights.pictured(path)
+    moved = [row for row in sorted(places) if drawn[row] and tuple(before[row, : len(places[row])]) != places[row]]
+    if not moved:
+        return
+    pictures: list[weights.Kept] = []
+    for row in moved:
+        pair = networks[row].pair(folder, "cpu")
+        lines = slice_of(pair, places[row], layout.SLICE), zoom_of(pair, places[row], layout.ZOOM)
+        pictures.append((None, *lines, None))
+    with contextlib.closing(weights.Writer(path, len(before))) as writer:
+        writer.put(moved, pictures)
 
 
 def _digest(things: object) -> str:

@@ -16,6 +16,7 @@ h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 1rem; }
 h2 { font-size: 1.2rem; margin: 2.6rem 0 .6rem; padding-top: .7rem; border-top: 1px solid var(--line); }
 p, li { max-width: 46rem; }
 p { margin: .5rem 0; }
+sup { font-size: .72em; line-height: 0; }
 a { color: var(--mark); }
 ul.told { margin: .9rem 0; padding-left: 1.2rem; }
 ul.told li { margin: .35rem 0; }
@@ -37,10 +38,14 @@ dialog { width: 100vw; height: 100vh; max-width: none; max-height: none; margin:
 dialog img { max-width: none; width: max(100%, 60rem); max-height: none; cursor: zoom-out; }
 dialog button { position: sticky; left: 0; top: 0; background: var(--wash); padding: .3rem .9rem;
   border-radius: .3rem; }
+details { margin: .6rem 0; }
+summary { cursor: pointer; color: var(--mark); font-size: .88rem; }
+details li { font-size: .92rem; }
 .scroll { overflow: auto; max-height: 32rem; margin: .8rem 0; }
 table { border-collapse: collapse; font-size: .82rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .28rem .65rem; border-bottom: 1px solid #e4e4e4; text-align: left; vertical-align: top; }
-td.long { max-width: 26rem; min-width: 14rem; }
+td.long { max-width: 30rem; min-width: 14rem; }
+td.middle { max-width: 20rem; min-width: 8rem; }
 th { box-shadow: inset 0 -2px #8c8c8c; white-space: nowrap; position: sticky; top: 0; background: #fff; }
 th button { font-weight: inherit; }
 th button::after { content: "\\2195"; color: #b5b5b5; padding-left: .3em; }
@@ -65,7 +70,8 @@ pre { background: var(--wash); padding: .8rem; overflow-x: auto; font-size: .8re
   th { position: static; }
   th button::after { content: none; }
   table { font-size: 7.5pt; }
-  td.long { max-width: none; min-width: 0; }
+  td.long, td.middle { max-width: none; min-width: 0; }
+  details::details-content { content-visibility: visible; block-size: auto; }
   .short { white-space: normal; }
 }
 """
@@ -99,6 +105,7 @@ for (const table of document.querySelectorAll("table")) {
     });
   });
 }
+addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((part) => { part.open = true; }));
 const dialog = document.createElement("dialog"), close = document.createElement("button"), large = new Image();
 close.type = "button";
 close.textContent = "Close";

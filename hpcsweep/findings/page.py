@@ -12,7 +12,9 @@ from hpcsweep.findings.look import SCRIPT, STYLE
 from hpcsweep.findings.tables import Rows
 
 NUMBER = re.compile(r"-?[\d,.]+(e[+-]\d+)?|inf")
-SHORT = 32  # letters that are not broken into lines
+SHORT, MIDDLE = 24, 60  # letters that are not broken into lines; that are broken into few
+FORMULA, RAISED = re.compile(r"\$(.*?)\$"), re.compile(r"\^\{(.*?)\}")
+INLINE = r'<span class="short">\1</span>'
 Tile = tuple[str, str, str]  # what, how much, and a remark
 
 
@@ -57,6 +59,17 @@ def sentences(words: Iterable[tuple[str, str]]) -> str:
     return f'<ul class="told">\n{items}\n</ul>'
 
 
+def lead(words: str) -> str:
+    """Return a paragraph with formulas: `$c (1/ε)^{d}$` stays on one line, and its d is raised."""
+    raised = RAISED.sub(r"<sup>\1</sup>", escape(words))
+    return f"<p>{FORMULA.sub(INLINE, raised)}</p>"
+
+
+def details(heading: str, body: str) -> str:
+    """Return HTML that opens under a heading, and in print."""
+    return f"<details>\n<summary>{escape(heading)}</summary>\n{body}\n</details>"
+
+
 def paragraph(words: str, kind: str = "") -> str:
     """Return a paragraph; `kind` is empty or "note"."""
     attribute = f' class="{escape(kind)}"' if kind else ""
@@ -90,7 +103,8 @@ def table(rows: Rows) -> str:
 
 
 def _cell(tag: str, value: str, right: bool) -> str:
-    kind = "number" if right else "short" if len(value) <= SHORT else "long"
+    length = len(value)
+    kind = "number" if right else "short" if length <= SHORT else "middle" if length <= MIDDLE else "long"
     attribute = f' class="{kind}"'
     return f"<{tag}{attribute}>{escape(value)}</{tag.split()[0]}>"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas
 import xarray
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -11,7 +12,7 @@ from matplotlib.lines import Line2D
 from hpcsweep import layout
 from hpcsweep.errors import StoreError
 from hpcsweep.findings import kept, series, sheet
-from hpcsweep.findings.dataset import Files, further_axes
+from hpcsweep.findings.dataset import Files
 
 LOOKS = {
     "target": {"color": "#000000", "linewidth": 3, "alpha": 0.3},
@@ -53,7 +54,10 @@ def picture(dataset: xarray.Dataset, path: Files, key: str | None = None) -> Fig
     if not len(rows):
         raise StoreError(f"{path} has no cell {key!r}; the coordinate 'key' of its dataset lists them.")
     values = kept.pictures(path, key).slice
-    return None if values is None else _draw(dataset.isel(cell=int(rows[0])), values)
+    if values is None:
+        return None
+    table = series.table(dataset)
+    return _draw(dataset.isel(cell=int(rows[0])), values, series.telling(table.cells, table.further))
 
 
 def pictures(dataset: xarray.Dataset, path: Files, most: int = 3) -> list[Figure]:
@@ -66,26 +70,27 @@ def choose(dataset: xarray.Dataset, path: Files, most: int = 3) -> list[tuple[st
     """Return (key, why) of the one-dimensional cells most worth looking at, of those that have a slice.
 
     These are the `most` settings with the largest ratio of sup-norm to L2 error, where an average tells least of the
-    worst, each by its worst replicate; and then, unless it is among them or `most` is 1, the cell with the smallest
-    sup-norm error.
+    worst, each by its worst replicate and, as far as there are enough, of another target; and then, unless it is among
+    them or `most` is 1, the cell with the smallest sup-norm error.
     """
     table = series.table(dataset)
     cells = table.cells[table.cells["measured"] & (table.cells["dimension"] == 1)]
     setting = [name for name in (*layout.NAMED, *table.further) if name not in ("key", "replicate")]
     worst = cells.dropna(subset=["ratio"]).sort_values("ratio", ascending=False, kind="stable").drop_duplicates(setting)
     why = "among the largest ratios of sup-norm to L2 error"
-    chosen = dict.fromkeys(kept.with_slice(worst["key"], path, most), why)
+    again = worst.duplicated("target")
+    chosen = dict.fromkeys(kept.with_slice(pandas.concat([worst[~again], worst[again]])["key"], path, most), why)
     if most > 1:
         for key in kept.with_slice(cells.sort_values("sup_lower", kind="stable")["key"], path, 1):
             chosen.setdefault(key, "the smallest sup-norm error of all one-dimensional cells")
     return list(chosen.items())
 
 
-def _draw(cell: xarray.Dataset, values: np.ndarray) -> Figure:
-    """Draw one cell, a dataset without the dimension `cell`, and its slice (3, points)."""
+def _draw(cell: xarray.Dataset, values: np.ndarray, telling: list[str]) -> Figure:
+    """Draw one cell, a dataset without the dimension `cell`, and its slice (3, points); `telling` axes are named."""
     positions, target, network = values
     handles = [Line2D([], [], label=label, **look) for label, look in LOOKS.items()]
-    figure = sheet.make(6.6, 4.4, _heading(cell, len(positions)), handles)
+    figure = sheet.make(6.6, 4.4, _heading(cell, len(positions), telling), handles)
     above, below = figure.subplots(2, sharex=True, height_ratios=(3, 2))
     above.plot(positions, target, **LOOKS["target"])
     above.plot(positions, network, **LOOKS["network"])
@@ -103,12 +108,12 @@ def _draw(cell: xarray.Dataset, values: np.ndarray) -> Figure:
     return figure
 
 
-def _heading(cell: xarray.Dataset, points: int) -> sheet.Heading:
+def _heading(cell: xarray.Dataset, points: int, telling: list[str]) -> sheet.Heading:
     """Say which cell it is, and what its curves can and cannot show."""
     model, optimizer = str(cell["model"].item()), str(cell["optimizer"].item())
     parameters, samples, replicate = (int(cell[name]) for name in ("parameters", "samples", "replicate"))
     network = series.network(model, int(cell["depth"]), int(cell["width"]))
-    further = [series.setting(name, cell[name].item()) for name in further_axes(cell)]
+    further = [series.setting(name, cell[name].item()) for name in telling]
     told = [f"{network} ({parameters:,} parameters)", f"{samples:,} samples", optimizer, *further]
     measured = f" the maximum was sought on {int(cell['points']):,}" if np.isfinite(cell["points"]) else ""
     return sheet.Heading(

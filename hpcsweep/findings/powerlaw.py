@@ -41,6 +41,7 @@ class PowerLaw:
     factor: float
     sizes: np.ndarray  # (sizes,) all, ascending
     medians: np.ndarray  # (sizes,) over replicates
+    ends: np.ndarray  # (2, sizes) the smallest and the largest of the replicates
     fitted: np.ndarray  # (sizes,) bool
     floor: float
     scatter: float
@@ -85,9 +86,10 @@ def fit(sizes: np.ndarray, errors: np.ndarray, draws: int = DRAWS, seed: int = 0
     fitted = clear if clear.sum() >= 2 else before
     slope, start = _line(x[fitted], middle[fitted])
     spread = _half_width(x[fitted], resampled[:, fitted], replicates)
+    ends = np.stack([np.nanmin(logs, axis=0), np.nanmax(logs, axis=0)])
     scatter = np.sqrt(np.mean((start + slope * x[fitted] - middle[fitted]) ** 2)) / math.log(10)
     return PowerLaw(
-        -slope, -slope - spread, -slope + spread, math.exp(start), np.exp(x), np.exp(middle), fitted,
+        -slope, -slope - spread, -slope + spread, math.exp(start), np.exp(x), np.exp(middle), np.exp(ends), fitted,
         math.exp(floor), float(scatter), replicates,
     )  # fmt: skip
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray
@@ -16,13 +15,10 @@ from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure
 
 from hpcsweep.errors import StoreError
-from hpcsweep.findings import page, plates, series, summary, tables
+from hpcsweep.findings import answers, chapters, page, plates, series, summary, tables
 from hpcsweep.findings.dataset import files, read
 from hpcsweep.findings.scaling import Smoothness
 from hpcsweep.rewrite import replacing
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 DOTS = 160  # per inch, of the PNG files
 
@@ -44,13 +40,15 @@ def write(path: str | Path, folder: str | Path, smoothness: Smoothness | None = 
     sources, folder = files(path), Path(folder)
     dataset = read(sources)
     table = series.table(dataset)
-    written, shown = [], {}
-    for plate in plates.plates(dataset, table, sources, smoothness):
+    known = {**table.smoothness, **(smoothness or {})}
+    source = plates.Source(dataset, table, sources, known, answers.laws(table, known))
+    written: list[Path] = []
+    shown: dict[str, dict[str, str]] = {}
+    for plate in plates.plates(source):
         png, pdf = _rendered(plate.figure)
         written += [_put(folder / f"{plate.name}.png", png), _put(folder / f"{plate.name}.pdf", pdf)]
-        shown[plate.name] = page.figure(png, plate.caption)
-    html = _page(dataset, table, Path(path), shown, smoothness)
-    return [_put(folder / "index.html", html.encode()), *written]
+        shown.setdefault(plate.chapter, {})[plate.name] = page.figure(png, plate.caption)
+    return [_put(folder / "index.html", _page(source, Path(path), shown).encode()), *written]
 
 
 def _put(path: Path, content: bytes) -> Path:
@@ -77,23 +75,17 @@ def _rendered(figure: Figure) -> tuple[bytes, bytes]:
     return png.getvalue(), pdf.getvalue()
 
 
-def _page(
-    dataset: xarray.Dataset, table: series.Table, path: Path, shown: dict[str, str], smoothness: Smoothness | None
-) -> str:
-    """Return the HTML of the report; `shown` is that of its figures, by name."""
-    measured = bool(table.cells["measured"].any())
-    fitted = tables.laws(table, smoothness) if measured else {}
+def _page(source: plates.Source, path: Path, shown: chapters.Shown) -> str:
+    """Return the HTML of the report; `shown` is that of its figures."""
+    dataset, table = source.dataset, source.table
     parts: dict[str, list[str]] = {}  # of the page, by title
-    if measured:
-        parts["The smallest errors"] = [page.table(tables.best(table))]
-        parts["Figures"] = [*shown.values(), *(page.paragraph(one, "note") for one in _absent(table.cells, shown))]
-        parts |= {title: [page.table(rows)] for title, rows in _scaling(table, fitted) if rows.rows}
-        parts["Medians over replicates"] = [page.table(tables.medians(table))]
+    if table.cells["measured"].any():
+        parts |= chapters.chapters(source, shown)
     told = tables.messages(table)
     if told.rows:
         parts["Failures and messages"] = [page.table(told)]
     parts["Where this comes from"] = _provenance(dataset, path)
-    laws = {against: found["sup_lower"] for against, found in fitted.items()}
+    laws = {against: found["sup_lower"] for against, found in source.laws.items()}
     return page.page(
         str(dataset.attrs["title"]),
         page.tiles(summary.tiles(table.cells)),
@@ -101,27 +93,6 @@ def _page(
         page.contents(parts),
         *(page.section(title, *body) for title, body in parts.items()),
     )
-
-
-def _scaling(table: series.Table, fitted: tables.Laws) -> Iterator[tuple[str, tables.Rows]]:
-    """Yield the tables of exponents and of the sizes that it took, with their titles."""
-    yield "How errors fall: exponents", tables.exponents(fitted)
-    yield "How large, how many samples: what it took", tables.needed(table)
-
-
-def _absent(cells: DataFrame, shown: Container[str]) -> Iterator[str]:
-    """Say why a figure is not there."""
-    if "sup_against_samples" not in shown:
-        yield "There is no figure against samples, as none of the largest networks is measured at two sample counts."
-    if "picture_1" not in shown:
-        curves = cells[cells["dimension"] == 1]
-        if not len(curves):
-            reason = "the study has no one-dimensional cell"
-        elif not curves["measured"].any():
-            reason = "no one-dimensional cell has been measured"
-        else:
-            reason = "no slices were kept beside the store ([store] weights)"
-        yield f"There is no picture of a network, as {reason}."
 
 
 def _provenance(dataset: xarray.Dataset, path: Path) -> list[str]:

@@ -45,6 +45,11 @@ class Law:
     bound: float | None
     sentence: str
 
+    @property
+    def standing(self) -> str:
+        """Steeper or shallower than the bound, or consistent with it, in a word; empty where that cannot be said."""
+        return theory.standing(self.law, self.bound)
+
 
 @dataclass(frozen=True)
 class Reach:
@@ -219,12 +224,13 @@ def reached(
     return (float(first[0]) if np.isfinite(first[0]) else math.nan), float(low), float(high)
 
 
-def decades(table: series.Table, most: int = 3) -> list[float]:
-    """Return powers of ten that some cells of a dataset have reached and others not."""
-    cells = table.cells
-    errors = cells.loc[cells["measured"] & (cells["sup_lower"] > 0), "sup_lower"]
+def decades(table: series.Table, most: int = 4) -> list[float]:
+    """Return powers of ten that the medians of some settings have reached and of others not."""
+    cells = table.cells[table.cells["measured"]]
+    errors = cells.groupby(["target", "dimension", "line", "parameters", "samples"])["sup_lower"].median()
+    errors = errors[errors > 0]
     if not len(errors):
         return []
-    low, high = math.ceil(math.log10(errors.quantile(0.05))), math.floor(math.log10(errors.max()))
+    low, high = math.ceil(math.log10(errors.min())), math.floor(math.log10(errors.quantile(0.95)))
     powers = np.unique(np.linspace(high, low, most).round()) if high >= low else []
     return [10.0 ** int(power) for power in powers[::-1]]

@@ -66,6 +66,12 @@ def table(dataset: xarray.Dataset) -> Table:
     return Table(cells, _lines(cells, factors), further, _smoothness(dataset))
 
 
+def telling(cells: DataFrame, further: list[str]) -> list[str]:
+    """Return those of the further axes that vary between cells of one model and one training method."""
+    kinds = cells.groupby(["family", "optimizer"], sort=False)
+    return [name for name in further if kinds[name].nunique(dropna=False).max() > 1]
+
+
 def _smoothness(dataset: xarray.Dataset) -> dict[str, float]:
     """Return n of C^n by target: the least that its cells say; stores of before this was stored say nothing."""
     if "smoothness" not in dataset:

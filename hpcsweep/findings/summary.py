@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hpcsweep import layout
-from hpcsweep.findings import series, tables
+from hpcsweep.findings import answers, series, tables
 from hpcsweep.findings.dataset import MEASURED
 from hpcsweep.findings.page import Tile
 from hpcsweep.findings.scaling import Law
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 MOST_SENTENCES = 3  # best results that are told in sentences; more stand in a table
+MOST_TARGETS = 4  # whose exponents are told one by one
 
 
 def progress(cells: DataFrame) -> str:
@@ -94,23 +96,41 @@ def _best(cells: DataFrame) -> Told:
 
 
 def _falls(against: str, laws: Sequence[Law]) -> Told:
-    """Say between which exponents the errors fall."""
+    """Say with which exponents the errors fall, and how these stand to theory."""
     if not laws:
         return
-    ends = [min(laws, key=lambda law: law.law.exponent), max(laws, key=lambda law: law.law.exponent)]
-    low, high = (f"{law.law.exponent:.2f} ({law.target}, {law.dimension}-D, {law.label})" for law in ends)
-    range_of = f"{low} to {high}" if len(laws) > 1 else low
-    few = "One power law" if len(laws) == 1 else f"{len(laws)} power laws"
-    noun = NOUNS[against]
-    yield f"{noun.capitalize()}.", f"Error ~ {noun}⁻ᵃ with a = {range_of}; {few} fitted to medians over replicates."
+    noun, targets = NOUNS[against], list(dict.fromkeys(law.target for law in laws))
+    if len({law.line for law in laws}) == 1 and len(targets) <= MOST_TARGETS:
+        of_each = "; ".join(f"for {target} {_exponents(laws, target)}" for target in targets)
+        told = f"Error ~ {noun}⁻ᵃ, where a is {of_each}."
+    else:
+        ends = [min(laws, key=lambda law: law.law.exponent), max(laws, key=lambda law: law.law.exponent)]
+        low, high = (f"{law.law.exponent:.2f} ({law.target}, {law.dimension}-D, {law.label})" for law in ends)
+        told = f"Error ~ {noun}⁻ᵃ with a = {low} to {high}; {len(laws)} power laws fitted to medians over replicates."
+    yield f"{noun.capitalize()}.", told + _standings(laws)
 
 
-def _methods(measured: DataFrame) -> Told:
+def _exponents(laws: Sequence[Law], target: str) -> str:
+    """Say the exponents of one target."""
+    return ", ".join(f"{law.law.exponent:.2g} in {law.dimension}-D" for law in laws if law.target == target)
+
+
+def _standings(laws: Sequence[Law]) -> str:
+    """Say how many of the laws are steeper than theory's lower bound, and so on; empty where theory has none."""
+    counts = Counter(law.standing for law in laws if law.standing)
+    if not counts:
+        return ""
+    told = ", ".join(
+        f"{count} {'consistent with it' if word == 'consistent' else word}" for word, count in counts.items()
+    )
+    return f" Of {counts.total()} with a lower bound of theory (for the worst function) to compare with: {told}."
+
+
+def _methods(cells: DataFrame) -> Told:
     """Say how often each training method has the smallest median among all of them."""
-    setting = ["target", "dimension", "model", "width", "depth", "samples"]
-    medians = measured.groupby([*setting, "optimizer"], sort=False)["sup_lower"].median().unstack("optimizer").dropna()
+    medians = answers.compared(cells)
     if medians.shape[1] < 2 or not len(medians):
         return
     wins = medians.idxmin(axis=1).value_counts()
-    told = ", ".join(f"{name} in {count:,}" for name, count in wins.items())
+    told = ", ".join(f"“{name}” in {count:,}" for name, count in wins.items())
     yield "Method.", f"Of {len(medians):,} settings that all methods tried, the smallest median error has {told}."

@@ -10,8 +10,7 @@ import numpy as np
 import xarray
 
 from hpcsweep import layout
-from hpcsweep.findings import scaling, series
-from hpcsweep.findings.theory import NOUNS
+from hpcsweep.findings import series
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -39,6 +38,16 @@ class Rows:
     note: str = ""
 
 
+def slim(table: Rows, *names: str) -> Rows:
+    """Return a table without those of the named columns that say the same, or nothing, in all of several rows."""
+    same = {name: {row[table.header.index(name)] for row in table.rows} for name in names if name in table.header}
+    left = {name: told.pop() for name, told in same.items() if len(told) == 1 and len(table.rows) > 1}
+    shown = [i for i, name in enumerate(table.header) if name not in left]
+    said = ", ".join(f"{told}{' samples' if name == 'samples' else ''}" for name, told in left.items() if told != "–")
+    note = f"{table.note} All: {said}." if said else table.note
+    return Rows([table.header[i] for i in shown], [[row[i] for i in shown] for row in table.rows], note.strip())
+
+
 def best_cells(cells: DataFrame) -> DataFrame:
     """Return the measured cell with the smallest sup-norm error for each target and dimension, in their order."""
     pairs = ["target", "dimension"]
@@ -53,7 +62,7 @@ def best(table: series.Table) -> Rows:
     cells = cells.assign(network=[series.network(cell.model, cell.depth, cell.width) for cell in cells.itertuples()])
     columns = ["target", "dimension", "sup_lower", "l2_error", "network", "parameters", "samples", "optimizer"]
     rows = cells[columns].itertuples(index=False, name=None)
-    return Rows(header, [[text(value) for value in row] for row in rows])
+    return slim(Rows(header, [[text(value) for value in row] for row in rows]), "optimizer")
 
 
 def medians(table: series.Table, most: int = MOST_MEDIANS) -> Rows:
@@ -62,7 +71,7 @@ def medians(table: series.Table, most: int = MOST_MEDIANS) -> Rows:
     Where there are more than `most` settings, every target and dimension gets equally many rows.
     """
     cells = table.cells[table.cells["measured"]]
-    setting = [*SETTING, *(name for name in table.further if cells[name].nunique(dropna=False) > 1)]
+    setting = [*SETTING, *series.telling(cells, table.further)]
     results = cells.groupby(setting, sort=False, dropna=False).agg(**MEDIANS).reset_index()
     pairs = results.groupby(["target", "dimension"], sort=False)
     share = max(1, most // max(1, pairs.ngroups))
@@ -73,55 +82,6 @@ def medians(table: series.Table, most: int = MOST_MEDIANS) -> Rows:
     )
     rows = [[text(value) for value in row] for row in shown.itertuples(index=False, name=None)]
     return Rows([name.replace("_", " ") for name in shown], rows, note if len(shown) < len(results) else "")
-
-
-Laws = dict[str, dict[str, list[scaling.Law]]]  # by what errors fall with, and by error
-
-
-def laws(table: series.Table, smoothness: scaling.Smoothness | None = None) -> Laws:
-    """Return the power laws in weights and in samples, of the sup-norm and the L2 error."""
-    return {
-        against: {error: scaling.laws(table, against, error, smoothness) for error in scaling.ERRORS}
-        for against in ("parameters", "samples")
-    }
-
-
-def exponents(fitted: Laws) -> Rows:
-    """Return the exponents of `laws`, of the sup-norm and the L2 error side by side."""
-    rows = []
-    for against, found in fitted.items():
-        average = {(law.target, law.dimension, law.line): law for law in found["l2_error"]}
-        for law in found["sup_lower"]:
-            other = average.get((law.target, law.dimension, law.line))
-            named = [law.target, text(law.dimension), law.label, NOUNS[against]]
-            bound = "–" if law.bound is None else "any power" if np.isinf(law.bound) else text(law.bound)
-            rows.append([*named, _exponent(law), _exponent(other) if other else "–", bound, law.sentence])
-    header = ["target", "dimension", "of", "in", "sup-norm exponent", "L2 exponent", "theory", "in words"]
-    note = "95 % intervals: bootstrap over replicates. Theory: the lower bound for the worst function of a class."
-    return Rows(header, rows, note)
-
-
-def _exponent(law: scaling.Law) -> str:
-    if np.isnan(law.law.low):
-        return f"{law.law.exponent:.2f}"
-    return f"{law.law.exponent:.2f} ({law.law.low:.2f} to {law.law.high:.2f})"
-
-
-def needed(table: series.Table) -> Rows:
-    """Return the smallest width, weights and samples that reached an error, for a few powers of ten."""
-    rows: dict[tuple[str, int, str, str], list[str]] = {}
-    levels = scaling.decades(table)
-    for against in scaling.INVERSE:
-        for epsilon in levels:
-            for reach in scaling.smallest(table, epsilon, against):
-                if reach.smallest < reach.largest:  # one size tried says nothing
-                    rows.setdefault((reach.target, reach.dimension, reach.label, against), []).append(str(reach))
-    header = ["target", "dimension", "of", "smallest", *(f"for error ≤ {level:.0e}" for level in levels)]
-    note = (
-        "The smallest size tried whose median sup-norm error is so small, with its 95 % interval; > and ≤: beyond the "
-        "sizes that were tried. Widths and weights at the most samples, samples for the largest networks."
-    )
-    return Rows(header, [[key[0], text(key[1]), key[2], NOUNS[key[3]], *told] for key, told in rows.items()], note)
 
 
 def messages(table: series.Table, most: int = MOST_MESSAGES) -> Rows:

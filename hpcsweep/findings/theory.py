@@ -36,6 +36,14 @@ def rate(against: str, dimension: int, smoothness: float | None) -> float | None
     return math.inf if math.isinf(smoothness) else 0.0 if smoothness < 0 else 2 * smoothness / dimension
 
 
+def standing(law: PowerLaw, bound: float | None) -> str:
+    """Say in a word how an exponent stands to a lower bound that is a power; empty where that cannot be said."""
+    if bound is None or not 0 < bound < math.inf or math.isnan(law.low):
+        return ""
+    rounding = 1e-9 * bound  # an interval without noise is a point
+    return "steeper" if law.low > bound + rounding else "shallower" if law.high < bound - rounding else "consistent"
+
+
 def verdict(law: PowerLaw, against: str, dimension: int, smoothness: float | None) -> str:
     """Say how an exponent stands to the lower bound."""
     bound = rate(against, dimension, smoothness)
@@ -48,10 +56,10 @@ def verdict(law: PowerLaw, against: str, dimension: int, smoothness: float | Non
     name = f"the lower bound of theory, {NOUNS[against]}^-{bound:.3g},"
     if math.isnan(law.low):
         return f"One replicate cannot tell how it stands to {name} for the worst function."
-    rounding = 1e-9 * bound  # an interval without noise is a point
-    if law.low > bound + rounding:
+    stands = standing(law, bound)
+    if stands == "steeper":
         return f"It is steeper than {name} which is for the worst function of the class."
-    if law.high < bound - rounding:
+    if stands == "shallower":
         return f"It is shallower than {name} so that more than the number of {NOUNS[against]} limits it."
     return f"It is consistent with {name} for the worst function of the class."
 

@@ -92,6 +92,27 @@ def test_brackets_are_tightened_by_any_number_of_ranks_to_the_same_bits(hpcsweep
     assert not list(store.parent.glob(".*measure*"))
 
 
+def test_slices_follow_the_worst_point(hpcsweep: Run, store: Path) -> None:
+    before, keys = columns(store)["sup_where"], dataset.read(store)["key"].values
+    old = [weights.pictures(store, key) for key in keys]
+    assert hpcsweep("measure", store, *MORE).returncode == 0
+    after = columns(store)["sup_where"]
+    moved = [row for row in (2, 3) if not np.array_equal(before[row], after[row])]
+    assert moved  # in two dimensions, where a slice is through one point only
+    for row in moved:
+        kept = weights.pictures(store, keys[row])
+        assert kept.slice is not None and kept.zoom is not None and kept.raster is not None
+        for line in (kept.slice, kept.zoom):
+            expected = np.exp(-(np.cos(line[0]) + np.cos(after[row, 1])) / 16)
+            assert line[1] == pytest.approx(expected, rel=1e-14)
+        assert kept.zoom[0, 0] <= after[row, 0] <= kept.zoom[0, -1]
+        assert not np.array_equal(kept.slice, old[row].slice)
+        assert kept.raster.tobytes() == old[row].raster.tobytes()
+    content = weights.path_of(store).read_bytes()
+    assert hpcsweep("measure", store, "--points", 256, "--certificate", "off", "--uniform", 0).returncode == 0
+    assert weights.path_of(store).read_bytes() == content  # nothing has moved
+
+
 def test_measuring_again_with_less_takes_nothing_back(hpcsweep: Run, store: Path) -> None:
     assert hpcsweep("measure", store, *MORE).returncode == 0
     good = columns(store)

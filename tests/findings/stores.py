@@ -28,8 +28,8 @@ class Names:
 
     def target_dimension(
         self, choice: Mapping[str, Any], dimension: int
-    ) -> tuple[float, tuple[tuple[float, float], ...]]:
-        return choice.get("smoothness", np.nan), ((-1.0, 1.0),) * dimension
+    ) -> tuple[float, tuple[tuple[float, float], ...], str]:
+        return choice.get("smoothness", np.nan), ((-1.0, 1.0),) * dimension, f"{choice['name']} of x."
 
     def model(self, choice: Mapping[str, Any]) -> dict[str, Any]:
         return dict(choice)

@@ -101,12 +101,13 @@ def test_every_figure_is_seen_and_nothing_sticks_out(
     assert browser.get_log("browser") == []
 
 
-COLUMN = "return [...document.querySelectorAll('table')[0].tBodies[0].rows].map(r => r.cells[{}].textContent)"
+TABLE = "#the-smallest-errors table"
+COLUMN = f"return [...document.querySelector('{TABLE}').tBodies[0].rows].map(r => r.cells[{{}}].textContent)"
 
 
 def test_tables_sort_by_number_and_by_word_and_back(shown: Callable[[int], Browser]) -> None:
     browser = shown(DESK)
-    heads = browser.find_elements("css selector", "table:first-of-type th")[:8]
+    heads = browser.find_elements("css selector", f"{TABLE} th")[:8]
     before = browser.execute_script(COLUMN.format(2))
     assert before != sorted(before, key=float)
     for column, key in ((2, float), (0, str)):
@@ -136,8 +137,9 @@ def test_what_a_column_may_hold_sorts_by_its_number(case: str, shown: Callable[[
     browser = shown(DESK)
     rows = "".join(f"<tr><td>{text}</td></tr>" for text in ORDERS[case])
     # The listeners hold the body that was there at the beginning: its rows are replaced, and then sorted by a click.
-    browser.execute_script("document.querySelector('tbody').innerHTML = arguments[0]", rows.replace("> 3", "&gt; 3"))
-    browser.find_element("css selector", "th button").click()
+    cells = rows.replace("> 3", "&gt; 3")
+    browser.execute_script(f"document.querySelector('{TABLE} tbody').innerHTML = arguments[0]", cells)
+    browser.find_element("css selector", f"{TABLE} th button").click()
     assert browser.execute_script(COLUMN.format(0)) == SORTED[case]
 
 

@@ -66,6 +66,38 @@ def test_laws_are_drawn_through_their_medians(make_store: Maker) -> None:
     assert np.log(y[1] / y[0]) / np.log(x[1] / x[0]) == pytest.approx(-1)
 
 
+def test_the_other_error_stands_beside_a_single_line(make_store: Maker) -> None:
+    dataset = read(make_store(STUDY, rich))
+    both = figures.scaling_laws(dataset, beside="l2_error")
+    assert "L2" not in words(both)  # two methods: there is no room
+    one = dataset.isel(cell=np.flatnonzero(dataset["optimizer"].values == "adam"))
+    figure = figures.scaling_laws(one, beside="l2_error")
+    axes = panels(figure)["wave, 2-D"]
+    chosen = [c for c in cells(2) if (c.samples, c.optimizer["name"]) == (100, "adam")]
+    medians = [(c.parameters, error(c)) for c in chosen if c.replicate == 1]
+    assert dots(axes) == [pytest.approx(p) for p in sorted(medians + [(x, y / 5) for x, y in medians])]
+    told = [text.get_text() for text in axes.texts]
+    assert any(text.startswith("sup-norm 1.00 [") for text in told) and any(
+        text.startswith("L2 1.00 [") for text in told
+    )
+    whiskers = [lines for lines in axes.collections if hasattr(lines, "get_segments")]
+    drawn = sorted(tuple(segment[:, 1]) for lines in whiskers for segment in lines.get_segments() if len(segment) == 2)
+    expected = []
+    for size in {c.parameters for c in chosen}:
+        errors = [error(c) for c in chosen if c.parameters == size]
+        expected += [(min(errors), max(errors)), (min(errors) / 5, max(errors) / 5)]
+    assert drawn == [pytest.approx(ends) for ends in sorted(expected)]
+
+
+def test_many_brackets_stand_in_rows(make_store: Maker) -> None:
+    text = STUDY.replace("dimension = [1, 2]", "dimension = [1, 2, 3, 4, 5]")
+    figure = figures.brackets(
+        read(make_store(text, lambda cell: record(cell, sup_upper=1.01 * error(cell), certificate=1)))
+    )
+    titles = [axes.get_title(loc="left") for axes in figure.axes if axes.get_title(loc="left")]
+    assert titles == [f"wave, {dimension}-D" for dimension in range(1, 6)] and len(figure.axes) == 10
+
+
 def test_any_power_is_said_and_not_drawn(make_store: Maker) -> None:
     figure = figures.scaling_laws(read(make_store(STUDY, rich)), smoothness={"wave": math.inf})
     axes = panels(figure)["wave, 1-D"]

@@ -149,7 +149,7 @@ def test_without_pictures_there_are_none(make_store: Maker) -> None:
 def as_of_old(path: Path) -> None:
     """Take from a store and its weights what was not stored before there were facts, zooms and rasters."""
     with h5py.File(path, "r+", locking=False) as file:
-        for name in layout.FACTS:
+        for name in (*layout.FACTS, "choice_about"):
             del file[name]
     with h5py.File(path_of(path), "r+", locking=False) as file:
         file["kept"][:] = np.minimum(file["kept"][:], 2)

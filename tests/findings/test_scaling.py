@@ -10,7 +10,7 @@ import pytest
 
 from hpcsweep.cells import Cell
 from hpcsweep.errors import StoreError
-from hpcsweep.findings import figures, scaling, series, tables, theory
+from hpcsweep.findings import figures, scaling, series, theory
 from hpcsweep.findings.dataset import read
 from hpcsweep.store import Record
 from tests.findings.stores import Maker, record
@@ -137,14 +137,3 @@ def test_unknown_choices_are_refused(table: series.Table) -> None:
         scaling.laws(table, "weight")
     with pytest.raises(StoreError, match="error: unknown name"):
         scaling.smallest(table, 0.1, "width", "max")
-
-
-def test_the_tables_of_a_report(table: series.Table) -> None:
-    rows = tables.exponents(tables.laws(table, {"wave": 1}))
-    row = dict(zip(rows.header, rows.rows[5], strict=True))
-    assert (row["target"], row["dimension"], row["of"], row["in"]) == ("wave", "1", "sgd", "weights")
-    assert row["sup-norm exponent"] == "1.00 (1.00 to 1.00)" and row["L2 exponent"] == "0.50 (0.50 to 0.50)"
-    assert row["theory"] == "2" and len(rows.rows) == 16
-    needed = tables.needed(table)
-    assert len(needed.rows) == 24 and all(len(row) == len(needed.header) for row in needed.rows)
-    assert all(any(row[i] != row[4] for row in needed.rows) for i in range(5, len(needed.header)))

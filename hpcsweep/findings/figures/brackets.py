@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +20,7 @@ from hpcsweep.findings.figures.panels import DENSE
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-MOST = 4  # panels beside each other
+MOST, WRAP = 12, 4  # panels, and beside each other
 FOUND = {"color": sheet.PALETTE[0], "linewidth": 1.6}
 UNPROVED = {"color": sheet.GREY, "marker": "^", "markersize": 3.2, "linestyle": "", "markeredgewidth": 0}
 ENDS = {  # by how the proof ended
@@ -41,20 +42,36 @@ def brackets(dataset: xarray.Dataset) -> Figure | None:
         return None
     every = panels.panels_of(cells[proved])
     shown = every[:MOST]
-    figure = sheet.make(
-        0.6 + max(2.4 * len(shown), 5.4), 4.2, _heading(dataset, cells, len(every) - len(shown)), _handles(cells)
-    )
-    grid = figure.subplots(2, len(shown), sharex="col", sharey="row", height_ratios=(3, 2), squeeze=False)
-    for (above, below), panel in zip(grid.T, shown, strict=True):
-        own = panels.of(cells, panel).sort_values("sup_lower", kind="stable")
-        sheet.title(above, f"{panel[0]}, {panel[1]}-D")
-        _intervals(above, own)
-        _gaps(below, own)
-        below.set_xlabel("cells, by error", **sheet.LABEL)
-    grid[0, 0].set_ylabel("sup-norm error", **sheet.LABEL)
-    grid[1, 0].set_ylabel("upper / lower − 1", **sheet.LABEL)
+    columns = len(shown) if len(shown) <= WRAP else min(WRAP, math.ceil(len(shown) / math.ceil(len(shown) / WRAP)))
+    rows = math.ceil(len(shown) / columns)
+    size = (0.6 + max(2.4 * columns, 5.4), 0.6 + 3.6 * rows)
+    figure = sheet.make(*size, _heading(dataset, cells, len(every) - len(shown)), _handles(cells))
+    grid = figure.subplots(2 * rows, columns, sharey="row", height_ratios=(3, 2) * rows, squeeze=False)
+    for number in range(rows * columns):
+        row, column = divmod(number, columns)
+        above, below = grid[2 * row : 2 * row + 2, column]
+        if number >= len(shown):
+            above.remove()
+            below.remove()
+            continue
+        _panel(above, below, cells, shown[number])
+        if column == 0:
+            above.set_ylabel("sup-norm error", **sheet.LABEL)
+            below.set_ylabel("upper / lower − 1", **sheet.LABEL)
     figure.align_ylabels()
     return figure
+
+
+def _panel(above: Axes, below: Axes, cells: DataFrame, panel: panels.Panel) -> None:
+    """Draw the brackets of one target and dimension above, and how far their ends are apart below."""
+    own = panels.of(cells, panel).sort_values("sup_lower", kind="stable")
+    above.sharex(below)
+    above.tick_params(labelbottom=False)
+    sheet.title(above, f"{panel[0]}, {panel[1]}-D")
+    _intervals(above, own)
+    _gaps(below, own)
+    above.tick_params(labelbottom=False)
+    below.set_xlabel("cells, by error", **sheet.LABEL)
 
 
 def _heading(dataset: xarray.Dataset, cells: DataFrame, undrawn: int) -> sheet.Heading:
@@ -117,7 +134,7 @@ def uniform_points(dataset: xarray.Dataset) -> Figure | None:
     if not len(cells):
         return None
     every = panels.panels_of(cells)
-    shown = every[: 3 * MOST]
+    shown = every[:MOST]
     about = (
         "The largest error at independent uniform points, as most studies take it, as a share of the largest error "
         "found. Below its point, a bar reaches down to the share of the proved upper bound. Black: medians."

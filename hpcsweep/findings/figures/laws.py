@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 
 import numpy as np
+import pandas
 import xarray
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -29,6 +30,7 @@ CHOSEN = {
     "flops": "Settings that no cheaper one beats",
 }
 BOUND = {"color": "#000000", "linestyle": (0, (1, 1.2)), "linewidth": 1.4}
+PALER = {"color": sheet.GREY, "marker": "D", "markersize": 3.4, "linestyle": "--"}  # of the error beside
 UNFITTED = {"markerfacecolor": "white", "alpha": 1.0}
 MOST_WORDS = 4  # exponents that are written into a panel
 LINE = 0.08  # of a panel's height, for one line of words
@@ -40,41 +42,52 @@ def scaling_laws(
     against: str = "parameters",
     error: str = "sup_lower",
     smoothness: Smoothness | None = None,
+    beside: str | None = None,
 ) -> Figure | None:
     """Draw the laws of `hpcsweep.findings.scaling.laws`, whose parameters these are; None where there is none.
 
     Marks are medians over replicates; open ones are not fitted. The band is what the interval of the exponent allows,
     turned about the middle of the fitted range. The dotted line has the slope of the theory's lower bound; its height
-    means nothing, since the constant of the bound is not known.
+    means nothing, since the constant of the bound is not known. The laws of another error stand `beside`, paler, where
+    every panel has but one line.
     """
     table = series.table(dataset)
     laws = scaling.laws(table, against, error, smoothness)
     if not laws:
         return None
+    beside = beside if len({law.line for law in laws}) == 1 else None
+    others = scaling.laws(table, against, beside, smoothness) if beside else []
     cells = scaling.chosen(table.cells, against)
     every = list(dict.fromkeys((law.target, law.dimension) for law in laws))
     places = panels.arrange(every)
     looks = panels.looks(table.lines, {law.line for law in laws})
-    figure = panels.make(
-        places, _heading(dataset, cells, laws, len(every) - len(places)), _handles(looks.values(), laws)
-    )
-    errors = cells[cells["measured"]].assign(sup_lower=lambda rows: rows[error])
-    labels = (AXIS[against], scaling.ERRORS[error])
-    drawn = panels.grid(figure, places, errors, labels)
-    own = {panel: [law for law in laws if (law.target, law.dimension) == panel] for panel in drawn}
+    heading = _heading(dataset, cells, laws, len(every) - len(places))
+    figure = panels.make(places, heading, _handles(looks.values(), laws, others))
+    measured = cells[cells["measured"]]
+    spread = pandas.concat([measured.assign(sup_lower=measured[name]) for name in (error, beside) if name])
+    drawn = panels.grid(figure, places, spread, (AXIS[against], "error" if others else scaling.ERRORS[error]))
+    own, paler = ({panel: [law for law in found if (law.target, law.dimension) == panel] for panel in drawn}
+                  for found in (laws, others))  # fmt: skip
     for panel, axes in drawn.items():
         panels.title(axes, f"{panel[0]}, {panel[1]}-D", len(places) == 1)
-        for law in own[panel]:
-            _draw(axes, law, looks[law.line])
-        _bound(axes, own[panel])
-        if against in scaling.COSTS:
-            panels.tick(axes.xaxis)
-        else:
-            panels.mark(axes, np.unique(np.concatenate([law.law.sizes for law in own[panel]]).round().astype(int)))
+        _panel(axes, own[panel], paler[panel], looks)
     for target in dict.fromkeys(target for target, _ in drawn):
-        _write({panel: axes for panel, axes in drawn.items() if panel[0] == target}, own, looks)
+        _write({panel: axes for panel, axes in drawn.items() if panel[0] == target}, own, paler, looks)
     figure.align_ylabels()
     return figure
+
+
+def _panel(axes: Axes, laws: list[Law], others: list[Law], looks: dict[int, dict]) -> None:
+    """Draw the laws of one panel, those of the other error below them, and the slope of the theory."""
+    for law in others:
+        _draw(axes, law, looks[law.line] | PALER)
+    for law in laws:
+        _draw(axes, law, looks[law.line])
+    _bound(axes, laws)
+    if laws[0].against in scaling.COSTS:
+        panels.tick(axes.xaxis)
+    else:
+        panels.mark(axes, np.unique(np.concatenate([law.law.sizes for law in laws]).round().astype(int)))
 
 
 def _heading(dataset: xarray.Dataset, cells: object, laws: list[Law], undrawn: int) -> sheet.Heading:
@@ -86,9 +99,8 @@ def _heading(dataset: xarray.Dataset, cells: object, laws: list[Law], undrawn: i
     footnote = panels.footnote(dataset, cells, undrawn)  # type: ignore[arg-type]
     slope = " The height of the dotted line means nothing, only its slope." if _bounded(laws) else ""
     name = scaling.ERRORS[law.error]
-    return sheet.Heading(
-        f"{name[0].upper()}{name[1:]}: how it scales with {NOUNS[law.against]}", about, footnote + slope
-    )
+    title = f"{name[0].upper()}{name[1:]}: how it scales with {NOUNS[law.against]}"
+    return sheet.Heading(title, about, footnote + slope)
 
 
 def _bounded(laws: Iterable[Law]) -> bool:
@@ -99,14 +111,19 @@ def _has_slope(bound: float | None) -> bool:
     return bound is not None and 0 < bound < math.inf
 
 
-def _handles(looks: Iterable[dict], laws: list[Law]) -> list[Line2D]:
+def _handles(looks: Iterable[dict], laws: list[Law], others: list[Law]) -> list[Line2D]:
+    looks = list(looks)
+    if others:  # of the one line that there is
+        names = [scaling.ERRORS[found[0].error] for found in (laws, others)]
+        looks = [looks[0] | {"label": f"{looks[0]['label']}: {names[0]}"}, looks[0] | PALER | {"label": names[1]}]
     bound = [Line2D([], [], label="slope of the theory's lower bound", **BOUND)] if _bounded(laws) else []
     return [*panels.handles(looks), *bound]
 
 
 def _draw(axes: Axes, found: Law, look: dict) -> None:
-    """Draw medians, line, band and floor of one law."""
+    """Draw medians with the range of the replicates, line, band and floor of one law."""
     law = found.law
+    axes.vlines(law.sizes, *law.ends, color=look["color"], linewidth=0.8, alpha=0.45)
     style = {**look, "linestyle": ""}
     axes.plot(law.sizes[law.fitted], law.medians[law.fitted], **style)
     hollow = {**style, "markeredgecolor": look["color"], "markeredgewidth": 1.1, **UNFITTED, "label": "_"}
@@ -136,11 +153,16 @@ def _bound(axes: Axes, laws: list[Law]) -> None:
     axes.plot(x, start * (x / low) ** -bound, **BOUND)
 
 
-def _write(drawn: dict[panels.Panel, Axes], laws: dict[panels.Panel, list[Law]], looks: dict[int, dict]) -> None:
+Found = dict[panels.Panel, list[Law]]
+
+
+def _write(drawn: dict[panels.Panel, Axes], laws: Found, others: Found, looks: dict[int, dict]) -> None:
     """Write the exponents into the lower left corners of panels that share an error axis, with room for them."""
-    words = {
-        panel: [_words(law, looks) for law in laws[panel][:MOST_WORDS]] + _bound_words(laws[panel]) for panel in drawn
-    }
+    words = {}
+    for panel in drawn:
+        told = [(_exponent(law, bool(others[panel])), looks[law.line]["color"]) for law in laws[panel][:MOST_WORDS]]
+        told += [(_exponent(law, True), PALER["color"]) for law in others[panel]]
+        words[panel] = told + _bound_words(laws[panel])
     axes = next(iter(drawn.values()))
     low, high = axes.get_ylim()
     share = LINE * max(len(texts) for texts in words.values()) + 0.03
@@ -161,13 +183,9 @@ def _bound_words(laws: list[Law]) -> list[tuple[str, str]]:
     ]
 
 
-def _words(found: Law, looks: dict[int, dict]) -> tuple[str, str]:
-    return _exponent(found), looks[found.line]["color"]
-
-
-def _exponent(found: Law) -> str:
+def _exponent(found: Law, named: bool) -> str:
     law = found.law
+    name = scaling.ERRORS[found.error].removesuffix(" error") if named else "exponent"
     interval = "" if math.isnan(law.low) else f" [{law.low:.2f}, {law.high:.2f}]"
-    return f"exponent {law.exponent:.2f}{interval}{', then a floor' if np.isfinite(law.floor) else ''}".replace(
-        "-", "−"
-    )
+    floor = ", then a floor" if np.isfinite(law.floor) else ""
+    return f"{name} {law.exponent:.2f}{interval}{floor}".replace("-", "−").replace("sup−norm", "sup-norm")

@@ -1,0 +1,194 @@
+"""The tables that answer the three questions, and the chapters of the page that has them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hpcsweep.cells import Cell
+from hpcsweep.findings import answers, chapters, gallery, page, pictures, plates, report, series, summary, tables
+from hpcsweep.findings.dataset import read
+from hpcsweep.store import Record
+from tests.findings.stores import Maker, cells_of, error, record
+from tests.findings.test_scaling import STUDY, known
+
+ONE_METHOD = STUDY.replace('["adam", "sgd"]', '"adam"')
+ODD = """
+[[grid]]
+target = ["bumps", "wave"]
+dimension = [1, 2]
+width = [8]
+depth = 1
+samples = [1000]
+optimizer = [{ name = "sgd", learning_rate = 0.25 }]
+replicate = 3
+"""
+
+
+@pytest.fixture
+def table(make_store: Maker) -> series.Table:
+    return series.table(read(make_store(STUDY, known)))
+
+
+def row_of(rows: tables.Rows, *first: str) -> dict[str, str]:
+    """Return the row that begins so, by its header."""
+    (row,) = [row for row in rows.rows if tuple(row[: len(first)]) == first]
+    return dict(zip(rows.header, row, strict=True))
+
+
+def test_exponents_stand_side_by_side(table: series.Table) -> None:
+    laws = answers.laws(table, {"wave": 1})
+    rows = answers.exponents(laws["parameters"])
+    row = row_of(rows, "wave", "1", "sgd")
+    assert row["sup-norm exponent a"] == "1.00 (1.00 to 1.00)" and row["L2 exponent a"] == "0.50 (0.50 to 0.50)"
+    assert (row["theory"], row["to theory"], row["sizes fitted"]) == ("2", "shallower", "13 to 97 (4 of 4)")
+    assert row_of(rows, "bumps", "2", "adam")["to theory"] == "–" and len(rows.rows) == 8
+    samples = row_of(answers.exponents(laws["samples"]), "wave", "2", "adam")
+    assert (samples["theory"], samples["to theory"], samples["sizes fitted"]) == (
+        "0.5",
+        "consistent",
+        "10 to 1,000 (3 of 3)",
+    )
+    assert "saturates near" not in rows.header  # none does
+    told = dict(answers.sentences(laws["parameters"]["sup_lower"]))
+    assert "falls as weights^-1.00" in told["wave, 1-D, sgd."] and len(told) == 8
+
+
+def test_what_it_took_for_a_few_powers_of_ten(table: series.Table) -> None:
+    rows = answers.needed(table, "parameters")
+    assert rows.header[:3] == ["target", "dimension", "of"] and len(rows.rows) == 8
+    levels = [float(name.removeprefix("error ≤ ")) for name in rows.header[3:]]
+    assert len(levels) >= 3 and levels == sorted(levels, reverse=True)
+    medians = {c.parameters: 1.1 / (c.parameters * c.samples) for c in cells_of(STUDY)[1] if c.samples == 1000}
+    row = row_of(rows, "wave", "1", "adam")
+    for level in levels:
+        enough = [size for size in (13, 25, 49, 97) if medians[size] <= level]
+        cell = row[f"error ≤ {level:g}"]
+        if not enough:
+            assert cell == "> 97"
+        else:
+            assert cell.removeprefix("≤ ").split(";")[0].split(" ")[0] == str(enough[0])
+            assert cell.endswith(f"; width {(enough[0] - 1) // 3}")
+    assert all(any(row[i] != rows.rows[0][i] for row in rows.rows) for i in range(3, len(rows.header)))
+    samples = answers.needed(table, "samples")
+    assert len(samples.rows) == 8 and "width" not in str(samples.rows)
+
+
+def test_a_column_that_says_one_thing_is_a_note(make_store: Maker) -> None:
+    table = series.table(read(make_store(ONE_METHOD, known)))
+    for rows in (
+        answers.exponents(answers.laws(table)["samples"]),
+        answers.needed(table, "samples"),
+        tables.best(table),
+    ):
+        assert "of" not in rows.header and "optimizer" not in rows.header
+        assert "adam" in rows.note and all(len(row) == len(rows.header) for row in rows.rows)
+    single = tables.Rows(["of", "x"], [["adam", "1"]])
+    assert tables.slim(single, "of") == single  # one row alone has no columns to compare
+
+
+def test_methods_are_compared_where_all_were_tried(make_store: Maker) -> None:
+    table = series.table(read(make_store(STUDY, known)))
+    rows = answers.methods(table)
+    assert rows.header == ["target", "dimension", "network", "samples", "adam", "sgd", "smallest"]
+    assert len(rows.rows) == 48
+    for row in rows.rows:
+        assert float(row[5]) == pytest.approx(20 * float(row[4]), rel=0.01) and row[6] == "adam, by 20 ×"
+    assert answers.methods(series.table(read(make_store(ONE_METHOD, known, "one.h5")))).rows == []
+    (told,) = [words for about, words in summary.sentences(table.cells, {}) if about == "Method."]
+    assert "Of 48 settings" in told and "“adam” in 48" in told
+
+
+def test_methods_that_met_nowhere_are_not_compared(make_store: Maker) -> None:
+    text = ONE_METHOD + ODD.replace("width = [8]", "width = [64]")
+    table = series.table(read(make_store(text, lambda cell: record(cell, sup_lower=1.0))))
+    assert answers.methods(table).rows == []
+
+
+def test_fields_that_follow_from_the_method_are_not_told(make_store: Maker) -> None:
+    table = series.table(read(make_store(ONE_METHOD + ODD, lambda cell: record(cell, sup_lower=1.0))))
+    assert "learning_rate" in table.further
+    assert series.telling(table.cells, table.further) == []
+    assert "learning rate" not in tables.medians(table).header
+    both = ONE_METHOD + ODD + ODD.replace("0.25", "0.5").replace('name = "sgd"', 'name = "sgd", label = "sgd"')
+    both = both.replace(
+        '{ name = "sgd", learning_rate = 0.25 }', '{ name = "sgd", learning_rate = 0.25, label = "sgd" }'
+    )
+    table = series.table(read(make_store(both, lambda cell: record(cell, sup_lower=1.0), "both.h5")))
+    assert series.telling(table.cells, table.further) == ["learning_rate"]
+
+
+def test_targets_are_told_with_their_functions(make_store: Maker) -> None:
+    dataset = read(make_store(STUDY, known))
+    rows = answers.targets(dataset, {"wave": np.inf, "bumps": 2})
+    assert rows.header == ["target", "function", "smoothness", "dimensions"]
+    assert rows.rows == [["bumps", "bumps of x", "C^2", "1, 2"], ["wave", "wave of x", "smooth", "1, 2"]]
+    older = answers.targets(dataset.drop_vars("choice_about"), {"wave": -1, "bumps": 0})
+    assert older.rows == [["bumps", "continuous", "1, 2"], ["wave", "jumps", "1, 2"]]
+    assert answers.targets(dataset, {}).rows[0][2] == "not known"
+
+
+def headings(path: Path) -> list[str]:
+    return re.findall("<h2>(.*?)</h2>", path.read_text())
+
+
+def test_the_page_goes_from_question_to_question(make_store: Maker, tmp_path: Path) -> None:
+    files = report.write(make_store(STUDY, known), tmp_path / "report")
+    titles = headings(files[0])
+    about = [plates.WEIGHTS, plates.SAMPLES, plates.METHODS, plates.AVERAGE, plates.PLACES, plates.CHANCE]
+    assert titles[:2] == ["The targets", "The smallest errors"] and titles[2:8] == about  # no proofs, so no chapter
+    assert titles[8:] == ["All medians over replicates", "Where this comes from"]
+    source = files[0].read_text()
+    weights = source[source.index(f"<h2>{plates.WEIGHTS}") : source.index(f"<h2>{plates.SAMPLES}")]
+    assert "<sup>d/2n</sup>" in weights and "$" not in weights.split("<figure>")[0]
+    assert weights.index("<figure>") < weights.index("<table>") < weights.index("<details>")
+    assert weights.count("<figure>") == 1  # the laws have every line: no second figure says the same
+    names = [path.stem for path in files if path.suffix == ".png"]
+    assert names[:2] == ["scaling_weights", "scaling_samples"] and "sup_against_weights" not in names
+
+
+def test_lines_without_a_law_have_a_figure_of_their_own(make_store: Maker, tmp_path: Path) -> None:
+    def some(cell: Cell) -> Record | None:
+        return known(cell) if cell.optimizer["name"] == "adam" or cell.parameters < 40 else None
+
+    files = report.write(make_store(STUDY, some), tmp_path / "report")
+    names = [path.stem for path in files if path.suffix == ".png"]
+    assert names[:2] == ["scaling_weights", "sup_against_weights"]
+
+
+def test_every_chapter_has_its_figures_and_a_lead() -> None:
+    assert set(plates.CHAPTERS) == set(chapters.LEADS) == set(plates._SKETCHES)
+    names = [name for sketches in plates._SKETCHES.values() for name, *_ in sketches]
+    assert len(names) == len(set(names))
+    assert page.lead("<i> $c (1/ε)^{d}$ & $x$") == (
+        '<p>&lt;i&gt; <span class="short">c (1/ε)<sup>d</sup></span> &amp; <span class="short">x</span></p>'
+    )
+
+
+def test_the_summary_tells_exponents_one_by_one_or_their_range(make_store: Maker) -> None:
+    one = series.table(read(make_store(ONE_METHOD, known)))
+    laws = {"samples": answers.laws(one)["samples"]["sup_lower"]}
+    (told,) = [words for about, words in summary.sentences(one.cells, laws) if about == "Samples."]
+    assert "for bumps 1 in 1-D, 0.5 in 2-D; for wave 1 in 1-D, 0.5 in 2-D." in told
+    assert "Of 4 with a lower bound of theory" in told and "4 consistent with it" in told
+    two = series.table(read(make_store(STUDY, known, "two.h5")))
+    laws = {"parameters": answers.laws(two)["parameters"]["sup_lower"]}
+    (told,) = [words for about, words in summary.sentences(two.cells, laws) if about == "Weights."]
+    assert (
+        re.search(r"a = 1\.00 \(bumps, .-D, adam\) to 1\.00", told) and "8 power laws" in told and "theory" not in told
+    )
+
+
+def test_the_worst_pictures_are_of_different_targets(make_store: Maker) -> None:
+    def uneven(cell: Cell) -> Record:
+        return record(cell, l2_error=error(cell) / (100 if cell.target["name"] == "bumps" else 2))
+
+    path = make_store(STUDY, uneven)
+    dataset = read(path)
+    target = dict(zip(dataset["key"].values, dataset["target"].values, strict=True))
+
+    assert [target[key] for key, _ in pictures.choose(dataset, path, 2)][:2] == ["bumps", "wave"]
+    assert {target[key] for key in gallery.choose(dataset, path, 2)} == {"bumps", "wave"}
