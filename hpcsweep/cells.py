@@ -160,6 +160,7 @@ class Cells:
         choices = self.choices + [text for text, _ in new]
         labels = self.labels + [label for _, label in new]
         facts = {**other.facts, **self.facts}
+        facts |= {kind: known for kind, known in other.facts.items() if known.about and not facts[kind].about}
         return complete(choices, labels, columns, self.precision, self.seed, {*self.extra, *other.extra}, facts)
 
 

@@ -7,7 +7,7 @@ written after the rest. Files from before there were zooms (slices close to the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -199,23 +199,39 @@ class Writer:
             self._data.write(pictured, dict(zip(ZOOMS, np.stack(zooms, axis=1), strict=True)))
         self._data.write([row for row, _ in kept], {"kept": [mark for _, mark in kept]})
 
+    def draw(self, kept: Mapping[int, int], lines: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
+        """Replace slices and zooms of the rows of `kept` (ascending), which is said of them again when all is in place.
+
+        Until then they have no pictures, so that nobody sees a target of one line beside a network of another.
+        """
+        rows = list(kept)
+        self._data.write(rows, {"kept": [1] * len(rows)})
+        for names, values in zip((SLICES, ZOOMS), zip(*lines, strict=True), strict=True):
+            self._data.write(rows, dict(zip(names, np.stack(values, axis=1), strict=True)))
+        self._data.write(rows, {"kept": list(kept.values())})
+
     def close(self) -> None:
         """Close the file, all that was written on the disk."""
         self._data.close()
 
 
 def pictured(store: Path) -> np.ndarray:
-    """Return which rows of a store have a slice and a place for a zoom, (cells,) bool.
+    """Return `kept`, (cells,) integers, of the rows that have a slice and a place for a zoom; 0 of all others.
 
-    None of them where there are no weights, or they are from before there were zooms.
+    That is 0 of all where there are no weights of just these cells, or they are from before there were zooms.
+    Raises `StoreError` if the weights cannot be read.
     """
     with opened(store) as file:
         keys = file["key"][:]
-    if not path_of(store).exists():
-        return np.zeros(len(keys), bool)
-    with _opened(path_of(store)) as file:
-        known = ZOOMS[0] in file and np.array_equal(file["key"][:], keys)
-        return (file["kept"][:] >= 2) & known
+    try:
+        if path_of(store).exists():
+            with _opened(path_of(store)) as file:
+                if ZOOMS[0] in file and np.array_equal(file["key"][:], keys):
+                    kept = file["kept"][:]
+                    return np.where(kept >= 2, kept, 0)
+    except (OSError, KeyError) as error:
+        raise StoreError(f"{path_of(store)} cannot be read: {error}; move it away to do without weights.") from error
+    return np.zeros(len(keys), np.int8)
 
 
 def parameters(store: str | Path, keys: Sequence[str]) -> list[np.ndarray | None]:

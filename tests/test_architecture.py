@@ -60,6 +60,7 @@ ORDER = (
     "cluster.element",
     "cluster.local",
     "cluster.submit",
+    "cluster.redraw",
     "cluster.remeasure",
     "cluster.replay",
     "cluster.probes",

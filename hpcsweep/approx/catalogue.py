@@ -38,8 +38,7 @@ class Catalogue:
         Returns n of C^n, its domain, and the first line of its docstring: what is known of it beside its values.
         """
         target = plugins.target(choice, dimension, self.folder)
-        about = (type(target).__doc__ or "").strip().partition("\n")[0][:LONGEST_ABOUT]
-        return float(target.smoothness), tuple((float(low), float(high)) for low, high in target.domain), about
+        return float(target.smoothness), tuple((float(low), float(high)) for low, high in target.domain), _about(target)
 
     def model(self, choice: Mapping[str, Any]) -> dict[str, Any]:
         """Return a model choice completed with its defaults, in canonical form."""
@@ -117,3 +116,11 @@ class Catalogue:
     def optimizers(self) -> tuple[str, ...]:
         """The names of the optimizers."""
         return (*optimizers.NAMES, optimizers.DIRECT)
+
+
+def _about(target: object) -> str:
+    """Return the first line of the docstring of a target's own class."""
+    line = (type(target).__doc__ or "").strip().partition("\n")[0]
+    if line.startswith(f"{type(target).__name__}("):  # what a dataclass says where nobody has said anything
+        return ""
+    return line if len(line) <= LONGEST_ABOUT else f"{line[:LONGEST_ABOUT]} …"

@@ -22,11 +22,10 @@ import numpy as np
 from hpcsweep import layout, tighten, weights
 from hpcsweep.approx.meter import files
 from hpcsweep.approx.meter.measured import Measured, conclude
-from hpcsweep.approx.meter.slice import slice_of, zoom_of
 from hpcsweep.approx.meter.subjects import Network
 from hpcsweep.approx.meter.survey import Survey
 from hpcsweep.approx.meter.tasks import planned
-from hpcsweep.cluster import stopping, worker
+from hpcsweep.cluster import redraw, stopping, worker
 from hpcsweep.cluster.checkpoints import Saver
 from hpcsweep.cluster.pricing import places_of
 from hpcsweep.cluster.progress import Display, Style, display
@@ -215,34 +214,17 @@ def _stored(
                 return 75
             # What is to be written is saved first, so that a kill between two values adds nothing up twice.
             last = Saver(written, (name,))
-            values = last.load()
-            if values is None:
+            state = last.load()
+            if state is None:
                 values = tighten.combined(path, _found(rows, conduct.surveys[number], folder))
-                last.save(values)
-            _draw(path, dict(zip(rows, networks, strict=True)), values, folder)
-            tighten.write(path, values)
+                state = values, redraw.moved(path, values)
+                last.save(state)
+            tighten.write(path, state[0])
+            redraw.draw(path, dict(zip(rows, networks, strict=True)), *state, folder)
             conduct.finish(number)
             written.unlink(missing_ok=True)
     conduct.saver.path.unlink(missing_ok=True)
     return 0
-
-
-def _draw(path: Path, networks: Mapping[int, Network], values: Mapping[int, tighten.Values], folder: Path) -> None:
-    """Draw the slices anew of those networks, by row, whose largest error is elsewhere than the store says."""
-    with opened(path) as file:
-        before = file["sup_where"][:]
-    places = {row: new["sup_where"] for row, new in values.items() if "sup_where" in new}
-    drawn = weights.pictured(path)
-    moved = [row for row in sorted(places) if drawn[row] and tuple(before[row, : len(places[row])]) != places[row]]
-    if not moved:
-        return
-    pictures: list[weights.Kept] = []
-    for row in moved:
-        pair = networks[row].pair(folder, "cpu")
-        lines = slice_of(pair, places[row], layout.SLICE), zoom_of(pair, places[row], layout.ZOOM)
-        pictures.append((None, *lines, None))
-    with contextlib.closing(weights.Writer(path, len(before))) as writer:
-        writer.put(moved, pictures)
 
 
 def _digest(things: object) -> str:

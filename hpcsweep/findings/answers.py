@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray
 
-from hpcsweep.findings import scaling, series, theory
+from hpcsweep.findings import scaling, series, tables, theory
 from hpcsweep.findings.tables import Rows, slim, text
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from pandas import DataFrame, Series
 
 MOST_SETTINGS = 60
-SETTING = ["target", "dimension", "model", "width", "depth", "parameters", "samples"]
+MOST_METHODS = 8
+SETTING = [name for name in tables.SETTING if name != "optimizer"]
+NAMED = ("target", "dimension", "model", "depth", "width", "samples")
+ALIKE = 1.005  # times
 QUESTIONS = ("parameters", "samples")  # what errors fall with
 Laws = dict[str, dict[str, list[scaling.Law]]]  # by what errors fall with, and by error
 
@@ -35,7 +39,8 @@ def targets(dataset: xarray.Dataset, known: scaling.Smoothness) -> Rows:
     frame = dataset[["target", "target_id", "dimension"]].to_dataframe()
     rows = []
     for target, cells in frame.groupby("target", sort=False):
-        about = str(abouts[cells["target_id"].iloc[0]]).rstrip(".") if abouts is not None else ""
+        told = [str(abouts[i]) for i in cells["target_id"].unique()] if abouts is not None else []
+        about = next((one.rstrip(".") for one in told if one), "")  # of several stores, older ones do not say it
         dimensions = ", ".join(f"{dimension}" for dimension in sorted(set(cells["dimension"].tolist())))
         rows.append([str(target), about or "–", _smooth(known.get(str(target))), dimensions])
     header = ["target", "function", "smoothness", "dimensions"]
@@ -61,12 +66,12 @@ def exponents(found: dict[str, list[scaling.Law]]) -> Rows:
         named = [law.target, text(law.dimension), law.label]
         theirs = [_theory(law.bound), law.standing or "–"]
         rows.append([*named, _exponent(law), _exponent(other) if other else "–", *theirs, _fitted(law), floor])
-    header = ["target", "dimension", "of", "sup-norm exponent a", "L2 exponent a", "theory", "to theory"]
+    header = ["target", "dimension", "curve", "sup-norm exponent a", "L2 exponent a", "theory", "beside theory"]
     note = (
         "Error ~ size⁻ᵃ, with 95 % intervals from a bootstrap over replicates. Theory: the lower bound for the worst "
         "function of the class, which a single target may beat."
     )
-    return slim(Rows([*header, "sizes fitted", "saturates near"], rows, note), "of", "saturates near")
+    return slim(Rows([*header, "sizes fitted", "saturates near"], rows, note), "curve", "saturates near")
 
 
 def _theory(bound: float | None) -> str:
@@ -109,41 +114,81 @@ def needed(table: series.Table, against: str) -> Rows:
                 told = f"{reach}; width {wide.size:,.0f}" if known and wide else str(reach)
                 rows.setdefault(_line(reach), []).append(told)
     noun = theory.NOUNS[against]
-    header = ["target", "dimension", "of", *(f"error ≤ {level:g}" for level in levels)]
+    header = ["target", "dimension", "curve", *(f"error ≤ {level:g}" for level in levels)]
     how = "at the most samples" if against == "parameters" else "of the largest networks"
     note = (
         f"The smallest number of {noun} tried, {how}, whose median sup-norm error is so small, with its 95 % interval; "
         "> and ≤: beyond what was tried."
     )
-    return slim(Rows(header, [[key[0], text(key[1]), key[2], *told] for key, told in rows.items()], note), "of")
+    if any("width" in cell for told in rows.values() for cell in told):
+        note += " Beside it the smallest width."
+    return slim(Rows(header, [[key[0], text(key[1]), key[2], *told] for key, told in rows.items()], note), "curve")
 
 
 def _line(reach: scaling.Reach) -> tuple[str, int, str]:
     return reach.target, reach.dimension, reach.label
 
 
-def compared(cells: DataFrame) -> DataFrame:
-    """Return the median sup-norm error, (settings, training methods), of the settings that all methods tried."""
-    measured = cells[cells["measured"]]
-    medians = measured.groupby([*SETTING, "optimizer"], sort=False)["sup_lower"].median()
-    return medians.unstack("optimizer").reindex(columns=measured["optimizer"].unique()).dropna()
+@dataclass(frozen=True)
+class Comparison:
+    """Training methods at equal settings, (settings, methods) each: medians, and over how many replicates they are.
+
+    Methods differ in the optimizer, or in axes of the study that vary for one optimizer, which are then part of the
+    name. `medians` of the sup-norm error are NaN, and `there` is 0, where a method was not tried.
+    """
+
+    medians: DataFrame
+    measured: DataFrame
+    there: DataFrame
+
+
+def compared(table: series.Table) -> Comparison:
+    """Return the comparison at the settings that several training methods tried; empty where there are none."""
+    told = series.telling(table.cells, table.further)
+    names = [
+        ", ".join([method, *(series.setting(name, value) for name, value in zip(told, values, strict=True))])
+        for method, *values in table.cells[["optimizer", *told]].itertuples(index=False, name=None)
+    ]
+    cells = table.cells.assign(method=names, error=table.cells["sup_lower"].where(table.cells["measured"]))
+    grouped = cells.groupby([*SETTING, "method"], sort=False)["error"]
+    counted = (grouped.median(), grouped.count(), grouped.size())
+    medians, measured, there = (one.unstack("method").reindex(columns=list(dict.fromkeys(names))) for one in counted)
+    several = medians.notna().sum(axis=1) > 1
+    methods = medians.columns[medians[several].notna().any()]
+    return Comparison(
+        *(one.loc[several, methods].fillna(blank) for one, blank in ((medians, np.nan), (measured, 0), (there, 0)))
+    )
 
 
 def methods(table: series.Table) -> Rows:
-    """Return `compared` as texts, and which method has the smallest error by how much; empty for a single method."""
-    medians = compared(table.cells)
-    if medians.shape[1] < 2:
-        return Rows([], [])
+    """Return `compared` as texts, and which method has the smallest error by how much."""
+    found = compared(table)
+    medians = found.medians
+    wins = medians.idxmin(axis=1).value_counts().reindex(medians.columns, fill_value=0)
+    best = set(wins.sort_values(ascending=False, kind="stable").index[:MOST_METHODS])
+    shown = [method for method in medians if method in best]
     rows = []
     for setting, errors in medians.head(MOST_SETTINGS).iterrows():
-        target, dimension, model, width, depth, _, samples = setting  # type: ignore[misc]
-        first, second = errors.sort_values(kind="stable").iloc[:2]
-        ahead = f", by {second / first:.2g} ×" if first > 0 else ""
+        target, dimension, model, depth, width, samples = (setting[SETTING.index(name)] for name in NAMED)  # type: ignore[index]
+        told = [_median(*(one.at[setting, name] for one in (medians, found.measured, found.there))) for name in shown]
         network = series.network(model, depth, width)
-        named = [target, text(dimension), network, text(samples)]
-        rows.append([*named, *(text(error) for error in errors), f"{errors.idxmin()}{ahead}"])
-    header = ["target", "dimension", "network", "samples", *map(str, medians), "smallest"]
-    note = "Median sup-norm error over replicates of each training method, at the settings that all of them tried."
+        rows.append([target, text(dimension), network, text(samples), *told, _ahead(errors)])
+    note = "Median sup-norm error over replicates of each training method, at the settings that several of them tried."
     if len(medians) > MOST_SETTINGS:
         note += f" {MOST_SETTINGS} of {len(medians):,} settings."
+    if len(shown) < medians.shape[1]:
+        note += f" {len(shown)} of {medians.shape[1]} methods: those that are the best most often."
+    header = ["target", "dimension", "network", "samples", *shown, "smallest"]
     return slim(Rows(header, rows, note), "network", "samples")
+
+
+def _median(error: float, measured: float, there: float) -> str:
+    """Say a median, and over how many replicates where some have no measured error."""
+    return text(error) if measured == there else f"{text(error)} ({measured:.0f} of {there:.0f})"
+
+
+def _ahead(errors: Series) -> str:
+    """Say which method has the smallest error, and how many times that of the next."""
+    first, second = errors.dropna().sort_values(kind="stable").iloc[:2].items()
+    ratio = second[1] / first[1] if first[1] > 0 else math.inf
+    return f"{first[0]}, {second[0]} alike" if ratio < ALIKE else f"{first[0]}, by {ratio:.2g} ×"

@@ -8,21 +8,22 @@ from hpcsweep.findings import answers, page, tables
 from hpcsweep.findings.plates import AVERAGE, CHANCE, METHODS, PLACES, PROOFS, SAMPLES, WEIGHTS, Source
 
 LEADS = {  # formulas between dollars, what follows a ^ in braces is raised
-    WEIGHTS: "To come within ε of every function of $C^{n}$ on a d-dimensional box takes a ReLU network at least "
-    "$c (1/ε)^{d/2n}$ weights (Yarotsky 2017): for the worst of these functions, errors fall no faster than "
-    "$weights^{−2n/d}$. A single target may be easier. Here networks grow while they see the most samples.",
-    SAMPLES: "To come within ε of every ReLU network of a fixed shape takes any method at least $c (1/ε)^{d}$ samples "
-    "(Berner, Grohs, Voigtlaender 2023): for the worst of them, errors fall no faster than $samples^{−1/d}$. A single "
-    "target may be easier. Here the largest networks see more and more samples.",
-    METHODS: "The same targets, networks and samples, trained by different methods.",
+    WEIGHTS: "To come within ε of every function on a d-dimensional box whose derivatives up to order n are at most 1 "
+    "takes a ReLU network at least $c (1/ε)^{d/(2n)}$ weights (Yarotsky 2017): for the worst of these functions, "
+    "errors fall no faster than $weights^{−2n/d}$. A single target may be easier. Here networks of different sizes see "
+    "the most samples of the study.",
+    SAMPLES: "To come within ε of every ReLU network of a fixed shape with bounded weights takes any method at least "
+    "$c (1/ε)^{d}$ samples (Berner, Grohs, Voigtlaender 2023): for the worst of them, errors fall no faster than "
+    "$samples^{−1/d}$. A single target may be easier. Here the largest networks see different numbers of samples.",
+    METHODS: "Errors by what training cost and, where the study has several methods, at equal settings.",
     AVERAGE: "Training lowers an average; what counts here is the largest error anywhere. The more dimensions, the "
     "more of it a test at random points can miss.",
     PROOFS: "The largest error that was found is a lower bound of the sup-norm error. Where branch and bound has "
     "proved an upper one, the truth is between the two.",
     PLACES: "Networks beside their targets where the error is largest, and where in the domain that is.",
-    CHANCE: "What other initial weights and other samples change, and what all this took.",
+    CHANCE: "Replicates draw initial weights and samples anew; costs are those of the machine that ran them.",
 }
-AGAINST = {WEIGHTS: "parameters", SAMPLES: "samples"}
+AGAINST = dict(zip((WEIGHTS, SAMPLES), answers.QUESTIONS, strict=True))
 Shown = Mapping[str, Mapping[str, str]]  # the HTML of the figures, by chapter and name
 
 
@@ -32,10 +33,12 @@ def chapters(source: Source, shown: Shown) -> Iterator[tuple[str, list[str]]]:
     yield "The targets", [page.table(answers.targets(source.dataset, source.smoothness))]
     yield "The smallest errors", [page.table(tables.best(table))]
     for title, lead in LEADS.items():
-        drawn = list(shown.get(title, {}).values())
-        told = [*_tables(source, title), *(page.paragraph(words, "note") for words in _absent(source, shown, title))]
+        drawn, told = list(shown.get(title, {}).values()), list(_tables(source, title))
+        missing = [page.paragraph(words, "note") for words in _absent(source, shown, title)]
         if drawn or told:
-            yield title, [page.lead(lead), *drawn[:1], *told, *drawn[1:]]
+            yield title, [page.lead(lead), *drawn[:1], *told, *drawn[1:], *missing]
+        elif missing:
+            yield title, missing
     yield "All medians over replicates", [page.table(tables.medians(table))]
 
 
@@ -66,4 +69,4 @@ def _absent(source: Source, shown: Shown, title: str) -> Iterator[str]:
             reason = "no one-dimensional cell has been measured"
         else:
             reason = "no slices were kept beside the store ([store] weights)"
-        yield f"There is no picture of a network, as {reason}."
+        yield f"There is no picture of a network of one variable, as {reason}."

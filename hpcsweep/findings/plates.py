@@ -86,6 +86,12 @@ def _has_lines(figure: Figure) -> bool:
     return any(len(line.get_xdata()) > 1 for axes in figure.axes for line in axes.lines)
 
 
+def _race_in_flops(source: Source) -> Figure | None:
+    """Draw the race in arithmetic, where there is more than one method to race."""
+    methods = source.table.cells["optimizer"].nunique()
+    return figures.optimizer_race(source.dataset, cost="flops") if methods > 1 else None
+
+
 def _laws(against: str, source: Source) -> Figure | None:
     return figures.scaling_laws(source.dataset, against, smoothness=source.smoothness, beside="l2_error")
 
@@ -120,6 +126,11 @@ _SKETCHES: dict[str, tuple[tuple[str, str, Callable[[Source], Figure | None]], .
             "optimizer_race",
             "Which training method reaches which error first: every network by the time that its training took.",
             _drawn(partial(figures.optimizer_race, cost="train_seconds")),
+        ),
+        (
+            "optimizer_race_flops",
+            "The same race in arithmetic, which no machine's speed and no companion in a pack changes.",
+            _race_in_flops,
         ),
         ("scaling_seconds", f"How the largest error falls with training time. {LAWS}", partial(_laws, "train_seconds")),
     ),

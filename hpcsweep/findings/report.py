@@ -89,7 +89,7 @@ def _page(source: plates.Source, path: Path, shown: chapters.Shown) -> str:
     return page.page(
         str(dataset.attrs["title"]),
         page.tiles(summary.tiles(table.cells)),
-        page.sentences(summary.sentences(table.cells, laws)),
+        page.sentences(summary.sentences(table, laws)),
         page.contents(parts),
         *(page.section(title, *body) for title, body in parts.items()),
     )

@@ -233,4 +233,5 @@ def decades(table: series.Table, most: int = 4) -> list[float]:
         return []
     low, high = math.ceil(math.log10(errors.min())), math.floor(math.log10(errors.quantile(0.95)))
     powers = np.unique(np.linspace(high, low, most).round()) if high >= low else []
-    return [10.0 ** int(power) for power in powers[::-1]]
+    levels = [10.0 ** int(power) for power in powers[::-1]]
+    return [level for level in levels if (errors > level).any()]

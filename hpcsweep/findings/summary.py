@@ -53,8 +53,9 @@ def tiles(cells: DataFrame) -> Iterator[Tile]:
 Told = Iterator[tuple[str, str]]  # what a sentence is about, and the sentence
 
 
-def sentences(cells: DataFrame, laws: Mapping[str, Sequence[Law]]) -> Told:
+def sentences(table: series.Table, laws: Mapping[str, Sequence[Law]]) -> Told:
     """Yield what the cells tell; `laws` are those of the sup-norm error, by what it falls with."""
+    cells = table.cells
     yield "Progress.", progress(cells)
     measured = cells[cells["measured"]]
     if not len(measured):
@@ -63,7 +64,7 @@ def sentences(cells: DataFrame, laws: Mapping[str, Sequence[Law]]) -> Told:
     yield from _best(cells)
     for against, found in laws.items():
         yield from _falls(against, found)
-    yield from _methods(measured)
+    yield from _methods(table)
     ratios = measured["ratio"].dropna()
     if len(ratios):
         half, most = (tables.text(value) for value in (ratios.median(), ratios.max()))
@@ -126,11 +127,11 @@ def _standings(laws: Sequence[Law]) -> str:
     return f" Of {counts.total()} with a lower bound of theory (for the worst function) to compare with: {told}."
 
 
-def _methods(cells: DataFrame) -> Told:
-    """Say how often each training method has the smallest median among all of them."""
-    medians = answers.compared(cells)
-    if medians.shape[1] < 2 or not len(medians):
+def _methods(table: series.Table) -> Told:
+    """Say how often each training method has the smallest median among those that tried the same."""
+    medians = answers.compared(table).medians
+    if not len(medians):
         return
     wins = medians.idxmin(axis=1).value_counts()
-    told = ", ".join(f"“{name}” in {count:,}" for name, count in wins.items())
-    yield "Method.", f"Of {len(medians):,} settings that all methods tried, the smallest median error has {told}."
+    told = ", ".join(f"“{name}” in {count:,}" for name, count in wins.head(MOST_TARGETS).items())
+    yield "Method.", f"Of {len(medians):,} settings that several methods tried, the smallest median error has {told}."

@@ -39,13 +39,23 @@ class Rows:
 
 
 def slim(table: Rows, *names: str) -> Rows:
-    """Return a table without those of the named columns that say the same, or nothing, in all of several rows."""
-    same = {name: {row[table.header.index(name)] for row in table.rows} for name in names if name in table.header}
-    left = {name: told.pop() for name, told in same.items() if len(told) == 1 and len(table.rows) > 1}
-    shown = [i for i, name in enumerate(table.header) if name not in left]
-    said = ", ".join(f"{told}{' samples' if name == 'samples' else ''}" for name, told in left.items() if told != "–")
+    """Return a table without those of the named columns that say the same, or nothing, in all of several rows.
+
+    The first column of a name counts: behind it may be one that a user has called so.
+    """
+    if len(table.rows) < 2:
+        return table
+    columns = {table.header.index(name): name for name in names if name in table.header}
+    left = {i: name for i, name in columns.items() if len({row[i] for row in table.rows}) == 1}
+    said = ", ".join(_said(name, table.rows[0][i]) for i, name in left.items() if table.rows[0][i] != "–")
+    shown = [i for i in range(len(table.header)) if i not in left]
     note = f"{table.note} All: {said}." if said else table.note
     return Rows([table.header[i] for i in shown], [[row[i] for i in shown] for row in table.rows], note.strip())
+
+
+def _said(name: str, value: str) -> str:
+    """Say what a column has in all rows: most words speak for themselves."""
+    return f"{value} samples" if name == "samples" else f"{name}: {value}" if name[0] == "s" else value
 
 
 def best_cells(cells: DataFrame) -> DataFrame:

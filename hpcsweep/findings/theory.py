@@ -1,9 +1,10 @@
 """What theory says of the slopes: lower bounds that no method beats for all functions of a class.
 
-Weights: to reach eps for every function of C^n on a d-dimensional box takes at least c (1 / eps)^(d / (2 n)) weights of
-a ReLU network, that is error >= c weights^(-2 n / d) (Yarotsky 2017; Gühring, Raslan, Kutyniok 2020). Samples: to reach
-eps for every ReLU network of a fixed shape takes at least c (1 / eps)^d of them, error >= c samples^(-1 / d) (Berner,
-Grohs, Voigtlaender 2023). Both hold for the worst function of the class: a single target may be easier.
+Weights: to reach eps for every function on a d-dimensional box whose derivatives up to order n are at most 1 takes at
+least c (1 / eps)^(d / (2 n)) weights of a ReLU network, that is error >= c weights^(-2 n / d) (Yarotsky 2017; Gühring,
+Raslan, Kutyniok 2020). Samples: to reach eps for every ReLU network of a fixed shape with bounded weights takes at
+least c (1 / eps)^d of them, error >= c samples^(-1 / d) (Berner, Grohs, Voigtlaender 2023). Both hold for the worst
+function of the class: a single target may be easier.
 """
 
 from __future__ import annotations

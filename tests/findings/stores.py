@@ -56,7 +56,7 @@ class Names:
 
 def error(cell: Cell) -> float:
     """Return the sup-norm error that the stores hold: known, and different for every cell of a grid."""
-    gain = {"adam": 1.0, "sgd": 3.0}[cell.optimizer["name"]]
+    gain = {"adam": 1.0, "sgd": 3.0, "soap": 2.0}[cell.optimizer["name"]]
     size = len(cell.target["name"]) * cell.dimension
     return gain * size * (1 + cell.replicate) ** 2 / (cell.parameters * cell.samples)
 

@@ -44,10 +44,10 @@ def test_exponents_stand_side_by_side(table: series.Table) -> None:
     rows = answers.exponents(laws["parameters"])
     row = row_of(rows, "wave", "1", "sgd")
     assert row["sup-norm exponent a"] == "1.00 (1.00 to 1.00)" and row["L2 exponent a"] == "0.50 (0.50 to 0.50)"
-    assert (row["theory"], row["to theory"], row["sizes fitted"]) == ("2", "shallower", "13 to 97 (4 of 4)")
-    assert row_of(rows, "bumps", "2", "adam")["to theory"] == "–" and len(rows.rows) == 8
+    assert (row["theory"], row["beside theory"], row["sizes fitted"]) == ("2", "shallower", "13 to 97 (4 of 4)")
+    assert row_of(rows, "bumps", "2", "adam")["beside theory"] == "–" and len(rows.rows) == 8
     samples = row_of(answers.exponents(laws["samples"]), "wave", "2", "adam")
-    assert (samples["theory"], samples["to theory"], samples["sizes fitted"]) == (
+    assert (samples["theory"], samples["beside theory"], samples["sizes fitted"]) == (
         "0.5",
         "consistent",
         "10 to 1,000 (3 of 3)",
@@ -59,7 +59,7 @@ def test_exponents_stand_side_by_side(table: series.Table) -> None:
 
 def test_what_it_took_for_a_few_powers_of_ten(table: series.Table) -> None:
     rows = answers.needed(table, "parameters")
-    assert rows.header[:3] == ["target", "dimension", "of"] and len(rows.rows) == 8
+    assert rows.header[:3] == ["target", "dimension", "curve"] and len(rows.rows) == 8
     levels = [float(name.removeprefix("error ≤ ")) for name in rows.header[3:]]
     assert len(levels) >= 3 and levels == sorted(levels, reverse=True)
     medians = {c.parameters: 1.1 / (c.parameters * c.samples) for c in cells_of(STUDY)[1] if c.samples == 1000}
@@ -84,13 +84,13 @@ def test_a_column_that_says_one_thing_is_a_note(make_store: Maker) -> None:
         answers.needed(table, "samples"),
         tables.best(table),
     ):
-        assert "of" not in rows.header and "optimizer" not in rows.header
+        assert "curve" not in rows.header and "optimizer" not in rows.header
         assert "adam" in rows.note and all(len(row) == len(rows.header) for row in rows.rows)
-    single = tables.Rows(["of", "x"], [["adam", "1"]])
-    assert tables.slim(single, "of") == single  # one row alone has no columns to compare
+    single = tables.Rows(["curve", "x"], [["adam", "1"]])
+    assert tables.slim(single, "curve") == single  # one row alone has no columns to compare
 
 
-def test_methods_are_compared_where_all_were_tried(make_store: Maker) -> None:
+def test_methods_are_compared_where_several_were_tried(make_store: Maker) -> None:
     table = series.table(read(make_store(STUDY, known)))
     rows = answers.methods(table)
     assert rows.header == ["target", "dimension", "network", "samples", "adam", "sgd", "smallest"]
@@ -98,14 +98,50 @@ def test_methods_are_compared_where_all_were_tried(make_store: Maker) -> None:
     for row in rows.rows:
         assert float(row[5]) == pytest.approx(20 * float(row[4]), rel=0.01) and row[6] == "adam, by 20 ×"
     assert answers.methods(series.table(read(make_store(ONE_METHOD, known, "one.h5")))).rows == []
-    (told,) = [words for about, words in summary.sentences(table.cells, {}) if about == "Method."]
+    (told,) = [words for about, words in summary.sentences(table, {}) if about == "Method."]
     assert "Of 48 settings" in told and "“adam” in 48" in told
 
 
-def test_methods_that_met_nowhere_are_not_compared(make_store: Maker) -> None:
-    text = ONE_METHOD + ODD.replace("width = [8]", "width = [64]")
-    table = series.table(read(make_store(text, lambda cell: record(cell, sup_lower=1.0))))
-    assert answers.methods(table).rows == []
+def test_a_method_that_was_tried_elsewhere_hides_no_comparison(make_store: Maker) -> None:
+    text = STUDY + ODD.replace('"sgd", learning_rate = 0.25', '"soap"')
+    table = series.table(read(make_store(text, lambda cell: record(cell, sup_lower=1.0 + cell.replicate))))
+    rows = answers.methods(table)
+    assert len(rows.rows) == 48 and rows.header[4:] == ["adam", "sgd", "soap", "smallest"]
+    assert {(row[6], row[7]) for row in rows.rows} == {("–", "adam, sgd alike"), ("2", "adam, sgd alike")}
+    nowhere = ONE_METHOD + ODD.replace("width = [8]", "width = [64]")
+    assert answers.methods(series.table(read(make_store(nowhere, record_of_one, "nowhere.h5")))).rows == []
+
+
+def record_of_one(cell: Cell) -> Record:
+    return record(cell, sup_lower=1.0)
+
+
+def test_rates_of_one_method_are_methods_of_their_own(make_store: Maker) -> None:
+    rates = ONE_METHOD.replace('"adam"', '["adam", "sgd"]') + "learning_rate = [0.01, 0.1]\n"
+
+    def uneven(cell: Cell) -> Record:
+        return record(cell, sup_lower={0.01: 1e-3, 0.1: 9.0}[cell.optimizer["learning_rate"]])
+
+    table = series.table(read(make_store(rates, uneven)))
+    rows = answers.methods(table)
+    assert rows.header[4:8] == [f"{name}, learning rate {rate}" for name in ("adam", "sgd") for rate in (0.01, 0.1)]
+    assert rows.rows[0][4:] == ["0.001", "9", "0.001", "9", "adam, learning rate 0.01, sgd, learning rate 0.01 alike"]
+
+
+def test_replicates_without_an_error_are_told(make_store: Maker) -> None:
+    def lost(cell: Cell) -> Record:
+        gone = cell.optimizer["name"] == "sgd" and cell.replicate
+        return Record("diverged", {}) if gone else known(cell)
+
+    rows = answers.methods(series.table(read(make_store(STUDY, lost))))
+    assert all(row[5].endswith(" (1 of 3)") and "of" not in row[4] for row in rows.rows)
+
+
+def test_a_column_called_like_ours_stays(make_store: Maker) -> None:
+    rows = tables.Rows(["network", "samples", "samples", "smallest"], [["a", "10", "1", "x"], ["a", "10", "2", "x"]])
+    slim = tables.slim(rows, "network", "samples", "smallest")
+    assert slim.header == ["samples"] and slim.rows == [["1"], ["2"]]
+    assert slim.note == "All: a, 10 samples, smallest: x."
 
 
 def test_fields_that_follow_from_the_method_are_not_told(make_store: Maker) -> None:
@@ -143,7 +179,7 @@ def test_the_page_goes_from_question_to_question(make_store: Maker, tmp_path: Pa
     assert titles[8:] == ["All medians over replicates", "Where this comes from"]
     source = files[0].read_text()
     weights = source[source.index(f"<h2>{plates.WEIGHTS}") : source.index(f"<h2>{plates.SAMPLES}")]
-    assert "<sup>d/2n</sup>" in weights and "$" not in weights.split("<figure>")[0]
+    assert "<sup>d/(2n)</sup>" in weights and "$" not in weights.split("<figure>")[0]
     assert weights.index("<figure>") < weights.index("<table>") < weights.index("<details>")
     assert weights.count("<figure>") == 1  # the laws have every line: no second figure says the same
     names = [path.stem for path in files if path.suffix == ".png"]
@@ -171,12 +207,12 @@ def test_every_chapter_has_its_figures_and_a_lead() -> None:
 def test_the_summary_tells_exponents_one_by_one_or_their_range(make_store: Maker) -> None:
     one = series.table(read(make_store(ONE_METHOD, known)))
     laws = {"samples": answers.laws(one)["samples"]["sup_lower"]}
-    (told,) = [words for about, words in summary.sentences(one.cells, laws) if about == "Samples."]
+    (told,) = [words for about, words in summary.sentences(one, laws) if about == "Samples."]
     assert "for bumps 1 in 1-D, 0.5 in 2-D; for wave 1 in 1-D, 0.5 in 2-D." in told
     assert "Of 4 with a lower bound of theory" in told and "4 consistent with it" in told
     two = series.table(read(make_store(STUDY, known, "two.h5")))
     laws = {"parameters": answers.laws(two)["parameters"]["sup_lower"]}
-    (told,) = [words for about, words in summary.sentences(two.cells, laws) if about == "Weights."]
+    (told,) = [words for about, words in summary.sentences(two, laws) if about == "Weights."]
     assert (
         re.search(r"a = 1\.00 \(bumps, .-D, adam\) to 1\.00", told) and "8 power laws" in told and "theory" not in told
     )

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.axes import Axes
 
 from hpcsweep.cells import Cell
-from hpcsweep.findings import figures, series
+from hpcsweep.findings import figures, scaling, series
 from hpcsweep.findings.dataset import read
 from hpcsweep.findings.figures.places import kinds
 from hpcsweep.store import Record
@@ -87,6 +87,19 @@ def test_the_other_error_stands_beside_a_single_line(make_store: Maker) -> None:
         errors = [error(c) for c in chosen if c.parameters == size]
         expected += [(min(errors), max(errors)), (min(errors) / 5, max(errors) / 5)]
     assert drawn == [pytest.approx(ends) for ends in sorted(expected)]
+
+
+def test_the_other_error_of_a_line_without_a_law_is_left_out(make_store: Maker) -> None:
+    def uneven(cell: Cell) -> Record:  # of sgd, sup-norm errors fall but once with time, L2 errors at every size
+        number = (4, 8, 16).index((cell.parameters - 1) // (cell.dimension + 2))
+        grown = {"sup_lower": (100.0, 110.0, 50.0)[number]} if cell.optimizer["name"] == "sgd" else {}
+        return record(cell, train_seconds=1e-3 * cell.parameters * cell.samples, **grown)
+
+    dataset = read(make_store(STUDY, uneven))
+    laws = {error: {law.line for law in scaling.laws(series.table(dataset), "train_seconds", error)}
+            for error in ("sup_lower", "l2_error")}  # fmt: skip
+    assert laws == {"sup_lower": {0}, "l2_error": {0, 1}}
+    assert "L2" in words(figures.scaling_laws(dataset, "train_seconds", beside="l2_error"))
 
 
 def test_many_brackets_stand_in_rows(make_store: Maker) -> None:

@@ -84,8 +84,8 @@ def written(full: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 def test_the_files(written: list[Path]) -> None:
     assert written[0].name == "index.html"
-    stems = ["scaling_weights", "sup_against_samples", "optimizer_race", "sup_against_l2", "glitches"]
-    stems += ["picture_1", "picture_2", "picture_3", "picture_4", "replicates"]
+    stems = ["scaling_weights", "sup_against_samples", "optimizer_race", "optimizer_race_flops", "sup_against_l2"]
+    stems += ["glitches", "picture_1", "picture_2", "picture_3", "picture_4", "replicates"]
     assert [path.name for path in written[1:]] == [f"{stem}.{kind}" for stem in stems for kind in ("png", "pdf")]
     assert {path.name for path in written[0].parent.iterdir()} == {path.name for path in written}  # nothing temporary
     for path in written[1:]:
@@ -132,7 +132,7 @@ def test_the_summary_has_the_numbers(plain: tuple[Path, list[Path]]) -> None:
     assert f"For wave in 1-D, the smallest sup-norm error is {best:.3g}: mlp, depth 1, width 8, " in text
     assert "trained with adam on 10 samples" in text
     assert "lower bounds: the largest errors that were found, not proved maxima" in text
-    assert "There is no picture of a network, as no slices were kept" in text
+    assert "There is no picture of a network of one variable, as no slices were kept" in text
 
 
 def test_a_report_is_replaced_whole(plain: tuple[Path, list[Path]]) -> None:

@@ -42,8 +42,8 @@ def brackets(dataset: xarray.Dataset) -> Figure | None:
         return None
     every = panels.panels_of(cells[proved])
     shown = every[:MOST]
-    columns = len(shown) if len(shown) <= WRAP else min(WRAP, math.ceil(len(shown) / math.ceil(len(shown) / WRAP)))
-    rows = math.ceil(len(shown) / columns)
+    rows = math.ceil(len(shown) / WRAP)
+    columns = math.ceil(len(shown) / rows)
     size = (0.6 + max(2.4 * columns, 5.4), 0.6 + 3.6 * rows)
     figure = sheet.make(*size, _heading(dataset, cells, len(every) - len(shown)), _handles(cells))
     grid = figure.subplots(2 * rows, columns, sharey="row", height_ratios=(3, 2) * rows, squeeze=False)
@@ -66,7 +66,6 @@ def _panel(above: Axes, below: Axes, cells: DataFrame, panel: panels.Panel) -> N
     """Draw the brackets of one target and dimension above, and how far their ends are apart below."""
     own = panels.of(cells, panel).sort_values("sup_lower", kind="stable")
     above.sharex(below)
-    above.tick_params(labelbottom=False)
     sheet.title(above, f"{panel[0]}, {panel[1]}-D")
     _intervals(above, own)
     _gaps(below, own)
@@ -149,7 +148,7 @@ def uniform_points(dataset: xarray.Dataset) -> Figure | None:
     for place, panel in enumerate(shown):
         _strip(axes, place, panels.of(cells, panel))
     axes.axhline(1, color=sheet.GREY, linewidth=0.8)
-    axes.set_xticks(range(len(shown)), [f"{target}\n{dimension}-D" for target, dimension in shown])
+    axes.set_xticks(range(len(shown)), [f"{sheet.plain(target)}\n{dimension}-D" for target, dimension in shown])
     axes.set_xlim(-0.6, len(shown) - 0.4)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     axes.set_ylabel("share of the sup-norm error", **sheet.LABEL)

@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 
 AXIS = {"train_seconds": "training time (s)", "flops": "training flops (estimate)"}
 WORDS = {"train_seconds": "seconds", "flops": "flops"}
+REMARKS = {  # how much of a cost, and what it counts
+    "train_seconds": ("long or less", "Times are a cell's share of the pack that it trained in."),
+    "flops": (
+        "many or fewer",
+        "Flops: 6 × parameters × batch × steps; line searches and products with matrices are left out.",
+    ),
+}
 
 
 def optimizer_race(dataset: xarray.Dataset, cost: str = "train_seconds") -> Figure:
@@ -30,11 +37,9 @@ def optimizer_race(dataset: xarray.Dataset, cost: str = "train_seconds") -> Figu
     every = panels.panels_of(table.cells)
     places = panels.arrange(every)
     looks = panels.looks(table.lines, table.cells["line"].unique())
-    about = (
-        "Each mark is one network. Steps: the smallest median over replicates of settings that take so long or less."
-    )
-    time = " Times are a cell's share of the pack that it trained in." if cost == "train_seconds" else ""
-    footnote = panels.footnote(dataset, table.cells, len(every) - len(places)) + time
+    most, remark = REMARKS[cost]
+    about = f"Each mark is one network. Steps: the smallest median over replicates of settings that take so {most}."
+    footnote = f"{panels.footnote(dataset, table.cells, len(every) - len(places))} {remark}"
     heading = sheet.Heading(f"The race: sup-norm error against {WORDS[cost]} of training", about, footnote)
     figure = panels.make(places, heading, panels.handles(looks.values()))
     for panel, axes in panels.grid(figure, places, cells, (AXIS[cost], "sup-norm error")).items():

@@ -57,11 +57,12 @@ def scaling_laws(
         return None
     beside = beside if len({law.line for law in laws}) == 1 else None
     others = scaling.laws(table, against, beside, smoothness) if beside else []
+    others = [law for law in others if law.line == laws[0].line]  # the other error may have a law where ours has none
     cells = scaling.chosen(table.cells, against)
     every = list(dict.fromkeys((law.target, law.dimension) for law in laws))
     places = panels.arrange(every)
     looks = panels.looks(table.lines, {law.line for law in laws})
-    heading = _heading(dataset, cells, laws, len(every) - len(places))
+    heading = _heading(panels.footnote(dataset, cells, len(every) - len(places)), laws, others)
     figure = panels.make(places, heading, _handles(looks.values(), laws, others))
     measured = cells[cells["measured"]]
     spread = pandas.concat([measured.assign(sup_lower=measured[name]) for name in (error, beside) if name])
@@ -90,17 +91,16 @@ def _panel(axes: Axes, laws: list[Law], others: list[Law], looks: dict[int, dict
         panels.mark(axes, np.unique(np.concatenate([law.law.sizes for law in laws]).round().astype(int)))
 
 
-def _heading(dataset: xarray.Dataset, cells: object, laws: list[Law], undrawn: int) -> sheet.Heading:
-    law = laws[0]
+def _heading(footnote: str, laws: list[Law], others: list[Law]) -> sheet.Heading:
+    against = laws[0].against
     about = (
-        f"{CHOSEN[law.against]}. Marks: medians over replicates, open ones not fitted. Lines: power laws; bands: "
+        f"{CHOSEN[against]}. Marks: medians over replicates, open ones not fitted. Lines: power laws; bands: "
         "95\u00a0% intervals of their exponents, bootstrap over replicates."
     )
-    footnote = panels.footnote(dataset, cells, undrawn)  # type: ignore[arg-type]
     slope = " The height of the dotted line means nothing, only its slope." if _bounded(laws) else ""
-    name = scaling.ERRORS[law.error]
-    title = f"{name[0].upper()}{name[1:]}: how it scales with {NOUNS[law.against]}"
-    return sheet.Heading(title, about, footnote + slope)
+    names = [scaling.ERRORS[found[0].error] for found in (laws, others) if found]
+    title = f"{' and '.join(names)}: how {'they scale' if others else 'it scales'} with {NOUNS[against]}"
+    return sheet.Heading(title[0].upper() + title[1:], about, footnote + slope)
 
 
 def _bounded(laws: Iterable[Law]) -> bool:

@@ -55,7 +55,7 @@ def places(dataset: xarray.Dataset) -> Figure | None:
     for row, panel in enumerate(shown):
         own = panels.of(cells, panel)
         _bar(axes, row, kinds(own, dataset["sup_where"].values[own.index]))
-    axes.set_yticks(range(len(shown)), [f"{target}, {d}-D" for target, d in shown])
+    axes.set_yticks(range(len(shown)), [f"{sheet.plain(target)}, {d}-D" for target, d in shown])
     axes.set(ylim=(len(shown) - 0.4, -0.6), xlim=(0, 1))
     axes.grid(False, axis="y")
     axes.xaxis.set_major_formatter(PercentFormatter(1))

@@ -1,0 +1,53 @@
+"""Pictures of stored networks that follow the point of the largest error, when a later measurement moves it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from hpcsweep import layout, patient, weights
+from hpcsweep.approx.meter.slice import slice_of, zoom_of
+from hpcsweep.approx.meter.subjects import Network
+from hpcsweep.errors import StoreError
+from hpcsweep.rewrite import opened
+from hpcsweep.tighten import Values
+
+
+def moved(path: Path, values: Mapping[int, Values]) -> dict[int, int]:
+    """Return the rows whose slice goes through another point than `values` give, and what is `kept` of each.
+
+    That is worked out before the values are written to the store `path`, and remembered until the slices are drawn.
+    Raises `StoreError` if store or weights cannot be read.
+    """
+    kept = weights.pictured(path)
+    with opened(path) as file:
+        before = file["sup_where"][:]
+    places = {row: tuple(new["sup_where"]) for row, new in sorted(values.items()) if kept[row] and "sup_where" in new}
+    return {row: int(kept[row]) for row, place in places.items() if tuple(before[row, : len(place)]) != place}
+
+
+def draw(
+    path: Path, networks: Mapping[int, Network], values: Mapping[int, Values], rows: Mapping[int, int], folder: Path
+) -> None:
+    """Draw slices and zooms of the `rows` that `moved` returned anew; harmless twice. The caller holds the lease.
+
+    Raises
+    ------
+    StoreError : if the weights cannot be written; what the store says is right by then
+    """
+    if not rows:
+        return
+    lines = []
+    for row in rows:
+        pair, place = networks[row].pair(folder, "cpu"), values[row]["sup_where"]
+        line, zoom = slice_of(pair, place, layout.SLICE), zoom_of(pair, place, layout.ZOOM)
+        assert line is not None and zoom is not None  # a place that was written is a point
+        lines.append((line, zoom))
+    try:
+        with opened(path) as file:
+            count = len(file["key"])
+        with contextlib.closing(weights.Writer(path, count)) as writer:
+            writer.draw(rows, lines)
+    except OSError as error:
+        raise StoreError(f"{weights.path_of(path)} cannot be written: {patient.reason(error)}.") from error
