@@ -67,7 +67,7 @@ class Cell:
 class Facts:
     """What is known of a target in so many variables, for those who read results."""
 
-    smoothness: float = math.nan  # n of C^n on the closed domain; inf: smooth, 0: continuous, -1: discontinuous
+    smoothness: float = math.nan  # n: bounded derivatives up to n; inf: smooth, 0: continuous, -1: jumps
     domain: tuple[tuple[float, float], ...] = ()  # (low, high) per axis, () if not known
     about: str = ""  # its formula, in a line
 

@@ -66,7 +66,9 @@ COORDINATES = {
 NAMED = tuple(name for name in COORDINATES if not name.endswith("_id"))  # the coordinates that people use
 
 FACTS = {  # of the target of a cell; stores from before they were stored have none of them
-    "smoothness": Column("f8", "n of C^n of the target; inf smooth, 0 continuous, -1 discontinuous, NaN not known"),
+    "smoothness": Column(
+        "f8", "n: the target has bounded derivatives up to order n; inf smooth, 0 continuous, -1 jumps"
+    ),
     "domain_low": Column("f8", "lower ends of the domain", ("cell", "axis")),
     "domain_high": Column("f8", "upper ends of the domain", ("cell", "axis")),
 }

@@ -81,7 +81,7 @@ def told(path: Path) -> dict[tuple[str, int], tuple[float, list[float]]]:
 
 EXPECTED = {
     **{("exp_cos", d): (math.inf, [-1, 1] * d) for d in (1, 2)},
-    **{("absolute", d): (0.0, [-1, 1] * d) for d in (1, 2)},
+    **{("absolute", d): (1.0, [-1, 1] * d) for d in (1, 2)},
     ("mine.py:Mine", 1): (1.0, [0, 1]),
     ("mine.py:Mine", 2): (1.0, [0, 1, -2, 3]),
 }
@@ -94,7 +94,7 @@ def test_a_store_says_how_smooth_its_targets_are_and_where_they_live(tmp_path: P
         assert found[name] == (smoothness, ends)
     assert series.table(read(tmp_path / "s.h5")).smoothness == {
         "exp_cos": math.inf,
-        "absolute": 0.0,
+        "absolute": 1.0,
         "mine.py:Mine": 1.0,
     }
 
@@ -118,7 +118,7 @@ def test_facts_survive_reading_and_writing_again(tmp_path: Path) -> None:
     expected = expand(parse(STUDY.format(replicates=2), catalogue), catalogue).facts
     assert read_cells(path).facts == expected
     assert expected[next(key for key in expected if "absolute" in key[0] and key[1] == 2)] == Facts(
-        0.0, ((-1, 1), (-1, 1)), "(1/d) sum_i |x_i|: the kink; a ReLU network can have it exactly."
+        1.0, ((-1, 1), (-1, 1)), "(1/d) sum_i |x_i|: the kink; a ReLU network can have it exactly."
     )
 
 
@@ -160,7 +160,7 @@ def test_an_old_store_opens_and_goes_on(tmp_path: Path) -> None:
     assert "smoothness" not in dataset and series.table(dataset).smoothness == {}
     assert scaling.laws(series.table(dataset)) == [] and read_cells(path).facts == {}
     write(path)  # the same command again
-    assert told(path)["absolute", 2] == (0.0, [-1, 1, -1, 1])
+    assert told(path)["absolute", 2] == (1.0, [-1, 1, -1, 1])
     after = pictures(path)
     assert len(after) == 12
     for key, kept in after.items():

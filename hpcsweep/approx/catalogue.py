@@ -35,7 +35,7 @@ class Catalogue:
     ) -> tuple[float, tuple[tuple[float, float], ...], str]:
         """Make the target in `dimension` variables once, so that its mistakes show before anything runs.
 
-        Returns n of C^n, its domain, and the first line of its docstring: what is known of it beside its values.
+        Returns its smoothness, its domain, and the first line of its docstring: what is known of it beside its values.
         """
         target = plugins.target(choice, dimension, self.folder)
         return float(target.smoothness), tuple((float(low), float(high)) for low, high in target.domain), _about(target)

@@ -64,7 +64,7 @@ class Duration(click.ParamType):
 
 
 class Smoothness(click.ParamType):
-    """How smooth a target is: TARGET=n, n of C^n, inf: smooth, 0: continuous, -1: it jumps."""
+    """How smooth a target is: TARGET=n, derivatives up to order n bounded, inf: smooth, 0: continuous, -1: it jumps."""
 
     name = "target=n"
 

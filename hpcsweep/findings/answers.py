@@ -50,10 +50,11 @@ def targets(dataset: xarray.Dataset, known: scaling.Smoothness) -> Rows:
 
 
 def _smooth(n: float | None) -> str:
-    """Say n of C^n."""
+    """Say how smooth a target is."""
     if n is None:
         return "not known"
-    return "smooth" if math.isinf(n) else "jumps" if n < 0 else "continuous" if n == 0 else f"C^{n:g}"
+    words = {math.inf: "smooth", -1: "jumps", 0: "continuous", 1: "Lipschitz"}
+    return words.get(n, f"bounded derivatives to order {n:g}")
 
 
 def exponents(found: dict[str, list[scaling.Law]]) -> Rows:
@@ -66,12 +67,14 @@ def exponents(found: dict[str, list[scaling.Law]]) -> Rows:
         named = [law.target, text(law.dimension), law.label]
         theirs = [_theory(law.bound), law.standing or "–"]
         rows.append([*named, _exponent(law), _exponent(other) if other else "–", *theirs, _fitted(law), floor])
-    header = ["target", "dimension", "curve", "sup-norm exponent a", "L2 exponent a", "theory", "beside theory"]
+    header = ["target", "dimension", "curve", "sup-norm: a", "L2: a", "theory", "beside it"]
     note = (
-        "Error ~ size⁻ᵃ, with 95 % intervals from a bootstrap over replicates. Theory: the lower bound for the worst "
-        "function of the class, which a single target may beat."
+        "Error ~ size⁻ᵃ, with 95 % intervals from a bootstrap over replicates. Theory: a of the lower bound for the "
+        "worst function of the class, which a single target may beat."
     )
-    return slim(Rows([*header, "sizes fitted", "saturates near"], rows, note), "curve", "saturates near")
+    if any(row[-1] != "–" for row in rows):
+        note += " Floor: the error at which larger sizes saturate."
+    return slim(Rows([*header, "sizes fitted", "floor"], rows, note), "curve", "beside it", "floor")
 
 
 def _theory(bound: float | None) -> str:

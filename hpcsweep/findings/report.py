@@ -26,7 +26,7 @@ DOTS = 160  # per inch, of the PNG files
 def write(path: str | Path, folder: str | Path, smoothness: Smoothness | None = None) -> list[Path]:
     """Write the report of the store `path` and the shards beside it: `folder`/index.html, every figure as PNG and PDF.
 
-    A run may be writing the store. `smoothness` is n of C^n by target, for the theory beside. Files are
+    A run may be writing the store. `smoothness` is n of bounded derivatives by target, for the theory beside. Files are
     replaced whole, so that a page that someone reads is never half written.
 
     Returns

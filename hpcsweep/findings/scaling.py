@@ -94,7 +94,7 @@ def laws(
     ----------
     against: "parameters", "samples", "train_seconds" or "flops".
     error: "sup_lower" or "l2_error".
-    smoothness: n of C^n by target, for the theory beside; beside what the store itself may say of it.
+    smoothness: n of bounded derivatives by target, for the theory beside; beside what the store itself may say of it.
     draws, seed: of the bootstrap.
 
     Raises

@@ -49,7 +49,7 @@ class Table:
     cells: DataFrame
     lines: list[Line]
     further: list[str]  # columns of `cells`: the further axes of the study
-    smoothness: dict[str, float] = field(default_factory=dict)  # n of C^n by target, as far as the store says it
+    smoothness: dict[str, float] = field(default_factory=dict)  # n of bounded derivatives by target, as far as the store says it
 
 
 def table(dataset: xarray.Dataset) -> Table:
@@ -73,7 +73,7 @@ def telling(cells: DataFrame, further: list[str]) -> list[str]:
 
 
 def _smoothness(dataset: xarray.Dataset) -> dict[str, float]:
-    """Return n of C^n by target: the least that its cells say; stores of before this was stored say nothing."""
+    """Return n of bounded derivatives by target: the least that its cells say; stores of before this was stored say nothing."""
     if "smoothness" not in dataset:
         return {}
     said = dataset["smoothness"].to_series().groupby(dataset["target"].values, sort=False).min().dropna()

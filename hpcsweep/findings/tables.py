@@ -55,7 +55,13 @@ def slim(table: Rows, *names: str) -> Rows:
 
 def _said(name: str, value: str) -> str:
     """Say what a column has in all rows: most words speak for themselves."""
-    return f"{value} samples" if name == "samples" else f"{name}: {value}" if name[0] == "s" else value
+    return (
+        f"{value} samples"
+        if name == "samples"
+        else f"{name}: {value}"
+        if name in ("smallest", "floor", "beside it")
+        else value
+    )
 
 
 def best_cells(cells: DataFrame) -> DataFrame:

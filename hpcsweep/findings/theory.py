@@ -28,7 +28,8 @@ def rate(against: str, dimension: int, smoothness: float | None) -> float | None
     Parameters
     ----------
     against: "parameters", "samples", or a cost, of which theory says nothing.
-    smoothness: n of C^n on the closed domain, inf: smooth, 0: continuous, -1: discontinuous; None: not known.
+    smoothness: n where derivatives up to order n are bounded (1: Lipschitz), inf: smooth, 0: continuous, -1:
+        discontinuous; None: not known.
     """
     if against == "samples":
         return 1 / dimension

@@ -68,7 +68,7 @@ class ExpCos(Target):
 
 @final
 class ExpCos5(Target):
-    """exp(-(2 / d) sum_i cos 5 x_i): smooth, with more oscillation than `ExpCos` (Adcock, Dexter 2021)."""
+    """exp(-(2 / d) sum_i cos 5 x_i): smooth, and oscillating (Adcock, Dexter 2021)."""
 
     smoothness = math.inf
 

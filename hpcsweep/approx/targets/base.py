@@ -38,7 +38,8 @@ class Target(ABC):
     limits: for a numeric parameter, its smallest and largest allowed value.
     dimensions: the allowed input dimensions; None: any dimension >= 1.
     side: (low, high) of every axis of the domain; override `domain` where the axes differ.
-    smoothness: n of C^n on the closed domain; math.inf: smooth; 0: continuous; -1: discontinuous.
+    smoothness: n such that derivatives up to order n are bounded, as those of C^n are on a closed box (1: Lipschitz is
+        enough); math.inf: smooth; 0: continuous; -1: discontinuous.
     lipschitz: a proved upper bound of the Lipschitz constant in the Euclidean norm; None: unknown, or none.
     """
 

@@ -91,7 +91,7 @@ class Distance(Target):
 
     dimensions: ClassVar = (4,)
     side: ClassVar = (1.0, 5.0)
-    smoothness = 0
+    smoothness = 1  # Lipschitz
     lipschitz = rounded_up(math.sqrt(2.0))  # the gradient is (-u, u, -v, v) with u^2 + v^2 = 1
 
     def __call__(self, points: Tensor) -> Tensor:

@@ -92,7 +92,7 @@ class BernerTeacher(Target):
     parameters: ClassVar = {"index": 0, "hidden": (32, 32, 32, 32)}
     limits: ClassVar = {"index": (0, 2**63 - 1), "hidden": (1, 2**16)}
     side: ClassVar = (-0.5, 0.5)
-    smoothness = 0
+    smoothness = 1  # Lipschitz
 
     def prepare(self) -> None:
         """Draw the weights."""

@@ -45,7 +45,7 @@ class Runge(Target):
 class Absolute(Target):
     """(1/d) sum_i |x_i|: the kink; a ReLU network can have it exactly."""
 
-    smoothness = 0
+    smoothness = 1  # Lipschitz
 
     def prepare(self) -> None:
         """The gradient is (±1, ..., ±1) / d."""
