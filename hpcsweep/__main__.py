@@ -96,7 +96,10 @@ def run(
     "--export", type=click.Path(dir_okay=False, path_type=Path), help="Write a table, .csv or .parquet, only."
 )
 @click.option(
-    "--smoothness", type=Smoothness(), multiple=True, help="n of a target, whose derivatives up to order n are bounded; or inf: for the theory beside."
+    "--smoothness",
+    type=Smoothness(),
+    multiple=True,
+    help="n of a target (derivatives up to order n bounded), or inf: for the theory beside.",
 )
 def report(file: Path, output: Path | None, export: Path | None, smoothness: tuple[tuple[str, float], ...]) -> int:
     """Draw the figures of the store FILE and write a page that shows them; needs neither torch nor MPI.

@@ -82,6 +82,7 @@ ORDER = (
     "findings.figures",
     "findings.tables",
     "findings.answers",
+    "findings.setup",
     "findings.plates",
     "findings.look",
     "findings.page",

@@ -20,7 +20,7 @@ MOST_SETTINGS = 60
 MOST_METHODS = 8
 SETTING = [name for name in tables.SETTING if name != "optimizer"]
 NAMED = ("target", "dimension", "model", "depth", "width", "samples")
-ALIKE = 1.005  # times
+ALIKE = 1.05  # times
 QUESTIONS = ("parameters", "samples")  # what errors fall with
 Laws = dict[str, dict[str, list[scaling.Law]]]  # by what errors fall with, and by error
 
@@ -42,11 +42,21 @@ def targets(dataset: xarray.Dataset, known: scaling.Smoothness) -> Rows:
         told = [str(abouts[i]) for i in cells["target_id"].unique()] if abouts is not None else []
         about = next((one.rstrip(".") for one in told if one), "")  # of several stores, older ones do not say it
         dimensions = ", ".join(f"{dimension}" for dimension in sorted(set(cells["dimension"].tolist())))
-        rows.append([str(target), about or "–", _smooth(known.get(str(target))), dimensions])
-    header = ["target", "function", "smoothness", "dimensions"]
+        rows.append([str(target), about or "–", _smooth(known.get(str(target))), dimensions, _domain(dataset, cells)])
+    header = ["target", "function", "smoothness", "dimensions", "domain"]
     if all(row[1] == "–" for row in rows):
         header, rows = [header[0], *header[2:]], [[row[0], *row[2:]] for row in rows]
     return Rows(header, rows)
+
+
+def _domain(dataset: xarray.Dataset, cells: DataFrame) -> str:
+    """Say the domain of a target, as far as the store does."""
+    if "domain_low" not in dataset:
+        return "–"
+    row = int(cells["dimension"].to_numpy().argmax())
+    low, high = (dataset[name].sel(cell=cells.index[row]).values for name in ("domain_low", "domain_high"))
+    sides = list(dict.fromkeys(f"[{a:g}, {b:g}]" for a, b in zip(low, high, strict=True) if np.isfinite(a)))
+    return f"{sides[0]}^d" if len(sides) == 1 else " × ".join(sides) or "–"
 
 
 def _smooth(n: float | None) -> str:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from hpcsweep.findings import answers, page, tables
+from hpcsweep.findings import answers, page, setup, tables
 from hpcsweep.findings.plates import AVERAGE, CHANCE, METHODS, PLACES, PROOFS, SAMPLES, WEIGHTS, Source
 
 LEADS = {  # formulas between dollars, what follows a ^ in braces is raised
     WEIGHTS: "To come within ε of every function on a d-dimensional box whose derivatives up to order n are at most 1 "
     "takes a ReLU network at least $c (1/ε)^{d/(2n)}$ weights (Yarotsky 2017): for the worst of these functions, "
-    "errors fall no faster than $weights^{−2n/d}$. A single target may be easier. Here networks of different sizes see "
-    "the most samples of the study.",
+    "errors fall no faster than $weights^{−2n/d}$. A single target may be easier, and networks with another activation "
+    "have other bounds, so that this slope is there for orientation. Here networks of different sizes see the most "
+    "samples of the study.",
     SAMPLES: "To come within ε of every ReLU network of a fixed shape with bounded weights takes any method at least "
     "$c (1/ε)^{d}$ samples (Berner, Grohs, Voigtlaender 2023): for the worst of them, errors fall no faster than "
-    "$samples^{−1/d}$. A single target may be easier. Here the largest networks see different numbers of samples.",
-    METHODS: "Errors by what training cost and, where the study has several methods, at equal settings.",
+    "$samples^{−1/d}$. A single target may be easier, and smooth ones are: this slope is there for orientation. Here "
+    "the largest networks see different numbers of samples.",
+    METHODS: "Errors by what training cost and, where the study has several methods, at equal networks and samples, "
+    "each method with the steps that the study gives it (see what was trained).",
     AVERAGE: "Training lowers an average; what counts here is the largest error anywhere. The more dimensions, the "
     "more of it a test at random points can miss.",
     PROOFS: "The largest error that was found is a lower bound of the sup-norm error. Where branch and bound has "
@@ -31,6 +34,7 @@ def chapters(source: Source, shown: Shown) -> Iterator[tuple[str, list[str]]]:
     """Yield the title and the parts, as HTML, of each chapter that has something to show."""
     table = source.table
     yield "The targets", [page.table(answers.targets(source.dataset, source.smoothness))]
+    yield "What was trained", [page.table(setup.setup(source.dataset))]
     yield "The smallest errors", [page.table(tables.best(table))]
     for title, lead in LEADS.items():
         drawn, told = list(shown.get(title, {}).values()), list(_tables(source, title))

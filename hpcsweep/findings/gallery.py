@@ -54,7 +54,9 @@ def glitches(dataset: xarray.Dataset, path: Files, most: int = MOST) -> Figure |
     note = "Errors are in the units of the target; maxima were sought on many more points than these curves have."
     if "resample" in " ".join(dataset["choice_text"].values.tolist()):
         note += " Where training adds samples of its own, there are no ticks."
-    heading = sheet.Heading(f"Glitches: the worst {'network' if len(chosen) == 1 else 'networks'}", ABOUT, note)
+    heading = sheet.Heading(
+        f"Glitches: the worst {'network' if len(chosen) == 1 else 'of different networks'}", ABOUT, note
+    )
     figure = sheet.make(7.4, 2.5 * len(chosen), heading, _handles())
     grid = figure.add_gridspec(2 * len(chosen), 2, width_ratios=(3, 2), height_ratios=(3, 2) * len(chosen))
     row_of = {key: row for row, key in enumerate(dataset["key"].values.tolist())}

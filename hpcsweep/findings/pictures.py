@@ -126,6 +126,7 @@ def _heading(cell: xarray.Dataset, points: int, telling: list[str]) -> sheet.Hea
 def _mark(above: Axes, below: Axes, cell: xarray.Dataset) -> None:
     """Mark the maximum where the meter found it, which may be between two points of the curve."""
     sup, l2, where = float(cell["sup_lower"]), float(cell["l2_error"]), float(cell["sup_where"][0])
+    where = 0.0 if abs(where) < np.finfo(float).eps else where
     for axes in (above, below):
         axes.axvline(where, color=sheet.PALETTE[1], linewidth=0.8, linestyle=":", zorder=1)
     below.plot([where], [sup], **LOOKS["maximum found"], zorder=5)

@@ -70,14 +70,18 @@ class Reach:
     smallest: float
     largest: float
 
-    def __str__(self) -> str:
+    @property
+    def bare(self) -> str:
+        """The size without its interval; > and ≤: beyond the sizes tried."""
         if math.isnan(self.size):
             return f"> {self.largest:,.0f}"
-        first = "≤ " if self.size == self.smallest else ""
-        if self.low == self.high == self.size:
-            return f"{first}{self.size:,.0f}"
+        return f"{'≤ ' if self.size == self.smallest else ''}{self.size:,.0f}"
+
+    def __str__(self) -> str:
+        if math.isnan(self.size) or self.low == self.high == self.size:
+            return self.bare
         most = f"> {self.largest:,.0f}" if math.isinf(self.high) else f"{self.high:,.0f}"
-        return f"{first}{self.size:,.0f} ({self.low:,.0f} to {most})"
+        return f"{self.bare} ({self.low:,.0f} to {most})"
 
 
 def laws(

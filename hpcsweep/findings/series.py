@@ -22,7 +22,17 @@ if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
 RESULTS = (
-    *("status", "sup_lower", "sup_upper", "sup_uniform", "certificate", "boundary", "sample_distance", "l2_error"),
+    *(
+        "status",
+        "sup_lower",
+        "sup_upper",
+        "sup_uniform",
+        "uniform_volume",
+        "certificate",
+        "boundary",
+        "sample_distance",
+        "l2_error",
+    ),
     *("train_rmse", "steps", "train_seconds", "eval_seconds", "predicted_seconds", "message"),
 )
 
@@ -49,7 +59,7 @@ class Table:
     cells: DataFrame
     lines: list[Line]
     further: list[str]  # columns of `cells`: the further axes of the study
-    smoothness: dict[str, float] = field(default_factory=dict)  # n of bounded derivatives by target, as far as the store says it
+    smoothness: dict[str, float] = field(default_factory=dict)  # of targets, as far as the store says it
 
 
 def table(dataset: xarray.Dataset) -> Table:
@@ -73,7 +83,7 @@ def telling(cells: DataFrame, further: list[str]) -> list[str]:
 
 
 def _smoothness(dataset: xarray.Dataset) -> dict[str, float]:
-    """Return n of bounded derivatives by target: the least that its cells say; stores of before this was stored say nothing."""
+    """Return the smoothness of targets: the least that their cells say; older stores say nothing."""
     if "smoothness" not in dataset:
         return {}
     said = dataset["smoothness"].to_series().groupby(dataset["target"].values, sort=False).min().dropna()

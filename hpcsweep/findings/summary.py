@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hpcsweep import layout
-from hpcsweep.findings import answers, series, tables
+from hpcsweep.findings import answers, scaling, series, tables
 from hpcsweep.findings.dataset import MEASURED
 from hpcsweep.findings.page import Tile
 from hpcsweep.findings.scaling import Law
@@ -63,7 +63,7 @@ def sentences(table: series.Table, laws: Mapping[str, Sequence[Law]]) -> Told:
         return
     yield from _best(cells)
     for against, found in laws.items():
-        yield from _falls(against, found)
+        yield from _falls(table, against, found)
     yield from _methods(table)
     ratios = measured["ratio"].dropna()
     if len(ratios):
@@ -72,9 +72,21 @@ def sentences(table: series.Table, laws: Mapping[str, Sequence[Law]]) -> Told:
             "Worst against average.",
             f"In half of the measured cells, the sup-norm error is over {half} times the L2 error (at most {most}).",
         )
-    proved = int(np.isfinite(measured["sup_upper"]).sum())
-    also = f"; {proved:,} cells have a proved upper bound as well." if proved else ", not proved maxima."
-    yield "How sure.", f"Sup-norm errors are lower bounds: the largest errors that were found{also}"
+    yield "How sure.", f"Sup-norm errors are lower bounds: the largest errors that were found{_proved(measured)}"
+
+
+def _proved(measured: DataFrame) -> str:
+    """Say how many cells have a proved upper bound, and how close that is."""
+    proved = measured[np.isfinite(measured["sup_upper"])]
+    if not len(proved):
+        return ", not proved maxima."
+    closed = proved["certificate"] == layout.CERTIFICATES.index("closed")
+    told = f"; {len(proved):,} cells have a proved upper bound as well, {closed.sum():,} of them as close as was asked"
+    wide = (proved["sup_upper"] / proved["sup_lower"])[~closed & (proved["sup_lower"] > 0)]
+    if not len(wide):
+        return f"{told}."
+    half, most = (tables.text(value) for value in (wide.median(), wide.max()))
+    return f"{told}; the other {len(wide):,} bounds are {half} times what was found (median; at most {most} times)."
 
 
 def _best(cells: DataFrame) -> Told:
@@ -96,14 +108,14 @@ def _best(cells: DataFrame) -> Told:
         )
 
 
-def _falls(against: str, laws: Sequence[Law]) -> Told:
-    """Say with which exponents the errors fall, and how these stand to theory."""
+def _falls(table: series.Table, against: str, laws: Sequence[Law]) -> Told:
+    """Say with which exponents the errors fall, how these stand to theory, and what an error took."""
     if not laws:
         return
     noun, targets = NOUNS[against], list(dict.fromkeys(law.target for law in laws))
     if len({law.line for law in laws}) == 1 and len(targets) <= MOST_TARGETS:
         of_each = "; ".join(f"for {target} {_exponents(laws, target)}" for target in targets)
-        told = f"Error ~ {noun}⁻ᵃ, where a is {of_each}."
+        told = f"Error ~ {noun}⁻ᵃ, where a is {of_each}.{_took(table, against, targets)}"
     else:
         ends = [min(laws, key=lambda law: law.law.exponent), max(laws, key=lambda law: law.law.exponent)]
         low, high = (f"{law.law.exponent:.2f} ({law.target}, {law.dimension}-D, {law.label})" for law in ends)
@@ -112,8 +124,26 @@ def _falls(against: str, laws: Sequence[Law]) -> Told:
 
 
 def _exponents(laws: Sequence[Law], target: str) -> str:
-    """Say the exponents of one target."""
-    return ", ".join(f"{law.law.exponent:.2g} in {law.dimension}-D" for law in laws if law.target == target)
+    """Say the exponents of one target, those that may be 0 as undetermined."""
+    own = [(law.law, law.dimension) for law in laws if law.target == target]
+    return ", ".join(
+        f"{'undetermined' if law.low <= 0 <= law.high else format(law.exponent, '.2g')} in {dimension}-D"
+        for law, dimension in own
+    )
+
+
+def _took(table: series.Table, against: str, targets: Sequence[str]) -> str:
+    """Say how many weights or samples took one error, in the middle of those that were reached."""
+    levels = scaling.decades(table)
+    if not levels:
+        return ""
+    level = levels[(len(levels) - 1) // 2]
+    reaches = scaling.smallest(table, level, against)
+    told = []
+    for target in targets:
+        own = [reach for reach in reaches if reach.target == target and reach.smallest < reach.largest]
+        told += [f"{target} {', '.join(f'{reach.bare} in {reach.dimension}-D' for reach in own)}"] if own else []
+    return f" An error of {level:g} took, in {NOUNS[against]}: {'; '.join(told)}." if told else ""
 
 
 def _standings(laws: Sequence[Law]) -> str:

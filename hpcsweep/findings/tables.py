@@ -54,14 +54,10 @@ def slim(table: Rows, *names: str) -> Rows:
 
 
 def _said(name: str, value: str) -> str:
-    """Say what a column has in all rows: most words speak for themselves."""
-    return (
-        f"{value} samples"
-        if name == "samples"
-        else f"{name}: {value}"
-        if name in ("smallest", "floor", "beside it")
-        else value
-    )
+    """Say what a column has in all rows; names speak for themselves."""
+    if name in ("curve", "network", "optimizer"):
+        return value
+    return f"{value} samples" if name == "samples" else f"{name} {value}"
 
 
 def best_cells(cells: DataFrame) -> DataFrame:
@@ -73,12 +69,24 @@ def best_cells(cells: DataFrame) -> DataFrame:
 
 def best(table: series.Table) -> Rows:
     """Return `best_cells` as texts."""
-    header = ["target", "dimension", "sup-norm error", "L2 error", "network", "parameters", "samples", "optimizer"]
     cells = best_cells(table.cells)
-    cells = cells.assign(network=[series.network(cell.model, cell.depth, cell.width) for cell in cells.itertuples()])
-    columns = ["target", "dimension", "sup_lower", "l2_error", "network", "parameters", "samples", "optimizer"]
-    rows = cells[columns].itertuples(index=False, name=None)
-    return slim(Rows(header, [[text(value) for value in row] for row in rows]), "optimizer")
+    proved = cells["sup_upper"].where(np.isfinite(cells["sup_upper"]))
+    networks = [series.network(cell.model, cell.depth, cell.width) for cell in cells.itertuples()]
+    cells = cells.assign(network=networks, proved=proved)
+    names = {
+        "target": "target",
+        "dimension": "dimension",
+        "sup_lower": "sup-norm error",
+        "proved": "proved ≤",
+        "l2_error": "L2 error",
+        "network": "network",
+        "parameters": "parameters",
+        "samples": "samples",
+        "optimizer": "optimizer",
+    }
+    rows = [[text(value) for value in row] for row in cells[list(names)].itertuples(index=False, name=None)]
+    note = "The sup-norm error is the largest that was found, the truth at most what was proved, where it was."
+    return slim(Rows(list(names.values()), rows, note), "proved ≤", "optimizer")
 
 
 def medians(table: series.Table, most: int = MOST_MEDIANS) -> Rows:

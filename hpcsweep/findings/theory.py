@@ -42,6 +42,8 @@ def standing(law: PowerLaw, bound: float | None) -> str:
     """Say in a word how an exponent stands to a lower bound that is a power; empty where that cannot be said."""
     if bound is None or not 0 < bound < math.inf or math.isnan(law.low):
         return ""
+    if law.low <= 0 <= law.high:
+        return "undetermined"
     rounding = 1e-9 * bound  # an interval without noise is a point
     return "steeper" if law.low > bound + rounding else "shallower" if law.high < bound - rounding else "consistent"
 
@@ -59,6 +61,8 @@ def verdict(law: PowerLaw, against: str, dimension: int, smoothness: float | Non
     if math.isnan(law.low):
         return f"One replicate cannot tell how it stands to {name} for the worst function."
     stands = standing(law, bound)
+    if stands == "undetermined":
+        return f"How it stands to {name} for the worst function, these replicates cannot tell."
     if stands == "steeper":
         return f"It is steeper than {name} which is for the worst function of the class."
     if stands == "shallower":

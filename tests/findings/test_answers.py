@@ -137,7 +137,7 @@ def test_a_column_called_like_ours_stays(make_store: Maker) -> None:
     rows = tables.Rows(["network", "samples", "samples", "smallest"], [["a", "10", "1", "x"], ["a", "10", "2", "x"]])
     slim = tables.slim(rows, "network", "samples", "smallest")
     assert slim.header == ["samples"] and slim.rows == [["1"], ["2"]]
-    assert slim.note == "All: a, 10 samples, smallest: x."
+    assert slim.note == "All: a, 10 samples, smallest x."
 
 
 def test_fields_that_follow_from_the_method_are_not_told(make_store: Maker) -> None:
@@ -156,13 +156,13 @@ def test_fields_that_follow_from_the_method_are_not_told(make_store: Maker) -> N
 def test_targets_are_told_with_their_functions(make_store: Maker) -> None:
     dataset = read(make_store(STUDY, known))
     rows = answers.targets(dataset, {"wave": np.inf, "bumps": 2})
-    assert rows.header == ["target", "function", "smoothness", "dimensions"]
+    assert rows.header == ["target", "function", "smoothness", "dimensions", "domain"]
     assert rows.rows == [
-        ["bumps", "bumps of x", "bounded derivatives to order 2", "1, 2"],
-        ["wave", "wave of x", "smooth", "1, 2"],
+        ["bumps", "bumps of x", "bounded derivatives to order 2", "1, 2", "[-1, 1]^d"],
+        ["wave", "wave of x", "smooth", "1, 2", "[-1, 1]^d"],
     ]
     older = answers.targets(dataset.drop_vars("choice_about"), {"wave": -1, "bumps": 0})
-    assert older.rows == [["bumps", "continuous", "1, 2"], ["wave", "jumps", "1, 2"]]
+    assert older.rows == [["bumps", "continuous", "1, 2", "[-1, 1]^d"], ["wave", "jumps", "1, 2", "[-1, 1]^d"]]
     assert answers.targets(dataset, {"wave": 1}).rows[1][2] == "Lipschitz"
     assert answers.targets(dataset, {}).rows[0][2] == "not known"
 
@@ -175,8 +175,9 @@ def test_the_page_goes_from_question_to_question(make_store: Maker, tmp_path: Pa
     source = files[0].read_text()
     titles = re.findall("<h2>(.*?)</h2>", source)
     about = [plates.WEIGHTS, plates.SAMPLES, plates.METHODS, plates.AVERAGE, plates.PLACES, plates.CHANCE]
-    assert titles[:2] == ["The targets", "The smallest errors"] and titles[2:8] == about  # no proofs, so no chapter
-    assert titles[8:] == ["All medians over replicates", "Where this comes from"]
+    assert titles[:3] == ["The targets", "What was trained", "The smallest errors"]
+    assert titles[3:9] == about  # no proofs, so no chapter
+    assert titles[9:] == ["All medians over replicates", "Where this comes from"]
     weights = source[source.index(f"<h2>{plates.WEIGHTS}") : source.index(f"<h2>{plates.SAMPLES}")]
     assert "<sup>d/(2n)</sup>" in weights and "$" not in weights.split("<figure>")[0]
     assert weights.index("<figure>") < weights.index("<table>") < weights.index("<details>")
@@ -211,6 +212,8 @@ def test_the_summary_tells_exponents_one_by_one_or_their_range(make_store: Maker
     laws = {"samples": answers.laws(one)["samples"]["sup_lower"]}
     (told,) = [words for about, words in summary.sentences(one, laws) if about == "Samples."]
     assert "for bumps 1 in 1-D, 0.5 in 2-D; for wave 1 in 1-D, 0.5 in 2-D." in told
+    level = re.search(r"An error of (\S+) took, in samples: bumps (≤ |> )?[\d,]+ in 1-D, ", told)
+    assert level and f"{float(level[1]):g}" == level[1]
     assert "Of 4 with a lower bound of theory" in told and "4 consistent with it" in told
     two = series.table(read(make_store(STUDY, known, "two.h5")))
     laws = {"parameters": answers.laws(two)["parameters"]["sup_lower"]}

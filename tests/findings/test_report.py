@@ -144,7 +144,7 @@ def test_a_report_is_replaced_whole(plain: tuple[Path, list[Path]]) -> None:
 
 
 def test_the_best_of_each_target_and_dimension(written: list[Path]) -> None:
-    best = Page(written[0]).tables[1]  # after the targets
+    best = Page(written[0]).tables[2]  # after the targets and what was trained
     assert [row[:2] for row in best[1:]] == [["bumps", "1"], ["bumps", "2"], ["wave", "1"], ["wave", "2"]]
     for target, dimension, sup, l2, *_ in best[1:]:
         cells = [c for c in cells_of(STUDY)[1] if (c.target["name"], str(c.dimension)) == (target, dimension)]

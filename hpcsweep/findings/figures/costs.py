@@ -92,6 +92,8 @@ def costs(dataset: xarray.Dataset) -> Figure | None:
         own = cells[cells["line"] == number]
         axes.plot(own["predicted_seconds"], own["taken"], **panels.dots(look, 3.6), rasterized=len(own) > DENSE)
     axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
+    panels.tick(axes.xaxis)
+    panels.tick(axes.yaxis)
     axes.set_xlabel("predicted (s)", **sheet.LABEL)
     axes.set_ylabel("taken, training and measuring (s)", **sheet.LABEL)
     return figure

@@ -41,8 +41,8 @@ def places(dataset: xarray.Dataset) -> Figure | None:
         return None
     every = panels.panels_of(cells)
     shown = every[:MOST]
-    about = "Gap: so wide an empty ball around the worst point that random samples leave one in 5 % of places or fewer."
-    more = "The volume of the domain is that of the box which the worst points of a target span."
+    about = "Gap: farther from every sample than 95 % of the domain would be from samples drawn at random."
+    more = "For gaps, the domain counts as the box that the worst points of a target span."
     footnote = panels.footnote(dataset, table.cells, len(every) - len(shown)).replace(panels.UNITS, more)
     legend = [
         Patch(label=name, facecolor=color, hatch=hatch, edgecolor="white") for name, (color, hatch) in KINDS.items()

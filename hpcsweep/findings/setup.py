@@ -1,0 +1,110 @@
+"""What a study trained, in words: networks, samples and training methods, from the choices that a store keeps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import xarray
+
+from hpcsweep.findings.tables import Rows, text
+
+Choice = dict[str, Any]
+SAMPLED = {"uniform": "independent and uniform over the domain", "grid": "on a regular grid"}
+MOST = 12  # networks or methods that are told
+UNTOLD = {"name", "parts", "gradient_tolerance", "keep", "scale", "initialisation", "beta1", "beta2", "epsilon"}
+TOLD = {"steps", "learning_rate", "final_learning_rate", "schedule", "batch", "loss", "activation", "hidden", "seconds"}
+
+
+def setup(dataset: xarray.Dataset) -> Rows:
+    """Return the table: what there is of networks, samples, methods and replicates."""
+    optimizers = [json.loads(dataset["choice_text"].values[i]) for i in np.unique(dataset["optimizer_id"].values)]
+    drawn = {str(choice.get("sampling", "uniform")) for choice in optimizers}
+    how = " or ".join(SAMPLED.get(name, name) for name in sorted(drawn))
+    counts = _some(np.unique(dataset["samples"].values).astype(int).tolist())
+    replicates = len(np.unique(dataset["replicate"].values))
+    anew = (
+        f", each with initial weights {'and samples ' if 'uniform' in drawn else ''}of its own"
+        if replicates > 1
+        else ""
+    )
+    return Rows(
+        ["what", "how"],
+        [
+            *_kinds(dataset, "model", "model", _network),
+            ["samples", f"{counts}, {how}, without noise"],
+            *_kinds(dataset, "optimizer", "training", _training),
+            ["replicates", f"{replicates} of each setting{anew}"],
+        ],
+    )
+
+
+def _kinds(dataset: xarray.Dataset, family: str, title: str, told: Any) -> Iterator[list[str]]:
+    """Yield a row for each label of a family of choices, with what its choices are."""
+    labels, texts = dataset["choice_label"].values, dataset["choice_text"].values
+    kinds: dict[str, list[Choice]] = {}
+    for i in dict.fromkeys(dataset[f"{family}_id"].values.tolist()):
+        kinds.setdefault(str(labels[i]), []).append(json.loads(texts[i]))
+    for label, choices in list(kinds.items())[:MOST]:
+        yield [f"{title} “{label}”", told(choices)]
+    if len(kinds) > MOST:
+        yield [title, f"and {len(kinds) - MOST} more"]
+
+
+def _network(choices: list[Choice]) -> str:
+    """Say networks that differ in hidden widths."""
+    first = choices[0]
+    parts = [f"{first['activation']} activation"] if "activation" in first else []
+    shapes = list(dict.fromkeys(tuple(choice.get("hidden") or ()) for choice in choices))
+    depths = sorted({len(shape) for shape in shapes})
+    widths = sorted({max(shape) for shape in shapes if shape})
+    if widths:
+        layers = f"{_some(depths)} hidden layer{'' if depths == [1] else 's'}"
+        parts.append(f"{layers} of at most {_some(widths)}" if _uneven(shapes) else f"{layers} of {_some(widths)}")
+    further = dict.fromkeys(told for choice in choices for told in _further(choice))
+    return ", ".join([*parts, *further]) or "no hidden layers"
+
+
+def _uneven(shapes: list[tuple[int, ...]]) -> bool:
+    return any(len(set(shape)) > 1 for shape in shapes)
+
+
+def _some(numbers: list[int]) -> str:
+    """Say a few numbers."""
+    told = [f"{number:,}" for number in numbers]
+    return told[0] if len(told) == 1 else f"{', '.join(told[:-1])} or {told[-1]}"
+
+
+def _training(choices: list[Choice]) -> str:
+    """Say the training methods of one label: each way that differs, three at most."""
+    ways = list(dict.fromkeys(_method(choice) for choice in choices))
+    more = f"; and {len(ways) - 3} more" if len(ways) > 3 else ""
+    return "; or ".join(ways[:3]) + more
+
+
+def _method(choice: Choice) -> str:
+    if "steps" not in choice:
+        return "fitted directly"
+    parts = [_part(part) for part in choice.get("parts") or [choice]]
+    batch = "full batch" if choice.get("batch") is None else f"batches of {choice['batch']:,}"
+    loss = {"mse": "mean squared error"}.get(str(choice.get("loss")), f"loss {choice.get('loss')}")
+    return ", ".join([", then ".join(parts), batch, loss, *_further(choice)])
+
+
+def _part(choice: Choice) -> str:
+    """Say one method: name, steps, rate."""
+    told = f"{choice['name']} for {choice['steps']:,} steps"
+    if choice.get("learning_rate") is not None:
+        last = choice.get("final_learning_rate")
+        told += f" at rate {text(choice['learning_rate'])}" + (f" to {text(last)}" if last is not None else "")
+        told += f" ({choice['schedule']})" if choice.get("schedule") not in (None, "constant") else ""
+    return told
+
+
+def _further(choice: Choice) -> Iterator[str]:
+    """Yield the other fields that are set, by their names."""
+    for name, value in choice.items():
+        if name not in UNTOLD | TOLD | {"sampling"} and value not in (None, False, 0, 0.0):
+            yield name.replace("_", " ") if value is True else f"{name.replace('_', ' ')} {value}"

@@ -1,0 +1,98 @@
+"""What a study trained, in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hpcsweep.approx.catalogue import Catalogue
+from hpcsweep.findings import setup
+from hpcsweep.findings.dataset import read
+from hpcsweep.grid import expand
+from hpcsweep.rewrite import Run
+from hpcsweep.store import Store
+from hpcsweep.study import parse
+
+HEAD = """
+[[grid]]
+target = ["exp_cos"]
+dimension = [2]
+samples = [100, 2000]
+"""
+STUDIES = {
+    "a chain and a method with batches": (
+        HEAD
+        + """
+width = [4, 16]
+replicate = 3
+optimizer = ["adam+ssbroyden", { name = "adam", batch = 20, label = "small batches" }]
+[model]
+depth = 2
+activation = "tanh"
+[training.adam]
+steps = 1500
+learning_rate = 0.01
+schedule = "cosine"
+[training.ssbroyden]
+steps = 400
+""",
+        {
+            "model “mlp”": "tanh activation, 2 hidden layers of 4 or 16",
+            "samples": "100 or 2,000, independent and uniform over the domain, without noise",
+            "training “adam+ssbroyden”": "adam for 1,500 steps at rate 0.01 (cosine), then ssbroyden for 400 steps, "
+            "full batch, mean squared error",
+            "training “small batches”": "adam for 1,500 steps at rate 0.01 (cosine), batches of 20, mean squared error",
+            "replicates": "3 of each setting, each with initial weights and samples of its own",
+        },
+    ),
+    "shapes, stages, a grid and a baseline": (
+        HEAD.replace("2000", "400")
+        + """
+model = [
+  { name = "mlp", hidden = [8, 4, 2], stages = 2 },
+  { name = "mlp", hidden = [8], activation = "relu", label = "flat" },
+]
+optimizer = [{ name = "sgd", learning_rate = 0.1, final_learning_rate = 0.001, schedule = "exponential", steps = 10 }]
+[training]
+sampling = "grid"
+[[grid]]
+target = ["exp_cos"]
+dimension = [2]
+samples = [100]
+model = [{ name = "legendre", order = 3 }]
+optimizer = ["direct"]
+""",
+        {
+            "model “flat”": "relu activation, 1 hidden layer of 8",
+            "model “legendre(order=3)”": "order 3",
+            "training “direct”": "fitted directly",
+            "replicates": "1 of each setting",
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("case", STUDIES)
+def test_a_study_is_told_in_words(case: str, tmp_path: Path) -> None:
+    text, expected = STUDIES[case]
+    catalogue = Catalogue(tmp_path)
+    study = parse(f"title = 'x'\n{text}", catalogue)
+    Store.open(tmp_path / "s.h5", study, expand(study, catalogue), Run("h", "", 1, "cpu", "v", 0.0)).close()
+    told = dict(setup.setup(read(tmp_path / "s.h5")).rows)
+    assert {name: told.get(name) for name in expected} == expected
+    if "stages" in text:
+        (network,) = [words for name, words in told.items() if "mlp" in name]
+        assert "hidden layers of at most 8" in network and "stages 2" in network
+        assert "on a regular grid" in told["samples"]
+        assert any("at rate 0.1 to 0.001 (exponential)" in words for words in told.values())
+
+
+def test_many_are_counted(tmp_path: Path) -> None:
+    rates = ", ".join(f'{{ name = "adam", learning_rate = {i}e-3, label = "rate {i}" }}' for i in range(1, 16))
+    text = f"title = 'x'\n{HEAD}width = 4\noptimizer = [{rates}]\n[model]\ndepth = 1\n"
+    catalogue = Catalogue(tmp_path)
+    study = parse(text, catalogue)
+    Store.open(tmp_path / "s.h5", study, expand(study, catalogue), Run("h", "", 1, "cpu", "v", 0.0)).close()
+    rows = setup.setup(read(tmp_path / "s.h5")).rows
+    assert ["training", "and 3 more"] in rows and sum(row[0].startswith("training “") for row in rows) == 12
