@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from hpcsweep.cells import Cell
 from hpcsweep.errors import StoreError
-from hpcsweep.findings import figures, scaling, series, theory
+from hpcsweep.findings import figures, scaling, series, summary, theory
 from hpcsweep.findings.dataset import read
 from hpcsweep.store import Record
 from tests.findings.stores import Maker, record
@@ -90,6 +91,15 @@ def test_theory_in_words(case: tuple[str, int, float | None], table: series.Tabl
 def test_rates() -> None:
     assert theory.rate("parameters", 4, 3) == 1.5 and theory.rate("samples", 4, None) == 0.25
     assert theory.rate("parameters", 4, math.inf) == math.inf and theory.rate("train_seconds", 1, 2) is None
+
+
+def test_an_interval_around_zero_determines_nothing(table: series.Table) -> None:
+    law = scaling.laws(table, "samples")[0]
+    wide = dataclasses.replace(law, law=dataclasses.replace(law.law, low=-0.1, high=2.0))
+    assert law.standing == "consistent" and wide.standing == "undetermined"
+    assert "cannot tell" in theory.verdict(wide.law, "samples", 1, None)
+    (told,) = [words for about, words in summary.sentences(table, {"samples": [wide]}) if about == "Samples."]
+    assert "where a is for bumps undetermined in 1-D." in told and "1 undetermined" in told
 
 
 def test_smoothness_is_taken_from_the_store_or_told(make_store: Maker) -> None:
