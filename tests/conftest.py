@@ -53,14 +53,6 @@ kinks = 64
 """
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file in one process, and all that need Slurm: they preempt and cancel each other's jobs."""
-    for item in items:
-        group = "slurm" if item.get_closest_marker("slurm") else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.fixture
 def tiny(tmp_path: Path) -> Path:
     """A study of 18 cells that runs in a second."""
