@@ -55,8 +55,8 @@ def _kinds(dataset: xarray.Dataset, family: str, title: str, told: Any) -> Itera
 
 def _network(choices: list[Choice]) -> str:
     """Say networks that differ in hidden widths."""
-    first = choices[0]
-    parts = [f"{first['activation']} activation"] if "activation" in first else []
+    activations = dict.fromkeys(choice["activation"] for choice in choices if "activation" in choice)
+    parts = [f"{' or '.join(activations)} activation"] if activations else []
     shapes = list(dict.fromkeys(tuple(choice.get("hidden") or ()) for choice in choices))
     depths = sorted({len(shape) for shape in shapes})
     widths = sorted({max(shape) for shape in shapes if shape})
@@ -96,6 +96,7 @@ def _method(choice: Choice) -> str:
 def _part(choice: Choice) -> str:
     """Say one method: name, steps, rate."""
     told = f"{choice['name']} for {choice['steps']:,} steps"
+    told += f" or {text(choice['seconds'])} seconds" if choice.get("seconds") else ""
     if choice.get("learning_rate") is not None:
         last = choice.get("final_learning_rate")
         told += f" at rate {text(choice['learning_rate'])}" + (f" to {text(last)}" if last is not None else "")

@@ -88,6 +88,13 @@ def test_a_study_is_told_in_words(case: str, tmp_path: Path) -> None:
         assert any("at rate 0.1 to 0.001 (exponential)" in words for words in told.values())
 
 
+def test_all_activations_and_a_time_limit_are_told() -> None:
+    networks = [{"name": "mlp", "activation": name, "hidden": [4]} for name in ("tanh", "relu")]
+    assert setup._network(networks) == "tanh or relu activation, 1 hidden layer of 4"
+    method = {"name": "bfgs", "steps": 1000, "seconds": 40.0, "batch": None, "loss": "mse"}
+    assert setup._training([method]) == "bfgs for 1,000 steps or 40 seconds, full batch, mean squared error"
+
+
 def test_many_are_counted(tmp_path: Path) -> None:
     rates = ", ".join(f'{{ name = "adam", learning_rate = {i}e-3, label = "rate {i}" }}' for i in range(1, 16))
     text = f"title = 'x'\n{HEAD}width = 4\noptimizer = [{rates}]\n[model]\ndepth = 1\n"
