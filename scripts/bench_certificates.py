@@ -15,6 +15,10 @@ import time
 from dataclasses import dataclass
 from itertools import product
 
+import hpcsweep  # noqa: F401 - before torch: the code path of MKL
+
+# isort: split
+
 import torch
 from torch import Tensor
 

@@ -20,6 +20,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import hpcsweep  # noqa: F401 - before torch: the code path of MKL
+
+# isort: split
+
 import matplotlib
 import torch
 from torch import Tensor

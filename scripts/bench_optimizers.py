@@ -20,6 +20,10 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import hpcsweep  # noqa: F401 - before torch: the code path of MKL
+
+# isort: split
+
 import matplotlib
 import numpy as np
 import torch

@@ -14,6 +14,8 @@ import math
 import os
 import time
 
+import hpcsweep  # noqa: F401 - before torch: the code path of MKL
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np

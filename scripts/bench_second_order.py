@@ -14,6 +14,10 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 
+import hpcsweep  # noqa: F401 - before torch: the code path of MKL
+
+# isort: split
+
 import torch
 from torch import Tensor
 

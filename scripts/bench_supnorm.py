@@ -25,6 +25,10 @@ from itertools import count, pairwise
 from pathlib import Path
 from statistics import median
 
+import hpcsweep  # noqa: F401 - before torch: the code path of MKL
+
+# isort: split
+
 import torch
 from torch import Tensor, nn
 

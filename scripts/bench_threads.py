@@ -14,6 +14,10 @@ import math
 import time
 from itertools import product
 
+import hpcsweep  # noqa: F401 - before torch: the code path of MKL
+
+# isort: split
+
 import torch
 
 from hpcsweep.approx.training import costs

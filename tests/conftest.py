@@ -11,10 +11,16 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 
+from hpcsweep import mkl  # noqa: F401 - before a test imports torch; what tests start inherits its choice
 from tests.forks import Forks
+
+# By default an example that takes 0.2 s fails, which on a busy machine any of them may.
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
 
 Run = Callable[..., subprocess.CompletedProcess[str]]  # of the fixture `hpcsweep`
 

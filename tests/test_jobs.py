@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from hpcsweep import mkl
 from hpcsweep.approx.catalogue import Catalogue
+from hpcsweep.cluster import submit
 from hpcsweep.grid import expand
 from hpcsweep.study import load
 from tests.conftest import environment
@@ -27,6 +29,22 @@ def test_a_script_is_short_commented_and_survives_a_rank_that_dies(script: Path)
     assert starts and all("--kill-on-bad-exit=1" in line and "--mpi=" in line for line in starts)
     assert any(line.startswith("#SBATCH --signal=TERM@") for line in lines)
     assert subprocess.run(["bash", "-n", script]).returncode == 0
+
+
+EXPORTS = {
+    **{path.name: path.read_text() for path in (*SCRIPTS, JOBS.parent / "scripts" / "environment")},
+    "submit": submit.EXPORTS,
+}
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+@pytest.mark.parametrize("told", [None, "AVX2"])
+def test_a_job_computes_on_one_path_of_mkl_and_on_another_if_the_user_says_so(name: str, told: str | None) -> None:
+    exports = [line for line in EXPORTS[name].splitlines() if line.startswith("export OMP_NUM_THREADS=1")]
+    clean = {variable: value for variable, value in environment().items() if variable != mkl.NAME}
+    line = ["bash", "-euc", "\n".join([*exports, f'echo "${mkl.NAME}" "$OPENBLAS_NUM_THREADS"'])]
+    done = subprocess.run(line, env={**clean, **({mkl.NAME: told} if told else {})}, capture_output=True, text=True)
+    assert done.stdout.split() == [told or mkl.VALUE, "1"], done.stderr
 
 
 def test_the_example_in_python_is_short_and_starts() -> None:

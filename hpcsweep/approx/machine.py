@@ -1,4 +1,4 @@
-"""The processors as torch sees them: GPUs, their memory, threads, versions."""
+"""The processors as torch sees them: GPUs, their memory, threads, versions, and whether bits depend on addresses."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
+
+from hpcsweep import mkl
+
+LAYER = (16, 17, 100)  # outputs, inputs with the bias, and samples of a layer as packs multiply it
 
 
 def gpus() -> int:
@@ -63,6 +68,45 @@ def threads(count: int) -> Iterator[None]:
 
 
 def versions() -> str:
-    """Return what the bits of a result depend on: torch, its processor code path and its threads."""
+    """Return what the bits of a result depend on: torch, its processor code path, that of MKL, and its threads."""
     capability = torch.backends.cpu.get_cpu_capability()
-    return f"torch {torch.__version__}, {capability}, {torch.get_num_threads()} thread(s)"
+    path = mkl.told() if torch.backends.mkl.is_available() else "no MKL"
+    return f"torch {torch.__version__}, {capability}, {torch.get_num_threads()} thread(s), {path}"
+
+
+def moved_products() -> tuple[str, ...]:
+    """Return which products change their bits where the same float64 matrices lie elsewhere: none, if all is well.
+
+    "plain" and "batched" ones, on one thread of the processor; each operand, and the result, at all alignments of
+    float64 within 64 bytes.
+    """
+    with threads(1):
+        return tuple(kind for kind, slots in (("plain", ()), ("batched", (2,))) if _moved(slots))
+
+
+def _moved(slots: tuple[int, ...]) -> bool:
+    """Whether a product of a layer's forward or backward pass depends on addresses."""
+    outputs, inputs, samples = LAYER
+    generator = torch.Generator().manual_seed(0)
+    weights, signal, slopes = (
+        torch.randn((*slots, *shape), generator=generator, dtype=torch.float64)
+        for shape in ((outputs, inputs), (inputs, samples), (outputs, samples))
+    )
+    places = {tuple(shift if axis == moved else 0 for axis in range(3)) for moved in range(3) for shift in range(8)}
+    pairs = (weights, signal), (weights.mT, slopes), (slopes, signal.mT)
+    return any(len({_product(*pair, *place) for place in places}) > 1 for pair in pairs)
+
+
+def _product(left: Tensor, right: Tensor, *shifts: int) -> bytes:
+    """Return the bits of a product whose operands and result lie so many numbers behind a boundary of 64 bytes."""
+    result = left.new_empty((*left.shape[:-1], right.shape[-1]))
+    left, right, result = (_at(matrix, shift) for matrix, shift in zip((left, right, result), shifts, strict=True))
+    torch.matmul(left, right, out=result)
+    return result.numpy().tobytes()
+
+
+def _at(matrix: Tensor, shift: int) -> Tensor:
+    """Return a copy of a matrix, of the same strides, so many numbers behind a boundary of 64 bytes."""
+    room = matrix.new_empty(matrix.numel() + 15)
+    start = -(room.data_ptr() // room.itemsize) % 8 + shift
+    return room.as_strided(matrix.shape, matrix.stride(), start).copy_(matrix)

@@ -89,4 +89,5 @@ def occupy() -> None:
 
 if __name__ == "__main__":  # what `doctor` asks for in a process of its own, which may hang
     told = seat()
-    print(json.dumps({**dataclasses.asdict(told), "cores": sorted(told.cores), "torch": machine.versions()}))
+    seen = {"torch": machine.versions(), "moved": machine.moved_products()}
+    print(json.dumps({**dataclasses.asdict(told), "cores": sorted(told.cores), **seen}))

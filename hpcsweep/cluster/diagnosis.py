@@ -3,82 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Sequence
 
+from hpcsweep import mkl
 from hpcsweep.cluster import guard, seats
-from hpcsweep.cluster.probes import Disk, Place, World
-from hpcsweep.cluster.seats import Gpu, Seat, Wanted
+from hpcsweep.cluster.case import HUNG, SIGNS, Case, Finding, Rank
+from hpcsweep.cluster.probes import Disk
 from hpcsweep.errors import LaunchError
 
-SIGNS = {"good": "✓", "doubtful": "!", "bad": "✗"}
 GIB = 2**30
-HUNG = "no answer in time"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line: what was looked at, what was seen, and what to do about it."""
-
-    about: str
-    state: Literal["good", "doubtful", "bad"]
-    seen: str
-    remedy: str = ""
-
-    def line(self) -> str:
-        """Return it as people read it."""
-        return f"{SIGNS[self.state]} {self.about:9} {self.seen}" + (
-            f"\n  {'':9} → {self.remedy}" if self.remedy else ""
-        )
-
-
-@dataclass(frozen=True)
-class Rank:
-    """What one rank told; None for what did not answer, and why."""
-
-    place: Place
-    disk: Disk | None = None
-    seat: Seat | None = None
-    torch: str = ""
-    silent: Mapping[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def told(cls, answers: Mapping[str, Any]) -> Rank:
-        """Return it from JSON."""
-        place, disk, seat = answers["place"], answers["disk"], answers["seat"]
-        return cls(
-            Place(**place),
-            disk and Disk(**disk),
-            seat and _seat(seat),
-            (seat or {}).get("torch", ""),
-            answers["silent"],
-        )
-
-
-def _seat(told: Mapping[str, Any]) -> Seat:
-    known = {name: value for name, value in told.items() if name != "torch"}
-    known["gpus"] = tuple(Gpu(**gpu) for gpu in told["gpus"])
-    return Seat(**{**known, "cores": frozenset(told["cores"])})
-
-
-@dataclass(frozen=True)
-class Case:
-    """All that is known when a diagnosis is made, on rank 0."""
-
-    ranks: Sequence[Rank]
-    world: World | None
-    silence: str  # why there is no world
-    environment: Mapping[str, str]
-    slurm: Mapping[str, str]  # settings of Slurm; empty where there is none
-    walltime: float = math.inf  # seconds that the job has left
-    device: Wanted = "auto"
-    share: bool = False
 
 
 def diagnose(case: Case) -> list[Finding]:
     """Return all findings, in the order in which people should read them."""
-    found = [_world(case), _library(case), _devices(case), _torch(case), *_disks(case.ranks), *_shared(case)]
+    found = [_world(case), _library(case), _devices(case), _torch(case), _products(case.ranks)]
+    found += [*_disks(case.ranks), *_shared(case)]
     found += [_cores(case), _memory(case.ranks), _clocks(case), _limits(case.ranks), _shm(case.ranks), _slurm(case)]
     return [one for one in found if one is not None]
 
@@ -163,6 +102,23 @@ def _torch(case: Case) -> Finding | None:
         return Finding("torch", "doubtful", "; ".join(versions), remedy)
     build = next((rank.seat.build for rank in case.ranks if rank.seat), "cpu")
     return Finding("torch", "good", f"{versions[0]}, built for {build}")
+
+
+def _products(ranks: Sequence[Rank]) -> Finding | None:
+    """Judge whether the bits of a product depend on where its matrices lie, and so those of a network on its pack."""
+    if not any(rank.torch for rank in ranks):
+        return None
+    moved = [(number, rank) for number, rank in enumerate(ranks) if rank.moved]
+    if not moved:
+        return Finding("products", "good", "the same bits wherever matrices lie in memory")
+    number, rank = moved[0]
+    where = f"on {len(moved)} rank(s), first {number} on {rank.place.host}"
+    seen = f"last bits of {' and '.join(rank.moved)} ones depend on the addresses of matrices, {where}"
+    asked = f"{mkl.NAME}={mkl.VALUE}"
+    if asked in rank.torch:
+        return Finding("products", "doubtful", seen, f"{asked} does not help: the bits of results depend on company")
+    remedy = f"bits of results depend on the number of ranks; export {asked} before srun or mpiexec"
+    return Finding("products", "doubtful", seen, remedy)
 
 
 def _disks(ranks: Sequence[Rank]) -> list[Finding]:

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from hpcsweep.cluster import stopping
-from hpcsweep.cluster.diagnosis import HUNG, Case, Finding, Rank, diagnose
+from hpcsweep.cluster.case import HUNG, Case, Finding, Rank
+from hpcsweep.cluster.diagnosis import diagnose
 from hpcsweep.cluster.probes import Place, World
 from hpcsweep.cluster.seats import chosen_device
 

@@ -16,7 +16,7 @@ import numpy as np
 import submitit
 from submitit.core.utils import FailedSubmissionError, UncompletedJobError
 
-from hpcsweep import shards, slurm
+from hpcsweep import mkl, shards, slurm
 from hpcsweep.cells import Cells
 from hpcsweep.cluster import element, launch, local, shares, stopping
 from hpcsweep.cluster.element import AGAIN, Element, Merging
@@ -28,7 +28,7 @@ Cluster = Literal["slurm", "local", "debug"]
 MOST_TIMEOUTS = 100  # of an element, after which submitit requeues it no more
 NOTICE = 120  # seconds before the end of the walltime that Slurm sends USR2
 LONGEST_MERGE = 60  # minutes
-ONE_THREAD = "export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1"
+EXPORTS = f"export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 {mkl.SHELL}"
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ def _executor(wanted: Submission, **changes: Any) -> submitit.SlurmExecutor:
         "cpus_per_task": wish.cores,
         "signal_delay_s": NOTICE,
         "array_parallelism": wish.elements,
-        "setup": [ONE_THREAD],
+        "setup": [EXPORTS],
         "wckey": None,  # submitit would set one, which some sites refuse
         "srun_args": arguments,  # srun does not take the cores of a task from sbatch
         "additional_parameters": {"requeue": True},

@@ -1,0 +1,25 @@
+"""Which code path MKL, inside torch, takes for its products: chosen in the environment, before torch computes.
+
+MKL chooses by the processor and, unless told otherwise, by the addresses of its operands modulo 64 bytes. On some
+processors, AMD's for one, these paths round differently: the bits of a network then depend on where it lies in memory,
+and so on its companions. STRICT makes MKL take one path at all addresses. It reads the variable once, when it is used
+for the first time, so that it has to be set before torch is imported: importing this package does that. A value that
+was there before stays.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+NAME, VALUE = "MKL_CBWR", "AUTO,STRICT"
+SHELL = f'{NAME}="${{{NAME}-{VALUE}}}"'  # the same as an assignment in a shell
+
+# Torch may have multiplied already, and then MKL is not to be changed in this process. It is set for its children.
+LATE = NAME not in os.environ and "torch" in sys.modules
+CHOSEN = os.environ.setdefault(NAME, VALUE)
+
+
+def told() -> str:
+    """Return what this process began with, as it is recorded with every launch."""
+    return f"{NAME}={CHOSEN}" + (" set after torch was imported" if LATE else "")
