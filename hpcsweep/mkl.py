@@ -2,8 +2,8 @@
 
 MKL chooses by the processor and, unless told otherwise, by the addresses of its operands modulo 64 bytes. On some
 processors, AMD's for one, these paths round differently: the bits of a network then depend on where it lies in memory,
-and so on its companions. STRICT makes MKL take one path at all addresses. It reads the variable once, when it is used
-for the first time, so that it has to be set before torch is imported: importing this package does that. A value that
+and so on its companions. STRICT makes MKL take one path at all addresses. It reads the variable once, at its
+first product: setting it before torch is imported, as importing this package does, is in time for certain. A value that
 was there before stays.
 """
 

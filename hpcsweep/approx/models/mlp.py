@@ -53,7 +53,8 @@ class MLP(Model):
         """Return the values (points,) of the network `parameters` (parameters,) at `points` (points, dimension).
 
         Computes in the dtype and on the device of `parameters`; the points must agree. Nothing is recorded unless an
-        argument requires gradients. The bits depend on the number of points of a call, not on their companions.
+        argument requires gradients. The bits depend on the number of points of a call and, on some processors, on the
+        place of a point among them, not on its companions.
         """
         return self.evaluate(parameters, self.standardised(points))
 

@@ -4,7 +4,8 @@ The activations of a piece of a tile live in two buffers that are made once and 
 layer is one more column of its matrix and meets a row of ones in the buffer, which saves a pass over the activations
 before each product; so the product adds it last, as `torch.addmm` adds it to a finished product. Values equal those of
 `Model.apply` on the same piece to the bit where the inputs of each layer fit into one panel of the matrix product
-(`_PANEL`), and beyond that the bias is given to `torch.addmm` in both.
+(`_PANEL`), and beyond that the bias is given to `torch.addmm` in both. On processors where MKL adds the
+bias of `torch.addmm` otherwise, as on those of AMD, they agree to rounding.
 """
 
 from __future__ import annotations
