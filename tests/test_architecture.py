@@ -35,6 +35,7 @@ ORDER = (
     "slurm",
     "status",
     "approx.machine",
+    "approx.kernels",
     "approx.targets",
     "approx.plugins",
     "approx.models",
@@ -100,6 +101,8 @@ ORDER = (
     "__main__",
 )
 WALLS = {
+    "numba": ("approx.kernels",),
+    "llvmlite": ("approx.kernels",),
     "torch": ("approx",),
     "mpi4py": ("cluster",),
     "submitit": ("cluster",),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -10,41 +10,47 @@ import torch
 from hpcsweep.approx.training import losses
 from hpcsweep.approx.training.engine import full_loss
 from hpcsweep.approx.training.general import layout_of, passes_of
-from hpcsweep.approx.training.losses import Loss
 from hpcsweep.approx.training.record import Record
-from hpcsweep.approx.training.settings import Trained
+from hpcsweep.approx.training.settings import Settings, Trained
 from hpcsweep.approx.training.workspace import Task
 
 _SLOTS, _BLOCK = 32, 256  # networks and samples at a time
 
 
-def conclude(task: Task, record: Record, seconds: float) -> Trained:
-    """Return the result of a training whose last part is `task`.
+# From the rows of some cells, the power of the residuals, and whether weights count, to their losses (rows,) on all
+# samples at the last parameters of the record.
+Evaluate = Callable[[Sequence[int], int, bool], np.ndarray]
+
+
+def conclude(
+    common: Settings, batched: bool, weighted: bool, record: Record, evaluate: Evaluate, seconds: float, threads: int
+) -> Trained:
+    """Return the result of a training whose last part had these settings, minibatches (`batched`) and weights or not.
 
     A cell that diverged gets its best parameters, others as `Settings.keep` says.
     """
-    common = task.common
-    loss, everyone = losses.make(common.power), range(len(record.outcome))
-    if task.batch is not None:
-        record.loss = _evaluated(task, record, everyone, loss)
+    everyone = range(len(record.outcome))
+    if batched:
+        record.loss = evaluate(everyone, common.power, weighted)
         _find_diverged(record)
     diverged = np.array([outcome == "diverged" for outcome in record.outcome])
     best = diverged | (record.score < record.loss) if common.keep == "best" else diverged
     record.choose(best)
-    if task.batch is not None and best.any():
+    if batched and best.any():
         chosen = np.flatnonzero(best)
-        record.loss[chosen] = _evaluated(task, record, chosen.tolist(), loss)
-    plain = common.power == 2 and task.cells.importance is None
+        record.loss[chosen] = evaluate(chosen.tolist(), common.power, weighted)
+    plain = common.power == 2 and not weighted
     return Trained(
         parameters=record.last,
         outcome=record.outcome,
         message=record.message,
         steps=record.steps,
         loss=record.loss,
-        mean_square=record.loss.copy() if plain else _evaluated(task, record, everyone, losses.MeanSquare(), False),
+        mean_square=record.loss.copy() if plain else evaluate(everyone, 2, False),
         history_step=record.history_step,
         history_loss=record.history_loss,
         seconds=seconds,
+        threads=threads,
     )
 
 
@@ -56,9 +62,9 @@ def _find_diverged(record: Record) -> None:
             record.finish(cell, "diverged", told)
 
 
-def _evaluated(task: Task, record: Record, rows: Sequence[int], loss: Loss, weighted: bool = True) -> np.ndarray:
-    """Return the losses (rows,) of some cells at `record.last` on all their samples, float64."""
-    cells, count = task.cells, task.cells.values.shape[1]
+def batched_losses(task: Task, record: Record, rows: Sequence[int], power: int, weighted: bool) -> np.ndarray:
+    """Return the losses (rows,) of some cells at `record.last` on all their samples, float64, many at once."""
+    cells, count, loss = task.cells, task.cells.values.shape[1], losses.make(power)
     slots = max(2, min(_SLOTS, len(rows)))
     layout = layout_of(task.model, slots)
     weights = record.last.new_zeros(slots * layout.parameters)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,14 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.models import MLP, Model, hidden_like
-from hpcsweep.approx.training import costs
-from hpcsweep.approx.training.conclude import conclude
+from hpcsweep.approx.training import alone, costs
+from hpcsweep.approx.training.conclude import batched_losses, conclude
 from hpcsweep.approx.training.general import suit
 from hpcsweep.approx.training.pack import Pack
 from hpcsweep.approx.training.record import Record
 from hpcsweep.approx.training.samples import Cells
 from hpcsweep.approx.training.settings import Settings, Trained
+from hpcsweep.approx.training.supervisor import Supervisor
 from hpcsweep.approx.training.watch import Watch
 from hpcsweep.approx.training.workspace import Task
 
@@ -43,6 +45,7 @@ def train(
     checkpoint: Callable[[dict[str, Any]], None] | None = None,
     checkpoint_seconds: float = 60.0,
     resume: Mapping[str, Any] | None = None,
+    batched: bool = False,
 ) -> Trained:
     """Train cells of one shape, each as if it were alone, whatever becomes of the others.
 
@@ -64,6 +67,7 @@ def train(
     checkpoint : given a state every `checkpoint_seconds` and before an interruption; may keep or pickle it
     resume : such a state, from a call with the same other arguments: goes on there, to the same bits. Seconds of a
         budget begin anew
+    batched : let networks share operations, as on devices, also where each could train alone
 
     Returns
     -------
@@ -84,13 +88,35 @@ def train(
     inputs = torch.stack([one.standardised(points) for one, points in pairs])
     weighted = None if importance is None else importance.to(parameters)
     cells = Cells(parameters, inputs, values.to(parameters), settings, seeds, weighted)
-    watch = Watch(stop, report, checkpoint, checkpoint_seconds)
-    tasks = [Task(models[0], cells, part) for part in range(len(settings[0].chain))]
-    record = Record.blank(parameters) if resume is None else Record.restored(resume["record"])
+    shape = None if batched or parameters.device.type != "cpu" else alone.shape_of(models[0])
+    saving = checkpoint, checkpoint_seconds
+    if shape is not None:
+        supervisor = Supervisor(len(parameters), stop, report, *saving)
+        threads = torch.get_num_threads()
+        record, loss_of = alone.train(shape, cells, supervisor, threads, resume)
+
+        def evaluate(rows: Sequence[int], power: int, weighted: bool) -> np.ndarray:
+            return np.array([loss_of(row, power, weighted) for row in rows])
+
+    else:
+        tasks, record = _train_batched(models[0], cells, Watch(stop, report, *saving), resume)
+        evaluate, threads = partial(batched_losses, tasks[-1], record), torch.get_num_threads()
+    last = settings[0].chain[-1]
+    batched = last.minibatch(values.shape[1]) is not None
+    seconds = time.perf_counter() - begun
+    return conclude(last, batched, importance is not None, record, evaluate, seconds, 1 if shape else threads)
+
+
+def _train_batched(
+    model: Model, cells: Cells, watch: Watch, resume: Mapping[str, Any] | None
+) -> tuple[list[Task], Record]:
+    """Train cells as batched programs: on devices, and models that the kernels do not know."""
+    tasks = [Task(model, cells, part) for part in range(len(cells.settings[0].chain))]
+    record = Record.blank(cells.parameters) if resume is None else Record.restored(resume["record"])
     for task in tasks[resume["part"] if resume else 0 :]:
         resumed = resume if resume is not None and resume["part"] == task.part else None
         _run_part(task, record, watch, len(tasks), resumed)
-    return conclude(tasks[-1], record, time.perf_counter() - begun)
+    return tasks, record
 
 
 def _run_part(task: Task, record: Record, watch: Watch, parts: int, resume: Mapping[str, Any] | None) -> None:

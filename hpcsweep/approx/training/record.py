@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -71,6 +72,12 @@ class Record:
             noted=np.zeros(cells, dtype=np.int64),
         )
 
+    @staticmethod
+    def joined(records: Sequence[Record]) -> Record:
+        """Return one record of the cells of several."""
+        parts = {field.name: [getattr(one, field.name) for one in records] for field in fields(Record)}
+        return Record(**{name: _concatenated(rows) for name, rows in parts.items()})
+
     @property
     def active(self) -> np.ndarray:
         """Return which cells have no outcome, (cells,) bool."""
@@ -132,6 +139,12 @@ def joined(
     for row, entries in zip(filled, (steps[kept], losses[kept]), strict=True):
         row[: len(kept)] = entries
     return filled
+
+
+def _concatenated(rows: Sequence[Any]) -> Any:
+    if isinstance(rows[0], Tensor):
+        return torch.cat(list(rows))
+    return np.concatenate(rows) if isinstance(rows[0], np.ndarray) else [entry for row in rows for entry in row]
 
 
 def _copy(value: Any) -> Any:

@@ -35,7 +35,7 @@ class Settings:
     loss_tolerance : stop when the loss on all samples is at most this; 0 never stops
     gradient_tolerance : stop at the first checkpoint (64 logarithmically spaced steps) where no component of the
         gradient is larger than this times the largest at the start; 0 never stops
-    seconds : training time per cell; the cells of a pack share the sum of theirs
+    seconds : training time per cell; cells that train as one batched program share the sum of theirs
     keep : "best" returns the parameters with the least loss on all samples among the checkpoints and the last ones;
         "last" the last ones, as most published experiments do
     loss : "mse", or {"p": 8} for the squared L_8 norm of the residuals (see `losses`), any even number
@@ -187,6 +187,7 @@ class Trained:
     history_step, history_loss : (cells, 64) int64 and float64: the loss after so many steps, in logarithmic spacing
         with the first and the last; of the samples that step used (a minibatch if there are any). -1 and NaN unused
     seconds : wall-clock time of the call
+    threads : processor cores that worked on each network
     """
 
     parameters: Tensor
@@ -198,3 +199,4 @@ class Trained:
     history_step: np.ndarray
     history_loss: np.ndarray
     seconds: float
+    threads: int = 1

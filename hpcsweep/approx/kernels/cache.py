@@ -1,0 +1,77 @@
+"""Where compiled code is kept: a folder of its own for every state of our source and every version of numba.
+
+numba looks at the file of a function, not at those that it imports, so that the folder is named after all of them. It
+lies beside this file or, where nobody may write there, in the user's cache. On each machine one process compiles while
+the others wait for what it leaves: ranks of one node that compiled the same at once would each take as long.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import hashlib
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import llvmlite
+import numba
+from numba.core import config
+
+T = TypeVar("T")
+VARIABLE = "HPCSWEEP_CACHE_DIR"
+
+
+@functools.cache
+def version() -> str:
+    """Return a digest of what compiled code depends on, but for the processor, which numba looks at."""
+    digest = hashlib.blake2b(f"{numba.__version__} {llvmlite.__version__}".encode(), digest_size=8)
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+@functools.cache
+def folder() -> Path:
+    """Return the folder, made if need be; warns where it is not the one beside this file."""
+    beside = Path(__file__).parent / "__pycache__"
+    user = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "hpcsweep"
+    told = os.environ.get(VARIABLE)
+    for place in [Path(told)] if told else [beside, user, Path(tempfile.gettempdir()) / f"hpcsweep-{os.getuid()}"]:
+        with contextlib.suppress(OSError):
+            made = place / f"kernels-{version()}"
+            made.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=made):  # root may be refused by a file system though not by permissions
+                pass
+            if not told and place != beside:
+                warnings.warn(
+                    f"{beside} cannot be written to: compiled code is kept in {place} ({VARIABLE} names another).",
+                    stacklevel=2,
+                )
+            return made
+    raise OSError(f"No folder can be written to for compiled code; name one in {VARIABLE}.")
+
+
+def kept(make: Callable[[], T]) -> T:
+    """Return what `make` returns, a function of numba that is kept in our folder."""
+    before = config.CACHE_DIR
+    config.CACHE_DIR = str(folder())
+    try:
+        return make()
+    finally:
+        config.CACHE_DIR = before
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Wait until no other process of this user compiles on this machine, and keep the others waiting."""
+    path = Path(tempfile.gettempdir()) / f"hpcsweep-{os.getuid()}-{version()}.lock"
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # without a lock each process compiles for itself: slower, no less right
+            file = stack.enter_context(os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "w"))
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield

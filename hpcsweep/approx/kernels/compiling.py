@@ -1,0 +1,171 @@
+"""From functions in the vector language and in Python to compiled code."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, final
+
+import numba
+import numpy as np
+from llvmlite import binding, ir
+from numba.core import cgutils, config, types
+from numba.extending import intrinsic
+from numba.np.arrayobj import make_array
+
+from hpcsweep.approx.kernels import cache
+from hpcsweep.approx.kernels.code import Code
+from hpcsweep.approx.kernels.vectors import DOUBLE, INT, SINGLE, Array, Index, Integers, Number, Precision
+
+_PRECISION = {types.float64: DOUBLE, types.float32: SINGLE}
+_KINDS = {"Array": Array, "Integers": Integers, "Index": Index, "Number": Number}
+
+# A function that compiled code calls and that becomes part of it. Division by zero gives infinity: else each division
+# would be a branch.
+part = numba.njit(nogil=True, error_model="numpy")
+# One that is written out where it is called: else everything that it calls is optimised again for each caller.
+inlined = numba.njit(nogil=True, error_model="numpy", inline="always")
+
+
+def is_wide() -> bool:
+    """Return whether the processor compiled for has 32 registers of 64 bytes: for the shape of tiles, not for bits."""
+    if config.CPU_FEATURES is not None:
+        return "+avx512f" in config.CPU_FEATURES
+    return config.CPU_NAME in (None, "host") and binding.get_host_cpu_features().get("avx512f", False)
+
+
+def kernel(function: Callable[..., Number | Index | None]) -> Callable[..., Any]:
+    """Make of a function (code, ...) one that compiled code can call; its annotations say what it takes and gives.
+
+    Of arrays the first decides on the precision; without any it is float64. Another kernel calls it by `write`.
+    """
+    names = {name: str(one.annotation) for name, one in list(inspect.signature(function).parameters.items())[1:]}
+    returned = {"Number": types.float64, "Index": types.int64}.get(
+        str(inspect.signature(function).return_annotation), types.void
+    )
+
+    def typed(context: Any, *given: Any) -> Any:
+        floats = [one.dtype for one in given if isinstance(one, types.Array) and one.dtype in _PRECISION]
+        dtype = floats[0] if floats else types.float64
+        asked = {"Array": types.Array(dtype, 1, "C"), "Integers": types.int64[::1]}
+        asked |= {"Index": types.int64, "Number": types.float64}
+        signature = returned(*(asked[kind] for kind in names.values()))
+
+        def write(target: Any, builder: Any, signature: Any, values: Sequence[Any]) -> Any:
+            called = _function(builder.module, function, list(names.values()), _PRECISION[dtype], returned)
+            plain = [
+                make_array(kind)(target, builder, value).data if isinstance(kind, types.Array) else value
+                for kind, value in zip(signature.args, values, strict=True)
+            ]
+            out = builder.call(called, plain)
+            return target.get_dummy_value() if returned is types.void else out
+
+        return signature, write
+
+    parameter = inspect.Parameter
+    typed.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [parameter(name, parameter.POSITIONAL_OR_KEYWORD) for name in ("context", *names)]
+    )
+    made = intrinsic(typed)
+    made.write = functools.partial(_call, function, list(names.values()), returned)
+    return made
+
+
+def _call(function: Callable[..., Any], kinds: Sequence[str], returned: Any, code: Code, *given: Any) -> Any:
+    """Write a call of a kernel into another one of the same precision."""
+    called = _function(code.builder.module, function, kinds, code.precision, returned)
+    values = []
+    for kind, one in zip(kinds, given, strict=True):
+        if kind == "Index":
+            values.append(code.integer(one))
+        elif kind == "Number":
+            values.append(_as_double(code, one) if isinstance(one, Number) else ir.Constant(ir.DoubleType(), one))
+        else:
+            values.append(one.pointer)
+    out = code.builder.call(called, values)
+    return {types.float64: Number(code.double, out), types.int64: Index(code, out)}.get(returned)
+
+
+def _function(
+    module: Any, function: Callable[..., Any], kinds: Sequence[str], precision: Precision, returned: Any
+) -> Any:
+    """Return the LLVM function of a kernel, written into a module at its first call there.
+
+    Internal, or the linker would take the first function of that name in the process for all of them; and never
+    inlined, or numba, which optimises every callee anew in every caller, would copy unrolled tiles everywhere.
+    """
+    of_kind = {"Array": precision.real.as_pointer(), "Integers": INT.as_pointer(), "Index": INT}
+    of_kind |= {"Number": ir.DoubleType()}
+    gives = {types.float64: ir.DoubleType(), types.int64: INT, types.void: ir.VoidType()}[returned]
+    signature = ir.FunctionType(gives, [of_kind[kind] for kind in kinds])
+    label = f"hpcsweep.{function.__module__}.{function.__qualname__}.{precision.suffix}"
+    made = cgutils.get_or_insert_function(module, signature, label)
+    if not made.is_declaration:
+        return made
+    made.linkage = "internal"
+    for attribute in ("noinline", "nounwind"):
+        made.attributes.add(attribute)
+    # Else LLVM halves vectors for some of Intel's processors, though these are faster with whole ones.
+    for attribute in ('"prefer-vector-width"="512"', '"min-legal-vector-width"="512"'):
+        set.add(made.attributes, attribute)
+    code = Code(ir.IRBuilder(made.append_basic_block("entry")), precision)
+    out = function(code, *(_argument(code, kind, one) for kind, one in zip(kinds, made.args, strict=True)))
+    if returned is types.void:
+        code.builder.ret_void()
+    else:
+        code.builder.ret(out.value if returned is types.int64 else _as_double(code, out))
+    return made
+
+
+def _argument(code: Code, kind: str, value: Any) -> Any:
+    if kind == "Number" and code.precision is SINGLE:
+        value = code.builder.fptrunc(value, code.precision.real)
+    return _KINDS[kind](code, value)
+
+
+def _as_double(code: Code, out: Number) -> Any:
+    return code.builder.fpext(out.value, ir.DoubleType()) if out.code.precision is SINGLE else out.value
+
+
+# What functions take and give, in the precision of a network: `VECTOR` is an array of its numbers.
+VECTOR, INTEGERS, NUMBERS = "vector", types.int64[::1], types.float64[::1]
+INTEGER, NUMBER, NOTHING = types.int64, types.float64, types.void
+
+
+def function_type(returned: Any, *arguments: Any) -> Callable[[Any], Any]:
+    """Return the type of a compiled function that is an argument of another, by the numba type of a number."""
+    return lambda number: types.FunctionType(_signature(number, returned, arguments))
+
+
+def _signature(number: Any, returned: Any, arguments: Sequence[Any]) -> Any:
+    made = [
+        types.Array(number, 1, "C") if one is VECTOR else one if isinstance(one, types.Type) else one(number)
+        for one in arguments
+    ]
+    return returned(*made)
+
+
+@final
+class Entry:
+    """A compiled function that Python calls: compiled when a precision is first asked for, or found in the cache."""
+
+    def __init__(self, function: Callable[..., Any], returned: Any, arguments: Sequence[Any]) -> None:
+        self._returned, self._arguments = returned, arguments
+        self._compiled = cache.kept(lambda: numba.njit(nogil=True, cache=True, error_model="numpy")(function))
+        self._ready: set[Any] = set()
+
+    def __getitem__(self, dtype: Any) -> Any:
+        """Return the function for networks of a NumPy dtype."""
+        number = numba.from_dtype(np.dtype(dtype))
+        if number not in self._ready:
+            signature = _signature(number, self._returned, self._arguments)
+            with cache.alone():
+                self._compiled.compile(signature)
+            self._ready.add(number)
+        return self._compiled
+
+
+def entry(returned: Any, *arguments: Any) -> Callable[[Callable[..., Any]], Entry]:
+    """Make an `Entry` of a function that takes and gives these."""
+    return lambda function: Entry(function, returned, arguments)

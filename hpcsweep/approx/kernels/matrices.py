@@ -1,0 +1,243 @@
+"""Products of small matrices and sums over vectors: the kernels in which training spends its time.
+
+Matrices lie row by row in flat arrays: an array, the place of the first number, and the distance of rows. Their columns
+are samples where nothing else is said, a multiple of the lanes. Tiles of a product live in registers; their shape
+follows the processor and changes no bits, since each number is one chain of fused multiplications and additions.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from hpcsweep.approx.kernels.code import Code
+from hpcsweep.approx.kernels.compiling import is_wide, kernel
+from hpcsweep.approx.kernels.vectors import Array, Index, Number, fma
+
+# Rows of a tile of a product, its vectors in a row, and the side of a tile of `add_outer`.
+_ROWS, _VECTORS, _SIDE = (8, 3, 4) if is_wide() else (4, 1, 2)
+_ALONE: Final = 8  # vectors of a tile of one row: so many chains hide the latency of an addition
+
+
+@kernel
+def product(
+    code: Code,
+    rows: Index,
+    inner: Index,
+    columns: Index,
+    left: Array,
+    left_at: Index,
+    left_row: Index,
+    left_column: Index,
+    bias: Array,
+    bias_at: Index,
+    bias_row: Index,
+    right: Array,
+    right_at: Index,
+    right_row: Index,
+    out: Array,
+    out_at: Index,
+    out_row: Index,
+) -> None:
+    """Write out[i, :] = bias[i] + sum_l left[i, l] right[l, :] for `rows` i and `inner` l.
+
+    Entries of a row of `left` lie `left_column` apart, those of a column `left_row`: so it may be transposed.
+    """
+    for i, height in code.blocks(rows, sorted({_ROWS, 4, 1}, reverse=True)):
+        first = left + (left_at + i * left_row)
+        starts = [(bias + (bias_at + (i + r) * bias_row)).number() for r in range(height)]
+        widths = (_ALONE, 4, 2, 1) if height == 1 else range(_VECTORS, 0, -1)
+        for s, size in code.blocks(columns, [width * code.lanes for width in widths]):
+            vectors = range(0, size, code.lanes)
+            sums = [[code.variable(start.spread()) for _ in vectors] for start in starts]
+            with code.loop(inner) as place:
+                below = right + (right_at + place * right_row + s)
+                signals = [below.vector(at) for at in vectors]
+                weights = first + place * left_column
+                for r, row in enumerate(sums):
+                    weight = weights.number(left_row * r).spread()
+                    for signal, total in zip(signals, row, strict=True):
+                        total.set(fma(weight, signal, total.get()))
+            for r, row in enumerate(sums):
+                above = out + (out_at + (i + r) * out_row + s)
+                for at, total in zip(vectors, row, strict=True):
+                    above.put(total.get(), at)
+
+
+@kernel
+def add_outer(
+    code: Code,
+    rows: Index,
+    columns: Index,
+    length: Index,
+    factor: Number,
+    left: Array,
+    left_at: Index,
+    left_row: Index,
+    right: Array,
+    right_at: Index,
+    right_row: Index,
+    out: Array,
+    out_at: Index,
+    out_row: Index,
+) -> None:
+    """Add factor * sum_s left[i, s] right[k, s] to out[i, k] for `rows` i and `columns` k; `length` samples s.
+
+    The sum of a number runs in the lanes of one vector, sample s in lane s mod lanes, which are then added up.
+    """
+    for i, height in code.blocks(rows, [_SIDE, 1]):
+        above = left + (left_at + i * left_row)
+        for k, width in code.blocks(columns, sorted({_SIDE, 4 if height == 1 else _SIDE, 2, 1}, reverse=True)):
+            below = right + (right_at + k * right_row)
+            sums = [[code.variable(code.vector(0.0)) for _ in range(width)] for _ in range(height)]
+            with code.loop(length, code.lanes) as s:
+                signals = [(below + right_row * c).vector(s) for c in range(width)]
+                for r, row in enumerate(sums):
+                    delta = (above + left_row * r).vector(s)
+                    for signal, total in zip(signals, row, strict=True):
+                        total.set(fma(delta, signal, total.get()))
+            for r, row in enumerate(sums):
+                for c, total in enumerate(row):
+                    place = out + (out_at + (i + r) * out_row + k + c)
+                    place.put(fma(factor, total.get().sum(), place.number()))
+
+
+@kernel
+def multiply(
+    code: Code,
+    rows: Index,
+    columns: Index,
+    stride: Index,
+    work: Array,
+    at: Index,
+    factor_at: Index,
+    out_at: Index,
+) -> None:
+    """Write out = matrix * factor, number by number; all three lie in `work`, with rows `stride` apart."""
+    with code.loop(rows) as i, code.loop(columns, code.lanes) as s:
+        place = work + (i * stride + s)
+        place.put(place.vector(at) * place.vector(factor_at), out_at)
+
+
+@kernel
+def multiply_rows(
+    code: Code,
+    rows: Index,
+    inner: Index,
+    columns: Index,
+    channels: Index,
+    stride: Index,
+    work: Array,
+    left_at: Index,
+    right_at: Index,
+    out: Array,
+    out_at: Index,
+    out_row: Index,
+) -> None:
+    """Write row (i, k) of `out`: the products of row i of one matrix with row k of another, summed over channels."""
+    with code.loop(rows) as i, code.loop(inner) as k, code.loop(columns, code.lanes) as s:
+        left, right = work + (left_at + i * stride + s), work + (right_at + k * stride + s)
+        total = code.variable(left.vector() * right.vector())
+        with code.loop(channels, start=1) as c:
+            total.set(fma(left.vector(c * columns), right.vector(c * columns), total.get()))
+        (out + (out_at + (i * inner + k) * out_row + s)).put(total.get())
+
+
+@kernel
+def add_gram(
+    code: Code,
+    first: Index,
+    columns: Index,
+    outputs: Index,
+    inner: Index,
+    stride: Index,
+    work: Array,
+    left_delta: Index,
+    left_signal: Index,
+    right_delta: Index,
+    right_signal: Index,
+    out: Array,
+    out_at: Index,
+    out_row: Index,
+) -> None:
+    """Add (sum_j d[j, i] e[j, s]) (sum_l a[l, i] b[l, s]) to out[i, s], for eight samples i from `first` on.
+
+    That is what a layer gives to the product of a Jacobian with its transpose: d, e are derivatives by what leaves the
+    layer, a, b are signals.
+    """
+    for r, height in code.blocks(Index(code, code.integer(8)), [4]):
+        for s, size in code.blocks(columns, [2 * code.lanes, code.lanes]):
+            vectors = range(0, size, code.lanes)
+            products = None
+            for count, left_at, right_at in ((inner, left_signal, right_signal), (outputs, left_delta, right_delta)):
+                sums = [[code.variable(code.vector(0.0)) for _ in vectors] for _ in range(height)]
+                with code.loop(count) as k:
+                    left, right = work + (left_at + k * stride + first + r), work + (right_at + k * stride + s)
+                    signals = [right.vector(at) for at in vectors]
+                    for row, total in enumerate(sums):
+                        weight = left.number(row).spread()
+                        for signal, one in zip(signals, total, strict=True):
+                            one.set(fma(weight, signal, one.get()))
+                got = [[one.get() for one in row] for row in sums]
+                if products is None:
+                    products = got
+            for row in range(height):
+                place = out + (out_at + (first + r + row) * out_row + s)
+                for at, one, other in zip(vectors, products[row], got[row], strict=True):
+                    place.put(fma(one, other, place.vector(at)), at)
+
+
+@kernel
+def add(code: Code, rows: Index, columns: Index, stride: Index, work: Array, at: Index, out_at: Index) -> None:
+    """Add a matrix to another, as `multiply` does."""
+    with code.loop(rows) as i, code.loop(columns, code.lanes) as s:
+        place = work + (i * stride + s)
+        place.put(place.vector(out_at) + place.vector(at), out_at)
+
+
+@kernel
+def dot(code: Code, count: Index, left: Array, left_at: Index, right: Array, right_at: Index) -> Number:
+    """Return the sum of products of two vectors; `count` is a multiple of the lanes."""
+    total = code.variable(code.vector(0.0))
+    with code.loop(count, code.lanes) as i:
+        total.set(fma((left + left_at).vector(i), (right + right_at).vector(i), total.get()))
+    return total.get().sum()
+
+
+@kernel
+def add_multiple(code: Code, count: Index, factor: Number, vector: Array, at: Index, out: Array, out_at: Index) -> None:
+    """Add a multiple of a vector to another."""
+    with code.loop(count, code.lanes) as i:
+        place = out + (out_at + i)
+        place.put(fma(factor.spread(), (vector + at).vector(i), place.vector()))
+
+
+@kernel
+def write_multiple(
+    code: Code, count: Index, factor: Number, vector: Array, at: Index, out: Array, out_at: Index
+) -> None:
+    """Write a multiple of a vector."""
+    with code.loop(count, code.lanes) as i:
+        (out + (out_at + i)).put(factor.spread() * (vector + at).vector(i))
+
+
+@kernel
+def fill(code: Code, count: Index, number: Number, out: Array, out_at: Index) -> None:
+    """Write a number into each place of a vector."""
+    with code.loop(count, code.lanes) as i:
+        (out + (out_at + i)).put(number.spread())
+
+
+@kernel
+def copy(code: Code, count: Index, vector: Array, at: Index, out: Array, out_at: Index) -> None:
+    """Copy a vector."""
+    with code.loop(count, code.lanes) as i:
+        (out + (out_at + i)).put((vector + at).vector(i))
+
+
+@kernel
+def norm1(code: Code, count: Index, vector: Array, at: Index) -> Number:
+    """Return the sum of the absolute values."""
+    total = code.variable(code.vector(0.0))
+    with code.loop(count, code.lanes) as i:
+        total.set(total.get() + abs((vector + at).vector(i)))
+    return total.get().sum()

@@ -1,0 +1,87 @@
+"""Residuals and Jacobians, for methods that minimise sums of squares: those of the residuals times roots of weights."""
+
+from __future__ import annotations
+
+from hpcsweep.approx.kernels import layers, network, objective
+from hpcsweep.approx.kernels.code import Code
+from hpcsweep.approx.kernels.compiling import INTEGER, INTEGERS, NUMBER, VECTOR, entry, function_type, kernel
+from hpcsweep.approx.kernels.matrices import fill
+from hpcsweep.approx.kernels.network import Rooms
+from hpcsweep.approx.kernels.objective import blocks_of, parameters_of, spread
+from hpcsweep.approx.kernels.problem import SAMPLES, WEIGHTED
+from hpcsweep.approx.kernels.vectors import Array, Index, Integers, Number
+
+# From (point, out, where in it, shape, source, work) to the mean square.
+RESIDUALS = NUMBER, VECTOR, VECTOR, INTEGER, INTEGERS, VECTOR, VECTOR
+residuals_type = function_type(*RESIDUALS)
+
+
+def _weigh(code: Code, shape: Integers, work: Array, columns: Index) -> None:
+    """Multiply what is in place of the outputs by the roots of the weights."""
+    room = Rooms(code, shape)
+    with code.when(shape[WEIGHTED].is_(1)), code.loop(columns, code.lanes) as s:
+        place = work + (room.deltas() + s)
+        place.put(place.vector() * (work + room.further(1)).vector(s).sqrt())
+
+
+@kernel
+def write_residuals(
+    code: Code, point: Array, out: Array, at: Index, shape: Integers, source: Array, work: Array, zero: Index
+) -> Number:
+    """Write the residuals of all samples; return their mean square."""
+    room, total = Rooms(code, shape), code.variable(code.double.number(0.0))
+    for start, columns in blocks_of(code, shape):
+        objective.residuals_of_block.write(code, point, shape, source, work, zero, start, columns, 0)
+        _weigh(code, shape, work, columns)
+        total.set(total.get() + layers.squares.write(code, columns, work, room.deltas()))
+        with code.loop(columns, code.lanes) as s:
+            (out + (at + start)).put((work + room.deltas()).vector(s), s)
+    return total.get() / shape[SAMPLES].of(code.double)
+
+
+@kernel
+def write_jacobian(
+    code: Code,
+    point: Array,
+    out: Array,
+    at: Index,
+    row: Index,
+    gram_at: Index,
+    gram_row: Index,
+    parameters: Index,
+    shape: Integers,
+    source: Array,
+    work: Array,
+    zero: Index,
+) -> None:
+    """Write the derivatives of all residuals, a row for each parameter; see `network.write_jacobian` for the gram."""
+    room = Rooms(code, shape)
+    for start, columns in blocks_of(code, shape):
+        objective.residuals_of_block.write(code, point, shape, source, work, zero, start, columns, 0)
+        real = shape[SAMPLES] - start
+        with code.loop(columns) as s:
+            one = (code.index(1).where(s < real, 0)).of(code)
+            (work + room.deltas()).put(one, s)
+        _weigh(code, shape, work, columns)
+        spread(code, shape, work, columns)
+        network.write_jacobian.write(code, point, parameters, shape, work, zero, columns, out, at + start, row, gram_at,
+                                     gram_row)  # fmt: skip
+
+
+@entry(*RESIDUALS)
+def residuals(point, out, at, shape, source, work):
+    """Write the residuals of all samples from a place on; return their mean square."""
+    return write_residuals(point, out, at, shape, source, work, len(work) - 1)
+
+
+@entry(NUMBER, VECTOR, VECTOR, INTEGERS, INTEGERS, VECTOR, VECTOR)
+def linearise(point, room, at, shape, source, work):
+    """Write residuals, Jacobian and of dual equations J J' into a room (`marquardt.places`); return the mean square."""
+    columns, size, dual, jacobian, gram, residual = at[1], at[2], at[3], at[4], at[5], at[8]
+    zero = len(work) - 1
+    if dual:
+        fill(size * size, 0.0, room, gram)
+    write_jacobian(
+        point, room, jacobian, columns, gram, size if dual else 0, parameters_of(shape), shape, source, work, zero
+    )
+    return write_residuals(point, room, residual, shape, source, work, zero)
