@@ -19,19 +19,31 @@ from hpcsweep.cells import Cell, Cells
 from hpcsweep.errors import StudyError
 
 PACKS_PER_RANK = 3  # wanted at least, where the cells allow it
-SMALLEST = 2  # slots: a pack of one rounds differently, so it is never run
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Predicted cost of the cells of one shape. A pack of k cells takes fixed_seconds + k * seconds."""
+    """Predicted cost of the cells of one shape, which train `at_once` at a time."""
 
     group: Hashable  # cells of equal group may share a pack
     flops: float  # training and measuring one cell
-    bytes: int  # working set of one cell
-    slots: int  # most cells of a pack: those that train together best, or some times as many where they stop early
+    bytes: int  # of a cell as long as its pack is there
+    slots: int  # most cells of a pack
     fixed_seconds: float  # of a pack, however many its cells: launches
-    seconds: float  # of one cell more: arithmetic and measuring
+    seconds: float  # of one cell more, one after another: arithmetic and measuring
+    at_once: int = 1
+    alone_seconds: float = 0.0  # of a cell that trains while others do
+    work_bytes: int = 0  # of a cell while it trains
+
+    def memory(self, cells: int) -> int:
+        """Return the bytes of a pack."""
+        return cells * self.bytes + min(cells, self.at_once) * self.work_bytes
+
+    def fitting(self, memory: float) -> float:
+        """Return how many cells the pack may have that is to fit into a memory."""
+        few = memory / max(self.bytes + self.work_bytes, 1)
+        more = (memory - self.at_once * self.work_bytes) / max(self.bytes, 1)
+        return few if few < self.at_once else more
 
 
 @dataclass(frozen=True)
@@ -42,6 +54,9 @@ class Pack:
     seconds: float
     bytes: int
     flops: float
+
+
+_Limit = tuple[float, float, float, int]  # most cells of a pack; least; as many as its time allows; how many at once
 
 
 def make(
@@ -70,8 +85,8 @@ def make(
 def whole(cells: Cells, rows: Sequence[int], price: Callable[[Cell], Cost]) -> Pack:
     """Return these cells of one group as one pack."""
     costs = [price(cells.cell(row)) for row in rows]
-    seconds = max(cost.fixed_seconds for cost in costs) + sum(cost.seconds for cost in costs)
-    return Pack(tuple(rows), seconds, sum(cost.bytes for cost in costs), sum(cost.flops for cost in costs))
+    [pack] = _packs(np.array(rows), np.arange(len(rows)), costs, np.zeros(1, dtype=np.int64))
+    return pack
 
 
 def _kinds(cells: Cells, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -85,34 +100,36 @@ def _kinds(cells: Cells, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _refuse_giants(cells: Cells, kinds: np.ndarray, costs: Sequence[Cost], memory: float) -> None:
-    """Raise `StudyError` for a cell that does not fit into the memory of a rank even in the smallest pack."""
+    """Raise `StudyError` for a cell that does not fit into the memory of a rank even without company."""
     for row, cost in zip(kinds, costs, strict=True):
-        if cost.bytes * SMALLEST > memory:
+        if cost.memory(1) > memory:
             cell = cells.cell(int(row))
             raise StudyError(
                 f"A network of {cell.parameters} parameters with {cell.samples} samples needs "
-                f"{cost.bytes * SMALLEST / 2**30:.3g} GiB to train, more than the {memory / 2**30:.3g} GiB that each "
+                f"{cost.memory(1) / 2**30:.3g} GiB to train, more than the {memory / 2**30:.3g} GiB that each "
                 "rank has; lower width or samples, set training.batch, or start fewer ranks on a node."
             )
 
 
-def _limits(costs: Sequence[Cost], counts: np.ndarray, ranks: int, memory: float) -> list[tuple[float, float, float]]:
-    """Return, for each kind, how many cells a pack may have, should have at least, and may have for its time alone."""
+def _limits(costs: Sequence[Cost], counts: np.ndarray, ranks: int, memory: float) -> list[_Limit]:
+    """Return, for each kind, how many cells a pack may have."""
+    each = [cost.seconds + cost.alone_seconds / cost.at_once for cost in costs]
     total = sum(
-        count * (cost.seconds + cost.fixed_seconds / cost.slots) for cost, count in zip(costs, counts, strict=True)
+        count * (one + cost.fixed_seconds / cost.slots) for one, cost, count in zip(each, costs, counts, strict=True)
     )
     longest = total / (PACKS_PER_RANK * ranks)
     limits = []
-    for cost in costs:
-        seconds = max(cost.seconds, 1e-12)
+    for one, cost in zip(each, costs, strict=True):
+        seconds = max(one, 1e-12)
         in_time = (longest - cost.fixed_seconds) / seconds
-        most = max(SMALLEST, int(min(cost.slots, in_time, memory / max(cost.bytes, 1))))
-        least = min(most, max(SMALLEST, math.ceil(cost.fixed_seconds / seconds)))  # or launches take longer than work
-        limits.append((most, least if ranks > 1 else most, in_time))
+        least = max(cost.at_once, math.ceil(cost.fixed_seconds / seconds))  # or launches take longer than work
+        fitting = min(cost.slots, cost.fitting(memory))
+        most = max(1, int(min(fitting, max(in_time, cost.at_once))))
+        limits.append((most, min(most, least) if ranks > 1 else most, in_time, cost.at_once))
     return limits
 
 
-def _cut(edges: Sequence[int], limits: Sequence[tuple[float, float, float]]) -> np.ndarray:
+def _cut(edges: Sequence[int], limits: Sequence[_Limit]) -> np.ndarray:
     """Return where packs begin: each range in few pieces, the last of them smaller and smaller.
 
     As in guided self-scheduling (Polychronopoulos and Kuck 1987, https://doi.org/10.1109/TC.1987.5009495), a pack may
@@ -120,12 +137,13 @@ def _cut(edges: Sequence[int], limits: Sequence[tuple[float, float, float]]) -> 
     when the ranks come to their ends.
     """
     begins = []
-    for (start, stop), (most, least, in_time) in zip(itertools.pairwise(edges), limits, strict=True):
+    for (start, stop), (most, least, in_time, at_once) in zip(itertools.pairwise(edges), limits, strict=True):
         at = start
         while at < stop:
             begins.append(at)
             left = stop - at
-            at += _next(left, most, least, in_time * left / (stop - start))
+            size = _next(left, most, least, in_time * left / (stop - start))
+            at += size - size % int(at_once) if at_once < size < left else size  # or cores would idle in the last round
     return np.array(begins, dtype=np.int64)
 
 
@@ -141,12 +159,15 @@ def _next(left: int, most: float, least: float, wanted: float) -> int:
 
 def _packs(rows: np.ndarray, kinds: np.ndarray, costs: Sequence[Cost], edges: np.ndarray) -> list[Pack]:
     """Return the packs that begin at `edges`; the costs of all of them at once."""
-    fixed, each = (np.array([getattr(c, name) for c in costs])[kinds] for name in ("fixed_seconds", "seconds"))
-    size, flops = (np.array([getattr(c, name) for c in costs])[kinds] for name in ("bytes", "flops"))
-    seconds = np.maximum.reduceat(fixed, edges) + np.add.reduceat(each, edges)
-    totals = zip(
-        seconds.tolist(), np.add.reduceat(size, edges).tolist(), np.add.reduceat(flops, edges).tolist(), strict=True
-    )
+
+    def of(name: str, joined: np.ufunc = np.add) -> np.ndarray:
+        return joined.reduceat(np.array([getattr(cost, name) for cost in costs])[kinds], edges)
+
+    counts, at_once = np.diff([*edges, len(rows)]), of("at_once", np.minimum)
+    rounds = of("alone_seconds") * (np.ceil(counts / at_once) / counts)
+    seconds = of("fixed_seconds", np.maximum) + of("seconds") + rounds
+    size = of("bytes") + np.minimum(counts, at_once) * of("work_bytes", np.maximum)
+    totals = zip(seconds.tolist(), size.tolist(), of("flops").tolist(), strict=True)
     listed, bounds = rows.tolist(), [*edges.tolist(), len(rows)]
     parts = (tuple(listed[start:stop]) for start, stop in itertools.pairwise(bounds))
     return [Pack(part, *total) for part, total in zip(parts, totals, strict=True)]

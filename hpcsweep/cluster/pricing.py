@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Hashable, Sequence
 from functools import cache, cached_property
-from typing import Any
 
 from hpcsweep.approx.fit import DTYPES
 from hpcsweep.approx.meter.search import newton
@@ -12,7 +12,7 @@ from hpcsweep.approx.meter.search.ascent import GRADIENT_COST, GROUP
 from hpcsweep.approx.meter.search.kinks import PROJECTIONS
 from hpcsweep.approx.meter.search.refine import AGAIN, STEPS
 from hpcsweep.approx.meter.tasks import Measurement, planned
-from hpcsweep.approx.models import classical, hidden_like, stages_of
+from hpcsweep.approx.models import choices, classical, hidden_like, stages_of
 from hpcsweep.approx.training import Lesson, costs, lesson_from, lessons, pack_key, stages
 from hpcsweep.approx.training.settings import Settings, settings_from
 from hpcsweep.cells import Cell
@@ -20,9 +20,14 @@ from hpcsweep.cluster import devices
 from hpcsweep.plan import Cost
 from hpcsweep.study import Study
 
-WAVES = 4  # of cells in a pack, at most
-_EACH_SIGNAL = 4  # times what a model of values only takes: derivatives go through several passes at each activation
-TOGETHER = 32  # cells in a pack that are fitted one by one
+TOGETHER, _PACK_SECONDS = (
+    32,
+    60.0,
+)  # cells one after another in a pack, at most; seconds of those that are more than one
+# What measuring takes in calls of torch (for a network, and a box of a proof) and in multiply-adds (to make a point,
+# its target value, and its place in the statistics); and how much slower than a trained one a network is evaluated.
+_NETWORK_CALLS, _BOX_CALLS, _POINT, _SLOWER = 18_000, 8, 4200, 3.3
+_FINE = frozenset(("lbfgs", "bfgs", "ssbfgs", "ssbroyden", "levenberg_marquardt", "variable_projection"))
 
 
 def settings_of(cell: Cell) -> Settings:
@@ -35,32 +40,22 @@ def lesson_of(cell: Cell) -> Lesson:
     return lesson_from(cell.optimizer)
 
 
+def is_alone(cell: Cell, kind: str) -> bool:
+    """Return whether networks of a cell train alone on such a device: on processors those that the kernels know."""
+    return kind == "cpu" and cell.model["name"] in choices.NAMES
+
+
 def threads_of(cells: Sequence[Cell]) -> int:
-    """Return with how many of its processor cores this rank should train a pack."""
-    if classical.is_direct(cells[0].model):
-        return 1
-    cell, chain = cells[0], settings_of(cells[0]).chain
-    hidden = hidden_like(cell.model, cell.dimension, cell.parameters)
-    rows = _rows(cell)
-    batch = min(part.minibatch(rows) or rows for part in chain)
-    shape = hidden, cell.dimension, batch
-    slots = min(costs.slots(*shape, cell.precision, "cpu", part.optimizer, _general(cell)) for part in chain)
-    return costs.threads(*shape, min(slots, len(cells)), devices.threads())
-
-
-def _waves(settings: Settings) -> int:
-    """Return how many times as many cells as slots a pack may have: cells that stop early make room for others."""
-    early = any(part.loss_tolerance > 0 or part.gradient_tolerance > 0 for part in settings.chain)
-    limited = any(part.seconds is not None for part in settings.chain)
-    return WAVES if early and not limited else 1
+    """Return how many of its processor cores this rank should train a pack with: networks that train alone take one."""
+    return devices.threads() if is_alone(cells[0], "cpu") else 1
 
 
 class Pricer:
     """Prices the cells of one study: a callable for `plan.make`."""
 
     def __init__(self, study: Study, device: costs.Device | None = None) -> None:
-        """`device`: rates to count with instead of those of this rank's."""
-        self.study = study
+        """`device`: rates to count with instead of those of this rank's; then for a rank of one core."""
+        self.study, self._cores = study, devices.threads() if device is None else 1
         if device is not None:
             self.device = device
         self._known: dict[Hashable, Cost] = {}  # what a shape costs does not depend on rates, seeds or data
@@ -73,65 +68,58 @@ class Pricer:
 
     def __call__(self, cell: Cell) -> Cost:
         """Return the cost of one cell."""
-        settings = settings_of(cell)
-        group = pack_key(cell.model, cell.dimension, cell.samples, settings, cell.precision, lesson_of(cell))
-        shape = (group, _waves(settings))
-        if shape not in self._known:
-            self._known[shape] = self._cost(cell, settings, group)
-        return self._known[shape]
+        group = pack_key(cell.model, cell.dimension, cell.samples, settings_of(cell), cell.precision, lesson_of(cell))
+        if group not in self._known:
+            made = self._direct if classical.is_direct(cell.model) else self._trained
+            self._known[group] = made(cell, group)
+        return self._known[group]
 
-    def _cost(self, cell: Cell, settings: Settings, group: Hashable) -> Cost:
-        if classical.is_direct(cell.model):
-            return self._direct_cost(cell, group)
-        slots = min(self._slots(cell, part) for part in settings.chain) * _waves(settings)
-        few, many = self._training_seconds(cell, settings, 2), self._training_seconds(cell, settings, max(slots, 4))
-        each = (many - few) / (max(slots, 4) - 2)
-        networks, points = stages_of(cell.model), sum(self.measurement(cell).counts)
-        measuring = points * networks * costs.evaluation_flops(_hidden(cell), cell.dimension)
-        training = sum(self._flops(cell, part) for part in settings.chain) * stages.trainings(networks)
+    def _trained(self, cell: Cell, group: Hashable) -> Cost:
+        chain, rows, alike = settings_of(cell).chain, _rows(cell), _alike(cell)
+        networks = stages_of(cell.model)
+        trainings, measuring = stages.trainings(networks), self.measuring_seconds(cell)
+        steps = sum(part.steps * alike.flops(part.minibatch(rows) or rows, part) for part in chain)
+        flops = float(steps * trainings + self._measuring_flops(cell))
+        if is_alone(cell, self.device.kind):
+            seconds = trainings * sum(alike.seconds(rows, part, self.device) for part in chain)
+            rounds = min(TOGETHER, int(_PACK_SECONDS / (seconds + self._cores * measuring)))
+            return Cost(
+                group=group,
+                flops=flops,
+                bytes=alike.data_bytes(rows, cell.precision) * stages.together(networks),
+                slots=self._cores * max(1, rounds),
+                fixed_seconds=0.0,
+                seconds=measuring,
+                at_once=self._cores,
+                alone_seconds=seconds,
+                work_bytes=max(alike.work_bytes(rows, part, cell.precision) for part in chain),
+            )
+        parts = [alike.batched_seconds(rows, part, self.device) for part in chain]
+        size = max(alike.slot_bytes(rows, part, cell.precision) for part in chain)
         return Cost(
             group=group,
-            flops=float(training + measuring),
-            bytes=max(self._bytes(cell, part) for part in settings.chain) * stages.together(networks),
-            slots=slots,
-            fixed_seconds=max(0.0, few - 2 * each),
-            seconds=each + self.measuring_seconds(cell),
+            flops=flops,
+            bytes=size * stages.together(networks),
+            slots=costs.slots(size, self.device.kind),
+            fixed_seconds=networks * sum(calls for calls, _ in parts),
+            seconds=trainings * sum(each for _, each in parts) + measuring,
+            work_bytes=size,  # a pack of one has a free slot
         )
 
-    def _direct_cost(self, cell: Cell, group: Hashable) -> Cost:
+    def _direct(self, cell: Cell, group: Hashable) -> Cost:
         """Return what it costs to fit at once: alone in every pack of at most `TOGETHER` that is measured together."""
         work = classical.operations(cell.model, cell.dimension, cell.samples)
-        points = sum(self.measurement(cell).counts)
         return Cost(
             group=group,
-            flops=work + points * costs.evaluation_flops(_hidden(cell), cell.dimension),
+            flops=work + self._measuring_flops(cell),
             bytes=classical.bytes_of(cell.model, cell.dimension, cell.samples),
             slots=TOGETHER,
             fixed_seconds=0.0,
-            seconds=work / self.device.wide.flops + self.measuring_seconds(cell),
+            seconds=work / 2 * self.device.fma + self.measuring_seconds(cell),
         )
 
-    def _slots(self, cell: Cell, part: Settings) -> int:
-        batch, hidden = part.minibatch(_rows(cell)) or _rows(cell), _hidden(cell)
-        shape = hidden, cell.dimension, batch, cell.precision, self.device.kind
-        return costs.slots(*shape, part.optimizer, _general(cell))
-
-    def _flops(self, cell: Cell, part: Settings) -> int:
-        batch, signals = part.minibatch(_rows(cell)) or _rows(cell), lesson_of(cell).signals(cell.dimension)
-        return signals * part.steps * costs.flops_per_step(_hidden(cell), cell.dimension, batch, part.optimizer)
-
-    def _bytes(self, cell: Cell, part: Settings) -> int:
-        shape = _hidden(cell), cell.dimension, _rows(cell)
-        return costs.bytes_per_cell(*shape, part.batch, cell.precision, part.optimizer, _general(cell))
-
-    def _training_seconds(self, cell: Cell, settings: Settings, cells: int) -> float:
-        """Return the seconds of a pack of so many cells, all parts of their chain and all stages of their model."""
-        counts = [cells * stages.together(stage) for stage in range(1, stages_of(cell.model) + 1)]
-        return sum(self._part_seconds(cell, part, count) for part in settings.chain for count in counts)
-
-    def _part_seconds(self, cell: Cell, part: Settings, cells: int) -> float:
-        shape: tuple[Any, ...] = (_hidden(cell), cell.dimension, _rows(cell), part.steps, self.device)
-        return costs.seconds(*shape, cells, _activation(cell), part.batch, part.optimizer, _general(cell))
+    def _measuring_flops(self, cell: Cell) -> float:
+        return 2.0 * sum(self.measurement(cell).counts) * stages_of(cell.model) * _alike(cell).parameters
 
     def measurement(self, cell: Cell) -> Measurement:
         """Return how the networks of this cell's shape are measured."""
@@ -143,35 +131,34 @@ class Pricer:
 
     def measuring_seconds(self, cell: Cell) -> float:
         """Return the seconds of measuring one network of this cell's shape on one rank."""
-        shape = cell.dimension, tuple(_hidden(cell)), _activation(cell)
-        return self._measuring_seconds(*shape, stages_of(cell.model))
-
-    @cache  # noqa: B019
-    def _measuring_seconds(self, dimension: int, hidden: tuple[int, ...], activation: str, networks: int) -> float:
-        measurement = self._measurement(dimension, max(hidden, default=1))
+        measurement, device = self.measurement(cell), self.device
         points = measurement.total * measurement.tile
-        screened = costs.evaluation_seconds(hidden, dimension, points, self.device, activation, measurement.tile)
-        # To make a point and its target value, and to keep the worst, the sums and the histogram, was measured to take
-        # as long as so many elementwise passes.
-        screened = networks * screened + (400 + 20 * dimension) * points * self.device.element
-        each = networks * costs.evaluation_seconds(hidden, dimension, GROUP, self.device, activation, GROUP) / GROUP
-        return screened + self._searching(measurement, each) + self._proving(measurement, each)
+        alike = dataclasses.replace(_alike(cell), channels=1)
+        each = _SLOWER * stages_of(cell.model) * alike.evaluation_seconds(GROUP, device) / GROUP
+        calls = _NETWORK_CALLS + _BOX_CALLS * _boxes(cell, measurement)
+        return (points + _evaluations(measurement)) * each + calls * device.launch + points * _POINT * device.fma
 
-    def _searching(self, measurement: Measurement, each: float) -> float:
-        """Return the seconds of a search; an evaluation of error at one point takes `each`."""
-        again = -(-int(AGAIN * measurement.starts) // GROUP)
-        rounds = STEPS * (-(-measurement.starts // GROUP) + again)
-        if measurement.ascent == "newton":  # a Hessian is a gradient for each axis
-            rounds += newton.STEPS * (2 + measurement.dimension) * again
-        looked_at = measurement.kinks * (1 + PROJECTIONS * GRADIENT_COST) + 5 * measurement.starts
-        return rounds * (160 * self.device.launch + GRADIENT_COST * GROUP * each) + looked_at * each
 
-    def _proving(self, measurement: Measurement, each: float) -> float:
-        """Return the seconds that a proof usually takes: three times as many boxes for each dimension, from 2-D on."""
-        if measurement.gap is None:
-            return 0.0
-        boxes = min(measurement.boxes, 100 if measurement.dimension == 1 else 1000 * 3 ** (measurement.dimension - 2))
-        return 400 * self.device.launch + boxes * (10e-6 + 3 * (measurement.dimension + 4) * each)
+def _evaluations(measurement: Measurement) -> float:
+    """Return how many evaluations the search takes."""
+    again = -(-int(AGAIN * measurement.starts) // GROUP)
+    rounds = STEPS * (-(-measurement.starts // GROUP) + again)
+    if measurement.ascent == "newton":  # a Hessian is a gradient for each axis
+        rounds += newton.STEPS * (2 + measurement.dimension) * again
+    looked_at = measurement.kinks * (1 + PROJECTIONS * GRADIENT_COST) + 5 * measurement.starts
+    return rounds * GRADIENT_COST * GROUP + looked_at
+
+
+def _boxes(cell: Cell, measurement: Measurement) -> float:
+    """Return how many boxes a proof usually takes: the more, the smaller the error, and so after methods that go on.
+
+    Those at the beginning suffice after Adam. Measured with smooth targets and networks of width 8 to 32.
+    """
+    if measurement.gap is None:
+        return 0.0
+    many = 1000 if cell.dimension == 1 else 20 * 3 ** (cell.dimension - 1) * cell.samples
+    fine = not classical.is_direct(cell.model) and any(part.optimizer in _FINE for part in settings_of(cell).chain)
+    return min(measurement.boxes, many if fine else 64)
 
 
 def _hidden(cell: Cell) -> list[int]:
@@ -179,8 +166,12 @@ def _hidden(cell: Cell) -> list[int]:
     return hidden_like(cell.model, cell.dimension, cell.parameters)
 
 
-def _activation(cell: Cell) -> str:
-    return str(cell.model.get("activation", "tanh"))
+def _alike(cell: Cell) -> costs.Perceptron:
+    """Return a perceptron that costs what the cell's network does."""
+    signals, known = lesson_of(cell).signals(cell.dimension), cell.model["name"] in choices.NAMES
+    return costs.Perceptron(
+        (cell.dimension, *_hidden(cell), 1), str(cell.model.get("activation", "tanh")), signals, general=not known
+    )
 
 
 def places_of(cell: Cell) -> tuple[int, int, str]:
@@ -192,12 +183,6 @@ def places_of(cell: Cell) -> tuple[int, int, str]:
 def _rows(cell: Cell) -> int:
     """Return what is fitted in each step of all: the samples, and points on the boundary where there is an equation."""
     return cell.samples + lesson_of(cell).boundary_points(cell.samples, cell.dimension)
-
-
-def _general(cell: Cell) -> int:
-    """Return 0 where there is a closed form, else how many signals of a point autograd carries."""
-    signals = lesson_of(cell).signals(cell.dimension)
-    return _EACH_SIGNAL * signals if signals > 1 else int(cell.model["name"] != "mlp")
 
 
 def memory_of_rank() -> int:

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from hpcsweep import layout, plan
-from hpcsweep.approx.training.activations import ACTIVATIONS
-from hpcsweep.approx.training.costs import Device, Products
+from hpcsweep.approx.models import ACTIVATIONS
+from hpcsweep.approx.training.costs import Device
 from hpcsweep.cells import Cell, Cells
 from hpcsweep.cluster.pricing import Pricer
 from hpcsweep.plan import Cost, Pack
@@ -26,17 +26,15 @@ from hpcsweep.shards import Shard
 from hpcsweep.study import Study
 
 TICK = 2.0**-30  # seconds, of which costs here are whole multiples
-RATES = {"relu": (2e-10, 6e-10), "tanh": (1.6e-9, 2.7e-9), "sin": (2.4e-9, 5.3e-9), "gelu": (2.2e-9, 6.3e-9)}
+RATES = {"relu": (2e-10, 3e-10), "tanh": (9e-10, 1.1e-9), "sin": (1e-9, 1.3e-9)}
 REFERENCE = Device(  # about one core of a server of 2024, in float64
     kind="cpu",
     precision="float64",
+    fma=4.2e-11,
     launch=1.4e-6,
-    wide=Products(flops=4e10, element=1e-10, item=8e-8),
-    deep=Products(flops=4e10, element=2e-10, item=3e-8),
-    activations={name: RATES.get(name, (2.5e-9, 5.8e-9)) for name in ACTIVATIONS},
-    element=4e-10,
-    update=2.9e-9,
-    draw=2e-8,
+    evaluation=4e-7,
+    parameter=1.5e-9,
+    activations={name: RATES.get(name, (2.2e-9, 2.6e-9)) for name in ACTIVATIONS},
 )
 
 
@@ -46,8 +44,8 @@ def reference(study: Study) -> Callable[[Cell], Cost]:
 
     def price(cell: Cell) -> Cost:
         cost = pricer(cell)
-        fixed, each = (round(seconds / TICK) * TICK for seconds in (cost.fixed_seconds, cost.seconds))
-        return dataclasses.replace(cost, fixed_seconds=fixed, seconds=each)
+        parts = ("fixed_seconds", "seconds", "alone_seconds")
+        return dataclasses.replace(cost, **{name: round(getattr(cost, name) / TICK) * TICK for name in parts})
 
     return price
 

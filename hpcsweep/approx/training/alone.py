@@ -80,6 +80,7 @@ class Network:
             return
         while not self.record.outcome[0]:
             self._run_part(self._chain[self._part])
+        self._method = self._problem = self._every = None  # their memory is for the next one
         if self.record.outcome[0] != "interrupted":
             self._supervisor.keep(self._cell, {"record": self.record.state()})
 

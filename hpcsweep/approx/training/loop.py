@@ -140,10 +140,10 @@ def _packs(task: Task, record: Record) -> tuple[int, list[list[int]]]:
     """
     rows = np.flatnonzero(record.active).tolist()
     kind, precision = record.last.device.type, str(record.last.dtype).removeprefix("torch.")
-    batch = task.batch or task.cells.values.shape[1]
-    model, general = task.model, not isinstance(task.model, MLP)
+    model, samples = task.model, task.cells.values.shape[1]
     hidden = hidden_like(model.choice, model.dimension, model.parameters)
-    most = costs.slots(hidden, model.dimension, batch, precision, kind, task.common.optimizer, general)
+    alike = costs.Perceptron((model.dimension, *hidden, 1), general=not isinstance(model, MLP))
+    most = costs.slots(alike.slot_bytes(samples, task.common, precision), kind)
     if not rows:
         return 2, []
     cut = costs.packs(len(rows), most, kind)
