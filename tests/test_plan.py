@@ -78,7 +78,7 @@ def test_every_pending_cell_is_in_exactly_one_pack(
 def test_many_ranks_get_small_packs_and_few_ranks_full_ones() -> None:
     all_cells = cells(8)
     many, few = (plan.make(all_cells, np.arange(128), price(16), ranks) for ranks in (64, 1))
-    assert max(len(pack.rows) for pack in many) == 2
+    assert max(len(pack.rows) for pack in many) == 1
     assert min(len(pack.rows) for pack in few) == 16
     assert any(len({all_cells.cell(row).target["name"] for row in pack.rows}) == 2 for pack in few)
 
@@ -108,7 +108,35 @@ def test_packs_are_not_cut_where_launches_cost_more_than_cells() -> None:
 
 def test_a_cell_that_does_not_fit_is_refused_by_name() -> None:
     with pytest.raises(StudyError, match=r"network of 25 parameters with 10 samples needs .* lower width or samples"):
-        plan.make(cells(1), np.arange(16), price(4), 1, memory=1500)
+        plan.make(cells(1), np.arange(16), price(4), 1, memory=750)
+
+
+def whole(cores: int = 1, **bounds: int) -> plan.Callable[[Cell], Cost]:
+    """Costs of cells that may all share a pack, and train as many at once as there are cores."""
+    given = {"bytes": 1, "slots": 1000, **bounds}
+    return lambda cell: Cost(
+        group=0, flops=0.0, fixed_seconds=0.0, seconds=0.0, alone_seconds=1.0, at_once=cores, **given
+    )
+
+
+@pytest.mark.parametrize(("cores", "memory", "most"), [(1, 1e9, 32), (1, 260, 16), (4, 329, 8), (4, 239, 3)])
+def test_memory_bounds_packs(cores: int, memory: float, most: int) -> None:
+    """A cell takes 10 bytes, and 100 more, or 60 on four cores, while it trains."""
+    all_cells = cells(6)  # 96: three packs for the one rank, where memory allows
+    price = whole(cores, bytes=10, work_bytes=100 if cores == 1 else 60)
+    packs = plan.make(all_cells, np.arange(len(all_cells)), price, memory=memory)
+    assert max(len(pack.rows) for pack in packs) == most
+    assert all(pack.bytes <= memory for pack in packs)
+    assert max(pack.bytes for pack in packs) == 10 * most + min(most, cores) * (100 if cores == 1 else 60)
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 7, 100])
+def test_packs_keep_all_cores_of_a_rank_busy(ranks: int) -> None:
+    all_cells = cells(9)
+    packs = plan.make(all_cells, np.arange(len(all_cells)), whole(cores=4), ranks)
+    assert sum(len(pack.rows) for pack in packs) == 144 and all(len(pack.rows) % 4 == 0 for pack in packs)
+    assert sum(pack.seconds for pack in packs) == 144 / 4
+    assert plan.whole(all_cells, range(5), whole(cores=4)).seconds == 2, "the fifth cell trains without company"
 
 
 def test_no_cells_no_packs() -> None:

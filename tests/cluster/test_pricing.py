@@ -1,4 +1,4 @@
-"""Prices of training methods: chains are the sum of their parts; packs of cells that stop early are larger."""
+"""Prices of cells: chains are the sum of their parts; what travels together fits the cores of a rank."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from hpcsweep import layout, plan
 from hpcsweep.approx.catalogue import Catalogue
 from hpcsweep.approx.training import costs
 from hpcsweep.cells import Cell
+from hpcsweep.cluster import pricing
 from hpcsweep.cluster.checkpoints import Shelf
 from hpcsweep.cluster.driver import Driver
-from hpcsweep.cluster.pricing import WAVES, Pricer, settings_of
+from hpcsweep.cluster.pricing import TOGETHER, Pricer, settings_of, threads_of
 from hpcsweep.cluster.progress import Silent
+from hpcsweep.cluster.shares import REFERENCE
 from hpcsweep.cluster.workforce import Workforce
 from hpcsweep.grid import expand
 from hpcsweep.rewrite import opened
-from hpcsweep.study import parse
+from hpcsweep.study import Study, parse
 from tests.conftest import open_store
 
 STUDY = """
@@ -30,7 +32,7 @@ width = [6]
 depth = 2
 samples = [30]
 replicate = 2
-optimizer = ["adam", "bfgs", "adam+bfgs", { name = "adam+bfgs", label = "early", loss_tolerance = 1e-4 }]
+optimizer = ["adam", "bfgs", "adam+bfgs"]
 steps = [30]
 [training.adam]
 steps = 20
@@ -40,34 +42,55 @@ tile = 256
 """
 
 
-@pytest.fixture(scope="module")
-def pricer() -> Pricer:
-    """A pricer of the study, which has measured this device once."""
-    made = Pricer(parse(STUDY, Catalogue()))
-    assert made.device.kind in ("cpu", "cuda")
-    return made
+def cells(text: str = STUDY) -> tuple[Study, list[Cell]]:
+    """Return a study and one cell of each method."""
+    study = parse(text, Catalogue())
+    return study, [cell for cell in expand(study, Catalogue()) if cell.replicate == 0]
 
 
-def cells() -> list[Cell]:
-    """One cell of each method."""
-    catalogue = Catalogue()
-    return [cell for cell in expand(parse(STUDY, catalogue), catalogue) if cell.replicate == 0]
-
-
-def test_a_chain_costs_what_its_parts_cost(pricer: Pricer) -> None:
-    adam, bfgs, chain, early = cells()
+def test_a_chain_costs_what_its_parts_cost() -> None:
+    study, (adam, bfgs, chain) = cells()
+    price, alike = Pricer(study, REFERENCE), costs.Perceptron((1, 6, 6, 1))
     assert [part.steps for part in settings_of(chain).chain] == [20, 30]
-    parts = [costs.flops_per_step([6, 6], 1, 30, name) * steps for name, steps in (("adam", 20), ("bfgs", 30))]
-    measuring = pricer(adam).flops - 30 * costs.flops_per_step([6, 6], 1, 30, "adam")
-    assert pricer(chain).flops == pytest.approx(sum(parts) + measuring)
-    assert pricer(bfgs).flops == pytest.approx(parts[1] + measuring)
-    assert pricer(chain).slots == min(pricer(adam).slots, pricer(bfgs).slots)
-    assert pricer(early).slots == WAVES * pricer(chain).slots
-    assert len({pricer(cell).group for cell in (adam, bfgs, chain)}) == 3
+    adams, descents = (part.steps * alike.flops(30, part) for part in settings_of(chain).chain)
+    assert (
+        price(chain).flops - price(bfgs).flops
+        == adams
+        == price(adam).flops * 2 / 3 - price(bfgs).flops * 2 / 3 + (descents * 2 / 3)
+    )
+    alone = [
+        sum(alike.seconds(30, part, REFERENCE) for part in settings_of(cell).chain) for cell in (adam, bfgs, chain)
+    ]
+    assert [price(cell).alone_seconds for cell in (adam, bfgs, chain)] == alone
+    assert price(chain).work_bytes == price(bfgs).work_bytes > price(adam).work_bytes
+    assert len({price(cell).group for cell in (adam, bfgs, chain)}) == 3
 
 
-def test_chains_run_like_all_others(pricer: Pricer, tmp_path: Path) -> None:
-    path, workforce = tmp_path / "chains.h5", Workforce(None, [("cpu", "")])
+def test_measuring_takes_its_points_its_search_and_its_boxes() -> None:
+    study, (adam, bfgs, _) = cells()
+    price = Pricer(study, REFERENCE)
+    twice = Pricer(cells(STUDY.replace("count = 2000", "count = 2_000_000"))[0], REFERENCE)
+    assert price(adam).seconds == price.measuring_seconds(adam) > 0.02
+    assert twice(adam).seconds > 2e6 * 4000 * REFERENCE.fma
+    boxes = price.measuring_seconds(bfgs) - price.measuring_seconds(adam)
+    assert boxes == pytest.approx((1000 - 64) * pricing._BOX_CALLS * REFERENCE.launch)
+    without = Pricer(cells(STUDY + 'certificate = "off"\n')[0], REFERENCE)
+    assert without.measuring_seconds(bfgs) == without.measuring_seconds(adam) < price.measuring_seconds(adam)
+
+
+def test_packs_fit_the_cores_of_a_rank(monkeypatch: pytest.MonkeyPatch) -> None:
+    study, (adam, *_) = cells()
+    assert threads_of([adam]) == Pricer(study)(adam).at_once == 1
+    monkeypatch.setenv("HPCSWEEP_THREADS", "3")
+    cost = Pricer(study)(adam)
+    assert threads_of([adam]) == cost.at_once == 3 and cost.slots == 3 * TOGETHER
+    assert Pricer(study, REFERENCE)(adam).at_once == 1, "shares of an array are the same on every machine"
+    long = cells(STUDY.replace("steps = [30]", "steps = [100_000_000]"))
+    assert Pricer(long[0])(long[1][0]).slots == 3, "a pack of long cells is as small as can be"
+
+
+def test_chains_run_like_all_others(tmp_path: Path) -> None:
+    path, workforce, pricer = tmp_path / "chains.h5", Workforce(None, [("cpu", "")]), Pricer(cells()[0])
     with contextlib.closing(open_store(path, STUDY)) as store:
         packs = plan.make(store.cells, store.pending(), pricer)
         assert Driver(pricer, store, workforce, Silent(), Shelf.beside(path), 1e9).run(packs)
@@ -76,4 +99,3 @@ def test_chains_run_like_all_others(pricer: Pricer, tmp_path: Path) -> None:
         assert (file["status"][:] == layout.DONE).all()
         named = dict(zip(file["optimizer"][:], file["steps"][:], strict=True))
         assert (named[b"adam"], named[b"bfgs"], named[b"adam+bfgs"]) == (30, 30, 50)
-        assert file["training_steps"][:].tolist() == [30, 30, 30, 30, 50, 50, 50, 50]

@@ -14,7 +14,7 @@ from itertools import pairwise
 from hpcsweep.approx.kernels import line_search, marquardt, muon, quasi_newton, soap
 from hpcsweep.approx.training.settings import Settings
 
-_CACHE = 32 << 20  # bytes of a matrix beyond which a pass over it waits for memory
+_CACHE = 32 << 20  # bytes of a triangle beyond which a pass over it waits for memory
 _SEARCH = 1.12  # evaluations of a line search
 _LANES = 8
 _MEMORY, _REFRESH = 50, 10  # where the settings do not say: of L-BFGS and SOAP
@@ -67,14 +67,14 @@ def _muon(widths: _Widths, _samples: int, _settings: Settings) -> Demand:
     size, inner = _size(widths), [sorted(block) for block in _blocks(widths)[1:-1]]
     products = sum(5 * short * short * (2 * long + short) for short, long in inner)
     held = muon.VECTORS * size + muon.room(widths, _LANES)
-    return Demand(products=products, others=310.0 * size, held=held, calls=100)
+    return Demand(products=products, others=350.0 * size, held=held, calls=100)
 
 
 def _soap(widths: _Widths, _samples: int, settings: Settings) -> Demand:
     blocks, refresh = _blocks(widths), settings.refresh or _REFRESH
     products = 3.0 * sum(rows * columns * (rows + columns) for rows, columns in blocks)
     turned = sum(rows**3 + columns**3 for rows, columns in blocks) / refresh
-    others = 7 * turned + 350 * _size(widths)
+    others = 8 * turned + 400 * _size(widths)
     return Demand(products=products + 2 * turned, others=others, held=soap.size(widths, _LANES), calls=150)
 
 
@@ -89,7 +89,7 @@ def _lbfgs(widths: _Widths, _samples: int, settings: Settings) -> Demand:
 def _dense(widths: _Widths, _samples: int, _settings: Settings) -> Demand:
     """Return the demand of a quasi-Newton method: a pass over the lower triangle of the inverse Hessian an iterate."""
     size = _size(widths)
-    entry = 6.9 if 8 * size**2 <= 2 * _CACHE else 14.5
+    entry = 7.7 if 4 * size**2 <= _CACHE else 16.0
     held = size**2 + quasi_newton.DENSE * size
     return Demand(_SEARCH, products=size**2, others=(entry / 2 - 1) * size**2 + 90 * size, held=held, calls=550)
 
@@ -102,7 +102,7 @@ def _marquardt(widths: _Widths, samples: int, _settings: Settings) -> Demand:
     return Demand(
         forwards=6,
         products=gram + side**3 / 3,
-        others=107.0 * side**2 + 24 * size * samples,
+        others=120.0 * side**2 + 27 * size * samples,
         held=int(marquardt.places(size, samples, _LANES)[-1]),
         calls=370,
         in_one_block=dual,
