@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import final
 
 import torch
 from torch import Tensor
@@ -15,30 +15,21 @@ class Loss(ABC):
 
     `residuals` and `scratch` are (slots, 1, samples); `importance` is None or as large: a factor, not negative, for the
     term of each sample. The mean is over all samples, whatever their importance.
-
-    `separable`: the derivative by a residual does not depend on the others, so that samples may be cut into strips.
     """
-
-    separable: ClassVar[bool]
 
     @abstractmethod
     def value(self, residuals: Tensor, importance: Tensor | None, scratch: Tensor, out: Tensor) -> None:
         """Write the loss into `out` (slots,); overwrites `scratch`, keeps `residuals`."""
 
     @abstractmethod
-    def pull(self, residuals: Tensor, importance: Tensor | None, scratch: Tensor, samples: int | None = None) -> None:
-        """Replace the residuals by the derivative of the loss by each; overwrites `scratch`.
-
-        `samples`: of how many the loss is, where these are a strip of them.
-        """
+    def pull(self, residuals: Tensor, importance: Tensor | None, scratch: Tensor) -> None:
+        """Replace the residuals by the derivative of the loss by each; overwrites `scratch`."""
 
 
 @final
 @dataclass(frozen=True)
 class MeanSquare(Loss):
     """mean(importance * residual^2)."""
-
-    separable: ClassVar[bool] = True
 
     def value(self, residuals: Tensor, importance: Tensor | None, scratch: Tensor, out: Tensor) -> None:
         """Write the mean squares."""
@@ -47,9 +38,9 @@ class MeanSquare(Loss):
             scratch.mul_(importance)
         _mean(scratch, out)
 
-    def pull(self, residuals: Tensor, importance: Tensor | None, scratch: Tensor, samples: int | None = None) -> None:
+    def pull(self, residuals: Tensor, importance: Tensor | None, scratch: Tensor) -> None:
         """Multiply by 2 importance / samples."""
-        residuals.mul_(2 / (samples or residuals.shape[2]))
+        residuals.mul_(2 / residuals.shape[2])
         if importance is not None:
             residuals.mul_(importance)
 
@@ -64,7 +55,6 @@ class MeanPower(Loss):
     the slot, so that nothing over- or underflows which would not do so in the mean square.
     """
 
-    separable: ClassVar[bool] = False
     power: int
 
     def value(self, residuals: Tensor, importance: Tensor | None, scratch: Tensor, out: Tensor) -> None:
@@ -73,7 +63,7 @@ class MeanPower(Loss):
         mean = self._mean_power(scratch, importance)
         out.copy_((largest.square() * _root(mean, 2 / self.power)).view(-1))
 
-    def pull(self, residuals: Tensor, importance: Tensor | None, scratch: Tensor, samples: int | None = None) -> None:
+    def pull(self, residuals: Tensor, importance: Tensor | None, scratch: Tensor) -> None:
         """With m the largest residual, q = residual / m and S = mean(q^p): 2 m S^(2/p - 1) q^(p-1) / samples."""
         largest = _scaled(residuals, importance, scratch)
         mean = self._mean_power(scratch, importance)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from hpcsweep.approx.training.layout import Layout
 from hpcsweep.approx.training.losses import Loss
-
-if TYPE_CHECKING:
-    from hpcsweep.approx.training.engine import Layout
 
 
 class Passes(ABC):
@@ -39,10 +36,6 @@ class Passes(ABC):
     values: Tensor
     importance: Tensor | None
     _squares: Tensor  # (slots, 1, samples), for the loss
-
-    @abstractmethod
-    def silence(self, slot: int) -> None:
-        """Set the parameters of a slot, its points and its values to zero."""
 
     @abstractmethod
     def forward(self) -> Tensor:

@@ -9,7 +9,7 @@ their errors are smaller by orders of magnitude than those of BFGS after as many
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import final
 
@@ -97,69 +97,6 @@ class Inverse:
             self.scale[slot], self.blank[slot] = 1, True
 
 
-@final
-@dataclass(frozen=True)
-class BFGS(Optimizer):
-    """Broyden, Fletcher, Goldfarb and Shanno's; the matrix is scaled at the first step with curvature."""
-
-    def init(self, engine: Passes) -> Inverse:
-        return Inverse.begin(engine)
-
-    def step(self, engine: Passes, state: Inverse, count: int, rates: Tensor, loss: Tensor) -> Tensor:
-        return _step(engine, state, loss, _unscaled)
-
-    def iterate(self, engine: Passes, state: Inverse) -> Tensor:
-        return state.walk.flat(engine)
-
-    def forget(self, engine: Passes, state: Inverse, slot: int) -> None:
-        _forget(engine, state, slot)
-
-    def settled(self, engine: Passes, state: Inverse) -> Tensor:
-        return torch.from_numpy(state.walk.settled)
-
-
-@final
-@dataclass(frozen=True)
-class SSBFGS(Optimizer):
-    """BFGS whose matrix is enlarged before each update where it underestimates the inverse curvature along the step."""
-
-    def init(self, engine: Passes) -> Inverse:
-        return Inverse.begin(engine)
-
-    def step(self, engine: Passes, state: Inverse, count: int, rates: Tensor, loss: Tensor) -> Tensor:
-        return _step(engine, state, loss, _self_scaled)
-
-    def iterate(self, engine: Passes, state: Inverse) -> Tensor:
-        return state.walk.flat(engine)
-
-    def forget(self, engine: Passes, state: Inverse, slot: int) -> None:
-        _forget(engine, state, slot)
-
-    def settled(self, engine: Passes, state: Inverse) -> Tensor:
-        return torch.from_numpy(state.walk.settled)
-
-
-@final
-@dataclass(frozen=True)
-class SSBroyden(Optimizer):
-    """Self-scaled, with the member of Broyden's family chosen anew at each step."""
-
-    def init(self, engine: Passes) -> Inverse:
-        return Inverse.begin(engine)
-
-    def step(self, engine: Passes, state: Inverse, count: int, rates: Tensor, loss: Tensor) -> Tensor:
-        return _step(engine, state, loss, _self_scaled_broyden)
-
-    def iterate(self, engine: Passes, state: Inverse) -> Tensor:
-        return state.walk.flat(engine)
-
-    def forget(self, engine: Passes, state: Inverse, slot: int) -> None:
-        _forget(engine, state, slot)
-
-    def settled(self, engine: Passes, state: Inverse) -> Tensor:
-        return torch.from_numpy(state.walk.settled)
-
-
 def _unscaled(b: np.ndarray, h: np.ndarray, parameters: int) -> tuple[np.ndarray, np.ndarray]:
     return np.ones_like(b), np.ones_like(b)
 
@@ -180,20 +117,41 @@ def _self_scaled_broyden(b: np.ndarray, h: np.ndarray, parameters: int) -> tuple
     return tau, (1 - theta) / sigma
 
 
-def _forget(engine: Passes, state: Inverse, slot: int) -> None:
-    state.walk.forget(engine, slot)
-    state.reset(np.arange(len(state.blank)) == slot)
+_FAMILIES: Mapping[str, Family] = {"bfgs": _unscaled, "ssbfgs": _self_scaled, "ssbroyden": _self_scaled_broyden}
 
 
-@np.errstate(all="ignore")
-def _step(engine: Passes, state: Inverse, loss: Tensor, family: Family) -> Tensor:
-    """Do one tick; return which slots have a new iterate."""
-    walk = state.walk
-    move = walk.observe(engine, loss)
-    walk.weary(move, state)
-    direction = _update(state, move, family)
-    walk.launch(engine, move.ready, direction, state)
-    return torch.from_numpy(move.accepted)
+@final
+@dataclass(frozen=True)
+class QuasiNewton(Optimizer):
+    """Iterates along minus the inverse Hessian times the gradient, as far as a line search says.
+
+    Attributes
+    ----------
+    family : "bfgs": Broyden, Fletcher, Goldfarb and Shanno's; the matrix is scaled at the first step with curvature.
+        "ssbfgs": that, enlarged before each update where it underestimates the inverse curvature along the step.
+        "ssbroyden": self-scaled, with the member of Broyden's family chosen anew at each step
+    """
+
+    family: str = "bfgs"
+
+    def init(self, engine: Passes) -> Inverse:
+        return Inverse.begin(engine)
+
+    @np.errstate(all="ignore")
+    def step(self, engine: Passes, state: Inverse, count: int, rates: Tensor, loss: Tensor) -> Tensor:
+        """Do one tick; return which slots have a new iterate."""
+        walk = state.walk
+        move = walk.observe(engine, loss)
+        walk.weary(move, state)
+        direction = _update(state, move, _FAMILIES[self.family])
+        walk.launch(engine, move.ready, direction, state)
+        return torch.from_numpy(move.accepted)
+
+    def iterate(self, engine: Passes, state: Inverse) -> Tensor:
+        return state.walk.flat(engine)
+
+    def settled(self, engine: Passes, state: Inverse) -> Tensor:
+        return torch.from_numpy(state.walk.settled)
 
 
 def _update(state: Inverse, move: Move, family: Family) -> Tensor:

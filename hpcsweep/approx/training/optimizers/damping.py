@@ -45,10 +45,6 @@ class Damping:
         """Return the damping to begin with."""
         return Damping(like.new_full((slots,), _INITIAL), like.new_zeros(slots))
 
-    def reset(self, slot: int) -> None:
-        """Begin anew in one slot."""
-        self.value[slot], self.stalled[slot] = _INITIAL, 0
-
     def tried(self) -> Tensor:
         """Return the dampings to try, (slots, 2)."""
         return torch.stack([(factor * self.value).clamp(_LOWEST, _HIGHEST) for factor in _FACTORS], dim=1)

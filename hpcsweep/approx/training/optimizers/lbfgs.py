@@ -122,11 +122,6 @@ class LBFGS(Optimizer):
     def iterate(self, engine: Passes, state: Memory) -> Tensor:
         return state.walk.flat(engine)
 
-    def forget(self, engine: Passes, state: Memory, slot: int) -> None:
-        """Set the state of one slot as in `init`, from the engine's weights."""
-        state.walk.forget(engine, slot)
-        state.reset(np.arange(len(state.blank)) == slot)
-
     def settled(self, engine: Passes, state: Memory) -> Tensor:
         return torch.from_numpy(state.walk.settled)
 

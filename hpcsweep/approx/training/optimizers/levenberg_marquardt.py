@@ -58,9 +58,6 @@ class LevenbergMarquardt(Optimizer):
         step = torch.where(larger.unsqueeze(1), steps[:, 1], steps[:, 0])
         engine.layout.fill(engine.weights, torch.where(accepted.unsqueeze(1), start + step, start))
 
-    def forget(self, engine: Passes, state: Curvature, slot: int) -> None:
-        state.damping.reset(slot)
-
     def settled(self, engine: Passes, state: Curvature) -> Tensor:
         """Return which slots will get no further, (slots,) bool."""
         return state.damping.ended()

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hpcsweep.approx.training.passes import Passes
 
+Number = float | Tensor  # one for all slots; in ticks that are recorded, a tensor without axes
 
 @dataclass(frozen=True)
 class Optimizer(ABC):
@@ -18,9 +19,8 @@ class Optimizer(ABC):
     Its fields are the settings that it reads, by their names. No operation may let one slot reach another: no sums over
     slots, no common norms or line searches, `torch.where` and never a product with a mask; a slot may be full of NaN.
 
-    The state is a dataclass of tensors, other such dataclasses, lists of them and plain numbers. Each tensor either has
-    one axis of the length of the slots, or is a flat buffer laid out like the weights; the loop saves, restores and
-    shrinks it as such. A pack of other tensors cannot shrink.
+    The state is a dataclass of tensors, other such dataclasses, lists of them and constants. The tensors are what is
+    saved, and restored in place.
     """
 
     @abstractmethod
@@ -35,7 +35,7 @@ class Optimizer(ABC):
         ----------
         engine : holds the weights, and the samples of this tick
         state : from `init`
-        count : ticks done before, 0 at first
+        count : ticks done before, 0 at first: the same for all slots, which begin together
         rates : learning rates, laid out like the weights (slots * parameters,)
         loss : (slots,), receives the loss on these samples at the iterates BEFORE the tick; not finite only where the
             iterate itself is so, whatever a trial may have given
@@ -48,10 +48,6 @@ class Optimizer(ABC):
     def iterate(self, engine: Passes, state: Any) -> Tensor:
         """Return the iterates, a flat buffer: the weights, unless these are trial points of a line search."""
         return engine.weights
-
-    @abstractmethod
-    def forget(self, engine: Passes, state: Any, slot: int) -> None:
-        """Make the state of one slot as after `init`: its cell has left, or another has been put there."""
 
     def settled(self, engine: Passes, state: Any) -> Tensor | None:
         """Return where no progress is possible any more, (slots,) bool; None if there is no telling."""

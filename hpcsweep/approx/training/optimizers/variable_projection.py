@@ -69,9 +69,6 @@ class VariableProjection(Optimizer):
         end = torch.where(larger.unsqueeze(1), ends[1], ends[0])
         engine.layout.fill(engine.weights, torch.where(accepted.unsqueeze(1), end, start))
 
-    def forget(self, engine: Engine, state: Projection, slot: int) -> None:
-        state.damping.reset(slot)
-
     def settled(self, engine: Engine, state: Projection) -> Tensor:
         """Return which slots will get no further, (slots,) bool."""
         return state.damping.ended()
