@@ -33,11 +33,7 @@ class Engine(Passes):
 
     Attributes
     ----------
-    layout : where parameters lie
-    weights, gradient : flat buffers (slots * parameters,): the parameters, and the gradient of the loss after `descend`
-    points : (slots, dimension, samples) view, to be filled in place: the inputs of the first layer
-    values : (slots, 1, samples), to be filled in place: what the networks should say there
-    importance : None, or (slots, 1, samples), to be filled in place: factors of the samples in the loss
+    those of `Passes`, and
     features : (slots, width + 1, samples) view: inputs of the last layer after `forward`, ones last
     """
 

@@ -11,37 +11,24 @@ done again. NOT RUN ON A GPU YET: the recording itself, of CUDA.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol, final, runtime_checkable
+from collections.abc import Callable
+from typing import Any, final
 
 import torch
 from torch import Tensor
 
 from hpcsweep.approx.training.engine import Engine
-from hpcsweep.approx.training.optimizers.optimizer import Number, Optimizer
+from hpcsweep.approx.training.optimizers.optimizer import Optimizer
+from hpcsweep.approx.training.passes import Passes
 
 _WARM = 3  # ordinary ticks before the recorded one, for what libraries do at first
 
 Tick = Callable[[], None]
 
 
-@runtime_checkable
-class Replayable(Protocol):
-    """An optimizer whose `step` is `upkeep`, then `tick` with the `numbers` of that count."""
-
-    def upkeep(self, engine: Engine, state: Any, count: int) -> bool:
-        """Do what is done now and then; return whether the rest of the step is a `tick` like any other."""
-
-    def numbers(self, count: int) -> Sequence[float]:
-        """Return what differs from tick to tick."""
-
-    def tick(self, engine: Engine, state: Any, numbers: Sequence[Number], rates: Tensor, loss: Tensor) -> None:
-        """Do the rest of a step: the same operations on the same storages every time."""
-
-
-def possible(optimizer: Optimizer, engine: object) -> bool:
-    """Return whether ticks are to be recorded: on a GPU, of closed forms, by optimizers that can be replayed."""
-    return isinstance(engine, Engine) and engine.weights.is_cuda and isinstance(optimizer, Replayable)
+def possible(engine: Passes) -> bool:
+    """Return whether ticks can be recorded: on a GPU, of closed forms."""
+    return isinstance(engine, Engine) and engine.weights.is_cuda
 
 
 def cuda_graph(tick: Tick) -> Tick:
@@ -63,12 +50,11 @@ class Replay:
     def __init__(
         self,
         optimizer: Optimizer,
-        engine: Engine,
+        engine: Passes,
         state: Any,
         rates: Tensor,
         record: Callable[[Tick], Tick] = cuda_graph,
     ) -> None:
-        assert isinstance(optimizer, Replayable)
         self._optimizer, self._engine, self._state, self._rates = optimizer, engine, state, rates
         self._record = record
         self._loss = engine.weights.new_empty(engine.layout.slots)
@@ -76,12 +62,12 @@ class Replay:
         self._again: Tick | None = None
         self._warm = 0
 
-    def step(self, count: int, loss: Tensor) -> None:
+    def step(self, count: int, loss: Tensor) -> Tensor | None:
         """Do a step as `Optimizer.step` does, `count` and `loss` (slots,) as there."""
+        numbers = self._optimizer.numbers(count)
         if not self._optimizer.upkeep(self._engine, self._state, count):
-            self._optimizer.step(self._engine, self._state, count, self._rates, loss)
-            return
-        for kept, number in zip(self._numbers, self._optimizer.numbers(count), strict=True):
+            return self._optimizer.tick(self._engine, self._state, numbers, self._rates, loss)
+        for kept, number in zip(self._numbers, numbers, strict=True):
             kept.fill_(number)
         if self._again is not None:
             self._again()
@@ -91,6 +77,7 @@ class Replay:
         else:
             self._again = self._record(self._tick)
         loss.copy_(self._loss)
+        return None
 
     def _tick(self) -> None:
         self._optimizer.tick(self._engine, self._state, self._numbers, self._rates, self._loss)

@@ -176,7 +176,7 @@ class Pack:
             self._record.best[self._cells[better]] = self._workspace.rows(better)
 
     def _next_event(self, earlier: int, step: int) -> int:
-        """Return the next step of this part at which a slot must be looked at, `step` after `earlier` in other parts."""
+        """Return the step of this part to look next at a slot, which has done `earlier` ones in other parts."""
         place = np.searchsorted(self._marks, earlier + step, side="right")
         events = [self._end, *(self._marks[place : place + 1] - earlier)]
         if self._tolerant and self._epoch > 1:

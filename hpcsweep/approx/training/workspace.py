@@ -100,12 +100,12 @@ class Workspace:
         if self._minibatches is not None:
             self._minibatches.feed(tick)
         rates = self._rates.at(tick)
-        if self._replay is None and graph.possible(self._optimizer, self._engine):
-            self._replay = graph.Replay(self._optimizer, self._engine, self._state, rates)  # type: ignore[arg-type]
+        if self._replay is None and graph.possible(self._engine):
+            self._replay = graph.Replay(self._optimizer, self._engine, self._state, rates)
         if self._replay is not None:
-            self._replay.step(tick, loss)
-            return 1
-        advanced = self._optimizer.step(self._engine, self._state, tick, rates, loss)
+            advanced = self._replay.step(tick, loss)
+        else:
+            advanced = self._optimizer.step(self._engine, self._state, tick, rates, loss)
         return 1 if advanced is None else advanced.cpu().numpy()
 
     def settled(self) -> np.ndarray | bool:

@@ -57,13 +57,8 @@ class Adam(Optimizer):
         first = torch.zeros_like(weights)
         return Moments(first, torch.full_like(first, floor(first)), torch.zeros_like(first))
 
-    def step(self, engine: Passes, state: Moments, count: int, rates: Tensor, loss: Tensor) -> None:
-        """Move the weights by -rate m / (sqrt(v) + epsilon), m and v the moments corrected for their bias."""
-        self.upkeep(engine, state, count)
-        self.tick(engine, state, self.numbers(count), rates, loss)
-
     def upkeep(self, engine: Passes, state: Moments, count: int) -> bool:
-        """Now and then, set what has decayed to `floor`; return True: what remains of a step can be replayed."""
+        """Now and then, set what has decayed to `floor`; all ticks can be replayed."""
         if count % _SWEEP == 0:
             state.first.masked_fill_(state.first.abs() < floor(state.first), 0)
             state.second.clamp_min_(floor(state.second))
@@ -75,15 +70,16 @@ class Adam(Optimizer):
         return [self.epsilon * b, -b / a]
 
     def tick(self, engine: Passes, state: Moments, numbers: Sequence[Number], rates: Tensor, loss: Tensor) -> None:
-        """Do the rest of a step; the gradient is that at the weights before they shrink."""
+        """Move the weights by -rate m / (sqrt(v) + epsilon), m and v the moments corrected for their bias.
+
+        The gradient is that at the weights before they shrink.
+        """
         engine.descend(loss)
         if self.weight_decay:
             engine.weights.addcmul_(engine.weights, rates, value=-self.weight_decay)
         self.move(engine.weights, engine.gradient, state, numbers, rates)
 
-    def move(
-        self, weights: Tensor, gradient: Tensor, state: Moments, numbers: Sequence[Number], rates: Tensor
-    ) -> None:
+    def move(self, weights: Tensor, gradient: Tensor, state: Moments, numbers: Sequence[Number], rates: Tensor) -> None:
         """Update the moments and the weights, in place, by a gradient; all are flat buffers."""
         epsilon, factor = numbers
         self.divide(gradient, state, epsilon)

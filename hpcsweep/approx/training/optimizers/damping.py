@@ -13,6 +13,8 @@ from typing import final
 import torch
 from torch import Tensor
 
+from hpcsweep.approx.training.passes import Passes
+
 TRIALS = 2  # dampings at once
 _FACTORS = (0.3, 3.0)  # of the current damping
 _AFTER_FAILURE = 12.0  # both were too small
@@ -122,3 +124,18 @@ class NormalEquations:
         # Not cholesky_solve: it copies the factors first, which takes longer than the solution.
         half = torch.linalg.solve_triangular(self._factors, rows.reshape(-1, rows.shape[2], 1), upper=False)
         return torch.linalg.solve_triangular(self._factors.mT, half, upper=True).view(rows.shape)
+
+
+@final
+@dataclass
+class Damped:
+    """The state of these methods: the dampings, and the workspace of the normal equations."""
+
+    damping: Damping
+    equations: NormalEquations
+
+    @staticmethod
+    def begin(engine: Passes, parameters: int) -> Damped:
+        """Return the initial dampings, for so many parameters of each network."""
+        slots, weights = engine.layout.slots, engine.weights
+        return Damped(Damping.initial(slots, weights), NormalEquations(slots, parameters, engine.samples, weights))

@@ -12,6 +12,7 @@ where c is the scale of the method's first guess (compare Byrd, Nocedal and Schn
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -19,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.training.optimizers.optimizer import Optimizer
+from hpcsweep.approx.training.optimizers.optimizer import Number, Optimizer
 from hpcsweep.approx.training.optimizers.walk import FLAT, Move, Walk, dots
 from hpcsweep.approx.training.passes import Passes
 
@@ -70,7 +71,7 @@ class LBFGS(Optimizer):
         blank = torch.ones(slots, dtype=torch.bool)
         return Memory(walk, steps, changes, identity, torch.ones(slots, **host), (~blank).long(), blank)
 
-    def step(self, engine: Passes, state: Memory, count: int, rates: Tensor, loss: Tensor) -> Tensor:
+    def tick(self, engine: Passes, state: Memory, numbers: Sequence[Number], rates: Tensor, loss: Tensor) -> Tensor:
         """Do one tick; return which slots have a new iterate."""
         walk = state.walk
         move = walk.observe(engine, loss)

@@ -6,6 +6,7 @@ smooth function in one dimension this goes to machine precision in milliseconds.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from hpcsweep.approx.training.engine import Engine
 from hpcsweep.approx.training.least_squares import solve
-from hpcsweep.approx.training.optimizers.optimizer import Optimizer
+from hpcsweep.approx.training.optimizers.optimizer import Number, Optimizer
 
 
 @dataclass
@@ -42,10 +43,10 @@ class LeastSquares(Optimizer):
         """Return that nothing is solved."""
         return Solved(torch.zeros(engine.layout.slots, dtype=torch.bool, device=engine.weights.device))
 
-    def step(self, engine: Engine, state: Solved, count: int, rates: Tensor, loss: Tensor) -> None:
+    def tick(self, engine: Engine, state: Solved, numbers: Sequence[Number], rates: Tensor, loss: Tensor) -> None:
         """Solve, unless that is done."""
         engine.loss(loss)
-        if count:
+        if state.slots.all():
             return
         blocks = engine.layout.blocks(engine.weights)
         if len(blocks) > 1 and self.feature_scale > 0:

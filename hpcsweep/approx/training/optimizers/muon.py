@@ -44,24 +44,19 @@ class Muon(Optimizer):
         """Return the moments of Adam; of the inner layers the first is the mean gradient and the second is not used."""
         return self._adam.init(engine)
 
-    def step(self, engine: Passes, state: Moments, count: int, rates: Tensor, loss: Tensor) -> None:
+    def upkeep(self, engine: Passes, state: Moments, count: int) -> bool:
+        """Do that of Adam; all ticks can be replayed."""
+        return self._adam.upkeep(engine, state, count)
+
+    def numbers(self, count: int) -> list[float]:
+        """Return those of Adam."""
+        return self._adam.numbers(count)
+
+    def tick(self, engine: Passes, state: Moments, numbers: Sequence[Number], rates: Tensor, loss: Tensor) -> None:
         """Move the outer layers by Adam; the inner ones by -0.2 rate sqrt(the longer side) times the orthogonal factor.
 
         That of the mean m = `momentum` m + (1 - `momentum`) g, or, `nesterov`, of `momentum` m + (1 - `momentum`) g.
         """
-        self.upkeep(engine, state, count)
-        self.tick(engine, state, self.numbers(count), rates, loss)
-
-    def upkeep(self, engine: Passes, state: Moments, count: int) -> bool:
-        """Do what a tick needs now and then; return True: what remains of a step can be replayed."""
-        return self._adam.upkeep(engine, state, count)
-
-    def numbers(self, count: int) -> list[float]:
-        """Return what differs from tick to tick."""
-        return self._adam.numbers(count)
-
-    def tick(self, engine: Passes, state: Moments, numbers: Sequence[Number], rates: Tensor, loss: Tensor) -> None:
-        """Do the rest of a step."""
         engine.descend(loss)
         weights, gradient = engine.weights, engine.gradient
         outer, inner = _parts(engine.layout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from hpcsweep.approx.training.passes import Passes
 
 Number = float | Tensor  # one for all slots; in ticks that are recorded, a tensor without axes
+
 
 @dataclass(frozen=True)
 class Optimizer(ABC):
@@ -27,7 +29,6 @@ class Optimizer(ABC):
     def init(self, engine: Passes) -> Any:
         """Return the state before the first step; nothing is evaluated."""
 
-    @abstractmethod
     def step(self, engine: Passes, state: Any, count: int, rates: Tensor, loss: Tensor) -> Tensor | None:
         """Do one tick, in place: one evaluation of all slots, or a fixed number of them.
 
@@ -44,6 +45,23 @@ class Optimizer(ABC):
         -------
         (slots,) bool: where this tick completed an iteration. None if everywhere, as in methods without a line search
         """
+        self.upkeep(engine, state, count)
+        return self.tick(engine, state, self.numbers(count), rates, loss)
+
+    def upkeep(self, engine: Passes, state: Any, count: int) -> bool:
+        """Do what comes before a tick now and then; return whether the tick can be replayed (see `graph`).
+
+        That is if it does the same operations on the same storages as every other one that can.
+        """
+        return False
+
+    def numbers(self, count: int) -> Sequence[float]:
+        """Return the numbers that differ from tick to tick."""
+        return []
+
+    @abstractmethod
+    def tick(self, engine: Passes, state: Any, numbers: Sequence[Number], rates: Tensor, loss: Tensor) -> Tensor | None:
+        """Do the rest of a step."""
 
     def iterate(self, engine: Passes, state: Any) -> Tensor:
         """Return the iterates, a flat buffer: the weights, unless these are trial points of a line search."""

@@ -39,23 +39,14 @@ class SGD(Optimizer):
         """Return a velocity of zero."""
         return Velocity(torch.zeros_like(engine.weights), torch.zeros_like(engine.weights))
 
-    def step(self, engine: Passes, state: Velocity, count: int, rates: Tensor, loss: Tensor) -> None:
-        """Move the weights along the velocity."""
-        self.upkeep(engine, state, count)
-        self.tick(engine, state, [], rates, loss)
-
     def upkeep(self, engine: Passes, state: Velocity, count: int) -> bool:
-        """Do what a tick needs now and then; return True: what remains of a step can be replayed."""
+        """Now and then, clear what has decayed; all ticks can be replayed."""
         if count % _SWEEP == 0:  # a sum that nothing feeds decays into subnormal numbers, on which processors are slow
             state.sum.masked_fill_(state.sum.abs() < floor(state.sum), 0)
         return True
 
-    def numbers(self, count: int) -> list[float]:
-        """Return nothing: no number differs from tick to tick."""
-        return []
-
     def tick(self, engine: Passes, state: Velocity, numbers: Sequence[Number], rates: Tensor, loss: Tensor) -> None:
-        """Do the rest of a step."""
+        """Move the weights along the velocity."""
         engine.descend(loss)
         state.sum.mul_(self.momentum).add_(engine.gradient)
         direction = state.sum

@@ -34,12 +34,14 @@ class Bases:
     rotated : a scratch buffer like the weights
     covariances : layer by layer the means of G G^T (slots, outputs, outputs) and G^T G (slots, inputs + 1, inputs + 1)
     bases : orthogonal matrices of those shapes, coordinates in their columns
+    turning : whether the bases turn in the next tick
     """
 
     moments: Moments
     rotated: Tensor
     covariances: list[Tensor]
     bases: list[Tensor]
+    turning: bool = True
 
 
 @final
@@ -68,34 +70,24 @@ class SOAP(Optimizer):
         bases = [torch.diag_embed(torch.ones_like(covariance[:, 0])) for covariance in covariances]
         return Bases(self._adam.init(engine), like, covariances, bases)
 
-    def step(self, engine: Passes, state: Bases, count: int, rates: Tensor, loss: Tensor) -> None:
-        """Rotate the gradient G to L^T G R, divide its moments as Adam does, and rotate the quotient back."""
-        turning = not self.upkeep(engine, state, count)
-        self._move(engine, state, self.numbers(count), rates, loss, turning)
-
     def upkeep(self, engine: Passes, state: Bases, count: int) -> bool:
-        """Do what a tick needs now and then; return whether no basis turns in it: the rest can then be replayed."""
-        self._adam.upkeep(engine, state.moments, count)
-        return count % self.refresh != 0
+        """Do that of Adam, and say whether the bases turn in this tick: those in which none does can be replayed."""
+        state.turning = count % self.refresh == 0
+        return self._adam.upkeep(engine, state.moments, count) and not state.turning
 
     def numbers(self, count: int) -> list[float]:
-        """Return what differs from tick to tick."""
+        """Return those of Adam."""
         return self._adam.numbers(count)
 
     def tick(self, engine: Passes, state: Bases, numbers: Sequence[Number], rates: Tensor, loss: Tensor) -> None:
-        """Do the rest of a step in which no basis turns."""
-        self._move(engine, state, numbers, rates, loss, turning=False)
-
-    def _move(
-        self, engine: Passes, state: Bases, numbers: Sequence[Number], rates: Tensor, loss: Tensor, turning: bool
-    ) -> None:
+        """Rotate the gradient G to L^T G R, divide its moments as Adam does, and rotate the quotient back."""
         engine.descend(loss)
         layout, (epsilon, factor) = engine.layout, numbers
         gradients, rotated = layout.blocks(engine.gradient), layout.blocks(state.rotated)
         for gradient, (left, right) in zip(gradients, pairs(state.covariances), strict=True):
             left.baddbmm_(gradient, gradient.transpose(1, 2), beta=self.beta2, alpha=1 - self.beta2)
             right.baddbmm_(gradient.transpose(1, 2), gradient, beta=self.beta2, alpha=1 - self.beta2)
-        if turning:
+        if state.turning:
             _turn(state, layout.blocks(state.moments.first))
         for gradient, out, (left, right) in zip(gradients, rotated, pairs(state.bases), strict=True):
             torch.bmm(torch.bmm(left.transpose(1, 2), gradient), right, out=out)
