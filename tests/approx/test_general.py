@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import pytest
@@ -21,15 +21,6 @@ from tests.approx.test_engine import SHAPES, pack
 
 DOUBLE = torch.float64
 WORKING = [name for name in optimizers.NAMES if not optimizers.needs(name).features]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Bits are promised for one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 class Rational(models.Model):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -16,15 +15,6 @@ from tests.approx.packs import DOUBLE, Cells, equal
 from tests.approx.test_packs import stopping
 
 METHODS = ("adam", "minibatches", "soap", "lbfgs", "levenberg_marquardt", "chain")
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Bits are promised for one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def residual(cells: int, samples: int = 20) -> Cells:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -19,14 +19,6 @@ from hpcsweep.approx.training.optimizers.optimizer import Optimizer
 from hpcsweep.approx.training.optimizers.variable_projection import VariableProjection
 from tests.approx.test_engine import DOUBLE, pack
 from tests.approx.test_levenberg_marquardt import iterate, iterate_once, smooth
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def random_problems(width: int, samples: int, slots: int = 4) -> tuple[Tensor, Tensor]:

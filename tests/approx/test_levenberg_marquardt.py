@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,14 +19,6 @@ from hpcsweep.approx.training.optimizers.optimizer import Optimizer
 from tests.approx.test_engine import DOUBLE, SHAPES, pack
 
 CASES = [([5], 1, 30, "tanh"), ([6, 5], 2, 30, "tanh"), ([8, 8], 1, 20, "sin"), ([7], 2, 40, "gelu")]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def smooth(engine: Engine) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -18,15 +17,6 @@ from hpcsweep.approx.training import Settings, pack_key, train
 from hpcsweep.approx.training.record import checkpoints
 from hpcsweep.errors import PluginError, StudyError
 from tests.approx.packs import Cells, equal, numpy_minibatches
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Bits are promised for one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("batch", [None, 10])

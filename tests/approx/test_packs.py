@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -39,15 +38,6 @@ def stopping(cells: Cells, method: str) -> Settings:
     """Return the settings of a method with a tolerance that cells reach at different steps, and some do not."""
     free = cells.train(Settings(**METHODS[method], keep="last"))
     return Settings(**METHODS[method], loss_tolerance=1.2 * float(np.median(free.loss)))
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Bits are promised for one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -16,15 +14,6 @@ from tests.approx.packs import Cells, equal, numpy_minibatches
 DOUBLE = torch.float64
 COSINE = {"schedule": "cosine", "final_learning_rate": 1e-4}
 EXPONENTIAL = {"schedule": "exponential", "final_learning_rate": 1e-4}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Bits are promised for one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def torch_adam(cells: Cells, cell: int, chosen: Settings) -> tuple[Tensor, list[float]]:
