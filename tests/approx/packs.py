@@ -45,11 +45,17 @@ class Race:
     """Cells in the slots of an engine, each at a rate of its own, and an optimizer that moves them tick by tick."""
 
     def __init__(
-        self, optimizer: Optimizer, cells: Cells, rows: Sequence[int], dtype: torch.dtype = DOUBLE, power: int = 2
+        self,
+        optimizer: Optimizer,
+        cells: Cells,
+        rows: Sequence[int],
+        dtype: torch.dtype = DOUBLE,
+        power: int = 2,
+        device: str = "cpu",
     ) -> None:
         rows, self.optimizer, self.ticks = list(rows), optimizer, 0
         self.layout = layout_of(cells.model, len(rows))
-        weights = torch.empty(len(rows) * self.layout.parameters, dtype=dtype)
+        weights = torch.empty(len(rows) * self.layout.parameters, dtype=dtype, device=device)
         self.layout.fill(weights, cells.parameters[rows].to(dtype))
         self.engine = passes_of(cells.model, self.layout, cells.values.shape[1], weights, losses.make(power))
         self.engine.feed(cells.model.standardised(cells.points[rows]), cells.values[rows])

@@ -151,9 +151,6 @@ def test_a_poisoned_slot_does_not_touch_the_others(name: str, poison: float) -> 
             assert torch.equal(found[others], expected[others])
         tensor[2] = kept
     assert all(torch.equal(one, other) for one, other in zip(evaluated(passes), clean, strict=True))
-    passes.silence(2)
-    loss = evaluated(passes)[0]
-    assert loss[2] == 0 and torch.equal(loss[others], clean[0][others])
 
 
 @pytest.mark.parametrize("block", [1, 10, 23, 40])
