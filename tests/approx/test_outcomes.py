@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from hpcsweep.approx import models
 from hpcsweep.approx.training import Settings, pack_key, train
 from hpcsweep.approx.training.record import checkpoints
-from hpcsweep.errors import PluginError, StudyError
 from tests.approx.packs import Cells, equal, numpy_minibatches
 
 
@@ -139,15 +138,6 @@ def test_a_budget_of_seconds_ends_with_the_weights_of_that_step() -> None:
     assert torch.equal(shorter.parameters, trained.parameters) and np.array_equal(shorter.loss, trained.loss)
 
 
-def test_interruption() -> None:
-    cells = Cells([64, 64], 2, 100, 11)
-    asked = []
-    trained = cells.train(Settings(steps=10**6), stop=lambda: bool(asked.append(0)) or len(asked) > 3)
-    assert trained.outcome == ["interrupted"] * 11 and len(asked) == 4
-    assert trained.steps[0] > 0
-    assert trained.steps[-1] == 0 and torch.equal(trained.parameters[-1], cells.parameters[-1])  # a later pack
-
-
 def test_report() -> None:
     told: list[float] = []
     cells = Cells([64, 64], 2, 100, 11)
@@ -179,13 +169,13 @@ def test_a_batch_of_all_samples_is_the_full_batch() -> None:
     assert equal(cells.train(Settings(steps=30)), cells.train(Settings(steps=30, batch=20)), [0, 1])
 
 
-def test_a_model_per_cell_has_its_own_domain() -> None:
-    cells = Cells([5], 1, 20, 2)
-    choice = {**cells.model.choice, "standardise": True}
-    made = [models.MLP(choice, 1, [(-1.0, 2.0)]), models.MLP(choice, 1, [(0.0, 10.0)])]
-    data = cells.parameters, cells.points, cells.values, [Settings(steps=30)] * 2, cells.seeds
+@pytest.mark.parametrize("name", ["mlp", "residual"])
+def test_a_model_per_cell_has_its_own_domain(name: str) -> None:
+    cells, choice = Cells([5, 5], 1, 20, 3, name=name), {"name": name, "hidden": [5, 5], "standardise": True}
+    made = [models.make(choice, 1, [(-1.0, 2.0 + cell)]) for cell in range(3)]
+    data = cells.parameters, cells.points, cells.values, [Settings(steps=30)] * 3, cells.seeds
     trained = train(made, *data)
-    for cell in range(2):
+    for cell in range(3):
         alone = train(made[cell], *(part[cell : cell + 1] for part in data))
         assert equal(alone, trained, [0], [cell])
 
@@ -232,17 +222,3 @@ def test_pack_key() -> None:
         key(activation="sin"),
     ):
         assert other != key()
-
-
-@pytest.mark.parametrize(
-    ("wrong", "error", "sentence"),
-    [
-        ({"optimizer": "adamm"}, PluginError, "Did you mean 'adam'"),
-        ({"schedule": "linear"}, PluginError, "Allowed: constant, cosine, exponential"),
-        ({"schedule": "exponential"}, StudyError, "needs a positive"),
-        ({"final_learning_rate": 1e-5}, StudyError, "needs the schedule"),
-    ],
-)
-def test_settings_refuse(wrong: dict, error: type[Exception], sentence: str) -> None:
-    with pytest.raises(error, match=sentence):
-        Settings(**wrong)

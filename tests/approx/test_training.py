@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hpcsweep.approx import models
-from hpcsweep.approx.training import Settings, costs, streams
+from hpcsweep.approx.training import Settings, streams
 from tests.approx.packs import Cells, equal, numpy_minibatches
 
 DOUBLE = torch.float64
@@ -130,12 +130,3 @@ def test_bits_of_a_single_cell_with_a_single_sample() -> None:
     together = cells.train(Settings(steps=20))
     for cell in range(3):
         assert equal(together, cells.train(Settings(steps=20), [cell]), [cell])
-
-
-def test_more_cells_than_slots() -> None:
-    cells = Cells([64, 64], 2, 100, 11)
-    chosen = Settings(steps=5)
-    assert costs.slots([64, 64], 2, 100, "float64", "cpu") < 6
-    together = cells.train(chosen)
-    for cell in range(11):
-        assert equal(together, cells.train(chosen, [cell]), [cell])
