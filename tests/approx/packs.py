@@ -60,7 +60,8 @@ class Race:
         self.engine = passes_of(cells.model, self.layout, cells.values.shape[1], weights, losses.make(power))
         self.engine.feed(cells.model.standardised(cells.points[rows]), cells.values[rows])
         self.rates = torch.empty_like(weights)
-        self.layout.fill(self.rates, torch.tensor([[RATES[row % 3]] for row in rows], dtype=dtype))
+        rates = torch.tensor([[RATES[row % 3]] for row in rows], dtype=dtype)
+        self.layout.fill(self.rates, rates.expand(-1, self.layout.parameters))
         self.state = optimizer.init(self.engine)
 
     def run(self, ticks: int) -> tuple[Tensor, Tensor, Tensor]:

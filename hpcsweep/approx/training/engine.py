@@ -53,9 +53,8 @@ class Engine(Passes):
         self._augmented = [weights.new_ones((slots, width + 1, samples)) for width in widths[:-1]]
         self._outputs = [signal[:, :-1] for signal in self._augmented]
         self._inputs = [weights.new_empty((slots, width, samples)) for width in widths[1:]]
-        self._squares = weights.new_empty((slots, 1, samples))
         self.points, self.features = self._outputs[0], self._augmented[-1]
-        self.values = torch.zeros_like(self._squares)
+        self.values = weights.new_zeros((slots, 1, samples))
 
     def forward(self) -> Tensor:
         """Return the residuals, network minus value, as a view (slots, 1, samples) of the workspace."""
@@ -70,7 +69,7 @@ class Engine(Passes):
         """Write the loss of each slot into `out` (slots,), and its gradient into `gradient`."""
         delta = self.forward()
         self.judge(delta, out)
-        self.minimised.pull(delta, self.importance, self._squares)
+        self.minimised.pull(delta, self.importance)
         for layer in range(len(self._blocks) - 1, 0, -1):
             torch.bmm(delta, self._augmented[layer].mT, out=self._slopes[layer])
             below, signal = self._inputs[layer - 1], self._outputs[layer]
@@ -136,5 +135,5 @@ def full_loss(engine: Passes, points: Tensor, values: Tensor, importance: Tensor
         engine.feed(points[:, index], values[:, index])
         residuals[:, :, start : start + size] = engine.forward()[:, :, : count - start]
     weighted = None if importance is None else importance.unsqueeze(1)
-    engine.minimised.value(residuals, weighted, torch.empty_like(residuals), total)
+    engine.minimised.value(residuals, weighted, total)
     return total

@@ -42,7 +42,7 @@ class General(Passes):
         self._points = weights.new_empty((layout.slots, samples, model.dimension))
         self.points = self._points.mT
         self.values = weights.new_zeros((layout.slots, 1, samples))
-        self._residuals, self._squares = torch.empty_like(self.values), torch.empty_like(self.values)
+        self._residuals = torch.empty_like(self.values)
         self._values = vmap(model.evaluate)  # of (slots, parameters) at (slots, samples, dimension)
         self._slopes = vmap(vmap(grad(_at_one_point(model)), in_dims=(None, 0)))
 
@@ -60,7 +60,7 @@ class General(Passes):
             values = self._values(rows, self._points)  # (slots, samples)
         delta = self._difference(values.detach())
         self.judge(delta, out)
-        self.minimised.pull(delta, self.importance, self._squares)
+        self.minimised.pull(delta, self.importance)
         [gradient] = torch.autograd.grad(values, rows, delta[:, 0], allow_unused=True, materialize_grads=True)
         self.layout.fill(self.gradient, gradient)
 

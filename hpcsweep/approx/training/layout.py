@@ -36,12 +36,8 @@ class Layout:
         return torch.cat([block.flatten(1) for block in self.blocks(buffer)], dim=1)
 
     def fill(self, buffer: Tensor, rows: Tensor) -> None:
-        """Write `rows` (slots, parameters), or (slots, 1) for one number per network, into a flat buffer."""
+        """Write `rows` (slots, parameters) into a flat buffer."""
         blocks = self.blocks(buffer)
-        if rows.shape[1] == 1:
-            for block in blocks:
-                block.copy_(rows.view(-1, 1, 1).expand_as(block))
-            return
         parts = rows.split([block[0].numel() for block in blocks], dim=1)
         for block, part in zip(blocks, parts, strict=True):
             block.copy_(part.reshape(block.shape))

@@ -35,7 +35,6 @@ class Passes(ABC):
     points: Tensor
     values: Tensor
     importance: Tensor | None
-    _squares: Tensor  # (slots, 1, samples), for the loss
 
     @abstractmethod
     def forward(self) -> Tensor:
@@ -64,7 +63,7 @@ class Passes(ABC):
 
     def judge(self, residuals: Tensor, out: Tensor) -> None:
         """Write the loss of each slot for these residuals (slots, 1, samples) into `out` (slots,)."""
-        self.minimised.value(residuals, self.importance, self._squares, out)
+        self.minimised.value(residuals, self.importance, out)
 
     def weighted(self, terms: Tensor, out: Tensor | None = None) -> Tensor:
         """Return terms (slots, any, samples) times the root of the importance, so that their squares count by it."""

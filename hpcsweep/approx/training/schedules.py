@@ -45,13 +45,7 @@ class Rates:
             return self._buffer
         rates = [learning_rate(one, step) for one in self._settings]
         if rates != self._written:
-            self._write(rates)
+            self._written = rates
+            column = torch.tensor(rates, dtype=self._buffer.dtype, device=self._buffer.device).unsqueeze(1)
+            self._layout.fill(self._buffer, column.expand(-1, self._layout.parameters))
         return self._buffer
-
-    def _write(self, rates: list[float]) -> None:
-        self._written = rates
-        if rates.count(rates[0]) == len(rates):
-            self._buffer.fill_(rates[0])
-            return
-        column = torch.tensor(rates, dtype=self._buffer.dtype, device=self._buffer.device).unsqueeze(1)
-        self._layout.fill(self._buffer, column)
