@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,10 +44,6 @@ class Progress:
         steps, due = np.zeros((2, slots), dtype=np.int64)
         return Progress(0, np.arange(slots) < cells, steps, due, np.full(slots, np.nan))
 
-    def state(self) -> dict[str, Any]:
-        """Return a copy of everything."""
-        return {name: value.copy() if isinstance(value, np.ndarray) else value for name, value in vars(self).items()}
-
 
 class Pack:
     """Trains cells in the slots of a workspace, for one part of their chains.
@@ -84,7 +81,7 @@ class Pack:
         self._workspace = Workspace(task, filled, record.last, self._earlier)
         self._progress = Progress.none(slots, len(rows))
         if saved is not None:
-            self._progress = Progress(**saved["progress"])
+            self._progress = Progress(**deepcopy(saved["progress"]))
             self._workspace.restore(saved["workspace"])
         self._furnish([task.settings(cell).loss_tolerance for cell in filled])
 
@@ -101,7 +98,7 @@ class Pack:
 
     def state(self) -> dict[str, Any]:
         """Return what a later pack can take up, in plain values, arrays and tensors; between two ticks."""
-        return {"progress": self._progress.state(), "workspace": self._workspace.state()}
+        return {"progress": deepcopy(vars(self._progress)), "workspace": self._workspace.state()}
 
     def run(self, watch: Watch) -> None:
         """Train until every cell has left."""

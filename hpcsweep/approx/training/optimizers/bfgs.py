@@ -21,8 +21,6 @@ from hpcsweep.approx.training.optimizers.optimizer import Number, Optimizer
 from hpcsweep.approx.training.optimizers.walk import FLAT, Move, Walk
 from hpcsweep.approx.training.passes import Passes
 
-_LARGEST_LOGARITHM = 40  # of the scale
-
 # From b = s'Bs / s'y and h = y'Hy / s'y, (slots,) each, and the number of parameters to the scaling tau and to the
 # member phi of Broyden's family (1 is BFGS, 0 is DFP).
 Family = Callable[[np.ndarray, np.ndarray, int], tuple[np.ndarray, np.ndarray]]
@@ -30,45 +28,28 @@ Family = Callable[[np.ndarray, np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 
 @dataclass
 class Inverse:
-    """The state: scale * matrix approximates the inverse Hessian. A number beside it saves passes over the matrix.
+    """The state.
 
     Attributes
     ----------
     walk : the iterates
-    matrix : (slots, parameters, parameters)
-    scale : (slots,) float64 on the CPU
+    matrix : (slots, parameters, parameters), approximates the inverse Hessian
     blank : (slots,) bool on the CPU: knows nothing yet, the matrix is the identity
     """
 
     walk: Walk
     matrix: Tensor
-    scale: Tensor
     blank: Tensor
 
-    @staticmethod
-    def begin(engine: Passes) -> Inverse:
-        """Return the identity for every slot."""
-        walk = Walk.begin(engine)
-        slots, parameters = walk.weights.shape
-        matrix = torch.eye(parameters).to(walk.weights).repeat(slots, 1, 1)
-        blank = torch.ones(slots, dtype=torch.bool)
-        return Inverse(walk, matrix, blank.double(), blank)
-
     def product(self, rows: Tensor) -> Tensor:
-        """Return rows (slots, parameters) times the matrix, without the scale."""
+        """Return rows (slots, parameters) times the matrix."""
         return torch.bmm(rows.unsqueeze(1), self.matrix)[:, 0]
-
-    def rescale(self) -> None:
-        """Multiply scales into matrices where they leave the range of good arithmetic."""
-        for slot in np.flatnonzero(np.abs(np.log(self.scale.numpy())) > _LARGEST_LOGARITHM).tolist():
-            self.matrix[slot] *= self.scale[slot].to(self.matrix)
-            self.scale[slot] = 1
 
     def reset(self, where: np.ndarray) -> None:
         """Set the inverse Hessian of some slots to the identity."""
         for slot in np.flatnonzero(where).tolist():
             self.matrix[slot].zero_().fill_diagonal_(1)
-            self.scale[slot], self.blank[slot] = 1, True
+            self.blank[slot] = True
 
 
 def _unscaled(b: np.ndarray, h: np.ndarray, parameters: int) -> tuple[np.ndarray, np.ndarray]:
@@ -109,7 +90,10 @@ class QuasiNewton(Optimizer):
     family: str = "bfgs"
 
     def init(self, engine: Passes) -> Inverse:
-        return Inverse.begin(engine)
+        walk = Walk.begin(engine)
+        slots, parameters = walk.weights.shape
+        identity = torch.eye(parameters).to(walk.weights).repeat(slots, 1, 1)
+        return Inverse(walk, identity, torch.ones(slots, dtype=torch.bool))
 
     @np.errstate(all="ignore")
     def tick(self, engine: Passes, state: Inverse, numbers: Sequence[Number], rates: Tensor, loss: Tensor) -> Tensor:
@@ -118,8 +102,7 @@ class QuasiNewton(Optimizer):
         move = walk.observe(engine, loss)
         walk.weary(move, state)
         _update(state, move, _FAMILIES[self.family])
-        direction = -_like(walk.gradient, state.scale.numpy()[np.newaxis]) * state.product(walk.gradient)
-        walk.launch(engine, move.ready, direction, state)
+        walk.launch(engine, move.ready, -state.product(walk.gradient), state)
         return torch.from_numpy(move.accepted)
 
     def iterate(self, engine: Passes, state: Inverse) -> Tensor:
@@ -134,27 +117,26 @@ def _update(state: Inverse, move: Move, family: Family) -> None:
 
     To (H - Hy y'H / y'Hy + phi y'Hy v v') / tau + s s' / s'y with v = s / s'y - Hy / y'Hy: of rank two, in s and Hy.
     """
-    scale, blank, image = state.scale.numpy(), state.blank.numpy(), state.product(move.change)
+    blank, image = state.blank.numpy(), state.product(move.change)
     rows = torch.stack([move.step, move.change, state.walk.gradient, image], 1)  # (slots, 4, parameters): s, y, g, Hy
     products = torch.bmm(rows, rows.mT).double().cpu().numpy().T  # one transfer for all of them
     (length, curvature, after, _), (_, squares, _, seen) = products[:2]
     good = move.accepted & (curvature > FLAT * np.sqrt(length * squares))
     first = good & blank
-    np.copyto(scale, curvature / squares, where=first)
     np.copyto(blank, False, where=good)
-    seen = seen * scale  # y'Hy
+    factor = np.where(first, curvature / squares, 1)  # of the matrix, from here on also in Hy
+    seen = factor * seen
     # s'Bs, as Bs = -a g before the step.
-    expected = np.where(first, length / scale, -state.walk.search.steps * (after - curvature))
+    expected = np.where(first, length / factor, -state.walk.search.steps * (after - curvature))
     tau, phi = family(expected / curvature, seen / curvature, image.shape[1])
     sound = good & np.isfinite(tau) & (tau > 0) & np.isfinite(phi)
     tau, phi = np.where(sound, tau, 1), np.where(sound, phi, 1)
     on_step = phi * seen / (tau * curvature**2) + 1 / curvature
-    mixed, on_image = -phi * scale / (tau * curvature), (phi - 1) * scale**2 / (tau * seen)
-    scale /= tau
-    core = np.where(good, np.array([[on_step, mixed], [mixed, on_image]]) / scale, 0)  # (2, 2, slots)
+    mixed, on_image = -phi * factor / (tau * curvature), (phi - 1) * factor**2 / (tau * seen)
+    core = np.where(good, np.array([[on_step, mixed], [mixed, on_image]]), 0)  # (2, 2, slots)
     pair = rows[:, ::3]  # s, Hy
+    state.matrix.mul_(_like(pair, factor / tau).view(-1, 1, 1))
     state.matrix.baddbmm_(torch.bmm(_like(pair, core), pair).mT, pair)
-    state.rescale()
 
 
 def _like(rows: Tensor, numbers: np.ndarray) -> Tensor:

@@ -74,13 +74,12 @@ class Damping:
 
 
 @final
-@dataclass(init=False, eq=False)
 class NormalEquations:
     """Solutions of (J^T J + lambda t 1) d = J^T r for two dampings lambda, t the mean diagonal of J^T J.
 
     In the primal form as written, or in the dual one, d = J^T (J J^T + lambda t 1)^-1 r, which is the same: whichever
     matrix is smaller. Cholesky's factorisation is good enough: with damping, the singular value decomposition of J
-    takes the same path. A dataclass without fields: all of it is workspace, nothing is a state to be saved.
+    takes the same path. All of it is workspace, nothing is a state to be saved.
 
     Attributes
     ----------
