@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import final
+from typing import ClassVar, final
 
 import numpy as np
 import pytest
@@ -88,6 +88,13 @@ def test_a_chain_is_one_training_after_the_other() -> None:
         losses = dict(zip(noted.tolist(), chain.history_loss[cell], strict=False))
         assert losses[8] == alone.history_loss[cell][8]
         assert losses[80] == after.loss[cell] < alone.loss[cell]
+
+
+def test_minibatches_go_on_through_a_chain() -> None:
+    cells, plain = Cells([7], 2, 30, 3), {"batch": 5, "momentum": 0.0, "nesterov": False, "keep": "last", **RATE}
+    parts = Settings("sgd", steps=37, **plain), Settings("sgd", steps=43, **plain)
+    chain, whole = cells.train(Settings("sgd+sgd", parts=parts)), cells.train(Settings("sgd", steps=80, **plain))
+    assert torch.equal(chain.parameters, whole.parameters)
 
 
 def test_a_part_that_ends_early_hands_over() -> None:
@@ -181,11 +188,14 @@ def test_where_nothing_can_be_gained_a_cell_is_done() -> None:
 class Stubborn(Optimizer):
     """Evaluates and never moves."""
 
+    ticks: ClassVar[list[int]] = []
+
     def init(self, engine: Engine) -> list:
         return []
 
     def tick(self, engine: Engine, state: list, numbers: Sequence[Number], rates: Tensor, loss: Tensor) -> Tensor:
         engine.descend(loss)
+        self.ticks.append(1)
         return torch.zeros_like(loss, dtype=torch.bool)
 
 
@@ -194,6 +204,7 @@ def test_nothing_runs_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     cells = Cells([7], 2, 30, 2)
     trained = cells.train(Settings("stubborn", steps=10))
     assert trained.outcome == ["done"] * 2 and trained.steps.tolist() == [0, 0]
+    assert len(Stubborn.ticks) == 301
     assert trained.message[0] == "Given up after 300 evaluations, at step 0 of 10."
     assert torch.equal(trained.parameters, cells.parameters)
 
