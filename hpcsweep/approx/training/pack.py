@@ -173,7 +173,7 @@ class Pack:
             self._record.best[self._cells[better]] = self._workspace.rows(better)
 
     def _next_event(self, earlier: int, step: int) -> int:
-        """Return the step of this part to look next at a slot, which has done `earlier` ones in other parts."""
+        """Return the next step at which to look at a slot that has done `step` steps, and `earlier` in other parts."""
         place = np.searchsorted(self._marks, earlier + step, side="right")
         events = [self._end, *(self._marks[place : place + 1] - earlier)]
         if self._tolerant and self._epoch > 1:
@@ -191,7 +191,8 @@ class Pack:
             record.last[cell] = record.best[cell]
             record.leave(cell, step, loss)
             record.finish(cell, "diverged", f"The loss was {loss} at step {step}.")
-        self._vacate(slots)
+        if len(slots):
+            self._vacate(slots)
 
     def _leave_flat(self, due: np.ndarray, losses: np.ndarray) -> None:
         """At checkpoints only: the gradient there takes an evaluation of its own, whatever the optimizer knows."""
