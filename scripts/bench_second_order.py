@@ -70,7 +70,8 @@ def run(method: str, parameters: int, samples: int, steps: int, batched: bool) -
 
 def elsewhere(folder: Path) -> Callable[..., float]:
     """Return `run` as the package in another checkout does it, in a process of its own that goes on."""
-    code = f"import sys; sys.path[1:1] = [{str(Path(__file__).parent)!r}]\nfrom bench_second_order import serve; serve()"
+    code = f"import sys; sys.path[1:1] = [{str(Path(__file__).parent)!r}]\n"  # behind that checkout
+    code += "from bench_second_order import serve; serve()"
     environment = {**os.environ, "PYTHONPATH": str(folder.resolve())}
     command = [sys.executable, "-c", code]
     other = subprocess.Popen(

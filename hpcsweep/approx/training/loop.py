@@ -49,9 +49,8 @@ def train(
 ) -> Trained:
     """Train cells of one shape, each as if it were alone, whatever becomes of the others.
 
-    More cells than `costs.slots` allows wait until slots become free: a pack must fit into the cache. On one CPU thread
-    the bits of a cell's result depend on its own arguments only. All cells go through one part of a chain before the
-    next part begins.
+    More cells than `costs.slots` allows are several packs, one after another. On one CPU thread the bits of a cell's
+    result depend on its own arguments only. All cells go through one part of a chain before the next part begins.
 
     Parameters
     ----------
@@ -121,23 +120,32 @@ def _train_batched(
 
 def _run_part(task: Task, record: Record, watch: Watch, parts: int, resume: Mapping[str, Any] | None) -> None:
     """Let all cells that have no outcome go through one part of their chains."""
-    total, shrink = len(record.outcome), record.last.device.type == "cpu"
+    total = len(record.outcome)
     slots, packs = _packs(task, record) if resume is None else (resume["slots"], resume["packs"])
     first = 0 if resume is None else resume["pack"]
     for number, rows in list(enumerate(packs))[first:]:
+        if watch.stopped:
+            _dismiss(task, record, rows)
+            continue
         place = {"part": task.part, "pack": number, "packs": packs, "slots": slots}
         budget = None if task.common.seconds is None else task.common.seconds * len(rows)
         done = (task.part + sum(map(len, packs[:number])) / total) / parts
         saved = resume["state"] if resume is not None and number == first else None
         watch.begin(budget, done, len(rows) / total / parts, lambda place=place: {**place, "record": record.state()})
-        Pack(task, slots, record, rows, shrink, saved).run(watch)
+        Pack(task, slots, record, rows, saved).run(watch)
+
+
+def _dismiss(task: Task, record: Record, rows: Sequence[int]) -> None:
+    """Let cells go that have not begun when somebody asks to stop."""
+    total = sum(part.steps for part in task.cells.settings[0].chain)
+    for cell in rows:
+        step = int(record.steps[cell])
+        record.leave(cell, step, float("nan"))
+        record.finish(cell, "interrupted", f"Stopped at step {step} of {total}.")
 
 
 def _packs(task: Task, record: Record) -> tuple[int, list[list[int]]]:
-    """Return the slots of a pack, and the cells of each pack: one, whose free slots are given to the waiting cells.
-
-    But where time is limited the cells of a pack share it, so that nobody may wait.
-    """
+    """Return the slots of a pack, and the cells of each."""
     rows = np.flatnonzero(record.active).tolist()
     kind, precision = record.last.device.type, str(record.last.dtype).removeprefix("torch.")
     batch = task.batch or task.cells.values.shape[1]
@@ -148,8 +156,6 @@ def _packs(task: Task, record: Record) -> tuple[int, list[list[int]]]:
         return 2, []
     cut = costs.packs(len(rows), most, kind)
     slots = costs.used_slots(max(stop - start for start, stop in cut), most, kind)
-    if task.common.seconds is None:
-        return slots, [rows]
     return slots, [rows[start:stop] for start, stop in cut]
 
 
