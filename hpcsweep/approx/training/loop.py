@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.models import MLP, Model, hidden_like
-from hpcsweep.approx.training import alone, costs
+from hpcsweep.approx.training import alone, costs, methods
 from hpcsweep.approx.training.conclude import batched_losses, conclude
 from hpcsweep.approx.training.general import suit
 from hpcsweep.approx.training.pack import Pack
@@ -80,14 +80,16 @@ def train(
     ValueError : for shapes or settings that do not fit together
     StudyError : for an optimizer that asks for what the model cannot give (see `general.suit`)
     """
-    begun = time.perf_counter()
     models = [model] * len(parameters) if isinstance(model, Model) else list(model)
     _validate(models, parameters, samples, values, settings, seeds)
+    shape = None if batched or parameters.device.type != "cpu" else alone.shape_of(models[0])
+    for part in settings[0].chain if shape else ():
+        methods.prepare(part.optimizer, parameters[:0].numpy().dtype)
+    begun = time.perf_counter()
     pairs = zip(models, samples.to(parameters), strict=True)
     inputs = torch.stack([one.standardised(points) for one, points in pairs])
     weighted = None if importance is None else importance.to(parameters)
     cells = Cells(parameters, inputs, values.to(parameters), settings, seeds, weighted)
-    shape = None if batched or parameters.device.type != "cpu" else alone.shape_of(models[0])
     saving = checkpoint, checkpoint_seconds
     if shape is not None:
         supervisor = Supervisor(len(parameters), stop, report, *saving)
