@@ -1,4 +1,9 @@
-"""The activations in the vector language: values, slopes and, of the smooth ones, three derivatives."""
+"""The activations in the vector language: values, slopes and, of the smooth ones, three derivatives.
+
+Values are right to 1.3 ulp (tanh, sin), 2.4 (gelu) and 2.5 (silu; 2.8 in float32), of negative numbers too, until they
+are below the normal numbers: nothing cancels. Slopes are right to 2.5 ulp of 1 (that of tanh is 1 - tanh^2, so far out
+its relative error is large), second and third derivatives to 6. At minus infinity gelu and silu are -0, their limit.
+"""
 
 from __future__ import annotations
 
@@ -101,6 +106,7 @@ def _silu_derivatives(z: Number) -> tuple[Number, Number, Number, Number]:
 
 
 def _finite(value: Number) -> Number:
+    """Return the value or, where the slope is 1 anyway, a bound: infinity times 0 would be NaN."""
     return least(value, _FAR * _FAR)
 
 
@@ -128,7 +134,7 @@ def _normal(z: Number) -> tuple[Number, Number, Number]:
 
 
 def _logistic(z: Number) -> tuple[Number, Number, Number]:
-    """Return s = 1 / (1 + exp(-z)), 1 - s and z s; seen are 2 ulp at most.
+    """Return s = 1 / (1 + exp(-z)), 1 - s and z s.
 
     With |z| = k log(2) + 2 r and u = tanh(r), s at |z| is (1 + u) / (1 + t + u (1 - t)) with t = 2^-k.
     """

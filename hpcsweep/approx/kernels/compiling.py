@@ -161,7 +161,9 @@ class Entry:
         if number not in self._ready:
             signature = _signature(number, self._returned, self._arguments)
             with cache.alone():
+                self._compiled.disable_compile(False)
                 self._compiled.compile(signature)
+                self._compiled.disable_compile()  # or a call would first look for other signatures that fit
             self._ready.add(number)
         return self._compiled
 

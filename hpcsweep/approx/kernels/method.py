@@ -15,7 +15,8 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from hpcsweep.approx.kernels.compiling import INTEGER, INTEGERS, NUMBER, NUMBERS, VECTOR, entry, function_type
+from hpcsweep.approx.kernels.compiling import INTEGER, INTEGERS, NUMBER, NUMBERS, VECTOR, entry, function_type, part
+from hpcsweep.approx.kernels.matrices import copy
 from hpcsweep.approx.kernels.objective import objective_type
 
 # The first of the numbers of every method; the others begin with OWN.
@@ -23,7 +24,10 @@ STEPS: Final = 0  # iterates since the start
 LOSS: Final = 1  # at the iterate
 TAKEN: Final = 2  # 1 once the point has been evaluated, until the next is proposed
 EVALUATIONS: Final = 3
-OWN: Final = 4
+NOTED: Final = 4  # losses that have been noted
+SCORE: Final = 5  # the least of them
+WALKS: Final = 6  # 1 where the iterate is the first of the vectors, and points are trials
+OWN: Final = 7
 
 PROPOSE = INTEGER, NUMBERS, VECTOR, VECTOR, VECTOR, INTEGERS
 TAKE = INTEGER, NUMBERS, VECTOR, VECTOR, VECTOR, NUMBER, INTEGERS
@@ -36,11 +40,23 @@ DIVERGED: Final = 3  # the loss is not finite
 SETTLED: Final = 4  # there is no next point
 
 
+@part
+def note(numbers, vectors, point, best, losses, marks):
+    """Note the loss at the iterate where it is to be noted, and the iterate if it is the best so far."""
+    place = int(numbers[NOTED])
+    if place < len(marks) and numbers[STEPS] >= marks[place]:
+        losses[place] = numbers[LOSS]
+        numbers[NOTED] = place + 1.0
+        if numbers[LOSS] < numbers[SCORE]:
+            numbers[SCORE] = numbers[LOSS]
+            copy(len(point), vectors if numbers[WALKS] > 0.0 else point, 0, best, 0)
+
+
 @entry(
     INTEGER,
     *(objective_type, function_type(*PROPOSE), function_type(*TAKE)),
-    *(NUMBERS, VECTOR, VECTOR, VECTOR, INTEGERS, VECTOR, VECTOR),
-    *(INTEGER, INTEGER, NUMBER, INTEGER),
+    *(NUMBERS, VECTOR, VECTOR, VECTOR, VECTOR, NUMBERS, INTEGERS, VECTOR, VECTOR),
+    *(INTEGERS, INTEGER, INTEGER, NUMBER, INTEGER),
 )
 def advance(
     objective,
@@ -50,9 +66,12 @@ def advance(
     vectors,
     point,
     gradient,
+    best,
+    losses,
     shape,
     source,
     work,
+    marks,
     done,
     due,
     tolerance,
@@ -63,6 +82,8 @@ def advance(
     Parameters
     ----------
     objective, propose, take, numbers, vectors, point, gradient, shape, source, work : see above
+    best, losses : receive the iterate of the least loss that is noted, and what is noted
+    marks : steps at which to note the loss, increasing
     done : steps before these, in earlier parts of a chain; streams of minibatches go on
     due : the number of steps after which to return, before the iterate there is left
     tolerance : the loss at which to return
@@ -80,6 +101,7 @@ def advance(
         if arrived:
             if not math.isfinite(numbers[LOSS]):
                 return DIVERGED
+            note(numbers, vectors, point, best, losses, marks)
             if numbers[STEPS] >= due:
                 return DUE
             if numbers[LOSS] <= tolerance:

@@ -109,6 +109,11 @@ class Network:
         self._judged = judged(settings.steps, batch, samples) if batch and settings.keep == "best" else None
         self._slope = float("nan")
         self._due = 0
+        first = self._before + (self._part > 0)  # the end of one part is the start of the next
+        here = (self._marks >= first) & (self._marks <= self._before + settings.steps)
+        self._noted = self._marks[here] - self._before
+        numbers = self._method.state.numbers
+        numbers[method.SCORE] = self.record.score[0] if self._judged is None else -np.inf
 
     @property
     def state(self) -> methods.State:
@@ -119,7 +124,7 @@ class Network:
     def _advance(self, settings: Settings, evaluations: int) -> int:
         assert self._method is not None
         tolerance = settings.loss_tolerance if settings.loss_tolerance > 0 and self._epoch == 1 else -1.0
-        return self._method.advance(self._before, self._due, tolerance, evaluations)
+        return self._method.advance(self._noted, self._before, self._due, tolerance, evaluations)
 
     def _look(self, settings: Settings, status: int) -> bool:
         """See what has come about; return whether this part is over."""
@@ -141,18 +146,14 @@ class Network:
         return self._heed(settings)
 
     def _is_over(self, settings: Settings) -> bool:
-        """Note a step that was due; return whether it was the last one."""
-        step, loss, record = self.state.steps, self.state.loss, self.record
-        marked = self._before + step in self._marks
-        if marked:
-            record.note(0, self._before + step, loss)
-        counts, whole = marked, loss
+        """Look at a step that was due; return whether it was the last one."""
+        step, whole = self.state.steps, self.state.loss
         if self._every is not None:
             at_epoch = settings.loss_tolerance > 0 and step % self._epoch == 0
             counts = self._judged is not None and step in self._judged
             whole = self.loss_of(self._every, self._iterate()) if at_epoch or counts else float("nan")
-        if counts and record.improves(0, whole):
-            record.best[0] = torch.from_numpy(self._iterate())
+            if counts and self.record.improves(0, whole):
+                self.record.best[0] = torch.from_numpy(self._iterate())
         if settings.loss_tolerance > 0 and step % self._epoch == 0 and whole <= settings.loss_tolerance:
             return self._end("Within the loss tolerance at step {step}.", whole)
         if settings.gradient_tolerance > 0 and self._is_flat(settings, step):
@@ -171,8 +172,9 @@ class Network:
 
     def _next_due(self, settings: Settings, step: int) -> int:
         """Return the next step of this part that is to be looked at."""
-        place = np.searchsorted(self._marks, self._before + step, side="right")
-        events = [settings.steps, *(self._marks[place : place + 1] - self._before)]
+        events = [settings.steps]
+        if settings.gradient_tolerance > 0:
+            events += self._noted[np.searchsorted(self._noted, step, side="right") :][:1].tolist()
         if settings.loss_tolerance > 0 and self._epoch > 1:
             events.append((step // self._epoch + 1) * self._epoch)
         if self._judged is not None:
@@ -190,6 +192,13 @@ class Network:
         return float(objective[point.dtype](whole, whole[:0], *problem.arrays, 0))
 
     def _leave(self, step: int, loss: float) -> None:
+        """Write down what was noted in this part, and where it ended."""
+        numbers, record = self.state.numbers, self.record
+        for mark, noted in zip(self._noted[: int(numbers[method.NOTED])], self.state.losses, strict=False):
+            record.note(0, int(self._before + mark), float(noted))
+        if self._judged is None and numbers[method.SCORE] < record.score[0]:
+            record.improves(0, float(numbers[method.SCORE]))
+            record.best[0] = torch.from_numpy(self.state.best[: self._shape.parameters])
         self.record.last[0] = torch.from_numpy(self._iterate())
         self.record.leave(0, step, loss)
 

@@ -12,6 +12,7 @@ from hpcsweep.approx.kernels import first_order, line_search, marquardt, method,
 from hpcsweep.approx.kernels.objective import objective
 from hpcsweep.approx.kernels.problem import Problem, Shape, aligned, lanes, padded
 from hpcsweep.approx.kernels.residuals import linearise, residuals
+from hpcsweep.approx.training.record import CHECKPOINTS
 from hpcsweep.approx.training.settings import SCHEDULES, Settings
 
 
@@ -23,6 +24,16 @@ class State:
     vectors: np.ndarray
     point: np.ndarray
     gradient: np.ndarray
+    best: np.ndarray
+    losses: np.ndarray
+
+    @staticmethod
+    def at(start: np.ndarray, numbers: np.ndarray, vectors: np.ndarray) -> State:
+        """Return the state before anything was evaluated, at `start` (parameters,)."""
+        point, gradient, best = (aligned(padded(len(start), start.dtype), start.dtype) for _ in range(3))
+        point[: len(start)] = start
+        numbers[method.SCORE] = np.inf
+        return State(numbers, vectors, point, gradient, best, np.full(CHECKPOINTS, np.nan))
 
     def copy(self) -> dict[str, np.ndarray]:
         """Return a copy as plain arrays."""
@@ -55,7 +66,7 @@ class Method(ABC):
     state: State
 
     @abstractmethod
-    def advance(self, done: int, due: int, tolerance: float, evaluations: int) -> int:
+    def advance(self, marks: np.ndarray, done: int, due: int, tolerance: float, evaluations: int) -> int:
         """Go on until something is to be looked at; see `kernels.method.advance`."""
 
     @property
@@ -76,25 +87,38 @@ class Compiled(Method):
     def __init__(self, network: Shape, problem: Problem, settings: Settings, start: np.ndarray) -> None:
         dtype, name = start.dtype, settings.optimizer
         count = padded(len(start), dtype)
-        point, gradient = aligned(count, dtype), aligned(count, dtype)
-        point[: len(start)] = start
         make = _first_order if name in _PROPOSE else _searching
-        self._walks = name not in _PROPOSE
         propose, take, numbers, vectors = make(network, settings, count, dtype)
-        self.state = State(numbers, vectors, point, gradient)
+        numbers[method.WALKS] = name not in _PROPOSE
+        self.state = State.at(start, numbers, vectors)
         self._functions = objective[dtype], propose[dtype], take[dtype]
         self._problem = problem.shape, problem.source, problem.work
         self._advance = method.advance[dtype]
 
-    def advance(self, done: int, due: int, tolerance: float, evaluations: int) -> int:
+    def advance(self, marks: np.ndarray, done: int, due: int, tolerance: float, evaluations: int) -> int:
         """Go on in compiled code, without the interpreter's lock."""
-        arrays = vars(self.state).values()
-        return self._advance(*self._functions, *arrays, *self._problem, done, due, tolerance, evaluations)
+        arrays = *vars(self.state).values(), *self._problem
+        return self._advance(*self._functions, *arrays, marks, done, due, tolerance, evaluations)
 
     @property
     def iterate(self) -> np.ndarray:
         """The parameters, which a search leaves behind its trials."""
-        return self.state.vectors[: len(self.state.point)] if self._walks else self.state.point
+        state = self.state
+        return state.vectors[: len(state.point)] if state.numbers[method.WALKS] else state.point
+
+
+def prepare(name: str, dtype: np.dtype) -> None:
+    """Compile what a method needs, or find it in the cache: seconds, once on a machine, and no time of training."""
+    if name in ("least_squares", "variable_projection", "levenberg_marquardt"):
+        entries = [residuals, linearise, marquardt.propose_marquardt]
+    elif name in _PROPOSE:
+        entries = [method.advance, _PROPOSE[name], first_order.take]
+    else:
+        limited = quasi_newton.propose_limited, quasi_newton.take_limited
+        dense = quasi_newton.propose_dense, quasi_newton.take_dense
+        entries = [method.advance, *(limited if name == "lbfgs" else dense)]
+    for one in (objective, *entries):
+        one[dtype]
 
 
 _PROPOSE = {
@@ -159,11 +183,8 @@ class Stepwise(Method):
     """
 
     def __init__(self, network: Shape, problem: Problem, settings: Settings, start: np.ndarray, numbers: int) -> None:
-        dtype, count = start.dtype, padded(len(start), start.dtype)
         self.network, self.problem, self.settings = network, problem, settings
-        arrays = [aligned(count, dtype) for _ in range(2)]
-        arrays[0][: len(start)] = start
-        self.state = State(np.zeros(numbers), np.zeros(0, dtype=dtype), *arrays)
+        self.state = State.at(start, np.zeros(numbers), np.zeros(0, dtype=start.dtype))
 
     @abstractmethod
     def _evaluate(self) -> float: ...
@@ -171,9 +192,9 @@ class Stepwise(Method):
     @abstractmethod
     def _move(self) -> bool: ...
 
-    def advance(self, done: int, due: int, tolerance: float, evaluations: int) -> int:
+    def advance(self, marks: np.ndarray, done: int, due: int, tolerance: float, evaluations: int) -> int:
         """Go on as `kernels.method.advance` does."""
-        numbers = self.state.numbers
+        state, numbers = self.state, self.state.numbers
         for _ in range(max(1, evaluations // 4)):  # a step takes several
             if numbers[method.TAKEN]:
                 if not self._move():
@@ -184,6 +205,7 @@ class Stepwise(Method):
             numbers[method.EVALUATIONS] += 1
             if not np.isfinite(numbers[method.LOSS]):
                 return method.DIVERGED
+            method.note(numbers, state.vectors, state.point, state.best, state.losses, marks)
             if numbers[method.STEPS] >= due:
                 return method.DUE
             if numbers[method.LOSS] <= tolerance:
