@@ -18,7 +18,7 @@ from hpcsweep.approx.meter.subjects import Network
 from hpcsweep.approx.meter.survey import Survey
 from hpcsweep.approx.meter.tasks import Measurement
 from hpcsweep.approx.training import Settings
-from hpcsweep.approx.training.costs import evaluation_flops
+from hpcsweep.approx.training.costs import Perceptron
 from hpcsweep.cluster.pricing import Pricer
 from hpcsweep.collocation import samples
 from hpcsweep.grid import expand
@@ -148,7 +148,7 @@ def test_costs_grow_with_the_stages() -> None:
     study = parse(larger + little, Catalogue())
     price, cells = Pricer(study), expand(study, Catalogue())
     one, two, three = (price(cells.cell(row)) for row in (0, 2, 4))
-    measured = sum(price.measurement(cells.cell(0)).counts) * evaluation_flops([8, 8], 1)
+    measured = sum(price.measurement(cells.cell(0)).counts) * 2 * Perceptron((1, 8, 8, 1)).parameters
     trained = one.flops - measured
     assert two.flops == 4 * trained + 2 * measured and three.flops == 7 * trained + 3 * measured
     assert len({one.group, two.group, three.group}) == 3

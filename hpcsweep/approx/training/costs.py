@@ -18,7 +18,7 @@ __all__ = ["Device", "Perceptron", "packs", "probe", "slots", "used_slots"]
 
 _ITEM = {"float64": 8, "float32": 4}  # bytes of a number
 _BLOCK, _LANES = 128, 8  # samples that are in the work together; numbers of a vector
-_FIXED_NETWORK = 200e-6  # seconds: to lay out the samples of a network, to write its history
+_FIXED_NETWORK = 600e-6  # seconds: to lay out the samples of a network, to write its history
 _SUSTAINED = 1.12  # training finds less in the cache than a probe that repeats one call
 _DRAWN, _POWER = 140.0, 620.0  # multiply-adds: of a sample drawn; of its term, and slope, in a loss of another power
 _DERIVED = 0.9  # share of the cost of a value that a derivative carried beside it costs

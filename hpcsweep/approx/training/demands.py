@@ -102,9 +102,10 @@ def _marquardt(widths: _Widths, samples: int, _settings: Settings) -> Demand:
     return Demand(
         forwards=6,
         products=gram + side**3 / 3,
-        others=120.0 * side**2 + 27 * size * samples,
+        others=130.0 * side**2 + 30 * size * samples,
         held=int(marquardt.places(size, samples, _LANES)[-1]),
         calls=370,
+        calls_alone=25,
         in_one_block=dual,
     )
 

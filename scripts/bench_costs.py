@@ -1,0 +1,45 @@
+#!/usr/bin/env python
+"""How well costs were predicted: what the cells of a store took beside what had been predicted of them.
+
+The median over cells of |predicted - taken| / taken, training and measuring together, and the sums of both. Prints one
+JSON line per figure, where `floor` is the most that is demanded of an idle machine. To make a store:
+
+    mpiexec -n 2 python -m hpcsweep run jobs/studies/quickstart.toml -o quickstart.h5
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+
+from hpcsweep.rewrite import opened
+
+DEMANDED = 0.25
+
+
+def show(name: str, value: float, unit: str, floor: float | None = None) -> None:
+    """Print one figure."""
+    print(json.dumps({"name": name, "value": round(float(value), 4), "unit": unit, "floor": floor}))
+
+
+def main() -> None:
+    """Read a store and report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("store", type=Path, help="a store that `run` has filled")
+    with opened(parser.parse_args().store) as file:
+        columns = (file[name][:] for name in ("train_seconds", "eval_seconds", "predicted_seconds"))
+        training, measuring, predicted = np.stack(list(columns))[:, file["eval_seconds"][:] > 0]
+    taken = training + measuring
+    show("costs_median_error", np.median(abs(predicted - taken) / taken), "of what was taken", DEMANDED)
+    show("costs_median_ratio", np.median(taken / predicted), "times the prediction")
+    for share in (5, 95):
+        show(f"costs_ratio_{share}", np.percentile(taken / predicted, share), "times the prediction")
+    for name, seconds in (("predicted", predicted), ("training", training), ("measuring", measuring)):
+        show(f"costs_{name}", seconds.sum(), "s")
+
+
+if __name__ == "__main__":
+    main()
