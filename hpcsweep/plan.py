@@ -1,7 +1,7 @@
 """Cells and predicted costs -> packs: what trains together, costliest first.
 
-A pack holds cells of one *group* (equal shape, so that they run as one batched program) under three bounds: the number
-of slots at which that shape runs best, the memory of a rank, and a time, so that every rank gets several packs. What
+A pack holds cells of one *group* (equal shape) under three bounds: a number (on devices that of a batched program), the
+memory of a rank, and a time, so that every rank gets several packs; and keeps all cores of a rank busy. What
 a cell gives does not depend on its companions (see docs/guarantees.md), so neither does it on the number of ranks.
 """
 
@@ -34,10 +34,6 @@ class Cost:
     at_once: int = 1
     alone_seconds: float = 0.0  # of a cell that trains while others do
     work_bytes: int = 0  # of a cell while it trains
-
-    def memory(self, cells: int) -> int:
-        """Return the bytes of a pack."""
-        return cells * self.bytes + min(cells, self.at_once) * self.work_bytes
 
     def fitting(self, memory: float) -> float:
         """Return how many cells the pack may have that is to fit into a memory."""
@@ -102,11 +98,12 @@ def _kinds(cells: Cells, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _refuse_giants(cells: Cells, kinds: np.ndarray, costs: Sequence[Cost], memory: float) -> None:
     """Raise `StudyError` for a cell that does not fit into the memory of a rank even without company."""
     for row, cost in zip(kinds, costs, strict=True):
-        if cost.memory(1) > memory:
+        needed = cost.bytes + cost.work_bytes
+        if needed > memory:
             cell = cells.cell(int(row))
             raise StudyError(
                 f"A network of {cell.parameters} parameters with {cell.samples} samples needs "
-                f"{cost.memory(1) / 2**30:.3g} GiB to train, more than the {memory / 2**30:.3g} GiB that each "
+                f"{needed / 2**30:.3g} GiB to train, more than the {memory / 2**30:.3g} GiB that each "
                 "rank has; lower width or samples, set training.batch, or start fewer ranks on a node."
             )
 
