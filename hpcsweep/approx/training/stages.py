@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.models import Sum
+from hpcsweep.approx.models import Sum, compiled
 from hpcsweep.approx.training import loop
 from hpcsweep.approx.training.record import joined
 from hpcsweep.approx.training.settings import Settings, Trained
@@ -196,7 +196,7 @@ class _Growth:
 
     def _errors(self, cell: int, parameters: Tensor, data: Data) -> Tensor:
         """Return target minus sum at the points of a cell, (points,)."""
-        return data.values[cell] - self.models[cell].apply(parameters, data.places[cell])
+        return data.values[cell] - compiled.values(self.models[cell], parameters, data.places[cell])
 
     def _held_out_maximum(self, cell: int, parameters: Tensor) -> float:
         return float(self._errors(cell, parameters, self.judges).abs().amax())
