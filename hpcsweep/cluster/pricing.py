@@ -25,8 +25,8 @@ TOGETHER, _PACK_SECONDS = (
     60.0,
 )  # cells one after another in a pack, at most; seconds of those that are more than one
 # What measuring takes in calls of torch (for a network, and a box of a proof) and in multiply-adds (to make a point,
-# its target value, and its place in the statistics); and how much slower than a trained one a network is evaluated.
-_NETWORK_CALLS, _BOX_CALLS, _POINT, _SLOWER = 18_000, 8, 4200, 3.3
+# its target value, and its place in the statistics), beside evaluations.
+_NETWORK_CALLS, _BOX_CALLS, _POINT = 11_500, 8, 5400
 _FINE = frozenset(("lbfgs", "bfgs", "ssbfgs", "ssbroyden", "levenberg_marquardt", "variable_projection"))
 
 
@@ -134,7 +134,7 @@ class Pricer:
         measurement, device = self.measurement(cell), self.device
         points = measurement.total * measurement.tile
         alike = dataclasses.replace(_alike(cell), channels=1)
-        each = _SLOWER * stages_of(cell.model) * alike.evaluation_seconds(GROUP, device) / GROUP
+        each = stages_of(cell.model) * alike.evaluation_seconds(GROUP, device) / GROUP
         calls = _NETWORK_CALLS + _BOX_CALLS * _boxes(cell, measurement)
         return (points + _evaluations(measurement)) * each + calls * device.launch + points * _POINT * device.fma
 

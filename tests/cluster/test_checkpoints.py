@@ -30,7 +30,7 @@ samples = [40]
 replicate = 4
 optimizer = ["adam+ssbroyden"]
 [training.adam]
-steps = 8000
+steps = 100_000
 [training.ssbroyden]
 steps = 600
 [sup_norm]
