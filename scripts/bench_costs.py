@@ -2,19 +2,20 @@
 """How well costs were predicted: what the cells of a store took beside what had been predicted of them.
 
 The median over cells of |predicted - taken| / taken, training and measuring together, and the sums of both. Prints one
-JSON line per figure, where `floor` is the most that is demanded of an idle machine. To make a store:
-
-    mpiexec -n 2 python -m hpcsweep run jobs/studies/quickstart.toml -o quickstart.h5
+JSON line per figure, where `floor` is the most that is demanded of an idle machine. `mpiexec -n 2 python -m hpcsweep run`
+makes a store; --run STUDY makes it here, on one rank, by the clock of this process, so that other work counts little.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import time
 from pathlib import Path
 
 import numpy as np
 
+from hpcsweep.cluster import launch
 from hpcsweep.rewrite import opened
 
 DEMANDED = 0.25
@@ -29,7 +30,12 @@ def main() -> None:
     """Read a store and report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("store", type=Path, help="a store that `run` has filled")
-    with opened(parser.parse_args().store) as file:
+    parser.add_argument("--run", metavar="STUDY", type=Path, help="a study to run first, into this store")
+    arguments = parser.parse_args()
+    if arguments.run:
+        time.perf_counter = time.process_time
+        launch.run(arguments.run, arguments.store, "none")
+    with opened(arguments.store) as file:
         columns = (file[name][:] for name in ("train_seconds", "eval_seconds", "predicted_seconds"))
         training, measuring, predicted = np.stack(list(columns))[:, file["eval_seconds"][:] > 0]
     taken = training + measuring

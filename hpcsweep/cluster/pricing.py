@@ -20,10 +20,8 @@ from hpcsweep.cluster import devices
 from hpcsweep.plan import Cost
 from hpcsweep.study import Study
 
-TOGETHER, _PACK_SECONDS = (
-    32,
-    60.0,
-)  # cells one after another in a pack, at most; seconds of those that are more than one
+TOGETHER = 32  # cells of a pack one after another, at most
+_PACK_SECONDS = 60.0  # of a pack of more than one
 # What measuring takes in calls of torch (for a network, and a box of a proof) and in multiply-adds (to make a point,
 # its target value, and its place in the statistics), beside evaluations.
 _NETWORK_CALLS, _BOX_CALLS, _POINT = 11_500, 8, 5400
