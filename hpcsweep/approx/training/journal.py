@@ -60,10 +60,11 @@ class Journal:
             return training(UNSAVED)
         self._called += 1
         if self._called > len(self._done):
-            result, begun = training(self._inward()), self._written
+            written = self._written
+            result = training(self._inward())
             if "interrupted" in outcomes(result):
                 self._open = False
-                if self._written == begun:  # it was stopped before there was anything to save of it
+                if self._written == written:  # it was stopped before there was anything to save of it
                     self._save(self._inner)
                 return result
             self._done.append(result)
