@@ -36,7 +36,7 @@ def _one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def staged(stop: Stop, checkpoints: Checkpoints) -> Trained:
-    settings = Settings(optimizer="adam+ssbroyden", steps=120, learning_rate=1e-2)
+    settings = Settings(optimizer="adam+ssbroyden", steps=50, learning_rate=1e-2)
     return Fits(make(3, (6, 5)), cells=3).train(settings, stop=stop, checkpoints=checkpoints)
 
 
@@ -122,17 +122,22 @@ def test_every_state_goes_on_to_the_same_bits(procedure: Procedure, monkeypatch:
         assert calls.begun == 3 - len(state["done"])  # what is over is not done again
 
 
-def test_stopped_again_and_again_it_comes_to_the_same_bits(procedure: Procedure) -> None:
+def test_stopped_again_and_again_it_comes_to_the_same_bits(
+    procedure: Procedure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After so many looks, whatever the clock says: trainings look up after every evaluation."""
+    monkeypatch.setattr(alone, "_PAUSE", 0.0)
+    monkeypatch.setattr(watch, "_PAUSE", 0.0)
     whole, shelf, chance, stops = values(procedure(never, UNSAVED)), Shelf(), random.Random(1), 0
     places = set()
     for _ in range(2000):
-        asked, most = iter(range(10**9)), chance.choice((2, 3, 5, 9))
+        asked, most = iter(range(10**9)), chance.choice((2, 5, 20, 60))
         result = procedure(lambda asked=asked, most=most: next(asked) >= most, Checkpoints(shelf, resume=shelf.last))
         if "interrupted" not in outcomes(result):
             break
         stops += 1
         places.add((len(shelf.last["done"]), shelf.last["inner"] is None))
-    assert values(result) == whole and stops > 5
+    assert values(result) == whole and stops > 2, stops
     assert {place[0] for place in places} == {0, 1, 2}
 
 
