@@ -2,8 +2,8 @@
 """How well costs were predicted: what the cells of a store took beside what had been predicted of them.
 
 The median over cells of |predicted - taken| / taken, training and measuring together, and the sums of both. Prints one
-JSON line per figure, where `floor` is the most that is demanded of an idle machine. `mpiexec -n 2 python -m hpcsweep run`
-makes a store; --run STUDY makes it here, on one rank, by the clock of this process, so that other work counts little.
+JSON line per figure, where `floor` is the most that is demanded of an idle machine. `run` makes a store; or --run STUDY
+does, here, on one rank, by the processor time of this process, so that other work counts little.
 """
 
 from __future__ import annotations
