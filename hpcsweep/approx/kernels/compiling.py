@@ -148,7 +148,11 @@ def _signature(number: Any, returned: Any, arguments: Sequence[Any]) -> Any:
 
 @final
 class Entry:
-    """A compiled function that Python calls: compiled when a precision is first asked for, or found in the cache."""
+    """A compiled function that Python calls: compiled when a precision is first asked for, or found in the cache.
+
+    And never otherwise: else numba, called with functions as arguments, would compile anew for each of them, in every
+    process, instead of taking their addresses.
+    """
 
     def __init__(self, function: Callable[..., Any], returned: Any, arguments: Sequence[Any]) -> None:
         self._returned, self._arguments = returned, arguments
@@ -161,7 +165,9 @@ class Entry:
         if number not in self._ready:
             signature = _signature(number, self._returned, self._arguments)
             with cache.alone():
+                self._compiled.disable_compile(False)
                 self._compiled.compile(signature)
+                self._compiled.disable_compile()
             self._ready.add(number)
         return self._compiled
 

@@ -171,6 +171,7 @@ class Stepwise(Method):
     def __init__(self, network: Shape, problem: Problem, settings: Settings, start: np.ndarray, numbers: int) -> None:
         self.network, self.problem, self.settings = network, problem, settings
         self.state = State.at(start, np.zeros(numbers), np.zeros(0, dtype=start.dtype))
+        self._note = method.write_note[start.dtype]
 
     @abstractmethod
     def _evaluate(self) -> float: ...
@@ -191,7 +192,7 @@ class Stepwise(Method):
             numbers[method.EVALUATIONS] += 1
             if not np.isfinite(numbers[method.LOSS]):
                 return method.DIVERGED
-            method.note(numbers, state.vectors, state.point, state.best, state.losses, marks)
+            self._note(numbers, state.vectors, state.point, state.best, state.losses, marks)
             if numbers[method.STEPS] >= due:
                 return method.DUE
             if numbers[method.LOSS] <= tolerance:
