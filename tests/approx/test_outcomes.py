@@ -141,12 +141,12 @@ def test_loss_tolerance_with_minibatches_means_all_samples() -> None:
 def test_a_budget_of_seconds_ends_with_the_weights_of_that_step() -> None:
     cells = Cells([8], 1, 20, 3)
     trained = cells.train(Settings(steps=10**7, seconds=0.03, keep="last"))
-    stop = int(trained.steps[0])
-    assert trained.outcome == ["out of budget"] * 3 and 0 < stop < 10**6
-    assert trained.seconds < 1
-    assert trained.message[0] == f"Stopped at step {stop} of 10000000."
-    shorter = cells.train(Settings(steps=stop, keep="last"))
-    assert torch.equal(shorter.parameters, trained.parameters) and np.array_equal(shorter.loss, trained.loss)
+    assert trained.outcome == ["out of budget"] * 3 and 3 * 0.03 <= trained.seconds < 2
+    for cell, stop in enumerate(trained.steps.tolist()):  # each has its own seconds, and gets as far as they last
+        assert 0 < stop < 10**6
+        assert trained.message[cell] == f"Stopped at step {stop} of 10000000."
+        shorter = cells.train(Settings(steps=stop, keep="last"), [cell])
+        assert torch.equal(shorter.parameters[0], trained.parameters[cell]) and shorter.loss[0] == trained.loss[cell]
 
 
 def test_interruption() -> None:

@@ -74,9 +74,11 @@ class Network:
 
     def run(self) -> None:
         """Train until there is an outcome."""
-        if not self.record.outcome[0] and self._supervisor.verdict(0.0, None):
-            step = int(self.record.steps[0])  # others were stopped: this one has not begun, or not gone on
-            self.record.finish(0, "interrupted", f"Stopped at step {step} of {self._total}.")
+        if not self.record.outcome[0] and self._supervisor.verdict(0.0, None):  # others were stopped
+            if self._method is None:
+                self.record.finish(0, "interrupted", f"Stopped at step 0 of {self._total}.")
+            else:  # taken up again, and not gone on
+                self._end("Stopped at step {step} of {total}.", outcome="interrupted")
             return
         while not self.record.outcome[0]:
             self._run_part(self._chain[self._part])

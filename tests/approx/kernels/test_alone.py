@@ -44,7 +44,7 @@ def test_few_steps(name: str, steps: int, dtype: Any) -> None:
     cells.parameters = cells.parameters.to(dtype)
     for keep in ("best", "last"):
         found, expected = both(cells, Settings(optimizer=name, steps=steps, keep=keep))
-        if name == "least_squares" and dtype == torch.float32:
+        if name in ("least_squares", "variable_projection") and dtype == torch.float32:  # on the verge of its digits
             assert found.steps.tolist() == expected.steps.tolist() and found.message == expected.message
         else:
             assert_alike(found, expected, 1e-6 if dtype == torch.float64 else 1e-3)
@@ -62,7 +62,7 @@ def test_a_tolerance_that_is_met_at_the_start(name: str, batch: int | None) -> N
 def test_tolerances_end_both_at_the_same_step(name: str) -> None:
     cells = Cells([6], 1, 30, 3)
     history = cells.train(Settings(optimizer=name, steps=15)).history_loss[:, 1:16]
-    tolerance = float(np.nanmax(history[:, min(7, history.shape[1] - 1)])) * 1.01
+    tolerance = 1.01 * float(np.max(history[:, 0 if name == "least_squares" else 7]))
     assert_alike(*both(cells, Settings(optimizer=name, steps=15, loss_tolerance=tolerance, keep="last")))
 
 
@@ -105,14 +105,17 @@ def test_constant_values(name: str, value: float) -> None:
 @pytest.mark.parametrize("batch", [None, 8])
 @pytest.mark.parametrize("name", BATCHES)
 def test_divergence_is_seen_at_the_same_step(name: str, batch: int | None, dtype: Any) -> None:
-    cells = Cells([6, 5], 1, 30, 4, "relu")
+    cells = Cells([6, 5], 1, 30, 5 if name == "sgd" else 3, "relu")
     cells.parameters = cells.parameters.to(dtype)
-    rates = [1e-3, 1e12, 1e40, 1e160] if dtype == torch.float64 else [1e-3, 1e6, 1e12, 1e30]
+    rates = [1e-3, 1e160, 1e200] if dtype == torch.float64 else [1e-3, 1e25, 1e30]
+    if name == "sgd":  # else squares of gradients overflow first: torch's Adam then stands still, ours says so
+        rates += [1e12, 1e40] if dtype == torch.float64 else [1e2, 1e6]
     chosen = [Settings(optimizer=name, steps=40, batch=batch, learning_rate=rate) for rate in rates]
     found, expected = both(cells, chosen)
     assert found.outcome == expected.outcome and "diverged" in found.outcome and found.outcome[0] == "done"
-    assert found.steps.tolist() == expected.steps.tolist() and found.message == expected.message
-    assert torch.isfinite(found.parameters).all()
+    assert found.steps.tolist() == expected.steps.tolist() and torch.isfinite(found.parameters).all()
+    ours, theirs = ([one.replace("nan", "inf") for one in told.message] for told in (found, expected))
+    assert ours == theirs  # whether infinities meet depends on the order of sums
 
 
 @pytest.mark.parametrize("name", optimizers.NAMES)
@@ -177,7 +180,7 @@ def equal_parameters(trained: Trained, cells: Cells, chosen: Settings, cell: int
 
 
 def test_a_budget_of_a_part_hands_over() -> None:
-    chosen = Settings(optimizer="adam+adamw", steps=10**8, seconds=0.03)
+    chosen = Settings(optimizer="sgd+adamw", steps=10**8, seconds=0.03)
     trained = Cells([6], 1, 30, 1).train(chosen)
     assert trained.outcome == ["out of budget"] and 0.06 <= trained.seconds < 1.0
 
@@ -190,6 +193,13 @@ def test_an_interruption_before_the_first_step() -> None:
     assert trained.message == ["Stopped at step 0 of 50."] * 3 and torch.equal(trained.parameters, cells.parameters)
     for state in saved:
         assert equal(cells.train(Settings(steps=50)), cells.train(Settings(steps=50), resume=state), range(3))
+
+
+def test_an_interruption_of_what_has_just_been_taken_up_again_loses_nothing() -> None:
+    cells, chosen, saved, asked = Cells([6], 1, 30, 3), Settings(steps=10**6), [], []
+    first = cells.train(chosen, stop=lambda: bool(asked.append(0)) or len(asked) > 4, checkpoint=saved.append)
+    again = cells.train(chosen, stop=lambda: True, resume=saved[-1])
+    assert first.steps[0] > 0 and equal(first, again, range(3))
 
 
 def test_stopping_comes_soon_whatever_a_step_takes() -> None:
