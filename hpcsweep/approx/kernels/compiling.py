@@ -164,7 +164,8 @@ class Entry:
         number = numba.from_dtype(np.dtype(dtype))
         if number not in self._ready:
             signature = _signature(number, self._returned, self._arguments)
-            with cache.alone():
+            function = self._compiled.py_func
+            with cache.alone(f"{function.__module__}.{function.__qualname__}-{number}"):
                 self._compiled.disable_compile(False)
                 self._compiled.compile(signature)
                 self._compiled.disable_compile()

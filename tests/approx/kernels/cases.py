@@ -30,7 +30,7 @@ class Case:
     inputs: Tensor
     values: Tensor
     weights: Tensor | None
-    dtype: Any = np.dtype(np.float64)
+    dtype: Any
 
     @staticmethod
     def of(
@@ -139,5 +139,3 @@ def walk(method: methods.Method, steps: int) -> list[Floats]:
             status = method.advance(NO_MARKS, 0, step, -1.0, 10**6)
         found.append(method.iterate.copy())
     return found
-
-

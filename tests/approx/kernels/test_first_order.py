@@ -1,4 +1,4 @@
-"""SGD, Adam and AdamW against torch.optim, learning rates against the schedules, Muon and SOAP against their engines."""
+"""SGD, Adam and AdamW against torch.optim; learning rates; Muon and SOAP against the batched engine."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ def _rate(numbers):
     return rate_of(numbers)
 
 
-def torch_iterates(case: Case, settings: Settings, family: Any, options: dict[str, Any], steps: int) -> list[np.ndarray]:
+def torch_iterates(
+    case: Case, settings: Settings, family: Any, options: dict[str, Any], steps: int
+) -> list[np.ndarray]:
     leaf = case.parameters.clone().requires_grad_()
     optimizer, found = family([leaf], lr=1.0, **options), []
     for step in range(steps + 1):
@@ -91,7 +93,9 @@ def test_learning_rates_are_those_of_the_schedule(schedule: dict[str, Any]) -> N
     ids=str,
 )
 @pytest.mark.parametrize("hidden", [[5], [9, 9, 9], [12, 3, 17], [1, 2]], ids=str)
-def test_methods_of_matrices_follow_the_batched_engine(hidden: list[int], name: str, fields: Any, schedule: Any) -> None:
+def test_methods_of_matrices_follow_the_batched_engine(
+    hidden: list[int], name: str, fields: Any, schedule: Any
+) -> None:
     cells = Cells(hidden, 2, 40, 2)
     steps = 20 if fields.get("refresh") == 1 else 50
     settings = Settings(optimizer=name, steps=steps, learning_rate=1e-3, keep="last", **fields, **schedule)

@@ -18,7 +18,9 @@ SHAPES = [([], 2, 12), ([4], 1, 10), ([4], 1, 60), ([9], 2, 20), ([6, 5], 2, 300
 
 @pytest.mark.parametrize(("hidden", "dimension", "samples"), SHAPES, ids=str)
 @pytest.mark.parametrize("weighted", [False, True])
-def test_ten_steps_are_those_of_the_batched_engine(hidden: list[int], dimension: int, samples: int, weighted: bool) -> None:
+def test_ten_steps_are_those_of_the_batched_engine(
+    hidden: list[int], dimension: int, samples: int, weighted: bool
+) -> None:
     cells = Cells(hidden, dimension, samples, 2)
     settings = Settings(optimizer="levenberg_marquardt", steps=10, keep="last")
     weights = torch.rand(2, samples, dtype=torch.float64) if weighted else None

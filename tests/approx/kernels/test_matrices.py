@@ -1,4 +1,4 @@
-"""Products, outer products and sums over vectors against numpy: odd sizes, transposes, offsets; tiles change no bits."""
+"""Products and sums over vectors against numpy: odd sizes, transposes, offsets; and that tiles change no bits."""
 
 from __future__ import annotations
 
@@ -71,8 +71,9 @@ def multiplied(left: Floats, right: Floats, bias: Floats, transposed: bool) -> F
     out = np.full((rows + 1, columns + 32), 7, dtype=dtype)
     wide = np.concatenate([right, np.full((inner, 16), np.nan, dtype)], 1)
     arrays = np.append(np.full(3, np.nan, dtype), stored), np.append(np.full(2, np.nan, dtype), np.repeat(bias, 2))
-    _product[dtype](rows, inner, columns, arrays[0], 3, row, column, arrays[1], 2, 2,
-                    np.append(np.full(5, np.nan, dtype), wide), 5, columns + 16, out.reshape(-1), 16, columns + 32)  # fmt: skip
+    signals = np.append(np.full(5, np.nan, dtype), wide)
+    _product[dtype](rows, inner, columns, arrays[0], 3, row, column, arrays[1], 2, 2, signals, 5, columns + 16,
+                    out.reshape(-1), 16, columns + 32)  # fmt: skip
     assert (out[:rows, :16] == 7).all() and (out[:rows, 16 + columns :] == 7).all() and (out[rows] == 7).all()
     return out[:rows, 16 : 16 + columns]
 
@@ -82,7 +83,9 @@ def multiplied(left: Floats, right: Floats, bias: Floats, transposed: bool) -> F
 def test_products(rows: int, dtype: Any) -> None:
     for inner, vectors, transposed in ((0, 1, False), (1, 2, True), (3, 3, False), (8, 5, True), (70, 11, False)):
         columns = vectors * 64 // np.dtype(dtype).itemsize
-        left, right, bias = (normal(k, *size, dtype=dtype) for k, size in enumerate(((rows, inner), (inner, columns), (rows,))))
+        left, right, bias = (
+            normal(k, *size, dtype=dtype) for k, size in enumerate(((rows, inner), (inner, columns), (rows,)))
+        )
         found = multiplied(left, right, bias, transposed)
         exact = left.astype(float) @ right.astype(float) + bias[:, None].astype(float)
         assert_near(found, exact, TOLERANCE[np.dtype(dtype)])
@@ -134,7 +137,9 @@ def test_products_of_rows(channels: int, dtype: Any) -> None:
     rows, inner, columns = 3, 5, 32
     stride = channels * columns + 16
     work, out = normal(6, rows + inner, stride, dtype=dtype), np.zeros((rows * inner, columns + 8), dtype=dtype)
-    _rows[dtype](rows, inner, columns, channels, stride, work.reshape(-1), 0, rows * stride, out.reshape(-1), 8, columns + 8)
+    _rows[dtype](
+        rows, inner, columns, channels, stride, work.reshape(-1), 0, rows * stride, out.reshape(-1), 8, columns + 8
+    )
     parts = work.astype(float)[:, : channels * columns].reshape(-1, channels, columns)
     exact = np.einsum("ics,kcs->iks", parts[:rows], parts[rows:]).reshape(-1, columns)
     assert_near(out[:, 8:], exact, TOLERANCE[np.dtype(dtype)])
@@ -144,7 +149,11 @@ def test_products_of_rows(channels: int, dtype: Any) -> None:
 @pytest.mark.parametrize("dtype", PRECISIONS)
 @pytest.mark.parametrize("count", [0, 16, 48, 160])
 def test_sums_over_vectors(count: int, dtype: Any) -> None:
-    one, other, tolerance = normal(1, count + 24, dtype=dtype), normal(2, count + 24, dtype=dtype), TOLERANCE[np.dtype(dtype)]
+    one, other, tolerance = (
+        normal(1, count + 24, dtype=dtype),
+        normal(2, count + 24, dtype=dtype),
+        TOLERANCE[np.dtype(dtype)],
+    )
     x, y = one[8 : 8 + count].astype(float), other[16 : 16 + count].astype(float)
     assert abs(_sums[dtype](0, count, 0.0, one, other) - x @ y) <= tolerance * (np.abs(x) @ np.abs(y))
     assert_near(_sums[dtype](1, count, 0.0, one, other), np.abs(x).sum(), tolerance)

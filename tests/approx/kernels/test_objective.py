@@ -138,7 +138,7 @@ def test_powers_neither_overflow_nor_underflow(scale: float) -> None:
     case.parameters.mul_(scale)
     case.values.mul_(scale)
     loss, gradient = evaluated(case, case.problem(8))
-    expected = naive(Case(case.model, case.parameters / scale, case.inputs, case.values / scale, None), 8)
+    expected = naive(Case(case.model, case.parameters / scale, case.inputs, case.values / scale, None, case.dtype), 8)
     assert_near(loss / scale / scale, expected[0], 1e-11)
     assert_near(gradient / scale, expected[1], 1e-11)
 
@@ -147,7 +147,7 @@ def test_samples_without_weight_are_not_there_for_higher_powers() -> None:
     case = Case.of([5], 1, 60, weighted=True)
     assert case.weights is not None
     here = case.weights > 0
-    fewer = Case(case.model, case.parameters, case.inputs[here], case.values[here], case.weights[here])
+    fewer = Case(case.model, case.parameters, case.inputs[here], case.values[here], case.weights[here], case.dtype)
     case.values[~here] = torch.inf
     share = here.double().mean().sqrt().item()
     loss, gradient = evaluated(case, case.problem(4))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -46,11 +47,13 @@ def updated(matrix: Floats, s: Floats, y: Floats, bs: Floats, family: Callable) 
 
 @pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize(("hidden", "dimension", "samples", "kind"), CASES, ids=str)
-def test_directions_are_those_of_a_dense_matrix(hidden: list[int], dimension: int, samples: int, kind: str, name: str) -> None:
+def test_directions_are_those_of_a_dense_matrix(
+    hidden: list[int], dimension: int, samples: int, kind: str, name: str
+) -> None:
     walk = list(recorded(Case.of(hidden, dimension, samples, kind), name, 20))
     matrix = np.eye(len(walk[0][0]))
     assert len(walk) == 21
-    for number, ((x, g, _, _), (new, slope, direction, step)) in enumerate(zip(walk, walk[1:], strict=False)):
+    for number, ((x, g, _, _), (new, slope, direction, step)) in enumerate(pairwise(walk)):
         s, y = new - x, slope - g
         matrix = matrix * (s @ y) / (y @ y) if number == 0 else matrix
         bs = s * (y @ y) / (s @ y) if number == 0 else -step * g
@@ -61,7 +64,7 @@ def test_directions_are_those_of_a_dense_matrix(hidden: list[int], dimension: in
 @pytest.mark.parametrize(("hidden", "dimension", "samples", "kind"), CASES, ids=str)
 def test_lbfgs_is_bfgs_on_its_latest_pairs(hidden: list[int], dimension: int, samples: int, kind: str) -> None:
     walk = list(recorded(Case.of(hidden, dimension, samples, kind), "lbfgs", 20))
-    pairs = [(new[0] - old[0], new[1] - old[1]) for old, new in zip(walk, walk[1:], strict=False)]
+    pairs = [(new[0] - old[0], new[1] - old[1]) for old, new in pairwise(walk)]
     for number, (_, slope, direction, _) in enumerate(walk[1:], start=1):
         kept = pairs[max(0, number - 4) : number]
         matrix = np.eye(len(slope)) * (kept[-1][0] @ kept[-1][1]) / (kept[-1][1] @ kept[-1][1])
@@ -72,11 +75,13 @@ def test_lbfgs_is_bfgs_on_its_latest_pairs(hidden: list[int], dimension: int, sa
 
 @pytest.mark.parametrize("name", [*FAMILIES, "lbfgs"])
 @pytest.mark.parametrize(("hidden", "dimension", "samples", "kind"), CASES, ids=str)
-def test_accepted_points_meet_the_conditions_of_wolfe(hidden: list[int], dimension: int, samples: int, kind: str, name: str) -> None:
+def test_accepted_points_meet_the_conditions_of_wolfe(
+    hidden: list[int], dimension: int, samples: int, kind: str, name: str
+) -> None:
     case = Case.of(hidden, dimension, samples, kind)
     walk = list(recorded(case, name, 150))
     problem = case.problem()
-    for (x, g, d, _), (new, slope, _, step) in zip(walk, walk[1:], strict=False):
+    for (x, g, d, _), (new, slope, _, step) in pairwise(walk):
         before, after = (evaluated(case, problem, torch.from_numpy(one))[0] for one in (x, new))
         assert_near(new, x + step * d, 1e-13)
         assert abs(slope @ d) <= 0.9 * abs(g @ d) * (1 + 1e-9)
