@@ -1,8 +1,11 @@
 #!/usr/bin/env python
-"""Levenberg-Marquardt and least squares, on one thread of a CPU: how fast, and how deep.
+"""Quasi-Newton methods and Levenberg-Marquardt on one thread: iterates per second, beside others that do the same.
 
-Prints one JSON line per figure; `floor` is the figure demanded: at least so much of a ratio ("x"), at most so much of
-an error. --quick takes less than 50 s.
+The others are our own batched engine, which devices use (16 networks at once), or the package in another checkout
+(--against FOLDER, by its `train`), and SciPy's BFGS, one network after another, with a gradient written by hand. All
+run by turns; a ratio is the median of those of neighbouring runs, in iterates of a network per second of process time.
+
+Prints one JSON line per figure; `floor` is the least that is demanded. --quick takes less than 50 s.
 """
 
 from __future__ import annotations
@@ -10,162 +13,148 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from pathlib import Path
 
 import hpcsweep  # noqa: F401 - before torch: the code path of MKL
 
 # isort: split
 
+import numpy as np
 import torch
-from torch import Tensor
+from scipy.optimize import minimize
 
 from hpcsweep.approx.models import MLP
-from hpcsweep.approx.training.engine import Engine, Layout
-from hpcsweep.approx.training.optimizers.damping import NormalEquations
-from hpcsweep.approx.training.optimizers.least_squares import LeastSquares
-from hpcsweep.approx.training.optimizers.levenberg_marquardt import LevenbergMarquardt
-from hpcsweep.approx.training.optimizers.optimizer import Optimizer
+from hpcsweep.approx.training import Settings, train
 
-Row = tuple[str, float, str, float | None]
-Function = Callable[[Tensor], Tensor]
-
-
-def sine(x: Tensor) -> Tensor:
-    """One period on [-1, 1] and another."""
-    return torch.sin(2 * math.pi * x)
-
-
-def runge(x: Tensor) -> Tensor:
-    """Runge's function."""
-    return 1 / (1 + 25 * x * x)
-
-
-def problem(hidden: list[int], samples: int, slots: int, function: Function) -> tuple[MLP, Engine]:
-    """Return tanh networks, as torch draws them, that are to learn a function from its values at Chebyshev points."""
-    model = MLP({"hidden": hidden}, 1, [(-1.0, 1.0)])
-    layout = Layout(model.widths, slots)
-    engine = Engine(layout, "tanh", samples, torch.empty(slots * layout.parameters, dtype=torch.float64))
-    layout.fill(engine.weights, model.init(range(slots), torch.float64))
-    points = torch.cos(torch.linspace(math.pi, 0, samples, dtype=torch.float64))
-    engine.feed(points.view(1, -1, 1).expand(slots, -1, 1), function(points).expand(slots, -1))
-    return model, engine
+CELLS = 16
+WIDTHS = {97: 8, 321: 16, 1153: 32}  # parameters of a network with two equal hidden layers and one input
+# Method, parameters, samples, ratio demanded to the engine, whether it is in --quick.
+ROWS = [
+    ("ssbroyden", 97, 100, 6.0, True),
+    ("ssbroyden", 321, 100, 6.0, True),
+    ("ssbroyden", 1153, 100, 6.0, False),
+    ("ssbroyden", 97, 1000, 4.0, False),
+    ("ssbroyden", 321, 1000, 4.0, False),
+    ("ssbroyden", 1153, 1000, 4.0, False),
+    ("bfgs", 97, 100, 4.0, True),
+    ("bfgs", 321, 100, 4.0, False),
+    ("lbfgs", 97, 100, 4.0, True),
+    ("lbfgs", 321, 100, 4.0, False),
+    ("levenberg_marquardt", 97, 100, 2.0, True),
+    ("levenberg_marquardt", 321, 200, 2.0, False),
+    ("levenberg_marquardt", 1153, 100, 2.0, False),
+]
 
 
-def rate(work: Callable[[], object], seconds: float) -> float:
-    """Return how often a piece of work is done per second of processor time, by the median of five stretches."""
-    work()
-    rates = []
-    for _ in range(5):
-        begun, count = time.process_time(), 0
-        while time.process_time() - begun < seconds / 5:
-            work()
-            count += 1
-        rates.append(count / (time.process_time() - begun))
-    return statistics.median(rates)
+def points_of(samples: int) -> torch.Tensor:
+    """Return Chebyshev's points (samples, 1)."""
+    return torch.cos(torch.linspace(math.pi, 0, samples, dtype=torch.float64)).unsqueeze(1)
 
 
-def stepper(optimizer: Optimizer, engine: Engine, dual: bool | None = None) -> Callable[[], None]:
-    """Return a function that does one step of all slots; `dual` chooses the form of the normal equations."""
-    state, loss = optimizer.init(engine), torch.empty(engine.layout.slots, dtype=torch.float64)
-    if dual is not None:
-        layout = engine.layout
-        state.equations = NormalEquations(layout.slots, layout.parameters, engine.samples, engine.weights, dual)
-    return lambda: optimizer.step(engine, state, 0, torch.empty(0), loss)
-
-
-def one_by_one(model: MLP, engine: Engine) -> Callable[[], None]:
-    """Return a function that does one plain step of one network: torch.func.jacrev, one damping, torch.linalg.solve."""
-    points, values = engine.points[0].T.contiguous(), engine.values[0, 0]
-    state = {"at": engine.layout.rows(engine.weights)[0], "damping": 1e-2, "loss": math.inf}
-
-    def residuals(at: Tensor) -> Tensor:
-        return model.apply(at, points) - values
-
-    def step() -> None:
-        at, damping = state["at"], state["damping"]
-        r, J = residuals(at), torch.func.jacrev(residuals)(at)  # (samples,), (samples, parameters)
-        A = J.T @ J
-        A.diagonal().add_(damping * A.diagonal().mean())
-        trial = at - torch.linalg.solve(A, J.T @ r)
-        loss = float(residuals(trial).square().mean())
-        accepted = loss < float(r.square().mean())
-        state.update({"at": trial if accepted else at, "damping": damping * (0.3 if accepted else 3)})
-
-    return step
-
-
-def dual_against_primal(seconds: float) -> Iterator[Row]:
-    """Whole steps, each with a Jacobian, two dampings and acceleration, at 1153 parameters and 100 samples."""
-    rates = {}
-    for dual in (False, True):
-        _, engine = problem([32, 32], 100, 4, sine)
-        rates[dual] = 4 * rate(stepper(LevenbergMarquardt(), engine, dual), seconds)
-        yield f"lm_1153_parameters_100_samples_{'dual' if dual else 'primal'}", rates[dual], "iterations/s", None
-    yield "lm_1153_parameters_100_samples_dual_against_primal", rates[True] / rates[False], "x", 20.0
-
-
-def against_one_by_one(hidden: list[int], samples: int, slots: int, seconds: float) -> Iterator[Row]:
-    """Steps with two dampings and acceleration, packed, against plain steps (which are less work) one by one."""
-    model, engine = problem(hidden, samples, slots, sine)
-    name = f"lm_{model.parameters}_parameters_{samples}_samples"
-    alone = rate(one_by_one(model, engine), seconds)
-    packed = slots * rate(stepper(LevenbergMarquardt(), engine), seconds)
-    yield f"{name}_jacrev_and_solve", alone, "iterations/s", None
-    yield f"{name}_{slots}_slots", packed, "iterations/s", None
-    yield f"{name}_{slots}_slots_against_jacrev_and_solve", packed / alone, "x", None
-
-
-def largest_errors(model: MLP, engine: Engine, function: Function) -> Tensor:
-    """Return the largest error of each network on 4001 points, sorted."""
-    grid = torch.linspace(-1, 1, 4001, dtype=torch.float64)
-    rows = engine.layout.rows(engine.weights)
-    return torch.stack([(model.apply(row, grid[:, None]) - function(grid)).abs().max() for row in rows]).sort()[0]
-
-
-def random_features(function: Function, feature_scale: float) -> Iterator[Row]:
-    """Least squares on 400 random features, 8 networks."""
-    model, engine = problem([400], 400, 8, function)
+def run(method: str, parameters: int, samples: int, steps: int, batched: bool) -> float:
+    """Return the seconds of an iterate of a network that learns a sine, in the package that is imported here."""
+    model = MLP({"hidden": [WIDTHS[parameters]] * 2}, 1, [(-1.0, 1.0)])
+    points = points_of(samples).expand(CELLS, -1, -1)
+    values = torch.sin(2 * math.pi * points[:, :, 0])
+    start, chosen = model.init(range(CELLS), torch.float64), [Settings(optimizer=method, steps=steps)] * CELLS
     begun = time.process_time()
-    stepper(LeastSquares(feature_scale), engine)()
-    milliseconds = (time.process_time() - begun) / 8 * 1e3
-    errors, name = largest_errors(model, engine, function), f"least_squares_{function.__name__}"
-    yield f"{name}_median_largest_error", float(errors.median()), "1", 1e-12
-    yield f"{name}_time", milliseconds, "ms/network", None
+    trained = train(model, start, points, values, chosen, range(CELLS), **({"batched": True} if batched else {}))
+    return (time.process_time() - begun) / int(trained.steps.sum())
 
 
-def depth(function: Function, seconds: float) -> Iterator[Row]:
-    """Largest errors of 8 networks of width 16, two layers, after so many seconds of processor time each."""
-    model, engine = problem([16, 16], 200, 8, function)
-    step, begun = stepper(LevenbergMarquardt(), engine), time.process_time()
-    while time.process_time() - begun < 8 * seconds:
-        step()
-    errors = largest_errors(model, engine, function)
-    yield f"lm_{function.__name__}_{seconds:g}_s_best_largest_error", float(errors[0]), "1", None
-    yield f"lm_{function.__name__}_{seconds:g}_s_median_largest_error", float(errors.median()), "1", None
+def elsewhere(folder: Path) -> Callable[..., float]:
+    """Return `run` as the package in another checkout does it, in a process of its own that goes on."""
+    code = f"import sys; sys.path[1:1] = [{str(Path(__file__).parent)!r}]\n"  # behind that checkout
+    code += "from bench_second_order import serve; serve()"
+    environment = {**os.environ, "PYTHONPATH": str(folder.resolve())}
+    command = [sys.executable, "-c", code]
+    other = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=folder
+    )
+
+    def asked(method: str, parameters: int, samples: int, steps: int) -> float:
+        assert other.stdin is not None and other.stdout is not None
+        print(json.dumps([method, parameters, samples, steps]), file=other.stdin, flush=True)
+        return float(other.stdout.readline())
+
+    return asked
 
 
-def rows(quick: bool) -> Iterator[Row]:
-    """Yield all figures."""
-    seconds = 1.0 if quick else 5.0
-    for function, feature_scale in ((sine, 3.0), (runge, 10.0)):
-        yield from random_features(function, feature_scale)
-    yield from dual_against_primal(seconds)
-    for hidden, samples, slots in (([8, 8], 100, 16), ([16, 16], 200, 4), ([16, 16], 400, 4)):
-        yield from against_one_by_one(hidden, samples, slots, seconds)
-    for function in (sine, runge):
-        yield from depth(function, 0.7 if quick else 5.0)
+def serve() -> None:
+    """Answer questions of `elsewhere`."""
+    torch.set_num_threads(1)
+    for line in sys.stdin:
+        print(run(*json.loads(line), False), flush=True)
+
+
+def by_hand(weights: np.ndarray, points: np.ndarray, values: np.ndarray) -> tuple[float, np.ndarray]:
+    """Return loss and gradient of a network with two hidden layers of 8, in NumPy: the fastest that one can do."""
+    inner, middle, outer = weights[:16].reshape(8, 2), weights[16:88].reshape(8, 9), weights[88:]
+    first = np.tanh(inner[:, :1] * points + inner[:, 1:])  # (8, samples)
+    second = np.tanh(middle[:, :8] @ first + middle[:, 8:])
+    residual = outer[:8] @ second + outer[8] - values
+    delta = 2 / len(values) * residual
+    above = outer[:8, None] * delta * (1 - second * second)
+    below = (middle[:, :8].T @ above) * (1 - first * first)
+    slopes = [np.stack([below @ points, below.sum(1)], 1).ravel()]
+    slopes += [np.concatenate([above @ first.T, above.sum(1, keepdims=True)], 1).ravel(), second @ delta, [delta.sum()]]
+    return float(residual @ residual) / len(values), np.concatenate(slopes)
+
+
+def scipy_run(steps: int) -> float:
+    """Return the seconds of an iterate of SciPy's BFGS on networks of 97 parameters and 100 samples, one by one."""
+    model, points = MLP({"hidden": [8, 8]}, 1, [(-1.0, 1.0)]), points_of(100)[:, 0].numpy()
+    values, options, iterates = np.sin(2 * math.pi * points), {"maxiter": steps, "gtol": 0}, 0
+    begun = time.process_time()
+    for start in model.init(range(4), torch.float64).numpy():
+        iterates += minimize(by_hand, start, (points, values), jac=True, method="BFGS", options=options).nit
+    return (time.process_time() - begun) / iterates
+
+
+def compare(ours: Callable[[int], float], theirs: Callable[[int], float], seconds: float) -> tuple[float, float]:
+    """Return our seconds of an iterate, and the median of how many times as fast we are."""
+    counts = [max(20, min(3000, int(seconds / CELLS / run(20)))) for run in (ours, theirs) if run(2)]
+    times = [(ours(counts[0]), theirs(counts[1])) for _ in range(3)]
+    return statistics.median(a for a, _ in times), statistics.median(b / a for a, b in times)
+
+
+def show(name: str, value: float, unit: str, floor: float | None = None) -> None:
+    """Print one JSON line."""
+    print(json.dumps({"name": name, "value": float(f"{value:.3g}"), "unit": unit, "floor": floor}), flush=True)
 
 
 def main() -> None:
-    """Print the figures as they come."""
+    """Measure and report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="shorter stretches")
-    quick = parser.parse_args().quick
+    parser.add_argument("--quick", action="store_true", help="some rows, shorter")
+    parser.add_argument("--against", type=Path, metavar="FOLDER", help="another checkout of hpcsweep")
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
-    for name, value, unit, floor in rows(quick):
-        print(json.dumps({"name": name, "value": float(f"{value:.3g}"), "unit": unit, "floor": floor}), flush=True)
+    seconds, other = 0.5 if arguments.quick else 2.0, arguments.against and elsewhere(arguments.against)
+    rival = "that_checkout" if other else "batched_engine"
+    for method, parameters, samples, floor, quick in ROWS:
+        if arguments.quick and not quick:
+            continue
+        shape = method, parameters, samples
+
+        def ours(steps: int, shape: tuple[str, int, int] = shape) -> float:
+            return run(*shape, steps, False)
+
+        def theirs(steps: int, shape: tuple[str, int, int] = shape) -> float:
+            return other(*shape, steps) if other else run(*shape, steps, True)
+
+        each, ratio = compare(ours, theirs, seconds)
+        name = f"{method}_{parameters}_parameters_{samples}_samples"
+        show(name, each * 1e6, "us/iterate")
+        show(f"{name}_to_{rival}", ratio, "x", floor)
+    _, ratio = compare(lambda steps: run("bfgs", 97, 100, steps, False), scipy_run, seconds)
+    show("bfgs_97_parameters_100_samples_to_scipy", ratio, "x", 30.0)
 
 
 if __name__ == "__main__":

@@ -189,7 +189,7 @@ def _report(path: Path, code: int) -> None:
 
 
 def _provenance(workforce: Workforce) -> Run:
-    libraries = ", ".join(f"{name} {metadata.version(name)}" for name in ("numpy", "h5py"))
+    libraries = ", ".join(f"{name} {metadata.version(name)}" for name in ("numpy", "numba", "h5py"))
     return Run(
         host=socket.gethostname(),
         job=os.environ.get("SLURM_JOB_ID", ""),

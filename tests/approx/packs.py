@@ -6,21 +6,30 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from hpcsweep.approx import models
-from hpcsweep.approx.training import Settings, Trained, train
+from hpcsweep.approx.training import Settings, Trained, losses, train
+from hpcsweep.approx.training.general import layout_of, passes_of
+from hpcsweep.approx.training.optimizers.optimizer import Optimizer
 
 DOUBLE = torch.float64
+RATES = (1e-2, 3e-3, 2e-2)
 
 
 class Cells:
-    """Some cells to train: a model, initial parameters, samples of a smooth function, seeds."""
+    """Some cells to train: a model, initial parameters, samples of a smooth function, seeds.
+
+    `batched`: let them share operations, as on devices; otherwise each trains alone, in compiled loops.
+    """
+
+    batched = False
 
     def __init__(
         self, hidden: list[int], dimension: int, samples: int, cells: int, activation: str = "tanh", **choice: object
     ) -> None:
         domain = [(-1.0, 2.0)] * dimension
-        self.model = models.MLP({"hidden": hidden, "activation": activation, **choice}, dimension, domain)
+        self.model = models.make({"hidden": hidden, "activation": activation, **choice}, dimension, domain)
         generator = torch.Generator().manual_seed(cells + samples)
         self.points = torch.rand(cells, samples, dimension, generator=generator, dtype=DOUBLE) * 3 - 1
         self.values = torch.sin(3 * self.points.sum(-1)) + self.points[..., 0]
@@ -34,7 +43,54 @@ class Cells:
         rows = list(range(len(self.seeds))) if rows is None else list(rows)
         each = [chosen] * len(self.seeds) if isinstance(chosen, Settings) else chosen
         data = (tensor[rows] for tensor in (self.parameters, self.points, self.values))
-        return train(self.model, *data, [each[i] for i in rows], [self.seeds[i] for i in rows], **other)
+        return train(
+            self.model,
+            *data,
+            [each[i] for i in rows],
+            [self.seeds[i] for i in rows],
+            **{"batched": self.batched, **other},
+        )
+
+
+class Race:
+    """Cells in the slots of an engine, each at a rate of its own, and an optimizer that moves them tick by tick."""
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        cells: Cells,
+        rows: Sequence[int],
+        dtype: torch.dtype = DOUBLE,
+        power: int = 2,
+        device: str = "cpu",
+    ) -> None:
+        rows, self.optimizer, self.ticks = list(rows), optimizer, 0
+        self.layout = layout_of(cells.model, len(rows))
+        weights = torch.empty(len(rows) * self.layout.parameters, dtype=dtype, device=device)
+        self.layout.fill(weights, cells.parameters[rows].to(dtype))
+        self.engine = passes_of(cells.model, self.layout, cells.values.shape[1], weights, losses.make(power))
+        self.engine.feed(cells.model.standardised(cells.points[rows]), cells.values[rows])
+        self.rates = torch.empty_like(weights)
+        rates = torch.tensor([[RATES[row % 3]] for row in rows], dtype=dtype)
+        self.layout.fill(self.rates, rates.expand(-1, self.layout.parameters))
+        self.state = optimizer.init(self.engine)
+
+    def run(self, ticks: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return losses (ticks, slots), which ticks completed a step (ticks, slots), and the iterates (slots, ...)."""
+        found = self.rates.new_empty((ticks, self.layout.slots))
+        advanced = torch.ones_like(found, dtype=torch.bool)
+        for row in range(ticks):
+            one = self.optimizer.step(self.engine, self.state, self.ticks, self.rates, found[row])
+            advanced[row] = True if one is None else one
+            self.ticks += 1
+        return found, advanced, self.layout.rows(self.optimizer.iterate(self.engine, self.state))
+
+    @property
+    def settled(self) -> Tensor:
+        """Where no progress is possible any more, (slots,) bool."""
+        settled = self.optimizer.settled(self.engine, self.state)
+        assert settled is not None
+        return settled
 
 
 def equal(one: Trained, other: Trained, rows: Sequence[int], others: Sequence[int] | None = None) -> bool:

@@ -62,10 +62,6 @@ def test_rows_are_the_inverse_of_fill(widths: list[int], slots: int) -> None:
     layout.fill(buffer, rows)
     assert torch.equal(layout.rows(buffer), rows)
     assert all(block.is_contiguous() for block in layout.blocks(buffer))
-    if layout.parameters > 1:
-        column = torch.randn(slots, 1)
-        layout.fill(buffer, column)
-        assert torch.equal(layout.rows(buffer), column.expand(slots, layout.parameters))
 
 
 @settings(max_examples=100, deadline=None)
@@ -137,10 +133,6 @@ def test_a_poisoned_slot_does_not_touch_the_others(activation: str, poison: floa
         engine.descend(loss)
         assert torch.equal(loss[others], clean[0][others])
         assert torch.equal(engine.layout.rows(engine.gradient)[others], clean[1][others])
-    engine.silence(2)
-    engine.descend(loss)
-    assert loss[2] == 0 and not engine.layout.rows(engine.gradient)[2].any()
-    assert torch.equal(loss[others], clean[0][others])
 
 
 @pytest.mark.parametrize("block", [1, 4, 10, 29, 30, 31, 64])

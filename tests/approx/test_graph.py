@@ -3,8 +3,7 @@ operations again gives the bits of ordinary steps. On a CPU, operation by operat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -13,13 +12,12 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
-from hpcsweep.approx.training import losses, optimizers
-from hpcsweep.approx.training.engine import Engine, Layout
-from hpcsweep.approx.training.graph import Replay, Replayable, cuda_graph, possible
+from hpcsweep.approx.training import optimizers
+from hpcsweep.approx.training.graph import Replay, Tick, cuda_graph, possible
+from hpcsweep.approx.training.optimizers.optimizer import Number
+from tests.approx.packs import DOUBLE, Cells, Race
 
-DOUBLE = torch.float64
 NAMES = ("sgd", "adam", "adamw", "muon", "soap")
-WIDTHS, SAMPLES, SLOTS = (2, 7, 5, 1), 20, 3
 
 
 class Recorder(TorchDispatchMode):
@@ -82,116 +80,77 @@ class Recorders:
         return recorder.again
 
 
-class Race:
-    """An optimizer on networks of its own, always the same ones."""
-
-    def __init__(self, name: str, power: int = 2, device: str = "cpu") -> None:
-        generator = torch.Generator().manual_seed(0)
-        layout = Layout(WIDTHS, SLOTS)
-        weights = torch.randn(SLOTS * layout.parameters, generator=generator, dtype=DOUBLE).to(device)
-        self.engine = Engine(layout, "tanh", SAMPLES, weights, losses.make(power))
-        points = torch.rand((SLOTS, SAMPLES, 2), generator=generator, dtype=DOUBLE)
-        self.engine.feed(points, torch.sin(3 * points.sum(2)))
-        self.optimizer = optimizers.make(name, {})
-        self.state = self.optimizer.init(self.engine)
-        self.rates, self.loss = torch.empty_like(weights), weights.new_empty(SLOTS)
-
-    def before(self, count: int) -> None:
-        """Another rate in every step; a slot begins anew at the 21st: from then on ages differ."""
-        self.rates.fill_(1e-2 / (1 + count))
-        if count == 21:
-            self.optimizer.forget(self.engine, self.state, 1)
+def prepared(name: str, power: int = 2, device: str = "cpu") -> Race:
+    """Return an optimizer on networks of its own, always the same ones."""
+    return Race(optimizers.make(name, {}), Cells([7, 5], 2, 20, 3), range(3), power=power, device=device)
 
 
-@pytest.fixture(autouse=True)
-def no_gradients() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with torch.no_grad():
-        yield
-    torch.set_num_threads(threads)
+def replayed(race: Race, record: Callable[[Tick], Tick]) -> Replay:
+    return Replay(race.optimizer, race.engine, race.state, race.rates, record)
+
+
+def compared(plain: Race, recorded: Race, replay: Replay, ticks: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Do the same steps in both ways, each at another rate; yield the losses and the weights."""
+    loss, other = (torch.empty(3, dtype=DOUBLE, device=plain.rates.device) for _ in range(2))
+    for count in range(ticks):
+        plain.rates.fill_(1e-2 / (1 + count))
+        recorded.rates.fill_(1e-2 / (1 + count))
+        plain.optimizer.step(plain.engine, plain.state, count, plain.rates, loss)
+        replay.step(count, other)
+        yield loss, other
+        yield plain.engine.weights, recorded.engine.weights
 
 
 @pytest.mark.parametrize("power", [2, 8])
 @pytest.mark.parametrize("name", NAMES)
 def test_replayed_ticks_give_the_bits_of_ordinary_steps(name: str, power: int) -> None:
-    plain, recorded, record = Race(name, power), Race(name, power), Recorders()
-    replay = Replay(recorded.optimizer, recorded.engine, recorded.state, recorded.rates, record)
-    for count in range(70):  # beyond a sweep of the moments at 64
-        plain.before(count)
-        recorded.before(count)
-        plain.optimizer.step(plain.engine, plain.state, count, plain.rates, plain.loss)
-        replay.step(count, recorded.loss)
-        assert torch.equal(plain.loss, recorded.loss), count
-        assert torch.equal(plain.engine.weights, recorded.engine.weights), count
+    plain, recorded, record = prepared(name, power), prepared(name, power), Recorders()
+    pairs = compared(plain, recorded, replayed(recorded, record), 70)  # beyond a sweep of the moments at 64
+    assert all(torch.equal(one, other) for one, other in pairs)
     [one] = record.made
     assert len(one.operations) > 20
 
 
-@contextmanager
-def recorded_tick(race: Race, columns: list[Tensor], count: int) -> Iterator[Recorder]:
-    """Record the tick of that count, with its numbers in these columns."""
-    assert isinstance(race.optimizer, Replayable)
-    race.before(count)
-    assert race.optimizer.upkeep(race.engine, race.state, count)
-    for column, numbers in zip(columns, race.optimizer.numbers(race.state, count), strict=True):
-        column.copy_(torch.tensor(numbers, dtype=DOUBLE).view(-1, 1, 1))
-    recorder = Recorder()
-    with recorder:
-        race.optimizer.tick(race.engine, race.state, columns, race.rates, race.loss)
-    yield recorder
+def described(race: Race, count: int, numbers: Sequence[Number], loss: Tensor) -> list[tuple]:
+    """Return the operations of a tick, as told by `Recorder.described`."""
+    race.rates.fill_(1e-2 / (1 + count))
+    with Recorder() as recorder:
+        race.optimizer.tick(race.engine, race.state, numbers, race.rates, loss)
+    return recorder.described()
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_tick_is_the_same_operations_on_the_same_storages(name: str) -> None:
-    race = Race(name)
-    assert isinstance(race.optimizer, Replayable)
-    columns = [torch.empty((SLOTS, 1, 1), dtype=DOUBLE) for _ in race.optimizer.numbers(race.state, 0)]
-    told = []
-    for count in (1, 2, 13, 21, 22, 64 if name != "soap" else 66):  # at 64 moments are swept
-        if count == 21:  # from here on ages differ; SOAP turns the bases of the new one
-            race.before(count)
-            race.optimizer.step(race.engine, race.state, count, race.rates, race.loss)
-            continue
-        with recorded_tick(race, columns, count) as recorder:
-            told.append(recorder.described())
-    assert len(told) == 5
+    race, loss, told = prepared(name), torch.empty(3, dtype=DOUBLE), []
+    numbers = [torch.empty((), dtype=DOUBLE) for _ in race.optimizer.numbers(0)]
+    for count in (1, 2, 13, 64 if name != "soap" else 66):  # at 64 moments are swept
+        assert race.optimizer.upkeep(race.engine, race.state, count)
+        for kept, number in zip(numbers, race.optimizer.numbers(count), strict=True):
+            kept.fill_(number)
+        told.append(described(race, count, numbers, loss))
     assert all(one == told[0] for one in told[1:])
 
 
 def test_the_comparison_has_teeth() -> None:
-    """A step with its numbers as scalars is another one each time."""
-    race, told = Race("adam"), []
-    for count in (1, 2):
-        recorder = Recorder()
-        race.before(count)
-        with recorder:
-            race.optimizer.step(race.engine, race.state, count, race.rates, race.loss)
-        told.append(recorder.described())
-    assert told[0] != told[1]
+    """A tick with its numbers as scalars is another one each time."""
+    race, loss = prepared("adam"), torch.empty(3, dtype=DOUBLE)
+    one, other = (described(race, count, race.optimizer.numbers(count), loss) for count in (1, 2))
+    assert one != other
 
 
-def test_soap_turns_its_bases_in_ordinary_ticks() -> None:
-    race = Race("soap")
-    assert isinstance(race.optimizer, Replayable)
-    replayable = [race.optimizer.upkeep(race.engine, race.state, count) for count in range(21)]
-    assert [count for count, one in enumerate(replayable) if not one] == [0, 10, 20]
-
-
-def test_only_closed_forms_on_a_gpu_are_recorded() -> None:
-    assert not possible(Race("adam").optimizer, Race("adam").engine)
-    assert not isinstance(optimizers.make("bfgs", {}), Replayable)
+def test_what_is_not_recorded() -> None:
+    """Ticks in which SOAP turns its bases, whatever has a line search, anything on a CPU."""
+    soap, searching = prepared("soap"), prepared("bfgs")
+    turning = [count for count in range(21) if not soap.optimizer.upkeep(soap.engine, soap.state, count)]
+    assert turning == [0, 10, 20]
+    assert not searching.optimizer.upkeep(searching.engine, searching.state, 3)
+    assert not possible(soap.engine)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU: CUDA graphs")
 @pytest.mark.parametrize("name", NAMES)
 def test_graphs_give_what_ordinary_steps_give(name: str) -> None:
-    plain, recorded = Race(name, device="cuda"), Race(name, device="cuda")
-    assert possible(recorded.optimizer, recorded.engine)
-    replay = Replay(recorded.optimizer, recorded.engine, recorded.state, recorded.rates, cuda_graph)
-    for count in range(30):
-        plain.before(count)
-        recorded.before(count)
-        plain.optimizer.step(plain.engine, plain.state, count, plain.rates, plain.loss)
-        replay.step(count, recorded.loss)
-    torch.testing.assert_close(recorded.engine.weights, plain.engine.weights, rtol=1e-9, atol=1e-12)
+    plain, recorded = prepared(name, device="cuda"), prepared(name, device="cuda")
+    assert possible(recorded.engine)
+    for one, other in compared(plain, recorded, replayed(recorded, cuda_graph), 30):
+        torch.testing.assert_close(other, one, rtol=1e-9, atol=1e-12)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -19,14 +19,6 @@ from hpcsweep.approx.training.optimizers.optimizer import Optimizer
 from hpcsweep.approx.training.optimizers.variable_projection import VariableProjection
 from tests.approx.test_engine import DOUBLE, pack
 from tests.approx.test_levenberg_marquardt import iterate, iterate_once, smooth
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def random_problems(width: int, samples: int, slots: int = 4) -> tuple[Tensor, Tensor]:
@@ -104,18 +96,13 @@ def test_random_features_reach_machine_precision(function: Callable, feature_sca
     torch.testing.assert_close(first.square().mean((1, 2)).sqrt(), torch.full((8,), feature_scale, dtype=DOUBLE))
 
 
-def test_a_second_step_changes_nothing_but_where_forgotten() -> None:
-    _, engine, parameters, *_ = pack([9], 2, 30, 3, 0)
+def test_a_second_step_changes_nothing() -> None:
+    _, engine, *_ = pack([9], 2, 30, 3, 0)
     smooth(engine)
-    optimizer = LeastSquares()
-    losses, state = iterate(optimizer, engine, 1)
+    losses, state = iterate(LeastSquares(), engine, 1)
     solved = engine.layout.rows(engine.weights)
-    after = iterate_once(optimizer, engine, state)
+    after = iterate_once(LeastSquares(), engine, state)
     assert (after < losses[0]).all()
-    assert torch.equal(engine.layout.rows(engine.weights), solved)
-    optimizer.forget(engine, state, 1)
-    engine.layout.fill(engine.weights, torch.stack([solved[0], parameters[1], solved[2]]))
-    iterate_once(optimizer, engine, state)
     assert torch.equal(engine.layout.rows(engine.weights), solved)
 
 

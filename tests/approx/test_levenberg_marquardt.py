@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,14 +19,6 @@ from hpcsweep.approx.training.optimizers.optimizer import Optimizer
 from tests.approx.test_engine import DOUBLE, SHAPES, pack
 
 CASES = [([5], 1, 30, "tanh"), ([6, 5], 2, 30, "tanh"), ([8, 8], 1, 20, "sin"), ([7], 2, 40, "gelu")]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def smooth(engine: Engine) -> None:
@@ -183,27 +174,18 @@ def test_losses_never_rise_and_belong_to_the_weights_before_the_step() -> None:
     assert torch.equal(now, written)
 
 
-def test_float32() -> None:
-    _, engine, *_ = pack([8], 1, 30, 3, 0, dtype=torch.float32)
-    smooth(engine)
-    losses, state = iterate(LevenbergMarquardt(), engine, 150)
-    assert state.damping.value.dtype == engine.weights.dtype == torch.float32
-    assert (losses[-1] < 1e-7).all()
-
-
 def test_settled_where_there_is_nothing_to_gain() -> None:
     """At a zero of the residuals, at the floor of rounding, and not while it still descends."""
     _, engine, *_ = pack([6], 1, 8, 3, 0)  # more parameters than samples: a residual of zero can be reached
     smooth(engine)
-    engine.silence(2)
+    for tensor in (engine.weights.view(3, -1), engine.values):
+        tensor[2] = 0
     optimizer = LevenbergMarquardt()
     losses, state = iterate(optimizer, engine, 5)
     assert not optimizer.settled(engine, state).any()
     losses, state = iterate(optimizer, engine, 300)
     assert optimizer.settled(engine, state).all()
     assert (losses[-1].sqrt() < 1e-14).all() and losses[-1, 2] == 0
-    optimizer.forget(engine, state, 1)
-    assert optimizer.settled(engine, state).tolist() == [True, False, True]
 
 
 def test_damping_follows_success_and_failure() -> None:

@@ -14,10 +14,10 @@ DOUBLE = torch.float64
 def evaluated(power: int, residuals: Tensor, importance: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Return the losses (slots,) and their derivatives (slots, 1, samples) by the residuals."""
     loss, slopes = losses.make(power), residuals.clone()
-    scratch, out = torch.empty_like(residuals), residuals.new_empty(len(residuals))
-    loss.value(slopes, importance, scratch, out)
+    out = residuals.new_empty(len(residuals))
+    loss.value(slopes, importance, out)
     assert torch.equal(slopes, residuals) or residuals.isnan().any()
-    loss.pull(slopes, importance, scratch)
+    loss.pull(slopes, importance)
     return out, slopes
 
 

@@ -1,11 +1,11 @@
-"""Packs: refilled, shrunk, saved and taken up again to the last bit; chains; what is kept; when cells stop."""
+"""Packs: of any size, saved and taken up again to the last bit; chains; what is kept; when cells stop."""
 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import final
+from typing import ClassVar, final
 
 import numpy as np
 import pytest
@@ -14,10 +14,12 @@ from torch import Tensor
 
 from hpcsweep.approx.training import Settings, costs, optimizers, train, watch
 from hpcsweep.approx.training.engine import Engine
-from hpcsweep.approx.training.optimizers.optimizer import Optimizer
+from hpcsweep.approx.training.optimizers.optimizer import Number, Optimizer
 from hpcsweep.approx.training.record import checkpoints, judged
 from hpcsweep.errors import StudyError
 from tests.approx.packs import Cells, equal
+
+WAYS = ("batched",)
 
 RATE = {"learning_rate": 1e-2}
 METHODS = {
@@ -35,54 +37,41 @@ METHODS = {
 }
 
 
-def stopping(cells: Cells, method: str) -> Settings:
-    """Return the settings of a method with a tolerance that cells reach at different steps, and some do not."""
+RESIDUAL = ("adam", "minibatches", "soap", "lbfgs", "chain")
+CASES = [("mlp", method) for method in METHODS] + [("residual", method) for method in RESIDUAL]
+
+
+@pytest.mark.parametrize(("name", "method"), CASES)
+def test_packs_of_any_size_and_saved_ones_give_the_same_bits(
+    name: str, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cells with a tolerance that they reach at different steps, and some do not: in one pack, or three by three."""
+    cells = Cells([6, 6], 2, 30, 7, name=name)
     free = cells.train(Settings(**METHODS[method], keep="last"))
-    return Settings(**METHODS[method], loss_tolerance=1.2 * float(np.median(free.loss)))
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Bits are promised for one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_refilled_and_shrunk_packs_give_the_same_bits(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In three slots, waiting; in one pack, which shrinks; in two slots."""
-    cells = Cells([7], 2, 30, 9)
-    chosen = stopping(cells, method)
-    together = cells.train(chosen)
-    assert len(set(together.steps.tolist())) > 2, "nothing was refilled between two ends"
+    chosen = Settings(**METHODS[method], loss_tolerance=1.2 * float(np.median(free.loss)))
+    monkeypatch.setattr(costs, "slots", lambda *_: 7)
+    together, states = cells.train(chosen), []
+    assert len(set(together.steps.tolist())) > 2, "all left together"
     monkeypatch.setattr(costs, "slots", lambda *_: 3)
-    assert equal(together, cells.train(chosen), range(9))
-    order = [8, 1, 5, 0, 7, 3, 2, 6, 4]
+    saving = cells.train(chosen, checkpoint=lambda state: states.append(pickle.dumps(state)), checkpoint_seconds=0.0)
+    assert equal(together, saving, range(7))
+    for place in (0, len(states) // 3, 2 * len(states) // 3, len(states) - 1):
+        assert equal(together, cells.train(chosen, resume=pickle.loads(states[place])), range(7))
+    order = [6, 1, 5, 0, 3, 2, 4]
     assert equal(together, cells.train(chosen, order), order)
     assert equal(together, cells.train(chosen, [4]), [4])
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_a_saved_pack_goes_on_to_the_same_bits(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    cells = Cells([7], 2, 30, 5)
-    chosen = stopping(cells, method)
+def test_a_state_is_saved_before_an_interruption(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One: the packs that have not begun are not in it, and begin when it is taken up."""
     monkeypatch.setattr(costs, "slots", lambda *_: 3)
-    together, states = cells.train(chosen), []
-    saving = cells.train(chosen, checkpoint=lambda state: states.append(pickle.dumps(state)), checkpoint_seconds=0.0)
-    assert equal(together, saving, range(5))
-    for place in (0, len(states) // 3, 2 * len(states) // 3, len(states) - 1):
-        assert equal(together, cells.train(chosen, resume=pickle.loads(states[place])), range(5))
-
-
-def test_a_state_is_saved_before_an_interruption() -> None:
-    cells, chosen = Cells([7], 2, 30, 3), Settings("ssbroyden", steps=80)
+    cells, chosen = Cells([7], 2, 30, 5), Settings("ssbroyden", steps=80)
     states, asked = [], []
     stopped = cells.train(chosen, stop=lambda: bool(asked.append(0)) or len(asked) > 1, checkpoint=states.append)
-    assert stopped.outcome == ["interrupted"] * 3 and 0 < stopped.steps[0] < 80
+    assert stopped.outcome == ["interrupted"] * 5 and 0 < stopped.steps[0] < 80 and stopped.steps[4] == 0
+    assert stopped.message[4] == "Stopped at step 0 of 80." and torch.equal(stopped.parameters[4], cells.parameters[4])
     assert len(states) == 1
-    assert equal(cells.train(chosen), cells.train(chosen, resume=states[0]), range(3))
+    assert equal(cells.train(chosen), cells.train(chosen, resume=states[0]), range(5))
 
 
 def test_a_chain_is_one_training_after_the_other() -> None:
@@ -101,6 +90,13 @@ def test_a_chain_is_one_training_after_the_other() -> None:
         losses = dict(zip(noted.tolist(), chain.history_loss[cell], strict=False))
         assert losses[8] == alone.history_loss[cell][8]
         assert losses[80] == after.loss[cell] < alone.loss[cell]
+
+
+def test_minibatches_go_on_through_a_chain() -> None:
+    cells, plain = Cells([7], 2, 30, 3), {"batch": 5, "momentum": 0.0, "nesterov": False, "keep": "last", **RATE}
+    parts = Settings("sgd", steps=37, **plain), Settings("sgd", steps=43, **plain)
+    chain, whole = cells.train(Settings("sgd+sgd", parts=parts)), cells.train(Settings("sgd", steps=80, **plain))
+    assert torch.equal(chain.parameters, whole.parameters)
 
 
 def test_a_part_that_ends_early_hands_over() -> None:
@@ -169,16 +165,9 @@ def test_with_minibatches_the_best_is_that_on_all_samples() -> None:
 
 def test_a_step_is_what_a_line_search_completes() -> None:
     cells, ticks = Cells([7], 2, 30, 6), []
-    step = optimizers.BFGS.step
-
-    @final
-    class Counted(optimizers.BFGS):
-        def step(self, *arguments: object) -> Tensor | None:
-            ticks.append(advanced := step(self, *arguments))
-            return advanced
-
+    tick = optimizers.QuasiNewton.tick
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(optimizers._OPTIMIZERS, "bfgs", Counted)
+        patch.setattr(optimizers.QuasiNewton, "tick", lambda *given: ticks.append(1) or tick(*given))
         trained = cells.train(Settings("bfgs", steps=40, keep="last"))
     assert trained.steps.tolist() == [40] * 6 and len(ticks) > 41
     for cell in range(6):
@@ -196,25 +185,20 @@ def test_where_nothing_can_be_gained_a_cell_is_done() -> None:
     assert trained.message == ["", "No further progress was possible after step 0 of 30.", ""]
 
 
-@dataclass
-class Nothing:
-    """The state of an optimizer that remembers nothing."""
-
-
 @final
 @dataclass(frozen=True)
 class Stubborn(Optimizer):
     """Evaluates and never moves."""
 
-    def init(self, engine: Engine) -> Nothing:
-        return Nothing()
+    ticks: ClassVar[list[int]] = []
 
-    def step(self, engine: Engine, state: Nothing, count: int, rates: Tensor, loss: Tensor) -> Tensor:
+    def init(self, engine: Engine) -> list:
+        return []
+
+    def tick(self, engine: Engine, state: list, numbers: Sequence[Number], rates: Tensor, loss: Tensor) -> Tensor:
         engine.descend(loss)
+        self.ticks.append(1)
         return torch.zeros_like(loss, dtype=torch.bool)
-
-    def forget(self, engine: Engine, state: Nothing, slot: int) -> None:
-        pass
 
 
 def test_nothing_runs_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,6 +206,7 @@ def test_nothing_runs_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     cells = Cells([7], 2, 30, 2)
     trained = cells.train(Settings("stubborn", steps=10))
     assert trained.outcome == ["done"] * 2 and trained.steps.tolist() == [0, 0]
+    assert len(Stubborn.ticks) == 301
     assert trained.message[0] == "Given up after 300 evaluations, at step 0 of 10."
     assert torch.equal(trained.parameters, cells.parameters)
 
@@ -272,6 +257,10 @@ def test_samples_count_by_their_importance(batch: int | None) -> None:
         ({"loss": "mae"}, "an even number"),
         ({"keep": "first"}, "Allowed: best, last"),
         ({"batch": 5, "gradient_tolerance": 0.1}, "gradient_tolerance needs all samples"),
+        ({"optimizer": "adamm"}, "Did you mean 'adam'"),
+        ({"schedule": "linear"}, "Allowed: constant, cosine, exponential"),
+        ({"schedule": "exponential"}, "needs a positive"),
+        ({"final_learning_rate": 1e-5}, "needs the schedule"),
     ],
 )
 def test_settings_refuse(wrong: dict, sentence: str) -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import h5py
 import numpy as np
-import pytest
-import torch
 
 from hpcsweep.approx import plugins
 from hpcsweep.approx.catalogue import Catalogue
@@ -25,16 +23,6 @@ from hpcsweep.cluster.pricing import Pricer
 from hpcsweep.collocation import samples
 from hpcsweep.grid import expand
 from hpcsweep.study import load, parse
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Bits are promised for one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
 
 SEEN = """
 import torch

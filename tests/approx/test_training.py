@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from hpcsweep.approx import models
-from hpcsweep.approx.training import Settings, costs, streams
+from hpcsweep.approx.training import Settings, streams
 from tests.approx.packs import Cells, equal, numpy_minibatches
+
+WAYS = ("alone", "batched")
 
 DOUBLE = torch.float64
 COSINE = {"schedule": "cosine", "final_learning_rate": 1e-4}
 EXPONENTIAL = {"schedule": "exponential", "final_learning_rate": 1e-4}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Bits are promised for one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def torch_adam(cells: Cells, cell: int, chosen: Settings) -> tuple[Tensor, list[float]]:
@@ -141,12 +132,3 @@ def test_bits_of_a_single_cell_with_a_single_sample() -> None:
     together = cells.train(Settings(steps=20))
     for cell in range(3):
         assert equal(together, cells.train(Settings(steps=20), [cell]), [cell])
-
-
-def test_more_cells_than_slots() -> None:
-    cells = Cells([64, 64], 2, 100, 11)
-    chosen = Settings(steps=5)
-    assert costs.slots([64, 64], 2, 100, "float64", "cpu") < 6
-    together = cells.train(chosen)
-    for cell in range(11):
-        assert equal(together, cells.train(chosen, [cell]), [cell])

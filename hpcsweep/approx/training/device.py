@@ -156,9 +156,9 @@ class _Bench:
         size = layout.slots * layout.parameters
         weights, gradient, rates = (self._rand(size) for _ in range(3))
         adam = Adam()
-        state, numbers = adam.moments(layout, weights), adam.corrections([1])
+        state, numbers = adam.moments(weights), adam.numbers(1)
         state.second.fill_(1)
-        return self._per(size, lambda: adam.move(layout, weights, gradient, state, numbers, rates), 7)
+        return self._per(size, lambda: adam.move(weights, gradient, state, numbers, rates), 7)
 
     def draw(self) -> float:
         """Return the seconds per sample that a minibatch draws, from a table larger than the cache."""

@@ -23,7 +23,8 @@ from torch.func import grad, vmap
 from hpcsweep.approx.models import MLP, Model, classical
 from hpcsweep.approx.models.classical import Direct
 from hpcsweep.approx.training import optimizers
-from hpcsweep.approx.training.engine import Engine, Layout
+from hpcsweep.approx.training.engine import Engine
+from hpcsweep.approx.training.layout import Layout
 from hpcsweep.approx.training.losses import Loss, MeanSquare
 from hpcsweep.approx.training.passes import Passes
 from hpcsweep.errors import StudyError
@@ -41,14 +42,9 @@ class General(Passes):
         self._points = weights.new_empty((layout.slots, samples, model.dimension))
         self.points = self._points.mT
         self.values = weights.new_zeros((layout.slots, 1, samples))
-        self._residuals, self._squares = torch.empty_like(self.values), torch.empty_like(self.values)
+        self._residuals = torch.empty_like(self.values)
         self._values = vmap(model.evaluate)  # of (slots, parameters) at (slots, samples, dimension)
         self._slopes = vmap(vmap(grad(_at_one_point(model)), in_dims=(None, 0)))
-
-    def silence(self, slot: int) -> None:
-        """Set the parameters of a slot, its points and its values to zero; the model may say anything there."""
-        for tensor in (*self.layout.blocks(self.weights), self.points, self.values):
-            tensor[slot].zero_()
 
     def forward(self) -> Tensor:
         """Return the residuals, network minus value, as a view (slots, 1, samples) of the workspace."""
@@ -64,7 +60,7 @@ class General(Passes):
             values = self._values(rows, self._points)  # (slots, samples)
         delta = self._difference(values.detach())
         self.judge(delta, out)
-        self.minimised.pull(delta, self.importance, self._squares)
+        self.minimised.pull(delta, self.importance)
         [gradient] = torch.autograd.grad(values, rows, delta[:, 0], allow_unused=True, materialize_grads=True)
         self.layout.fill(self.gradient, gradient)
 

@@ -2,8 +2,8 @@
 
 A tick can be replayed if it does the same operations on the same storages with the same scalars every time. Whatever
 differs from tick to tick is therefore written beforehand into tensors that stay: samples, rates, and the numbers that
-follow from the ages of slots. What an optimizer does only now and then comes before a tick; a tick that is another one
-(SOAP turns its bases) is not replayed.
+follow from the count. What an optimizer does only now and then comes before a tick; a tick that is another one (SOAP
+turns its bases) is not replayed.
 
 The proof is `tests/approx/test_graph.py`, on a CPU: equal operations, and the bits of ordinary ticks when these are
 done again. NOT RUN ON A GPU YET: the recording itself, of CUDA.
@@ -11,38 +11,24 @@ done again. NOT RUN ON A GPU YET: the recording itself, of CUDA.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol, final, runtime_checkable
+from collections.abc import Callable
+from typing import Any, final
 
 import torch
 from torch import Tensor
 
 from hpcsweep.approx.training.engine import Engine
-from hpcsweep.approx.training.optimizers import slotwise
 from hpcsweep.approx.training.optimizers.optimizer import Optimizer
+from hpcsweep.approx.training.passes import Passes
 
 _WARM = 3  # ordinary ticks before the recorded one, for what libraries do at first
 
 Tick = Callable[[], None]
 
 
-@runtime_checkable
-class Replayable(Protocol):
-    """An optimizer whose `step` is `upkeep`, then `tick` with the `numbers` of that count."""
-
-    def upkeep(self, engine: Engine, state: Any, count: int) -> bool:
-        """Do what is done now and then; return whether the rest of the step is a `tick` like any other."""
-
-    def numbers(self, state: Any, count: int) -> Sequence[Sequence[float]]:
-        """Return what differs from tick to tick."""
-
-    def tick(self, engine: Engine, state: Any, numbers: Sequence[slotwise.Number], rates: Tensor, loss: Tensor) -> None:
-        """Do the rest of a step: the same operations on the same storages every time."""
-
-
-def possible(optimizer: Optimizer, engine: object) -> bool:
-    """Return whether ticks are to be recorded: on a GPU, of closed forms, by optimizers that can be replayed."""
-    return isinstance(engine, Engine) and engine.weights.is_cuda and isinstance(optimizer, Replayable)
+def possible(engine: Passes) -> bool:
+    """Return whether ticks can be recorded: on a GPU, of closed forms."""
+    return isinstance(engine, Engine) and engine.weights.is_cuda
 
 
 def cuda_graph(tick: Tick) -> Tick:
@@ -64,7 +50,7 @@ class Replay:
     def __init__(
         self,
         optimizer: Optimizer,
-        engine: Engine,
+        engine: Passes,
         state: Any,
         rates: Tensor,
         record: Callable[[Tick], Tick] = cuda_graph,
@@ -72,17 +58,17 @@ class Replay:
         self._optimizer, self._engine, self._state, self._rates = optimizer, engine, state, rates
         self._record = record
         self._loss = engine.weights.new_empty(engine.layout.slots)
-        self._columns: list[Tensor] = []
+        self._numbers = [engine.weights.new_empty(()) for _ in optimizer.numbers(0)]
         self._again: Tick | None = None
         self._warm = 0
 
-    def step(self, count: int, loss: Tensor) -> None:
+    def step(self, count: int, loss: Tensor) -> Tensor | None:
         """Do a step as `Optimizer.step` does, `count` and `loss` (slots,) as there."""
-        assert isinstance(self._optimizer, Replayable)
+        numbers = self._optimizer.numbers(count)
         if not self._optimizer.upkeep(self._engine, self._state, count):
-            self._optimizer.step(self._engine, self._state, count, self._rates, loss)
-            return
-        self._write(self._optimizer.numbers(self._state, count))
+            return self._optimizer.tick(self._engine, self._state, numbers, self._rates, loss)
+        for kept, number in zip(self._numbers, numbers, strict=True):
+            kept.fill_(number)
         if self._again is not None:
             self._again()
         elif self._warm < _WARM:
@@ -91,14 +77,7 @@ class Replay:
         else:
             self._again = self._record(self._tick)
         loss.copy_(self._loss)
-
-    def _write(self, numbers: Sequence[Sequence[float]]) -> None:
-        columns = slotwise.columns(self._engine.layout, numbers, self._rates)
-        if not self._columns:
-            self._columns = columns
-        for kept, column in zip(self._columns, columns, strict=True):
-            kept.copy_(column)
+        return None
 
     def _tick(self) -> None:
-        assert isinstance(self._optimizer, Replayable)
-        self._optimizer.tick(self._engine, self._state, self._columns, self._rates, self._loss)
+        self._optimizer.tick(self._engine, self._state, self._numbers, self._rates, self._loss)

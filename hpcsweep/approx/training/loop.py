@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.models import MLP, Model, hidden_like
-from hpcsweep.approx.training import alone, costs
+from hpcsweep.approx.training import alone, costs, methods
 from hpcsweep.approx.training.conclude import batched_losses, conclude
 from hpcsweep.approx.training.general import suit
 from hpcsweep.approx.training.pack import Pack
@@ -49,9 +49,8 @@ def train(
 ) -> Trained:
     """Train cells of one shape, each as if it were alone, whatever becomes of the others.
 
-    More cells than `costs.slots` allows wait until slots become free: a pack must fit into the cache. On one CPU thread
-    the bits of a cell's result depend on its own arguments only. All cells go through one part of a chain before the
-    next part begins.
+    More cells than `costs.slots` allows are several packs, one after another. On one CPU thread the bits of a cell's
+    result depend on its own arguments only. All cells go through one part of a chain before the next part begins.
 
     Parameters
     ----------
@@ -81,14 +80,16 @@ def train(
     ValueError : for shapes or settings that do not fit together
     StudyError : for an optimizer that asks for what the model cannot give (see `general.suit`)
     """
-    begun = time.perf_counter()
     models = [model] * len(parameters) if isinstance(model, Model) else list(model)
     _validate(models, parameters, samples, values, settings, seeds)
+    shape = None if batched or parameters.device.type != "cpu" else alone.shape_of(models[0])
+    for part in settings[0].chain if shape else ():
+        methods.prepare(part.optimizer, parameters[:0].numpy().dtype)
+    begun = time.perf_counter()
     pairs = zip(models, samples.to(parameters), strict=True)
     inputs = torch.stack([one.standardised(points) for one, points in pairs])
     weighted = None if importance is None else importance.to(parameters)
     cells = Cells(parameters, inputs, values.to(parameters), settings, seeds, weighted)
-    shape = None if batched or parameters.device.type != "cpu" else alone.shape_of(models[0])
     saving = checkpoint, checkpoint_seconds
     if shape is not None:
         supervisor = Supervisor(len(parameters), stop, report, *saving)
@@ -121,23 +122,32 @@ def _train_batched(
 
 def _run_part(task: Task, record: Record, watch: Watch, parts: int, resume: Mapping[str, Any] | None) -> None:
     """Let all cells that have no outcome go through one part of their chains."""
-    total, shrink = len(record.outcome), record.last.device.type == "cpu"
+    total = len(record.outcome)
     slots, packs = _packs(task, record) if resume is None else (resume["slots"], resume["packs"])
     first = 0 if resume is None else resume["pack"]
     for number, rows in list(enumerate(packs))[first:]:
+        if watch.stopped:
+            _dismiss(task, record, rows)
+            continue
         place = {"part": task.part, "pack": number, "packs": packs, "slots": slots}
         budget = None if task.common.seconds is None else task.common.seconds * len(rows)
         done = (task.part + sum(map(len, packs[:number])) / total) / parts
         saved = resume["state"] if resume is not None and number == first else None
         watch.begin(budget, done, len(rows) / total / parts, lambda place=place: {**place, "record": record.state()})
-        Pack(task, slots, record, rows, shrink, saved).run(watch)
+        Pack(task, slots, record, rows, saved).run(watch)
+
+
+def _dismiss(task: Task, record: Record, rows: Sequence[int]) -> None:
+    """Let cells go that have not begun when somebody asks to stop."""
+    total = sum(part.steps for part in task.cells.settings[0].chain)
+    for cell in rows:
+        step = int(record.steps[cell])
+        record.leave(cell, step, float("nan"))
+        record.finish(cell, "interrupted", f"Stopped at step {step} of {total}.")
 
 
 def _packs(task: Task, record: Record) -> tuple[int, list[list[int]]]:
-    """Return the slots of a pack, and the cells of each pack: one, whose free slots are given to the waiting cells.
-
-    But where time is limited the cells of a pack share it, so that nobody may wait.
-    """
+    """Return the slots of a pack, and the cells of each."""
     rows = np.flatnonzero(record.active).tolist()
     kind, precision = record.last.device.type, str(record.last.dtype).removeprefix("torch.")
     batch = task.batch or task.cells.values.shape[1]
@@ -148,8 +158,6 @@ def _packs(task: Task, record: Record) -> tuple[int, list[list[int]]]:
         return 2, []
     cut = costs.packs(len(rows), most, kind)
     slots = costs.used_slots(max(stop - start for start, stop in cut), most, kind)
-    if task.common.seconds is None:
-        return slots, [rows]
     return slots, [rows[start:stop] for start, stop in cut]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import final
 
 import torch
 from torch import Tensor
@@ -13,24 +13,17 @@ from torch import Tensor
 class Loss(ABC):
     """A number for the residuals of each slot, and its derivative by each of them.
 
-    `residuals` and `scratch` are (slots, 1, samples); `importance` is None or as large: a factor, not negative, for the
-    term of each sample. The mean is over all samples, whatever their importance.
-
-    `separable`: the derivative by a residual does not depend on the others, so that samples may be cut into strips.
+    `residuals` are (slots, 1, samples); `importance` is None or as large: a factor, not negative, for the term of each
+    sample. The mean is over all samples, whatever their importance.
     """
 
-    separable: ClassVar[bool]
+    @abstractmethod
+    def value(self, residuals: Tensor, importance: Tensor | None, out: Tensor) -> None:
+        """Write the loss into `out` (slots,)."""
 
     @abstractmethod
-    def value(self, residuals: Tensor, importance: Tensor | None, scratch: Tensor, out: Tensor) -> None:
-        """Write the loss into `out` (slots,); overwrites `scratch`, keeps `residuals`."""
-
-    @abstractmethod
-    def pull(self, residuals: Tensor, importance: Tensor | None, scratch: Tensor, samples: int | None = None) -> None:
-        """Replace the residuals by the derivative of the loss by each; overwrites `scratch`.
-
-        `samples`: of how many the loss is, where these are a strip of them.
-        """
+    def pull(self, residuals: Tensor, importance: Tensor | None) -> None:
+        """Replace the residuals by the derivative of the loss by each."""
 
 
 @final
@@ -38,18 +31,16 @@ class Loss(ABC):
 class MeanSquare(Loss):
     """mean(importance * residual^2)."""
 
-    separable: ClassVar[bool] = True
-
-    def value(self, residuals: Tensor, importance: Tensor | None, scratch: Tensor, out: Tensor) -> None:
+    def value(self, residuals: Tensor, importance: Tensor | None, out: Tensor) -> None:
         """Write the mean squares."""
-        torch.mul(residuals, residuals, out=scratch)
+        terms = residuals * residuals
         if importance is not None:
-            scratch.mul_(importance)
-        _mean(scratch, out)
+            terms.mul_(importance)
+        torch.sum(terms, dim=(1, 2), out=out).mul_(1 / terms.shape[2])
 
-    def pull(self, residuals: Tensor, importance: Tensor | None, scratch: Tensor, samples: int | None = None) -> None:
+    def pull(self, residuals: Tensor, importance: Tensor | None) -> None:
         """Multiply by 2 importance / samples."""
-        residuals.mul_(2 / (samples or residuals.shape[2]))
+        residuals.mul_(2 / residuals.shape[2])
         if importance is not None:
             residuals.mul_(importance)
 
@@ -64,32 +55,28 @@ class MeanPower(Loss):
     the slot, so that nothing over- or underflows which would not do so in the mean square.
     """
 
-    separable: ClassVar[bool] = False
     power: int
 
-    def value(self, residuals: Tensor, importance: Tensor | None, scratch: Tensor, out: Tensor) -> None:
+    def value(self, residuals: Tensor, importance: Tensor | None, out: Tensor) -> None:
         """Write the squared norms."""
-        largest = _scaled(residuals, importance, scratch)
-        mean = self._mean_power(scratch, importance)
-        out.copy_((largest.square() * _root(mean, 2 / self.power)).view(-1))
+        quotients, largest = _scaled(residuals, importance)
+        root = _root(self._mean_power(quotients, importance), 2 / self.power)
+        out.copy_((largest.square() * root).view(-1))
 
-    def pull(self, residuals: Tensor, importance: Tensor | None, scratch: Tensor, samples: int | None = None) -> None:
+    def pull(self, residuals: Tensor, importance: Tensor | None) -> None:
         """With m the largest residual, q = residual / m and S = mean(q^p): 2 m S^(2/p - 1) q^(p-1) / samples."""
-        largest = _scaled(residuals, importance, scratch)
-        mean = self._mean_power(scratch, importance)
-        _scaled(residuals, importance, scratch)
-        _whole_power(scratch, self.power - 1, residuals)
-        factor = largest * _root(mean, 2 / self.power - 1) * (2 / residuals.shape[2])
-        residuals.mul_(factor)
+        quotients, largest = _scaled(residuals, importance)
+        root = _root(self._mean_power(quotients, importance), 2 / self.power - 1)
+        residuals.copy_(_whole_power(quotients, self.power - 1)).mul_(largest * root * (2 / residuals.shape[2]))
         if importance is not None:
             residuals.mul_(importance)
 
     def _mean_power(self, quotients: Tensor, importance: Tensor | None) -> Tensor:
-        """Return mean(importance * quotient^p), (slots, 1, 1); overwrites the quotients."""
-        _whole_power(quotients.clone(), self.power, quotients)
+        """Return mean(importance * quotient^p), (slots, 1, 1)."""
+        terms = _whole_power(quotients, self.power)
         if importance is not None:
-            quotients.mul_(importance)
-        return quotients.sum(dim=2, keepdim=True).mul_(1 / quotients.shape[2])
+            terms.mul_(importance)
+        return terms.sum(dim=2, keepdim=True).mul_(1 / terms.shape[2])
 
 
 def make(power: int) -> Loss:
@@ -97,24 +84,15 @@ def make(power: int) -> Loss:
     return MeanSquare() if power == 2 else MeanPower(power)
 
 
-def _scaled(residuals: Tensor, importance: Tensor | None, scratch: Tensor) -> Tensor:
-    """Write residual / largest into `scratch`; return the largest (slots, 1, 1), 1 where all are zero.
+def _scaled(residuals: Tensor, importance: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return residual / largest, and the largest |residual| (slots, 1, 1), 1 where all are zero.
 
     Samples of no importance are not there.
     """
-    torch.abs(residuals, out=scratch)
-    if importance is not None:
-        scratch.masked_fill_(importance == 0, 0)
-    largest = scratch.amax(dim=2, keepdim=True)
-    largest = largest.masked_fill(largest == 0, 1)
-    torch.div(residuals, largest, out=scratch)
-    if importance is not None:
-        scratch.masked_fill_(importance == 0, 0)
-    return largest
-
-
-def _mean(terms: Tensor, out: Tensor) -> None:
-    torch.sum(terms, dim=(1, 2), out=out).mul_(1 / terms.shape[2])  # torch.mean(out=) takes thrice as long
+    there = residuals if importance is None else residuals.masked_fill(importance == 0, 0)
+    largest = there.abs().amax(dim=2, keepdim=True)
+    largest.masked_fill_(largest == 0, 1)
+    return there / largest, largest
 
 
 def _root(numbers: Tensor, exponent: float) -> Tensor:
@@ -122,12 +100,12 @@ def _root(numbers: Tensor, exponent: float) -> Tensor:
     return torch.exp(exponent * torch.log(numbers)).masked_fill_(numbers == 0, 0)
 
 
-def _whole_power(base: Tensor, power: int, out: Tensor) -> None:
-    """Write base^power into `out`, by squaring; destroys `base`. torch.pow depends on the place in the tensor."""
-    out.fill_(1)
+def _whole_power(base: Tensor, power: int) -> Tensor:
+    """Return base^power, by squaring: torch.pow depends on the place in the tensor."""
+    result = torch.ones_like(base)
     while power:
         if power & 1:
-            out.mul_(base)
+            result.mul_(base)
         power >>= 1
-        if power:
-            base.mul_(base)
+        base = base * base
+    return result

@@ -107,6 +107,20 @@ class Compiled(Method):
         return state.vectors[: len(state.point)] if state.numbers[method.WALKS] else state.point
 
 
+def prepare(name: str, dtype: np.dtype) -> None:
+    """Compile what a method needs, or find it in the cache: seconds, once on a machine, and no time of training."""
+    if name in ("least_squares", "variable_projection", "levenberg_marquardt"):
+        entries = [method.write_note, residuals, linearise, marquardt.propose_marquardt]
+    elif name in _PROPOSE:
+        entries = [method.advance, _PROPOSE[name], first_order.take]
+    else:
+        limited = quasi_newton.propose_limited, quasi_newton.take_limited
+        dense = quasi_newton.propose_dense, quasi_newton.take_dense
+        entries = [method.advance, *(limited if name == "lbfgs" else dense)]
+    for one in (objective, *entries):
+        one[dtype]
+
+
 _PROPOSE = {
     "sgd": first_order.propose_momentum,
     "adam": first_order.propose_adam,

@@ -1,16 +1,16 @@
-"""One pack: its cells train together, tick by tick, and leave one by one; others may take their slots."""
+"""One pack: its cells begin together, train tick by tick, and leave one by one."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from hpcsweep.approx.training.record import Record, checkpoints, judged
 from hpcsweep.approx.training.samples import Cells
-from hpcsweep.approx.training.seats import FREE, Seats
 from hpcsweep.approx.training.watch import LONGEST, Watch
 from hpcsweep.approx.training.workspace import Task, Workspace
 
@@ -19,155 +19,150 @@ __all__ = ["Cells", "Pack", "Task"]
 _PATIENCE = (20, 100)  # ticks: so many for each step, and so many besides; then a cell has to leave
 
 
+@dataclass
+class Progress:
+    """How far a pack has come, with one entry per slot; what is saved of it beside its workspace.
+
+    Attributes
+    ----------
+    tick : ticks done
+    active : whether the cell is still here
+    steps : steps that it has done in this part of its chain
+    due : the step of this part at which it must be looked at
+    slope : the largest component of its gradient at the start of this part, NaN if nobody asked
+    """
+
+    tick: int
+    active: np.ndarray
+    steps: np.ndarray
+    due: np.ndarray
+    slope: np.ndarray
+
+    @staticmethod
+    def none(slots: int, cells: int) -> Progress:
+        """Return that of slots of which the first `cells` are in use."""
+        steps, due = np.zeros((2, slots), dtype=np.int64)
+        return Progress(0, np.arange(slots) < cells, steps, due, np.full(slots, np.nan))
+
+
 class Pack:
     """Trains cells in the slots of a workspace, for one part of their chains.
 
     A *tick* is one evaluation of all slots, a *step* what the optimizer of a slot completes in one tick or in several.
     Losses stay on the device until the next look, when a divergence is found out, with the step at which it happened.
     Looks happen when a slot is at a checkpoint or at its end, when a loss is within its tolerance, and now and then.
-    None of this changes the bits of a cell: not its slot, its companions, the ticks before it came, or the looks.
+    A slot whose cell has left computes on, unheeded, until all cells have left; so do slots beyond the cells.
+    None of this changes the bits of a cell: not its slot, its companions, or the looks.
     """
 
     def __init__(
-        self,
-        task: Task,
-        slots: int,
-        record: Record,
-        rows: Sequence[int],
-        shrink: bool = False,
-        saved: Mapping[str, Any] | None = None,
+        self, task: Task, slots: int, record: Record, rows: Sequence[int], saved: Mapping[str, Any] | None = None
     ) -> None:
-        """Let the cells `rows` pass through `slots` slots; they begin at `record.last`, and the record tells of them.
+        """Put the cells `rows` into slots; they begin at `record.last`, and the record tells of them.
 
-        `shrink`: let the pack become smaller when at most half of its slots are in use. `saved`: take up this `state`
-        of a pack made with the same other arguments; the record must be the one of that time.
+        `saved`: take up this `state` of a pack made with the same other arguments; the record must be the one of that
+        time.
         """
-        self._task, self._record, self._shrink = task, record, shrink
+        self._task, self._record = task, record
         common, count, batch = task.common, task.cells.values.shape[1], task.batch
         chain = task.cells.settings[0].chain
-        self._steps, self._total = common.steps, sum(part.steps for part in chain)
+        self._end, self._total = common.steps, sum(part.steps for part in chain)
         self._final = task.part == len(chain) - 1
         self._marks = checkpoints(self._total)
         self._marked = frozenset(self._marks.tolist())
         self._epoch = -(-count // batch) if batch else 1  # steps between looks at the tolerances
         self._judged = judged(common.steps, batch, count) if batch and common.keep == "best" else None
-        self._flattening = any(task.settings(cell).gradient_tolerance > 0 for cell in rows)
-        self._tolerant = any(task.settings(cell).loss_tolerance > 0 for cell in rows)
         each, besides = _PATIENCE
         self._patience = each * common.steps + besides
-        self._cells = len(rows)
-        if saved is None:
-            self._tick, self._queue, self._seats = 0, deque(int(cell) for cell in rows), Seats.free(slots)
-            for slot in range(min(slots, len(rows))):
-                self._sit(slot)
-        else:
-            self._tick, self._queue, self._seats = saved["tick"], deque(saved["queue"]), Seats.restored(saved["seats"])
-        self._furnish(Workspace(task, self._seats.cells, record.last))
+        self._rows, filled = len(rows), [*rows, *[rows[-1]] * (slots - len(rows))]  # the last cell fills the pack up
+        self._cells = np.array(filled)
+        self._earlier = record.steps[self._cells]  # steps in earlier parts of the chain
+        self._flatness = np.array([task.settings(cell).gradient_tolerance for cell in filled])
+        self._workspace = Workspace(task, filled, record.last, self._earlier)
+        self._progress = Progress.none(slots, len(rows))
         if saved is not None:
-            self._workspace.restore(saved)
+            self._progress = Progress(**deepcopy(saved["progress"]))
+            self._workspace.restore(saved["workspace"])
+        self._furnish([task.settings(cell).loss_tolerance for cell in filled])
 
-    def _sit(self, slot: int) -> int:
-        cell = self._queue.popleft()
-        self._seats.put(slot, cell, int(self._record.steps[cell]), self._tick)
-        return cell
+    def _furnish(self, tolerances: Sequence[float]) -> None:
+        """Make room for what is on the device."""
+        slots, before = len(tolerances), self._workspace.before
+        self._tolerant = any(tolerance > 0 for tolerance in tolerances)
+        self._limits = before.new_tensor([tolerance if tolerance > 0 else -1.0 for tolerance in tolerances])
+        self._limits[~self._progress.active] = -1.0  # no loss is ever so small
+        self._trace = before.new_zeros((LONGEST, slots))  # losses since the last look
+        self._traced = np.zeros((LONGEST, slots), dtype=np.int64)  # the steps to which they belong
+        self._at = self._traced[0]  # the steps to which the last of them belong
+        self._first = self._look_at = self._progress.tick  # the tick of the first of them; that of the next look
 
-    def _furnish(self, workspace: Workspace) -> None:
-        """Work in this workspace from now on."""
-        self._workspace = workspace
-        slots = len(self._seats.cells)
-        self._tolerances = workspace.before.new_full((slots,), -1.0)  # no loss is ever so small
-        for slot in self._seats.occupied:
-            self._tolerate(slot)
-        self._trace = workspace.before.new_zeros((LONGEST, slots))
-        self._traced = np.zeros((LONGEST, slots), dtype=np.int64)  # the steps to which those losses belong
-        self._first = self._due = self._tick  # the tick whose losses are the first in the trace; that of the next look
-
-    def _tolerate(self, slot: int) -> None:
-        tolerance = self._task.settings(self._seats.cells[slot]).loss_tolerance
-        self._tolerances[slot] = tolerance if tolerance > 0 else -1.0
+    def state(self) -> dict[str, Any]:
+        """Return what a later pack can take up, in plain values, arrays and tensors; between two ticks."""
+        return {"progress": deepcopy(vars(self._progress)), "workspace": self._workspace.state()}
 
     def run(self, watch: Watch) -> None:
         """Train until every cell has left."""
-        busy = True
-        while busy:
-            if self._advance(watch):
-                self._refill()
-                self._compact()
-                busy = bool(len(self._seats.occupied) or self._queue)
+        while self._progress.active.any():
+            self._advance(watch)
 
-    def _advance(self, watch: Watch) -> bool:
-        """Do one tick, and look if it is time to; return whether it was."""
-        row, seats, workspace = self._tick - self._first, self._seats, self._workspace
-        look, always = self._tick >= self._due, self._tolerant and self._epoch == 1
+    def _advance(self, watch: Watch) -> None:
+        """Do one tick, and look if it is time to."""
+        progress, workspace = self._progress, self._workspace
+        row, settled = progress.tick - self._first, workspace.settled() & progress.active
+        look = progress.tick >= self._look_at or bool(settled.any())
+        always = self._tolerant and self._epoch == 1
         if look or always:
             workspace.keep()
-        loss = self._trace[row]
-        self._traced[row] = seats.steps
-        advanced = workspace.advance(self._tick, seats.steps, seats.before + seats.steps, loss)
-        look = look or (always and bool((loss <= self._tolerances).any()))
-        if look:
+        loss, self._at = self._trace[row], self._traced[row]
+        self._at[:] = progress.steps
+        progress.steps += workspace.advance(progress.tick, loss)
+        progress.tick += 1
+        if look or (always and bool((loss <= self._limits).any())):
             losses = self._trace[: row + 1].double().cpu().numpy()  # (ticks, slots)
-            self._look(losses)
-        settled = self._count(advanced)
-        self._tick += 1
-        if look:
-            self._first = self._tick
-            self._after(losses[-1], self._traced[row].copy(), watch)
-        if settled:
-            self._due = self._tick
-        return look
+            self._look(losses, settled)
+            self._first = progress.tick
+            self._after(losses[-1], watch)
 
-    def _count(self, advanced: np.ndarray | None) -> bool:
-        """Count the steps of a tick; return whether a slot will get no further."""
-        self._seats.steps += 1 if advanced is None else advanced
-        settled = self._workspace.settled()
-        if settled is None:
-            return False
-        self._seats.settled |= settled & (self._seats.cells != FREE)
-        return bool(self._seats.settled.any())
-
-    def _look(self, losses: np.ndarray) -> None:
+    def _look(self, losses: np.ndarray, settled: np.ndarray) -> None:
         """Read the losses since the last look; let those cells leave that have come to an end."""
-        seats, last = self._seats, losses[-1]
+        at, last = self._at, losses[-1]
         self._leave_diverged(losses)
-        due = self._those(seats.steps >= seats.due).tolist()
+        due = self._those(at >= self._progress.due)
         whole = self._judgement(due, last)
         self._note(due, last, whole)
-        places = list(zip(seats.before[due].tolist(), seats.steps[due].tolist(), strict=True))
-        events = {place: self._next_event(*place) for place in set(places)}  # slots that began together share them
-        seats.due[due] = [events[place] for place in places]
+        places = list(zip(self._earlier[due].tolist(), at[due].tolist(), strict=True))
+        events = {place: self._next_event(*place) for place in set(places)}  # most slots share them
+        self._progress.due[due] = [events[place] for place in places]
         if self._tolerant:
-            self._leave_within_tolerance(whole)
-        if self._flattening:
-            self._leave_flat([slot for slot in due if seats.cells[slot] != FREE], last)
-        self._leave(self._those(seats.steps >= self._steps), last, "done", "")
-        stuck = self._those(seats.settled)
-        self._leave(stuck, last, "done", "No further progress was possible after step {step} of {total}.")
-        late = self._those(self._tick - seats.born >= self._patience)
-        self._leave(late, last, "done", f"Given up after {self._patience} evaluations, at step {{step}} of {{total}}.")
+            within = (whole <= self._limits.double().cpu().numpy()) & (at % self._epoch == 0)
+            self._leave(self._those(within), whole, "Within the loss tolerance at step {step}.")
+        self._leave_flat(due, last)
+        self._leave(self._those(at >= self._end), last)
+        self._leave(self._those(settled), last, "No further progress was possible after step {step} of {total}.")
+        late = self._those(np.full(len(at), self._progress.tick > self._patience))
+        self._leave(late, last, f"Given up after {self._patience} evaluations, at step {{step}} of {{total}}.")
 
     def _those(self, where: np.ndarray) -> np.ndarray:
         """Return the slots in use where something is so."""
-        here = self._seats.occupied
-        return here[where[here]]
+        return np.flatnonzero(self._progress.active & where)
 
-    def _judgement(self, due: Sequence[int], last: np.ndarray) -> np.ndarray:
+    def _judgement(self, due: np.ndarray, last: np.ndarray) -> np.ndarray:
         """Return the losses on all samples, (slots,), NaN where that would take an evaluation not worth its time."""
         if self._task.batch is None:
             return last
-        steps = self._seats.steps
-        epoch = self._tolerant and any(steps[slot] % self._epoch == 0 for slot in due)
-        best = self._judged is not None and any(steps[slot] in self._judged for slot in due)
+        steps = self._at[due]
+        epoch = self._tolerant and bool((steps % self._epoch == 0).any())
+        best = self._judged is not None and bool(np.isin(steps, self._judged).any())
         return self._workspace.full_losses() if epoch or best else np.full(len(last), np.nan)
 
-    def _note(self, due: Sequence[int], last: np.ndarray, whole: np.ndarray) -> None:
+    def _note(self, due: np.ndarray, last: np.ndarray, whole: np.ndarray) -> None:
         """Take down the losses of slots at a checkpoint, and their parameters if they are the best."""
-        seats, better = self._seats, []
-        for slot in due:
-            cell, step = int(seats.cells[slot]), int(seats.steps[slot])
-            marked = int(seats.before[slot]) + step in self._marked
+        better = []
+        for slot in due.tolist():
+            cell, step = int(self._cells[slot]), int(self._at[slot])
+            marked = int(self._earlier[slot]) + step in self._marked
             if marked:
-                self._record.note(cell, int(seats.before[slot] + step), float(last[slot]))
+                self._record.note(cell, int(self._earlier[slot]) + step, float(last[slot]))
             if self._judged is None:
                 counts, score = marked, last[slot]
             else:
@@ -175,125 +170,67 @@ class Pack:
             if counts and self._record.improves(cell, float(score)):
                 better.append(slot)
         if better:
-            self._record.best[seats.cells[better]] = self._workspace.rows(better)
+            self._record.best[self._cells[better]] = self._workspace.rows(better)
 
-    def _next_event(self, before: int, step: int) -> int:
-        """Return the next step of this part at which a slot must be looked at, `step` after `before` in other parts."""
-        place = np.searchsorted(self._marks, before + step, side="right")
-        events = [self._steps, *(self._marks[place : place + 1] - before)]
+    def _next_event(self, earlier: int, step: int) -> int:
+        """Return the next step at which to look at a slot that has done `step` steps, and `earlier` in other parts."""
+        place = np.searchsorted(self._marks, earlier + step, side="right")
+        events = [self._end, *(self._marks[place : place + 1] - earlier)]
         if self._tolerant and self._epoch > 1:
             events.append((step // self._epoch + 1) * self._epoch)
         if self._judged is not None:
             events += self._judged[np.searchsorted(self._judged, step, side="right") :][:1].tolist()
-        return int(min(event for event in events if event > step or event == self._steps))
+        return int(min(event for event in events if event > step or event == self._end))
 
     def _leave_diverged(self, losses: np.ndarray) -> None:
-        infinite = ~np.isfinite(losses)
-        if not infinite.any():
-            return
-        for slot in self._seats.occupied[infinite.any(axis=0)[self._seats.occupied]]:
-            row = int(infinite[:, slot].argmax())
-            cell, loss = int(self._seats.cells[slot]), float(losses[row, slot])
-            step = int(self._seats.before[slot] + self._traced[row, slot])
-            self._record.last[cell] = self._record.best[cell]
-            self._record.leave(cell, step, loss)
-            self._record.finish(cell, "diverged", f"The loss was {loss} at step {step}.")
-            self._vacate(slot)
+        infinite, record = ~np.isfinite(losses), self._record
+        slots = self._those(infinite.any(axis=0))
+        for slot in slots.tolist():
+            row, cell = int(infinite[:, slot].argmax()), int(self._cells[slot])
+            loss, step = float(losses[row, slot]), int(self._earlier[slot] + self._traced[row, slot])
+            record.last[cell] = record.best[cell]
+            record.leave(cell, step, loss)
+            record.finish(cell, "diverged", f"The loss was {loss} at step {step}.")
+        if len(slots):
+            self._vacate(slots)
 
-    def _leave_within_tolerance(self, whole: np.ndarray) -> None:
-        within = whole <= self._tolerances.double().cpu().numpy()
-        slots = self._those(within & (self._seats.steps % self._epoch == 0))
-        self._leave(slots, whole, "done", "Within the loss tolerance at step {step}.")
-
-    def _leave_flat(self, due: Sequence[int], losses: np.ndarray) -> None:
+    def _leave_flat(self, due: np.ndarray, losses: np.ndarray) -> None:
         """At checkpoints only: the gradient there takes an evaluation of its own, whatever the optimizer knows."""
-        seats, flat = self._seats, []
-        slopes = self._workspace.slopes() if due else np.empty(0)
-        for slot in due:
-            if seats.steps[slot] == 0:
-                seats.slope[slot] = slopes[slot]
-            tolerance = self._task.settings(seats.cells[slot]).gradient_tolerance
-            if tolerance > 0 and slopes[slot] <= tolerance * seats.slope[slot]:
-                flat.append(slot)
-        self._leave(flat, losses, "done", "Within the gradient tolerance at step {step}.")
+        due = due[self._progress.active[due] & (self._flatness[due] > 0)]
+        if not len(due):
+            return
+        slopes, first = self._workspace.slopes(), self._progress.slope
+        np.copyto(first, slopes, where=self._at == 0)
+        flat = due[slopes[due] <= self._flatness[due] * first[due]]
+        self._leave(flat, losses, "Within the gradient tolerance at step {step}.")
 
-    def _leave(
-        self, slots: Sequence[int], losses: np.ndarray, outcome: str, message: str, steps: np.ndarray | None = None
-    ) -> None:
+    def _leave(self, slots: np.ndarray, losses: np.ndarray, message: str = "", outcome: str = "done") -> None:
         """Let cells leave with the parameters of before this tick, and their losses there."""
         if not len(slots):
             return
-        cells, record, steps = self._seats.cells[slots], self._record, self._seats.steps if steps is None else steps
+        cells, record = self._cells[slots], self._record
         record.last[cells] = self._workspace.rows(slots)
-        for slot, cell in zip(slots, cells.tolist(), strict=True):
-            step = int(self._seats.before[slot] + steps[slot])
+        for slot, cell in zip(slots.tolist(), cells.tolist(), strict=True):
+            step = int(self._earlier[slot] + self._at[slot])
             record.leave(cell, step, float(losses[slot]))
             if self._final or outcome == "interrupted":
                 record.finish(cell, outcome, message.format(step=step, total=self._total))
-            self._vacate(slot)
+        self._vacate(slots)
 
-    def _vacate(self, slot: int) -> None:
-        self._seats.leave(slot)
-        self._tolerances[slot] = -1.0
-        if len(self._seats.occupied) or self._queue:  # else nobody computes on
-            self._workspace.silence(slot)
+    def _vacate(self, slots: np.ndarray) -> None:
+        self._progress.active[slots] = False
+        self._limits[slots] = -1.0
 
-    def _after(self, losses: np.ndarray, steps: np.ndarray, watch: Watch) -> None:
+    def _after(self, losses: np.ndarray, watch: Watch) -> None:
         """After a look: heed requests to stop, save, report, and decide when to look again."""
-        verdict = watch.verdict()
+        progress, verdict = self._progress, watch.verdict()
         if watch.saves(verdict):
             watch.save(self.state())
         if verdict:
-            self._leave(self._seats.occupied, losses, verdict, "Stopped at step {step} of {total}.", steps)
-            self._dismiss(verdict)
-        watch.progress(self._share())
-        pause = min(watch.pause(self._tick), LONGEST, 1 + self._seats.wait(self._tick, self._patience))
-        self._due = self._tick + pause - 1
-
-    def _dismiss(self, verdict: str) -> None:
-        """Let those leave who have not begun."""
-        for cell in self._queue:
-            step = int(self._record.steps[cell])
-            self._record.leave(cell, step, float("nan"))
-            self._record.finish(cell, verdict, f"Stopped at step {step} of {self._total}.")
-        self._queue.clear()
-
-    def _share(self) -> float:
-        """Return the share of the pack's work that is done."""
-        here = self._seats.occupied
-        waiting, work = len(self._queue), self._seats.steps[here].sum() / max(self._steps, 1)
-        gone = self._cells - waiting - len(here)
-        return float((gone + work) / self._cells)
-
-    def _refill(self) -> None:
-        """Give free slots to waiting cells; with minibatches between epochs only, so that all are judged together."""
-        here = self._seats.occupied
-        if not self._queue or len(here) == len(self._seats.cells):
-            return
-        late = int(self._tick - self._seats.born[here[0]]) % self._epoch if len(here) else 0
-        if late:
-            self._due = min(self._due, self._tick - late + self._epoch - 1)  # the next chance is after that look
-            return
-        for slot in np.flatnonzero(self._seats.cells == FREE)[: len(self._queue)]:
-            cell = self._sit(slot)
-            self._workspace.put(slot, cell, self._record.last[cell])
-            self._tolerate(slot)
-            self._due = self._tick
-
-    def _compact(self) -> None:
-        """Leave the free slots behind where at most half of the slots are in use; two are the fewest."""
-        here, slots = self._seats.occupied, len(self._seats.cells)
-        if not self._shrink or self._queue or not len(here) or 2 * max(len(here), 2) > slots:
-            return
-        kept = here if len(here) > 1 else np.array([*here, next(slot for slot in range(slots) if slot not in here)])
-        small = self._workspace.shrunk(kept, self._seats.cells[kept], self._record.last)
-        if small is None:
-            self._shrink = False
-            return
-        self._seats = self._seats.taken(kept)
-        self._furnish(small)
-
-    def state(self) -> dict[str, Any]:
-        """Return what a later pack can take up, in plain values, arrays and tensors; between two ticks."""
-        seats = self._seats.state()
-        return {"tick": self._tick, "queue": list(self._queue), "seats": seats, **self._workspace.state()}
+            self._leave(np.flatnonzero(progress.active), losses, "Stopped at step {step} of {total}.", verdict)
+        here = progress.active
+        work = progress.steps[here].sum() / max(self._end, 1)
+        watch.progress(float((self._rows - here.sum() + work) / self._rows))
+        if here.any():  # a tick completes one step at most
+            wait = min((progress.due - progress.steps)[here].min(), self._patience - progress.tick)
+            self._look_at = progress.tick + min(watch.pause(progress.tick), LONGEST, 1 + max(0, int(wait))) - 1

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from hpcsweep.approx.training.layout import Layout
 from hpcsweep.approx.training.losses import Loss
-
-if TYPE_CHECKING:
-    from hpcsweep.approx.training.engine import Layout
 
 
 class Passes(ABC):
@@ -38,11 +35,6 @@ class Passes(ABC):
     points: Tensor
     values: Tensor
     importance: Tensor | None
-    _squares: Tensor  # (slots, 1, samples), for the loss
-
-    @abstractmethod
-    def silence(self, slot: int) -> None:
-        """Set the parameters of a slot, its points and its values to zero."""
 
     @abstractmethod
     def forward(self) -> Tensor:
@@ -71,7 +63,7 @@ class Passes(ABC):
 
     def judge(self, residuals: Tensor, out: Tensor) -> None:
         """Write the loss of each slot for these residuals (slots, 1, samples) into `out` (slots,)."""
-        self.minimised.value(residuals, self.importance, self._squares, out)
+        self.minimised.value(residuals, self.importance, out)
 
     def weighted(self, terms: Tensor, out: Tensor | None = None) -> Tensor:
         """Return terms (slots, any, samples) times the root of the importance, so that their squares count by it."""

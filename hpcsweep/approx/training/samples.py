@@ -1,12 +1,12 @@
-"""What cells learn from, and which samples each step sees: all of them, or minibatches."""
+"""What cells learn from, and the minibatches that the steps of a pack see."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -38,47 +38,8 @@ class Cells:
     importance: Tensor | None = None
 
 
-class Samples(ABC):
-    """Fills an engine before each step."""
-
-    @abstractmethod
-    def put(self, slot: int, cell: int) -> None:
-        """Give the samples of a cell to a slot."""
-
-    @abstractmethod
-    def feed(self, steps: Sequence[int]) -> None:
-        """Fill the engine with the samples of the step after `steps` steps of each slot; one more at each call."""
-
-    @abstractmethod
-    def silence(self, slot: int) -> None:
-        """Make all samples of a slot zero, points and values."""
-
-
 @final
-class FullBatch(Samples):
-    """All samples in every step: they stay in the engine."""
-
-    def __init__(self, engine: Passes, cells: Cells) -> None:
-        self._engine, self._cells = engine, cells
-        engine.points.zero_()
-        if cells.importance is not None:
-            engine.importance = torch.zeros_like(engine.values)
-
-    def put(self, slot: int, cell: int) -> None:
-        self._engine.points[slot] = self._cells.inputs[cell].T
-        self._engine.values[slot, 0] = self._cells.values[cell]
-        if self._cells.importance is not None and self._engine.importance is not None:
-            self._engine.importance[slot, 0] = self._cells.importance[cell]
-
-    def feed(self, steps: Sequence[int]) -> None:
-        """Do nothing: the samples are there."""
-
-    def silence(self, slot: int) -> None:
-        self._engine.silence(slot)
-
-
-@final
-class Minibatches(Samples):
+class Minibatches:
     """Samples drawn with replacement, by a stream of indices per slot.
 
     Those of several steps are gathered at once; which ones are drawn does not depend on how many.
@@ -88,48 +49,39 @@ class Minibatches(Samples):
     table : (slots, all, columns): the coordinates of each sample, its value, and its importance if there is any
     """
 
-    def __init__(self, engine: Passes, cells: Cells) -> None:
-        count, dimension = cells.inputs.shape[1:]
-        slots, device = engine.layout.slots, cells.values.device
-        self._engine, self._cells, self._batch, self._count = engine, cells, engine.samples, count
-        weighted = cells.importance is not None
-        self.table = cells.inputs.new_zeros((slots, count, dimension + 1 + weighted))
-        self._points, self._value = slice(dimension), slice(dimension, dimension + 1)
-        self._streams = torch.zeros(slots, dtype=torch.int64, device=device)
-        self._offsets = torch.arange(slots, device=device).unsqueeze(1) * count
-        self._ahead = max(1, _AHEAD // (slots * self._batch))  # steps gathered at once
-        self._place = self._ahead  # of the next step among those
+    def __init__(self, engine: Passes, cells: Cells, rows: Sequence[int], done: np.ndarray) -> None:
+        """Draw for the cells `rows`, one per slot, which have `done` so many steps before this pack."""
+        index = torch.tensor(rows, device=cells.values.device)
+        parts = [cells.inputs[index], cells.values[index].unsqueeze(2)]
+        if cells.importance is not None:
+            parts.append(cells.importance[index].unsqueeze(2))
+            engine.importance = torch.empty_like(engine.values)
+        self.table = torch.cat(parts, dim=2)
+        self._engine, self._batch, device = engine, engine.samples, index.device
+        self._streams = streams.keys([cells.seeds[row] for row in rows], device)
+        self._done = torch.from_numpy(done).to(device)
+        self._ahead = max(1, _AHEAD // (len(rows) * self._batch))  # steps gathered at once
+        self._first = -self._ahead  # of those that are gathered
         self._ready = self.table.new_empty(0)
-        if weighted:
-            engine.importance = torch.zeros_like(engine.values)
 
-    def put(self, slot: int, cell: int) -> None:
-        parts = [self._cells.inputs[cell], self._cells.values[cell].unsqueeze(1)]
-        if self._cells.importance is not None:
-            parts.append(self._cells.importance[cell].unsqueeze(1))
-        self.table[slot] = torch.cat(parts, dim=1)
-        self._streams[slot] = streams.keys([self._cells.seeds[cell]], self._streams.device)[0]
-        self._place = self._ahead  # what has been gathered belongs to another cell
+    def feed(self, step: int) -> None:
+        """Fill the engine with the samples of the step after `step` steps of this pack."""
+        place = step - self._first
+        if not 0 <= place < self._ahead:
+            self._gather(step)
+            place = 0
+        engine, dimension = self._engine, self._engine.points.shape[1]
+        engine.points.copy_(self._ready[:, place, :dimension])
+        engine.values.copy_(self._ready[:, place, dimension : dimension + 1])
+        if engine.importance is not None:
+            engine.importance.copy_(self._ready[:, place, -1:])
 
-    def feed(self, steps: Sequence[int]) -> None:
-        if self._place == self._ahead:
-            self._gather(steps)
-        self._engine.points.copy_(self._ready[:, self._place, self._points])
-        self._engine.values.copy_(self._ready[:, self._place, self._value])
-        if self._engine.importance is not None:
-            self._engine.importance.copy_(self._ready[:, self._place, -1:])
-        self._place += 1
-
-    def _gather(self, steps: Sequence[int]) -> None:
-        start = torch.tensor(steps, dtype=torch.int64, device=self._streams.device).unsqueeze(1) * self._batch
-        index = streams.integers(self._streams, start, self._ahead * self._batch, self._count) + self._offsets
-        drawn = self.table.flatten(0, 1).index_select(0, index.view(-1))  # index is (slots, steps ahead * batch)
+    def _gather(self, step: int) -> None:
+        slots, count, columns = self.table.shape
+        start = (self._done + step).unsqueeze(1) * self._batch
+        index = streams.integers(self._streams, start, self._ahead * self._batch, count)  # (slots, ahead * batch)
+        index += torch.arange(slots, device=index.device).unsqueeze(1) * count
+        drawn = self.table.flatten(0, 1).index_select(0, index.view(-1))
         # As the engine wants it, for each step: (slots, steps ahead, columns, batch).
-        self._ready = drawn.view(len(index), self._ahead, self._batch, -1).transpose(2, 3)
-        self._place = 0
-
-    def silence(self, slot: int) -> None:
-        self.table[slot].zero_()
-        if self._ready.numel():
-            self._ready[slot].zero_()
-        self._engine.silence(slot)
+        self._ready = drawn.view(slots, self._ahead, self._batch, columns).transpose(2, 3)
+        self._first = step

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.training.engine import Layout
+from hpcsweep.approx.training.layout import Layout
 from hpcsweep.approx.training.settings import Settings
 
 
@@ -19,7 +19,7 @@ def learning_rate(settings: Settings, step: int) -> float:
     a (b / a)^s; "cosine" b + (a - b) (1 + cos(pi s)) / 2 (Loshchilov and Hutter, "SGDR", ICLR 2017, without restarts).
     """
     initial, final = settings.learning_rate, settings.final_learning_rate or 0.0
-    share = step / max(settings.steps, 1)
+    share = min(step / max(settings.steps, 1), 1)
     if settings.schedule == "exponential":
         return initial * (final / initial) ** share
     if settings.schedule == "cosine":
@@ -35,28 +35,17 @@ class Rates:
     """
 
     def __init__(self, settings: Sequence[Settings], layout: Layout, weights: Tensor) -> None:
-        self._settings, self._layout = list(settings), layout
+        self._settings, self._layout = settings, layout
         self._buffer = torch.empty_like(weights)
         self._written: list[float] = []
 
-    def put(self, slot: int, settings: Settings) -> None:
-        """Let a slot have the rates of these settings."""
-        self._settings[slot] = settings
-        self._written = []
-
-    def at(self, steps: Sequence[int]) -> Tensor:
-        """Return the rates (slots * parameters,) of the step after `steps` steps of each slot; until the next call."""
+    def at(self, step: int) -> Tensor:
+        """Return the rates (slots * parameters,) of the step after `step` steps; until the next call."""
         if self._written and self._settings[0].schedule == "constant":
             return self._buffer
-        rates = [learning_rate(one, step) for one, step in zip(self._settings, steps, strict=True)]
+        rates = [learning_rate(one, step) for one in self._settings]
         if rates != self._written:
-            self._write(rates)
+            self._written = rates
+            column = torch.tensor(rates, dtype=self._buffer.dtype, device=self._buffer.device).unsqueeze(1)
+            self._layout.fill(self._buffer, column.expand(-1, self._layout.parameters))
         return self._buffer
-
-    def _write(self, rates: list[float]) -> None:
-        self._written = rates
-        if rates.count(rates[0]) == len(rates):
-            self._buffer.fill_(rates[0])
-            return
-        column = torch.tensor(rates, dtype=self._buffer.dtype, device=self._buffer.device).unsqueeze(1)
-        self._layout.fill(self._buffer, column)

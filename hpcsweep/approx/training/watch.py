@@ -32,6 +32,11 @@ class Watch:
         self._begun = self._looked = time.perf_counter()
         self._step = 0
 
+    @property
+    def stopped(self) -> bool:
+        """Whether somebody has asked to stop."""
+        return self._stopped
+
     def begin(self, budget: float | None, done: float, share: float, place: Callable[[], dict[str, Any]]) -> None:
         """Start on a pack with `budget` seconds, a `share` of all the work; `done` of it is over.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.models import Model
-from hpcsweep.approx.training import graph, losses, optimizers, state
+from hpcsweep.approx.training import graph, losses, optimizers
 from hpcsweep.approx.training.engine import full_loss
 from hpcsweep.approx.training.general import layout_of, passes_of
 from hpcsweep.approx.training.passes import Passes
-from hpcsweep.approx.training.samples import Cells, FullBatch, Minibatches, Samples
+from hpcsweep.approx.training.samples import Cells, Minibatches
 from hpcsweep.approx.training.schedules import Rates
 from hpcsweep.approx.training.settings import Settings
 
@@ -46,126 +46,105 @@ class Task:
 
 
 class Workspace:
-    """Slots in which cells are trained; free ones hold networks that are zero and learn zero.
+    """The slots in which some cells are trained.
 
     Attributes
     ----------
-    layout, engine, optimizer : see there
     before : a flat buffer for the iterates before a tick, those to which its losses belong
     """
 
-    def __init__(self, task: Task, tenants: np.ndarray, starts: Tensor) -> None:
-        """Put cells (a negative number is nobody) into slots; they begin at their rows of `starts`."""
-        self.task, slots, count = task, len(tenants), task.cells.values.shape[1]
-        self._loss = loss = losses.make(task.common.power)
-        batch = task.batch
-        self.layout = layout_of(task.model, slots)
-        weights = starts.new_zeros(slots * self.layout.parameters)
-        self.before = torch.zeros_like(weights)
-        self.engine = passes_of(task.model, self.layout, batch or count, weights, loss)
+    def __init__(self, task: Task, rows: Sequence[int], starts: Tensor, done: np.ndarray) -> None:
+        """Put the cells `rows` into slots; they begin at their rows of `starts`, with so many steps (slots,) `done`."""
+        self._task, cells, batch = task, task.cells, task.batch
+        self._index = torch.tensor(rows, device=starts.device)
+        self._layout = layout_of(task.model, len(rows))
+        weights = starts.new_empty(len(rows) * self._layout.parameters)
+        self._layout.fill(weights, starts[self._index])
+        self.before = weights.clone()
+        self._engine = self._passes(batch or cells.values.shape[1], weights)
         self._judge: Passes | None = None
-        self._samples: Samples = FullBatch(self.engine, task.cells)
-        if batch is not None:
-            self._samples = self._table = Minibatches(self.engine, task.cells)
-            block = min(count, max(batch, _BLOCK))
-            self._judge = passes_of(task.model, self.layout, block, self.before, loss)
-        self._rates = Rates([task.common] * slots, self.layout, weights)
-        self.optimizer = optimizers.make(task.common.optimizer, vars(task.common))
-        for slot, cell in enumerate(tenants.tolist()):
-            if cell >= 0:
-                self._put(slot, cell, starts[cell])
-        self._state = self.optimizer.init(self.engine)
+        self._minibatches: Minibatches | None = None
+        if batch is None:
+            self._feed(self._engine)
+        else:
+            self._minibatches = Minibatches(self._engine, cells, rows, done)
+            self._judge = self._passes(min(cells.values.shape[1], max(batch, _BLOCK)), self.before)
+        self._rates = Rates([task.settings(row) for row in rows], self._layout, weights)
+        self._optimizer = optimizers.make(task.common.optimizer, vars(task.common))
+        self._state = self._optimizer.init(self._engine)
         self._replay: graph.Replay | None = None
 
-    def _put(self, slot: int, cell: int, start: Tensor) -> None:
-        self._samples.put(slot, cell)
-        self._rates.put(slot, self.task.settings(cell))
-        self._fill(slot, start)
+    def _passes(self, samples: int, weights: Tensor) -> Passes:
+        return passes_of(self._task.model, self._layout, samples, weights, losses.make(self._task.common.power))
 
-    def _fill(self, slot: int, row: Tensor) -> None:
-        blocks = self.layout.blocks(self.engine.weights)
-        for block, part in zip(blocks, row.split([block[0].numel() for block in blocks]), strict=True):
-            block[slot] = part.view(block[slot].shape)
-
-    def put(self, slot: int, cell: int, start: Tensor) -> None:
-        """Let a cell begin in a free slot from the parameters `start` (parameters,)."""
-        self._put(slot, cell, start)
-        self.optimizer.forget(self.engine, self._state, slot)
-
-    def silence(self, slot: int) -> None:
-        """Make a slot free."""
-        self._samples.silence(slot)
-        self.optimizer.forget(self.engine, self._state, slot)
+    def _feed(self, passes: Passes) -> None:
+        """Let some passes see all samples."""
+        cells = self._task.cells
+        passes.feed(cells.inputs[self._index], cells.values[self._index])
+        if cells.importance is not None:
+            passes.importance = cells.importance[self._index].unsqueeze(1)
 
     def keep(self) -> None:
         """Copy the iterates to `before`."""
-        self.before.copy_(self.optimizer.iterate(self.engine, self._state))
+        self.before.copy_(self._optimizer.iterate(self._engine, self._state))
 
     def rows(self, slots: Sequence[int]) -> Tensor:
         """Return the parameters (slots, parameters) in `before` of some slots."""
-        index = torch.tensor(slots, device=self.before.device)
-        return torch.cat([block[index].flatten(1) for block in self.layout.blocks(self.before)], dim=1)
+        return self._layout.rows(self.before)[torch.tensor(slots, device=self.before.device)]
 
-    def advance(self, tick: int, steps: np.ndarray, done: np.ndarray, loss: Tensor) -> np.ndarray | None:
-        """Do one tick; return which slots completed a step, None if all.
+    def advance(self, tick: int, loss: Tensor) -> np.ndarray | int:
+        """Do one tick after so many; write the losses of the iterates before it into `loss` (slots,).
 
-        Parameters
-        ----------
-        tick : ticks of the pack so far
-        steps, done : (slots,) steps of each slot in this part, and in all
-        loss : (slots,), receives the losses of the iterates before the tick
+        Return how many steps, 0 or 1, each slot completed.
         """
-        self._samples.feed(done)
-        rates = self._rates.at(steps)
-        if self._replay is None and graph.possible(self.optimizer, self.engine):
-            self._replay = graph.Replay(self.optimizer, self.engine, self._state, rates)  # type: ignore[arg-type]
+        if self._minibatches is not None:
+            self._minibatches.feed(tick)
+        rates = self._rates.at(tick)
+        if self._replay is None and graph.possible(self._engine):
+            self._replay = graph.Replay(self._optimizer, self._engine, self._state, rates)
         if self._replay is not None:
-            self._replay.step(tick, loss)
-            return None
-        advanced = self.optimizer.step(self.engine, self._state, tick, rates, loss)
-        return None if advanced is None else advanced.cpu().numpy()
+            advanced = self._replay.step(tick, loss)
+        else:
+            advanced = self._optimizer.step(self._engine, self._state, tick, rates, loss)
+        return 1 if advanced is None else advanced.cpu().numpy()
 
-    def settled(self) -> np.ndarray | None:
-        """Return which slots will get no further, (slots,) bool; None if there is no telling."""
-        settled = self.optimizer.settled(self.engine, self._state)
-        return None if settled is None else settled.cpu().numpy()
+    def settled(self) -> np.ndarray | bool:
+        """Return which slots will get no further, (slots,) bool; False if there is no telling."""
+        settled = self._optimizer.settled(self._engine, self._state)
+        return False if settled is None else settled.cpu().numpy()
 
     def full_losses(self) -> np.ndarray:
         """Return the losses on all samples at the parameters in `before`, (slots,) float64, for minibatches."""
-        assert self._judge is not None
-        table, dimension = self._table.table, self.task.model.dimension
-        importance = table[:, :, dimension + 1] if table.shape[2] > dimension + 1 else None
-        losses = full_loss(self._judge, table[:, :, :dimension], table[:, :, dimension], importance)
-        return losses.double().cpu().numpy()
+        assert self._minibatches is not None and self._judge is not None
+        table, dimension = self._minibatches.table, self._task.model.dimension
+        importance = None if self._engine.importance is None else table[:, :, -1]
+        found = full_loss(self._judge, table[:, :, :dimension], table[:, :, dimension], importance)
+        return found.double().cpu().numpy()
 
     def slopes(self) -> np.ndarray:
         """Return the largest component of the gradient at the parameters in `before`, (slots,) float64; all samples."""
         if self._judge is None:
-            self._judge = passes_of(self.task.model, self.layout, self.engine.samples, self.before, self._loss)
-        judge = self._judge
-        judge.points.copy_(self.engine.points)
-        judge.values.copy_(self.engine.values)
-        judge.importance = self.engine.importance
-        judge.descend(self.before.new_empty(self.layout.slots))
-        return self.layout.rows(judge.gradient).abs().amax(dim=1).double().cpu().numpy()
-
-    def shrunk(self, slots: np.ndarray, tenants: np.ndarray, starts: Tensor) -> Workspace | None:
-        """Return a workspace of these slots alone, where `tenants` go on; None if the optimizer cannot shrink."""
-        index = torch.from_numpy(slots).to(self.before.device)
-        small = Workspace(self.task, tenants, starts)
-        taken = state.taken(self._state, small._state, index, self.layout, small.layout)
-        if taken is None:
-            return None
-        small._state = taken
-        small.layout.fill(small.engine.weights, self.layout.rows(self.engine.weights)[index])
-        return small
+            self._judge = self._passes(self._engine.samples, self.before)
+            self._feed(self._judge)
+        self._judge.descend(self.before.new_empty(self._layout.slots))
+        return self._layout.rows(self._judge.gradient).abs().amax(dim=1).double().cpu().numpy()
 
     def state(self) -> dict[str, Any]:
         """Return a copy of weights and optimizer state: plain values and tensors."""
-        leaves = [leaf.clone() if isinstance(leaf, Tensor) else leaf for leaf in state.leaves(self._state)]
-        return {"weights": self.layout.rows(self.engine.weights), "optimizer": leaves}
+        tensors = [tensor.clone() for tensor in _tensors(self._state)]
+        return {"weights": self._engine.weights.clone(), "optimizer": tensors}
 
     def restore(self, saved: Mapping[str, Any]) -> None:
         """Take up a state of the same slots."""
-        self.layout.fill(self.engine.weights, saved["weights"].to(self.engine.weights))
-        self._state, self._replay = state.restored(self._state, saved["optimizer"]), None
+        kept = [self._engine.weights, *_tensors(self._state)]
+        for tensor, value in zip(kept, [saved["weights"], *saved["optimizer"]], strict=True):
+            tensor.copy_(value)
+
+
+def _tensors(state: Any) -> list[Tensor]:
+    """Return the tensors in nested dataclasses and lists, in a fixed order."""
+    if isinstance(state, Tensor):
+        return [state]
+    if is_dataclass(state):
+        state = [getattr(state, field.name) for field in fields(state)]
+    return [tensor for part in state for tensor in _tensors(part)] if isinstance(state, list) else []

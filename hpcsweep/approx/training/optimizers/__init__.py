@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
-from hpcsweep.approx.training.optimizers.adam import Adam, AdamW
-from hpcsweep.approx.training.optimizers.bfgs import BFGS, SSBFGS, SSBroyden
+from hpcsweep.approx.training.optimizers.adam import Adam
+from hpcsweep.approx.training.optimizers.bfgs import QuasiNewton
 from hpcsweep.approx.training.optimizers.lbfgs import LBFGS
 from hpcsweep.approx.training.optimizers.least_squares import LeastSquares
 from hpcsweep.approx.training.optimizers.levenberg_marquardt import LevenbergMarquardt
@@ -21,16 +21,20 @@ from hpcsweep.errors import PluginError, unknown
 _OPTIMIZERS: Mapping[str, type[Optimizer]] = {
     "sgd": SGD,
     "adam": Adam,
-    "adamw": AdamW,
+    "adamw": Adam,
     "muon": Muon,
     "soap": SOAP,
     "lbfgs": LBFGS,
-    "bfgs": BFGS,
-    "ssbfgs": SSBFGS,
-    "ssbroyden": SSBroyden,
+    "bfgs": QuasiNewton,
+    "ssbfgs": QuasiNewton,
+    "ssbroyden": QuasiNewton,
     "levenberg_marquardt": LevenbergMarquardt,
     "least_squares": LeastSquares,
     "variable_projection": VariableProjection,
+}
+_FIXED: Mapping[str, Mapping[str, Any]] = {  # fields that a name decides, so that they are not to be set
+    "adam": {"weight_decay": 0.0},
+    **{name: {"family": name} for name in ("bfgs", "ssbfgs", "ssbroyden")},
 }
 
 NAMES: tuple[str, ...] = tuple(_OPTIMIZERS)  # of those that train packs
@@ -82,7 +86,8 @@ def defaults(name: str) -> dict[str, Any]:
         return {}
     if name not in _OPTIMIZERS:
         raise PluginError(unknown("training.optimizer", name, (*NAMES, DIRECT)))
-    return {field.name: field.default for field in fields(_OPTIMIZERS[name]) if field.default is not MISSING}
+    own = (field for field in fields(_OPTIMIZERS[name]) if field.name not in _FIXED.get(name, {}))
+    return {field.name: field.default for field in own if field.default is not MISSING}
 
 
 def make(name: str, settings: Mapping[str, Any]) -> Optimizer:
@@ -92,4 +97,5 @@ def make(name: str, settings: Mapping[str, Any]) -> Optimizer:
     """
     family = _OPTIMIZERS[name]
     given = {field.name: settings.get(field.name) for field in fields(family)}
-    return family(**{field: value for field, value in given.items() if value is not None})
+    known = {field: value for field, value in given.items() if value is not None}
+    return family(**{**known, **_FIXED.get(name, {})})

@@ -13,6 +13,8 @@ from typing import final
 import torch
 from torch import Tensor
 
+from hpcsweep.approx.training.passes import Passes
+
 TRIALS = 2  # dampings at once
 _FACTORS = (0.3, 3.0)  # of the current damping
 _AFTER_FAILURE = 12.0  # both were too small
@@ -45,10 +47,6 @@ class Damping:
         """Return the damping to begin with."""
         return Damping(like.new_full((slots,), _INITIAL), like.new_zeros(slots))
 
-    def reset(self, slot: int) -> None:
-        """Begin anew in one slot."""
-        self.value[slot], self.stalled[slot] = _INITIAL, 0
-
     def tried(self) -> Tensor:
         """Return the dampings to try, (slots, 2)."""
         return torch.stack([(factor * self.value).clamp(_LOWEST, _HIGHEST) for factor in _FACTORS], dim=1)
@@ -76,13 +74,12 @@ class Damping:
 
 
 @final
-@dataclass(init=False, eq=False)
 class NormalEquations:
     """Solutions of (J^T J + lambda t 1) d = J^T r for two dampings lambda, t the mean diagonal of J^T J.
 
     In the primal form as written, or in the dual one, d = J^T (J J^T + lambda t 1)^-1 r, which is the same: whichever
     matrix is smaller. Cholesky's factorisation is good enough: with damping, the singular value decomposition of J
-    takes the same path. A dataclass without fields: all of it is workspace, nothing is a state to be saved.
+    takes the same path. All of it is workspace, nothing is a state to be saved.
 
     Attributes
     ----------
@@ -126,3 +123,18 @@ class NormalEquations:
         # Not cholesky_solve: it copies the factors first, which takes longer than the solution.
         half = torch.linalg.solve_triangular(self._factors, rows.reshape(-1, rows.shape[2], 1), upper=False)
         return torch.linalg.solve_triangular(self._factors.mT, half, upper=True).view(rows.shape)
+
+
+@final
+@dataclass
+class Damped:
+    """The state of these methods: the dampings, and the workspace of the normal equations."""
+
+    damping: Damping
+    equations: NormalEquations
+
+    @staticmethod
+    def begin(engine: Passes, parameters: int) -> Damped:
+        """Return the initial dampings, for so many parameters of each network."""
+        slots, weights = engine.layout.slots, engine.weights
+        return Damped(Damping.initial(slots, weights), NormalEquations(slots, parameters, engine.samples, weights))

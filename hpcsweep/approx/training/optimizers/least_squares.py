@@ -6,6 +6,7 @@ smooth function in one dimension this goes to machine precision in milliseconds.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -14,12 +15,12 @@ from torch import Tensor
 
 from hpcsweep.approx.training.engine import Engine
 from hpcsweep.approx.training.least_squares import solve
-from hpcsweep.approx.training.optimizers.optimizer import Optimizer
+from hpcsweep.approx.training.optimizers.optimizer import Number, Optimizer
 
 
 @dataclass
 class Solved:
-    """Which slots are solved, (slots,) bool: all others are in the next step."""
+    """Which slots are solved, (slots,) bool: none before the first step, then all."""
 
     slots: Tensor
 
@@ -39,29 +40,23 @@ class LeastSquares(Optimizer):
     feature_scale: float = 3.0
 
     def init(self, engine: Engine) -> Solved:
-        """Return that no slot is solved."""
+        """Return that nothing is solved."""
         return Solved(torch.zeros(engine.layout.slots, dtype=torch.bool, device=engine.weights.device))
 
-    def step(self, engine: Engine, state: Solved, count: int, rates: Tensor, loss: Tensor) -> None:
-        """Solve in the slots where that is still to be done."""
+    def tick(self, engine: Engine, state: Solved, numbers: Sequence[Number], rates: Tensor, loss: Tensor) -> None:
+        """Solve, unless that is done."""
         engine.loss(loss)
         if state.slots.all():
-            return  # saves work, changes nothing
+            return
         blocks = engine.layout.blocks(engine.weights)
-        before = engine.layout.rows(engine.weights)  # (slots, parameters)
         if len(blocks) > 1 and self.feature_scale > 0:
             size = (blocks[0].square().mean((1, 2), keepdim=True) * engine.points.shape[1]).sqrt()
             blocks[0].mul_(self.feature_scale / size)
         engine.forward()
         coefficients = solve(engine.weighted(engine.features), engine.weighted(engine.values)[:, 0])
         blocks[-1].copy_(coefficients.unsqueeze(1))
-        after = engine.layout.rows(engine.weights)
-        engine.layout.fill(engine.weights, torch.where(state.slots.unsqueeze(1), before, after))
         state.slots.fill_(True)
-
-    def forget(self, engine: Engine, state: Solved, slot: int) -> None:
-        state.slots[slot] = False
 
     def settled(self, engine: Engine, state: Solved) -> Tensor:
         """Return which slots are solved, (slots,) bool."""
-        return state.slots.clone()
+        return state.slots

@@ -7,26 +7,19 @@ with the same factor. On networks that is worth two digits or more at equal cost
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.training.optimizers.damping import TRIALS, Damping, NormalEquations, noise
-from hpcsweep.approx.training.optimizers.optimizer import Optimizer
+from hpcsweep.approx.training.optimizers.damping import TRIALS, Damped, NormalEquations, noise
+from hpcsweep.approx.training.optimizers.optimizer import Number, Optimizer
 from hpcsweep.approx.training.passes import Passes
 
 _AHEAD = 0.1  # where the second derivative along a step is taken, in steps (h of the paper)
 _LARGEST_RATIO = 0.75  # of twice the acceleration to the velocity (alpha of the paper)
-
-
-@dataclass
-class Curvature:
-    """The state: the dampings, and the workspace of the normal equations."""
-
-    damping: Damping
-    equations: NormalEquations
 
 
 @final
@@ -38,13 +31,11 @@ class LevenbergMarquardt(Optimizer):
     learning rate.
     """
 
-    def init(self, engine: Passes) -> Curvature:
+    def init(self, engine: Passes) -> Damped:
         """Return the initial damping; nothing is evaluated."""
-        slots, parameters = engine.layout.slots, engine.layout.parameters
-        equations = NormalEquations(slots, parameters, engine.samples, engine.weights)
-        return Curvature(Damping.initial(slots, engine.weights), equations)
+        return Damped.begin(engine, engine.layout.parameters)
 
-    def step(self, engine: Passes, state: Curvature, count: int, rates: Tensor, loss: Tensor) -> None:
+    def tick(self, engine: Passes, state: Damped, numbers: Sequence[Number], rates: Tensor, loss: Tensor) -> None:
         """Move to the best trial where it descends; the weights are accepted ones between steps."""
         damping, equations = state.damping, state.equations
         start = engine.layout.rows(engine.weights)  # (slots, parameters)
@@ -58,10 +49,7 @@ class LevenbergMarquardt(Optimizer):
         step = torch.where(larger.unsqueeze(1), steps[:, 1], steps[:, 0])
         engine.layout.fill(engine.weights, torch.where(accepted.unsqueeze(1), start + step, start))
 
-    def forget(self, engine: Passes, state: Curvature, slot: int) -> None:
-        state.damping.reset(slot)
-
-    def settled(self, engine: Passes, state: Curvature) -> Tensor:
+    def settled(self, engine: Passes, state: Damped) -> Tensor:
         """Return which slots will get no further, (slots,) bool."""
         return state.damping.ended()
 

@@ -50,10 +50,6 @@ class Search:
         table = torch.tensor(_IDLE, dtype=torch.float64).unsqueeze(1).repeat(1, slots)
         return Search(table, torch.finfo(dtype).eps)
 
-    def forget(self, slot: int) -> None:
-        """Make the search of one slot one that has not begun."""
-        self.table[:, slot] = torch.tensor(_IDLE, dtype=torch.float64)
-
     @property
     def steps(self) -> np.ndarray:
         """The trial steps (slots,); of an accepted trial until the next search begins."""

@@ -10,10 +10,9 @@ from typing import final
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.training.engine import Layout
-from hpcsweep.approx.training.optimizers import slotwise
+from hpcsweep.approx.training.layout import Layout
 from hpcsweep.approx.training.optimizers.adam import Adam, Moments
-from hpcsweep.approx.training.optimizers.optimizer import Optimizer
+from hpcsweep.approx.training.optimizers.optimizer import Number, Optimizer
 from hpcsweep.approx.training.passes import Passes
 
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic x -> a x + b x^3 + c x^5 that drives singular values to 1
@@ -39,50 +38,36 @@ class Muon(Optimizer):
 
     @property
     def _adam(self) -> Adam:
-        return Adam(self.beta1, self.beta2, self.epsilon)
+        return Adam(self.beta1, self.beta2, self.epsilon, weight_decay=0.0)
 
     def init(self, engine: Passes) -> Moments:
         """Return the moments of Adam; of the inner layers the first is the mean gradient and the second is not used."""
         return self._adam.init(engine)
 
-    def step(self, engine: Passes, state: Moments, count: int, rates: Tensor, loss: Tensor) -> None:
+    def upkeep(self, engine: Passes, state: Moments, count: int) -> bool:
+        """Do that of Adam; all ticks can be replayed."""
+        return self._adam.upkeep(engine, state, count)
+
+    def numbers(self, count: int) -> list[float]:
+        """Return those of Adam."""
+        return self._adam.numbers(count)
+
+    def tick(self, engine: Passes, state: Moments, numbers: Sequence[Number], rates: Tensor, loss: Tensor) -> None:
         """Move the outer layers by Adam; the inner ones by -0.2 rate sqrt(the longer side) times the orthogonal factor.
 
         That of the mean m = `momentum` m + (1 - `momentum`) g, or, `nesterov`, of `momentum` m + (1 - `momentum`) g.
         """
-        self.upkeep(engine, state, count)
-        self.tick(engine, state, self.numbers(state, count), rates, loss)
-
-    def upkeep(self, engine: Passes, state: Moments, count: int) -> bool:
-        """Do what a tick needs now and then; return True: what remains of it can be replayed."""
-        ages = slotwise.ages(state.born, count)
-        for layout, part in _outer(engine.layout):
-            self._adam.sweep(layout, _those(state, part), ages)
-        return True
-
-    def numbers(self, state: Moments, count: int) -> list[list[float]]:
-        """Return what differs from tick to tick."""
-        return self._adam.numbers(state, count)
-
-    def tick(
-        self, engine: Passes, state: Moments, numbers: Sequence[slotwise.Number], rates: Tensor, loss: Tensor
-    ) -> None:
-        """Do the rest of a step."""
         engine.descend(loss)
         weights, gradient = engine.weights, engine.gradient
-        for layout, part in _outer(engine.layout):
-            self._adam.move(layout, weights[part], gradient[part], _those(state, part), numbers, rates[part])
-        layout, part = _inner(engine.layout)
-        mean, direction = state.first[part], state.scratch[part]
-        mean.lerp_(gradient[part], 1 - self.momentum)
-        torch.lerp(gradient[part], mean, self.momentum if self.nesterov else 1.0, out=direction)
-        blocks = (layout.blocks(buffer) for buffer in (weights[part], rates[part], direction))
-        for block, rate, matrix in zip(*blocks, strict=True):
-            block.addcmul_(orthogonal(matrix), rate, value=-0.2 * math.sqrt(max(block.shape[1:])))
-
-    def forget(self, engine: Passes, state: Moments, slot: int) -> None:
-        """Set the moments of one slot as in `init`."""
-        self._adam.forget(engine, state, slot)
+        outer, inner = _parts(engine.layout)
+        for part in outer:
+            moments = Moments(state.first[part], state.second[part], state.scratch[part])
+            self._adam.move(weights[part], gradient[part], moments, numbers, rates[part])
+        mean = state.first[inner].lerp_(gradient[inner], 1 - self.momentum)
+        torch.lerp(gradient[inner], mean, self.momentum if self.nesterov else 1.0, out=state.scratch[inner])
+        blocks = (engine.layout.blocks(buffer)[1:-1] for buffer in (weights, rates, state.scratch))
+        for block, rate, direction in zip(*blocks, strict=True):
+            block.addcmul_(orthogonal(direction), rate, value=-0.2 * math.sqrt(max(block.shape[1:])))
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
@@ -102,20 +87,8 @@ def orthogonal(matrices: Tensor) -> Tensor:
     return signal.transpose(1, 2) if tall else signal
 
 
-def _those(state: Moments, part: slice) -> Moments:
-    """Return the moments of a part of the flat buffer, as views."""
-    return Moments(state.first[part], state.second[part], state.scratch[part], state.born)
-
-
-def _outer(layout: Layout) -> list[tuple[Layout, slice]]:
-    """Return the layouts of the first and the last layer alone, and where they lie in a flat buffer."""
-    first, last = Layout(layout.widths[:2], layout.slots), Layout(layout.widths[-2:], layout.slots)
-    total = layout.slots * layout.parameters
-    ends = slice(0, first.slots * first.parameters), slice(total - last.slots * last.parameters, total)
-    return list(zip((first, last), ends, strict=True))[: len(layout.widths) - 1]
-
-
-def _inner(layout: Layout) -> tuple[Layout, slice]:
-    """Return the layout of the layers between the first and the last, and where they lie, all together."""
-    inner, start = Layout(layout.widths[1:-1], layout.slots), _outer(layout)[0][1].stop
-    return inner, slice(start, start + inner.slots * inner.parameters)
+def _parts(layout: Layout) -> tuple[list[slice], slice]:
+    """Return where the first and the last layer lie in a flat buffer, and where all those between them do."""
+    total, (first, *others) = layout.slots * layout.parameters, layout.sizes
+    last = total - (others[-1] if others else 0)
+    return [slice(first), slice(last, total)][: len(layout.sizes)], slice(first, last)

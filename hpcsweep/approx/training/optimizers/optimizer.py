@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
 from hpcsweep.approx.training.passes import Passes
+
+Number = float | Tensor  # one for all slots; in ticks that are recorded, a tensor without axes
 
 
 @dataclass(frozen=True)
@@ -18,16 +21,14 @@ class Optimizer(ABC):
     Its fields are the settings that it reads, by their names. No operation may let one slot reach another: no sums over
     slots, no common norms or line searches, `torch.where` and never a product with a mask; a slot may be full of NaN.
 
-    The state is a dataclass of tensors, other such dataclasses, lists of them and plain numbers. Each tensor either has
-    one axis of the length of the slots, or is a flat buffer laid out like the weights; the loop saves, restores and
-    shrinks it as such. A pack of other tensors cannot shrink.
+    The state is a dataclass of tensors, other such dataclasses, lists of them and constants. The tensors are what is
+    saved, and restored in place.
     """
 
     @abstractmethod
     def init(self, engine: Passes) -> Any:
         """Return the state before the first step; nothing is evaluated."""
 
-    @abstractmethod
     def step(self, engine: Passes, state: Any, count: int, rates: Tensor, loss: Tensor) -> Tensor | None:
         """Do one tick, in place: one evaluation of all slots, or a fixed number of them.
 
@@ -35,7 +36,7 @@ class Optimizer(ABC):
         ----------
         engine : holds the weights, and the samples of this tick
         state : from `init`
-        count : ticks done before, 0 at first
+        count : ticks done before, 0 at first: the same for all slots, which begin together
         rates : learning rates, laid out like the weights (slots * parameters,)
         loss : (slots,), receives the loss on these samples at the iterates BEFORE the tick; not finite only where the
             iterate itself is so, whatever a trial may have given
@@ -44,14 +45,27 @@ class Optimizer(ABC):
         -------
         (slots,) bool: where this tick completed an iteration. None if everywhere, as in methods without a line search
         """
+        self.upkeep(engine, state, count)
+        return self.tick(engine, state, self.numbers(count), rates, loss)
+
+    def upkeep(self, engine: Passes, state: Any, count: int) -> bool:
+        """Do what comes before a tick now and then; return whether the tick can be replayed (see `graph`).
+
+        That is if it does the same operations on the same storages as every other one that can.
+        """
+        return False
+
+    def numbers(self, count: int) -> Sequence[float]:
+        """Return the numbers that differ from tick to tick."""
+        return []
+
+    @abstractmethod
+    def tick(self, engine: Passes, state: Any, numbers: Sequence[Number], rates: Tensor, loss: Tensor) -> Tensor | None:
+        """Do the rest of a step."""
 
     def iterate(self, engine: Passes, state: Any) -> Tensor:
         """Return the iterates, a flat buffer: the weights, unless these are trial points of a line search."""
         return engine.weights
-
-    @abstractmethod
-    def forget(self, engine: Passes, state: Any, slot: int) -> None:
-        """Make the state of one slot as after `init`: its cell has left, or another has been put there."""
 
     def settled(self, engine: Passes, state: Any) -> Tensor | None:
         """Return where no progress is possible any more, (slots,) bool; None if there is no telling."""

@@ -17,9 +17,8 @@ from typing import final
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.training.optimizers import slotwise
-from hpcsweep.approx.training.optimizers.adam import Adam, Moments, floor
-from hpcsweep.approx.training.optimizers.optimizer import Optimizer
+from hpcsweep.approx.training.optimizers.adam import Adam, Moments, add_product, floor
+from hpcsweep.approx.training.optimizers.optimizer import Number, Optimizer
 from hpcsweep.approx.training.passes import Passes
 
 SHIFT = 1e-4  # of the mean eigenvalue, added to all of them in a power step
@@ -35,12 +34,14 @@ class Bases:
     rotated : a scratch buffer like the weights
     covariances : layer by layer the means of G G^T (slots, outputs, outputs) and G^T G (slots, inputs + 1, inputs + 1)
     bases : orthogonal matrices of those shapes, coordinates in their columns
+    turning : whether the bases turn in the next tick
     """
 
     moments: Moments
     rotated: Tensor
     covariances: list[Tensor]
     bases: list[Tensor]
+    turning: bool = True
 
 
 @final
@@ -59,7 +60,7 @@ class SOAP(Optimizer):
 
     @property
     def _adam(self) -> Adam:
-        return Adam(self.beta1, self.beta2, self.epsilon)
+        return Adam(self.beta1, self.beta2, self.epsilon, weight_decay=0.0)
 
     def init(self, engine: Passes) -> Bases:
         """Return covariances of zero, and the coordinates themselves as bases."""
@@ -69,61 +70,32 @@ class SOAP(Optimizer):
         bases = [torch.diag_embed(torch.ones_like(covariance[:, 0])) for covariance in covariances]
         return Bases(self._adam.init(engine), like, covariances, bases)
 
-    def step(self, engine: Passes, state: Bases, count: int, rates: Tensor, loss: Tensor) -> None:
-        """Rotate the gradient G to L^T G R, divide its moments as Adam does, and rotate the quotient back."""
-        self.upkeep(engine, state, count)
-        slots = slotwise.due(engine.layout, slotwise.ages(state.moments.born, count), self.refresh)
-        self._move(engine, state, self.numbers(state, count), rates, loss, slots)
-
     def upkeep(self, engine: Passes, state: Bases, count: int) -> bool:
-        """Do what a tick needs now and then; return whether no basis turns in it: the rest can then be replayed."""
-        ages = slotwise.ages(state.moments.born, count)
-        self._adam.sweep(engine.layout, state.moments, ages)
-        return not slotwise.due(engine.layout, ages, self.refresh)
+        """Do that of Adam, and say whether the bases turn in this tick: those in which none does can be replayed."""
+        state.turning = count % self.refresh == 0
+        return self._adam.upkeep(engine, state.moments, count) and not state.turning
 
-    def numbers(self, state: Bases, count: int) -> list[list[float]]:
-        """Return what differs from tick to tick."""
-        return self._adam.numbers(state.moments, count)
+    def numbers(self, count: int) -> list[float]:
+        """Return those of Adam."""
+        return self._adam.numbers(count)
 
-    def tick(
-        self, engine: Passes, state: Bases, numbers: Sequence[slotwise.Number], rates: Tensor, loss: Tensor
-    ) -> None:
-        """Do the rest of a step in which no basis turns."""
-        self._move(engine, state, numbers, rates, loss, [])
-
-    def _move(
-        self,
-        engine: Passes,
-        state: Bases,
-        numbers: Sequence[slotwise.Number],
-        rates: Tensor,
-        loss: Tensor,
-        slots: Sequence[int],
-    ) -> None:
-        """Do a step in which the bases of `slots` turn."""
+    def tick(self, engine: Passes, state: Bases, numbers: Sequence[Number], rates: Tensor, loss: Tensor) -> None:
+        """Rotate the gradient G to L^T G R, divide its moments as Adam does, and rotate the quotient back."""
         engine.descend(loss)
         layout, (epsilon, factor) = engine.layout, numbers
         gradients, rotated = layout.blocks(engine.gradient), layout.blocks(state.rotated)
         for gradient, (left, right) in zip(gradients, pairs(state.covariances), strict=True):
             left.baddbmm_(gradient, gradient.transpose(1, 2), beta=self.beta2, alpha=1 - self.beta2)
             right.baddbmm_(gradient.transpose(1, 2), gradient, beta=self.beta2, alpha=1 - self.beta2)
-        if slots:
-            _turn(state, layout.blocks(state.moments.first), slots)
+        if state.turning:
+            _turn(state, layout.blocks(state.moments.first))
         for gradient, out, (left, right) in zip(gradients, rotated, pairs(state.bases), strict=True):
             torch.bmm(torch.bmm(left.transpose(1, 2), gradient), right, out=out)
-        self._adam.divide(layout, state.rotated, state.moments, epsilon)
+        self._adam.divide(state.rotated, state.moments, epsilon)
         quotients = layout.blocks(state.moments.scratch)
         for quotient, out, (left, right) in zip(quotients, rotated, pairs(state.bases), strict=True):
             torch.bmm(torch.bmm(left, quotient), right.transpose(1, 2), out=out)
-        slotwise.add_product(layout, engine.weights, factor, state.rotated, rates)
-
-    def forget(self, engine: Passes, state: Bases, slot: int) -> None:
-        """Set moments, covariances and bases of one slot as in `init`."""
-        self._adam.forget(engine, state.moments, slot)
-        for covariance in state.covariances:
-            covariance[slot].zero_()
-        for basis in state.bases:
-            basis[slot].zero_().fill_diagonal_(1)
+        add_product(engine.weights, factor, state.rotated, rates)
 
 
 def pairs(tensors: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
@@ -131,21 +103,16 @@ def pairs(tensors: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
     return zip(tensors[::2], tensors[1::2], strict=True)
 
 
-def _turn(state: Bases, means: Sequence[Tensor], slots: Sequence[int]) -> None:
-    """Turn the bases of some slots, and with them the first moments `means`, (slots, outputs, inputs + 1) per layer."""
-    rows: slice | list[int] = slice(None)
-    if len(slots) < len(state.moments.born):
-        rows = [*slots, slots[0]][: max(2, len(slots))]  # products of one matrix alone round differently
+def _turn(state: Bases, means: Sequence[Tensor]) -> None:
+    """Turn the bases, and with them the first moments `means`, (slots, outputs, inputs + 1) per layer."""
     for mean, covariances, bases in zip(means, pairs(state.covariances), pairs(state.bases), strict=True):
-        original = mean[rows]
         for side, (covariance, basis) in enumerate(zip(covariances, bases, strict=True)):
             # Else what nothing feeds decays into subnormal numbers, on which processors are slow.
-            covariance[rows] = covariance[rows].masked_fill(covariance[rows].abs() < floor(covariance), 0)
-            new = turned(covariance[rows], basis[rows])
-            change = torch.bmm(basis[rows].transpose(1, 2), new)
-            original = torch.bmm(original, change) if side else torch.bmm(change.transpose(1, 2), original)
-            basis[rows] = new
-        mean[rows] = original
+            covariance.masked_fill_(covariance.abs() < floor(covariance), 0)
+            new = turned(covariance, basis)
+            change = torch.bmm(basis.transpose(1, 2), new)
+            mean.copy_(torch.bmm(mean, change) if side else torch.bmm(change.transpose(1, 2), mean))
+            basis.copy_(new)
 
 
 def turned(covariances: Tensor, bases: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ two hidden layers it is less dependable than Levenberg-Marquardt on all of them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -16,18 +17,10 @@ from torch import Tensor
 
 from hpcsweep.approx.training.engine import Engine
 from hpcsweep.approx.training.least_squares import truncated
-from hpcsweep.approx.training.optimizers.damping import TRIALS, Damping, NormalEquations, noise
-from hpcsweep.approx.training.optimizers.optimizer import Optimizer
+from hpcsweep.approx.training.optimizers.damping import TRIALS, Damped, noise
+from hpcsweep.approx.training.optimizers.optimizer import Number, Optimizer
 
 _SMALLEST = 1e-13  # singular value of the features that counts, relative to the largest
-
-
-@dataclass
-class Projection:
-    """The state: the dampings, and the workspace of the normal equations for the hidden layers."""
-
-    damping: Damping
-    equations: NormalEquations
 
 
 @final
@@ -35,20 +28,19 @@ class Projection:
 class VariableProjection(Optimizer):
     """One step tries two dampings and takes the better one if it descends. There is no learning rate."""
 
-    def init(self, engine: Engine) -> Projection:
+    def init(self, engine: Engine) -> Damped:
         """Return the initial damping; nothing is evaluated.
 
         Raises
         ------
         ValueError : for networks without a hidden layer: there is nothing to iterate
         """
-        slots, hidden = engine.layout.slots, engine.layout.parameters - engine.features.shape[1]
+        hidden = engine.layout.parameters - engine.features.shape[1]
         if hidden == 0:
             raise ValueError("variable projection needs a hidden layer")
-        equations = NormalEquations(slots, hidden, engine.samples, engine.weights)
-        return Projection(Damping.initial(slots, engine.weights), equations)
+        return Damped.begin(engine, hidden)
 
-    def step(self, engine: Engine, state: Projection, count: int, rates: Tensor, loss: Tensor) -> None:
+    def tick(self, engine: Engine, state: Damped, numbers: Sequence[Number], rates: Tensor, loss: Tensor) -> None:
         """Move to the better trial where it descends; solve for the last layer in any case."""
         damping, equations = state.damping, state.equations
         engine.loss(loss)
@@ -69,10 +61,7 @@ class VariableProjection(Optimizer):
         end = torch.where(larger.unsqueeze(1), ends[1], ends[0])
         engine.layout.fill(engine.weights, torch.where(accepted.unsqueeze(1), end, start))
 
-    def forget(self, engine: Engine, state: Projection, slot: int) -> None:
-        state.damping.reset(slot)
-
-    def settled(self, engine: Engine, state: Projection) -> Tensor:
+    def settled(self, engine: Engine, state: Damped) -> Tensor:
         """Return which slots will get no further, (slots,) bool."""
         return state.damping.ended()
 

@@ -78,14 +78,6 @@ class Walk:
         gradient, direction = torch.zeros_like(rows), torch.zeros_like(rows)
         return Walk(rows, gradient, direction, rows.clone(), Search.idle(slots, rows.dtype), table)
 
-    def forget(self, engine: Passes, slot: int) -> None:
-        """Let one slot start afresh from the engine's weights."""
-        start = torch.cat([block[slot].flatten() for block in engine.layout.blocks(engine.weights)])
-        self.weights[slot] = self.trial[slot] = start
-        self.gradient[slot] = self.direction[slot] = 0
-        self.search.forget(slot)
-        self.table[:, slot] = torch.tensor(_UNTOUCHED, dtype=torch.float64)
-
     @np.errstate(all="ignore")
     def observe(self, engine: Passes, loss: Tensor) -> Move:
         """Evaluate the trials; write the losses at the iterates before this tick into `loss` (slots,)."""
