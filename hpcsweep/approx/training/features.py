@@ -13,7 +13,6 @@ import torch
 
 from hpcsweep.approx.kernels import method
 from hpcsweep.approx.kernels.marquardt import places
-from hpcsweep.approx.kernels.objective import objective
 from hpcsweep.approx.kernels.problem import Problem, Shape, lanes
 from hpcsweep.approx.kernels.residuals import linearise, residuals
 from hpcsweep.approx.training.least_squares import solve, truncated
@@ -46,13 +45,6 @@ class _Solving(Stepwise):
     def _loss(self, point: np.ndarray) -> float:
         """Return the mean square, and leave the inputs of the last layer in the work."""
         return self._residuals(point, self._out, 0, *self.problem.arrays)
-
-    @property
-    def slope(self) -> float:
-        """The largest component of the gradient at the iterate, which takes a pass of its own."""
-        point, gradient = self.state.point, self.state.gradient
-        objective[point.dtype](point, gradient, *self.problem.arrays, 0)
-        return float(np.abs(gradient).max())
 
     def _features(self, point: np.ndarray) -> np.ndarray:
         """Return the inputs of the last layer (width, samples), ones last."""

@@ -213,6 +213,13 @@ class Stepwise(Method):
                 return method.WITHIN
         return method.PAUSED
 
+    @property
+    def slope(self) -> float:
+        """The largest component of the gradient at the iterate, which takes a pass of its own."""
+        point, gradient = self.state.point, self.state.gradient
+        objective[point.dtype](point, gradient, *self.problem.arrays, 0)
+        return float(np.abs(gradient).max())
+
 
 @final
 class LevenbergMarquardt(Stepwise):
@@ -238,14 +245,6 @@ class LevenbergMarquardt(Stepwise):
         state = self.state
         arrays = state.point, self._trial, *self.problem.arrays, self._room, self._places
         return not self._propose(self._residuals, state.numbers, *arrays)
-
-    @property
-    def slope(self) -> float:
-        """The largest component of the gradient, 2 J'r / n."""
-        at, count = self._places, self.network.parameters
-        jacobian = self._room[: count * at[1]].reshape(count, at[1])
-        gradient = jacobian @ self._room[at[8] : at[8] + at[1]]
-        return float(np.abs(gradient).max()) * 2 / self.problem.samples
 
 
 def block_of(network: Shape, settings: Settings, samples: int) -> int | None:
