@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from hpcsweep.approx.training import Settings, Trained, alone, optimizers
+from hpcsweep.approx.training import Settings, Trained, alone, optimizers, train
 from hpcsweep.approx.training.supervisor import Supervisor
+from tests.approx.kernels.cases import DOUBLE, Case
 from tests.approx.packs import Cells, equal
 
 BATCHES = ("sgd", "adam", "adamw", "muon", "soap")
@@ -80,6 +81,26 @@ def test_minibatches(name: str, keep: str, tolerance: float) -> None:
     for batch in (1, 7, 29, 30, 100):
         chosen = Settings(optimizer=name, steps=60, batch=batch, keep=keep, loss_tolerance=tolerance)
         assert_alike(*both(cells, chosen))
+
+
+@pytest.mark.parametrize("name", optimizers.NAMES)
+def test_weights_of_samples(name: str) -> None:
+    cells = Cells([6], 2, 60, 2)
+    weights = torch.rand(2, 60, dtype=DOUBLE, generator=torch.Generator().manual_seed(0))
+    weights[0, ::3] = 0
+    for batch in (None, 11) if name in BATCHES else (None,):
+        found, expected = both(cells, Settings(optimizer=name, steps=5, batch=batch), importance=weights)
+        assert_alike(found, expected)
+        assert not np.allclose(found.loss, found.mean_square)
+
+
+@pytest.mark.parametrize("name", ["adam", "bfgs", "levenberg_marquardt"])
+@pytest.mark.parametrize("kind", ["residual", "poisson"])
+def test_other_models(kind: str, name: str) -> None:
+    cases = [Case.of([6, 6], 2, samples, kind) for samples in (150, 150)]
+    data = (torch.stack([getattr(case, field) for case in cases]) for field in ("parameters", "inputs", "values"))
+    arguments = cases[0].model, *data, [Settings(optimizer=name, steps=5)] * 2, [1, 2]
+    assert_alike(train(*arguments), train(*arguments, batched=True))
 
 
 @pytest.mark.parametrize("name", optimizers.NAMES)
