@@ -76,11 +76,19 @@ def test_nor_interruptions_at_any_moment(name: str, monkeypatch: pytest.MonkeyPa
     assert states >= (1 if name == "least_squares" else 50)
 
 
+@pytest.mark.parametrize("name", ["sgd", "bfgs", "levenberg_marquardt"])
+def test_nor_interruptions_between_looks_at_the_gradient(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    cells, tolerance = Cells([7, 6], 1, 40, 2), {"sgd": 7e-3, "bfgs": 2e-4, "levenberg_marquardt": 1e-6}[name]
+    chosen = settings(name, steps=400, gradient_tolerance=tolerance)
+    assert cells.train(chosen).message[0].startswith("Within the gradient tolerance")
+    assert resumed_anywhere(cells, chosen, monkeypatch, 60) >= 10
+
+
 @pytest.mark.parametrize("keep", ["best", "last"])
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "muon", "soap", "adam+soap"])
 def test_nor_interruptions_between_minibatches(name: str, keep: str, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = settings(name, steps=60, batch=16, keep=keep, loss_tolerance=1e-9)
-    assert resumed_anywhere(Cells([7, 6], 1, 40, 2), chosen, monkeypatch) >= 100
+    assert resumed_anywhere(Cells([7, 6], 1, 40, 2), chosen, monkeypatch, 5) >= 100
 
 
 @pytest.mark.parametrize("name", ["soap", "ssbroyden", "levenberg_marquardt"])
