@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from hpcsweep.approx.training import Settings, Trained, alone, optimizers, train
+from hpcsweep.approx.training import Settings, Trained, alone, optimizers, pack, train
 from hpcsweep.approx.training.supervisor import Supervisor
 from tests.approx.kernels.cases import DOUBLE, Case
 from tests.approx.packs import Cells, equal
@@ -234,10 +234,13 @@ def test_stopping_comes_soon_whatever_a_step_takes(hidden: list[int], samples: i
     assert max(np.diff(asked)) < 0.3 and time.perf_counter() - asked[-1] < 0.3
 
 
-def test_a_search_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(alone, "_PATIENCE", (0, 30))
-    trained = Cells([6], 1, 30, 2).train(Settings(optimizer="bfgs", steps=500))
-    assert all(one.startswith("Given up after 30 evaluations, at step ") for one in trained.message)
+@pytest.mark.parametrize("name", ["bfgs", "lbfgs"])
+def test_a_search_without_end_is_given_up_after_so_many_evaluations(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (alone, pack):
+        monkeypatch.setattr(module, "_PATIENCE", (0, 30))
+    found, expected = both(Cells([6], 1, 30, 2), Settings(optimizer=name, steps=500))
+    assert_alike(found, expected)
+    assert all(one.startswith("Given up after 30 evaluations, at step ") for one in found.message)
 
 
 def test_a_mistake_in_one_network_is_raised() -> None:

@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -74,6 +75,12 @@ def test_nor_interruptions_at_any_moment(name: str, monkeypatch: pytest.MonkeyPa
     parts = {"steps": 30} if "+" in name else {}
     states = resumed_anywhere(Cells([7, 6], 1, 40, 2), settings(name, **parts), monkeypatch)
     assert states >= (1 if name == "least_squares" else 50)
+
+
+def test_nor_interruptions_after_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    cells, chosen = Cells([7, 6], 1, 40, 2), settings("adam", schedule="exponential", final_learning_rate=30.0)
+    assert (cells.train(chosen).loss < cells.train(replace(chosen, keep="last")).loss).all()
+    assert resumed_anywhere(cells, chosen, monkeypatch, 20) >= 50
 
 
 @pytest.mark.parametrize("name", ["sgd", "bfgs", "levenberg_marquardt"])
