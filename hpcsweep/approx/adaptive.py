@@ -16,13 +16,14 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx import fit as fitting
-from hpcsweep.approx.fit import Checkpoints, Fitted, Problem
+from hpcsweep.approx.fit import Fitted, Problem
 from hpcsweep.approx.meter.points.pointset import Domain
 from hpcsweep.approx.meter.screening.screen import evaluate
 from hpcsweep.approx.meter.search.ascent import Error, ascend, largest_first
 from hpcsweep.approx.meter.search.starts import boundary, nearest, spread
 from hpcsweep.approx.meter.subjects import Network
 from hpcsweep.approx.training import Settings
+from hpcsweep.approx.training.journal import UNSAVED, Checkpoints, Journal
 from hpcsweep.approx.training.record import joined
 from hpcsweep.collocation import samples
 
@@ -37,20 +38,26 @@ def fit(
     folder: Path = Path("."),
     device: str = "cpu",
     stop: Callable[[], bool] = lambda: False,
-    checkpoints: Checkpoints | None = None,
+    checkpoints: Checkpoints = UNSAVED,
 ) -> list[Fitted]:
     """Train networks of equal shape as one pack, as `hpcsweep.approx.fit.fit`, in rounds where their lesson says so.
 
     With `resample` = r there are r + 1 rounds of equal steps (those of the last part of a chain; the parts before it
     belong to the first round), with 1, 2, ..., r + 1 shares of the samples. The first share is that of uniform
     sampling; in later rounds those points are added where the network of the round before is worst, at some distance
-    of each other and of the samples (`worst_places`). Each round has the schedule to itself. What is trained in rounds
-    saves nothing on its way.
+    of each other and of the samples (`worst_places`). Each round has the schedule to itself.
     """
     if not problems[0].lesson.resample:
         return fitting.fit(problems, folder, device, stop, checkpoints)
+    journal = Journal(stop, checkpoints)
+
+    def learned(some: Sequence[Problem]) -> list[Fitted]:
+        return journal.enter(
+            lambda saved: fitting.fit(some, folder, device, stop, saved), lambda found: [one.outcome for one in found]
+        )
+
     learning = [_first(problem) for problem in problems]
-    found = fitting.fit(learning, folder, device, stop)
+    found = learned(learning)
     for number in range(1, problems[0].lesson.resample + 1):
         going = [i for i, one in enumerate(found) if one.outcome in ("done", "out of budget")]
         for i in list(going):
@@ -59,7 +66,7 @@ def fit(
             except Exception as error:  # a user's target may raise anything where it is asked: this cell's outcome only
                 found[i] = Fitted("failed", f"The target raised {type(error).__name__}: {error}")
                 going.remove(i)
-        later = fitting.fit([learning[i] for i in going], folder, device, stop) if going else []
+        later = learned([learning[i] for i in going]) if going else []
         for i, one in zip(going, later, strict=True):
             found[i] = _following(found[i], one)
     return found

@@ -20,6 +20,7 @@ from hpcsweep.approx.models import classical
 from hpcsweep.approx.models.operators import SecondOrder
 from hpcsweep.approx.targets import Target
 from hpcsweep.approx.training import Lesson, Settings, Trained, direct, layerwise, poisson, stages, train
+from hpcsweep.approx.training.journal import UNSAVED, Checkpoints
 from hpcsweep.collocation import boundary, places, samples
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
@@ -63,26 +64,16 @@ class Fitted:
     threads: int = 1  # processor cores that trained it
 
 
-@dataclass(frozen=True)
-class Checkpoints:
-    """How a training saves what it has, as `training.train` takes it."""
-
-    checkpoint: Callable[[dict[str, Any]], None]
-    checkpoint_seconds: float
-    resume: Mapping[str, Any] | None = None
-
-
 def fit(
     problems: Sequence[Problem],
     folder: Path = Path("."),
     device: str = "cpu",
     stop: Callable[[], bool] = lambda: False,
-    checkpoints: Checkpoints | None = None,
+    checkpoints: Checkpoints = UNSAVED,
 ) -> list[Fitted]:
     """Train networks of equal shape (see `training.pack_key`) as one pack, in the order given.
 
-    A target that raises, or is not finite on the samples, is the outcome "failed" of its own network only. What is
-    trained in several stages or layer by layer saves nothing on its way.
+    A target that raises, or is not finite on the samples, is the outcome "failed" of its own network only.
     """
     data = [_data(problem, folder) for problem in problems]
     fitted = [Fitted("failed", one) if isinstance(one, str) else None for one in data]
@@ -165,7 +156,7 @@ def _train(
     folder: Path,
     device: str,
     stop: Callable[[], bool],
-    checkpoints: Checkpoints | None,
+    checkpoints: Checkpoints,
 ) -> list[Fitted]:
     """Train one pack."""
     dtype = DTYPES[chosen[0][0].precision]
@@ -201,7 +192,7 @@ def _trained(
     made: Sequence[models.Model],
     initial: Tensor,
     stop: Callable[[], bool],
-    checkpoints: Checkpoints | None,
+    checkpoints: Checkpoints,
 ) -> Trained:
     """Train the models of a pack from `initial` (cells, parameters) in the way that their lesson asks for."""
     device, lesson = str(initial.device), chosen[0][0].lesson
@@ -214,15 +205,16 @@ def _trained(
     judges = [data.judges for _, data in chosen if data.judges is not None]
     if judges:
         given = stages.Data(where, values), stages.Data(*_stacked(judges, device))
-        return stages.train(made, initial, *given, settings, seeds, weight_seeds, stop)  # type: ignore[arg-type]
+        return stages.train(made, initial, *given, settings, seeds, weight_seeds, stop, checkpoints)  # type: ignore[arg-type]
     where, values = where.to(initial), values.to(initial)
     if lesson.layerwise:
         networks, steps = [model for model in made if isinstance(model, models.MLP)], lesson.layerwise
-        return layerwise.train(networks, initial, where, values, settings, steps, seeds, weight_seeds, stop)
+        return layerwise.train(
+            networks, initial, where, values, settings, steps, seeds, weight_seeds, stop, checkpoints
+        )
     if lesson.equation != "none":
         made = [SecondOrder(model) for model in made if isinstance(model, models.MLP)]
-    saved = {} if checkpoints is None else vars(checkpoints)
-    return train(made, initial, where, values, settings, seeds, stop, **saved)
+    return train(made, initial, where, values, settings, seeds, stop, **vars(checkpoints))
 
 
 def _stacked(data: Sequence[tuple[np.ndarray, np.ndarray]], device: str) -> tuple[Tensor, Tensor]:

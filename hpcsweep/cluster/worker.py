@@ -19,12 +19,13 @@ import numpy as np
 from hpcsweep import layout
 from hpcsweep.approx import machine
 from hpcsweep.approx.adaptive import fit
-from hpcsweep.approx.fit import Checkpoints, Fitted, Problem
+from hpcsweep.approx.fit import Fitted, Problem
 from hpcsweep.approx.meter.measured import Measured, conclude
 from hpcsweep.approx.meter.slice import raster_of, slice_of, zoom_of
 from hpcsweep.approx.meter.subjects import Network
 from hpcsweep.approx.meter.survey import Survey
 from hpcsweep.approx.meter.tasks import Measurement, Task
+from hpcsweep.approx.training.journal import Checkpoints
 from hpcsweep.cells import Cell
 from hpcsweep.cluster import checkpoints, devices, stopping
 from hpcsweep.cluster.pricing import lesson_of, places_of, settings_of, threads_of

@@ -12,6 +12,8 @@ import torch
 
 from hpcsweep.approx import adaptive, fit, models
 from hpcsweep.approx.fit import Problem
+from hpcsweep.approx.meter.screening.evaluator import frozen
+from hpcsweep.approx.meter.subjects import Deviation
 from hpcsweep.approx.training import Lesson, Settings
 from hpcsweep.collocation import samples
 from hpcsweep.errors import UserError
@@ -65,10 +67,11 @@ def test_rounds_are_trainings_one_after_the_other() -> None:
     [first] = fit.fit([problem(3, 0, samples=25, settings=half)])
     network = models.make({"hidden": [8, 8]}, 1, [(-1.0, 1.0)])
 
-    def error(points: torch.Tensor) -> torch.Tensor:
-        x, parameters = points[:, 0], torch.from_numpy(first.parameters)
-        return torch.log(torch.sin(10 * x) + 2) + torch.sin(x) - network.apply(parameters, points)
+    def target(points: torch.Tensor) -> torch.Tensor:
+        x = points[:, 0]
+        return torch.log(torch.sin(10 * x) + 2) + torch.sin(x)
 
+    error = Deviation(target, frozen(network, torch.from_numpy(first.parameters)))
     taken = torch.from_numpy(samples(3, 25, [(-1.0, 1.0)]))
     new = adaptive.worst_places(error, [(-1.0, 1.0)], taken, 25, 4).numpy()
     second = problem(3, 0, samples=50, settings=half, added=new, start=first.parameters, batch_seed=4)

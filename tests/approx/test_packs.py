@@ -74,6 +74,17 @@ def test_a_state_is_saved_before_an_interruption(monkeypatch: pytest.MonkeyPatch
     assert equal(cells.train(chosen), cells.train(chosen, resume=states[0]), range(5))
 
 
+def test_packs_one_after_another_are_saved_once_before_an_interruption(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where time is limited there are several; none that was stopped is taken for one that is over."""
+    cells, chosen = Cells([7], 2, 30, 6), Settings("ssbroyden", steps=80, seconds=1e3)
+    monkeypatch.setattr(costs, "slots", lambda *_: 3)
+    states, asked = [], []
+    stop = {"stop": lambda: bool(asked.append(0)) or len(asked) > 1}
+    stopped = cells.train(chosen, checkpoint=states.append, batched=True, **stop)
+    assert stopped.outcome == ["interrupted"] * 6 and len(states) == 1 and len(states[0]["packs"]) == 2
+    assert equal(cells.train(chosen, batched=True), cells.train(chosen, resume=states[0], batched=True), range(6))
+
+
 def test_a_chain_is_one_training_after_the_other() -> None:
     cells = Cells([7], 2, 30, 4)
     first = Settings("adam", steps=50, keep="last", **RATE)

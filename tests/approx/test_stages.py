@@ -179,7 +179,7 @@ def test_a_diverged_first_stage_has_no_second_and_leaves_the_others_alone() -> N
 def test_a_stop_in_a_later_stage_interrupts(monkeypatch: pytest.MonkeyPatch) -> None:
     fits = Fits(make(3), cells=2)
     calls = []
-    monkeypatch.setattr(stages.loop, "train", lambda *given: calls.append(0) or train(*given))
+    monkeypatch.setattr(stages.loop, "train", lambda *given, **saved: calls.append(0) or train(*given, **saved))
     grown = fits.train(QUICK, stop=lambda: len(calls) == 2)
     assert len(calls) == 2 and grown.outcome == ["interrupted"] * 2
     assert grown.message == ["Stopped in stage 2 of 3."] * 2

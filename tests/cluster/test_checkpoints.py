@@ -13,9 +13,14 @@ import numpy as np
 import pytest
 
 from hpcsweep import layout
-from hpcsweep.cluster import stopping
+from hpcsweep.approx.catalogue import Catalogue
+from hpcsweep.cells import Cell
+from hpcsweep.cluster import stopping, worker
 from hpcsweep.cluster.checkpoints import Saver, Shelf
+from hpcsweep.cluster.pricing import Pricer
+from hpcsweep.grid import expand
 from hpcsweep.rewrite import opened
+from hpcsweep.study import parse
 from tests.cluster.test_run import by_key, weights_by_key
 from tests.conftest import Run, command, environment, runner
 from tests.forks import Forks
@@ -85,6 +90,86 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(hpcsweep: Run, tmp_path: 
     assert weights_by_key(tmp_path / "s.h5") == weights_by_key(whole)
     with opened(tmp_path / "s.h5") as file:
         assert (file["attempts"][:] == 2).any() and (file["kills"][:] == 0).all()
+
+
+PARTS = """
+title = "trainings of several parts"
+[[grid]]
+target = ["exp_cos"]
+dimension = [1]
+width = [12]
+stages = [2]
+samples = [40]
+replicate = 2
+optimizer = ["adam"]
+[[grid]]
+target = ["exp_cos"]
+dimension = [1]
+hidden = [[12, 12]]
+samples = [60]
+replicate = 2
+optimizer = [
+    { name = "adam", layerwise = 20000, label = "layers" },
+    { name = "adam", resample = 2, label = "rounds" },
+]
+[training]
+steps = 60000
+[sup_norm]
+count = 500
+uniform = 0
+starts = 8
+kinks = 0
+certificate = "off"
+"""
+
+
+def test_trainings_of_several_parts_go_on_after_a_signal(hpcsweep: Run, tmp_path: Path, forks: Forks) -> None:
+    """Told to stop a little after something new is saved, again and again."""
+    study, store, shelf = tmp_path / "parts.toml", tmp_path / "s.h5", Shelf.beside(tmp_path / "s.h5")
+    study.write_text(PARTS)
+    assert runner(tmp_path, forks)("run", "parts.toml", "-o", "whole.h5").returncode == 0
+    often, saved, code, number = {**environment(), "HPCSWEEP_CHECKPOINT_SECONDS": "0.1"}, [], 75, 0
+    while code == 75 and number < 8:
+        begun, limit, number = time.time(), time.monotonic() + 100, number + 1
+        run = subprocess.Popen(command("run", study, "-o", store), env=often, stderr=subprocess.DEVNULL)
+        while not shelf.packs(begun) and run.poll() is None and time.monotonic() < limit:
+            time.sleep(0.02)
+        time.sleep(0.3 * number**2)
+        run.terminate()
+        code = run.wait(timeout=60)
+        states = [Saver(shelf.path(keys), keys).load() for keys in shelf.packs()]
+        saved += [len(state["done"]) for state in states if isinstance(state, dict)]
+    assert code == 0 and any(saved), (code, saved)
+    assert weights_by_key(store) == weights_by_key(tmp_path / "whole.h5")
+    assert by_key(store) == by_key(tmp_path / "whole.h5")
+
+
+def test_a_training_of_several_parts_takes_up_its_own_state_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = parse(PARTS.replace("000\n", "\n").replace("20000", "20"), Catalogue(tmp_path))
+    table = expand(study, Catalogue(tmp_path))
+    cells, measurement = [table.cell(row) for row in range(len(table))], Pricer(study).measurement
+    assert len(cells) == 6
+
+    def pack(cell: Cell, path: str) -> worker.Trained | worker.Finished:
+        saver = Saver(tmp_path / path, (cell.key,))
+        return worker.train_pack([cell], measurement(cell), tmp_path, True, saver)
+
+    asked = iter(range(10**6))
+    with monkeypatch.context() as patched:
+        patched.setattr(stopping, "asked", lambda: next(asked) > 0)
+        for number, cell in enumerate(cells):
+            asked = iter(range(10**6))
+            assert pack(cell, str(number)).records == [None] and (tmp_path / str(number)).exists()
+    for number, cell in enumerate(cells):
+        fresh = pack(cell, "none").records[0].parameters
+        own = Saver(tmp_path / str(number), (cell.key,)).load()
+        assert set(own) == {"done", "inner"}
+        other = str((number + 1) % len(cells))
+        assert Saver(tmp_path / other, (cell.key,)).load() is None
+        assert np.array_equal(pack(cell, str(number)).records[0].parameters, fresh)
+        assert np.array_equal(pack(cell, other).records[0].parameters, fresh)
 
 
 KILLER = """

@@ -25,6 +25,15 @@ def _bend(name: str, activation: Activation) -> Any:
     return _named(bend, f"bend_{name}")
 
 
+def _bend_values(name: str, activation: Activation) -> Any:
+    def bend(code: Code, rows: Index, columns: Index, stride: Index, work: Array, at: Index) -> None:
+        with code.loop(rows) as i, code.loop(columns, code.lanes) as s:
+            place = work + (at + i * stride + s)
+            place.put(activation.value(place.vector()))
+
+    return _named(bend, f"bend_values_{name}")
+
+
 def _named(function: Callable[..., None], name: str) -> Any:
     function.__qualname__ = name
     return kernel(function)
@@ -98,6 +107,7 @@ def _pull_channels(name: str, activation: Activation) -> Any:
 
 
 _BENDS = [_bend(name, one) for name, one in ACTIVATIONS.items()]
+_BENDS_OF_VALUES = [_bend_values(name, one) for name, one in ACTIVATIONS.items()]
 _SMOOTH = [(place, *one) for place, one in enumerate(ACTIVATIONS.items()) if one[1].derivatives is not None]
 _BENDS_OF_CHANNELS = {place: _bend_channels(name, one) for place, name, one in _SMOOTH}
 _PULLS_OF_CHANNELS = {place: _pull_channels(name, one) for place, name, one in _SMOOTH}
@@ -118,6 +128,16 @@ def bend(
     for place, one in enumerate(_BENDS):
         with code.when(activation.is_(place)):
             one.write(code, rows, columns, stride, work, at, slopes_at)
+
+
+@kernel
+def bend_values(
+    code: Code, activation: Index, rows: Index, columns: Index, stride: Index, work: Array, at: Index
+) -> None:
+    """Pass a matrix through an activation, in place."""
+    for place, one in enumerate(_BENDS_OF_VALUES):
+        with code.when(activation.is_(place)):
+            one.write(code, rows, columns, stride, work, at)
 
 
 @kernel

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, final
 
@@ -18,6 +17,7 @@ from hpcsweep.approx import models, plugins
 from hpcsweep.approx.meter import dense
 from hpcsweep.approx.meter.screening.evaluator import frozen
 from hpcsweep.approx.meter.screening.screen import Function
+from hpcsweep.approx.meter.search.ascent import with_slopes
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +29,6 @@ class Pair:
     domain: ((low, high), ...), one pair per axis.
     terms: the networks whose sum the approximant is, () if its layers are not known.
     samples: (samples, dimension), where the approximant was trained; None if that is not known.
-    quick: the approximant without gradients, quicker; None: as it is.
     """
 
     target: Function
@@ -37,16 +36,34 @@ class Pair:
     domain: Sequence[tuple[float, float]]
     terms: tuple[dense.Dense, ...] = ()
     samples: Tensor | None = None
-    quick: Function | None = None
 
     @property
     def width(self) -> int:
         """The widest hidden layer, by which tiles are sized and proofs are tried; 64 where layers are not known."""
         return max((term.width for term in self.terms), default=64)
 
-    def error(self, points: Tensor) -> Tensor:
-        """Return target - approximant (points,) at points (points, dimension)."""
+    @property
+    def error(self) -> Deviation:
+        """The function target - approximant."""
+        return Deviation(self.target, self.approximant)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Deviation:
+    """target - approximant as a function of points."""
+
+    target: Function
+    approximant: Function
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """Return the differences (points,) at points (points, dimension)."""
         return self.target(points) - self.approximant(points)
+
+    def with_slopes(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Return them with their gradients (points, dimension), each function differentiated in its own way."""
+        (target, rise), (value, slopes) = with_slopes(self.target, points), with_slopes(self.approximant, points)
+        return target - value, rise - slopes
 
 
 class Subject(ABC):
@@ -102,8 +119,7 @@ class Network(Subject):
         if self.samples:
             places = torch.from_numpy(collocation.places(self.data_seed, self.samples, target.domain, self.sampling))
             places = places.to(device)
-        network = partial(model.apply, parameters)
-        return Pair(target, network, target.domain, dense.of(model, parameters), places, frozen(model, parameters))
+        return Pair(target, frozen(model, parameters), target.domain, dense.of(model, parameters), places)
 
 
 @final

@@ -130,7 +130,7 @@ class Screening(Task):
         screens: Screens = [[] for _ in self.subjects]
         for members in self._groups():
             pairs = [self.subjects[member].pair(folder, device) for member in members]
-            networks = [pair.quick or pair.approximant for pair in pairs]
+            networks = [pair.approximant for pair in pairs]
             first = 0
             for some, count in zip(self.measurement.sets(pairs[0].domain), self.measurement.tiles, strict=True):
                 own = range(max(self.tiles.start - first, 0), min(self.tiles.stop - first, count))

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from hpcsweep.approx.models import ACTIVATE, MLP
 from hpcsweep.approx.training import loop
+from hpcsweep.approx.training.journal import UNSAVED, Checkpoints, Journal
 from hpcsweep.approx.training.record import Record, joined
 from hpcsweep.approx.training.settings import Settings, Trained
 
@@ -32,6 +33,7 @@ def train(
     seeds: Sequence[int],
     weight_seeds: Sequence[int],
     stop: Callable[[], bool] = loop.never,
+    checkpoints: Checkpoints = UNSAVED,
 ) -> Trained:
     """Train each hidden layer for `layer_steps` steps, then the whole networks for the rest of their steps.
 
@@ -49,26 +51,26 @@ def train(
     seeds : of the minibatches; layers count on from them
     weight_seeds : from which output layers that are thrown away come (streams of their own, beyond 64 bits)
     stop : asked now and then; once it says True, all cells end as "interrupted"
+    checkpoints : how to save; the states of a `Journal`, to go on from with the same other arguments
 
     Returns
     -------
     Trained : of the whole networks; steps and history go on counting through the layers. A cell that diverges or is
         interrupted in a layer ends there, with the layers that it has
     """
-    begun = time.perf_counter()
+    begun, journal = time.perf_counter(), Journal(stop, checkpoints)
     ladder = _Ladder(models, parameters, samples.to(parameters), settings)
     for layer in range(len(models[0].widths) - 2):
-        ladder.climb(layer, layer_steps, values, seeds, weight_seeds, stop)
+        ladder.climb(layer, layer_steps, values, seeds, weight_seeds, journal)
     cells, rest = ladder.active, settings[0].steps - (len(models[0].widths) - 2) * layer_steps
     if cells:
-        trained = loop.train(
+        trained = journal.train(
             [models[cell] for cell in cells],
             ladder.parameters[cells],
             samples[cells],
             values[cells],
             ladder.shares(cells, rest),
             [seeds[cell] for cell in cells],
-            stop,
         )
         ladder.parameters[cells] = trained.parameters
         ladder.note(cells, trained, "", final=True)
@@ -117,7 +119,7 @@ class _Ladder:
         values: Tensor,
         seeds: Sequence[int],
         weight_seeds: Sequence[int],
-        stop: Callable[[], bool],
+        journal: Journal,
     ) -> None:
         """Train a hidden layer, 0 the first, on the outputs of those below it."""
         cells = self.active
@@ -125,14 +127,13 @@ class _Ladder:
             return
         shallow = self._shallow(layer)
         number = layer + 1
-        trained = loop.train(
+        trained = journal.train(
             shallow,
             torch.stack([self._start(shallow, layer, cell, weight_seeds[cell] + (number << 64)) for cell in cells]),
             torch.stack([self._inputs[cell] for cell in cells]),
             values[cells],
             self.shares(cells, steps),
             [seeds[cell] + number for cell in cells],
-            stop,
         )
         for cell, row in zip(cells, trained.parameters, strict=True):
             hidden, output = shallow.layers(row)

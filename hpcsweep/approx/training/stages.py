@@ -23,8 +23,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.models import Sum
+from hpcsweep.approx.models import Sum, compiled
 from hpcsweep.approx.training import loop
+from hpcsweep.approx.training.journal import UNSAVED, Checkpoints, Journal
 from hpcsweep.approx.training.record import joined
 from hpcsweep.approx.training.settings import Settings, Trained
 
@@ -68,6 +69,7 @@ def train(
     seeds: Sequence[int],
     weight_seeds: Sequence[int],
     stop: Callable[[], bool] = loop.never,
+    checkpoints: Checkpoints = UNSAVED,
 ) -> Trained:
     """Train sums of networks of one shape, each cell as if it were alone.
 
@@ -86,6 +88,7 @@ def train(
     seeds : of the minibatches, one for each cell; stages count on from it
     weight_seeds : from which the initial weights of later stages come (streams of their own, beyond 64 bits)
     stop : asked now and then; once it says True, all cells end as "interrupted"
+    checkpoints : how to save; the states of a `Journal`, to go on from with the same other arguments
 
     Returns
     -------
@@ -97,10 +100,11 @@ def train(
     begun = time.perf_counter()
     networks, shares = [model.network for model in models], [_adapted(one, 1 / models[0].stages) for one in settings]
     first = parameters[:, : networks[0].parameters]
-    trained = loop.train(networks, first, samples.places, samples.values, shares, seeds, stop)
+    journal = Journal(stop, checkpoints)
+    trained = journal.train(networks, first, samples.places, samples.values, shares, seeds)
     growth = _Growth(models, trained, samples, judges, shares, seeds, weight_seeds, parameters.dtype)
     for stage in range(1, models[0].stages):
-        growth.add(stage, stop)
+        growth.add(stage, journal)
     return replace(trained, parameters=growth.parameters, seconds=time.perf_counter() - begun)
 
 
@@ -132,7 +136,7 @@ class _Growth:
         self.parameters[:, : first.shape[1]] = first
         self._maxima = [self._held_out_maximum(cell, row) for cell, row in enumerate(self.parameters)]
 
-    def add(self, stage: int, stop: Callable[[], bool]) -> None:
+    def add(self, stage: int, journal: Journal) -> None:
         """Train the candidates for a stage of all cells that are still in order, and choose among them."""
         cells = [i for i, outcome in enumerate(self.trained.outcome) if outcome in ("done", "out of budget")]
         if not cells:
@@ -143,7 +147,7 @@ class _Growth:
         scaled = residuals / scales.unsqueeze(1)  # (cells, samples)
         starts = torch.cat([self._starts(cell, stage, row) for cell, row in zip(cells, scaled, strict=True)])
         rows = [cell for cell in cells for _ in FACTORS]
-        candidates = loop.train(
+        candidates = journal.train(
             [self.models[cell].network for cell in rows],
             starts,
             self.samples.places[rows],
@@ -153,7 +157,6 @@ class _Growth:
                 for cell, scale in zip(rows, scales.repeat_interleave(len(FACTORS)), strict=True)
             ],
             [self._seeds[cell] + number for cell in cells for number in _numbers(stage)],
-            stop,
         )
         for position, cell in enumerate(cells):
             own = range(position * len(FACTORS), (position + 1) * len(FACTORS))
@@ -196,7 +199,7 @@ class _Growth:
 
     def _errors(self, cell: int, parameters: Tensor, data: Data) -> Tensor:
         """Return target minus sum at the points of a cell, (points,)."""
-        return data.values[cell] - self.models[cell].apply(parameters, data.places[cell])
+        return data.values[cell] - compiled.values(self.models[cell], parameters, data.places[cell])
 
     def _held_out_maximum(self, cell: int, parameters: Tensor) -> float:
         return float(self._errors(cell, parameters, self.judges).abs().amax())

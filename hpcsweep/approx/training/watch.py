@@ -24,7 +24,7 @@ class Watch:
         self._stop, self._report = stop, report
         self._checkpoint, self._checkpoint_seconds = checkpoint, checkpoint_seconds
         self._saved = time.perf_counter()
-        self._stopped = False
+        self._stopped = self._parting = False  # asked to stop; and has saved since
         self._asked = self._reported = -float("inf")
         self._share = (0.0, 1.0)
         self._budget: float | None = None
@@ -72,8 +72,11 @@ class Watch:
             self._report(done + part * share)
 
     def saves(self, verdict: str) -> bool:
-        """Return whether it is time to save: before an interruption, and now and then."""
-        if self._checkpoint is None or verdict == "out of budget":
+        """Return whether it is time to save: once before an interruption, and now and then.
+
+        What is saved first goes on with all packs; a later one, stopped too, would take down the end of those before.
+        """
+        if self._checkpoint is None or self._parting or verdict == "out of budget":
             return False
         return verdict == "interrupted" or time.perf_counter() - self._saved >= self._checkpoint_seconds
 
@@ -81,4 +84,4 @@ class Watch:
         """Hand over the state of the pack at work."""
         if self._checkpoint is not None:
             self._checkpoint({**self._place(), "state": state})
-            self._saved = time.perf_counter()
+            self._saved, self._parting = time.perf_counter(), self._stopped

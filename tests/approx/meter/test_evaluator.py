@@ -1,8 +1,9 @@
-"""Frozen networks in fixed buffers: the values of the model itself."""
+"""Frozen networks as functions of points, compiled and in the buffers of a device: the values of the model itself."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 import torch
@@ -11,9 +12,11 @@ from torch import Tensor
 from hpcsweep.approx import models
 from hpcsweep.approx.meter import dense
 from hpcsweep.approx.meter.points import make
-from hpcsweep.approx.meter.screening.evaluator import Evaluator, frozen, piece
+from hpcsweep.approx.meter.proof.enclosure.affine import NoEnclosure, boxes
+from hpcsweep.approx.meter.screening.evaluator import Evaluator, frozen, piece, sum_of
 from hpcsweep.approx.meter.screening.screen import screen
-from tests.products import biases_differ, may_differ
+from hpcsweep.approx.meter.search.ascent import with_slopes
+from hpcsweep.approx.meter.subjects import Deviation
 
 DOMAIN = ((-1.0, 1.0), (0.0, 3.0), (-2.0, 0.1))
 HIDDEN = ([], [16, 16], [3, 3, 3], [64, 32, 128], [300, 20], [520, 30])
@@ -33,14 +36,15 @@ def places(count: int) -> Tensor:
     return make("sobol", 3, count, 3, DOMAIN)(0, count)
 
 
-def by_model(model: models.Model, parameters: Tensor, points: Tensor, cut: int) -> Tensor:
-    """The slow truth: the model, a piece at a time."""
-    return torch.cat([model.apply(parameters, part) for part in points.split(cut)]).to(torch.float64)
-
-
 def network(hidden: list[int], activation: str, seed: int = 1, **other: object) -> tuple[models.Model, Tensor]:
     model = models.make({"hidden": hidden, "activation": activation, **other}, 3, DOMAIN)
     return model, model.init([seed], torch.float64)[0]
+
+
+def evaluated(model: models.Model, parameters: Tensor, dtype: torch.dtype, points: Tensor) -> list[Tensor]:
+    """Values as on processors, and as on devices in pieces of 1000 points."""
+    terms = dense.of(model, parameters)
+    return [sum_of(terms, dtype)(points), Evaluator(terms, dtype, 1000)(points)]
 
 
 @pytest.mark.parametrize("hidden", HIDDEN, ids=str)
@@ -51,24 +55,55 @@ def test_values_are_those_of_the_model(
     hidden: list[int], activation: str, standardise: bool, dtype: torch.dtype
 ) -> None:
     model, parameters = network(hidden, activation, standardise=standardise)
-    cut, points = piece(max(hidden, default=1), dtype), places(4096)
-    expected = by_model(model, parameters.to(dtype), points.to(dtype), cut)
-    values = Evaluator(dense.of(model, parameters), dtype)(points)
-    assert values.dtype == torch.float64
-    # In double precision of different sums; to the bit where torch multiplies with MKL, for which the order is chosen.
-    assert torch.allclose(values, expected, rtol=0, atol=100 * torch.finfo(dtype).eps)
-    if torch.backends.mkl.is_available():
-        may_differ(biases_differ([3, *hidden], cut, dtype))
-        assert torch.equal(values, expected)
+    points = places(4096)
+    expected = model.apply(parameters.to(dtype), points.to(dtype)).to(torch.float64)
+    for values in evaluated(model, parameters, dtype, points):
+        assert values.dtype == torch.float64
+        assert torch.allclose(values, expected, rtol=0, atol=100 * torch.finfo(dtype).eps)
 
 
 @pytest.mark.parametrize("count", [1, 7, 255, 1024, 1500, 5000])
 def test_any_number_of_points_in_any_layout(count: int) -> None:
     model, parameters = network([64, 64], "tanh")
     points, evaluate = places(count), frozen(model, parameters)
-    expected = model.apply(parameters, points)
-    for layout in (points, points.contiguous(), points.clone(memory_format=torch.contiguous_format)):
-        assert torch.allclose(evaluate(layout), expected, rtol=1e-13, atol=1e-14)
+    expected = evaluate(places(5000))[:count]
+    assert torch.allclose(expected, model.apply(parameters, points), rtol=1e-13, atol=1e-14)
+    for layout in (points, points.contiguous(), points.flip(1).flip(1), points.T.contiguous().T):
+        assert torch.equal(evaluate(layout), expected)
+
+
+def test_slopes_are_those_of_the_model() -> None:
+    model, parameters = network([16, 16], "tanh", standardise=True)
+    terms, points = dense.of(model, parameters), places(700)
+    expected = with_slopes(partial(model.apply, parameters), points)
+    for function in (frozen(model, parameters), sum_of(terms), Evaluator(terms, points=300)):
+        for found, exact in zip(with_slopes(function, points), expected, strict=True):
+            assert torch.allclose(found, exact, rtol=0, atol=1e-12)
+
+
+def test_slopes_of_an_error_are_those_of_autograd() -> None:
+    model, parameters = network([16, 16], "tanh")
+    points = places(512)
+    error = Deviation(lambda x: torch.sin(x).prod(1), frozen(model, parameters))
+    values, slopes = with_slopes(error, points)
+    expected = with_slopes(lambda x: error(x), points)
+    assert torch.equal(values, error(points))
+    assert torch.allclose(values, expected[0], rtol=0, atol=1e-14)
+    assert torch.allclose(slopes, expected[1], rtol=0, atol=1e-13)
+    flat = Deviation(lambda x: torch.zeros(len(x), dtype=torch.float64), frozen(model, parameters))
+    assert torch.equal(with_slopes(flat, points)[1], -with_slopes(flat.approximant, points)[1])
+
+
+def test_residual_networks_are_compiled_and_on_boxes_their_own_code() -> None:
+    model, parameters = network([16, 16], "tanh", name="residual")
+    assert not dense.of(model, parameters)
+    evaluate, points = frozen(model, parameters), places(300)
+    assert torch.allclose(evaluate(points), model.apply(parameters, points), rtol=1e-13, atol=1e-14)
+    alone = torch.cat([evaluate(point[None]) for point in points])
+    assert torch.equal(evaluate(points), alone)
+    middle = torch.zeros(1, 3, dtype=torch.float64)
+    with pytest.raises(NoEnclosure):  # as of the model itself
+        evaluate(boxes(middle, middle + 0.1, DOMAIN))
 
 
 def test_results_are_kept_apart_from_the_buffers() -> None:
@@ -97,18 +132,13 @@ def test_sums_of_networks(dtype: torch.dtype) -> None:
     rows[1].copy_(model.network.init([8], torch.float64)[0])
     model.amplitudes(parameters)[0] = 0.01  # the third stage was not trained
     points = places(4096)
-    values = Evaluator(dense.of(model, parameters), dtype)(points)
-    expected = by_model(model, parameters.to(dtype), points.to(dtype), piece(24, dtype))
-    assert torch.allclose(values, expected, rtol=0, atol=100 * torch.finfo(dtype).eps)
-    if dtype == torch.float64 and torch.backends.mkl.is_available():
-        may_differ(biases_differ([3, 24, 24], 2048, dtype))
-        assert torch.equal(values, expected)
+    expected = model.apply(parameters, points)
+    for values in evaluated(model, parameters, dtype, points):
+        assert torch.allclose(values, expected, rtol=0, atol=100 * torch.finfo(dtype).eps)
 
 
-def test_pieces_follow_the_cache() -> None:
-    widths = {1: 4096, 16: 4096, 17: 2048, 32: 2048, 64: 1024, 100: 512, 128: 512, 256: 256, 10**6: 256}
-    assert {width: piece(width) for width in widths} == widths
-    assert (piece(64, torch.float32), piece(64, torch.float64, "cuda")) == (2048, 2**21)
+def test_pieces_follow_the_memory_of_a_device() -> None:
+    assert (piece(64), piece(64, torch.float32), piece(1), piece(10**9)) == (2**21, 2**22, 2**24, 256)
 
 
 def test_nan_goes_through() -> None:

@@ -222,7 +222,7 @@ def default_tile(width: int, device: torch.device | str = "cpu") -> int:
 
     On a processor core 8192 for all: points, target values and errors of a tile stay in its cache, and the twenty steps
     of a tile, whatever its size, are spread over enough points (measured: 4096 costs up to 20 % more at widths 16 and
-    64, 1024 twice as much). Networks cut tiles further (`evaluator.piece`). On a GPU so many that two activations fill
+    64, 1024 twice as much). Networks cut tiles further. On a GPU so many that two activations fill
     at most 2 GiB, within [2**16, 2**20]: some milliseconds of work.
     """
     if torch.device(device).type == "cpu":
