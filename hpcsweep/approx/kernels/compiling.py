@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, final
 
@@ -165,7 +166,8 @@ class Entry:
         if number not in self._ready:
             signature = _signature(number, self._returned, self._arguments)
             function = self._compiled.py_func
-            with cache.alone(f"{function.__module__}.{function.__qualname__}-{number}"):
+            written = os.stat(function.__code__.co_filename).st_mtime_ns  # numba looks at that, too
+            with cache.alone(f"{function.__module__}.{function.__qualname__}-{number}-{written}"):
                 self._compiled.disable_compile(False)
                 self._compiled.compile(signature)
                 self._compiled.disable_compile()
