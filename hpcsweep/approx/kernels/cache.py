@@ -20,6 +20,7 @@ from typing import TypeVar
 
 import llvmlite
 import numba
+from llvmlite import binding
 from numba.core import config
 
 T = TypeVar("T")
@@ -39,21 +40,35 @@ def version() -> str:
 def folder() -> Path:
     """Return the folder, made if need be; warns where it is not the one beside this file."""
     beside = Path(__file__).parent / "__pycache__"
-    user = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "hpcsweep"
-    told = os.environ.get(VARIABLE)
-    for place in [Path(told)] if told else [beside, user, Path(tempfile.gettempdir()) / f"hpcsweep-{os.getuid()}"]:
+    for place in _places(beside):
         with contextlib.suppress(OSError):
             made = place / f"kernels-{version()}"
             made.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=made):  # root may be refused by a file system though not by permissions
                 pass
-            if not told and place != beside:
+            if place != beside and VARIABLE not in os.environ:
                 warnings.warn(
                     f"{beside} cannot be written to: compiled code is kept in {place} ({VARIABLE} names another).",
                     stacklevel=2,
                 )
             return made
     raise OSError(f"No folder can be written to for compiled code; name one in {VARIABLE}.")
+
+
+def _places(beside: Path) -> Iterator[Path]:
+    """Give the folders that may be used, the best ones first."""
+    told = os.environ.get(VARIABLE)
+    if told:
+        yield Path(told)
+        return
+    yield beside
+    with contextlib.suppress(RuntimeError):  # some containers give a user no home
+        yield Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "hpcsweep"
+    place = Path(tempfile.gettempdir()) / f"hpcsweep-{os.getuid()}"
+    with contextlib.suppress(OSError):
+        place.mkdir(mode=0o700, exist_ok=True)
+        if place.lstat().st_uid == os.getuid():  # what lies there is run
+            yield place
 
 
 def kept(make: Callable[[], T]) -> T:
@@ -66,12 +81,29 @@ def kept(make: Callable[[], T]) -> T:
         config.CACHE_DIR = before
 
 
+@functools.cache
+def _processor() -> str:
+    """Return a digest of the processor that is compiled for."""
+    name = config.CPU_NAME or binding.get_host_cpu_name()
+    features = binding.get_host_cpu_features().flatten() if config.CPU_FEATURES is None else config.CPU_FEATURES
+    return hashlib.blake2b(f"{name} {features}".encode(), digest_size=8).hexdigest()
+
+
 @contextlib.contextmanager
-def alone() -> Iterator[None]:
-    """Wait until no other process of this user compiles on this machine, and keep the others waiting."""
+def alone(what: str) -> Iterator[None]:
+    """Wait until no other process of this user compiles on this machine, and keep the others waiting.
+
+    But not for what has been compiled already, which only has to be read.
+    """
+    done = folder() / f"{what}-{_processor()}.done"
+    if done.exists():
+        yield
+        return
     path = Path(tempfile.gettempdir()) / f"hpcsweep-{os.getuid()}-{version()}.lock"
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):  # without a lock each process compiles for itself: slower, no less right
             file = stack.enter_context(os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "w"))
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
+        with contextlib.suppress(OSError):
+            done.touch()

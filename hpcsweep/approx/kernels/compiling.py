@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, final
 
@@ -148,7 +149,11 @@ def _signature(number: Any, returned: Any, arguments: Sequence[Any]) -> Any:
 
 @final
 class Entry:
-    """A compiled function that Python calls: compiled when a precision is first asked for, or found in the cache."""
+    """A compiled function that Python calls: compiled when a precision is first asked for, or found in the cache.
+
+    And never otherwise: else numba, called with functions as arguments, would compile anew for each of them, in every
+    process, instead of taking their addresses.
+    """
 
     def __init__(self, function: Callable[..., Any], returned: Any, arguments: Sequence[Any]) -> None:
         self._returned, self._arguments = returned, arguments
@@ -160,10 +165,12 @@ class Entry:
         number = numba.from_dtype(np.dtype(dtype))
         if number not in self._ready:
             signature = _signature(number, self._returned, self._arguments)
-            with cache.alone():
+            function = self._compiled.py_func
+            written = os.stat(function.__code__.co_filename).st_mtime_ns  # numba looks at that, too
+            with cache.alone(f"{function.__module__}.{function.__qualname__}-{number}-{written}"):
                 self._compiled.disable_compile(False)
                 self._compiled.compile(signature)
-                self._compiled.disable_compile()  # or a call would first look for other signatures that fit
+                self._compiled.disable_compile()
             self._ready.add(number)
         return self._compiled
 

@@ -15,7 +15,17 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from hpcsweep.approx.kernels.compiling import INTEGER, INTEGERS, NUMBER, NUMBERS, VECTOR, entry, function_type, part
+from hpcsweep.approx.kernels.compiling import (
+    INTEGER,
+    INTEGERS,
+    NOTHING,
+    NUMBER,
+    NUMBERS,
+    VECTOR,
+    entry,
+    function_type,
+    part,
+)
 from hpcsweep.approx.kernels.matrices import copy
 from hpcsweep.approx.kernels.objective import objective_type
 
@@ -50,6 +60,12 @@ def note(numbers, vectors, point, best, losses, marks):
         if numbers[LOSS] < numbers[SCORE]:
             numbers[SCORE] = numbers[LOSS]
             copy(len(point), vectors if numbers[WALKS] > 0.0 else point, 0, best, 0)
+
+
+@entry(NOTHING, NUMBERS, VECTOR, VECTOR, VECTOR, NUMBERS, INTEGERS)
+def write_note(numbers, vectors, point, best, losses, marks):
+    """Do as `note` does."""
+    note(numbers, vectors, point, best, losses, marks)
 
 
 @entry(

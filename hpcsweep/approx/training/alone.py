@@ -43,6 +43,11 @@ def shape_of(model: Model) -> Shape | None:
     return None
 
 
+def _patience(settings: Settings) -> int:
+    """Return how many evaluations a part of a chain may take."""
+    return _PATIENCE[0] * settings.steps + _PATIENCE[1]
+
+
 class Network:
     """The training of one network, through all parts of its chain; what became of it is its `record`, of one row."""
 
@@ -74,9 +79,11 @@ class Network:
 
     def run(self) -> None:
         """Train until there is an outcome."""
-        if not self.record.outcome[0] and self._supervisor.verdict(0.0, None):
-            step = int(self.record.steps[0])  # others were stopped: this one has not begun, or not gone on
-            self.record.finish(0, "interrupted", f"Stopped at step {step} of {self._total}.")
+        if not self.record.outcome[0] and self._supervisor.verdict(0.0, None):  # others were stopped
+            if self._method is None:
+                self.record.finish(0, "interrupted", f"Stopped at step 0 of {self._total}.")
+            else:  # taken up again, and not gone on
+                self._end("Stopped at step {step} of {total}.", outcome="interrupted")
             return
         while not self.record.outcome[0]:
             self._run_part(self._chain[self._part])
@@ -124,11 +131,12 @@ class Network:
     def _advance(self, settings: Settings, evaluations: int) -> int:
         assert self._method is not None
         tolerance = settings.loss_tolerance if settings.loss_tolerance > 0 and self._epoch == 1 else -1.0
-        return self._method.advance(self._noted, self._before, self._due, tolerance, evaluations)
+        most = max(1, min(evaluations, _patience(settings) - self.state.evaluations))
+        return self._method.advance(self._noted, self._before, self._due, tolerance, most)
 
     def _look(self, settings: Settings, status: int) -> bool:
         """See what has come about; return whether this part is over."""
-        state, each = self.state, _PATIENCE[0] * settings.steps + _PATIENCE[1]
+        state, each = self.state, _patience(settings)
         if status == method.DIVERGED:
             step, loss = self._before + state.steps, state.loss
             self._leave(step, loss)

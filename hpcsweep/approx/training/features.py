@@ -65,7 +65,8 @@ class LeastSquares(_Solving):
         inputs, outputs = self.network.widths[:2]
         if len(self.network.widths) > 2 and scale > 0:
             first = point[: outputs * (inputs + 1)]
-            first *= scale / math.sqrt(float(np.square(first).mean()) * inputs)
+            with np.errstate(invalid="ignore"):  # what is infinite becomes NaN, and the loss says so
+                first *= scale / math.sqrt(float(np.square(first).mean()) * inputs)
         features = torch.from_numpy(self._features(point)).unsqueeze(0)
         point[self._last] = solve(features, torch.from_numpy(self._values).unsqueeze(0))[0].numpy()
         state.numbers[method.STEPS] += 1

@@ -110,7 +110,7 @@ class Compiled(Method):
 def prepare(name: str, dtype: np.dtype) -> None:
     """Compile what a method needs, or find it in the cache: seconds, once on a machine, and no time of training."""
     if name in ("least_squares", "variable_projection", "levenberg_marquardt"):
-        entries = [residuals, linearise, marquardt.propose_marquardt]
+        entries = [method.write_note, residuals, linearise, marquardt.propose_marquardt]
     elif name in _PROPOSE:
         entries = [method.advance, _PROPOSE[name], first_order.take]
     else:
@@ -185,6 +185,7 @@ class Stepwise(Method):
     def __init__(self, network: Shape, problem: Problem, settings: Settings, start: np.ndarray, numbers: int) -> None:
         self.network, self.problem, self.settings = network, problem, settings
         self.state = State.at(start, np.zeros(numbers), np.zeros(0, dtype=start.dtype))
+        self._note = method.write_note[start.dtype]
 
     @abstractmethod
     def _evaluate(self) -> float: ...
@@ -205,12 +206,19 @@ class Stepwise(Method):
             numbers[method.EVALUATIONS] += 1
             if not np.isfinite(numbers[method.LOSS]):
                 return method.DIVERGED
-            method.note(numbers, state.vectors, state.point, state.best, state.losses, marks)
+            self._note(numbers, state.vectors, state.point, state.best, state.losses, marks)
             if numbers[method.STEPS] >= due:
                 return method.DUE
             if numbers[method.LOSS] <= tolerance:
                 return method.WITHIN
         return method.PAUSED
+
+    @property
+    def slope(self) -> float:
+        """The largest component of the gradient at the iterate, which takes a pass of its own."""
+        point, gradient = self.state.point, self.state.gradient
+        objective[point.dtype](point, gradient, *self.problem.arrays, 0)
+        return float(np.abs(gradient).max())
 
 
 @final
@@ -237,14 +245,6 @@ class LevenbergMarquardt(Stepwise):
         state = self.state
         arrays = state.point, self._trial, *self.problem.arrays, self._room, self._places
         return not self._propose(self._residuals, state.numbers, *arrays)
-
-    @property
-    def slope(self) -> float:
-        """The largest component of the gradient, 2 J'r / n."""
-        at, count = self._places, self.network.parameters
-        jacobian = self._room[: count * at[1]].reshape(count, at[1])
-        gradient = jacobian @ self._room[at[8] : at[8] + at[1]]
-        return float(np.abs(gradient).max()) * 2 / self.problem.samples
 
 
 def block_of(network: Shape, settings: Settings, samples: int) -> int | None:

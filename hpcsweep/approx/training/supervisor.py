@@ -15,7 +15,10 @@ _REPORT = 0.3  # seconds between two reports, at least
 
 
 class Supervisor:
-    """Of the networks of one call. Networks call from their own threads; the outside world is called by one only."""
+    """Of the networks of one call, which call from their own threads.
+
+    Requests to stop and reports are the business of the thread that began; checkpoints that of any, one at a time.
+    """
 
     def __init__(
         self,

@@ -1,0 +1,156 @@
+"""The loss and its gradient against torch's autograd: shapes, activations, losses, weights, minibatches, blocks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from hpcsweep.approx import models
+from hpcsweep.approx.kernels.activations import ACTIVATIONS
+from hpcsweep.approx.training import streams
+from tests.approx.kernels.cases import Case, assert_near, evaluated, naive
+
+PRECISIONS = (np.float64, np.float32)
+HIDDEN = ([], [1], [7], [70], [8, 9], [33, 64], [16, 3, 5], [2, 70, 17, 1], [4, 4, 4, 4, 4])
+SAMPLES = (1, 2, 7, 8, 9, 16, 17, 127, 128, 129, 130, 255, 256, 257, 385, 512, 700)
+SMOOTH = [name for name, one in ACTIVATIONS.items() if one.derivatives is not None]
+
+
+def check(case: Case, power: int = 2) -> None:
+    found, expected = evaluated(case, case.problem(power)), naive(case, power)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert_near(ours, theirs, case.tolerance)
+
+
+def test_the_kernels_number_activations_as_the_models_do() -> None:
+    assert tuple(ACTIVATIONS) == tuple(models.ACTIVATIONS)
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS)
+@pytest.mark.parametrize("hidden", HIDDEN, ids=str)
+def test_perceptrons_of_all_depths(hidden: list[int], dtype: Any) -> None:
+    for dimension, samples, activation in zip((1, 3, 2, 9, 5), (57, 130, 8, 300, 1), ACTIVATIONS, strict=True):
+        check(Case.of(hidden, dimension, samples, activation=activation, dtype=dtype))
+
+
+@pytest.mark.parametrize("samples", SAMPLES)
+def test_numbers_of_samples_around_the_borders_of_vectors_and_blocks(samples: int) -> None:
+    for dtype in PRECISIONS:
+        for weighted in (False, True):
+            check(Case.of([9, 5], 2, samples, weighted=weighted, dtype=dtype))
+            if not weighted or samples > 1:
+                check(Case.of([5], 1, samples, weighted=weighted, dtype=dtype), 4)
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("hidden", [[1], [6, 6], [17, 17, 17]], ids=str)
+def test_residual_networks(hidden: list[int], activation: str, dtype: Any) -> None:
+    for samples, weighted in ((5, False), (140, True)):
+        check(Case.of(hidden, 2, samples, "residual", activation, weighted, dtype))
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS)
+@pytest.mark.parametrize("activation", SMOOTH)
+@pytest.mark.parametrize("hidden", [[1], [9], [5, 7], [3, 8, 4]], ids=str)
+def test_the_operator_of_poissons_equation(hidden: list[int], activation: str, dtype: Any) -> None:
+    for dimension, samples, weighted in ((1, 5, False), (2, 131, True), (5, 40, False)):
+        check(Case.of(hidden, dimension, samples, "poisson", activation, weighted, dtype))
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS)
+@pytest.mark.parametrize("power", [2, 4, 8])
+@pytest.mark.parametrize("kind", ["mlp", "residual", "poisson"])
+def test_powers_and_weights(kind: str, power: int, dtype: Any) -> None:
+    for samples in (6, 129, 300):
+        for weighted in (False, True):
+            check(Case.of([7, 7], 2, samples, kind, "tanh", weighted, dtype), power)
+
+
+@pytest.mark.parametrize("kind", ["mlp", "residual", "poisson"])
+@pytest.mark.parametrize(("batch", "samples"), [(1, 3), (7, 9), (16, 100), (129, 500), (300, 301)])
+def test_minibatches_are_those_of_the_stream(kind: str, batch: int, samples: int) -> None:
+    for weighted, power, seed in ((False, 2, 5), (True, 2, 2**63 + 11), (False, 4, 0), (True, 8, 7)):
+        case = Case.of([5, 5], 2, samples, kind, weighted=weighted)
+        problem = case.problem(power, batch, seed)
+        for done in (0, 1, 77, 10**6):
+            rows = streams.integers(streams.keys([seed]), done * batch, batch, samples)[0]
+            if case.weights is not None and not case.weights[rows].any():
+                continue
+            found, expected = evaluated(case, problem, done=done), naive(case, power, rows)
+            for ours, theirs in zip(found, expected, strict=True):
+                assert_near(ours, theirs, 1e-12)
+
+
+@pytest.mark.parametrize("block", [8, 64, 104, 304, 400])
+def test_blocks_of_any_length_give_the_same_numbers(block: int) -> None:
+    for kind, power in (("mlp", 2), ("poisson", 2), ("residual", 4)):
+        case = Case.of([6, 6], 2, 300, kind, weighted=True)
+        for ours, theirs in zip(evaluated(case, case.problem(power, block=block)), naive(case, power), strict=True):
+            assert_near(ours, theirs, 1e-12)
+
+
+@pytest.mark.parametrize("samples", [100, 300])
+@pytest.mark.parametrize("power", [2, 4])
+def test_a_second_call_sees_other_parameters_and_the_same_samples(samples: int, power: int) -> None:
+    case = Case.of([6, 5], 2, samples, "poisson")
+    problem, other = case.problem(power), case.parameters.flip(0)
+    first = evaluated(case, problem)
+    assert_near(evaluated(case, problem, other)[1], naive(case, power, parameters=other)[1], 1e-12)
+    again = evaluated(case, problem)
+    assert again[0] == first[0] and np.array_equal(again[1], first[1])
+
+
+@pytest.mark.parametrize("power", [2, 4])
+def test_no_gradient_is_written_where_none_is_wanted(power: int) -> None:
+    from hpcsweep.approx.kernels.objective import objective
+
+    case = Case.of([6, 5], 2, 200)
+    problem, point = case.problem(power), case.point()
+    assert objective[np.float64](point, point[:0], *problem.arrays, 0) == evaluated(case, problem)[0]
+
+
+@pytest.mark.parametrize("power", [2, 4, 8])
+@pytest.mark.parametrize("spoilt", [np.nan, np.inf])
+@pytest.mark.parametrize("place", [0, 3, 130])
+def test_one_sample_that_is_not_finite_spoils_the_loss(power: int, spoilt: float, place: int) -> None:
+    case = Case.of([5], 1, 131)
+    case.values[place] = spoilt
+    loss, gradient = evaluated(case, case.problem(power))
+    assert not np.isfinite(loss) and not np.isfinite(gradient).any()
+
+
+@pytest.mark.parametrize("power", [2, 4, 8])
+def test_a_perfect_fit_has_neither_loss_nor_slope(power: int) -> None:
+    case = Case.of([], 2, 30)
+    case.parameters.zero_()
+    case.values.zero_()
+    loss, gradient = evaluated(case, case.problem(power))
+    assert loss == 0 and not gradient.any()
+
+
+@pytest.mark.parametrize("scale", [1e-150, 1e-20, 1e20, 1e120])
+def test_powers_neither_overflow_nor_underflow(scale: float) -> None:
+    case = Case.of([], 1, 50)
+    case.parameters.mul_(scale)
+    case.values.mul_(scale)
+    loss, gradient = evaluated(case, case.problem(8))
+    expected = naive(Case(case.model, case.parameters / scale, case.inputs, case.values / scale, None, case.dtype), 8)
+    assert_near(loss / scale / scale, expected[0], 1e-11)
+    assert_near(gradient / scale, expected[1], 1e-11)
+
+
+def test_samples_without_weight_are_not_there_for_higher_powers() -> None:
+    case = Case.of([5], 1, 60, weighted=True)
+    assert case.weights is not None
+    here = case.weights > 0
+    fewer = Case(case.model, case.parameters, case.inputs[here], case.values[here], case.weights[here], case.dtype)
+    case.values[~here] = torch.inf
+    share = here.double().mean().sqrt().item()
+    loss, gradient = evaluated(case, case.problem(4))
+    expected = naive(fewer, 4)
+    assert_near(loss, expected[0] * share, 1e-12)
+    assert_near(gradient, expected[1] * share, 1e-12)
