@@ -49,7 +49,11 @@ def commands() -> None:
     "--progress", type=STYLES, default="auto", show_default=True, help="auto: a bar on a terminal, else lines."
 )
 @click.option(
-    "--threads", type=click.IntRange(min=1), default=1, envvar="HPCSWEEP_THREADS", help="Cores of a rank. Default: 1"
+    "--threads",
+    type=click.IntRange(min=1),
+    default=1,
+    envvar="HPCSWEEP_THREADS",
+    help="Networks that a rank trains at once, one core each, with the same bits. Default: 1",
 )
 @click.option("--stop-after", type=Duration(), help="Begin to stop then: 90m, 2:30:00. Slurm's walltime is known.")
 @click.option(

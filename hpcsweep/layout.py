@@ -118,7 +118,7 @@ RESULTS = {
     "points": _count("points at which the error was evaluated"),
     "nonfinite": _count("points at which the error was NaN or infinite"),
     "steps": _count("training steps taken"),
-    "threads": _count("processor cores that trained the cell's pack"),
+    "threads": _count("processor cores that worked on the training of the cell"),
     "train_seconds": _result("training time, the cell's share of its pack", unit="s"),
     "eval_seconds": _result("measuring time", unit="s"),
     "predicted_seconds": _result("training and measuring time predicted when the cell was planned", unit="s"),

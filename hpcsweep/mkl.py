@@ -1,10 +1,10 @@
 """Which code path MKL, inside torch, takes for its products: chosen in the environment, before torch computes.
 
 MKL chooses by the processor and, unless told otherwise, by the addresses of its operands modulo 64 bytes. On some
-processors, AMD's for one, these paths round differently: the bits of a network then depend on where it lies in memory,
-and so on its companions. STRICT makes MKL take one path at all addresses. It reads the variable once, at its
-first product: setting it before torch is imported, as importing this package does, is in time for certain. A value that
-was there before stays.
+processors, AMD's for one, these paths round differently: the bits of what torch multiplies (models given as torch code,
+targets that are networks, proofs) then depend on where it lies in memory, and so on the work before it. STRICT makes
+MKL take one path at all addresses. It reads the variable once, at its first product: setting it before torch is
+imported, as importing this package does, is in time for certain. A value that was there before stays.
 """
 
 from __future__ import annotations

@@ -104,7 +104,7 @@ class SupNormSection(Section):
 
     points: list[PointKind] | None = None  # sobol and inflated
     count: Annotated[int, Field(gt=0, le=2**40)] | None = None  # of each kind
-    tile: Annotated[int, Field(ge=256, le=2**20)] | None = None  # points evaluated at once; by the cache rule
+    tile: Annotated[int, Field(ge=256, le=2**20)] | None = None  # points screened at once; 8192
     seed: int = 0
     uniform: Annotated[int, Field(ge=0, le=2**40)] = 2**20  # independent points beside, as most studies use; 0: none
     starts: Annotated[int, Field(ge=0, le=2**24)] | None = None  # of the local ascents; 0: none

@@ -41,7 +41,7 @@ def test_a_choice_that_may_come_too_late_is_recorded_as_such() -> None:
 def test_a_script_that_imports_torch_imports_the_package_before() -> None:
     texts = [path.read_text() for path in (Path(__file__).parents[1] / "scripts").glob("*.py")]
     orders = [re.findall(r"^import (hpcsweep|torch)\b", text, re.MULTILINE) for text in texts if "import torch" in text]
-    assert len(orders) >= 8 and all(order == ["hpcsweep", "torch"] for order in orders)
+    assert len(orders) >= 6 and all(order == ["hpcsweep", "torch"] for order in orders)
 
 
 def test_the_tests_themselves_and_what_they_start_have_the_path() -> None:

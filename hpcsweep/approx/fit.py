@@ -174,7 +174,7 @@ def _train(
             history_step=trained.history_step[i],
             history_loss=trained.history_loss[i],
             seconds=trained.seconds / len(chosen),
-            threads=torch.get_num_threads(),
+            threads=trained.threads,
         )
         for i in range(len(chosen))
     ]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hpcsweep import mkl
 
-LAYER = (16, 17, 100)  # outputs, inputs with the bias, and samples of a layer as packs multiply it
+LAYER = (16, 17, 100)  # outputs, inputs with the bias, and samples of a layer that torch multiplies
 
 
 def gpus() -> int:
@@ -68,7 +68,7 @@ def threads(count: int) -> Iterator[None]:
 
 
 def versions() -> str:
-    """Return what the bits of a result depend on: torch, its processor code path, that of MKL, and its threads."""
+    """Return what the bits of all that torch computes depend on: its version, code path, that of MKL, its threads."""
     capability = torch.backends.cpu.get_cpu_capability()
     path = mkl.told() if torch.backends.mkl.is_available() else "no MKL"
     return f"torch {torch.__version__}, {capability}, {torch.get_num_threads()} thread(s), {path}"

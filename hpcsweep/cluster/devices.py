@@ -32,7 +32,7 @@ _bound: list[Device] = []  # to which this process is bound: one, once it is
 def threads() -> int:
     """Return how many processor cores this rank computes on: one, unless HPCSWEEP_THREADS asks for more.
 
-    Only with one are results bit for bit the same on any number of ranks.
+    It trains as many networks at once, one core each, with the same bits on any number of them (docs/guarantees.md).
     """
     told = os.environ.get(THREADS, "")
     return max(1, int(told)) if told.isdigit() else 1

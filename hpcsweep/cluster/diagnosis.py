@@ -105,7 +105,10 @@ def _torch(case: Case) -> Finding | None:
 
 
 def _products(ranks: Sequence[Rank]) -> Finding | None:
-    """Judge whether the bits of a product depend on where its matrices lie, and so those of a network on its pack."""
+    """Judge whether the bits of torch's products depend on where matrices lie, and so results on the work before them.
+
+    Such products are in models given as torch code, targets that are networks, and proofs.
+    """
     if not any(rank.torch for rank in ranks):
         return None
     moved = [(number, rank) for number, rank in enumerate(ranks) if rank.moved]
@@ -114,10 +117,11 @@ def _products(ranks: Sequence[Rank]) -> Finding | None:
     number, rank = moved[0]
     where = f"on {len(moved)} rank(s), first {number} on {rank.place.host}"
     seen = f"last bits of {' and '.join(rank.moved)} ones depend on the addresses of matrices, {where}"
-    asked = f"{mkl.NAME}={mkl.VALUE}"
+    asked, concerned = f"{mkl.NAME}={mkl.VALUE}", "models in torch code, targets that are networks, and proofs"
     if asked in rank.torch:
-        return Finding("products", "doubtful", seen, f"{asked} does not help: the bits of results depend on company")
-    remedy = f"bits of results depend on the number of ranks; export {asked} before srun or mpiexec"
+        remedy = f"{asked} does not help: {concerned} have bits that depend on company"
+        return Finding("products", "doubtful", seen, remedy)
+    remedy = f"{concerned} have bits that depend on the number of ranks; export {asked} before srun or mpiexec"
     return Finding("products", "doubtful", seen, remedy)
 
 

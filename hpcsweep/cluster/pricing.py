@@ -44,7 +44,10 @@ def is_alone(cell: Cell, kind: str) -> bool:
 
 
 def threads_of(cells: Sequence[Cell]) -> int:
-    """Return how many of its processor cores this rank should train a pack with: networks that train alone take one."""
+    """Return with how many of its processor cores this rank trains a pack: one for each network that trains alone.
+
+    A batched program has one core: its bits are promised for that.
+    """
     return devices.threads() if is_alone(cells[0], "cpu") else 1
 
 

@@ -1,7 +1,8 @@
 """One cell of a store, trained and measured again: what is stored and what comes out now, side by side.
 
-A pack gives each of its cells the bits that it has alone, on one kind of processor with one thread; so equal bits are
-expected here, and a difference says that the machine, the versions or the code are others than then.
+A cell has the bits that it has alone, whatever travelled with it, on any number of ranks and cores. So equal bits are
+expected here, and a difference says that the code, the versions, the kind of device or, where torch or LAPACK computes
+(docs/guarantees.md), the type of processor are others than then.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Replayed:
 def replay(path: Path, key: str, folder: Path) -> Replayed:
     """Train and measure the cell whose key begins with `key` again, by the study text in the store.
 
-    `folder`: what the paths of plugins are relative to. Uses as many threads as then; nothing is written.
+    `folder`: what the paths of plugins are relative to. Uses as many cores as the store says; nothing is written.
 
     Raises
     ------

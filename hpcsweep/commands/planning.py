@@ -65,7 +65,9 @@ def _plan_text(priced: dict[str, Any]) -> str:
 @click.option(
     "--mpi", default="pmi2", show_default=True, help="As srun --mpi=list shows: pmi2 (MPICH), pmix (Open MPI)."
 )
-@click.option("--threads", type=COUNT, default=1, show_default=True, help="Cores that a rank uses.")
+@click.option(
+    "--threads", type=COUNT, default=1, show_default=True, help="Networks that a rank trains at once, one core each."
+)
 @click.option("--retry-failed", is_flag=True, help="Try the cells again that failed before.")
 @click.option("--dry-run", is_flag=True, help="Only say what it costs and what would be submitted.")
 @click.option("--cluster", type=click.Choice(["slurm", "local", "debug"]), default="slurm", show_default=True)

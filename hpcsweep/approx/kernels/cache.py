@@ -12,11 +12,13 @@ import fcntl
 import functools
 import hashlib
 import os
+import shutil
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 import llvmlite
 import numba
@@ -25,6 +27,7 @@ from numba.core import config
 
 T = TypeVar("T")
 VARIABLE = "HPCSWEEP_CACHE_DIR"
+_PATIENCE = 120  # seconds
 
 
 @functools.cache
@@ -38,21 +41,25 @@ def version() -> str:
 
 @functools.cache
 def folder() -> Path:
-    """Return the folder, made if need be; warns where it is not the one beside this file."""
+    """Return the folder, made if need be."""
     beside = Path(__file__).parent / "__pycache__"
     for place in _places(beside):
         with contextlib.suppress(OSError):
-            made = place / f"kernels-{version()}"
+            made = place / f"kernels-{version()}-{_processor()}"
+            if not made.exists() and place == beside:
+                _sweep(place)
             made.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=made):  # root may be refused by a file system though not by permissions
                 pass
-            if place != beside and VARIABLE not in os.environ:
-                warnings.warn(
-                    f"{beside} cannot be written to: compiled code is kept in {place} ({VARIABLE} names another).",
-                    stacklevel=2,
-                )
             return made
     raise OSError(f"No folder can be written to for compiled code; name one in {VARIABLE}.")
+
+
+def _sweep(place: Path) -> None:
+    """Remove what other versions of our source have left beside it."""
+    for old in place.glob("kernels-*"):
+        if not old.name.startswith(f"kernels-{version()}"):
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _places(beside: Path) -> Iterator[Path]:
@@ -90,20 +97,42 @@ def _processor() -> str:
 
 
 @contextlib.contextmanager
-def alone(what: str) -> Iterator[None]:
+def locked(what: str) -> Iterator[None]:
     """Wait until no other process of this user compiles on this machine, and keep the others waiting.
 
-    But not for what has been compiled already, which only has to be read.
+    But not for what has been compiled already, which only has to be read. Warns where it is kept elsewhere than beside
+    the package: one process of a machine does.
     """
-    done = folder() / f"{what}-{_processor()}.done"
+    done = folder() / f"{what}.done"
     if done.exists():
         yield
         return
-    path = Path(tempfile.gettempdir()) / f"hpcsweep-{os.getuid()}-{version()}.lock"
+    beside = Path(__file__).parent / "__pycache__"
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):  # without a lock each process compiles for itself: slower, no less right
-            file = stack.enter_context(os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "w"))
-            fcntl.flock(file, fcntl.LOCK_EX)
+            _wait(stack.enter_context(_lock_file()))
+        if not done.exists() and VARIABLE not in os.environ and folder().parent != beside:
+            where = f"{folder().parent} ({VARIABLE} names another)"
+            warnings.warn(f"{beside} cannot be written to: compiled code is kept in {where}.", stacklevel=3)
         yield
         with contextlib.suppress(OSError):
             done.touch()
+
+
+def _lock_file() -> IO[str]:
+    """Open the file that is locked; OSError if it is somebody else's."""
+    path = Path(tempfile.gettempdir()) / f"hpcsweep-{os.getuid()}-{version()}.lock"
+    file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "w")
+    if os.fstat(file.fileno()).st_uid != os.getuid():
+        file.close()
+        raise PermissionError(path)
+    return file
+
+
+def _wait(file: IO[str]) -> None:
+    """Lock a file; give up after two minutes, which no compilation takes."""
+    for _ in range(_PATIENCE * 10):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(0.1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import os
@@ -156,23 +157,30 @@ class Entry:
     """
 
     def __init__(self, function: Callable[..., Any], returned: Any, arguments: Sequence[Any]) -> None:
-        self._returned, self._arguments = returned, arguments
-        self._compiled = cache.kept(lambda: numba.njit(nogil=True, cache=True, error_model="numpy")(function))
+        self._function, self._returned, self._arguments = function, returned, arguments
         self._ready: set[Any] = set()
+
+    @functools.cached_property
+    def _compiled(self) -> Any:
+        return cache.kept(lambda: numba.njit(nogil=True, cache=True, error_model="numpy")(self._function))
 
     def __getitem__(self, dtype: Any) -> Any:
         """Return the function for networks of a NumPy dtype."""
         number = numba.from_dtype(np.dtype(dtype))
         if number not in self._ready:
-            signature = _signature(number, self._returned, self._arguments)
-            function = self._compiled.py_func
-            written = os.stat(function.__code__.co_filename).st_mtime_ns  # numba looks at that, too
-            with cache.alone(f"{function.__module__}.{function.__qualname__}-{number}-{written}"):
-                self._compiled.disable_compile(False)
-                self._compiled.compile(signature)
-                self._compiled.disable_compile()
+            written = os.stat(self._function.__code__.co_filename).st_mtime_ns  # numba looks at that, too
+            with cache.locked(f"{self._function.__module__}.{self._function.__qualname__}-{number}-{written}"):
+                self._compile(_signature(number, self._returned, self._arguments))
             self._ready.add(number)
         return self._compiled
+
+    def _compile(self, signature: Any) -> None:
+        self._compiled.disable_compile(False)
+        with contextlib.suppress(OSError):  # of a full disk, which is no reason not to compute
+            self._compiled.compile(signature)
+        if signature.args not in self._compiled.overloads:
+            self._compiled.compile(signature)
+        self._compiled.disable_compile()
 
 
 def entry(returned: Any, *arguments: Any) -> Callable[[Callable[..., Any]], Entry]:

@@ -2,7 +2,7 @@
 
 The normal equations (J'J + lambda t 1) d = J'r, t the mean diagonal of J'J, are solved in this form or in the dual one,
 d = J'(J J' + lambda t 1)^-1 r, whichever matrix is smaller. Residuals and Jacobians are those of sums of squares: times
-the roots of the weights. `room` holds what is computed anew in each step, see `places`.
+the roots of the weights. `room` holds what is computed anew in each step, see `residuals.places`.
 """
 
 from __future__ import annotations
@@ -10,37 +10,37 @@ from __future__ import annotations
 import math
 from typing import Final
 
-import numpy as np
-
 from hpcsweep.approx.kernels.cholesky import factorise, solve
 from hpcsweep.approx.kernels.compiling import INTEGER, INTEGERS, NUMBERS, VECTOR, entry, inlined, part
 from hpcsweep.approx.kernels.matrices import add_multiple, add_outer, copy, dot, fill, product, write_multiple
 from hpcsweep.approx.kernels.method import LOSS, OWN, STEPS
 from hpcsweep.approx.kernels.problem import LANES
-from hpcsweep.approx.kernels.residuals import residuals_type
+from hpcsweep.approx.kernels.residuals import (
+    ACCELERATION,
+    AHEAD,
+    BEST,
+    COLUMNS,
+    DUAL,
+    FACTOR,
+    GRAM,
+    INVERSE,
+    JACOBIAN,
+    PARAMETERS,
+    RESIDUAL,
+    RIGHT,
+    SIZE,
+    VELOCITY,
+    residuals_type,
+)
 
 DAMPING, STALLED, UNIT, SQUARE = range(OWN, OWN + 4)  # UNIT: eps; SQUARE: mean square of the values
 END: Final = OWN + 4
 INITIAL: Final = 1e-2  # damping
-_FACTORS, _AFTER_FAILURE = (0.3, 3.0), 12.0  # of the damping: tried at once; where both were too small
-_LOWEST, _HIGHEST = 1e-18, 1e10
-_PATIENCE = 20  # steps without progress: by then even the lowest damping has grown beyond the highest
+FACTORS, AFTER_FAILURE = (0.3, 3.0), 12.0  # of the damping: tried at once; where both were too small
+LOWEST, HIGHEST = 1e-18, 1e10
+PATIENCE = 20  # steps without progress: by then even the lowest damping has grown beyond the highest
 _AHEAD = 0.1  # where the second derivative along a step is taken, in steps (h of Transtrum and Sethna)
 _LARGEST_RATIO = 0.75  # of twice the acceleration to the velocity (their alpha)
-
-# Places in the description of a room: lengths, where things begin, and whether the equations are in the dual form.
-PARAMETERS, COLUMNS, SIZE, DUAL, JACOBIAN, GRAM, FACTOR, INVERSE = range(8)
-RESIDUAL, AHEAD, VELOCITY, ACCELERATION, RIGHT, BEST, TRIAL, ROOM = range(8, 16)
-
-
-def places(parameters: int, samples: int, lanes: int) -> np.ndarray:
-    """Return the description (ROOM + 1,) of the room for a problem; its last entry is how many numbers there are."""
-    padded, columns = (-(-count // lanes) * lanes for count in (parameters, samples))
-    size = min(padded, columns) if parameters > samples else padded
-    lengths = [parameters * columns, size**2, size**2, size * lanes, columns, columns]
-    lengths += [padded, padded, max(padded, columns), padded, padded]
-    starts = np.cumsum([0, *lengths])
-    return np.array([parameters, columns, size, parameters > samples, *starts], dtype=np.int64)
 
 
 @inlined
@@ -122,13 +122,13 @@ def propose_marquardt(residuals, numbers, point, trial, shape, source, work, roo
 
     Two dampings at once, each with and without acceleration. The one that won is the next; after a failure it grows.
     """
-    if numbers[STALLED] >= _PATIENCE or numbers[DAMPING] >= _HIGHEST:
+    if numbers[STALLED] >= PATIENCE or numbers[DAMPING] >= HIGHEST:
         return 1
     if not at[DUAL]:
         multiply_transposed(room, at)
     best, won, count = math.inf, 0.0, len(point)
-    for share in _FACTORS:
-        damping = min(max(share * numbers[DAMPING], _LOWEST), _HIGHEST)
+    for share in FACTORS:
+        damping = min(max(share * numbers[DAMPING], LOWEST), HIGHEST)
         if factor(damping, room, at, shape[LANES]):
             loss = _tried(residuals, point, shape, source, work, room, at, trial)
             if loss < best:
@@ -139,7 +139,7 @@ def propose_marquardt(residuals, numbers, point, trial, shape, source, work, roo
         add_multiple(count, 1.0, room, at[BEST], point, 0)
         numbers[DAMPING] = won
     else:
-        numbers[DAMPING] = min(_AFTER_FAILURE * numbers[DAMPING], _HIGHEST)
+        numbers[DAMPING] = min(AFTER_FAILURE * numbers[DAMPING], HIGHEST)
     # A residual is a difference of numbers of the size of the values: wrong by some eps |value|, however small it is.
     noise = 20.0 * numbers[UNIT] * math.sqrt(loss * numbers[SQUARE])
     numbers[STALLED] = 0.0 if loss - best > noise else numbers[STALLED] + 1.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from hpcsweep.approx.kernels import layers, network, objective
 from hpcsweep.approx.kernels.code import Code
 from hpcsweep.approx.kernels.compiling import INTEGER, INTEGERS, NUMBER, VECTOR, entry, function_type, kernel
@@ -14,6 +16,21 @@ from hpcsweep.approx.kernels.vectors import Array, Index, Integers, Number
 # From (point, out, where in it, shape, source, work) to the mean square.
 RESIDUALS = NUMBER, VECTOR, VECTOR, INTEGER, INTEGERS, VECTOR, VECTOR
 residuals_type = function_type(*RESIDUALS)
+
+
+# Places in the description of a room: lengths, where things begin, and whether the equations are in the dual form.
+PARAMETERS, COLUMNS, SIZE, DUAL, JACOBIAN, GRAM, FACTOR, INVERSE = range(8)
+RESIDUAL, AHEAD, VELOCITY, ACCELERATION, RIGHT, BEST, TRIAL, ROOM = range(8, 16)
+
+
+def places(parameters: int, samples: int, lanes: int) -> np.ndarray:
+    """Return the description (ROOM + 1,) of the room for a problem; its last entry is how many numbers there are."""
+    padded, columns = (-(-count // lanes) * lanes for count in (parameters, samples))
+    size = min(padded, columns) if parameters > samples else padded
+    lengths = [parameters * columns, size**2, size**2, size * lanes, columns, columns]
+    lengths += [padded, padded, max(padded, columns), padded, padded]
+    starts = np.cumsum([0, *lengths])
+    return np.array([parameters, columns, size, parameters > samples, *starts], dtype=np.int64)
 
 
 def _weigh(code: Code, shape: Integers, work: Array, columns: Index) -> None:
@@ -76,12 +93,12 @@ def residuals(point, out, at, shape, source, work):
 
 @entry(NUMBER, VECTOR, VECTOR, INTEGERS, INTEGERS, VECTOR, VECTOR)
 def linearise(point, room, at, shape, source, work):
-    """Write residuals, Jacobian and of dual equations J J' into a room (`marquardt.places`); return the mean square."""
-    columns, size, dual, jacobian, gram, residual = at[1], at[2], at[3], at[4], at[5], at[8]
+    """Write residuals, Jacobian and of dual equations J J' into a room (see `places`); return the mean square."""
+    columns, size, dual, jacobian, gram = at[COLUMNS], at[SIZE], at[DUAL], at[JACOBIAN], at[GRAM]
     zero = len(work) - 1
     if dual:
         fill(size * size, 0.0, room, gram)
     write_jacobian(
         point, room, jacobian, columns, gram, size if dual else 0, parameters_of(shape), shape, source, work, zero
     )
-    return write_residuals(point, room, residual, shape, source, work, zero)
+    return write_residuals(point, room, at[RESIDUAL], shape, source, work, zero)

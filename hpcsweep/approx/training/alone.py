@@ -13,18 +13,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from hpcsweep.approx.kernels import method
+from hpcsweep.approx.kernels import activations, method
 from hpcsweep.approx.kernels.objective import objective
 from hpcsweep.approx.kernels.problem import Problem, Shape, aligned, padded
-from hpcsweep.approx.models import ACTIVATIONS, MLP, Model, Residual
+from hpcsweep.approx.models import MLP, Model, Residual
 from hpcsweep.approx.models.operators import SecondOrder
 from hpcsweep.approx.training import features, methods, streams
-from hpcsweep.approx.training.record import Record, checkpoints, judged
+from hpcsweep.approx.training.record import Record, checkpoints, judged, patience
 from hpcsweep.approx.training.samples import Cells
 from hpcsweep.approx.training.settings import Settings
 from hpcsweep.approx.training.supervisor import Supervisor
 
-_PATIENCE = (20, 100)  # evaluations: so many for each step, and so many besides; then a network has to leave
 _PAUSE, _MOST = 0.025, 1 << 20  # seconds of work between two looks, about; evaluations, at most
 _METHODS: Mapping[str, Callable[..., methods.Method]] = {
     "levenberg_marquardt": methods.LevenbergMarquardt,
@@ -33,19 +32,19 @@ _METHODS: Mapping[str, Callable[..., methods.Method]] = {
 }
 
 
+def _number(activation: str) -> int:
+    """Return by which number compiled code knows an activation."""
+    return list(activations.ACTIVATIONS).index(activation)
+
+
 def shape_of(model: Model) -> Shape | None:
     """Return the shape of a network as the kernels know it; None of a model that they do not."""
     if isinstance(model, SecondOrder):
         network = model.network
-        return Shape(network.widths, ACTIVATIONS.index(network.activation), equation=True)
+        return Shape(network.widths, _number(network.activation), equation=True)
     if isinstance(model, MLP | Residual):
-        return Shape(model.widths, ACTIVATIONS.index(model.activation), skip=isinstance(model, Residual))
+        return Shape(model.widths, _number(model.activation), skip=isinstance(model, Residual))
     return None
-
-
-def _patience(settings: Settings) -> int:
-    """Return how many evaluations a part of a chain may take."""
-    return _PATIENCE[0] * settings.steps + _PATIENCE[1]
 
 
 class Network:
@@ -71,7 +70,7 @@ class Network:
             self._inputs,
             self._values,
             self._weights if weighted else None,
-            settings.power if weighted else 2,
+            settings.power,
             None if every else settings.minibatch(samples),
             int(streams.keys([self._seed])[0]),
             methods.block_of(self._shape, settings, samples),
@@ -85,11 +84,12 @@ class Network:
             else:  # taken up again, and not gone on
                 self._end("Stopped at step {step} of {total}.", outcome="interrupted")
             return
+        self._supervisor.begin(self._cell)
         while not self.record.outcome[0]:
             self._run_part(self._chain[self._part])
         self._method = self._problem = self._every = None  # their memory is for the next one
         if self.record.outcome[0] != "interrupted":
-            self._supervisor.keep(self._cell, {"record": self.record.state()})
+            self._supervisor.end(self._cell, {"record": self.record.state()})
 
     def _run_part(self, settings: Settings) -> None:
         """Go through one part of the chain, from where it stands."""
@@ -98,10 +98,10 @@ class Network:
         begun, spent, evaluations = time.perf_counter(), self._spent, 4
         left = False
         while not left:
-            started = time.perf_counter()
+            started, made = time.perf_counter(), self.state.evaluations
             status = self._advance(settings, evaluations)
-            now = time.perf_counter()
-            evaluations = max(1, min(_MOST, int(evaluations * _PAUSE / max(now - started, 1e-6)), 4 * evaluations))
+            now, made = time.perf_counter(), max(1, self.state.evaluations - made)
+            evaluations = max(1, min(_MOST, int(made * _PAUSE / max(now - started, 1e-6)), 4 * evaluations))
             self._spent = spent + now - begun
             left = self._look(settings, status)
 
@@ -131,12 +131,12 @@ class Network:
     def _advance(self, settings: Settings, evaluations: int) -> int:
         assert self._method is not None
         tolerance = settings.loss_tolerance if settings.loss_tolerance > 0 and self._epoch == 1 else -1.0
-        most = max(1, min(evaluations, _patience(settings) - self.state.evaluations))
+        most = max(1, min(evaluations, patience(settings.steps) - self.state.evaluations))
         return self._method.advance(self._noted, self._before, self._due, tolerance, most)
 
     def _look(self, settings: Settings, status: int) -> bool:
         """See what has come about; return whether this part is over."""
-        state, each = self.state, _patience(settings)
+        state, each = self.state, patience(settings.steps)
         if status == method.DIVERGED:
             step, loss = self._before + state.steps, state.loss
             self._leave(step, loss)
@@ -222,9 +222,8 @@ class Network:
     def _heed(self, settings: Settings) -> bool:
         """Save now and then, and stop where it is time to; return whether it is."""
         verdict = self._supervisor.verdict(self._spent, settings.seconds)
-        if self._supervisor.saves(self._cell, verdict):
-            self._supervisor.save(self._cell, self.saved())
-        self._supervisor.progress(self._cell, (self._before + self.state.steps) / max(self._total, 1))
+        share = (self._before + self.state.steps) / max(self._total, 1)
+        self._supervisor.look(self._cell, share, verdict, self.saved)
         return bool(verdict) and self._end("Stopped at step {step} of {total}.", outcome=verdict)
 
     def saved(self) -> dict[str, Any]:

@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
-from hpcsweep.approx.kernels import line_search, marquardt, muon, quasi_newton, soap
+from hpcsweep.approx.kernels import line_search, muon, quasi_newton, residuals, soap
 from hpcsweep.approx.training.settings import Settings
 
 _CACHE = 32 << 20  # bytes of a triangle beyond which a pass over it waits for memory
 _SEARCH = 1.12  # evaluations of a line search
-_LANES = 8
+_LANES = 16  # the most that a vector has, in float32
 _MEMORY, _REFRESH = 50, 10  # where the settings do not say: of L-BFGS and SOAP
 
 
@@ -103,7 +103,7 @@ def _marquardt(widths: _Widths, samples: int, _settings: Settings) -> Demand:
         forwards=6,
         products=gram + side**3 / 3,
         others=130.0 * side**2 + 30 * size * samples,
-        held=int(marquardt.places(size, samples, _LANES)[-1]),
+        held=int(residuals.places(size, samples, _LANES)[-1]),
         calls=370,
         calls_alone=25,
         in_one_block=dual,
@@ -118,7 +118,7 @@ def _projection(widths: _Widths, samples: int, _settings: Settings) -> Demand:
         forwards=4,
         products=size**2 * samples + 2 * size * samples * width,
         others=2.4 * size**3 + 216 * width**2 * samples,
-        held=int(marquardt.places(size + width, samples, _LANES)[-1]) + 3 * size * samples + 2 * size**2,
+        held=int(residuals.places(size + width, samples, _LANES)[-1]) + 3 * size * samples + 2 * size**2,
         calls=600,
         calls_alone=600,
         in_one_block=True,
@@ -147,5 +147,5 @@ NAMES: tuple[str, ...] = tuple(_TABLE)
 
 
 def demand(settings: Settings, widths: _Widths, samples: int) -> Demand:
-    """Return what one part of a chain asks for in a step that sees so many samples."""
-    return _TABLE[settings.optimizer](widths, samples, settings)
+    """Return what one part of a chain asks for in a step that sees so many samples; foreign methods count as Adam."""
+    return _TABLE.get(settings.optimizer, _TABLE["adam"])(widths, samples, settings)

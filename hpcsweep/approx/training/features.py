@@ -1,6 +1,7 @@
 """Methods that solve for the last layer of one network: random features, and variable projection.
 
-What they are is told in `optimizers.least_squares` and `optimizers.variable_projection`; decompositions are LAPACK's.
+What they are is told in `optimizers.least_squares` and `optimizers.variable_projection`. Decompositions are LAPACK's,
+by torch, whose threads are under control.
 """
 
 from __future__ import annotations
@@ -10,18 +11,17 @@ from typing import final
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from hpcsweep.approx.kernels import method
-from hpcsweep.approx.kernels.marquardt import places
+from hpcsweep.approx.kernels.marquardt import AFTER_FAILURE, FACTORS, HIGHEST, INITIAL, LOWEST, PATIENCE
 from hpcsweep.approx.kernels.problem import Problem, Shape, lanes
-from hpcsweep.approx.kernels.residuals import linearise, residuals
+from hpcsweep.approx.kernels.residuals import COLUMNS, RESIDUAL, linearise, places, residuals
 from hpcsweep.approx.training.least_squares import solve, truncated
 from hpcsweep.approx.training.methods import Stepwise
 from hpcsweep.approx.training.settings import Settings
 
 _SMALLEST = 1e-13  # singular value of the features that counts, relative to the largest
-_INITIAL, _LOWEST, _HIGHEST = 1e-2, 1e-18, 1e10  # damping
-_FACTORS, _AFTER_FAILURE, _PATIENCE = (0.3, 3.0), 12.0, 20
 _DAMPING, _STALLED, _END = range(method.OWN, method.OWN + 3)
 
 
@@ -34,7 +34,7 @@ class _Solving(Stepwise):
         self._last = slice(network.parameters - self._width, network.parameters)
         self._residuals = residuals[start.dtype]
         self._at = places(network.parameters, problem.samples, lanes(start.dtype))
-        self._out = np.zeros(int(self._at[1]), dtype=start.dtype)
+        self._out = np.zeros(int(self._at[COLUMNS]), dtype=start.dtype)
         values, weights = problem.values, problem.weights
         self._root = None if weights is None else np.sqrt(weights)
         self._values = values if self._root is None else values * self._root
@@ -86,55 +86,54 @@ class VariableProjection(_Solving):
         if len(network.widths) == 2:
             raise ValueError("variable projection needs a hidden layer")
         super().__init__(network, problem, settings, start)
-        self.state.numbers[_DAMPING] = _INITIAL
+        self.state.numbers[_DAMPING] = INITIAL
         self._linearise = linearise[start.dtype]
         self._room = np.zeros(int(self._at[-1]), dtype=start.dtype)
 
     def _move(self) -> bool:
         """Move to the better trial where it descends; solve for the last layer in any case."""
         numbers, point = self.state.numbers, self.state.point
-        if numbers[_STALLED] >= _PATIENCE or numbers[_DAMPING] >= _HIGHEST:
+        if numbers[_STALLED] >= PATIENCE or numbers[_DAMPING] >= HIGHEST:
             return False
         lowest, basis = self._solved(point)
         jacobian, misfit = self._projected(point, basis)
-        gram, uphill = jacobian @ jacobian.T, jacobian @ misfit
+        gram, uphill = jacobian @ jacobian.mT, jacobian @ misfit
         best, won, end = math.inf, 0.0, point
-        for factor in _FACTORS:
-            damping = min(max(factor * numbers[_DAMPING], _LOWEST), _HIGHEST)
+        for factor in FACTORS:
+            damping = min(max(factor * numbers[_DAMPING], LOWEST), HIGHEST)
             trial = self._trial(point, gram, uphill, damping)
             loss = math.inf if trial is None else self._solved(trial)[0]
             if trial is not None and loss < best:
                 best, won, end = loss, damping, trial
         if best < lowest:
             point[:] = end
-        numbers[_DAMPING] = won if best < lowest else min(_AFTER_FAILURE * numbers[_DAMPING], _HIGHEST)
+        numbers[_DAMPING] = won if best < lowest else min(AFTER_FAILURE * numbers[_DAMPING], HIGHEST)
         noise = 20 * np.finfo(point.dtype).eps * math.sqrt(lowest * self.problem.mean_square_value)
         numbers[_STALLED] = 0 if lowest - best > noise else numbers[_STALLED] + 1
         numbers[method.STEPS] += 1
         return True
 
-    def _solved(self, point: np.ndarray) -> tuple[float, np.ndarray]:
+    def _solved(self, point: np.ndarray) -> tuple[float, Tensor]:
         """Put the best last layer into a point; return the loss with it, and the basis of `truncated`."""
         features, values = torch.from_numpy(self._features(point)), torch.from_numpy(self._values)
         coefficients, basis = truncated(features.unsqueeze(0), values.unsqueeze(0), _SMALLEST)
         point[self._last] = coefficients[0].numpy()
-        return self._loss(point), basis[0].numpy()
+        return self._loss(point), basis[0]
 
-    def _projected(self, point: np.ndarray, basis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _projected(self, point: np.ndarray, basis: Tensor) -> tuple[Tensor, Tensor]:
         """Return the Jacobian of the hidden layers (parameters, samples) projected off the basis, and the residuals."""
-        columns, samples = int(self._at[1]), self.problem.samples
+        columns, samples = int(self._at[COLUMNS]), self.problem.samples
         self._linearise(point, self._room, self._at, *self.problem.arrays)
-        whole = self._room[: self._last.start * columns].reshape(-1, columns)[:, :samples]
-        residual = self._room[self._at[8] : self._at[8] + samples]
-        return whole - (whole @ basis.T) @ basis, residual.copy()
+        whole = torch.from_numpy(self._room[: self._last.start * columns].reshape(-1, columns)[:, :samples])
+        residual = torch.from_numpy(self._room[self._at[RESIDUAL] :][:samples].copy())
+        return whole - (whole @ basis.mT) @ basis, residual
 
-    def _trial(self, point: np.ndarray, gram: np.ndarray, uphill: np.ndarray, damping: float) -> np.ndarray | None:
+    def _trial(self, point: np.ndarray, gram: Tensor, uphill: Tensor, damping: float) -> np.ndarray | None:
         """Return the point after a damped step of the hidden layers; None where there is none."""
-        damped = gram + damping * gram.trace() / len(gram) * np.eye(len(gram), dtype=gram.dtype)
-        try:
-            step = np.linalg.solve(damped, uphill)
-        except np.linalg.LinAlgError:
+        damped = gram + damping * gram.trace() / len(gram) * torch.eye(len(gram), dtype=gram.dtype)
+        step, failed = torch.linalg.solve_ex(damped, uphill)
+        if failed:
             return None
         trial = point.copy()
-        trial[: len(step)] -= step
+        trial[: len(step)] -= step.numpy()
         return trial

@@ -49,8 +49,10 @@ def train(
 ) -> Trained:
     """Train cells of one shape, each as if it were alone, whatever becomes of the others.
 
-    More cells than `costs.slots` allows are several packs, one after another. On one CPU thread the bits of a cell's
-    result depend on its own arguments only. All cells go through one part of a chain before the next part begins.
+    On a processor each network that the kernels know trains by itself, as many at once as torch has threads, with bits
+    that depend on its own arguments only. On devices, and of models given as torch code, networks are batched programs:
+    those of a pack share operations and the sum of their seconds, and go through one part of a chain before the next;
+    on one CPU thread their bits, too, depend on their own arguments only.
 
     Parameters
     ----------
@@ -73,7 +75,7 @@ def train(
     Trained : a cell is "diverged" at the first step with a loss that is not finite (also if only the final one, on all
         samples, is not); "done" after all steps, or at the first step whose loss on all samples is within its tolerance
         (with minibatches this is looked at once per samples / batch steps), or where its optimizer gets no further;
-        "out of budget" when the seconds of its pack are used up
+        "out of budget" when its seconds are used up
 
     Raises
     ------
@@ -85,6 +87,8 @@ def train(
     shape = None if batched or parameters.device.type != "cpu" else alone.shape_of(models[0])
     for part in settings[0].chain if shape else ():
         methods.prepare(part.optimizer, parameters[:0].numpy().dtype)
+    if resume is not None and ("networks" in resume) != (shape is not None):
+        resume = None  # saved by another kind of device: begins anew
     begun = time.perf_counter()
     pairs = zip(models, samples.to(parameters), strict=True)
     inputs = torch.stack([one.standardised(points) for one, points in pairs])

@@ -11,7 +11,7 @@ import numpy as np
 from hpcsweep.approx.kernels import first_order, line_search, marquardt, method, muon, quasi_newton, soap
 from hpcsweep.approx.kernels.objective import objective
 from hpcsweep.approx.kernels.problem import Problem, Shape, aligned, lanes, padded
-from hpcsweep.approx.kernels.residuals import linearise, residuals
+from hpcsweep.approx.kernels.residuals import linearise, places, residuals
 from hpcsweep.approx.training.record import CHECKPOINTS
 from hpcsweep.approx.training.settings import SCHEDULES, Settings
 
@@ -230,7 +230,7 @@ class LevenbergMarquardt(Stepwise):
         numbers, dtype = self.state.numbers, start.dtype
         numbers[marquardt.DAMPING], numbers[marquardt.UNIT] = marquardt.INITIAL, np.finfo(dtype).eps
         numbers[marquardt.SQUARE] = problem.mean_square_value
-        self._places = marquardt.places(network.parameters, problem.samples, lanes(dtype))
+        self._places = places(network.parameters, problem.samples, lanes(dtype))
         self._room, self._trial = aligned(int(self._places[-1]), dtype), aligned(len(self.state.point), dtype)
         self._residuals, self._linearise = residuals[dtype], linearise[dtype]
         self._propose, self._there = marquardt.propose_marquardt[dtype], False

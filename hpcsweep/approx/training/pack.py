@@ -9,14 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from hpcsweep.approx.training.record import Record, checkpoints, judged
+from hpcsweep.approx.training.record import Record, checkpoints, judged, patience
 from hpcsweep.approx.training.samples import Cells
 from hpcsweep.approx.training.watch import LONGEST, Watch
 from hpcsweep.approx.training.workspace import Task, Workspace
 
 __all__ = ["Cells", "Pack", "Task"]
-
-_PATIENCE = (20, 100)  # ticks: so many for each step, and so many besides; then a cell has to leave
 
 
 @dataclass
@@ -72,8 +70,7 @@ class Pack:
         self._marked = frozenset(self._marks.tolist())
         self._epoch = -(-count // batch) if batch else 1  # steps between looks at the tolerances
         self._judged = judged(common.steps, batch, count) if batch and common.keep == "best" else None
-        each, besides = _PATIENCE
-        self._patience = each * common.steps + besides
+        self._patience = patience(common.steps)
         self._rows, filled = len(rows), [*rows, *[rows[-1]] * (slots - len(rows))]  # the last cell fills the pack up
         self._cells = np.array(filled)
         self._earlier = record.steps[self._cells]  # steps in earlier parts of the chain

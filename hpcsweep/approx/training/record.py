@@ -14,6 +14,11 @@ CHECKPOINTS = 64
 _JUDGED_SHARE = 0.04  # of the work of a training with minibatches: losses on all samples, to know the best parameters
 
 
+def patience(steps: int) -> int:
+    """Return how many evaluations a training of so many steps may take before it is given up."""
+    return 20 * steps + 100
+
+
 def checkpoints(steps: int) -> np.ndarray:
     """Return at most 64 increasing steps from 0 to `steps`, both included, in logarithmic spacing; int64."""
     spaced = np.geomspace(1, max(steps, 1), CHECKPOINTS - 1).round().astype(np.int64)

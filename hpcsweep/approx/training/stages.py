@@ -5,7 +5,7 @@ Liu and Tegmark, "Precision machine learning" (Entropy 25:175, 2023), who call i
 residual divided by its largest absolute value on the samples, which becomes its amplitude in the sum
 (`hpcsweep.approx.models.Sum`); divided by its mean absolute value, as Michaud does, it ended 1.6 to 6 times higher on
 his teacher and, where samples were scarce, was rejected more often. Residuals oscillate, so its first layer begins at a
-higher frequency: several factors are tried at once, the candidates of all cells packed together.
+higher frequency: several factors are tried, the candidates of all cells in one call.
 
 Every stage lowers the loss on the samples, but not always the error between them: it may gain a decade at the one and
 lose two at the other. So a stage is accepted only if the largest error on held-out points falls. Those are no samples,

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from hpcsweep.approx.kernels.compiling import is_wide  # noqa: F401 - for the other process
-from hpcsweep.approx.training import Settings, alone, optimizers
+from hpcsweep.approx.training import Settings, alone, optimizers, supervisor
 from tests.approx.packs import Cells, equal
 
 STEPS = {"levenberg_marquardt": 30, "variable_projection": 30, "least_squares": 1}
@@ -100,7 +100,9 @@ def test_nor_interruptions_between_minibatches(name: str, keep: str, monkeypatch
 
 @pytest.mark.parametrize("name", ["soap", "ssbroyden", "levenberg_marquardt"])
 def test_nor_interruptions_of_two_at_once(name: str, monkeypatch: pytest.MonkeyPatch, _two_threads: None) -> None:
-    assert resumed_anywhere(Cells([7, 6], 1, 40, 3), settings(name, steps=40), monkeypatch, 3) >= 60
+    monkeypatch.setattr(supervisor, "_ASKS", 1e-4)
+    steps = 40 if name == "levenberg_marquardt" else 200
+    assert resumed_anywhere(Cells([7, 6], 1, 40, 3), settings(name, steps=steps), monkeypatch, 3) >= 3
 
 
 def test_an_interrupted_training_goes_on_where_it_was() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from hpcsweep.approx.kernels import marquardt
+from hpcsweep.approx.kernels import residuals
 from hpcsweep.approx.training import Settings
 from tests.approx.kernels.cases import Case, assert_near, choice, walk
 from tests.approx.packs import Cells
@@ -75,5 +75,5 @@ def test_the_slope_is_that_of_the_gradient() -> None:
 
 def test_the_room_is_large_enough() -> None:
     for parameters, samples in ((1, 1), (7, 300), (300, 7), (16, 16), (17, 16)):
-        at = marquardt.places(parameters, samples, 8)
+        at = residuals.places(parameters, samples, 8)
         assert (np.diff(at[4:]) > 0).all() and bool(at[3]) == (parameters > samples)

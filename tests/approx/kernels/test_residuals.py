@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from hpcsweep.approx.kernels.marquardt import places
 from hpcsweep.approx.kernels.problem import lanes
-from hpcsweep.approx.kernels.residuals import linearise, residuals
+from hpcsweep.approx.kernels.residuals import linearise, places, residuals
 from tests.approx.kernels.cases import Case, assert_near
 
 PRECISIONS = (np.float64, np.float32)

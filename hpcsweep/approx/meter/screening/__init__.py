@@ -2,5 +2,5 @@
 
 ``screen``     points, target and networks -> what is known of their errors
 ``tally``      what is kept while tiles stream by; ``keys`` their order, ``histogram`` their quantiles
-``evaluator``  frozen networks at the speed of matrix products
+``evaluator``  frozen networks as functions of points, compiled or by matrix products
 """

@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hpcsweep.approx.kernels.line_search import FLAT
 from hpcsweep.approx.training.optimizers.optimizer import Number, Optimizer
-from hpcsweep.approx.training.optimizers.walk import FLAT, Move, Walk
+from hpcsweep.approx.training.optimizers.walk import Move, Walk
 from hpcsweep.approx.training.passes import Passes
 
 # From b = s'Bs / s'y and h = y'Hy / s'y, (slots,) each, and the number of parameters to the scaling tau and to the

@@ -13,13 +13,10 @@ from typing import final
 import torch
 from torch import Tensor
 
+from hpcsweep.approx.kernels.marquardt import AFTER_FAILURE, FACTORS, HIGHEST, INITIAL, LOWEST, PATIENCE
 from hpcsweep.approx.training.passes import Passes
 
 TRIALS = 2  # dampings at once
-_FACTORS = (0.3, 3.0)  # of the current damping
-_AFTER_FAILURE = 12.0  # both were too small
-_INITIAL, _LOWEST, _HIGHEST = 1e-2, 1e-18, 1e10
-_PATIENCE = 20  # steps without progress: by then even the lowest damping has grown beyond the highest
 
 
 def noise(loss: Tensor, values: Tensor) -> Tensor:
@@ -45,11 +42,11 @@ class Damping:
     @staticmethod
     def initial(slots: int, like: Tensor) -> Damping:
         """Return the damping to begin with."""
-        return Damping(like.new_full((slots,), _INITIAL), like.new_zeros(slots))
+        return Damping(like.new_full((slots,), INITIAL), like.new_zeros(slots))
 
     def tried(self) -> Tensor:
         """Return the dampings to try, (slots, 2)."""
-        return torch.stack([(factor * self.value).clamp(_LOWEST, _HIGHEST) for factor in _FACTORS], dim=1)
+        return torch.stack([(factor * self.value).clamp(LOWEST, HIGHEST) for factor in FACTORS], dim=1)
 
     def adapt(self, losses: Tensor, loss: Tensor, floor: Tensor) -> tuple[Tensor, Tensor]:
         """Judge what has been tried; return which slots move, and which of them to the second trial: (slots,) bool.
@@ -63,14 +60,14 @@ class Damping:
         best = torch.where(second, losses[:, 1], losses[:, 0])
         accepted, tried = best < loss, self.tried()
         won = torch.where(second, tried[:, 1], tried[:, 0])
-        grown = (_AFTER_FAILURE * self.value).clamp_max(_HIGHEST)
+        grown = (AFTER_FAILURE * self.value).clamp_max(HIGHEST)
         self.value.copy_(torch.where(accepted, won, grown))
         self.stalled.copy_(torch.where(loss - best > floor, 0, self.stalled + 1))
         return accepted, second
 
     def ended(self) -> Tensor:
         """Return which slots will get no further, (slots,) bool: no progress for long, or damped to a standstill."""
-        return (self.stalled >= _PATIENCE) | (self.value >= _HIGHEST)
+        return (self.stalled >= PATIENCE) | (self.value >= HIGHEST)
 
 
 @final

@@ -20,8 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hpcsweep.approx.kernels.line_search import FLAT
 from hpcsweep.approx.training.optimizers.optimizer import Number, Optimizer
-from hpcsweep.approx.training.optimizers.walk import FLAT, Move, Walk, dots
+from hpcsweep.approx.training.optimizers.walk import Move, Walk, dots
 from hpcsweep.approx.training.passes import Passes
 
 

@@ -13,15 +13,12 @@ tensor operation takes to start, on a processor as on a GPU.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor
 
-DECREASE: Final = 1e-4  # the constants of the two Wolfe conditions
-CURVATURE: Final = 0.9
-EVALUATIONS: Final = 20  # in one search
+from hpcsweep.approx.kernels.line_search import CURVATURE, DECREASE, TRIALS
 
 _STEP, _LOSS, _SLOPE, _COUNT, _CONFIRMING = 0, 1, 2, 9, 10
 _LOW, _HIGH = slice(3, 6), slice(6, 9)
@@ -81,7 +78,7 @@ class Search:
         np.copyto(table[_HIGH], here, where=~near)
         table[_COUNT] += 1
         trial, short = self._next(last, table[_LOW], table[_HIGH])
-        spent = (short | (table[_COUNT] >= EVALUATIONS)) & ~accepted
+        spent = (short | (table[_COUNT] >= TRIALS)) & ~accepted
         found = (table[3] > 0) & (table[4] < table[_LOSS])
         table[_CONFIRMING] = spent & found
         np.copyto(table[_STEP], np.where(spent & found, table[3], trial), where=~accepted)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from hpcsweep.approx.kernels.line_search import PATIENCE
 from hpcsweep.approx.training.optimizers.line_search import Search
 from hpcsweep.approx.training.passes import Passes
-
-PATIENCE: Final = 3  # searches in a row that may fail before a method starts afresh; as many more, and it is settled
-FLAT: Final = 1e-14  # curvature s'y of a step s, in units of |s| |y|, that is lost in rounding errors
 
 _LOSS, _DROP, _FAILURES, _FRESH, _SETTLED = range(5)
 _UNTOUCHED = (0.0, 0.0, 0.0, 1.0, 0.0)
