@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import multiprocessing
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +23,7 @@ from hpcsweep.findings.dataset import files, read
 from hpcsweep.findings.scaling import Smoothness
 from hpcsweep.rewrite import replacing
 
+MOST_CORES = 4  # of a login node, which others use too
 DOTS = 160  # per inch, of the PNG files
 
 
@@ -44,8 +48,8 @@ def write(path: str | Path, folder: str | Path, smoothness: Smoothness | None = 
     source = plates.Source(dataset, table, sources, known, answers.laws(table, known))
     written: list[Path] = []
     shown: dict[str, dict[str, str]] = {}
-    for plate in plates.plates(source):
-        png, pdf = _rendered(plate.figure)
+    drawn = list(plates.plates(source))
+    for plate, (png, pdf) in zip(drawn, _all_rendered([plate.figure for plate in drawn]), strict=True):
         written += [_put(folder / f"{plate.name}.png", png), _put(folder / f"{plate.name}.pdf", pdf)]
         shown.setdefault(plate.chapter, {})[plate.name] = page.figure(png, plate.caption)
     return [_put(folder / "index.html", _page(source, Path(path), shown).encode()), *written]
@@ -60,6 +64,23 @@ def _put(path: Path, content: bytes) -> Path:
     except OSError as error:
         raise StoreError(f"The report cannot be written to {path.parent}: {error.strerror or error}.") from error
     return path
+
+
+def _all_rendered(figures: Sequence[Figure]) -> list[tuple[bytes, bytes]]:
+    """Return all figures as PNG and as PDF: on all cores of this process, by children that have the figures already."""
+    cores = min(len(os.sched_getaffinity(0)), MOST_CORES, len(figures))
+    if cores < 2:
+        return [_rendered(figure) for figure in figures]
+    context = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(cores, context, initializer=_inherited.extend, initargs=(figures,)) as pool:
+        return list(pool.map(_rendered_inherited, range(len(figures))))
+
+
+_inherited: list[Figure] = []  # in a child
+
+
+def _rendered_inherited(number: int) -> tuple[bytes, bytes]:
+    return _rendered(_inherited[number])
 
 
 def _rendered(figure: Figure) -> tuple[bytes, bytes]:
