@@ -23,12 +23,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from llvmlite import ir
-
-if TYPE_CHECKING:
-    from hpcsweep.approx.kernels.code import Code
 
 BYTES: Final = 64  # of a vector
 INT, _LANE = ir.IntType(64), ir.IntType(32)
@@ -57,10 +54,23 @@ DOUBLE: Final = Precision(ir.DoubleType(), ir.IntType(64), "f64")
 SINGLE: Final = Precision(ir.FloatType(), ir.IntType(32), "f32")
 
 
+class Writer(Protocol):
+    """What values are written into: see `code.Code`."""
+
+    builder: Any
+    precision: Precision
+
+    def integer(self, number: Index | int) -> Any:
+        """Return the value of an integer."""
+
+    def call(self, name: str, *values: Any) -> Any:
+        """Write an instruction of LLVM that has a name."""
+
+
 class Index:
     """An integer of a kernel."""
 
-    def __init__(self, code: Code, value: Any) -> None:
+    def __init__(self, code: Writer, value: Any) -> None:
         self.code, self.value = code, value
 
     def _with(self, operation: str, other: Index | int) -> Index:
@@ -99,7 +109,7 @@ class Index:
         """Return this integer where the condition holds, else the other."""
         return Index(self.code, self.code.builder.select(condition, self.value, self.code.integer(other)))
 
-    def of(self, code: Code) -> Number:
+    def of(self, code: Writer) -> Number:
         """Return it as a number of some precision."""
         return Number(code, code.builder.sitofp(self.value, code.precision.real))
 
@@ -107,7 +117,7 @@ class Index:
 class Number:
     """A floating-point number of a kernel, or a vector of them."""
 
-    def __init__(self, code: Code, value: Any) -> None:
+    def __init__(self, code: Writer, value: Any) -> None:
         self.code, self.value = code, value
 
     @property
@@ -236,7 +246,7 @@ def select(mask: Any, yes: Number | float, no: Number | float) -> Number:
 class Array:
     """An array of a kernel, or what is left of it from some place on."""
 
-    def __init__(self, code: Code, pointer: Any) -> None:
+    def __init__(self, code: Writer, pointer: Any) -> None:
         self.code, self.pointer = code, pointer
 
     def __add__(self, start: Index | int) -> Array:
@@ -261,7 +271,7 @@ class Array:
 class Integers:
     """An array of integers that a kernel reads."""
 
-    def __init__(self, code: Code, pointer: Any) -> None:
+    def __init__(self, code: Writer, pointer: Any) -> None:
         self.code, self.pointer = code, pointer
 
     def __getitem__(self, place: Index | int) -> Index:
