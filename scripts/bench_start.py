@@ -1,7 +1,8 @@
 #!/usr/bin/env python
 """How long it takes until a first network is trained: with an empty cache of compiled code, and with a full one.
 
-Each row is a process of its own: ten steps of a network of 97 parameters, after the imports. Prints one JSON line per figure; `floor` is the most that is allowed.
+Each row is a process of its own: ten steps of a network of 97 parameters, after the imports. Prints one JSON line per
+figure; `floor` is the most that is allowed.
 """
 
 from __future__ import annotations
