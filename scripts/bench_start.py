@@ -16,7 +16,8 @@ import tempfile
 
 METHODS = {"adam": 10.0, "adam+ssbroyden": 10.0, "levenberg_marquardt": None, "soap": None}
 CODE = """
-import sys, time
+import time
+import hpcsweep
 import torch
 from hpcsweep.approx.models import MLP
 from hpcsweep.approx.training import Settings, train

@@ -28,7 +28,7 @@ width = [4, 8]
 samples = [10, 20]
 replicate = 2
 [training]
-steps = 30000
+steps = 1500000
 [sup_norm]
 count = 500
 uniform = 0
@@ -74,7 +74,7 @@ def test_told_to_stop_elements_save_themselves_and_go_on_when_submitted_again(
     hpcsweep: Run, tmp_path: Path, number: signal.Signals
 ) -> None:
     study, store = tmp_path / "long.toml", tmp_path / "r.h5"
-    study.write_text(LONG.replace("30000", "8000").replace("[4, 8]", "[4]").replace("[10, 20]", "[10]"))
+    study.write_text(LONG.replace("1500000", "8000").replace("[4, 8]", "[4]").replace("[10, 20]", "[10]"))
     submit = ("submit", study, "-o", store, "--array", 2, "--cluster", "local")
     run = start(*submit, ranks=0)
     wait_until_running(store, 1)
@@ -196,7 +196,7 @@ def test_preempted_with_notice_elements_save_themselves_and_requeue_themselves(t
 @pytest.mark.slurm
 def test_a_cancelled_element_stays_cancelled_and_the_merge_says_what_is_missing(tmp_path: Path, slurm: Slurm) -> None:
     study, store = tmp_path / "long.toml", tmp_path / "r.h5"
-    study.write_text(LONG.replace("[4, 8]", "[4]").replace("30000", "100000000"))
+    study.write_text(LONG.replace("[4, 8]", "[4]").replace("1500000", "100000000"))
     done = slurm.call(*command("submit", study, "-o", store, "--array", 2, "--time", "20m"))
     assert done.returncode == 0, done.stderr
     array, merging = re.findall(r"job (\d+)", done.stdout)
