@@ -19,6 +19,7 @@ from hpcsweep.approx.kernels.problem import Problem, Shape, aligned, padded
 from hpcsweep.approx.models import MLP, Model, Residual
 from hpcsweep.approx.models.operators import SecondOrder
 from hpcsweep.approx.training import features, methods, streams
+from hpcsweep.approx.training.conclude import Evaluate
 from hpcsweep.approx.training.record import Record, checkpoints, judged, patience
 from hpcsweep.approx.training.samples import Cells
 from hpcsweep.approx.training.settings import Settings
@@ -247,14 +248,13 @@ def train(
     supervisor: Supervisor,
     threads: int,
     resume: Mapping[str, Any] | None = None,
-) -> tuple[Record, Callable[[int, int, bool], float]]:
+) -> tuple[Record, Evaluate]:
     """Train networks of one shape, so many at once.
 
     Returns
     -------
     record : one row for each
-    loss_of : from the row of a network, the power of the residuals, and whether weights count, to the loss on all
-        samples at the last parameters of the record
+    evaluate : the losses at the last parameters of the record, see `conclude`
     """
     networks = [Network(shape, cells, cell, supervisor) for cell in range(len(cells.parameters))]
     for cell, saved in (resume["networks"] if resume else {}).items():
@@ -263,9 +263,9 @@ def train(
     supervisor.run([network.run for network in networks], threads)
     record = Record.joined([network.record for network in networks])
 
-    def loss_of(cell: int, power: int, weighted: bool) -> float:
+    def loss(cell: int, power: int, weighted: bool) -> float:
         settings = replace(cells.settings[cell].chain[-1], loss="mse" if power == 2 else {"p": power})
         problem = networks[cell].problem(settings, weighted, every=True)
         return networks[cell].loss_of(problem, record.last[cell].numpy())
 
-    return record, loss_of
+    return record, lambda rows, power, weighted: np.array([loss(row, power, weighted) for row in rows])

@@ -97,19 +97,15 @@ def train(
     saving = checkpoint, checkpoint_seconds
     if shape is not None:
         supervisor = Supervisor(len(parameters), stop, report, *saving)
-        threads = torch.get_num_threads()
-        record, loss_of = alone.train(shape, cells, supervisor, threads, resume)
-
-        def evaluate(rows: Sequence[int], power: int, weighted: bool) -> np.ndarray:
-            return np.array([loss_of(row, power, weighted) for row in rows])
-
+        record, evaluate = alone.train(shape, cells, supervisor, torch.get_num_threads(), resume)
     else:
         tasks, record = _train_batched(models[0], cells, Watch(stop, report, *saving), resume)
-        evaluate, threads = partial(batched_losses, tasks[-1], record), torch.get_num_threads()
+        evaluate = partial(batched_losses, tasks[-1], record)
     last = settings[0].chain[-1]
     batched = last.minibatch(values.shape[1]) is not None
     seconds = time.perf_counter() - begun
-    return conclude(last, batched, importance is not None, record, evaluate, seconds, 1 if shape else threads)
+    threads = 1 if shape is not None else torch.get_num_threads()
+    return conclude(last, batched, importance is not None, record, evaluate, seconds, threads)
 
 
 def _train_batched(
