@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hpcsweep import mkl  # noqa: F401 - before anything of ours imports torch
+from hpcsweep import libraries  # noqa: F401 - before anything of ours imports torch
 
 __version__ = "0.1.0"
 __all__ = ["measure"]

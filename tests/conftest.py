@@ -15,7 +15,7 @@ import hypothesis
 import numpy as np
 import pytest
 
-from hpcsweep import mkl  # noqa: F401 - before a test imports torch; what tests start inherits its choice
+from hpcsweep import libraries  # noqa: F401 - before a test imports torch; what tests start inherits its choice
 from tests.forks import Forks
 
 # By default an example that takes 0.2 s fails, which on a busy machine any of them may.

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "hpcsweep"
 
 # Bottom first. A module may import what stands before it.
 ORDER = (
-    "mkl",
+    "libraries",
     "errors",
     "sections",
     "study",
@@ -111,7 +111,7 @@ WALLS = {
     "matplotlib": ("findings",),
 }
 MAY_READ = {
-    "approx": {"mkl", "errors", "bracket", "collocation", "approx"},
+    "approx": {"libraries", "errors", "bracket", "collocation", "approx"},
     "findings": {
         *("errors", "bracket", "cells", "collocation", "layout", "rewrite", "store", "weights", "shards", "findings"),
     },
@@ -155,7 +155,7 @@ def own_rooms(path: Path) -> set[str]:
 def test_imports_run_one_way(path: Path) -> None:
     name = name_of(path)
     if name in ("", "approx", "cluster", "findings", "commands"):  # no code of their own but for what users import
-        assert own_rooms(path) <= ({"mkl", "measuring"} if name == "" else set())
+        assert own_rooms(path) <= ({"libraries", "measuring"} if name == "" else set())
         return
     here = room(name)
     assert here is not None, f"{name} has no place in ORDER: say where it stands"

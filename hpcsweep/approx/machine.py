@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from hpcsweep import mkl
+from hpcsweep import libraries
 
 LAYER = (16, 17, 100)  # outputs, inputs with the bias, and samples of a layer that torch multiplies
 
@@ -70,7 +70,7 @@ def threads(count: int) -> Iterator[None]:
 def versions() -> str:
     """Return what the bits of all that torch computes depend on: its version, code path, that of MKL, its threads."""
     capability = torch.backends.cpu.get_cpu_capability()
-    path = mkl.told() if torch.backends.mkl.is_available() else "no MKL"
+    path = libraries.told() if torch.backends.mkl.is_available() else "no MKL"
     return f"torch {torch.__version__}, {capability}, {torch.get_num_threads()} thread(s), {path}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from hpcsweep import mkl
+from hpcsweep import libraries
 from hpcsweep.cluster import guard, seats
 from hpcsweep.cluster.case import HUNG, SIGNS, Case, Finding, Rank
 from hpcsweep.cluster.probes import Disk
@@ -117,7 +117,10 @@ def _products(ranks: Sequence[Rank]) -> Finding | None:
     number, rank = moved[0]
     where = f"on {len(moved)} rank(s), first {number} on {rank.place.host}"
     seen = f"last bits of {' and '.join(rank.moved)} ones depend on the addresses of matrices, {where}"
-    asked, concerned = f"{mkl.NAME}={mkl.VALUE}", "models in torch code, targets that are networks, and proofs"
+    asked, concerned = (
+        f"{libraries.NAME}={libraries.VALUE}",
+        "models in torch code, targets that are networks, and proofs",
+    )
     if asked in rank.torch:
         remedy = f"{asked} does not help: {concerned} have bits that depend on company"
         return Finding("products", "doubtful", seen, remedy)

@@ -180,11 +180,7 @@ def _blind(rank: int, seat: Seat) -> str:
 
 
 def refuse_oversubscription(seats: Sequence[Seat]) -> None:
-    """Raise `LaunchError` if ranks with several threads would fight for cores.
-
-    Measured: two teams of torch's threads on one set of cores spin while they wait, and are 35 to 100 times slower than
-    one thread each.
-    """
+    """Raise `LaunchError` if ranks with several threads would fight for cores."""
     for host in {one.host for one in seats if one.threads > 1}:
         ranks = [one for one in seats if one.host == host]
         cores, threads = len(frozenset().union(*(one.cores for one in ranks))), sum(one.threads for one in ranks)

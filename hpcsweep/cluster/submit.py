@@ -16,7 +16,7 @@ import numpy as np
 import submitit
 from submitit.core.utils import FailedSubmissionError, UncompletedJobError
 
-from hpcsweep import mkl, shards, slurm
+from hpcsweep import libraries, shards, slurm
 from hpcsweep.cells import Cells
 from hpcsweep.cluster import element, launch, local, shares, stopping
 from hpcsweep.cluster.element import AGAIN, Element, Merging
@@ -28,7 +28,7 @@ Cluster = Literal["slurm", "local", "debug"]
 MOST_TIMEOUTS = 100  # of an element, after which submitit requeues it no more
 NOTICE = 120  # seconds before the end of the walltime that Slurm sends USR2
 LONGEST_MERGE = 60  # minutes
-EXPORTS = f"export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 {mkl.SHELL}"
+EXPORTS = f"export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 {libraries.SHELL}"
 
 
 @dataclass(frozen=True)

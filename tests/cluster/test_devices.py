@@ -201,7 +201,8 @@ def test_what_a_run_computed_on_is_recorded(hpcsweep: Run, tiny: Path, tmp_path:
 def test_slurm_gpus_are_refused_where_torch_sees_none_and_cores_can_be_chosen(
     slurm: Slurm, tiny: Path, flags: str
 ) -> None:
-    line = ("srun", *flags.split(), "--mpi=pmi2", "python", "-m", "hpcsweep", "run", tiny, "-o", "s.h5")
+    words = ("--mpi=pmi2", "python", "-m", "hpcsweep", "run", tiny, "-o", "s.h5")
+    line = ("srun", "--kill-on-bad-exit=1", *flags.split(), *words)
     refused = slurm.call(*line)
     assert refused.returncode == 2 and refused.stderr.count("though Slurm gave it 0") == 1, refused.stderr
     assert not (slurm.folder / "s.h5").exists()

@@ -1,4 +1,4 @@
-"""The code path of MKL: chosen before torch computes, never against the user, and recorded."""
+"""What torch's libraries are told: chosen before torch computes, never against the user, and recorded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hpcsweep import layout, mkl
+from hpcsweep import layout, libraries
 from hpcsweep.approx import machine
 from hpcsweep.rewrite import read_runs
 from tests.conftest import Run, environment
@@ -18,18 +18,29 @@ from tests.conftest import Run, environment
 
 def said(code: str, **variables: str) -> str:
     """What a process prints that begins with these variables and no other choice of a path."""
-    clean = {name: value for name, value in environment().items() if name != mkl.NAME}
+    clean = {name: value for name, value in environment().items() if name != libraries.NAME}
     line, root = [sys.executable, "-c", code], Path(__file__).parents[1]
     done = subprocess.run(line, env={**clean, **variables}, cwd=root, capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
 
-TOLD = "import os, hpcsweep; print(os.environ['MKL_CBWR'], end=' '); from hpcsweep import mkl; print(mkl.told())"
+TOLD = "import os, hpcsweep; print(os.environ['MKL_CBWR'], hpcsweep.libraries.told())"
 
 
 def test_the_package_chooses_the_path_and_the_users_choice_stays() -> None:
     assert said(TOLD) == "AUTO,STRICT MKL_CBWR=AUTO,STRICT"
     assert said(TOLD, MKL_CBWR="AVX2") == "AVX2 MKL_CBWR=AVX2"
+
+
+@pytest.mark.parametrize("told", [None, "ACTIVE"])
+def test_the_threads_of_torch_wait_without_using_their_cores_unless_told_otherwise(told: str | None) -> None:
+    """As OpenMP itself says, when torch loads it."""
+    kept = {name: value for name, value in environment().items() if name != "OMP_WAIT_POLICY"}
+    given = {**kept, "OMP_DISPLAY_ENV": "true", **({"OMP_WAIT_POLICY": told} if told else {})}
+    line = [sys.executable, "-c", "import hpcsweep, torch"]
+    shown = subprocess.run(line, env=given, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True)
+    policies = re.findall(r"OMP_WAIT_POLICY\s*=\s*'(\w+)'", shown.stderr)
+    assert policies and set(policies) == {told or "PASSIVE"}
 
 
 def test_a_choice_that_may_come_too_late_is_recorded_as_such() -> None:
@@ -45,13 +56,13 @@ def test_a_script_that_imports_torch_imports_the_package_before() -> None:
 
 
 def test_the_tests_themselves_and_what_they_start_have_the_path() -> None:
-    assert not mkl.LATE and environment()[mkl.NAME] == mkl.CHOSEN
+    assert not libraries.LATE and environment()[libraries.NAME] == libraries.CHOSEN
 
 
 def test_every_launch_records_the_path(hpcsweep: Run, tiny: Path, tmp_path: Path) -> None:
     assert hpcsweep("run", tiny, "-o", "s.h5").returncode == 0
     versions = read_runs(tmp_path / "s.h5")[-1].versions
-    told = mkl.told() if torch.backends.mkl.is_available() else "no MKL"
+    told = libraries.told() if torch.backends.mkl.is_available() else "no MKL"
     assert told in versions and "h5py" in versions and len(versions) < int(layout.RUNS["run_versions"].dtype[1:])
 
 
