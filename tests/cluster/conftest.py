@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -16,8 +17,8 @@ import pytest
 from tests.conftest import environment
 
 SANDBOX = Path(__file__).parents[2] / "scripts" / "slurm_sandbox"
-# MPICH over UCX tells its address in requests of up to 1,084 bytes, as long as what lies in its memory makes them; Slurm's
-# pmi2 reads at most 1,023 of one, and then the ranks die or wait for ever. See docs/cluster.md.
+# MPICH over UCX tells its address in requests of up to 1,084 bytes, as long as what lies in its memory makes them;
+# Slurm's pmi2 reads at most 1,023 of one, and then the ranks die or wait for ever. See docs/cluster.md.
 SHORT_ADDRESSES = {"MPIR_CVAR_CH4_NETMOD": "ofi"}
 # What a program can learn about its place and devices; nothing that differs from run to run or by release of Slurm.
 FACTS = (
@@ -103,10 +104,12 @@ def sandbox() -> Iterator[str]:
 
 @pytest.fixture
 def slurm(sandbox: str, tmp_path: Path) -> Iterator[Slurm]:
-    """Slurm, in the temporary folder; what a test leaves running is cancelled."""
+    """Slurm, in the temporary folder, for one test at a time; what a test leaves running is cancelled."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     given = Slurm(tmp_path, {**environment(), **SHORT_ADDRESSES, "SLURM_CONF": sandbox, "PATH": path})
-    yield given
-    left = given.call("squeue", "--noheader", "--format=%i").stdout.split()
-    if left:
-        given.call("scancel", *left)
+    with Path(sandbox).with_name("used-by-a-test").open("a") as used:
+        fcntl.flock(used, fcntl.LOCK_EX)
+        yield given
+        left = given.call("squeue", "--noheader", "--format=%i").stdout.split()
+        if left:
+            given.call("scancel", *left)
