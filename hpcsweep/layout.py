@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 
 FORMAT = "hpcsweep 1"
+SAVED = ".checkpoints"  # after the name of a store: the folder of what packs on their way have saved
 CHECKPOINTS = 64  # logarithmically spaced steps of the training history
 RASTER = 65  # points along each side of the stored raster of the error, for cells of dimension 2
 SLICE = 257  # points of the stored one-dimensional slice through the worst point
@@ -119,7 +120,7 @@ RESULTS = {
     "nonfinite": _count("points at which the error was NaN or infinite"),
     "steps": _count("training steps taken"),
     "threads": _count("processor cores that worked on the training of the cell"),
-    "train_seconds": _result("training time, the cell's share of its pack", unit="s"),
+    "train_seconds": _result("training time, the network's own or its share of its pack's", unit="s"),
     "eval_seconds": _result("measuring time", unit="s"),
     "predicted_seconds": _result("training and measuring time predicted when the cell was planned", unit="s"),
     "finished": _result("when the cell was finished (Unix time)", unit="s"),
@@ -141,7 +142,9 @@ RUNS = {
     "run_devices": Column("S1000", "devices of the ranks: names and, of GPUs, how their UUIDs begin", ("run",)),
     "run_versions": Column("S240", "versions of what computed", ("run",)),
     "run_started": Column("f8", "start (Unix time)", ("run",)),
-    "run_seconds": Column("f8", "duration so far, NaN where the run was killed before its first result", ("run",)),
+    "run_seconds": Column(
+        "f8", "duration so far, NaN where the run was killed before it had anything to write", ("run",)
+    ),
 }
 
 WEIGHTS = {

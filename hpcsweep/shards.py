@@ -109,7 +109,7 @@ def delete(store: Path, files: Sequence[Path]) -> None:
         held = Lease(path)
         try:
             _refuse_loss(store, path)
-            shutil.rmtree(path.with_name(path.name + ".checkpoints"), ignore_errors=True)
+            shutil.rmtree(path.with_name(path.name + layout.SAVED), ignore_errors=True)
             weights.path_of(path).unlink(missing_ok=True)
             path.unlink()
         finally:

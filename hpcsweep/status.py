@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,9 @@ def duration(seconds: float) -> str:
 def summary(path: str | Path) -> dict[str, Any]:
     """Return counts by status, rate, ETA, failures and the last launch of a store.
 
-    ``cells_per_second`` counts the present (or last) launch; ``eta_seconds`` is None unless a run is live. Raises
-    `StoreError` if the file is no store.
+    ``cells_per_second`` counts the present (or last) launch; ``eta_seconds`` is None unless a run is live;
+    ``checkpoints`` tells how many packs have saved what they have, and how old the newest of these is, in ``seconds``.
+    Raises `StoreError` if the file is no store.
     """
     with opened(path) as file:
         status, finished = file["status"][:], file["finished"][:]
@@ -47,6 +49,7 @@ def summary(path: str | Path) -> dict[str, Any]:
             "cells": len(status),
             **counts,
             "live": live,
+            "checkpoints": _checkpoints(Path(path)),
             "cells_per_second": rate,
             "eta_seconds": eta,
             "failures": _failures(file, status),
@@ -112,6 +115,15 @@ def _pace(file: h5py.File, status: np.ndarray, finished: np.ndarray, live: bool)
     return float(ours.sum() / elapsed), eta
 
 
+def _checkpoints(path: Path) -> dict[str, Any]:
+    """Return how many packs have saved what they have, and the age of the newest of these in seconds, or None."""
+    times = []
+    for saved in path.with_name(path.name + layout.SAVED).glob("[!.]*"):
+        with contextlib.suppress(OSError):  # its pack has just come to its end
+            times.append(saved.stat().st_mtime)
+    return {"packs": len(times), "seconds": max(0.0, time.time() - max(times)) if times else None}
+
+
 def _failures(file: h5py.File, status: np.ndarray) -> list[dict[str, str]]:
     """Return key and message of every failed cell."""
     rows = np.flatnonzero(status == layout.FAILED)
@@ -152,6 +164,11 @@ def lines(found: dict[str, Any], most: int = 10) -> list[str]:
     launch = found["launch"]
     state = f"running now ({found['live']})" if found["live"] else "not running"
     text.append(f"{state}; last launch on {launch['host']} with {launch['ranks']} rank(s), {launch['devices']}")
+    if saved := found["checkpoints"]["packs"]:
+        again = "" if found["live"] else "; the same command goes on from there"
+        text.append(
+            f"{saved} pack(s) in training are saved, last {duration(found['checkpoints']['seconds'])} ago{again}"
+        )
     if found["cells_per_second"]:
         text.append(f"{found['cells_per_second']:.3g} cells per second")
     if found["eta_seconds"] is not None:

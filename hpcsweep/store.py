@@ -124,6 +124,7 @@ class Store:
 
     def release(self, rows: Sequence[int]) -> None:
         """Make rows pending again whose work was interrupted."""
+        self._clock()
         self._mark(rows, layout.PENDING)
 
     def put(self, rows: Sequence[int], records: Sequence[Record]) -> None:
@@ -136,8 +137,12 @@ class Store:
             self._weights.put(rows, [(r.parameters, r.slice, r.zoom, r.raster) for r in records])
         columns = {name: self._column(name, records) for name in MEASURED}
         self._data.write(rows, {**columns, "finished": np.full(len(rows), time.time())})
-        self._data.put("run_seconds", self._runs - 1, np.array([time.monotonic() - self._started]))
+        self._clock()
         self._mark(rows, [layout.OUTCOMES[record.status] for record in records])
+
+    def _clock(self) -> None:
+        """Store how long this launch has taken."""
+        self._data.put("run_seconds", self._runs - 1, np.array([time.monotonic() - self._started]))
 
     def _mark(self, rows: Sequence[int] | np.ndarray, status: int | list[int]) -> None:
         rows = np.asarray(rows, dtype=np.int64)

@@ -138,6 +138,14 @@ def test_interrupted_attempts_are_counted_over_launches(tmp_path: Path) -> None:
             store.start(range(18))
 
 
+def test_a_launch_that_finished_nothing_tells_how_long_it_took(tmp_path: Path) -> None:
+    with contextlib.closing(open_store(tmp_path / "s.h5", TINY)) as store:
+        store.start(range(18))
+        time.sleep(0.05)
+        store.release(range(18))
+    assert 0.05 <= read_runs(tmp_path / "s.h5")[-1].seconds < 60
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
@@ -274,6 +282,12 @@ def test_summary_counts_and_paces(tmp_path: Path) -> None:
         store.put([9], [record_of(store.cells.cell(9))])
         assert status.summary(path)["eta_seconds"] > 0
     assert "9 pending" in "\n".join(status.lines(found))
+    saved = tmp_path / "s.h5.checkpoints"
+    saved.mkdir()
+    (saved / ".x.new").touch()
+    assert status.summary(path)["checkpoints"] == {"packs": 0, "seconds": None}
+    (saved / "x").touch()
+    assert "1 pack(s) in training are saved, last 0 s ago" in "\n".join(status.lines(status.summary(path)))
 
 
 def test_first_difference_speaks_of_grids_last() -> None:

@@ -60,7 +60,7 @@ class Fitted:
     steps: int = 0
     history_step: np.ndarray | None = None  # (checkpoints,) int64
     history_loss: np.ndarray | None = None  # (checkpoints,)
-    seconds: float = 0.0  # its share of the pack's time
+    seconds: float = 0.0  # of training, see `Trained`
     threads: int = 1  # processor cores that trained it
 
 
@@ -173,7 +173,7 @@ def _train(
             steps=int(trained.steps[i]),
             history_step=trained.history_step[i],
             history_loss=trained.history_loss[i],
-            seconds=trained.seconds / len(chosen),
+            seconds=float(trained.seconds[i]),
             threads=trained.threads,
         )
         for i in range(len(chosen))

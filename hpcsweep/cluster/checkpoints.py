@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import hpcsweep
+from hpcsweep import layout
 from hpcsweep.errors import LaunchError
 from hpcsweep.rewrite import replacing
 
@@ -56,7 +57,7 @@ class Shelf:
     @staticmethod
     def beside(store: Path) -> Shelf:
         """Return the shelf of a store."""
-        return Shelf(store.with_name(store.name + ".checkpoints"))
+        return Shelf(store.with_name(store.name + layout.SAVED))
 
     def path(self, keys: Sequence[str]) -> Path:
         """Return where a pack of these cells saves."""

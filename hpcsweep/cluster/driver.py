@@ -129,7 +129,8 @@ class Driver:
         if task.last:
             assert job.trained is not None
             trained = job.trained
-            return self.workforce.submit(worker.finish_pack, cells, trained.fitted, trained.survey, job.seconds, folder)
+            whole = dataclasses.replace(trained, seconds=job.seconds, results=())
+            return self.workforce.submit(worker.finish_pack, cells, whole, folder)
         if not job.started:
             self.store.start(job.rows)
             job.started = True

@@ -93,7 +93,7 @@ def replay(path: Path, key: str, folder: Path) -> Replayed:
 
 def _measured(cell: Any, trained: worker.Trained, folder: Path) -> Any:
     trained.survey.run(folder)
-    return worker.finish_pack([cell], trained.fitted, trained.survey, trained.seconds, folder)
+    return worker.finish_pack([cell], trained, folder)
 
 
 def _now(record: Record, stored: Mapping[str, Any]) -> dict[str, Any]:

@@ -47,6 +47,7 @@ class Trained:
 
     fitted: list[Fitted]
     survey: Survey
+    training: float  # seconds, here
     seconds: float  # measured so far
     pieces: int = 0  # into which its present stage was cut, and what came out of them; 0 and nothing at first
     results: Sequence[Any] = ()
@@ -112,17 +113,18 @@ def train_pack(
     """
     trained = saver.load()
     if not isinstance(trained, Trained):
+        start = time.perf_counter()
         fitted = _fit(cells, folder, saver, trained)
         if any(one.outcome == "interrupted" for one in fitted):
             return Finished([None] * len(cells), 0.0, saver.slowest)
-        trained = Trained(fitted, Survey(networks_of(cells, fitted), measurement), 0.0)
+        took = time.perf_counter() - start
+        trained = Trained(fitted, Survey(networks_of(cells, fitted), measurement), took, 0.0)
     survey, start = trained.survey, time.perf_counter()
     here = measure and not trained.pieces
     whole = survey.run(folder, devices.here().name, stopping.asked, whole=False) if here else not survey.subjects
-    seconds = trained.seconds + time.perf_counter() - start
+    trained = dataclasses.replace(trained, seconds=trained.seconds + time.perf_counter() - start)
     if whole:
-        return _finished(cells, trained.fitted, survey, seconds, folder)
-    trained = dataclasses.replace(trained, seconds=seconds)
+        return _finished(cells, trained, folder)
     if stopping.asked():
         saver.save(trained)
         return Finished([None] * len(cells), 0.0, saver.slowest)
@@ -158,20 +160,17 @@ def measure(task: Task, folder: Path) -> Done:
 
 
 @telling
-def finish_pack(
-    cells: Sequence[Cell], fitted: Sequence[Fitted], survey: Survey, seconds: float, folder: Path
-) -> Finished:
-    """Make the records of a pack whose survey is over and took so many seconds."""
-    return _finished(cells, fitted, survey, seconds, folder)
+def finish_pack(cells: Sequence[Cell], trained: Trained, folder: Path) -> Finished:
+    """Make the records of a pack whose survey is over."""
+    return _finished(cells, trained, folder)
 
 
-def _finished(
-    cells: Sequence[Cell], fitted: Sequence[Fitted], survey: Survey, seconds: float, folder: Path
-) -> Finished:
+def _finished(cells: Sequence[Cell], trained: Trained, folder: Path) -> Finished:
+    survey = trained.survey
     surveyed = iter(zip(survey.subjects, survey.states, strict=True))
-    share = seconds / max(1, len(survey.subjects))
+    share = trained.seconds / max(1, len(survey.subjects))
     records: list[Record | None] = []
-    for one in fitted:
+    for one in trained.fitted:
         measured, pictures = None, []
         if _worth_measuring(one):
             subject, state = next(surveyed)
@@ -182,7 +181,7 @@ def _finished(
                 pictures.append(zoom_of(pair, measured.bracket.where, layout.ZOOM))
                 pictures.append(raster_of(pair, layout.RASTER))
         records.append(None if one.outcome == "interrupted" else _record(one, measured, share, pictures))
-    return Finished(records, seconds + sum(one.seconds for one in fitted))
+    return Finished(records, trained.training + trained.seconds)
 
 
 def _record(

@@ -262,7 +262,10 @@ def test_samples_count_by_their_importance(batch: int | None) -> None:
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        ({"optimizer": "bfgs", "batch": 5}, 'needs all samples in every step; say batch = "full" in'),
+        (
+            {"optimizer": "bfgs", "batch": 5},
+            'bfgs needs all samples in every step, not 5; say batch = "full" for it: in',
+        ),
         ({"optimizer": "levenberg_marquardt", "loss": {"p": 4}}, "minimises squares and nothing else"),
         ({"loss": {"p": 3}}, "an even number"),
         ({"loss": "mae"}, "an even number"),

@@ -96,14 +96,14 @@ class Network:
         """Go through one part of the chain, from where it stands."""
         if self._method is None:
             self._begin(settings)
-        begun, spent, evaluations = time.perf_counter(), self._spent, 4
+        begun, evaluations, before = time.perf_counter(), 4, float(self.record.seconds[0])
         left = False
         while not left:
             started, made = time.perf_counter(), self.state.evaluations
             status = self._advance(settings, evaluations)
             now, made = time.perf_counter(), max(1, self.state.evaluations - made)
             evaluations = max(1, min(_MOST, int(made * _PAUSE / max(now - started, 1e-6)), 4 * evaluations))
-            self._spent = spent + now - begun
+            self._spent, self.record.seconds[0] = now - begun, before + now - begun
             left = self._look(settings, status)
 
     def _begin(self, settings: Settings) -> None:

@@ -23,7 +23,7 @@ Evaluate = Callable[[Sequence[int], int, bool], np.ndarray]
 
 
 def conclude(
-    common: Settings, batched: bool, weighted: bool, record: Record, evaluate: Evaluate, seconds: float, threads: int
+    common: Settings, batched: bool, weighted: bool, record: Record, evaluate: Evaluate, threads: int
 ) -> Trained:
     """Return the result of a training whose last part had these settings, minibatches (`batched`) and weights or not.
 
@@ -49,7 +49,7 @@ def conclude(
         mean_square=record.loss.copy() if plain else evaluate(everyone, 2, False),
         history_step=record.history_step,
         history_loss=record.history_loss,
-        seconds=seconds,
+        seconds=record.seconds,
         threads=threads,
     )
 

@@ -41,7 +41,7 @@ def fit(models: Sequence[Model], places: Tensor, values: Tensor, stop: Callable[
         mean_square=mean_square,
         history_step=np.full((len(cells), CHECKPOINTS), -1, dtype=np.int64),
         history_loss=np.full((len(cells), CHECKPOINTS), math.nan),
-        seconds=time.perf_counter() - begun,
+        seconds=np.full(len(cells), (time.perf_counter() - begun) / len(cells)),
     )
 
 

@@ -109,7 +109,7 @@ def suit(model: Model, optimizer: str) -> None:
             asked = "a linear last layer that it knows" if needs.features else "the matrices of layers"
             called = getattr(model, "choice", {}).get("name", type(model).__name__)
             raise StudyError(
-                f"training.optimizer: {name!r} needs {asked}, which model {called!r} does not tell. "
+                f"optimizer: {name!r} needs {asked}, which model {called!r} does not tell. "
                 f"With this model work: {', '.join(sorted(working))}."
             )
 
@@ -119,11 +119,11 @@ def _unlike(model: Model, optimizer: str) -> str:
     called = getattr(model, "choice", {}).get("name", type(model).__name__)
     if isinstance(model, Direct):
         return (
-            f"training.optimizer: model {called!r} is fitted directly, not by {optimizer!r}. "
+            f"optimizer: model {called!r} is fitted directly, not by {optimizer!r}. "
             f'Give it a grid of its own, with optimizer = ["{optimizers.DIRECT}"].'
         )
     return (
-        f"training.optimizer: {optimizers.DIRECT!r} fits {', '.join(classical.FAMILIES)} and stands alone; "
+        f"optimizer: {optimizers.DIRECT!r} fits {', '.join(classical.FAMILIES)} and stands alone; "
         f"model {called!r} is trained by: {', '.join(sorted(optimizers.NAMES))}."
     )
 

@@ -8,10 +8,10 @@ optimizer: the shallow network sees the outputs of the layers below as its sampl
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -58,7 +58,7 @@ def train(
     Trained : of the whole networks; steps and history go on counting through the layers. A cell that diverges or is
         interrupted in a layer ends there, with the layers that it has
     """
-    begun, journal = time.perf_counter(), Journal(stop, checkpoints)
+    journal = Journal(stop, checkpoints)
     ladder = _Ladder(models, parameters, samples.to(parameters), settings)
     for layer in range(len(models[0].widths) - 2):
         ladder.climb(layer, layer_steps, values, seeds, weight_seeds, journal)
@@ -74,7 +74,8 @@ def train(
         )
         ladder.parameters[cells] = trained.parameters
         ladder.note(cells, trained, "", final=True)
-    return replace(ladder.trained, parameters=ladder.parameters, seconds=time.perf_counter() - begun)
+    seconds = np.full(len(models), journal.seconds / len(models))
+    return replace(ladder.trained, parameters=ladder.parameters, seconds=seconds)
 
 
 class _Ladder:
@@ -96,7 +97,7 @@ class _Ladder:
             mean_square=blank.loss.copy(),
             history_step=blank.history_step,
             history_loss=blank.history_loss,
-            seconds=0.0,
+            seconds=blank.seconds,
         )
 
     @property

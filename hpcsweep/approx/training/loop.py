@@ -103,9 +103,10 @@ def train(
         evaluate = partial(batched_losses, tasks[-1], record)
     last = settings[0].chain[-1]
     batched = last.minibatch(values.shape[1]) is not None
-    seconds = time.perf_counter() - begun
+    if shape is None:
+        record.seconds[:] = (time.perf_counter() - begun) / len(parameters)
     threads = 1 if shape is not None else torch.get_num_threads()
-    return conclude(last, batched, importance is not None, record, evaluate, seconds, threads)
+    return conclude(last, batched, importance is not None, record, evaluate, threads)
 
 
 def _train_batched(

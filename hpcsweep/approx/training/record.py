@@ -47,6 +47,7 @@ class Record:
     steps : (cells,) done so far, known when the cell leaves a pack
     history_step, history_loss : as in `Trained`
     noted : (cells,) how many entries of the history are used
+    seconds : (cells,) that a cell which trains alone has taken so far
     """
 
     last: Tensor
@@ -59,6 +60,7 @@ class Record:
     history_step: np.ndarray
     history_loss: np.ndarray
     noted: np.ndarray
+    seconds: np.ndarray
 
     @staticmethod
     def blank(parameters: Tensor) -> Record:
@@ -75,6 +77,7 @@ class Record:
             history_step=np.full((cells, CHECKPOINTS), -1, dtype=np.int64),
             history_loss=np.full((cells, CHECKPOINTS), np.nan),
             noted=np.zeros(cells, dtype=np.int64),
+            seconds=np.zeros(cells),
         )
 
     @staticmethod

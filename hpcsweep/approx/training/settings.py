@@ -102,8 +102,11 @@ class Settings:
 
     def _suit(self, needs: optimizers.Needs) -> None:
         if needs.all_samples and self.batch is not None:
-            where = f"training.{self.optimizer}"
-            raise StudyError(f'{self.optimizer} needs all samples in every step; say batch = "full" in [{where}].')
+            raise StudyError(
+                f'{self.optimizer} needs all samples in every step, not {self.batch}; say batch = "full" for it: in '
+                f"[training.{self.optimizer}], in its own table where the grid gives it one, or in a grid of its own "
+                "where batch is an axis."
+            )
         if self.power != 2 and needs.squares:
             raise StudyError(f'{self.optimizer} minimises squares and nothing else; it needs training.loss = "mse".')
         if self.gradient_tolerance > 0 and self.batch is not None:
@@ -186,7 +189,8 @@ class Trained:
     mean_square : (cells,) float64, mean squared error on all samples there: `loss`, unless another was minimised
     history_step, history_loss : (cells, 64) int64 and float64: the loss after so many steps, in logarithmic spacing
         with the first and the last; of the samples that step used (a minibatch if there are any). -1 and NaN unused
-    seconds : wall-clock time of the call
+    seconds : (cells,) float64, time of training: a cell's own where it trains alone, since its beginning; elsewhere its
+        share of the time that the call took
     threads : processor cores that worked on each network
     """
 
@@ -198,5 +202,5 @@ class Trained:
     mean_square: np.ndarray
     history_step: np.ndarray
     history_loss: np.ndarray
-    seconds: float
+    seconds: np.ndarray
     threads: int = 1

@@ -15,7 +15,6 @@ but the target is evaluated there: a sum of networks has seen more values of it 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -97,7 +96,6 @@ def train(
         of the stages in it. Its history is theirs, one after the other, as losses of the sum, thinned out evenly to 64
         entries; step 0 of a later stage, the old sum spoilt by an untrained network, is left out
     """
-    begun = time.perf_counter()
     networks, shares = [model.network for model in models], [_adapted(one, 1 / models[0].stages) for one in settings]
     first = parameters[:, : networks[0].parameters]
     journal = Journal(stop, checkpoints)
@@ -105,7 +103,8 @@ def train(
     growth = _Growth(models, trained, samples, judges, shares, seeds, weight_seeds, parameters.dtype)
     for stage in range(1, models[0].stages):
         growth.add(stage, journal)
-    return replace(trained, parameters=growth.parameters, seconds=time.perf_counter() - begun)
+    seconds = np.full(len(models), journal.seconds / len(models))
+    return replace(trained, parameters=growth.parameters, seconds=seconds)
 
 
 def _adapted(settings: Settings, share: float = 1.0, scale: float = 1.0) -> Settings:

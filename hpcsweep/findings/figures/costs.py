@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 AXIS = {"train_seconds": "training time (s)", "flops": "training flops (estimate)"}
 WORDS = {"train_seconds": "seconds", "flops": "flops"}
 REMARKS = {  # how much of a cost, and what it counts
-    "train_seconds": ("long or less", "Times are a cell's share of the pack that it trained in."),
+    "train_seconds": ("long or less", "Times are the network's own; on GPUs its share of the pack's."),
     "flops": (
         "many or fewer",
         "Flops: 6 × parameters × batch × steps; line searches and products with matrices are left out.",
@@ -76,7 +76,7 @@ def costs(dataset: xarray.Dataset) -> Figure | None:
     low, high = np.quantile(ratio, [0.05, 0.95])
     half = f"half of them over {np.median(ratio):.2g} times"
     about = f"Nine in ten cells took {low:.2g} to {high:.2g} times the time predicted; {half}."
-    note = "A cell's time is its share of its pack's. Band: within a factor of 2."
+    note = "Training and measuring, the latter a share of its pack's. Band: within a factor of 2."
     figure = sheet.make(5.2, 4, sheet.Heading("Cost: predicted and taken", about, note), panels.handles(looks.values()))
     axes = figure.subplots()
     sheet.style(axes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -202,7 +203,19 @@ def equal_parameters(trained: Trained, cells: Cells, chosen: Settings, cell: int
 def test_a_budget_of_a_part_hands_over() -> None:
     chosen = Settings(optimizer="sgd+adamw", steps=10**8, seconds=0.03)
     trained = Cells([6], 1, 30, 1).train(chosen)
-    assert trained.outcome == ["out of budget"] and 0.06 <= trained.seconds < 1.0
+    assert trained.outcome == ["out of budget"] and 0.06 <= trained.seconds[0] < 1.0
+
+
+def test_seconds_are_a_network_s_own_through_all_interruptions() -> None:
+    cells, chosen, states = Cells([20, 20], 1, 200, 2), Settings(steps=3000), list[Any]()
+    quick = replace(chosen, loss_tolerance=1e9)  # met at once
+    trained = cells.train([quick, chosen])
+    assert trained.steps.tolist() == [0, 3000] and 0 < trained.seconds[0] < trained.seconds[1] / 10
+    asked = iter(range(100))
+    stopped = cells.train(chosen, [0], stop=lambda: next(asked) > 1, checkpoint=states.append)
+    assert stopped.outcome == ["interrupted"] and stopped.seconds[0] > 0
+    whole = cells.train(chosen, [0], resume=states[-1])
+    assert whole.steps[0] == 3000 and whole.seconds[0] > stopped.seconds[0]
 
 
 def test_an_interruption_before_the_first_step() -> None:

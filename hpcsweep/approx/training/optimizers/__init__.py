@@ -85,7 +85,9 @@ def defaults(name: str) -> dict[str, Any]:
     if name == DIRECT:
         return {}
     if name not in _OPTIMIZERS:
-        raise PluginError(unknown("training.optimizer", name, (*NAMES, DIRECT)))
+        if name.strip() in _OPTIMIZERS:
+            raise PluginError(f"optimizer: {name!r} has a space; chains are written without, such as 'adam+ssbroyden'.")
+        raise PluginError(unknown("optimizer", name, (*NAMES, DIRECT)))
     own = (field for field in fields(_OPTIMIZERS[name]) if field.name not in _FIXED.get(name, {}))
     return {field.name: field.default for field in own if field.default is not MISSING}
 
