@@ -22,6 +22,18 @@ from tests.forks import Forks
 hypothesis.settings.register_profile("unhurried", deadline=None)
 hypothesis.settings.load_profile("unhurried")
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the tests that wait for others begin first: those with Slurm, which go one by one, then those with ranks.
+
+    What pytest-xdist hands to one process is a file, or all tests with Slurm.
+    """
+    for item in items:
+        group = "slurm" if item.get_closest_marker("slurm") else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: (item.get_closest_marker("slurm") is None, "cluster" not in item.nodeid))
+
+
 Run = Callable[..., subprocess.CompletedProcess[str]]  # of the fixture `hpcsweep`
 
 TINY = """
