@@ -143,7 +143,7 @@ RUNS = {
     "run_versions": Column("S240", "versions of what computed", ("run",)),
     "run_started": Column("f8", "start (Unix time)", ("run",)),
     "run_seconds": Column(
-        "f8", "duration so far, NaN where the run was killed before it had anything to write", ("run",)
+        "f8", "duration, of a killed run until it last began or finished a pack; NaN before that", ("run",)
     ),
 }
 

@@ -50,6 +50,7 @@ class Pack:
     seconds: float
     bytes: int
     flops: float
+    work_seconds: float = 0.0  # of its networks one by one: more than `seconds` where some train at once
 
 
 _Limit = tuple[float, float, float, int]  # most cells of a pack; least; as many as its time allows; how many at once
@@ -162,9 +163,10 @@ def _packs(rows: np.ndarray, kinds: np.ndarray, costs: Sequence[Cost], edges: np
 
     counts, at_once = np.diff([*edges, len(rows)]), of("at_once", np.minimum)
     rounds = of("alone_seconds") * (np.ceil(counts / at_once) / counts)
-    seconds = of("fixed_seconds", np.maximum) + of("seconds") + rounds
+    shared = of("fixed_seconds", np.maximum) + of("seconds")
+    seconds, work = shared + rounds, shared + of("alone_seconds")
     size = of("bytes") + np.minimum(counts, at_once) * of("work_bytes", np.maximum)
-    totals = zip(seconds.tolist(), size.tolist(), of("flops").tolist(), strict=True)
+    totals = zip(seconds.tolist(), size.tolist(), of("flops").tolist(), work.tolist(), strict=True)
     listed, bounds = rows.tolist(), [*edges.tolist(), len(rows)]
     parts = (tuple(listed[start:stop]) for start, stop in itertools.pairwise(bounds))
     return [Pack(part, *total) for part, total in zip(parts, totals, strict=True)]
@@ -193,8 +195,11 @@ def share(packs: Sequence[Pack], count: int) -> list[list[Pack]]:
 
 
 def seconds_by_row(packs: Sequence[Pack], rows: int) -> np.ndarray:
-    """Return the predicted seconds of every row, its share of its pack's; NaN for rows in no pack."""
+    """Return the predicted seconds of every row, NaN for rows in no pack: its share of what its pack takes.
+
+    Each network that trains alone is counted whole, also where several train at once, as in `train_seconds`.
+    """
     seconds = np.full(rows, np.nan)
     for pack in packs:
-        seconds[list(pack.rows)] = pack.seconds / len(pack.rows)
+        seconds[list(pack.rows)] = max(pack.seconds, pack.work_seconds) / len(pack.rows)
     return seconds

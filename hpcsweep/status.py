@@ -142,10 +142,16 @@ def _counts(found: dict[str, Any]) -> str:
     return f"{found['cells']} cells: {counts}" if counts else "no cells"
 
 
+def _saved(found: dict[str, Any]) -> str:
+    packs, seconds = found["checkpoints"].values()
+    return f"{packs} unfinished pack(s) have checkpoints, the newest {duration(seconds)} old"
+
+
 def _shard_line(found: dict[str, Any]) -> str:
     state = f"running now ({found['live']})" if found["live"] else "not running"
     ahead = f", about {duration(found['eta_seconds'])} to go" if found["eta_seconds"] is not None else ""
-    return f"{Path(found['file']).name}: {_counts(found)}; {state}{ahead}"
+    saved = f"; {_saved(found)}" if found["checkpoints"]["packs"] else ""
+    return f"{Path(found['file']).name}: {_counts(found)}; {state}{ahead}{saved}"
 
 
 def job_lines(found: list[Job], problem: str) -> list[str]:
@@ -164,11 +170,8 @@ def lines(found: dict[str, Any], most: int = 10) -> list[str]:
     launch = found["launch"]
     state = f"running now ({found['live']})" if found["live"] else "not running"
     text.append(f"{state}; last launch on {launch['host']} with {launch['ranks']} rank(s), {launch['devices']}")
-    if saved := found["checkpoints"]["packs"]:
-        again = "" if found["live"] else "; the same command goes on from there"
-        text.append(
-            f"{saved} pack(s) in training are saved, last {duration(found['checkpoints']['seconds'])} ago{again}"
-        )
+    if found["checkpoints"]["packs"]:
+        text.append(f"{_saved(found)}; the same command, of the same version, goes on from there")
     if found["cells_per_second"]:
         text.append(f"{found['cells_per_second']:.3g} cells per second")
     if found["eta_seconds"] is not None:

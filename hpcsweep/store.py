@@ -8,6 +8,7 @@ marked done is right. Rank 0 alone writes; anyone may read at any time with ``lo
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -120,15 +121,17 @@ class Store:
         self.attempts[list(rows)] += 1
         self._check_lease()
         self._data.write(rows, {"attempts": self.attempts[list(rows)]})
+        self._clock()
         self._mark(rows, layout.RUNNING)
 
     def release(self, rows: Sequence[int]) -> None:
         """Make rows pending again whose work was interrupted."""
-        self._clock()
         self._mark(rows, layout.PENDING)
 
     def put(self, rows: Sequence[int], records: Sequence[Record]) -> None:
         """Store finished cells: parameters first, then values, then their status."""
+        if not rows:
+            return
         self._check_lease()
         order = np.argsort(rows)
         rows = [int(rows[i]) for i in order]
@@ -172,6 +175,9 @@ class Store:
         try:
             if self._weights is not None:
                 self._weights.close()
+            with contextlib.suppress(StoreError):  # of a lease that another has taken: then the file is his
+                self._check_lease()
+                self._clock()
             self._data.close()
         except OSError as error:
             raise StoreError(f"{self.path} cannot be closed: {patient.reason(error)}.") from error

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import numpy as np
@@ -24,14 +25,26 @@ hypothesis.settings.load_profile("unhurried")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let the tests that wait for others begin first: those with Slurm, which go one by one, then those with ranks.
+    """Let the tests that wait for others begin first: those with Slurm, then all others of `cluster`."""
+    groups = {item.nodeid: _group(item.nodeid) for item in items}
+    items.sort(key=lambda item: (groups[item.nodeid] != "slurm", "tests/cluster/" not in groups[item.nodeid]))
 
-    What pytest-xdist hands to one process is a file, or all tests with Slurm.
-    """
-    for item in items:
-        group = "slurm" if item.get_closest_marker("slurm") else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: (item.get_closest_marker("slurm") is None, "cluster" not in item.nodeid))
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hand to one process of pytest-xdist a file, or all tests with Slurm: these go one by one."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Grouped(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _group(nodeid)
+
+    return Grouped(config, log)
+
+
+def _group(nodeid: str) -> str:
+    path = nodeid.partition("::")[0]
+    return "slurm" if path.startswith("tests/cluster/slurm/") else path
 
 
 Run = Callable[..., subprocess.CompletedProcess[str]]  # of the fixture `hpcsweep`

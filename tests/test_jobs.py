@@ -41,12 +41,12 @@ EXPORTS = {
 @pytest.mark.parametrize("told", [None, "AVX2"])
 def test_a_job_computes_on_one_path_of_mkl_and_on_another_if_the_user_says_so(name: str, told: str | None) -> None:
     exports = [line for line in EXPORTS[name].splitlines() if line.startswith("export OMP_NUM_THREADS=1")]
-    clean = {variable: value for variable, value in environment().items() if variable != libraries.NAME}
-    line = ["bash", "-euc", "\n".join([*exports, f'echo "${libraries.NAME}" "$OPENBLAS_NUM_THREADS"'])]
+    clean = {variable: value for variable, value in environment().items() if variable != libraries.MKL_NAME}
+    line = ["bash", "-euc", "\n".join([*exports, f'echo "${libraries.MKL_NAME}" "$OPENBLAS_NUM_THREADS"'])]
     done = subprocess.run(
-        line, env={**clean, **({libraries.NAME: told} if told else {})}, capture_output=True, text=True
+        line, env={**clean, **({libraries.MKL_NAME: told} if told else {})}, capture_output=True, text=True
     )
-    assert done.stdout.split() == [told or libraries.VALUE, "1"], done.stderr
+    assert done.stdout.split() == [told or libraries.MKL_VALUE, "1"], done.stderr
 
 
 def test_the_example_in_python_is_short_and_starts() -> None:

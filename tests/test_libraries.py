@@ -18,13 +18,13 @@ from tests.conftest import Run, environment
 
 def said(code: str, **variables: str) -> str:
     """What a process prints that begins with these variables and no other choice of a path."""
-    clean = {name: value for name, value in environment().items() if name != libraries.NAME}
+    clean = {name: value for name, value in environment().items() if name != libraries.MKL_NAME}
     line, root = [sys.executable, "-c", code], Path(__file__).parents[1]
     done = subprocess.run(line, env={**clean, **variables}, cwd=root, capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
 
-TOLD = "import os, hpcsweep; print(os.environ['MKL_CBWR'], hpcsweep.libraries.told())"
+TOLD = "import os, hpcsweep; print(os.environ['MKL_CBWR'], hpcsweep.libraries.mkl_told())"
 
 
 def test_the_package_chooses_the_path_and_the_users_choice_stays() -> None:
@@ -56,13 +56,13 @@ def test_a_script_that_imports_torch_imports_the_package_before() -> None:
 
 
 def test_the_tests_themselves_and_what_they_start_have_the_path() -> None:
-    assert not libraries.LATE and environment()[libraries.NAME] == libraries.CHOSEN
+    assert not libraries.MKL_LATE and environment()[libraries.MKL_NAME] == libraries.MKL_CHOSEN
 
 
 def test_every_launch_records_the_path(hpcsweep: Run, tiny: Path, tmp_path: Path) -> None:
     assert hpcsweep("run", tiny, "-o", "s.h5").returncode == 0
     versions = read_runs(tmp_path / "s.h5")[-1].versions
-    told = libraries.told() if torch.backends.mkl.is_available() else "no MKL"
+    told = libraries.mkl_told() if torch.backends.mkl.is_available() else "no MKL"
     assert told in versions and "h5py" in versions and len(versions) < int(layout.RUNS["run_versions"].dtype[1:])
 
 

@@ -136,6 +136,7 @@ def test_packs_keep_all_cores_of_a_rank_busy(ranks: int) -> None:
     packs = plan.make(all_cells, np.arange(len(all_cells)), whole(cores=4), ranks)
     assert sum(len(pack.rows) for pack in packs) == 144 and all(len(pack.rows) % 4 == 0 for pack in packs)
     assert sum(pack.seconds for pack in packs) == 144 / 4
+    assert plan.seconds_by_row(packs, 144).tolist() == [1.0] * 144, "what each takes, whoever trains beside it"
     assert plan.whole(all_cells, range(5), whole(cores=4)).seconds == 2, "the fifth cell trains without company"
 
 

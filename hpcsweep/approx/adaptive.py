@@ -64,7 +64,8 @@ def fit(
             try:
                 learning[i] = _next(problems[i], learning[i], found[i], number, folder, device)
             except Exception as error:  # a user's target may raise anything where it is asked: this cell's outcome only
-                found[i] = Fitted("failed", f"The target raised {type(error).__name__}: {error}")
+                told = f"The target raised {type(error).__name__}: {error}"
+                found[i] = Fitted("failed", told, seconds=found[i].seconds)
                 going.remove(i)
         later = learned([learning[i] for i in going]) if going else []
         for i, one in zip(going, later, strict=True):
@@ -162,7 +163,7 @@ def _distinct(places: Tensor, taken: Tensor, count: int, apart: float) -> Tensor
 def _following(one: Fitted, other: Fitted) -> Fitted:
     """Return a training that went on from another, as one: steps, histories and seconds of both."""
     if other.history_step is None or one.history_step is None:  # the target failed at a new place
-        return other
+        return replace(other, seconds=one.seconds)
     histories = (one.history_step, one.history_loss), (other.history_step, other.history_loss)
     steps, losses = joined(*histories, one.steps)  # type: ignore[arg-type]
     told = " ".join(filter(None, [one.message, other.message]))

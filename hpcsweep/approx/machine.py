@@ -70,7 +70,7 @@ def threads(count: int) -> Iterator[None]:
 def versions() -> str:
     """Return what the bits of all that torch computes depend on: its version, code path, that of MKL, its threads."""
     capability = torch.backends.cpu.get_cpu_capability()
-    path = libraries.told() if torch.backends.mkl.is_available() else "no MKL"
+    path = libraries.mkl_told() if torch.backends.mkl.is_available() else "no MKL"
     return f"torch {torch.__version__}, {capability}, {torch.get_num_threads()} thread(s), {path}"
 
 

@@ -118,7 +118,7 @@ def _products(ranks: Sequence[Rank]) -> Finding | None:
     where = f"on {len(moved)} rank(s), first {number} on {rank.place.host}"
     seen = f"last bits of {' and '.join(rank.moved)} ones depend on the addresses of matrices, {where}"
     asked, concerned = (
-        f"{libraries.NAME}={libraries.VALUE}",
+        f"{libraries.MKL_NAME}={libraries.MKL_VALUE}",
         "models in torch code, targets that are networks, and proofs",
     )
     if asked in rank.torch:

@@ -129,7 +129,7 @@ class Driver:
         if task.last:
             assert job.trained is not None
             trained = job.trained
-            whole = dataclasses.replace(trained, seconds=job.seconds, results=())
+            whole = dataclasses.replace(trained, measuring_seconds=job.seconds)
             return self.workforce.submit(worker.finish_pack, cells, whole, folder)
         if not job.started:
             self.store.start(job.rows)
@@ -146,7 +146,7 @@ class Driver:
             stopping.learn(result.saving)
             self._finish(task.job, result)
         elif isinstance(result, worker.Trained):
-            task.job.trained, task.job.seconds = result, result.seconds
+            task.job.trained, task.job.seconds = result, result.measuring_seconds
             self._share_out(task.job)
         elif isinstance(result, worker.Done):
             self._measured(task, result)
@@ -181,7 +181,9 @@ class Driver:
     def _save(self, job: _Job) -> None:
         """Save a trained pack with what is measured of it."""
         if job.trained is not None:
-            state = dataclasses.replace(job.trained, seconds=job.seconds, pieces=job.pieces, results=job.results)
+            state = dataclasses.replace(
+                job.trained, measuring_seconds=job.seconds, pieces=job.pieces, results=job.results
+            )
             self._saver(job).save(state)
             job.saved = time.monotonic()
 

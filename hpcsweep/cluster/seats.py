@@ -180,7 +180,7 @@ def _blind(rank: int, seat: Seat) -> str:
 
 
 def refuse_oversubscription(seats: Sequence[Seat]) -> None:
-    """Raise `LaunchError` if ranks with several threads would fight for cores."""
+    """Raise `LaunchError` if ranks with several threads share cores: none would be as fast as it was planned to be."""
     for host in {one.host for one in seats if one.threads > 1}:
         ranks = [one for one in seats if one.host == host]
         cores, threads = len(frozenset().union(*(one.cores for one in ranks))), sum(one.threads for one in ranks)

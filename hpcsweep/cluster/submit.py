@@ -28,7 +28,7 @@ Cluster = Literal["slurm", "local", "debug"]
 MOST_TIMEOUTS = 100  # of an element, after which submitit requeues it no more
 NOTICE = 120  # seconds before the end of the walltime that Slurm sends USR2
 LONGEST_MERGE = 60  # minutes
-EXPORTS = f"export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 {libraries.SHELL}"
+EXPORTS = f"export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 {libraries.MKL_SHELL}"
 
 
 @dataclass(frozen=True)

@@ -47,8 +47,8 @@ class Trained:
 
     fitted: list[Fitted]
     survey: Survey
-    training: float  # seconds, here
-    seconds: float  # measured so far
+    training_seconds: float  # of this rank
+    measuring_seconds: float  # so far
     pieces: int = 0  # into which its present stage was cut, and what came out of them; 0 and nothing at first
     results: Sequence[Any] = ()
 
@@ -66,7 +66,7 @@ class Finished:
     """What is stored of each cell of a pack, None for one that was interrupted; and the seconds that it all took."""
 
     records: list[Record | None]
-    seconds: float
+    seconds: float  # of ranks
     saving: float = 0.0  # seconds that its slowest checkpoint took
 
 
@@ -117,12 +117,13 @@ def train_pack(
         fitted = _fit(cells, folder, saver, trained)
         if any(one.outcome == "interrupted" for one in fitted):
             return Finished([None] * len(cells), 0.0, saver.slowest)
-        took = time.perf_counter() - start
+        before = sum(one.seconds for one in fitted) / min(threads_of(cells), len(cells))  # in earlier launches too
+        took = max(time.perf_counter() - start, before)
         trained = Trained(fitted, Survey(networks_of(cells, fitted), measurement), took, 0.0)
     survey, start = trained.survey, time.perf_counter()
     here = measure and not trained.pieces
     whole = survey.run(folder, devices.here().name, stopping.asked, whole=False) if here else not survey.subjects
-    trained = dataclasses.replace(trained, seconds=trained.seconds + time.perf_counter() - start)
+    trained = dataclasses.replace(trained, measuring_seconds=trained.measuring_seconds + time.perf_counter() - start)
     if whole:
         return _finished(cells, trained, folder)
     if stopping.asked():
@@ -168,7 +169,7 @@ def finish_pack(cells: Sequence[Cell], trained: Trained, folder: Path) -> Finish
 def _finished(cells: Sequence[Cell], trained: Trained, folder: Path) -> Finished:
     survey = trained.survey
     surveyed = iter(zip(survey.subjects, survey.states, strict=True))
-    share = trained.seconds / max(1, len(survey.subjects))
+    share = trained.measuring_seconds / max(1, len(survey.subjects))
     records: list[Record | None] = []
     for one in trained.fitted:
         measured, pictures = None, []
@@ -181,7 +182,7 @@ def _finished(cells: Sequence[Cell], trained: Trained, folder: Path) -> Finished
                 pictures.append(zoom_of(pair, measured.bracket.where, layout.ZOOM))
                 pictures.append(raster_of(pair, layout.RASTER))
         records.append(None if one.outcome == "interrupted" else _record(one, measured, share, pictures))
-    return Finished(records, trained.training + trained.seconds)
+    return Finished(records, trained.training_seconds + trained.measuring_seconds)
 
 
 def _record(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -70,6 +71,18 @@ def values(result: Trained | list[Fitted]) -> list[Any]:
 
 def outcomes(result: Trained | list[Fitted]) -> Sequence[str]:
     return result.outcome if isinstance(result, Trained) else [one.outcome for one in result]
+
+
+@pytest.mark.parametrize("name", ["stages", "layerwise"])
+def test_seconds_are_those_of_all_parts_and_survive_an_interruption(name: str) -> None:
+    saved: list[dict[str, Any]] = []
+    whole = PROCEDURES[name](lambda: False, Checkpoints(saved.append, 0.0))
+    state = next(one for one in copy.deepcopy(saved) if one["done"])
+    first = state["done"][0].seconds
+    assert isinstance(whole, Trained) and (whole.seconds > first).all() and (first > 0).all()
+    first[:] = [1000, 2000, 3000]
+    again = PROCEDURES[name](lambda: False, Checkpoints(saved.append, 0.0, state))
+    assert isinstance(again, Trained) and ((again.seconds > first) & (again.seconds < first + 60)).all()
 
 
 class Shelf:

@@ -264,7 +264,7 @@ def test_samples_count_by_their_importance(batch: int | None) -> None:
     [
         (
             {"optimizer": "bfgs", "batch": 5},
-            'bfgs needs all samples in every step, not 5; say batch = "full" for it: in',
+            "bfgs needs all samples in every step, not 5. Say so where it is named: optimizer",
         ),
         ({"optimizer": "levenberg_marquardt", "loss": {"p": 4}}, "minimises squares and nothing else"),
         ({"loss": {"p": 3}}, "an even number"),

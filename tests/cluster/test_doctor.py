@@ -17,8 +17,6 @@ from hpcsweep.cluster.diagnosis import diagnose
 from hpcsweep.cluster.guard import launcher
 from hpcsweep.cluster.probes import Disk, Place, World
 from hpcsweep.cluster.seats import Gpu, Seat
-from tests.cluster.conftest import Slurm
-from tests.cluster.test_devices import RECORDED
 from tests.conftest import Run, command, environment
 
 GIB = 2**30
@@ -243,35 +241,3 @@ def test_it_ends_in_time_whatever_hangs(tmp_path: Path, module: str) -> None:
     assert took < 40, "ten seconds, and more for a busy machine; what hangs takes 100"
     expected = {"torch": "! devices", "mpi4py": "! world", "h5py": "✗ folder"}[module]
     assert expected in done.stdout and "no answer in time" in done.stdout, done.stdout + done.stderr
-
-
-@pytest.mark.slurm
-@pytest.mark.parametrize(
-    "flags",
-    [
-        "--nodelist=n[1-2] -N2 -n2 --mpi=pmi2",
-        "--nodelist=n1 -N1 -n2 --gpus-per-task=1",
-        "--partition=amd -n2 --gpus-per-node=8",
-    ],
-)
-def test_under_slurm_each_rank_is_placed_as_slurm_said(slurm: Slurm, flags: str) -> None:
-    mpi = () if "pmi2" in flags else ("--mpi=pmi2",)
-    line = ("python", "-m", "hpcsweep", "doctor", "-o", slurm.folder, "--json", "--limit", "60")
-    done = slurm.call("srun", *flags.split(), *mpi, *line)
-    told = json.loads(done.stdout)
-    states = {one["about"]: one["state"] for one in told["findings"]}
-    assert states["world"] == "good" and states["Slurm"] == "good", done.stdout
-    assert done.returncode == (1 if "gpus" in flags else 0) and states["devices"] == (
-        "bad" if "gpus" in flags else "good"
-    )
-    seats = [rank["seat"] for rank in told["ranks"]]
-    assert [one["local"] for one in seats] == [int(task["SLURM_LOCALID"]) for task in RECORDED[flags]]
-    assert [one["granted"] for one in seats] == [task.get("SLURM_STEP_GPUS", "") for task in RECORDED[flags]]
-
-
-@pytest.mark.slurm
-def test_the_wrong_mpi_is_found_under_slurm(slurm: Slurm) -> None:
-    line = ("python", "-m", "hpcsweep", "doctor", "-o", slurm.folder, "--limit", "60")
-    done = slurm.call("srun", "-n2", "--mpi=none", *line)
-    assert done.returncode == 1 and done.stdout.count("✗ world") == 1, done.stdout + done.stderr
-    assert "MPI sees a world of 1" in done.stdout and "--mpi=pmi2" in done.stdout

@@ -43,13 +43,10 @@ class Journal:
         self._done, self._inner = list(resume["done"]), resume["inner"]
         self._called, self._open = 0, True
         self._written = time.perf_counter()
-        self.seconds = 0.0  # that all networks of `train` have taken in all, whoever's they were
 
     def train(self, *given: Any) -> Trained:
         """Return what `training.train` makes of arguments, all up to `stop`; or what it made of them before."""
-        made = self.enter(lambda saved: loop.train(*given, self._stop, **vars(saved)), lambda trained: trained.outcome)
-        self.seconds += float(made.seconds.sum())
-        return made
+        return self.enter(lambda saved: loop.train(*given, self._stop, **vars(saved)), lambda trained: trained.outcome)
 
     def enter(self, training: Callable[[Checkpoints], R], outcomes: Callable[[R], Sequence[str]]) -> R:
         """Return the result of the next training, which is the caller's to change; or a copy of the one that was kept.

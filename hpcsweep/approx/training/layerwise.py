@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -74,8 +73,7 @@ def train(
         )
         ladder.parameters[cells] = trained.parameters
         ladder.note(cells, trained, "", final=True)
-    seconds = np.full(len(models), journal.seconds / len(models))
-    return replace(ladder.trained, parameters=ladder.parameters, seconds=seconds)
+    return replace(ladder.trained, parameters=ladder.parameters)
 
 
 class _Ladder:
@@ -178,4 +176,5 @@ class _Ladder:
                 new = joined((own.history_step[cell], own.history_loss[cell]), new, done)
             own.history_step[cell], own.history_loss[cell] = new
             own.steps[cell] = done + trained.steps[row]
+            own.seconds[cell] += trained.seconds[row]
             own.loss[cell], own.mean_square[cell] = trained.loss[row], trained.mean_square[row]

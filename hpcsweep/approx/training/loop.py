@@ -89,7 +89,6 @@ def train(
         methods.prepare(part.optimizer, parameters[:0].numpy().dtype)
     if resume is not None and ("networks" in resume) != (shape is not None):
         resume = None  # saved by another kind of device: begins anew
-    begun = time.perf_counter()
     pairs = zip(models, samples.to(parameters), strict=True)
     inputs = torch.stack([one.standardised(points) for one, points in pairs])
     weighted = None if importance is None else importance.to(parameters)
@@ -103,8 +102,6 @@ def train(
         evaluate = partial(batched_losses, tasks[-1], record)
     last = settings[0].chain[-1]
     batched = last.minibatch(values.shape[1]) is not None
-    if shape is None:
-        record.seconds[:] = (time.perf_counter() - begun) / len(parameters)
     threads = 1 if shape is not None else torch.get_num_threads()
     return conclude(last, batched, importance is not None, record, evaluate, threads)
 
@@ -115,13 +112,32 @@ def _train_batched(
     """Train cells as batched programs: on devices, and models that the kernels do not know."""
     tasks = [Task(model, cells, part) for part in range(len(cells.settings[0].chain))]
     record = Record.blank(cells.parameters) if resume is None else Record.restored(resume["record"])
+    count_seconds = _clock(record)
     for task in tasks[resume["part"] if resume else 0 :]:
         resumed = resume if resume is not None and resume["part"] == task.part else None
-        _run_part(task, record, watch, len(tasks), resumed)
+        _run_part(task, record, watch, len(tasks), resumed, count_seconds)
+    count_seconds()
     return tasks, record
 
 
-def _run_part(task: Task, record: Record, watch: Watch, parts: int, resume: Mapping[str, Any] | None) -> None:
+def _clock(record: Record) -> Callable[[], None]:
+    """Return what brings the seconds of a record up to date, from now on: all its cells share them."""
+    begun, before = time.perf_counter(), record.seconds.copy()
+
+    def count() -> None:
+        record.seconds[:] = before + (time.perf_counter() - begun) / len(before)
+
+    return count
+
+
+def _run_part(
+    task: Task,
+    record: Record,
+    watch: Watch,
+    parts: int,
+    resume: Mapping[str, Any] | None,
+    count_seconds: Callable[[], None],
+) -> None:
     """Let all cells that have no outcome go through one part of their chains."""
     total = len(record.outcome)
     slots, packs = _packs(task, record) if resume is None else (resume["slots"], resume["packs"])
@@ -134,7 +150,12 @@ def _run_part(task: Task, record: Record, watch: Watch, parts: int, resume: Mapp
         budget = None if task.common.seconds is None else task.common.seconds * len(rows)
         done = (task.part + sum(map(len, packs[:number])) / total) / parts
         saved = resume["state"] if resume is not None and number == first else None
-        watch.begin(budget, done, len(rows) / total / parts, lambda place=place: {**place, "record": record.state()})
+
+        def saved_with(place: dict[str, Any] = place) -> dict[str, Any]:
+            count_seconds()
+            return {**place, "record": record.state()}
+
+        watch.begin(budget, done, len(rows) / total / parts, saved_with)
         Pack(task, slots, record, rows, saved).run(watch)
 
 

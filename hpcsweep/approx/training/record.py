@@ -47,7 +47,7 @@ class Record:
     steps : (cells,) done so far, known when the cell leaves a pack
     history_step, history_loss : as in `Trained`
     noted : (cells,) how many entries of the history are used
-    seconds : (cells,) that a cell which trains alone has taken so far
+    seconds : (cells,) as in `Trained`, so far
     """
 
     last: Tensor

@@ -103,9 +103,8 @@ class Settings:
     def _suit(self, needs: optimizers.Needs) -> None:
         if needs.all_samples and self.batch is not None:
             raise StudyError(
-                f'{self.optimizer} needs all samples in every step, not {self.batch}; say batch = "full" for it: in '
-                f"[training.{self.optimizer}], in its own table where the grid gives it one, or in a grid of its own "
-                "where batch is an axis."
+                f"{self.optimizer} needs all samples in every step, not {self.batch}. Say so where it is named: "
+                f'optimizer = [{{ name = "{self.optimizer}", batch = "full" }}]. That wins over all other places.'
             )
         if self.power != 2 and needs.squares:
             raise StudyError(f'{self.optimizer} minimises squares and nothing else; it needs training.loss = "mse".')
@@ -189,8 +188,8 @@ class Trained:
     mean_square : (cells,) float64, mean squared error on all samples there: `loss`, unless another was minimised
     history_step, history_loss : (cells, 64) int64 and float64: the loss after so many steps, in logarithmic spacing
         with the first and the last; of the samples that step used (a minibatch if there are any). -1 and NaN unused
-    seconds : (cells,) float64, time of training: a cell's own where it trains alone, since its beginning; elsewhere its
-        share of the time that the call took
+    seconds : (cells,) float64, time of training since its beginning, interruptions left out: a cell's own where it
+        trains alone, its share of the time of all where they share operations
     threads : processor cores that worked on each network
     """
 

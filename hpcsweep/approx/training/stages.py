@@ -103,8 +103,7 @@ def train(
     growth = _Growth(models, trained, samples, judges, shares, seeds, weight_seeds, parameters.dtype)
     for stage in range(1, models[0].stages):
         growth.add(stage, journal)
-    seconds = np.full(len(models), journal.seconds / len(models))
-    return replace(trained, parameters=growth.parameters, seconds=seconds)
+    return replace(trained, parameters=growth.parameters)
 
 
 def _adapted(settings: Settings, share: float = 1.0, scale: float = 1.0) -> Settings:
@@ -159,6 +158,7 @@ class _Growth:
         )
         for position, cell in enumerate(cells):
             own = range(position * len(FACTORS), (position + 1) * len(FACTORS))
+            self.trained.seconds[cell] += candidates.seconds[own].sum()
             self._choose(cell, stage, float(scales[position]), candidates, own)
 
     def _starts(self, cell: int, stage: int, residual: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 AXIS = {"train_seconds": "training time (s)", "flops": "training flops (estimate)"}
 WORDS = {"train_seconds": "seconds", "flops": "flops"}
 REMARKS = {  # how much of a cost, and what it counts
-    "train_seconds": ("long or less", "Times are the network's own; on GPUs its share of the pack's."),
+    "train_seconds": ("long or less", "Times are a network's own where it trains alone, else its share of the pack's."),
     "flops": (
         "many or fewer",
         "Flops: 6 × parameters × batch × steps; line searches and products with matrices are left out.",

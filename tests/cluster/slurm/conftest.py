@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,9 +18,9 @@ import pytest
 
 from tests.conftest import environment
 
-SANDBOX = Path(__file__).parents[2] / "scripts" / "slurm_sandbox"
-# MPICH over UCX tells its address in requests of up to 1,084 bytes, as long as what lies in its memory makes them;
-# Slurm's pmi2 reads at most 1,023 of one, and then the ranks die or wait for ever. See docs/cluster.md.
+SANDBOX = Path(__file__).parents[3] / "scripts" / "slurm_sandbox"
+# MPICH over UCX announces its address in requests whose length varies from start to start, up to 1,084 bytes; Slurm's
+# pmi2 reads at most 1,023 of one, and then the ranks die or wait for ever. See docs/cluster.md.
 SHORT_ADDRESSES = {"MPIR_CVAR_CH4_NETMOD": "ofi"}
 # What a program can learn about its place and devices; nothing that differs from run to run or by release of Slurm.
 FACTS = (
@@ -88,6 +90,15 @@ class Slurm:
         return sorted(seen, key=lambda one: int(one["SLURM_PROCID"]))
 
 
+@contextlib.contextmanager
+def _claimed(sandbox: str) -> Iterator[None]:
+    """Have a sandbox, told by its configuration, for oneself."""
+    name = Path(sandbox.strip().rpartition("=")[2]).parent.name
+    with (Path(tempfile.gettempdir()) / f"{name}.lock").open("a") as claim:
+        fcntl.flock(claim, fcntl.LOCK_EX)
+        yield
+
+
 @pytest.fixture(scope="session")
 def sandbox() -> Iterator[str]:
     """The configuration of a running sandbox; one that we started is stopped at the end."""
@@ -99,7 +110,8 @@ def sandbox() -> Iterator[str]:
     shown = subprocess.run([SANDBOX, "env"], capture_output=True, text=True, check=True).stdout
     yield shown.strip().partition("=")[2]
     if found.returncode:
-        subprocess.run([SANDBOX, "stop"], check=True, timeout=60)
+        with _claimed(shown):  # another session may be using it by now
+            subprocess.run([SANDBOX, "stop"], check=True, timeout=60)
 
 
 @pytest.fixture
@@ -107,8 +119,7 @@ def slurm(sandbox: str, tmp_path: Path) -> Iterator[Slurm]:
     """Slurm, in the temporary folder, for one test at a time; what a test leaves running is cancelled."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     given = Slurm(tmp_path, {**environment(), **SHORT_ADDRESSES, "SLURM_CONF": sandbox, "PATH": path})
-    with Path(sandbox).with_name("used-by-a-test").open("a") as used:
-        fcntl.flock(used, fcntl.LOCK_EX)
+    with _claimed(sandbox):
         yield given
         left = given.call("squeue", "--noheader", "--format=%i").stdout.split()
         if left:

@@ -12,12 +12,12 @@ import pytest
 
 from hpcsweep import layout, status
 from hpcsweep.rewrite import opened
-from tests.cluster.conftest import Slurm
+from tests.cluster.slurm.conftest import Slurm
 from tests.cluster.test_run import SLOW, by_key
 from tests.conftest import Run
 
 pytestmark = pytest.mark.slurm
-SBATCH = Path(__file__).parents[2] / "jobs" / "run.sbatch"
+SBATCH = Path(__file__).parents[3] / "jobs" / "run.sbatch"
 HPCSWEEP = ("python", "-m", "hpcsweep")
 RECORDED = Path(__file__).with_name("slurm_environments.json")
 
