@@ -16,7 +16,7 @@ __all__ = ["measure"]
 def __getattr__(name: str) -> Any:
     """Import `measure` when it is asked for: it needs torch, and reading a store does not."""
     if name == "measure":
-        from hpcsweep.measuring import measure
+        from hpcsweep.api import measure
 
         return measure
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

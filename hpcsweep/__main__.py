@@ -83,11 +83,11 @@ def run(
     import os
 
     os.environ["HPCSWEEP_THREADS"] = str(threads)
-    from hpcsweep.cluster import guard
+    from hpcsweep.cluster import abort
 
-    guard.listen()  # what fails from here on, ends all ranks
+    abort.listen()  # what fails from here on, ends all ranks
     from hpcsweep.cluster import launch
-    from hpcsweep.shards import parse
+    from hpcsweep.store.shards import parse
 
     store = output or Path("results") / f"{study.stem}.h5"
     return launch.run(study, store, progress, retry_failed, stop_after, requeue, parse(shard))
@@ -167,12 +167,12 @@ def main() -> None:
 
 def _refuse(mistake: str) -> NoReturn:
     """Tell a mistake and end, with all ranks: those that made none wait for this one where MPI begins."""
-    from hpcsweep.cluster import guard
+    from hpcsweep.cluster import abort
 
     asked = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
-    if guard.launched() and asked not in WITHOUT_MPI and "mpi4py.MPI" not in sys.modules:
+    if abort.launched() and asked not in WITHOUT_MPI and "mpi4py.MPI" not in sys.modules:
         with contextlib.suppress(ImportError, RuntimeError):  # no MPI here: each rank speaks for itself
-            guard.agree(mistake)
+            abort.agree(mistake)
     click.echo(mistake, err=True)
     sys.exit(2)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from hpcsweep.cluster import launch
-from hpcsweep.cluster.submit import Wish, prepare, submit, text
+from hpcsweep.cluster.arrays.submit import Wish, prepare, submit, text
 
 WISH = Wish(tasks=4, seconds=3600.0, partition=None)  # of an element: nodes, ranks, GPUs, walltime, ...
 HOUR = 3600.0

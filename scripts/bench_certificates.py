@@ -23,9 +23,9 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx import models
-from hpcsweep.approx.meter import dense
-from hpcsweep.approx.meter.proof.certify import Pool, advance, start
-from hpcsweep.approx.meter.proof.enclosure.difference import Difference
+from hpcsweep.approx.supnorm import dense
+from hpcsweep.approx.supnorm.certificate.certify import Pool, advance, start
+from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference
 from hpcsweep.approx.training import Settings, train
 
 DOUBLE = torch.float64

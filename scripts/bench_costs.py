@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from hpcsweep.cluster import launch
-from hpcsweep.rewrite import opened
+from hpcsweep.store.files import opened
 
 DEMANDED = 0.25
 

@@ -29,10 +29,10 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx import models
-from hpcsweep.approx.meter import dense, points
-from hpcsweep.approx.meter.screening.screen import evaluate
-from hpcsweep.approx.meter.search import ascent
-from hpcsweep.approx.meter.search.refine import budget, refine
+from hpcsweep.approx.supnorm import dense, points
+from hpcsweep.approx.supnorm.screening.screen import evaluate
+from hpcsweep.approx.supnorm.search import ascent
+from hpcsweep.approx.supnorm.search.refine import budget, refine
 from hpcsweep.approx.training import Settings, train
 
 matplotlib.use("Agg")

@@ -19,13 +19,13 @@ from pathlib import Path
 
 import numpy as np
 
-from hpcsweep import layout
 from hpcsweep.approx.catalogue import Catalogue
-from hpcsweep.cells import Cell
-from hpcsweep.grid import expand
-from hpcsweep.rewrite import Run
-from hpcsweep.store import Record, Store
-from hpcsweep.study import parse
+from hpcsweep.store import layout
+from hpcsweep.store.files import Run
+from hpcsweep.store.store import Record, Store
+from hpcsweep.study.cells import Cell
+from hpcsweep.study.expansion import expand
+from hpcsweep.study.parsing import parse
 
 STUDY = """
 title = "A large study"

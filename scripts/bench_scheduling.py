@@ -28,19 +28,20 @@ from typing import Any
 
 import numpy as np
 
-from hpcsweep import layout, plan
 from hpcsweep.approx.catalogue import Catalogue
-from hpcsweep.cells import Cell
 from hpcsweep.cluster import worker
 from hpcsweep.cluster.checkpoints import Shelf
 from hpcsweep.cluster.driver import Driver
 from hpcsweep.cluster.pricing import Pricer
 from hpcsweep.cluster.progress import Silent
 from hpcsweep.cluster.workforce import Workforce, assemble
-from hpcsweep.grid import expand
-from hpcsweep.rewrite import Run, opened
-from hpcsweep.store import Record, Store
-from hpcsweep.study import Study, parse
+from hpcsweep.store import layout
+from hpcsweep.store.files import Run, opened
+from hpcsweep.store.store import Record, Store
+from hpcsweep.study import plan
+from hpcsweep.study.cells import Cell
+from hpcsweep.study.expansion import expand
+from hpcsweep.study.parsing import Study, parse
 
 MIXED = """
 title = "many shapes"

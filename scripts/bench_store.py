@@ -18,13 +18,13 @@ from typing import Any
 
 from bench_scheduling import MIXED, PACK, driver_of, fresh_store, record, tell
 
-from hpcsweep import plan
 from hpcsweep.approx.catalogue import Catalogue
-from hpcsweep.cells import Cells
 from hpcsweep.cluster.pricing import Pricer
 from hpcsweep.cluster.workforce import Workforce
-from hpcsweep.store import Record
-from hpcsweep.study import parse
+from hpcsweep.store.store import Record
+from hpcsweep.study import plan
+from hpcsweep.study.cells import Cells
+from hpcsweep.study.parsing import parse
 
 
 def main() -> None:

@@ -36,11 +36,11 @@ import torch
 from torch import Tensor, nn
 
 from hpcsweep.approx import models, plugins
-from hpcsweep.approx.meter import dense, points
-from hpcsweep.approx.meter.screening import screen
-from hpcsweep.approx.meter.screening.evaluator import Evaluator, sum_of
-from hpcsweep.approx.meter.screening.tally import Tally
-from hpcsweep.approx.meter.search import ascent
+from hpcsweep.approx.supnorm import dense, points
+from hpcsweep.approx.supnorm.screening import screen
+from hpcsweep.approx.supnorm.screening.evaluator import Evaluator, sum_of
+from hpcsweep.approx.supnorm.screening.tally import Tally
+from hpcsweep.approx.supnorm.search import ascent
 
 DIMENSION, DEPTH = 4, 3
 WIDTHS = (16, 64, 256, 512)

@@ -153,7 +153,7 @@ def finished_store(tmp_path: Path) -> Path:
 
 def fill(path: Path, text: str, rows: slice = slice(None)) -> Path:
     """Write a store of a study with made-up values, functions of the keys (`record_of`), in some rows."""
-    from hpcsweep.store import Store
+    from hpcsweep.store.store import Store
 
     with contextlib.closing(open_store(path, text)) as store:
         assert isinstance(store, Store)
@@ -166,10 +166,10 @@ def fill(path: Path, text: str, rows: slice = slice(None)) -> Path:
 def open_store(path: Path, text: str) -> object:
     """Open a store of a study for writing."""
     from hpcsweep.approx.catalogue import Catalogue
-    from hpcsweep.grid import expand
-    from hpcsweep.rewrite import Run
-    from hpcsweep.store import Store
-    from hpcsweep.study import parse
+    from hpcsweep.store.files import Run
+    from hpcsweep.store.store import Store
+    from hpcsweep.study.expansion import expand
+    from hpcsweep.study.parsing import parse
 
     study = parse(text, Catalogue())
     run = Run("host", "", 1, "cpu", "versions", time.time())
@@ -178,8 +178,8 @@ def open_store(path: Path, text: str) -> object:
 
 def record_of(cell: object) -> object:
     """A record whose every value is a function of the cell's key, so that a test can tell right from wrong."""
-    from hpcsweep.layout import SLICE
-    from hpcsweep.store import Record
+    from hpcsweep.store.layout import SLICE
+    from hpcsweep.store.store import Record
 
     number = int(cell.key[:6], 16) / 2**24  # type: ignore[attr-defined]
     values = {

@@ -57,9 +57,6 @@ class Forks:
 
 def _serve() -> None:
     """Fork for every request; tell the exit code as `subprocess` does, null for one that had to be killed."""
-    import hpcsweep.cluster.launch
-    import hpcsweep.cluster.remeasure
-    import hpcsweep.cluster.submit  # noqa: F401
 
     requests, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
     for line in iter(requests.readline, ""):

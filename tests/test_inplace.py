@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcsweep import layout
 from hpcsweep.errors import StoreError
-from hpcsweep.inplace import Datasets
+from hpcsweep.store import layout
+from hpcsweep.store.row_writer import Datasets
 
 COLUMNS = {
     "numbers": (layout.Column("f8", "", fill=np.nan), (20,)),

@@ -10,9 +10,9 @@ import pytest
 
 from hpcsweep import libraries
 from hpcsweep.approx.catalogue import Catalogue
-from hpcsweep.cluster import submit
-from hpcsweep.grid import expand
-from hpcsweep.study import load
+from hpcsweep.cluster.arrays import submit
+from hpcsweep.study.expansion import expand
+from hpcsweep.study.parsing import load
 from tests.conftest import environment
 
 JOBS = Path(__file__).parents[1] / "jobs"

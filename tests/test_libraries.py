@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from hpcsweep import layout, libraries
+from hpcsweep import libraries
 from hpcsweep.approx import machine
-from hpcsweep.rewrite import read_runs
+from hpcsweep.store import layout
+from hpcsweep.store.files import read_runs
 from tests.conftest import Run, environment
 
 

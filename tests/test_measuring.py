@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import hpcsweep
-from hpcsweep.approx.meter import files
+from hpcsweep.approx.supnorm import files
 from hpcsweep.approx.targets import REGISTRY
 from hpcsweep.errors import UserError
 

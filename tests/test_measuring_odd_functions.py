@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 import hpcsweep
-from hpcsweep.approx.meter import files
-from hpcsweep.approx.meter.functions import adapted, terms_of
-from hpcsweep.approx.meter.proof.enclosure import NoEnclosure, boxes
+from hpcsweep.approx.supnorm import files
+from hpcsweep.approx.supnorm.certificate.enclosure import NoEnclosure, boxes
+from hpcsweep.approx.supnorm.functions import adapted, terms_of
 from hpcsweep.errors import UserError
 
 FEW = {"count": 1000, "uniform": 500, "starts": 32, "kinks": 32}

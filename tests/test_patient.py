@@ -11,8 +11,8 @@ import h5py
 import numpy as np
 import pytest
 
-from hpcsweep import patient, tighten
 from hpcsweep.errors import StoreError
+from hpcsweep.store import deferred_errors, remeasured
 from tests.conftest import environment
 
 
@@ -33,13 +33,13 @@ def test_a_file_has_what_hdf5_writes_by_itself(tmp_path: Path) -> None:
     plain, ours = tmp_path / "plain.h5", tmp_path / "ours.h5"
     with h5py.File(plain, "w", locking=False) as file:
         _fill(file)
-    with patient.written(ours, "w") as file:
+    with deferred_errors.written(ours, "w") as file:
         _fill(file)
     assert _contents(ours) == _contents(plain)
     before = ours.read_bytes()
     with h5py.File(plain, "r+", locking=False) as file:
         file["rows3"][7] = 1e300
-    with patient.written(ours, "r+") as file:
+    with deferred_errors.written(ours, "r+") as file:
         file["rows3"][7] = 1e300
     assert _contents(ours) == _contents(plain) and len(before) == ours.stat().st_size
     assert sum(a != b for a, b in zip(before, ours.read_bytes(), strict=True)) <= 8  # that value, in its place
@@ -47,19 +47,22 @@ def test_a_file_has_what_hdf5_writes_by_itself(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_an_error_at_the_end_and_hdf5_goes_on(tmp_path: Path) -> None:
     for _ in range(3):
-        with pytest.raises(OSError, match="No space left") as told, patient.written(Path("/dev/full"), "w") as file:
+        with (
+            pytest.raises(OSError, match="No space left") as told,
+            deferred_errors.written(Path("/dev/full"), "w") as file,
+        ):
             _fill(file)
-        assert told.value.errno == errno.ENOSPC and "make room" in patient.reason(told.value)
-    with patient.written(tmp_path / "good.h5", "w") as file:
+        assert told.value.errno == errno.ENOSPC and "make room" in deferred_errors.reason(told.value)
+    with deferred_errors.written(tmp_path / "good.h5", "w") as file:
         _fill(file)
     with h5py.File(tmp_path / "good.h5", "r") as file:
         assert file["rows19"][15] == 2 * (35.0 + 19)
 
 
 def test_what_is_no_fault_of_the_disk_is_told_as_it_is(tmp_path: Path) -> None:
-    with pytest.raises(KeyError), patient.written(tmp_path / "s.h5", "w") as file:
+    with pytest.raises(KeyError), deferred_errors.written(tmp_path / "s.h5", "w") as file:
         file["nothing"][:] = 1.0
-    with pytest.raises(FileNotFoundError), patient.written(tmp_path / "no" / "s.h5", "w"):
+    with pytest.raises(FileNotFoundError), deferred_errors.written(tmp_path / "no" / "s.h5", "w"):
         pass
 
 
@@ -68,7 +71,7 @@ LIMITED = """
 import resource, sys
 from pathlib import Path
 from hpcsweep.errors import StoreError
-from hpcsweep.store import merge
+from hpcsweep.store.store import merge
 from tests.conftest import TINY, fill, open_store
 
 folder, text = Path(sys.argv[1]), TINY.replace("replicate = 2", "replicate = 40")
@@ -104,7 +107,7 @@ def test_a_limit_on_the_size_of_files_is_a_sentence_and_leaves_the_store_as_it_w
 def test_a_measurement_that_cannot_be_written_is_a_sentence(finished_store: Path) -> None:
     finished_store.with_name("full.h5").symlink_to("/dev/full")
     with pytest.raises(StoreError):
-        tighten.write(finished_store.with_name("full.h5"), {0: {"sup_lower": 1.0}})
-    tighten.write(finished_store, {0: {"sup_lower": 0.75}})
+        remeasured.write(finished_store.with_name("full.h5"), {0: {"sup_lower": 1.0}})
+    remeasured.write(finished_store, {0: {"sup_lower": 0.75}})
     with h5py.File(finished_store, "r", locking=False) as file:
         assert file["sup_lower"][0] == 0.75

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from hpcsweep import plan
 from hpcsweep.approx.catalogue import Catalogue
-from hpcsweep.cells import Cell, Cells
 from hpcsweep.errors import StudyError
-from hpcsweep.grid import expand
-from hpcsweep.plan import Cost, Pack
-from hpcsweep.study import parse
+from hpcsweep.study import plan
+from hpcsweep.study.cells import Cell, Cells
+from hpcsweep.study.expansion import expand
+from hpcsweep.study.parsing import parse
+from hpcsweep.study.plan import Cost, Pack
 
 STUDY = """
 title = "t"

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import h5py
 
-from hpcsweep import layout
-from hpcsweep.weights import path_of
+from hpcsweep.store import layout
+from hpcsweep.store.weights import path_of
 from scripts.fault_matrix.matrix import ROWS
 from scripts.fault_matrix.row import Repetition, Verdict
 from scripts.fault_matrix.table import document

@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcsweep import layout, plan, shards, status, weights
 from hpcsweep.errors import LaunchError, StoreError
-from hpcsweep.lease import Lease
-from hpcsweep.plan import Pack
-from hpcsweep.shards import Shard
-from hpcsweep.store import merge
+from hpcsweep.store import layout, shards, status, weights
+from hpcsweep.store.lease import Lease
+from hpcsweep.store.shards import Shard
+from hpcsweep.store.store import merge
+from hpcsweep.study import plan
+from hpcsweep.study.plan import Pack
 from tests.conftest import TINY, fill
 
 COSTS = st.lists(st.integers(0, 10**6).map(lambda ticks: ticks / 1024), max_size=40)

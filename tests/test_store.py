@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 import xarray
 
-from hpcsweep import layout, lease, status, weights
 from hpcsweep.errors import StoreError
-from hpcsweep.rewrite import first_difference, opened, read_cells, read_runs
-from hpcsweep.store import Record, merge
+from hpcsweep.store import layout, lease, status, weights
+from hpcsweep.store.files import first_difference, opened, read_cells, read_runs
+from hpcsweep.store.store import Record, merge
 from tests.conftest import TINY, fill, open_store, record_of
 
 WIDER = TINY.replace("width = [4, 8]", "width = [2, 8, 16]")

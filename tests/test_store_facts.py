@@ -11,15 +11,15 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from hpcsweep import layout, weights
 from hpcsweep.approx.catalogue import Catalogue
-from hpcsweep.cells import Cell, Facts
 from hpcsweep.findings import scaling, series
 from hpcsweep.findings.dataset import read
-from hpcsweep.grid import expand
-from hpcsweep.rewrite import Run, read_cells
-from hpcsweep.store import Record, Store, merge
-from hpcsweep.study import parse
+from hpcsweep.store import layout, weights
+from hpcsweep.store.files import Run, read_cells
+from hpcsweep.store.store import Record, Store, merge
+from hpcsweep.study.cells import Cell, Facts
+from hpcsweep.study.expansion import expand
+from hpcsweep.study.parsing import parse
 from tests.conftest import record_of
 from tests.findings.test_gallery import as_of_old
 

@@ -16,10 +16,10 @@ import h5py
 import numpy as np
 import pytest
 
-from hpcsweep import layout, lease, weights
 from hpcsweep.errors import StoreError
-from hpcsweep.rewrite import opened, read_cells, read_runs
-from hpcsweep.store import Record, merge
+from hpcsweep.store import layout, lease, weights
+from hpcsweep.store.files import opened, read_cells, read_runs
+from hpcsweep.store.store import Record, merge
 from tests.conftest import TINY, fill, open_store, record_of
 from tests.test_store import contents
 

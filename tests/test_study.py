@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 
 from hpcsweep.approx.catalogue import Catalogue
-from hpcsweep.cells import Cells, canonical, stream
-from hpcsweep.grid import expand
-from hpcsweep.study import parse
+from hpcsweep.study.cells import Cells, canonical, stream
+from hpcsweep.study.expansion import expand
+from hpcsweep.study.parsing import parse
 
 CATALOGUE = Catalogue()
 GRID = '[[grid]]\ntarget = ["logsin"]\ndimension = [1]\nsamples = [10]\n'

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hpcsweep.errors import StudyError, UserError
-from hpcsweep.study import load
+from hpcsweep.study.parsing import load
 from tests.test_study import CATALOGUE, GRID, cells, study
 
 MISTAKES = {

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import hpcsweep
-from hpcsweep import layout
 from hpcsweep.errors import LaunchError
-from hpcsweep.rewrite import replacing
+from hpcsweep.store import layout
+from hpcsweep.store.files import replacing
 
 VARIABLE = "HPCSWEEP_CHECKPOINT_SECONDS"
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hpcsweep.approx import machine
-from hpcsweep.cluster import memory, seats
-from hpcsweep.cluster.seats import Gpu, Seat, refuse_oversubscription
+from hpcsweep.cluster import memory, placement
+from hpcsweep.cluster.placement import Gpu, Seat, refuse_oversubscription
 
 THREADS, SHARE = "HPCSWEEP_THREADS", "HPCSWEEP_SHARE_GPUS"
 
@@ -41,19 +41,19 @@ def threads() -> int:
 def seat(local: int = 0) -> Seat:
     """Return where this rank sits; `local` is its number among the ranks of its host, if its launcher does not say."""
     build, host = machine.build(), socket.gethostname()
-    for name in seats.redundant(os.environ, build):  # before torch looks
+    for name in placement.redundant(os.environ, build):  # before torch looks
         del os.environ[name]
     numbers = range(machine.gpus())
-    names = seats.identities(host, [machine.gpu_uuid(number, host) for number in numbers], os.environ)
+    names = placement.identities(host, [machine.gpu_uuid(number, host) for number in numbers], os.environ)
     return Seat(
         host=host,
         cores=frozenset(os.sched_getaffinity(0)),
         threads=threads(),
-        local=seats.local_rank(os.environ, local),
+        local=placement.local_rank(os.environ, local),
         gpus=tuple(Gpu(names[number], machine.gpu_name(number)) for number in numbers),
         build=build,
-        granted=seats.granted(os.environ),
-        hidden=seats.hidden(os.environ, build),
+        granted=placement.granted(os.environ),
+        hidden=placement.hidden(os.environ, build),
         slurm="SLURM_JOB_ID" in os.environ,
     )
 
@@ -61,7 +61,7 @@ def seat(local: int = 0) -> Seat:
 def settle(everyone: Sequence[Seat], rank: int) -> Device:
     """Bind this rank, for good, by the seats of all ranks. Raises `LaunchError`, on all of them alike."""
     refuse_oversubscription(everyone)
-    chosen = seats.assign(everyone, seats.chosen_device(), bool(os.environ.get(SHARE)))
+    chosen = placement.assign(everyone, placement.chosen_device(), bool(os.environ.get(SHARE)))
     uuids = [one.gpus[number].uuid if number is not None else "" for one, number in zip(everyone, chosen, strict=True)]
     machine.use_threads(everyone[rank].threads)
     number = chosen[rank]

@@ -17,16 +17,16 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from hpcsweep import layout
-from hpcsweep.approx.meter.tasks import Task
-from hpcsweep.cells import Cell
+from hpcsweep.approx.supnorm.tasks import Task
 from hpcsweep.cluster import checkpoints, stopping, worker
 from hpcsweep.cluster.checkpoints import Saver, Shelf
 from hpcsweep.cluster.pricing import Pricer
 from hpcsweep.cluster.progress import Display
 from hpcsweep.cluster.workforce import Workforce
-from hpcsweep.plan import Pack
-from hpcsweep.store import Record, Store
+from hpcsweep.store import layout
+from hpcsweep.store.store import Record, Store
+from hpcsweep.study.cells import Cell
+from hpcsweep.study.plan import Pack
 
 TIME_QUANTUM = 20.0  # seconds of measuring one pack, above which its tiles are shared out
 STALL = 0.2  # seconds between two looks at signals and the display

@@ -13,21 +13,24 @@ from typing import Any
 
 import numpy as np
 
-from hpcsweep import __version__, layout, patient, plan, status, weights
+from hpcsweep import __version__
 from hpcsweep.approx import machine
 from hpcsweep.approx.catalogue import Catalogue
-from hpcsweep.cells import Cells
-from hpcsweep.cluster import checkpoints, devices, leftovers, pricing, seats, shares, stopping
+from hpcsweep.cluster import checkpoints, devices, leftovers, placement, pricing, stopping
+from hpcsweep.cluster.arrays import shares
 from hpcsweep.cluster.checkpoints import Shelf
 from hpcsweep.cluster.driver import Driver
 from hpcsweep.cluster.progress import Style, display
 from hpcsweep.cluster.workforce import AGAIN, Workforce, assemble
 from hpcsweep.errors import StoreError
-from hpcsweep.grid import expand
-from hpcsweep.rewrite import Run, read_runs, size_of
-from hpcsweep.shards import WHOLE, Shard, of
-from hpcsweep.store import Record, Store
-from hpcsweep.study import Study, load
+from hpcsweep.store import deferred_errors, layout, status, weights
+from hpcsweep.store.files import Run, read_runs, size_of
+from hpcsweep.store.shards import WHOLE, Shard, of
+from hpcsweep.store.store import Record, Store
+from hpcsweep.study import plan
+from hpcsweep.study.cells import Cells
+from hpcsweep.study.expansion import expand
+from hpcsweep.study.parsing import Study, load
 
 MOST_KILLS = 3  # of processes, while a cell ran and got nowhere; before the last time it runs alone
 
@@ -121,7 +124,7 @@ def _drive(
             shown.close()
         code = _exit_code(store)
     except (OSError, RuntimeError) as error:  # h5py raises either
-        raise StoreError(f"{store_path} cannot be written any more: {patient.reason(error)}.") from error
+        raise StoreError(f"{store_path} cannot be written any more: {deferred_errors.reason(error)}.") from error
     finally:
         store.close()
     if style != "none":
@@ -194,7 +197,7 @@ def _provenance(workforce: Workforce) -> Run:
         host=socket.gethostname(),
         job=os.environ.get("SLURM_JOB_ID", ""),
         ranks=workforce.size,
-        devices=seats.summary(workforce.devices),
+        devices=placement.summary(workforce.devices),
         versions=f"hpcsweep {__version__}, {machine.versions()}, {libraries}",
         started=time.time(),
     )

@@ -6,19 +6,19 @@ import dataclasses
 from collections.abc import Hashable, Sequence
 from functools import cache, cached_property
 
-from hpcsweep.approx.fit import DTYPES
-from hpcsweep.approx.meter.search import newton
-from hpcsweep.approx.meter.search.ascent import GRADIENT_COST, GROUP
-from hpcsweep.approx.meter.search.kinks import PROJECTIONS
-from hpcsweep.approx.meter.search.refine import AGAIN, STEPS
-from hpcsweep.approx.meter.tasks import Measurement, planned
+from hpcsweep.approx.fitting import DTYPES
 from hpcsweep.approx.models import choices, classical, hidden_like, stages_of
+from hpcsweep.approx.supnorm.search import newton
+from hpcsweep.approx.supnorm.search.ascent import GRADIENT_COST, GROUP
+from hpcsweep.approx.supnorm.search.kinks import PROJECTIONS
+from hpcsweep.approx.supnorm.search.refine import AGAIN, STEPS
+from hpcsweep.approx.supnorm.tasks import Measurement, planned
 from hpcsweep.approx.training import Lesson, costs, lesson_from, lessons, pack_key, stages
 from hpcsweep.approx.training.settings import Settings, settings_from
-from hpcsweep.cells import Cell
 from hpcsweep.cluster import devices
-from hpcsweep.plan import Cost
-from hpcsweep.study import Study
+from hpcsweep.study.cells import Cell
+from hpcsweep.study.parsing import Study
+from hpcsweep.study.plan import Cost
 
 TOGETHER = 32  # cells of a pack one after another, at most
 _PACK_SECONDS = 60.0  # of a pack of more than one

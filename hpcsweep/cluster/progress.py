@@ -9,7 +9,7 @@ from typing import Literal, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from hpcsweep.status import duration
+from hpcsweep.store.status import duration
 
 Style = Literal["auto", "bar", "lines", "none"]
 SECONDS_BETWEEN_LINES = 10.0

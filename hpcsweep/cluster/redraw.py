@@ -6,12 +6,12 @@ import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from hpcsweep import layout, patient, weights
-from hpcsweep.approx.meter.slice import slice_of, zoom_of
-from hpcsweep.approx.meter.subjects import Network
+from hpcsweep.approx.supnorm.slice import slice_of, zoom_of
+from hpcsweep.approx.supnorm.subjects import Network
 from hpcsweep.errors import StoreError
-from hpcsweep.rewrite import opened
-from hpcsweep.tighten import Values
+from hpcsweep.store import deferred_errors, layout, weights
+from hpcsweep.store.files import opened
+from hpcsweep.store.remeasured import Values
 
 
 def moved(path: Path, values: Mapping[int, Values]) -> dict[int, int]:
@@ -50,4 +50,4 @@ def draw(
         with contextlib.closing(weights.Writer(path, count)) as writer:
             writer.draw(rows, lines)
     except OSError as error:
-        raise StoreError(f"{weights.path_of(path)} cannot be written: {patient.reason(error)}.") from error
+        raise StoreError(f"{weights.path_of(path)} cannot be written: {deferred_errors.reason(error)}.") from error

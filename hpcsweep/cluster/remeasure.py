@@ -19,22 +19,22 @@ from typing import Any
 
 import numpy as np
 
-from hpcsweep import layout, tighten, weights
-from hpcsweep.approx.meter import files
-from hpcsweep.approx.meter.measured import Measured, conclude
-from hpcsweep.approx.meter.subjects import Network
-from hpcsweep.approx.meter.survey import Survey
-from hpcsweep.approx.meter.tasks import planned
+from hpcsweep.approx.supnorm import files
+from hpcsweep.approx.supnorm.measured import Measured, conclude
+from hpcsweep.approx.supnorm.subjects import Network
+from hpcsweep.approx.supnorm.survey import Survey
+from hpcsweep.approx.supnorm.tasks import planned
 from hpcsweep.cluster import redraw, stopping, worker
 from hpcsweep.cluster.checkpoints import Saver
 from hpcsweep.cluster.pricing import places_of
 from hpcsweep.cluster.progress import Display, Style, display
 from hpcsweep.cluster.workforce import Workforce, assemble
 from hpcsweep.errors import LaunchError, StoreError
-from hpcsweep.lease import Lease
-from hpcsweep.rewrite import opened, read_cells
-from hpcsweep.sections import SupNormSection
-from hpcsweep.study import section
+from hpcsweep.store import layout, remeasured, weights
+from hpcsweep.store.files import opened, read_cells
+from hpcsweep.store.lease import Lease
+from hpcsweep.study.parsing import section
+from hpcsweep.study.schema import SupNormSection
 
 PIECE = 2**24  # points of a piece of screening, times networks: some seconds
 MOST_PIECES = 4096
@@ -199,7 +199,7 @@ def _stored(
 ) -> int:
     groups = _groups(path, keys)
     if chosen.central is not None:
-        tighten.require_central(path)
+        remeasured.require_central(path)
     surveys = [_survey(networks, chosen) for _, networks in groups]
     about = [(rows, [(one.target, one.model, one.parameters.tobytes()) for one in nets]) for rows, nets in groups]
     name = _digest([about, [survey.measurement for survey in surveys]])
@@ -216,10 +216,10 @@ def _stored(
             last = Saver(written, (name,))
             state = last.load()
             if state is None:
-                values = tighten.combined(path, _found(rows, conduct.surveys[number], folder))
+                values = remeasured.combined(path, _found(rows, conduct.surveys[number], folder))
                 state = values, redraw.moved(path, values)
                 last.save(state)
-            tighten.write(path, state[0])
+            remeasured.write(path, state[0])
             redraw.draw(path, dict(zip(rows, networks, strict=True)), *state, folder)
             conduct.finish(number)
             written.unlink(missing_ok=True)

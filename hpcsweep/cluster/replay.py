@@ -16,14 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from hpcsweep import layout, study, weights
 from hpcsweep.approx.catalogue import Catalogue
 from hpcsweep.cluster import worker
 from hpcsweep.cluster.checkpoints import Saver
 from hpcsweep.cluster.pricing import Pricer
 from hpcsweep.errors import LaunchError, StoreError
-from hpcsweep.rewrite import opened, read_cells
-from hpcsweep.store import Record
+from hpcsweep.store import layout, weights
+from hpcsweep.store.files import opened, read_cells
+from hpcsweep.store.store import Record
+from hpcsweep.study import parsing
 
 COMPARED = ("status", "steps", "train_rmse", "sup_lower", "sup_upper", "sup_where", "l2_error", "l1_error", "boxes")
 
@@ -72,7 +73,7 @@ def replay(path: Path, key: str, folder: Path) -> Replayed:
         versions = tuple(dict.fromkeys(version.decode() for version in file["run_versions"][:]))
         stored = {name: file[name][row] for name in COMPARED}
     os.environ["HPCSWEEP_THREADS"] = str(max(threads, 1))
-    parsed = study.parse(text, Catalogue(folder), folder)
+    parsed = parsing.parse(text, Catalogue(folder), folder)
     with tempfile.TemporaryDirectory() as temporary:
         saver = Saver(Path(temporary) / "pack", (cell.key,))
         outcome: Any = worker.train_pack([cell], Pricer(parsed).measurement(cell), folder, True, saver)

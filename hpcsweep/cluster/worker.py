@@ -16,20 +16,20 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from hpcsweep import layout
 from hpcsweep.approx import machine
-from hpcsweep.approx.adaptive import fit
-from hpcsweep.approx.fit import Fitted, Problem
-from hpcsweep.approx.meter.measured import Measured, conclude
-from hpcsweep.approx.meter.slice import raster_of, slice_of, zoom_of
-from hpcsweep.approx.meter.subjects import Network
-from hpcsweep.approx.meter.survey import Survey
-from hpcsweep.approx.meter.tasks import Measurement, Task
+from hpcsweep.approx.adaptive_sampling import fit
+from hpcsweep.approx.fitting import Fitted, Problem
+from hpcsweep.approx.supnorm.measured import Measured, conclude
+from hpcsweep.approx.supnorm.slice import raster_of, slice_of, zoom_of
+from hpcsweep.approx.supnorm.subjects import Network
+from hpcsweep.approx.supnorm.survey import Survey
+from hpcsweep.approx.supnorm.tasks import Measurement, Task
 from hpcsweep.approx.training.journal import Checkpoints
-from hpcsweep.cells import Cell
 from hpcsweep.cluster import checkpoints, devices, stopping
 from hpcsweep.cluster.pricing import lesson_of, places_of, settings_of, threads_of
-from hpcsweep.store import Record
+from hpcsweep.store import layout
+from hpcsweep.store.store import Record
+from hpcsweep.study.cells import Cell
 
 WORTH_MEASURING = ("done", "out of budget")
 

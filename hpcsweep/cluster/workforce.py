@@ -14,7 +14,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from queue import Empty, SimpleQueue
 from typing import Any, NoReturn
 
-from hpcsweep.cluster import devices, guard, stopping
+from hpcsweep.cluster import abort, devices, stopping
 from hpcsweep.errors import LaunchError, UserError
 
 AGAIN = 75  # exit code: run the same command again
@@ -94,9 +94,9 @@ def assemble() -> Iterator[Workforce | None]:
     Raises `LaunchError` if a launcher started several tasks that MPI does not see, or if the ranks cannot all have a
     device as they were asked to.
     """
-    guard.listen()
+    abort.listen()
     stopping.listen()
-    if not guard.launched():
+    if not abort.launched():
         workforce = Workforce(None, [_named(devices.settle([devices.seat()], 0))])
         yield from _lead(workforce)
         return
@@ -110,15 +110,15 @@ def _ranks() -> Iterator[Workforce | None]:
     from mpi4py.futures import MPICommExecutor
 
     world = MPI.COMM_WORLD
-    if world.size == 1 < guard.ranks():
+    if world.size == 1 < abort.ranks():
         _alike(
-            f"{guard.ranks()} tasks were started but MPI sees a world of 1: each would run the whole study. "
+            f"{abort.ranks()} tasks were started but MPI sees a world of 1: each would run the whole study. "
             "Choose the process manager of your MPI: `srun --mpi=list` shows them, then `srun --mpi=pmi2 ...` (MPICH) "
             "or `srun --mpi=pmix ...` (Open MPI); without Slurm take the mpiexec of that MPI. "
             "`python -m hpcsweep doctor` under the same launcher says more.",
             int(os.environ.get("SLURM_PROCID", os.environ.get("PMI_RANK", "0"))),
         )
-    guard.agree()
+    abort.agree()
     everyone = _devices(world)
     bell = world.Dup()  # on which rank 0 asks the others for an early end
     if world.rank > 0:
@@ -137,15 +137,15 @@ def _lead(workforce: Workforce) -> Iterator[Workforce]:
         yield workforce
     except stopping.Stuck as stuck:  # they can neither be asked nor waited for
         print(f"hpcsweep: {stuck}.", file=sys.stderr)
-        guard.leave(AGAIN)
+        abort.leave(AGAIN)
     except UserError as error:
         if not workforce.rests():
             print(f"hpcsweep: {error}", file=sys.stderr)
-            guard.leave(2)
+            abort.leave(2)
         raise
     except Exception as error:
-        if guard.launched():
-            guard.abort(type(error), error, error.__traceback__)
+        if abort.launched():
+            abort.abort(type(error), error, error.__traceback__)
         raise
     finally:
         workforce.close()

@@ -38,7 +38,7 @@ def doctor(output: Path, as_json: bool, limit: float) -> int:
     """
     from dataclasses import asdict
 
-    from hpcsweep.cluster import doctor as examination
+    from hpcsweep.cluster.doctor import command as examination
 
     examined = examination.examine(output, limit)
     if examined is None:  # rank 0 speaks

@@ -49,9 +49,9 @@ def measure(file: Path | None, keys: tuple[str, ...], as_json: bool, progress: A
       python -m hpcsweep measure --network net.npz --activation tanh --target exp_cos --domain "-1,1"
       python -m hpcsweep measure --network mine.py:net --target mine.py:f --domain "0,1 -1,1" --json
     """
-    from hpcsweep.cluster import guard
+    from hpcsweep.cluster import abort
 
-    guard.listen()  # what fails from here on, ends all ranks
+    abort.listen()  # what fails from here on, ends all ranks
     from hpcsweep.cluster import remeasure
 
     named = {name: given.pop(name) for name in ("network", "target", "domain", "dimension", "activation")}

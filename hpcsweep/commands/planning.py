@@ -36,7 +36,7 @@ def plan(study: Path, ranks: int, as_json: bool) -> int:
 
 
 def _plan_text(priced: dict[str, Any]) -> str:
-    from hpcsweep.status import duration
+    from hpcsweep.store.status import duration
 
     rows = {
         "cells": f"{priced['cells']:,}",
@@ -86,7 +86,7 @@ def submit(
       python -m hpcsweep status results.h5 --jobs
     """
     from hpcsweep.cluster import launch
-    from hpcsweep.cluster import submit as submitting
+    from hpcsweep.cluster.arrays import submit as submitting
 
     asked = submitting.Wish(**{**wish, "cores": max(wish["cores"], threads)})
     store = output or Path("results") / f"{study.stem}.h5"

@@ -29,8 +29,8 @@ def status(file: Path, as_json: bool, watch: bool, ask: bool) -> int:
     """
     import time
 
-    from hpcsweep import status as reading
-    from hpcsweep.slurm import Queue
+    from hpcsweep.cluster.slurm import Queue
+    from hpcsweep.store import status as reading
 
     queue = Queue()
     while True:
@@ -55,9 +55,9 @@ def merge(file: Path, shards: tuple[Path, ...], delete_shards: bool) -> int:
 
     SHARDS are by default those that the elements of an array have written beside FILE.
     """
-    from hpcsweep import shards as parts
     from hpcsweep.errors import StoreError
-    from hpcsweep.store import merge as merge_stores
+    from hpcsweep.store import shards as parts
+    from hpcsweep.store.store import merge as merge_stores
 
     given = [shard for shard in shards or parts.beside(file) if shard.resolve() != file.resolve()]
     if not given and not shards:

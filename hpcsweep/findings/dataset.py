@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import xarray
 
-from hpcsweep import layout, shards
 from hpcsweep.errors import StoreError
-from hpcsweep.rewrite import opened
+from hpcsweep.store import layout, shards
+from hpcsweep.store.files import opened
 
 HISTORY = ("history_loss", "history_step", "checkpoint")
 DIMENSIONS = ("cell", "checkpoint", "quantile", "axis", "choice", "run")

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from hpcsweep.findings import kept, series, sheet
 from hpcsweep.findings.dataset import Files
-from hpcsweep.weights import Pictures
+from hpcsweep.store.weights import Pictures
 
 MOST = 4
 LONGEST = 0.12  # of a panel's height: the tick of a sample that lies on the line

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import xarray
 
-from hpcsweep import collocation, weights
-from hpcsweep.cells import data_seed
+from hpcsweep import sampling
 from hpcsweep.findings.dataset import Files
-from hpcsweep.weights import Pictures
+from hpcsweep.store import weights
+from hpcsweep.store.weights import Pictures
+from hpcsweep.study.cells import data_seed
 
 TRIES = 50  # cells that are asked for their pictures before it is believed that none has any
 
@@ -69,4 +70,4 @@ def samples(cell: xarray.Dataset, found: Pictures) -> np.ndarray | None:
     if box is None or method.get("resample"):
         return None
     seed = data_seed(int(cell.attrs["seed"]), target, int(cell["dimension"]), int(cell["replicate"]))
-    return collocation.places(seed, int(cell["samples"]), box, method.get("sampling", "uniform"))
+    return sampling.places(seed, int(cell["samples"]), box, method.get("sampling", "uniform"))

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 
 from hpcsweep.findings import kept, series, sheet
 from hpcsweep.findings.dataset import Files
-from hpcsweep.weights import Pictures
+from hpcsweep.store.weights import Pictures
 
 MOST, BESIDE = 6, 3  # maps, and those in one row
 COLOURS = "cividis"  # the same to colour-blind readers, and in grey from dark to light

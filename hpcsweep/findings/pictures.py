@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from hpcsweep import layout
 from hpcsweep.errors import StoreError
 from hpcsweep.findings import kept, series, sheet
 from hpcsweep.findings.dataset import Files
+from hpcsweep.store import layout
 
 LOOKS = {
     "target": {"color": "#000000", "linewidth": 3, "alpha": 0.3},

@@ -21,7 +21,7 @@ from hpcsweep.errors import StoreError
 from hpcsweep.findings import answers, chapters, page, plates, series, summary, tables
 from hpcsweep.findings.dataset import files, read
 from hpcsweep.findings.scaling import Smoothness
-from hpcsweep.rewrite import replacing
+from hpcsweep.store.files import replacing
 
 MOST_CORES = 4  # of a login node, which others use too
 DOTS = 160  # per inch, of the PNG files

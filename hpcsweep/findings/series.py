@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray
 
-from hpcsweep import layout
 from hpcsweep.findings.dataset import further_axes, is_measured
+from hpcsweep.store import layout
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hpcsweep import layout
 from hpcsweep.findings import answers, scaling, series, tables
 from hpcsweep.findings.dataset import MEASURED
 from hpcsweep.findings.page import Tile
 from hpcsweep.findings.scaling import Law
 from hpcsweep.findings.theory import NOUNS
+from hpcsweep.store import layout
 
 if TYPE_CHECKING:
     from pandas import DataFrame

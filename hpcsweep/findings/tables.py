@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray
 
-from hpcsweep import layout
 from hpcsweep.findings import series
+from hpcsweep.store import layout
 
 if TYPE_CHECKING:
     from pandas import DataFrame

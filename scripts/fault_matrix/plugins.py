@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Callable
 
-from hpcsweep import layout
+from hpcsweep.store import layout
 from scripts.fault_matrix.processes import ended
 from scripts.fault_matrix.row import Row
 from scripts.fault_matrix.study import SAMPLES, TILE

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hpcsweep import layout
+from hpcsweep.store import layout
 from scripts.fault_matrix.trial import Hangs, Reference, TooLate, Trial
 
 TRIES = 5  # of a repetition whose fault came too late

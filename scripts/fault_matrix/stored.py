@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hpcsweep import layout, weights
-from hpcsweep.rewrite import opened
+from hpcsweep.store import layout, weights
+from hpcsweep.store.files import opened
 
 CLOCKS = {"train_seconds", "eval_seconds", "predicted_seconds", "finished", "attempts", "kills"}
 

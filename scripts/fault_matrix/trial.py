@@ -19,11 +19,12 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from hpcsweep import layout, plan
 from hpcsweep.cluster import pricing
 from hpcsweep.cluster.launch import read
 from hpcsweep.errors import StoreError
-from hpcsweep.lease import lease_path
+from hpcsweep.store import layout
+from hpcsweep.store.lease import lease_path
+from hpcsweep.study import plan
 from scripts.fault_matrix.stored import begun, by_key, keys_with, weights_by_key
 from scripts.fault_matrix.study import PLUGIN, STUDY
 

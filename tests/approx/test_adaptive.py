@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from hpcsweep.approx import adaptive, fit, models
-from hpcsweep.approx.fit import Problem
-from hpcsweep.approx.meter.screening.evaluator import frozen
-from hpcsweep.approx.meter.subjects import Deviation
+from hpcsweep.approx import adaptive_sampling, fitting, models
+from hpcsweep.approx.fitting import Problem
+from hpcsweep.approx.supnorm.screening.evaluator import frozen
+from hpcsweep.approx.supnorm.subjects import Deviation
 from hpcsweep.approx.training import Lesson, Settings
-from hpcsweep.collocation import samples
 from hpcsweep.errors import UserError
+from hpcsweep.sampling import samples
 from tests.test_study import cells, study
 from tests.test_study_lessons import SQUARE
 
@@ -35,7 +35,7 @@ def bumps(points: torch.Tensor) -> torch.Tensor:
 def test_points_are_added_at_the_maxima_and_apart() -> None:
     taken = torch.from_numpy(samples(1, 40, BOX))
     taken = taken[bumps(taken).abs() < 1e-3]  # none in the way of a maximum
-    new = adaptive.worst_places(bumps, BOX, taken, 60, 3)
+    new = adaptive_sampling.worst_places(bumps, BOX, taken, 60, 3)
     assert new.shape == (60, 2) and bool((new.abs() <= 1).all())
     assert new[0].tolist() == pytest.approx([0.5, 0.25], abs=1e-6)  # climbed to
     for height, x, y in ((2.0, -0.6, -0.1), (1.0, 1.0, -1.0)):
@@ -44,12 +44,12 @@ def test_points_are_added_at_the_maxima_and_apart() -> None:
     apart = torch.cdist(torch.cat([new, taken]), new)
     apart[:60].fill_diagonal_(math.inf)
     assert float(apart.min()) >= 0.1  # (60 + 40)^(-1/2)
-    assert torch.equal(new, adaptive.worst_places(bumps, BOX, taken, 60, 3))
+    assert torch.equal(new, adaptive_sampling.worst_places(bumps, BOX, taken, 60, 3))
 
 
 def test_a_flat_or_infinite_error_still_gives_distinct_places() -> None:
     for error in (lambda points: points[:, 0] * 0, lambda points: points[:, 0] * math.nan):
-        new = adaptive.worst_places(error, BOX, torch.empty(0, 2, dtype=DOUBLE), 30, 3)
+        new = adaptive_sampling.worst_places(error, BOX, torch.empty(0, 2, dtype=DOUBLE), 30, 3)
         assert len(np.unique(new.numpy(), axis=0)) == 30
 
 
@@ -61,10 +61,10 @@ def problem(seed: int, rounds: int = 3, **other: object) -> Problem:
 
 def test_rounds_are_trainings_one_after_the_other() -> None:
     """Twin: the same written out for one network, and for its last round alone."""
-    [found] = adaptive.fit([problem(3, 1)])
+    [found] = adaptive_sampling.fit([problem(3, 1)])
     assert found.outcome == "done" and found.steps == 90
     half = Settings(optimizer="ssbroyden", steps=45)
-    [first] = fit.fit([problem(3, 0, samples=25, settings=half)])
+    [first] = fitting.fit([problem(3, 0, samples=25, settings=half)])
     network = models.make({"hidden": [8, 8]}, 1, [(-1.0, 1.0)])
 
     def target(points: torch.Tensor) -> torch.Tensor:
@@ -73,9 +73,9 @@ def test_rounds_are_trainings_one_after_the_other() -> None:
 
     error = Deviation(target, frozen(network, torch.from_numpy(first.parameters)))
     taken = torch.from_numpy(samples(3, 25, [(-1.0, 1.0)]))
-    new = adaptive.worst_places(error, [(-1.0, 1.0)], taken, 25, 4).numpy()
+    new = adaptive_sampling.worst_places(error, [(-1.0, 1.0)], taken, 25, 4).numpy()
     second = problem(3, 0, samples=50, settings=half, added=new, start=first.parameters, batch_seed=4)
-    [last] = fit.fit([second])
+    [last] = fitting.fit([second])
     assert np.array_equal(found.parameters, last.parameters) and found.train_rmse == last.train_rmse
     steps = found.history_step[found.history_step >= 0]
     assert steps[0] == 0 and steps[-1] == 90 and (np.diff(steps) > 0).all()
@@ -84,9 +84,9 @@ def test_rounds_are_trainings_one_after_the_other() -> None:
 @pytest.mark.parametrize("optimizer", ["adam", "adam+ssbroyden"])
 def test_bits_do_not_depend_on_the_companions(optimizer: str) -> None:
     chosen = Settings(optimizer=optimizer, steps=30, learning_rate=1e-2)
-    everyone = adaptive.fit([problem(seed, settings=chosen) for seed in range(5)])
+    everyone = adaptive_sampling.fit([problem(seed, settings=chosen) for seed in range(5)])
     for rows in ([3], [4, 0]):
-        for row, one in zip(rows, adaptive.fit([problem(row, settings=chosen) for row in rows]), strict=True):
+        for row, one in zip(rows, adaptive_sampling.fit([problem(row, settings=chosen) for row in rows]), strict=True):
             assert np.array_equal(one.parameters, everyone[row].parameters) and one.steps == everyone[row].steps
     assert {one.steps for one in everyone} == {30 if optimizer == "adam" else 330}
 
@@ -110,18 +110,20 @@ class Holes(Target):
 def test_a_target_that_fails_leaves_the_others_alone(count: int, tmp_path: Path) -> None:
     (tmp_path / "holes.py").write_text(FAILING.replace("COUNT", str(count)))
     bad = problem(0, 1, target={"name": "holes.py:Holes"})
-    found = adaptive.fit([problem(1, 1), bad, problem(2, 1)], tmp_path)
-    alone = adaptive.fit([problem(1, 1), problem(2, 1)])
+    found = adaptive_sampling.fit([problem(1, 1), bad, problem(2, 1)], tmp_path)
+    alone = adaptive_sampling.fit([problem(1, 1), problem(2, 1)])
     assert [one.outcome for one in found] == ["done", "failed", "done"] and "no value" in found[1].message
     assert np.array_equal(found[2].parameters, alone[1].parameters)
 
 
 def test_a_stop_interrupts_all() -> None:
-    assert {one.outcome for one in adaptive.fit([problem(0), problem(1)], stop=lambda: True)} == {"interrupted"}
+    assert {one.outcome for one in adaptive_sampling.fit([problem(0), problem(1)], stop=lambda: True)} == {
+        "interrupted"
+    }
 
 
 def test_no_rounds_are_the_plain_training() -> None:
-    [one], [other] = adaptive.fit([problem(0, 0)]), fit.fit([problem(0, 0)])
+    [one], [other] = adaptive_sampling.fit([problem(0, 0)]), fitting.fit([problem(0, 0)])
     assert np.array_equal(one.parameters, other.parameters)
 
 

@@ -12,18 +12,18 @@ import torch
 
 from hpcsweep.approx import models
 from hpcsweep.approx.catalogue import Catalogue
-from hpcsweep.approx.fit import Problem, fit
-from hpcsweep.approx.meter.measured import conclude
-from hpcsweep.approx.meter.subjects import Network
-from hpcsweep.approx.meter.survey import Survey
-from hpcsweep.approx.meter.tasks import Measurement
+from hpcsweep.approx.fitting import Problem, fit
+from hpcsweep.approx.supnorm.measured import conclude
+from hpcsweep.approx.supnorm.subjects import Network
+from hpcsweep.approx.supnorm.survey import Survey
+from hpcsweep.approx.supnorm.tasks import Measurement
 from hpcsweep.approx.training import Settings, direct
-from hpcsweep.cells import Cells
 from hpcsweep.cluster.pricing import Pricer
 from hpcsweep.cluster.worker import problem_of
 from hpcsweep.errors import UserError
-from hpcsweep.grid import expand
-from hpcsweep.study import parse
+from hpcsweep.study.cells import Cells
+from hpcsweep.study.expansion import expand
+from hpcsweep.study.parsing import parse
 
 STUDY = """
 title = "baselines"

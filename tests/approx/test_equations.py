@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hpcsweep.approx import models
-from hpcsweep.approx.fit import Problem, fit
+from hpcsweep.approx.fitting import Problem, fit
 from hpcsweep.approx.models.operators import BENDS, SecondOrder
 from hpcsweep.approx.targets import REGISTRY
 from hpcsweep.approx.training import Lesson, Settings, optimizers, train
 from hpcsweep.approx.training.poisson import minus_laplacian, residual_rows
-from hpcsweep.collocation import boundary, grid, side
+from hpcsweep.sampling import boundary, grid, side
 from tests.approx.packs import equal
 
 DOUBLE = torch.float64

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from hpcsweep.approx import adaptive
-from hpcsweep.approx.fit import Fitted
+from hpcsweep.approx import adaptive_sampling
+from hpcsweep.approx.fitting import Fitted
 from hpcsweep.approx.training import Settings, Trained, alone, supervisor, watch
 from hpcsweep.approx.training.journal import UNSAVED, Checkpoints, Journal
 from hpcsweep.approx.training.loop import never
@@ -47,7 +47,7 @@ def in_layers(stop: Stop, checkpoints: Checkpoints) -> Trained:
 
 
 def in_rounds(stop: Stop, checkpoints: Checkpoints) -> list[Fitted]:
-    return adaptive.fit([problem(seed, 2) for seed in range(3)], stop=stop, checkpoints=checkpoints)
+    return adaptive_sampling.fit([problem(seed, 2) for seed in range(3)], stop=stop, checkpoints=checkpoints)
 
 
 PROCEDURES = {"stages": staged, "layerwise": in_layers, "resample": in_rounds}  # each of three trainings
@@ -186,7 +186,9 @@ def test_journals_within_journals() -> None:
         for seed in (1, 2):
             start = found[-1].parameters if found else None
             some = [problem(seed, 1, start=start)]
-            found += journal.enter(lambda saved, some=some: adaptive.fit(some, stop=stop, checkpoints=saved), outcomes)
+            found += journal.enter(
+                lambda saved, some=some: adaptive_sampling.fit(some, stop=stop, checkpoints=saved), outcomes
+            )
         return found
 
     whole, shelf = values(both(never, UNSAVED)), Shelf()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx import models
-from hpcsweep.approx.fit import Problem, fit
+from hpcsweep.approx.fitting import Problem, fit
 from hpcsweep.approx.training import Lesson, Settings, Trained, layerwise, train
 from tests.approx.packs import equal
 

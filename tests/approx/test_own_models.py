@@ -11,11 +11,11 @@ import torch
 
 from hpcsweep.approx import models, plugins
 from hpcsweep.approx.catalogue import Catalogue
-from hpcsweep.approx.fit import Problem, fit
+from hpcsweep.approx.fitting import Problem, fit
 from hpcsweep.approx.training import Settings
 from hpcsweep.errors import PluginError, StudyError
-from hpcsweep.grid import expand
-from hpcsweep.study import parse
+from hpcsweep.study.expansion import expand
+from hpcsweep.study.parsing import parse
 from tests.conftest import Run
 
 DOUBLE = torch.float64

@@ -11,18 +11,18 @@ import numpy as np
 
 from hpcsweep.approx import plugins
 from hpcsweep.approx.catalogue import Catalogue
-from hpcsweep.approx.fit import Problem, fit
-from hpcsweep.approx.meter.measured import conclude
-from hpcsweep.approx.meter.slice import slice_of
-from hpcsweep.approx.meter.subjects import Network
-from hpcsweep.approx.meter.survey import Survey
-from hpcsweep.approx.meter.tasks import Measurement
+from hpcsweep.approx.fitting import Problem, fit
+from hpcsweep.approx.supnorm.measured import conclude
+from hpcsweep.approx.supnorm.slice import slice_of
+from hpcsweep.approx.supnorm.subjects import Network
+from hpcsweep.approx.supnorm.survey import Survey
+from hpcsweep.approx.supnorm.tasks import Measurement
 from hpcsweep.approx.training import Settings
 from hpcsweep.approx.training.costs import Perceptron
 from hpcsweep.cluster.pricing import Pricer
-from hpcsweep.collocation import samples
-from hpcsweep.grid import expand
-from hpcsweep.study import load, parse
+from hpcsweep.sampling import samples
+from hpcsweep.study.expansion import expand
+from hpcsweep.study.parsing import load, parse
 
 SEEN = """
 import torch

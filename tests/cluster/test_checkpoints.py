@@ -12,15 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hpcsweep import layout
 from hpcsweep.approx.catalogue import Catalogue
-from hpcsweep.cells import Cell
 from hpcsweep.cluster import stopping, worker
 from hpcsweep.cluster.checkpoints import Saver, Shelf
 from hpcsweep.cluster.pricing import Pricer
-from hpcsweep.grid import expand
-from hpcsweep.rewrite import opened
-from hpcsweep.study import parse
+from hpcsweep.store import layout
+from hpcsweep.store.files import opened
+from hpcsweep.study.cells import Cell
+from hpcsweep.study.expansion import expand
+from hpcsweep.study.parsing import parse
 from tests.cluster.test_run import by_key, weights_by_key
 from tests.conftest import Run, command, environment, runner
 from tests.forks import Forks

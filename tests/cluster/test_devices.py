@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcsweep import status
 from hpcsweep.approx import machine
-from hpcsweep.cluster import memory, seats
-from hpcsweep.cluster.seats import Gpu, Seat
+from hpcsweep.cluster import memory, placement
+from hpcsweep.cluster.placement import Gpu, Seat
 from hpcsweep.errors import LaunchError
+from hpcsweep.store import status
 from tests.conftest import Run
 
 RECORDED = json.loads((Path(__file__).parent / "slurm" / "slurm_environments.json").read_text())
@@ -30,16 +30,16 @@ def seat(environment: dict[str, str], build: str = "CUDA 12.8", driver: bool = T
     host = environment["SLURMD_NODENAME"]
     name = "ROCR_VISIBLE_DEVICES" if build.startswith("ROCm") else "CUDA_VISIBLE_DEVICES"
     numbers = environment[name].split(",") if name in environment and driver else []
-    told = seats.identities(host, [f"GPU-{host}-{number}" for number in numbers], environment)
+    told = placement.identities(host, [f"GPU-{host}-{number}" for number in numbers], environment)
     return Seat(
         host=host,
         cores=frozenset({0}),
         threads=1,
-        local=seats.local_rank(environment),
+        local=placement.local_rank(environment),
         gpus=tuple(Gpu(uuid, "a GPU") for uuid in told),
         build=build,
-        granted=seats.granted(environment),
-        hidden=seats.hidden(environment, build),
+        granted=placement.granted(environment),
+        hidden=placement.hidden(environment, build),
         slurm=True,
     )
 
@@ -53,12 +53,12 @@ def test_every_rank_of_every_recorded_environment_gets_a_gpu_of_its_own_or_a_sen
     ranks = [seat(task, build_for(flags)) for task in RECORDED[flags]]
     if flags in CROWDED:
         with pytest.raises(LaunchError) as refused:
-            seats.assign(ranks)
+            placement.assign(ranks)
         assert all(part in str(refused.value) for part in (*CROWDED[flags], "--gpus-per-task=1", "--share-gpus"))
-        shared = seats.assign(ranks, share=True)
+        shared = placement.assign(ranks, share=True)
         assert [shared.count(number) for number in set(shared)] == [2] * len(set(shared))
         return
-    taken = seats.assign(ranks)
+    taken = placement.assign(ranks)
     if "gpu" not in flags:
         assert taken == [None] * len(ranks)
         return
@@ -71,32 +71,34 @@ def test_every_rank_of_every_recorded_environment_gets_a_gpu_of_its_own_or_a_sen
 def test_gpus_that_slurm_gave_but_torch_does_not_see_are_an_error(flags: str) -> None:
     for build, cause in (("cpu", "built for processors alone"), (build_for(flags), "whether the driver there works")):
         blind = [seat(task, build, driver=False) for task in RECORDED[flags]]
-        assert seats.assign(blind, "cpu") == [None] * len(blind)
+        assert placement.assign(blind, "cpu") == [None] * len(blind)
         if "gpu" not in flags:
-            assert seats.assign(blind) == [None] * len(blind)
+            assert placement.assign(blind) == [None] * len(blind)
             continue
         with pytest.raises(LaunchError, match=f"Rank 0 on .* though Slurm gave it 0.*{cause}.*--device cpu"):
-            seats.assign(blind)
+            placement.assign(blind)
 
 
 def test_a_gpu_that_was_asked_for_and_is_not_there_names_what_to_change() -> None:
     nothing = Seat("n1", frozenset({0}), 1, build="CUDA 12.8", slurm=True)
     with pytest.raises(LaunchError, match="--gpus-per-task=1"):
-        seats.assign([nothing], "gpu")
+        placement.assign([nothing], "gpu")
     with pytest.raises(LaunchError, match="nvidia-smi"):
-        seats.assign([Seat("n1", frozenset({0}), 1, build="CUDA 12.8")], "gpu")
+        placement.assign([Seat("n1", frozenset({0}), 1, build="CUDA 12.8")], "gpu")
     with pytest.raises(LaunchError, match="rocm-smi"):
-        seats.assign([Seat("n1", frozenset({0}), 1, build="ROCm 6.3")], "gpu")
+        placement.assign([Seat("n1", frozenset({0}), 1, build="ROCm 6.3")], "gpu")
     with pytest.raises(LaunchError, match="CUDA_VISIBLE_DEVICES='' hides them; unset it"):
-        seats.assign([Seat("n1", frozenset({0}), 1, hidden=seats.hidden({"CUDA_VISIBLE_DEVICES": ""}, "cpu"))], "gpu")
+        placement.assign(
+            [Seat("n1", frozenset({0}), 1, hidden=placement.hidden({"CUDA_VISIBLE_DEVICES": ""}, "cpu"))], "gpu"
+        )
     one = (Gpu("abc", "a GPU"),)
     with pytest.raises(LaunchError, match="Rank 1 on n1 sees no GPU"):  # one of two is enough
-        seats.assign([Seat("n1", frozenset({0}), 1, gpus=one), nothing], "gpu")
+        placement.assign([Seat("n1", frozenset({0}), 1, gpus=one), nothing], "gpu")
 
 
 def test_without_slurm_the_remedy_is_that_of_mpiexec() -> None:
     with pytest.raises(LaunchError, match=r"2 ranks on h \(0, 1\) see only 1 GPU\(s\) \(X #abc\).*mpiexec -n 1"):
-        seats.assign([Seat("h", frozenset({0}), 1, local, (Gpu("abc", "X"),)) for local in (0, 1)])
+        placement.assign([Seat("h", frozenset({0}), 1, local, (Gpu("abc", "X"),)) for local in (0, 1)])
 
 
 HOSTS = st.lists(st.lists(st.integers(0, 3), max_size=4, unique=True), min_size=1, max_size=5)
@@ -117,43 +119,45 @@ def test_each_rank_gets_one_of_its_own_exactly_if_that_is_possible(visible: list
     for share in (False, True):
         if min(loads) > 1 and not share:
             with pytest.raises(LaunchError, match="would share"):
-                seats.assign(ranks)
+                placement.assign(ranks)
             continue
-        taken = seats.assign(ranks, share=share)
+        taken = placement.assign(ranks, share=share)
         assert [number is None for number in taken] == [not gpus for gpus in visible]
         own = [visible[rank][number] for rank, number in enumerate(taken) if number is not None]
         assert max(map(own.count, own), default=0) == min(loads)
-        assert taken == seats.assign(ranks, share=share)
+        assert taken == placement.assign(ranks, share=share)
 
 
 def test_the_launcher_of_mpi_knows_the_local_rank_better_than_slurm() -> None:
     """Under mpiexec in a batch job each rank inherits SLURM_LOCALID=0 from the script."""
-    assert seats.local_rank({"SLURM_LOCALID": "0", "MPI_LOCALRANKID": "3"}) == 3
-    assert seats.local_rank({"SLURM_LOCALID": "2"}, 5) == 2
-    assert seats.local_rank({}, 5) == 5
+    assert placement.local_rank({"SLURM_LOCALID": "0", "MPI_LOCALRANKID": "3"}) == 3
+    assert placement.local_rank({"SLURM_LOCALID": "2"}, 5) == 2
+    assert placement.local_rank({}, 5) == 5
 
 
 def test_amd_devices_are_chosen_by_one_variable() -> None:
     both = {"ROCR_VISIBLE_DEVICES": "3", "CUDA_VISIBLE_DEVICES": "3", "HIP_VISIBLE_DEVICES": "0"}
-    assert seats.redundant(both, "ROCm 6.3") == ["CUDA_VISIBLE_DEVICES"]  # the user's own HIP choice stays
-    assert seats.redundant(both, "CUDA 12.8") == [] == seats.redundant({"CUDA_VISIBLE_DEVICES": "3"}, "ROCm 6.3")
-    assert seats.hidden({"ROCR_VISIBLE_DEVICES": "-1"}, "ROCm 6.3") and not seats.hidden(both, "ROCm 6.3")
-    assert not seats.hidden({"ROCR_VISIBLE_DEVICES": ""}, "CUDA 12.8")
+    assert placement.redundant(both, "ROCm 6.3") == ["CUDA_VISIBLE_DEVICES"]  # the user's own HIP choice stays
+    assert (
+        placement.redundant(both, "CUDA 12.8") == [] == placement.redundant({"CUDA_VISIBLE_DEVICES": "3"}, "ROCm 6.3")
+    )
+    assert placement.hidden({"ROCR_VISIBLE_DEVICES": "-1"}, "ROCm 6.3") and not placement.hidden(both, "ROCm 6.3")
+    assert not placement.hidden({"ROCR_VISIBLE_DEVICES": ""}, "CUDA 12.8")
 
 
 def test_gpus_without_uuids_are_told_apart_by_host_and_number() -> None:
-    assert seats.identities("h", ["u", ""], {"CUDA_VISIBLE_DEVICES": "2,5"}) == ["u", "h/5"]
+    assert placement.identities("h", ["u", ""], {"CUDA_VISIBLE_DEVICES": "2,5"}) == ["u", "h/5"]
     bound = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_GPUS": "1", "CUDA_VISIBLE_DEVICES": "0"}  # renumbered by a cgroup
-    assert seats.identities("h", [""], bound) == ["h/1"]
-    assert seats.identities("h", ["", ""], {}) == ["h/0", "h/1"]
-    assert seats.identities("h", ["same"], {"CUDA_VISIBLE_DEVICES": "MIG-a"}) == ["MIG-a"]
+    assert placement.identities("h", [""], bound) == ["h/1"]
+    assert placement.identities("h", ["", ""], {}) == ["h/0", "h/1"]
+    assert placement.identities("h", ["same"], {"CUDA_VISIBLE_DEVICES": "MIG-a"}) == ["MIG-a"]
 
 
 def test_the_record_of_devices_is_short_and_tells_them_apart() -> None:
     alike = [("H200", f"1234567890{letter}-more") for letter in "ab"]
-    assert seats.summary(alike) == "2 x H200 (1234567890a, 1234567890b)"
-    assert seats.summary([*alike, ("cpu, 1 thread(s)", "")] * 2).endswith("; 2 x cpu, 1 thread(s)")
-    many = seats.summary([("H200", f"{number:08d}-x") for number in range(500)])
+    assert placement.summary(alike) == "2 x H200 (1234567890a, 1234567890b)"
+    assert placement.summary([*alike, ("cpu, 1 thread(s)", "")] * 2).endswith("; 2 x cpu, 1 thread(s)")
+    many = placement.summary([("H200", f"{number:08d}-x") for number in range(500)])
     assert len(many) <= 1000 and many.startswith("500 x H200 (00000000, 00000001") and many.endswith(" ...")
 
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from hpcsweep.cluster import probes
-from hpcsweep.cluster.case import Case, Finding, Rank
-from hpcsweep.cluster.diagnosis import diagnose
-from hpcsweep.cluster.guard import launcher
-from hpcsweep.cluster.probes import Disk, Place, World
-from hpcsweep.cluster.seats import Gpu, Seat
+from hpcsweep.cluster.abort import launcher
+from hpcsweep.cluster.doctor import probes
+from hpcsweep.cluster.doctor.case import Case, Finding, Rank
+from hpcsweep.cluster.doctor.diagnosis import diagnose
+from hpcsweep.cluster.doctor.probes import Disk, Place, World
+from hpcsweep.cluster.placement import Gpu, Seat
 from tests.conftest import Run, command, environment
 
 GIB = 2**30

@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hpcsweep import layout, plan
 from hpcsweep.approx.catalogue import Catalogue
-from hpcsweep.approx.meter import survey
-from hpcsweep.approx.meter.tasks import Screening, shares
+from hpcsweep.approx.supnorm import survey
+from hpcsweep.approx.supnorm.tasks import Screening, shares
 from hpcsweep.cluster import devices, progress, worker
 from hpcsweep.cluster.checkpoints import Shelf
 from hpcsweep.cluster.driver import Driver
@@ -21,8 +20,10 @@ from hpcsweep.cluster.pricing import Pricer
 from hpcsweep.cluster.progress import Silent
 from hpcsweep.cluster.workforce import Workforce
 from hpcsweep.errors import LaunchError
-from hpcsweep.rewrite import opened
-from hpcsweep.study import parse
+from hpcsweep.store import layout
+from hpcsweep.store.files import opened
+from hpcsweep.study import plan
+from hpcsweep.study.parsing import parse
 from tests.conftest import TINY, open_store
 
 COMPARED = ("status", "sup_lower", "sup_upper", "sup_where", "l2_error", "l1_error", "points", "certificate", "boxes")

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from hpcsweep import layout
-from hpcsweep.cluster import guard
-from hpcsweep.rewrite import opened
+from hpcsweep.cluster import abort
+from hpcsweep.store import layout
+from hpcsweep.store.files import opened
 from tests.cluster.test_checkpoints import DEADLY, KILLER
 from tests.conftest import Run, environment, mpiexec
 
@@ -60,12 +60,12 @@ def test_a_failed_rank_waits_until_its_last_words_were_read() -> None:
     heard: list[bytes] = []
     reader = threading.Timer(0.5, lambda: heard.append(os.read(reading, 100)))
     reader.start()
-    guard.drain(writing, 60)
+    abort.drain(writing, 60)
     assert heard == [b"the culprit"]
     os.write(writing, b"to nobody")
-    guard.drain(writing, 0.1)  # and for ever waits for nobody
+    abort.drain(writing, 0.1)  # and for ever waits for nobody
     with open(os.devnull, "wb") as nothing:
-        guard.drain(nothing.fileno(), 60)
+        abort.drain(nothing.fileno(), 60)
 
 
 @pytest.mark.parametrize("ranks", [0, pytest.param(2, marks=pytest.mark.mpi)])
@@ -93,10 +93,10 @@ def test_a_plugin_that_fails_at_import_is_told_once_and_ends_all_ranks(
 
 def test_what_launchers_tell() -> None:
     step = {"SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "8"}
-    assert guard.tasks(step) == guard.ranks(step) == 8 and guard.launched(step)
-    assert guard.tasks({"SLURM_STEP_NUM_TASKS": "8"}) == 1  # a batch script
-    assert guard.ranks({"PMI_SIZE": "4"}) == 4 and guard.launched({"PMI_SIZE": "1"})
-    assert guard.ranks({}) == 1 and not guard.launched({}) and not guard.launched({"SLURM_JOB_ID": "7"})
+    assert abort.tasks(step) == abort.ranks(step) == 8 and abort.launched(step)
+    assert abort.tasks({"SLURM_STEP_NUM_TASKS": "8"}) == 1  # a batch script
+    assert abort.ranks({"PMI_SIZE": "4"}) == 4 and abort.launched({"PMI_SIZE": "1"})
+    assert abort.ranks({}) == 1 and not abort.launched({}) and not abort.launched({"SLURM_JOB_ID": "7"})
 
 
 def test_importing_any_module_leaves_mpi_alone() -> None:

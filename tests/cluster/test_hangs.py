@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from hpcsweep import layout, status
-from hpcsweep.rewrite import opened
+from hpcsweep.store import layout, status
+from hpcsweep.store.files import opened
 from tests.cluster.test_run import family
 from tests.conftest import command, environment
 

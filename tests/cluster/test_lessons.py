@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from hpcsweep.approx.adaptive import fit
-from hpcsweep.approx.meter.subjects import Network
-from hpcsweep.cells import Cell
+from hpcsweep.approx.adaptive_sampling import fit
+from hpcsweep.approx.supnorm.subjects import Network
 from hpcsweep.cluster.pricing import Pricer
 from hpcsweep.cluster.worker import networks_of, problem_of
-from hpcsweep.collocation import grid, samples
-from hpcsweep.study import parse
+from hpcsweep.sampling import grid, samples
+from hpcsweep.study.cells import Cell
+from hpcsweep.study.parsing import parse
 from tests.test_study import CATALOGUE, cells, study
 
 PLAIN = '[[grid]]\ntarget = ["sine_product"]\ndimension = [2]\nsamples = [16]\nhidden = [[4, 3]]\n'

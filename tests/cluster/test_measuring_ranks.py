@@ -13,7 +13,7 @@ from tests.conftest import environment, mpiexec
 PARTS = 5
 OWN = """
 import torch
-from hpcsweep.approx.meter import points
+from hpcsweep.approx.supnorm import points
 
 DOMAIN = ((-1.0, 1.0), (-1.0, 1.0))
 TILES, TILE = 10, 4096
@@ -43,15 +43,15 @@ broken0, broken1, broken2, broken3, broken4 = map(broken, range(5))
 SCRIPT = """
 import json, sys
 from pathlib import Path
-from hpcsweep.approx.meter import files
-from hpcsweep.approx.meter.measured import conclude
-from hpcsweep.approx.meter.survey import Survey
-from hpcsweep.approx.meter.tasks import planned
+from hpcsweep.approx.supnorm import files
+from hpcsweep.approx.supnorm.measured import conclude
+from hpcsweep.approx.supnorm.survey import Survey
+from hpcsweep.approx.supnorm.tasks import planned
 from hpcsweep.cluster import remeasure
 from hpcsweep.cluster.checkpoints import Saver
 from hpcsweep.cluster.progress import display
 from hpcsweep.cluster.workforce import assemble
-from hpcsweep.sections import SupNormSection
+from hpcsweep.study.schema import SupNormSection
 
 remeasure.PIECE = 2 * 4096  # many parts of what is small
 folder = Path(".")

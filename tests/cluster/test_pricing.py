@@ -7,20 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from hpcsweep import layout, plan
 from hpcsweep.approx.catalogue import Catalogue
 from hpcsweep.approx.training import costs
-from hpcsweep.cells import Cell
 from hpcsweep.cluster import pricing
+from hpcsweep.cluster.arrays.shares import REFERENCE
 from hpcsweep.cluster.checkpoints import Shelf
 from hpcsweep.cluster.driver import Driver
 from hpcsweep.cluster.pricing import TOGETHER, Pricer, settings_of, threads_of
 from hpcsweep.cluster.progress import Silent
-from hpcsweep.cluster.shares import REFERENCE
 from hpcsweep.cluster.workforce import Workforce
-from hpcsweep.grid import expand
-from hpcsweep.rewrite import opened
-from hpcsweep.study import Study, parse
+from hpcsweep.store import layout
+from hpcsweep.store.files import opened
+from hpcsweep.study import plan
+from hpcsweep.study.cells import Cell
+from hpcsweep.study.expansion import expand
+from hpcsweep.study.parsing import Study, parse
 from tests.conftest import open_store
 
 STUDY = """

@@ -9,10 +9,10 @@ import h5py
 import numpy as np
 import pytest
 
-from hpcsweep import inplace, weights
 from hpcsweep.cluster import redraw, remeasure
 from hpcsweep.errors import StoreError
 from hpcsweep.findings import dataset
+from hpcsweep.store import row_writer, weights
 from tests.cluster.test_remeasure import MORE, STUDY, columns
 from tests.conftest import Run
 
@@ -52,14 +52,14 @@ def test_a_slice_that_is_half_drawn_is_not_shown(store: Path, monkeypatch: pytes
     values = {row: {"sup_where": (0.25, -0.5)} for row in rows}
     moved = redraw.moved(store, values)
     assert moved == dict.fromkeys(rows, 3)
-    whole = inplace.Datasets.put
+    whole = row_writer.Datasets.put
 
-    def full(self: inplace.Datasets, name: str, row: int, given: np.ndarray) -> None:
+    def full(self: row_writer.Datasets, name: str, row: int, given: np.ndarray) -> None:
         if name == "slice_model":
             raise OSError(errno.ENOSPC, "full")
         whole(self, name, row, given)
 
-    monkeypatch.setattr(inplace.Datasets, "put", full)
+    monkeypatch.setattr(row_writer.Datasets, "put", full)
     with pytest.raises(StoreError, match="make room"):
         redraw.draw(store, dict(zip(rows, networks, strict=True)), values, moved, store.parent)
     assert [weights.pictures(store, key) for key in keys] == [weights.Pictures()] * 2

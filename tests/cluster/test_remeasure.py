@@ -13,11 +13,11 @@ import h5py
 import numpy as np
 import pytest
 
-from hpcsweep import layout, tighten, weights
 from hpcsweep.errors import StoreError
 from hpcsweep.findings import dataset
-from hpcsweep.lease import Lease
-from hpcsweep.rewrite import opened
+from hpcsweep.store import layout, remeasured, weights
+from hpcsweep.store.files import opened
+from hpcsweep.store.lease import Lease
 from tests.conftest import Run, command, environment, runner
 from tests.forks import Forks
 
@@ -130,7 +130,7 @@ FOUND = {
 
 def test_contradicting_measurements_are_refused(store: Path) -> None:
     with pytest.raises(StoreError, match="contradict"):
-        tighten.combined(store, {0: FOUND | {"sup_upper": 1e-9}})
+        remeasured.combined(store, {0: FOUND | {"sup_upper": 1e-9}})
 
 
 def test_means_are_those_of_the_larger_measurement(store: Path) -> None:
@@ -138,14 +138,14 @@ def test_means_are_those_of_the_larger_measurement(store: Path) -> None:
     before = columns(store)
     for count, value in ((200, 7.0), (299, 8.0), (10**6, 9.0), (5000, 10.0)):
         found = FOUND | {"points": count, "averaged": count, "l2_error": value}
-        tighten.write(store, tighten.combined(store, {0: found}))
+        remeasured.write(store, remeasured.combined(store, {0: found}))
     after = columns(store)
     assert after["l2_error"][0] == 9.0 and after["averaged"][0] == 10**6 and np.isnan(after["sup_uniform"][0])
     assert after["points"][0] == before["points"][0] + 200 + 299 + 10**6 + 5000
     assert after["sup_lower"][0] == before["sup_lower"][0] and after["boxes"][0] == 12
-    tighten.write(store, tighten.combined(store, {0: FOUND | {"sup_uniform": 0.25, "uniform_volume": 0.1}}))
-    tighten.write(store, tighten.combined(store, {0: FOUND | {"sup_uniform": 0.125, "uniform_volume": 0.2}}))
-    tighten.write(store, tighten.combined(store, {0: FOUND}))
+    remeasured.write(store, remeasured.combined(store, {0: FOUND | {"sup_uniform": 0.25, "uniform_volume": 0.1}}))
+    remeasured.write(store, remeasured.combined(store, {0: FOUND | {"sup_uniform": 0.125, "uniform_volume": 0.2}}))
+    remeasured.write(store, remeasured.combined(store, {0: FOUND}))
     assert columns(store)["sup_uniform"][0] == 0.25
 
 
@@ -168,7 +168,7 @@ def test_the_central_box_is_measured_by_any_number_of_ranks_to_the_same_bits(hpc
 def test_central_boxes_are_combined_only_with_their_like(store: Path) -> None:
     def add(share: float, mean: float, lower: float, averaged: int = 10**6) -> tuple[float, ...]:
         central = {"central_share": share, "central_l2_error": mean, "central_sup_lower": lower}
-        tighten.write(store, tighten.combined(store, {0: FOUND | central | {"averaged": averaged}}))
+        remeasured.write(store, remeasured.combined(store, {0: FOUND | central | {"averaged": averaged}}))
         return tuple(float(columns(store)[name][0]) for name in central)
 
     assert add(0.8, 3.0, 5.0) == (0.8, 3.0, 5.0)
@@ -196,14 +196,14 @@ def test_a_store_without_columns_for_the_central_box_stays_usable(hpcsweep: Run,
 
 
 def test_an_error_that_is_no_number_takes_every_bound_away(store: Path) -> None:
-    tighten.write(store, tighten.combined(store, {0: FOUND | {"sup_upper": 5.0, "certificate": 1}}))
+    remeasured.write(store, remeasured.combined(store, {0: FOUND | {"sup_upper": 5.0, "certificate": 1}}))
     nan = FOUND | {"sup_lower": np.nan, "nonfinite": 1}
     for _ in range(2):
-        tighten.write(store, tighten.combined(store, {0: nan}))
+        remeasured.write(store, remeasured.combined(store, {0: nan}))
         after = columns(store)
         assert np.isnan(after["sup_lower"][0]) and np.isinf(after["sup_upper"][0]) and after["certificate"][0] == 0
-    tighten.write(store, tighten.combined(store, {0: FOUND | {"sup_screened": np.nan}}))
-    tighten.write(store, tighten.combined(store, {0: FOUND}))
+    remeasured.write(store, remeasured.combined(store, {0: FOUND | {"sup_screened": np.nan}}))
+    remeasured.write(store, remeasured.combined(store, {0: FOUND}))
     assert np.isnan(columns(store)["sup_screened"][0])
 
 

@@ -11,10 +11,10 @@ import h5py
 import numpy as np
 import pytest
 
-from hpcsweep import layout, weights
 from hpcsweep.cluster.replay import replay
 from hpcsweep.errors import StoreError
-from hpcsweep.rewrite import read_cells
+from hpcsweep.store import layout, weights
+from hpcsweep.store.files import read_cells
 from tests.conftest import command, environment
 
 STUDY = """

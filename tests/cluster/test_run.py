@@ -14,8 +14,8 @@ import numpy as np
 import psutil
 import pytest
 
-from hpcsweep import layout, status
-from hpcsweep.rewrite import opened
+from hpcsweep.store import layout, status
+from hpcsweep.store.files import opened
 from scripts.fault_matrix.stored import by_key, weights_by_key
 from tests.conftest import Run, command, environment
 

@@ -8,13 +8,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hpcsweep import plan, status
 from hpcsweep.approx.catalogue import Catalogue
-from hpcsweep.cells import Cells
-from hpcsweep.cluster import launch, shares
-from hpcsweep.grid import expand
-from hpcsweep.shards import Shard, beside
-from hpcsweep.study import Study, parse
+from hpcsweep.cluster import launch
+from hpcsweep.cluster.arrays import shares
+from hpcsweep.store import status
+from hpcsweep.store.shards import Shard, beside
+from hpcsweep.study import plan
+from hpcsweep.study.cells import Cells
+from hpcsweep.study.expansion import expand
+from hpcsweep.study.parsing import Study, parse
 from tests.cluster.test_run import by_key, weights_by_key
 from tests.conftest import TINY, Run
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from hpcsweep import shards, status
-from hpcsweep.slurm import clean, folder_of
+from hpcsweep.cluster.slurm import clean, folder_of
+from hpcsweep.store import shards, status
 from tests.cluster.test_run import by_key, start, weights_by_key
 from tests.conftest import Run, command
 

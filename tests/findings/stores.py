@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from hpcsweep import grid, study
-from hpcsweep.cells import Cell, Cells
-from hpcsweep.layout import SLICE
-from hpcsweep.rewrite import Run
-from hpcsweep.store import Record, Store
+from hpcsweep.store.files import Run
+from hpcsweep.store.layout import SLICE
+from hpcsweep.store.store import Record, Store
+from hpcsweep.study import expansion, parsing
+from hpcsweep.study.cells import Cell, Cells
 
 RUN = Run("node017", "4821", 2, "2 x GPU", "hpcsweep 0.1", 1_750_000_000.0)
 Records = Callable[[Cell], Record | None]
@@ -73,10 +73,10 @@ def record(cell: Cell, **changes: Any) -> Record:
     return Record(outcome, {**values, **further, **changes}, np.zeros(cell.parameters), line)
 
 
-def cells_of(text: str) -> tuple[study.Study, Cells]:
+def cells_of(text: str) -> tuple[parsing.Study, Cells]:
     """Return a study and its cells."""
-    parsed = study.parse(text, Names())
-    return parsed, grid.expand(parsed, Names())
+    parsed = parsing.parse(text, Names())
+    return parsed, expansion.expand(parsed, Names())
 
 
 STUDY = """

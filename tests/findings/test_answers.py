@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hpcsweep.cells import Cell
 from hpcsweep.findings import answers, chapters, gallery, page, pictures, plates, report, series, summary, tables
 from hpcsweep.findings.dataset import read
-from hpcsweep.store import Record
+from hpcsweep.store.store import Record
+from hpcsweep.study.cells import Cell
 from tests.findings.stores import Maker, cells_of, error, record
 from tests.findings.test_scaling import STUDY, known
 

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import xarray
 
-from hpcsweep.cells import Cell
 from hpcsweep.errors import StoreError
 from hpcsweep.findings import dataset
-from hpcsweep.store import Record
+from hpcsweep.store.store import Record
+from hpcsweep.study.cells import Cell
 from tests.findings.stores import STUDY, Maker, cells_of, error, record
 
 SMALL = """
@@ -122,7 +122,7 @@ def test_xarray_opens_the_file_itself(full: Path) -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from hpcsweep.store import Store
+from hpcsweep.store.store import Store
 from tests.findings.stores import RUN, STUDY, cells_of, record
 
 study, cells = cells_of(STUDY)

@@ -9,7 +9,7 @@ import pytest
 
 from hpcsweep.findings import dataset, scaling, series
 from hpcsweep.findings.figures import curves
-from hpcsweep.store import Record
+from hpcsweep.store.store import Record
 from tests.conftest import open_store
 
 STUDY = """

@@ -10,13 +10,13 @@ import h5py
 import numpy as np
 import pytest
 
-from hpcsweep import layout
-from hpcsweep.cells import Cell
-from hpcsweep.collocation import grid, samples
 from hpcsweep.findings import gallery, kept, maps
 from hpcsweep.findings.dataset import read
-from hpcsweep.store import Record
-from hpcsweep.weights import path_of
+from hpcsweep.sampling import grid, samples
+from hpcsweep.store import layout
+from hpcsweep.store.store import Record
+from hpcsweep.store.weights import path_of
+from hpcsweep.study.cells import Cell
 from tests.findings.stores import STUDY, Maker, cells_of, error, record
 
 WHERE = 0.3  # of `record`

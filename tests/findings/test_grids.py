@@ -10,11 +10,11 @@ import pandas
 import pytest
 
 from hpcsweep.__main__ import commands
-from hpcsweep.cells import Cell
 from hpcsweep.errors import StoreError
 from hpcsweep.findings import dataset, grids, report
 from hpcsweep.findings.export import export
-from hpcsweep.store import Record
+from hpcsweep.store.store import Record
+from hpcsweep.study.cells import Cell
 from tests.findings.stores import STUDY, Maker, cells_of, error, record
 
 UNION = """

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from hpcsweep.cells import Cell
 from hpcsweep.errors import StoreError
 from hpcsweep.findings import report, series, tables
 from hpcsweep.findings.dataset import read
-from hpcsweep.store import Record
+from hpcsweep.store.store import Record
+from hpcsweep.study.cells import Cell
 from tests.findings.stores import STUDY, Maker, cells_of, error, make, record
 
 PLAIN = """

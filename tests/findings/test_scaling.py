@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpcsweep.cells import Cell
 from hpcsweep.errors import StoreError
 from hpcsweep.findings import figures, scaling, series, summary, theory
 from hpcsweep.findings.dataset import read
-from hpcsweep.store import Record
+from hpcsweep.store.store import Record
+from hpcsweep.study.cells import Cell
 from tests.findings.stores import Maker, record
 
 STUDY = """

@@ -9,10 +9,10 @@ import pytest
 from hpcsweep.approx.catalogue import Catalogue
 from hpcsweep.findings import setup
 from hpcsweep.findings.dataset import read
-from hpcsweep.grid import expand
-from hpcsweep.rewrite import Run
-from hpcsweep.store import Store
-from hpcsweep.study import parse
+from hpcsweep.store.files import Run
+from hpcsweep.store.store import Store
+from hpcsweep.study.expansion import expand
+from hpcsweep.study.parsing import parse
 
 HEAD = """
 [[grid]]

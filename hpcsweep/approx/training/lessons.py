@@ -12,8 +12,8 @@ from hpcsweep.approx.models.operators import BENDS
 from hpcsweep.approx.targets import Target
 from hpcsweep.approx.training import optimizers
 from hpcsweep.approx.training.settings import Settings
-from hpcsweep.collocation import nearest_grids, side
 from hpcsweep.errors import PluginError, StudyError, unknown
+from hpcsweep.sampling import nearest_grids, side
 
 EQUATIONS, SAMPLINGS = ("none", "poisson"), ("uniform", "grid")
 
@@ -30,7 +30,7 @@ class Lesson:
     boundary_weight : lambda in mean over samples + lambda * mean over boundary points, of squared residuals
     sampling : "uniform", independent points; "grid", the midpoints of equal boxes
     layerwise : steps for each hidden layer on its own before the whole network is trained; 0: none
-    resample : how often samples are added where the error is largest; 0: never (see `hpcsweep.approx.adaptive`)
+    resample : how often samples are added where the error is largest; 0: never (see `hpcsweep.approx.adaptive_sampling`)
 
     Raises
     ------

@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator, PercentFormatter
 
-from hpcsweep import layout
 from hpcsweep.findings import series, sheet
 from hpcsweep.findings.figures import panels
 from hpcsweep.findings.figures.panels import DENSE
+from hpcsweep.store import layout
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.meter.dense import Dense
-from hpcsweep.approx.meter.proof.certify import Pool, advance, start
-from hpcsweep.approx.meter.proof.enclosure.difference import Difference, Roof
+from hpcsweep.approx.supnorm.certificate.certify import Pool, advance, start
+from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference, Roof
+from hpcsweep.approx.supnorm.dense import Dense
 from tests.approx.meter.exact import random_network
 
 PLENTY = 200_000

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from mpmath import mpf
 
-from hpcsweep.approx.meter.dense import Dense
+from hpcsweep.approx.supnorm.dense import Dense
 
 mpmath.mp.dps = 50
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.meter.dense import Dense
+from hpcsweep.approx.supnorm.dense import Dense
 
 DOUBLE = torch.float64
 

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpcsweep.approx.meter.proof.enclosure import AffineForm, NoEnclosure, boxes
+from hpcsweep.approx.supnorm.certificate.enclosure import AffineForm, NoEnclosure, boxes
 from hpcsweep.approx.targets import REGISTRY
 
 CUBE = ((-1.0, 1.0),) * 2

@@ -10,9 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpcsweep.approx.meter.proof.enclosure import relax
-from hpcsweep.approx.meter.proof.enclosure.bows import softplus
-from hpcsweep.approx.meter.proof.enclosure.univariate import FUNCTIONS, image
+from hpcsweep.approx.supnorm.certificate.enclosure import relax
+from hpcsweep.approx.supnorm.certificate.enclosure.bows import softplus
+from hpcsweep.approx.supnorm.certificate.enclosure.univariate import FUNCTIONS, image
 from tests.approx.meter.digits import UNARY
 
 # exact but for rounding, on any range; gelu and silu have no closed form

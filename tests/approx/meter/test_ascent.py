@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from torch import Tensor
 
-from hpcsweep.approx.meter.screening.keys import INFINITY_KEY, NAN_KEY
-from hpcsweep.approx.meter.search.ascent import GROUP, Climb, ascend, keys, largest_first
+from hpcsweep.approx.supnorm.screening.keys import INFINITY_KEY, NAN_KEY
+from hpcsweep.approx.supnorm.search.ascent import GROUP, Climb, ascend, keys, largest_first
 from tests.approx.meter.planted import random_network, tensor, uniform
 
 UNEVEN = ((-1.0, 3.0), (0.1, 0.3), (-500.0, 100.0))

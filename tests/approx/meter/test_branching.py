@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hpcsweep.approx.meter.dense import Dense
-from hpcsweep.approx.meter.proof import certify
-from hpcsweep.approx.meter.proof.branching import WHOLE, Boxes, bound, grid, halves
-from hpcsweep.approx.meter.proof.certify import Pool, advance, join, split, start
-from hpcsweep.approx.meter.proof.enclosure.difference import Roof
-from hpcsweep.approx.meter.proof.pilot import full_relaxation_pays
+from hpcsweep.approx.supnorm.certificate import certify
+from hpcsweep.approx.supnorm.certificate.branching import WHOLE, Boxes, bound, grid, halves
+from hpcsweep.approx.supnorm.certificate.certify import Pool, advance, join, split, start
+from hpcsweep.approx.supnorm.certificate.enclosure.difference import Roof
+from hpcsweep.approx.supnorm.certificate.pilot import full_relaxation_pays
+from hpcsweep.approx.supnorm.dense import Dense
 from tests.approx.meter.errors import (
     PLENTY,
     Lipschitz,

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hpcsweep
-from hpcsweep.approx.meter.measured import conclude
-from hpcsweep.approx.meter.subjects import Given, Pair
-from hpcsweep.approx.meter.survey import Survey
-from hpcsweep.approx.meter.tasks import Measurement, inner
+from hpcsweep.approx.supnorm.measured import conclude
+from hpcsweep.approx.supnorm.subjects import Given, Pair
+from hpcsweep.approx.supnorm.survey import Survey
+from hpcsweep.approx.supnorm.tasks import Measurement, inner
 from hpcsweep.approx.targets import REGISTRY
 from tests.approx.meter.test_survey import PLAN, found, networks, shared_out
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hpcsweep.approx.meter.dense import Dense
+from hpcsweep.approx.supnorm.dense import Dense
 from tests.approx.meter.errors import (
     Lipschitz,
     constant,

@@ -9,10 +9,10 @@ import torch
 from mpmath import mpf
 from torch import Tensor
 
-from hpcsweep.approx.meter.dense import Dense
-from hpcsweep.approx.meter.proof.enclosure import rounding
-from hpcsweep.approx.meter.proof.enclosure.affine import NoEnclosure
-from hpcsweep.approx.meter.proof.enclosure.difference import Difference, Roof
+from hpcsweep.approx.supnorm.certificate.enclosure import rounding
+from hpcsweep.approx.supnorm.certificate.enclosure.affine import NoEnclosure
+from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference, Roof
+from hpcsweep.approx.supnorm.dense import Dense
 from tests.approx.meter.exact import ACTIVATIONS, exactly, place, random_network
 
 DOMAIN = ((-1.0, 1.0), (0.1, 2.3), (-7.0, -3.0))

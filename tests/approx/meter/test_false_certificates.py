@@ -12,14 +12,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.meter import survey as surveys
-from hpcsweep.approx.meter.measured import Measured, conclude
-from hpcsweep.approx.meter.proof.branching import WHOLE, Boxes, bound
-from hpcsweep.approx.meter.proof.certify import Pool
-from hpcsweep.approx.meter.proof.enclosure.difference import Difference, Roof
-from hpcsweep.approx.meter.subjects import Given, Pair, Subject
-from hpcsweep.approx.meter.survey import Survey
-from hpcsweep.approx.meter.tasks import Measurement, Proof
+from hpcsweep.approx.supnorm import survey as surveys
+from hpcsweep.approx.supnorm.certificate.branching import WHOLE, Boxes, bound
+from hpcsweep.approx.supnorm.certificate.certify import Pool
+from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference, Roof
+from hpcsweep.approx.supnorm.measured import Measured, conclude
+from hpcsweep.approx.supnorm.subjects import Given, Pair, Subject
+from hpcsweep.approx.supnorm.survey import Survey
+from hpcsweep.approx.supnorm.tasks import Measurement, Proof
 from hpcsweep.bracket import Bracket
 from tests.approx.meter.errors import line, of, proved, smooth
 from tests.approx.meter.exact import random_network

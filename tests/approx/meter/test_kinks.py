@@ -11,10 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpcsweep.approx.meter.dense import Dense
-from hpcsweep.approx.meter.points import make
-from hpcsweep.approx.meter.search.ascent import Box
-from hpcsweep.approx.meter.search.kinks import breakpoints, kink_points, project
+from hpcsweep.approx.supnorm.dense import Dense
+from hpcsweep.approx.supnorm.points import make
+from hpcsweep.approx.supnorm.search.ascent import Box
+from hpcsweep.approx.supnorm.search.kinks import breakpoints, kink_points, project
 from tests.approx.meter.planted import beside, random_network, slab, tensor, uniform
 
 CUBE = ((-1.0, 1.0),) * 4

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from mpmath import mpf
 from torch import Tensor
 
-from hpcsweep.approx.meter.dense import Dense
-from hpcsweep.approx.meter.proof.enclosure import layers as layers_module
-from hpcsweep.approx.meter.proof.enclosure import rounding, univariate
-from hpcsweep.approx.meter.proof.enclosure.affine import AffineForm, boxes
-from hpcsweep.approx.meter.proof.enclosure.layers import Cells, Layers
-from hpcsweep.approx.meter.proof.enclosure.lines import Bent, about, tanh
 from hpcsweep.approx.models import ACTIVATE
+from hpcsweep.approx.supnorm.certificate.enclosure import layers as layers_module
+from hpcsweep.approx.supnorm.certificate.enclosure import rounding, univariate
+from hpcsweep.approx.supnorm.certificate.enclosure.affine import AffineForm, boxes
+from hpcsweep.approx.supnorm.certificate.enclosure.layers import Cells, Layers
+from hpcsweep.approx.supnorm.certificate.enclosure.lines import Bent, about, tanh
+from hpcsweep.approx.supnorm.dense import Dense
 from tests.approx.meter.exact import ACTIVATIONS, exactly, random_network
 
 

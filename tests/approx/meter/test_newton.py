@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from hpcsweep.approx.meter.dense import Dense
-from hpcsweep.approx.meter.functions import adapted
-from hpcsweep.approx.meter.screening.keys import NAN_KEY
-from hpcsweep.approx.meter.search import newton
-from hpcsweep.approx.meter.search.ascent import GROUP, Climb, Error, ascend, keys, largest_first
-from hpcsweep.approx.meter.search.newton import curvature, sharpen
-from hpcsweep.approx.meter.search.refine import Refined, refine
+from hpcsweep.approx.supnorm.dense import Dense
+from hpcsweep.approx.supnorm.functions import adapted
+from hpcsweep.approx.supnorm.screening.keys import NAN_KEY
+from hpcsweep.approx.supnorm.search import newton
+from hpcsweep.approx.supnorm.search.ascent import GROUP, Climb, Error, ascend, keys, largest_first
+from hpcsweep.approx.supnorm.search.newton import curvature, sharpen
+from hpcsweep.approx.supnorm.search.refine import Refined, refine
 from tests.approx.meter.planted import random_network, tensor, uniform
 
 UNEVEN = ((-1.0, 3.0), (0.1, 0.3), (-500.0, 100.0))

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.quasirandom import SobolEngine
 
-from hpcsweep.approx.meter.points import MAXIMAL_COUNT, Sobol, make
-from hpcsweep.approx.meter.points.counter import mix, random_bits
-from hpcsweep.approx.meter.points.directions import direction_numbers
-from hpcsweep.approx.meter.points.korobov import generating_vector, shortest_squared
+from hpcsweep.approx.supnorm.points import MAXIMAL_COUNT, Sobol, make
+from hpcsweep.approx.supnorm.points.counter import mix, random_bits
+from hpcsweep.approx.supnorm.points.directions import direction_numbers
+from hpcsweep.approx.supnorm.points.korobov import generating_vector, shortest_squared
 from hpcsweep.errors import StudyError
 
 KINDS = ("grid", "inflated", "kronecker", "lattice", "sobol", "uniform")

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hpcsweep.approx.meter.dense import Dense
-from hpcsweep.approx.meter.points import make
-from hpcsweep.approx.meter.screening.keys import INFINITY_KEY, NAN_KEY
-from hpcsweep.approx.meter.search.ascent import GRADIENT_COST, GROUP, Error
-from hpcsweep.approx.meter.search.refine import Refined, budget, on_boundary, refine
+from hpcsweep.approx.supnorm.dense import Dense
+from hpcsweep.approx.supnorm.points import make
+from hpcsweep.approx.supnorm.screening.keys import INFINITY_KEY, NAN_KEY
+from hpcsweep.approx.supnorm.search.ascent import GRADIENT_COST, GROUP, Error
+from hpcsweep.approx.supnorm.search.refine import Refined, budget, on_boundary, refine
 from hpcsweep.bracket import Bracket
 from tests.approx.meter.planted import beside, random_network, slab, spike, tensor, uniform
 

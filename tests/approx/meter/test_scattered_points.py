@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.quasirandom import SobolEngine
 
-from hpcsweep.approx.meter.points import Kronecker, PointSet, Sobol, kronecker, make
-from hpcsweep.approx.meter.points.directions import direction_numbers
-from hpcsweep.approx.meter.points.inflation import BLOCK, FACTORS, Inflated, inflate
+from hpcsweep.approx.supnorm.points import Kronecker, PointSet, Sobol, kronecker, make
+from hpcsweep.approx.supnorm.points.directions import direction_numbers
+from hpcsweep.approx.supnorm.points.inflation import BLOCK, FACTORS, Inflated, inflate
 
 KINDS = ("grid", "inflated", "kronecker", "lattice", "sobol", "uniform")
 AWKWARD = ((-1.0, 0.1), (-0.2, 0.5), (-1e-3, 1e7))

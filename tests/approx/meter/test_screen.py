@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hpcsweep.approx.meter.points import PointSet, make
-from hpcsweep.approx.meter.screening.screen import (
+from hpcsweep.approx.supnorm.points import PointSet, make
+from hpcsweep.approx.supnorm.screening.screen import (
     NAN_KEY,
     Screen,
     default_tile,
@@ -27,7 +27,7 @@ from hpcsweep.approx.meter.screening.screen import (
     screen,
     tile_count,
 )
-from hpcsweep.approx.meter.slice import slice_through
+from hpcsweep.approx.supnorm.slice import slice_through
 from hpcsweep.bracket import Bracket
 from hpcsweep.errors import PluginError
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hpcsweep.approx.meter.slice import REACH, raster_of, slice_of, zoom_of
-from hpcsweep.approx.meter.subjects import Pair
+from hpcsweep.approx.supnorm.slice import REACH, raster_of, slice_of, zoom_of
+from hpcsweep.approx.supnorm.subjects import Pair
 
 BOX = ((-1.0, 3.0), (0.5, 1.0))
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from hpcsweep.approx.meter.proof.enclosure import AffineForm, boxes, rounding
+from hpcsweep.approx.supnorm.certificate.enclosure import AffineForm, boxes, rounding
 from hpcsweep.approx.targets import REGISTRY
 from tests.approx.meter.digits import Exact
 from tests.approx.meter.expressions import BINARY, UNARY, expression

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpcsweep.approx.meter.search.starts import boundary, corners, face_centres, gaps, nearest, on_faces, spread
+from hpcsweep.approx.supnorm.search.starts import boundary, corners, face_centres, gaps, nearest, on_faces, spread
 from tests.approx.meter.planted import tensor, uniform
 
 UNEVEN = ((-1.0, 3.0), (0.1, 0.3), (-500.0, 100.0))
@@ -96,7 +96,7 @@ def test_nearest_against_all_pairs(samples: int, dimension: int) -> None:
 def test_nearest_in_tiles_is_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
     places, known = uniform(1, 50, UNEVEN), uniform(2, 70, UNEVEN)
     whole = nearest(places, known)
-    monkeypatch.setattr("hpcsweep.approx.meter.search.starts._TILE", 33)
+    monkeypatch.setattr("hpcsweep.approx.supnorm.search.starts._TILE", 33)
     assert torch.allclose(nearest(places, known), whole, rtol=1e-13, atol=0)
     assert nearest(places, known[:0]).eq(torch.inf).all()
     assert nearest(known[[3]], known) == 0  # not the root of a rounding error

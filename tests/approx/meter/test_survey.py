@@ -13,12 +13,12 @@ import pytest
 import torch
 
 from hpcsweep.approx import models
-from hpcsweep.approx.meter import survey as surveys
-from hpcsweep.approx.meter.measured import Measured, conclude
-from hpcsweep.approx.meter.screening import screen
-from hpcsweep.approx.meter.subjects import Given, Network, Pair, Subject
-from hpcsweep.approx.meter.survey import Survey
-from hpcsweep.approx.meter.tasks import Measurement, planned
+from hpcsweep.approx.supnorm import survey as surveys
+from hpcsweep.approx.supnorm.measured import Measured, conclude
+from hpcsweep.approx.supnorm.screening import screen
+from hpcsweep.approx.supnorm.subjects import Given, Network, Pair, Subject
+from hpcsweep.approx.supnorm.survey import Survey
+from hpcsweep.approx.supnorm.tasks import Measurement, planned
 from hpcsweep.approx.targets import REGISTRY
 
 PLAN = Measurement(("sobol", "inflated"), 3000, 256, 5, 2, uniform=2000, starts=48, kinks=100, gap=0.01, boxes=2**14)

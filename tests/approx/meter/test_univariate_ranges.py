@@ -10,8 +10,8 @@ import mpmath as mp
 import pytest
 import torch
 
-from hpcsweep.approx.meter.proof.enclosure import rounding
-from hpcsweep.approx.meter.proof.enclosure.univariate import FUNCTIONS, image, relax
+from hpcsweep.approx.supnorm.certificate.enclosure import rounding
+from hpcsweep.approx.supnorm.certificate.enclosure.univariate import FUNCTIONS, image, relax
 from tests.approx.meter.digits import UNARY
 
 RANGES = 800

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hpcsweep.approx.meter.points import PointSet, make
-from hpcsweep.approx.meter.screening import histogram
-from hpcsweep.approx.meter.screening.keys import NAN_KEY, value_of
-from hpcsweep.approx.meter.screening.screen import (
+from hpcsweep.approx.supnorm.points import PointSet, make
+from hpcsweep.approx.supnorm.screening import histogram
+from hpcsweep.approx.supnorm.screening.keys import NAN_KEY, value_of
+from hpcsweep.approx.supnorm.screening.screen import (
     Screen,
     candidates,
     empty,
@@ -26,7 +26,7 @@ from hpcsweep.approx.meter.screening.screen import (
     screen,
     tile_count,
 )
-from hpcsweep.approx.meter.screening.tally import Tally
+from hpcsweep.approx.supnorm.screening.tally import Tally
 from hpcsweep.bracket import Bracket
 
 SQUARE = ((-1.0, 1.0),) * 2

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from hpcsweep import shards, status
 from hpcsweep.cluster.leftovers import NAMES, SHARED_MEMORY
-from hpcsweep.slurm import Queue
+from hpcsweep.cluster.slurm import Queue
+from hpcsweep.store import shards, status
 from tests.cluster.slurm.conftest import Slurm
 from tests.cluster.test_run import by_key
 from tests.cluster.test_submit import LONG, logs, wait_until_running

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcsweep import status
+from hpcsweep.store import status
 from tests.cluster.slurm.conftest import Slurm
 from tests.cluster.test_devices import RECORDED
 

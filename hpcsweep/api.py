@@ -1,0 +1,67 @@
+"""`hpcsweep.measure`: the sup-norm error of anything callable, with nothing else of the framework."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from hpcsweep.approx.supnorm.functions import adapted, domain_of, places_of, terms_of
+from hpcsweep.approx.supnorm.measured import Measured, conclude
+from hpcsweep.approx.supnorm.subjects import Given, Pair
+from hpcsweep.approx.supnorm.survey import Survey
+from hpcsweep.approx.supnorm.tasks import planned
+from hpcsweep.approx.targets import Target
+from hpcsweep.errors import PluginError
+from hpcsweep.study.parsing import section
+from hpcsweep.study.schema import SupNormSection
+
+
+def measure(
+    approximant: Callable[..., Any],
+    target: Callable[..., Any],
+    domain: str | Sequence[Sequence[float]] | None = None,
+    *,
+    samples: Any = None,
+    **options: Any,
+) -> Measured:
+    """Bracket the sup-norm error ||target - approximant|| on a box, from below by search and from above by proof.
+
+    Both functions are evaluated at points (points, dimension) and give (points,) or (points, 1) values in float64. A
+    `torch.nn.Module` is copied in float64. A value must depend on its point alone: no random numbers, no dropout. NumPy
+    functions can be measured too, but nothing can be proved of them; a proof runs the same torch code on boxes, and
+    needs a rule for every operation in it.
+
+    Parameters
+    ----------
+    approximant, target: callables; the target may be one of `hpcsweep.approx.targets`, which knows its domain.
+    domain: ``((low, high), ...)``, one pair per axis, or "low,high low,high ...".
+    samples: (samples, dimension), where the approximant was trained: the gaps between them are searched.
+    options: the keys of `[sup_norm]` of a study (count, certificate, boxes, ascent, central, ...), see docs/meter.md.
+
+    Returns
+    -------
+    Measured: `lower`, `upper`, `where`, `certificate` ("closed": upper <= (1 + gap) lower is proved) and more.
+
+    Raises
+    ------
+    UserError: for a function, domain or option that cannot be; for an option it names the allowed ones.
+
+    Examples
+    --------
+    >>> import torch, hpcsweep
+    >>> found = hpcsweep.measure(lambda x: x[:, 0], lambda x: torch.sin(x[:, 0]), [(-1, 1)])
+    >>> found.lower <= 1 - 0.8414709848078965 <= found.upper
+    True
+    """
+    if domain is None:
+        if not isinstance(target, Target):
+            raise PluginError("measure: the domain is missing; only a Target of hpcsweep knows its own.")
+        domain = target.domain
+    box = domain_of(domain)
+    made = adapted(approximant, box)
+    terms = terms_of(approximant, made, box)
+    pair = Pair(adapted(target, box), made, box, terms, places_of(samples, len(box)))
+    resolved = section(SupNormSection, options, "measure").resolved(len(box))
+    survey = Survey([subject := Given(pair)], planned(resolved, len(box), pair.width))
+    survey.run()
+    return conclude(subject, survey.measurement, survey.states[0])

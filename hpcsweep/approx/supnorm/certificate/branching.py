@@ -1,0 +1,203 @@
+"""One round of branch and bound: boxes are halved, bounded anew, cut, and looked into for larger errors.
+
+Boxes are parts of the unit cube [-1, 1]^d with edges on the grid of 2**-51, so that centers and radii are exact. Each
+has two sides: the error target - approximant is bounded from above, and so is its negative. A side at most at the
+level is settled; the work is done for open sides only.
+
+A side's bound is linear in the place plus a constant, so that it proves where in the box the error cannot exceed the
+level. That part is cut off: where the error rises towards the boundary of the domain, all but a thin slab goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference, Roof
+
+_GRID = 2.0**51  # the sum of two edges is exact, and so is half of it
+_LOOKED_INTO = 256  # boxes of a round, the worst, in which the error itself is evaluated
+_KEPT = 0.5  # a box of which less is left is bounded again before it is halved
+_ROUNDINGS = 4.0  # a bound so many times its roundings above an error in its box will hardly come closer
+WHOLE = -1  # an axis: not to be halved before being bounded again
+
+
+@dataclass(frozen=True, eq=False)
+class Boxes:
+    """Parts of the unit cube.
+
+    Parameters
+    ----------
+    low, high: (boxes, dimension) float64, edges.
+    bounds: (boxes, 2), upper bounds of the error and of its negative.
+    axis: (boxes,) int8, along which to halve, or `WHOLE`.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    bounds: np.ndarray
+    axis: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.low)
+
+    def __getitem__(self, chosen: np.ndarray | slice) -> Boxes:
+        return Boxes(self.low[chosen], self.high[chosen], self.bounds[chosen], self.axis[chosen])
+
+    def worst(self) -> np.ndarray:
+        """Return the larger bound of each, (boxes,)."""
+        return self.bounds.max(1)
+
+
+def together(parts: Sequence[Boxes]) -> Boxes:
+    """Return the boxes of all parts, in order."""
+    return Boxes(
+        np.concatenate([part.low for part in parts]),
+        np.concatenate([part.high for part in parts]),
+        np.concatenate([part.bounds for part in parts]),
+        np.concatenate([part.axis for part in parts]),
+    )
+
+
+def grid(dimension: int, count: int) -> Boxes:
+    """Return the unit cube in count^dimension equal boxes, nothing known of them; count is a power of two."""
+    edges = np.linspace(-1.0, 1.0, count + 1)
+    corners = np.stack(np.meshgrid(*[np.arange(count)] * dimension, indexing="ij"), -1).reshape(-1, dimension)
+    bounds, axis = np.full((len(corners), 2), np.inf), np.full(len(corners), WHOLE, dtype=np.int8)
+    return Boxes(edges[corners], edges[corners + 1], bounds, axis)
+
+
+def halves(boxes: Boxes) -> Boxes:
+    """Return both halves of boxes with an axis, and the others as they are; halves inherit the bounds."""
+    halved = np.flatnonzero(boxes.axis != WHOLE)
+    rows, along = np.arange(len(halved)), boxes.axis[halved]
+    upper = boxes[halved]
+    middle = np.floor((upper.low[rows, along] + upper.high[rows, along]) / 2 * _GRID) / _GRID
+    upper.low[rows, along] = middle
+    lower = Boxes(boxes.low, boxes.high.copy(), boxes.bounds, boxes.axis)
+    lower.high[halved, along] = middle
+    return together([lower, upper])
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What a round found: open boxes, a bound for those that no work will settle, and the largest error seen.
+
+    Attributes
+    ----------
+    boxes: still open
+    floor: bounds |error| where it cannot be bounded more closely; 0 for nowhere
+    error, where: of the points looked at, NaN above all; the point in unit coordinates, (1, dimension)
+    """
+
+    boxes: Boxes
+    floor: float
+    error: float
+    where: Tensor
+
+
+def bound(difference: Difference, boxes: Boxes, level: float) -> Found:
+    """Bound the open sides of boxes anew, and cut off what cannot exceed the level."""
+    opened = boxes.bounds > level
+    # those open above first, those open below last: the boxes of either side are a slice
+    boxes = boxes[np.argsort(opened[:, 1].astype(np.int8) - opened[:, 0], kind="stable")]
+    sides = slice(0, int(opened[:, 0].sum())), slice(len(boxes) - int(opened[:, 1].sum()), len(boxes))
+    low, high, bounds = (torch.from_numpy(part) for part in (boxes.low, boxes.high, boxes.bounds.copy()))
+    roofs = difference.roofs((low + high) / 2, (high - low) / 2, *sides)
+    left = _Left.nothing(low)
+    for column, (side, roof) in enumerate(zip(sides, roofs, strict=True)):
+        bounds[side, column] = torch.minimum(bounds[side, column], roof.top())
+        left.add(side, *_cut(low[side], high[side], bounds[side, column], roof, level), roof)
+    worst = bounds.amax(1)  # (boxes,)
+    points, errors, settled = _look(difference, low, high, worst, left)
+    axis, narrow = _axis(low, high, left)
+    settled |= narrow & (worst > level)
+    floor = float(worst[settled].amax()) if settled.any() else 0.0
+    still = ((worst > level) & ~settled).numpy()
+    found = Boxes(left.low.numpy()[still], left.high.numpy()[still], bounds.numpy()[still], axis.numpy()[still])
+    place = int(errors.argmax())  # the first NaN, if there is one
+    return Found(found, floor, float(errors[place]), points[place : place + 1])
+
+
+@dataclass(frozen=True, eq=False)
+class _Left:
+    """What is left of boxes after cutting, the hull of both sides; (boxes, dimension) each, and (boxes,).
+
+    low, high: edges, infinite and inverted where nothing is left. share: what each axis contributes to the bound.
+    tilt: the slopes of the side with the larger noise; noise: roundings in the bound.
+    """
+
+    low: Tensor
+    high: Tensor
+    share: Tensor
+    tilt: Tensor
+    noise: Tensor
+
+    @classmethod
+    def nothing(cls, like: Tensor) -> _Left:
+        """Return the hull of nothing, for boxes (boxes, dimension)."""
+        low, high = torch.full_like(like, torch.inf), torch.full_like(like, -torch.inf)
+        return cls(low, high, torch.zeros_like(like), torch.zeros_like(like), like.new_zeros(len(like)))
+
+    def add(self, side: slice, low: Tensor, high: Tensor, roof: Roof) -> None:
+        """Add what is left of one side."""
+        self.low[side] = torch.minimum(self.low[side], low)
+        self.high[side] = torch.maximum(self.high[side], high)
+        self.share[side] = torch.maximum(self.share[side], roof.slopes.abs())
+        self.tilt[side] = torch.where(low <= high, roof.slopes, self.tilt[side])
+        self.noise[side] = torch.maximum(self.noise[side], roof.noise)
+
+
+def _cut(low: Tensor, high: Tensor, bounds: Tensor, roof: Roof, level: float) -> tuple[Tensor, Tensor]:
+    """Return the edges (boxes, dimension) of what may exceed the level; infinite and inverted where nothing may.
+
+    On the axis with slope s the roof falls by |s| per radius, from the edge where its own top is on: beyond
+    (top - level) / |s| radii it is at most the level, wherever the other coordinates are. An older bound may lie below
+    that top; it has no slope, so that it settles whole boxes or nothing.
+    """
+    # The quotient, inflated, and one step of the grid more than its rounding cover all roundings.
+    steps = ((roof.top() - level).unsqueeze(1) / roof.slopes.abs()).mul_(1 + 1e-12)
+    depth = steps.mul_((high - low) / 2).nan_to_num_(torch.inf, torch.inf)  # (boxes, dimension)
+    rises = roof.slopes >= 0
+    from_high = ((high - depth).mul_(_GRID).floor_() - 1).mul_(1 / _GRID)
+    from_low = ((low + depth).mul_(_GRID).ceil_() + 1).mul_(1 / _GRID)
+    settled = (bounds <= level).unsqueeze(1)
+    left = torch.where(rises, torch.maximum(low, from_high), low).masked_fill_(settled, torch.inf)
+    right = torch.where(rises, high, torch.minimum(high, from_low)).masked_fill_(settled, -torch.inf)
+    return left, right
+
+
+def _look(
+    difference: Difference, low: Tensor, high: Tensor, worst: Tensor, left: _Left
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Evaluate the error at the center and in the worst corner of the worst boxes.
+
+    Returns
+    -------
+    unit points (points, dimension), errors (points,), and for each box whether its bound is as close as it gets.
+    """
+    chosen = torch.from_numpy(np.argsort(-worst.numpy(), kind="stable")[:_LOOKED_INTO].copy())
+    corners = torch.where(left.tilt >= 0, high, low)[chosen]
+    points = torch.cat([(low + high)[chosen] / 2, corners])
+    errors = difference.errors(points)
+    best = errors.view(2, -1).amax(0)
+    settled = torch.zeros(len(worst), dtype=torch.bool)
+    # not where all is infinite: smaller boxes may be better
+    settled[chosen] = (worst[chosen] - best <= _ROUNDINGS * left.noise[chosen]) & worst[chosen].isfinite()
+    return points, errors, settled
+
+
+def _axis(low: Tensor, high: Tensor, left: _Left) -> tuple[Tensor, Tensor]:
+    """Return the axis (boxes,) along which to halve what is left, or `WHOLE`; and where it is too narrow for that.
+
+    The longest edge; of equal ones that which contributes most.
+    """
+    edges = left.high - left.low
+    longest = edges.amax(1, keepdim=True)
+    axis = (left.share + 1e-300).masked_fill_(edges < 0.999 * longest, 0.0).argmax(1)
+    kept = (edges / (high - low)).prod(1)
+    return axis.masked_fill_(kept < _KEPT, WHOLE).to(torch.int8), longest[:, 0] <= 4 / _GRID

@@ -1,0 +1,191 @@
+"""Proved upper bounds of |target - approximant|: best-first branch and bound over boxes of the domain, in batches.
+
+Whatever is settled, cut off or left open is bounded, so that the upper bound holds wherever the lower bound came from;
+a good lower bound, that of `search.refine`, saves most of the work. Budgets are numbers of boxes and never seconds: the
+same pool gives the same bits, interrupted or not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from hpcsweep.approx.supnorm.certificate.branching import WHOLE, Boxes, bound, grid, halves, together
+from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference
+from hpcsweep.approx.supnorm.certificate.pilot import full_relaxation_pays
+from hpcsweep.bracket import Bracket, cover
+
+_FIRST = {1: 64, 2: 8, 3: 2}  # intervals per axis to begin with; 1 in more dimensions
+# Boxes taken at once: a quarter of the open ones, so that good lower bounds are found before much is halved.
+_SHARE, _FEWEST, _MOST = 4, 192, 4096
+_PILOT, _PILOT_GROWTH = 2048, 8  # boxes done before the first pilot, and by which factor until the next one
+_TRIED = 32  # boxes that a pilot halves
+LARGEST = (
+    1 << 22
+)  # open boxes: the memory, about 0.1 GB per million and dimension; more end the search as a budget does
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """What a branch and bound knows. Plain arrays and numbers: picklable, resumable.
+
+    Parameters
+    ----------
+    boxes: open ones.
+    settled: bounds |error| outside the open boxes.
+    floor: the part of it that no work would lower, 0 for none.
+    gap: of the last `advance`.
+    lower, where: a lower bound, and the point of the domain that has it.
+    done: how many boxes have been bounded.
+    full, pilot: whether hidden layers are relaxed fully, and after how many boxes to decide that again.
+    """
+
+    boxes: Boxes
+    settled: float
+    floor: float
+    gap: float
+    lower: float
+    where: tuple[float, ...]
+    done: int = 0
+    full: bool = False
+    pilot: int = _PILOT
+
+    @property
+    def level(self) -> float:
+        """Return the bound that no box need go below."""
+        wanted = (1.0 + self.gap) * self.lower
+        return self.floor if self.floor >= wanted else wanted  # NaN if the lower bound is
+
+    @property
+    def bracket(self) -> Bracket:
+        """Return what is proved by now."""
+        if math.isnan(self.lower):
+            return Bracket(self.lower, math.inf, self.where)
+        upper = max(self.settled, self.lower, float(self.boxes.bounds.max(initial=0.0)))
+        return Bracket(self.lower, upper, self.where)
+
+    @property
+    def status(self) -> str:
+        """Return "closed" (upper <= (1 + gap) * lower), "budget" (more boxes would help) or "floor" (none would)."""
+        bracket = self.bracket
+        if bracket.upper <= (1.0 + self.gap) * bracket.lower:
+            return "closed"
+        return "budget" if len(self.boxes) and not math.isnan(self.lower) else "floor"
+
+
+def start(difference: Difference, dimension: int, lower: float, where: Sequence[float]) -> Pool:
+    """Return the pool of a whole domain; nothing is bounded yet. Lower bound and place as known by other means."""
+    return Pool(grid(dimension, _FIRST.get(dimension, 1)), 0.0, 0.0, 0.0, float(lower), tuple(where))
+
+
+def least(dimension: int) -> int:
+    """Return how many boxes a search begins with: before all of these are bounded, nothing is proved."""
+    return _FIRST.get(dimension, 1) ** dimension
+
+
+def advance(
+    difference: Difference, pool: Pool, gap: float, boxes: int, stop: Callable[[], bool] = lambda: False
+) -> Pool:
+    """Bound boxes, worst first, until closed, or `boxes` more are done, or no work would help, or told to stop.
+
+    Parameters
+    ----------
+    gap: relative; what an advance with a larger one has settled is not opened again.
+    boxes: the budget, never exceeded; the last round is cut to what is left of it.
+    stop: asked between rounds; the pool then goes on later, with what was left of the budget, to the same bits.
+
+    Raises
+    ------
+    NoEnclosure: if the target, or an approximant without layers, does what has no rule.
+    """
+    fully = difference.fully()
+    limit = pool.done + boxes
+    pool = _settle(replace(pool, gap=gap))
+    while 0 < len(pool.boxes) <= LARGEST and pool.done < limit and not stop():
+        if fully is not None and pool.done >= pool.pilot and limit - pool.done > 4 * _TRIED:
+            pool = _decide(difference, fully, pool)
+        pool = _settle(_round(fully if pool.full and fully is not None else difference, pool, limit - pool.done))
+    return pool
+
+
+def _settle(pool: Pool) -> Pool:
+    """Drop boxes that are at most at the level, or all if the error is not a number somewhere."""
+    keep = pool.boxes.worst() > pool.level  # nothing is above NaN
+    if keep.all():
+        return pool
+    return replace(pool, boxes=pool.boxes[keep], settled=max(pool.settled, pool.level))
+
+
+def _worst(boxes: Boxes, count: int) -> tuple[Boxes, Boxes]:
+    """Part boxes into the `count` worst and the others, each in order."""
+    if len(boxes) <= count:
+        return boxes, boxes[:0]
+    order = np.argpartition(-boxes.worst(), count)
+    return boxes[np.sort(order[:count])], boxes[np.sort(order[count:])]
+
+
+def _round(difference: Difference, pool: Pool, most: int) -> Pool:
+    """Take the worst boxes, halve them, bound `most` at most and put back what is still open of their halves."""
+    usual = min(_MOST, max(_FEWEST, len(pool.boxes) // _SHARE))
+    taken, others = _worst(pool.boxes, min(usual, most))
+    taken = halves(taken)
+    taken, rest = taken[:most], taken[most:]  # of the rest nothing is known but what its parents' bounds say
+    rest = replace(rest, axis=np.full_like(rest.axis, WHOLE))
+    found = bound(difference, taken, pool.level)
+    pool = replace(
+        pool,
+        boxes=together([others, rest, found.boxes]),
+        settled=max(pool.settled, pool.level, found.floor),
+        floor=max(pool.floor, found.floor),
+        done=pool.done + len(taken),
+    )
+    if found.error > pool.lower or math.isnan(found.error):
+        return replace(pool, lower=found.error, where=tuple(difference.places(found.where)[0].tolist()))
+    return pool
+
+
+def _decide(difference: Difference, fully: Difference, pool: Pool) -> Pool:
+    """Try both relaxations on halves of the worst boxes, and choose."""
+    boxes = halves(_worst(pool.boxes, _TRIED)[0])
+    pays = full_relaxation_pays(difference, fully, boxes, pool.level)
+    return replace(pool, full=pays, done=pool.done + 2 * len(boxes), pilot=_PILOT_GROWTH * pool.pilot)
+
+
+def split(pool: Pool, parts: int) -> list[Pool]:
+    """Deal the open boxes out, the worst in turn; their number, and not who works on them, decides the result."""
+    order = np.argsort(-pool.boxes.worst(), kind="stable")
+    return [
+        replace(pool, boxes=pool.boxes[order[part::parts]], done=pool.done if part == 0 else 0) for part in range(parts)
+    ]
+
+
+def join(pools: Sequence[Pool]) -> Pool:
+    """Put parts together, in any order to the same bits.
+
+    Raises
+    ------
+    ValueError: if there are none, or they were advanced to different gaps.
+    """
+    if len({pool.gap for pool in pools}) != 1:
+        raise ValueError("parts of one pool must have been advanced to one gap")
+    boxes = together([pool.boxes for pool in pools])
+    order = np.lexsort(np.concatenate([boxes.high, boxes.low], axis=1).T)
+    best = Bracket(0.0, math.inf)
+    for pool in pools:
+        best = cover(best, Bracket(pool.lower, math.inf, pool.where))
+    return _settle(
+        Pool(
+            boxes=boxes[order],
+            settled=max(pool.settled for pool in pools),
+            floor=max(pool.floor for pool in pools),
+            gap=pools[0].gap,
+            lower=best.lower,
+            where=best.where,
+            done=sum(pool.done for pool in pools),
+            full=any(pool.full for pool in pools),
+            pilot=max(pool.pilot for pool in pools),
+        )
+    )

@@ -1,0 +1,281 @@
+"""Affine forms: a function on many boxes at once, as a linear function of the place in the box and a remainder.
+
+On every box the values lie in center + sum_i slopes_i e_i + [-radius, radius] with the unit coordinates e in
+[-1, 1]^d of the box, for REAL arithmetic: the rounding of each operation is in the radius. A form behaves as a
+tensor of shape (boxes, *features), so that code written for points runs on boxes (`__torch_function__`); the
+operations are in `RULES`, which the other modules of this package fill. What has no rule raises `NoEnclosure`.
+Stolfi and de Figueiredo, Self-Validated Numerical Methods and Applications (1997), chapter 4.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn, final
+
+import torch
+from torch import Tensor
+
+from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, gamma
+
+Constant = Tensor | float | int
+
+
+class NoEnclosure(Exception):
+    """An operation has no rule on affine forms, so that nothing can be proved of the function that uses it."""
+
+    def __init__(self, operation: str) -> None:
+        super().__init__(f"no enclosure rule for {operation}")
+        self.operation = operation
+
+
+Rule = Callable[..., Any]
+RULES: dict[str, Rule] = {}  # by torch's name of the operation, as function and as method
+
+
+def rule(*names: str) -> Callable[[Rule], Rule]:
+    """Make the decorated function the rule of the operations `names`."""
+
+    def register(function: Rule) -> Rule:
+        RULES.update(dict.fromkeys(names, function))
+        return function
+
+    return register
+
+
+@final
+class AffineForm:
+    """Values of a function on boxes; immutable.
+
+    Parameters
+    ----------
+    terms: (1 + dimension, boxes, *features) float64, the center and the slopes in one tensor, so that a layer is
+        one matrix product and a scaling one pass.
+    radius: (boxes, *features) >= 0.
+    known: a range (low, high) that is known by other means, (boxes, *features) each; `range` cuts with it.
+    """
+
+    __slots__ = ("_reach", "known", "radius", "terms")
+    __array_ufunc__ = None  # a numpy number on the left leaves the operation to us
+    __hash__ = object.__hash__
+
+    def __init__(self, terms: Tensor, radius: Tensor, known: tuple[Tensor, Tensor] | None = None) -> None:
+        self.terms, self.radius, self.known = terms, radius, known
+        self._reach: Tensor | None = None
+
+    @property
+    def center(self) -> Tensor:
+        """The values at the centers of the boxes, (boxes, *features)."""
+        return self.terms[0]
+
+    @property
+    def slopes(self) -> Tensor:
+        """The coefficients of the unit coordinates, (dimension, boxes, *features)."""
+        return self.terms[1:]
+
+    @property
+    def shape(self) -> torch.Size:
+        """(boxes, *features), as a tensor of values has it."""
+        return self.radius.shape
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes of `shape`."""
+        return self.radius.ndim
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Always float64."""
+        return self.radius.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the numbers are."""
+        return self.radius.device
+
+    def __len__(self) -> int:
+        return len(self.radius)
+
+    def reach(self) -> Tensor:
+        """Return an upper bound of sum |slopes|, (boxes, *features); computed once."""
+        if self._reach is None:
+            total = torch.zeros_like(self.radius)
+            for slope in self.slopes:  # twice as fast as slopes.abs().sum(0), a hundred times as torch's vector norm
+                total.add_(slope.abs())
+            self._reach = total.mul_(1 + gamma(len(self.slopes) + 1))
+        return self._reach
+
+    def spread(self) -> Tensor:
+        """Return an upper bound of sum |slopes| + radius, (boxes, *features)."""
+        return (self.reach() + self.radius).mul_(1 + gamma(2)).add_(TINY)
+
+    def mass(self) -> Tensor:
+        """Return an upper bound of |center| + sum |slopes| + radius, (boxes, *features)."""
+        return self.spread().add_(self.center.abs()).mul_(1 + gamma(2))
+
+    def range(self) -> tuple[Tensor, Tensor]:
+        """Return (low, high), (boxes, *features) each, that enclose all values; infinite where nothing is known."""
+        # An overflown center makes this infinite, so that one end becomes NaN and then unbounded.
+        spread = (self.reach() + self.radius).mul_(1 + gamma(6))
+        spread.add_(self.center.abs(), alpha=gamma(4)).add_(TINY)
+        low = (self.center - spread).nan_to_num_(-math.inf, math.inf, -math.inf)
+        high = (self.center + spread).nan_to_num_(math.inf, math.inf, -math.inf)
+        if self.known is None:
+            return low, high
+        # A form without bounds may be that of a value that is none, sqrt(-1): what is known of numbers is not of it.
+        unbounded = (high - low).isinf()
+        known = self.known[0].masked_fill(unbounded, -math.inf), self.known[1].masked_fill(unbounded, math.inf)
+        return torch.maximum(low, known[0]), torch.minimum(high, known[1])
+
+    def affine(self, slope: Tensor, least: Tensor, most: Tensor) -> AffineForm:
+        """Return slope * form + [least, most], (boxes, *features) each: how every rule of one variable ends."""
+        middle = torch.lerp(least, most, 0.5)
+        terms = self.terms * slope
+        terms[0] += middle
+        # All that is rounded here, 14 times at most, is relative to mass times slope, half the width, or the middle;
+        # the middle is off by 3 roundings of |least| + |most| <= 2 (|middle| + half the width), and rounds once more.
+        radius = torch.add(self.radius, self.mass(), alpha=gamma(24)).mul_(slope.abs())
+        radius.add_(most - least, alpha=0.5 + gamma(24)).add_(middle.abs_(), alpha=gamma(24)).add_(TINY)
+        return AffineForm(terms, radius)
+
+    def linear(self, weight: Tensor, bias: Tensor | None, magnitude: Tensor | None = None) -> AffineForm:
+        """Return form W^T + b for features (inputs,).
+
+        Parameters
+        ----------
+        weight, bias: (outputs, inputs) and (outputs,) float64.
+        magnitude: |weight|, if it is at hand.
+        """
+        outputs, inputs = weight.shape
+        magnitude = weight.abs() if magnitude is None else magnitude
+        terms = (self.terms.reshape(-1, inputs) @ weight.T).view(*self.terms.shape[:-1], outputs)
+        # a sum of n products and the bias: n + 1 roundings of the sum of absolute values, whatever the order
+        doubt = torch.add(self.radius, self.mass(), alpha=gamma(inputs + 2))
+        radius = (doubt.reshape(-1, inputs) @ magnitude.T).view(*self.shape[:-1], outputs)
+        if bias is not None:
+            terms[0] += bias
+            radius.add_(bias.abs(), alpha=gamma(inputs + 2))
+        return AffineForm(terms, radius.mul_(1 + gamma(inputs + 6)).add_(TINY))
+
+    @classmethod
+    def __torch_function__(
+        cls,
+        function: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping | None = None,
+    ) -> Any:
+        """Apply the rule of a torch function one of whose arguments is a form."""
+        return apply(getattr(function, "__name__", type(function).__name__), *args, **(kwargs or {}))
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        """Return the rule of a method of tensors."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if name not in RULES:
+            raise NoEnclosure(name)
+        return lambda *args, **kwargs: apply(name, self, *args, **kwargs)
+
+    def __getitem__(self, index: Any) -> AffineForm:
+        return apply("__getitem__", self, index)
+
+    def __neg__(self) -> AffineForm:
+        return apply("neg", self)
+
+    def __abs__(self) -> AffineForm:
+        return apply("abs", self)
+
+    def __add__(self, other: Any) -> AffineForm:
+        return apply("add", self, other)
+
+    def __sub__(self, other: Any) -> AffineForm:
+        return apply("sub", self, other)
+
+    def __rsub__(self, other: Any) -> AffineForm:
+        return apply("sub", other, self)
+
+    def __mul__(self, other: Any) -> AffineForm:
+        return apply("mul", self, other)
+
+    def __truediv__(self, other: Any) -> AffineForm:
+        return apply("div", self, other)
+
+    def __rtruediv__(self, other: Any) -> AffineForm:
+        return apply("div", other, self)
+
+    def __pow__(self, power: Any) -> AffineForm:
+        return apply("pow", self, power)
+
+    def __rpow__(self, base: Any) -> AffineForm:
+        return apply("pow", base, self)
+
+    def __matmul__(self, other: Any) -> AffineForm:
+        return apply("matmul", self, other)
+
+    def __lt__(self, other: Any) -> Any:
+        return apply("lt", self, other)
+
+    def __le__(self, other: Any) -> Any:
+        return apply("le", self, other)
+
+    def __gt__(self, other: Any) -> Any:
+        return apply("gt", self, other)
+
+    def __ge__(self, other: Any) -> Any:
+        return apply("ge", self, other)
+
+    __radd__ = __add__
+    __rmul__ = __mul__
+
+
+def _refusal(name: str) -> Callable[..., NoReturn]:
+    def refuse(*_: Any, **__: Any) -> NoReturn:
+        raise NoEnclosure(name)
+
+    return refuse
+
+
+# What Python would otherwise answer by itself: a value is asked for, or the form would be taken for a sequence.
+for _name in ("bool", "float", "int", "index", "complex", "iter", "contains", "eq", "ne", "setitem", "floordiv"):
+    setattr(AffineForm, f"__{_name}__", _refusal(_name))
+for _name in ("rfloordiv", "mod", "rmod", "rmatmul", "iadd", "isub", "imul", "itruediv", "ipow", "array", "reversed"):
+    setattr(AffineForm, f"__{_name}__", _refusal(_name))
+
+
+def apply(name: str, *args: Any, **kwargs: Any) -> Any:
+    """Apply the rule of the operation `name`. Raises NoEnclosure where there is none, or not for these arguments."""
+    if name not in RULES:
+        raise NoEnclosure(name)
+    try:
+        return RULES[name](*args, **kwargs)
+    except TypeError as error:  # a keyword such as out= or dim= that the rule does not know
+        raise NoEnclosure(f"{name} with these arguments ({error})") from error
+
+
+def constant(value: Constant, like: AffineForm) -> Tensor:
+    """Return a number or tensor as exact float64 on the device of `like`."""
+    if not isinstance(value, Tensor | float | int):
+        raise NoEnclosure(f"a constant of type {type(value).__name__}")
+    if isinstance(value, Tensor) and value.is_complex():
+        raise NoEnclosure("a complex constant")
+    return torch.as_tensor(value, dtype=torch.float64, device=like.device).detach()
+
+
+def boxes(centers: Tensor, radii: Tensor, domain: Sequence[tuple[float, float]]) -> AffineForm:
+    """Return the form of the points of some boxes, features (dimension,): x = middle + half * u on each axis.
+
+    Parameters
+    ----------
+    centers, radii: (boxes, dimension) float64 in unit coordinates u; the boxes are u = centers + radii * e.
+    domain: the box that [-1, 1]^dimension stands for, (low, high) for each axis.
+    """
+    low, high = torch.tensor(domain, dtype=torch.float64, device=centers.device).T  # (dimension,) each
+    terms = centers.new_zeros(1 + len(low), *centers.shape)
+    terms[0] = centers
+    terms[1:].diagonal(dim1=0, dim2=2).copy_(radii)
+    unit = AffineForm(terms, torch.zeros_like(centers))
+    # the real x is middle + half * u; both numbers are known to one rounding each
+    half, middle = (high - low) / 2, (high + low) / 2
+    doubt = (middle.abs() + half) * gamma(2)
+    limits = (part.expand_as(centers) for part in (half, middle - doubt, middle + doubt))
+    return unit.affine(*limits)

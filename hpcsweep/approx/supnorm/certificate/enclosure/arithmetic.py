@@ -1,0 +1,246 @@
+"""The rules of +, -, *, sums and matrix products of forms, and of all that only moves numbers about."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import reduce
+
+import torch
+from torch import Tensor
+
+from hpcsweep.approx.supnorm.certificate.enclosure.affine import (
+    AffineForm,
+    Constant,
+    NoEnclosure,
+    apply,
+    constant,
+    rule,
+)
+from hpcsweep.approx.supnorm.certificate.enclosure.moving import (
+    aligned,
+    feature_axes,
+    shared,
+    unbind,
+    unsqueeze,
+    widened,
+)
+from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, gamma
+
+Term = AffineForm | Constant
+_CROSS = 8  # dimensions up to which a product looks at every pair of coordinates
+
+
+def outward(low: Tensor, high: Tensor, roundings: int) -> tuple[Tensor, Tensor]:
+    """Return a range whose ends were computed with so many roundings each, made certain; NaN: no end at all."""
+    # An end that overflowed becomes NaN here, because low - inf and high + inf are computed.
+    low = torch.sub(low, low.abs(), alpha=gamma(roundings + 1)).sub_(TINY)
+    high = torch.add(high, high.abs(), alpha=gamma(roundings + 1)).add_(TINY)
+    return low.nan_to_num_(-math.inf, math.inf, -math.inf), high.nan_to_num_(math.inf, math.inf, -math.inf)
+
+
+def extremes(candidates: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return the smallest and the largest, elementwise; NaN where there is one."""
+    return reduce(torch.minimum, candidates), reduce(torch.maximum, candidates)
+
+
+def rounded(terms: Tensor, radius: Tensor, known: tuple[Tensor, Tensor] | None) -> AffineForm:
+    """Return a form whose terms come of one rounding each, and its radius of one addition."""
+    form = AffineForm(terms, radius, known)
+    doubt = form.center.abs().add_(form.reach())
+    form.radius = torch.add(radius, doubt, alpha=gamma(2)).mul_(1 + gamma(4)).add_(TINY)
+    return form
+
+
+def shift(form: AffineForm, by: Tensor) -> AffineForm:
+    """Return form + constant."""
+    form = widened(form, by)
+    terms = form.terms.clone()
+    terms[0] += by
+    radius = torch.add(form.radius, terms[0].abs(), alpha=gamma(2)).mul_(1 + gamma(3)).add_(TINY)
+    known = None if form.known is None else outward(form.known[0] + by, form.known[1] + by, 1)
+    shifted = AffineForm(terms, radius, known)
+    shifted._reach = form._reach
+    return shifted
+
+
+@rule("add", "__radd__")
+def add(one: Term, other: Term, *, alpha: float = 1) -> AffineForm:
+    """Form + form or constant."""
+    if alpha != 1:
+        raise NoEnclosure("add with alpha")
+    if not isinstance(one, AffineForm):
+        one, other = other, one
+    if not isinstance(other, AffineForm):
+        return shift(one, shared(other, one))
+    known = None
+    if one.known is not None and other.known is not None:
+        known = outward(one.known[0] + other.known[0], one.known[1] + other.known[1], 1)
+    one, other = aligned(one, other)
+    return rounded(one.terms + other.terms, one.radius + other.radius, known)
+
+
+@rule("sub", "subtract")
+def subtract(one: Term, other: Term, *, alpha: float = 1) -> AffineForm:
+    """Form - form or constant."""
+    if alpha != 1:
+        raise NoEnclosure("sub with alpha")
+    if not isinstance(other, AffineForm):
+        return shift(one, -shared(other, one))
+    return add(one, negate(other))
+
+
+@rule("rsub", "__rsub__")
+def subtract_from(one: Term, other: Term) -> AffineForm:
+    """Return other - one."""
+    return subtract(other, one)
+
+
+@rule("neg", "negative")
+def negate(form: AffineForm) -> AffineForm:
+    """Exact."""
+    known = None if form.known is None else (-form.known[1], -form.known[0])
+    return AffineForm(-form.terms, form.radius, known)
+
+
+@rule("mul", "multiply", "__rmul__")
+def multiply(one: Term, other: Term) -> AffineForm:
+    """Form times form or constant."""
+    if one is other:
+        return apply("square", one)
+    if not isinstance(one, AffineForm):
+        one, other = other, one
+    if isinstance(other, AffineForm):
+        return _product(*aligned(one, other))
+    factor = shared(other, one)
+    doubt = torch.add(one.radius, one.mass(), alpha=gamma(2)) * factor.abs()
+    known = None
+    if one.known is not None:
+        known = outward(*extremes([end * factor for end in one.known]), 1)
+    form = widened(one, factor)
+    return AffineForm(form.terms * factor, doubt.mul_(1 + gamma(4)).add_(TINY), known)
+
+
+def _product(one: AffineForm, other: AffineForm) -> AffineForm:
+    """(a + A + r)(b + B + s) = a b + a B + b A + [A B] + [a s + b r + A s + B r + r s], in Stolfi's way.
+
+    A B = sum_i A_i B_i e_i^2 + sum_(i < j) (A_i B_j + A_j B_i) e_i e_j: the squares lie in [0, 1].
+    """
+    a, b = one.center, other.center
+    terms = one.terms * b
+    terms.addcmul_(other.terms, a)
+    terms[0] = a * b
+    squares = one.slopes * other.slopes  # (dimension, boxes, *features)
+    terms[0].add_(squares.sum(0), alpha=0.5)
+    reach, range_ = one.reach(), other.reach()
+    remainder = 0.5 * squares.abs().sum(0) + _cross(one, other)
+    remainder += (a.abs() + reach) * other.radius + (b.abs() + range_) * one.radius + one.radius * other.radius
+    # every rounding is relative to a part of (|a| + reach)(|b| + range): dimension + 4 of them at most
+    remainder += one.mass() * other.mass() * gamma(len(squares) + 6)
+    low, high = extremes([x * y for x in one.range() for y in other.range()])
+    return AffineForm(terms, remainder * (1 + gamma(2 * len(squares) + 12)) + TINY, outward(low, high, 1))
+
+
+def _cross(one: AffineForm, other: AffineForm) -> Tensor:
+    """Return sum_(i < j) |A_i B_j + A_j B_i|, or an upper bound of it where there are many pairs."""
+    a, b = one.slopes, other.slopes
+    if len(a) <= _CROSS:
+        pairs = [(i, j) for j in range(len(a)) for i in range(j)]
+        return sum(((a[i] * b[j] + a[j] * b[i]).abs() for i, j in pairs), torch.zeros_like(one.radius))
+    return one.reach() * other.reach() - (a * b).abs().sum(0)
+
+
+@rule("div", "true_divide", "divide")
+def divide(one: Term, other: Term, *, rounding_mode: None = None) -> AffineForm:
+    """Form or constant by form or constant; infinite where the divisor may be zero."""
+    if rounding_mode is not None:
+        raise NoEnclosure("div with rounding_mode")
+    if isinstance(other, AffineForm):
+        return multiply(one, apply("reciprocal", other))
+    # the reciprocal of a constant may be no float: it is a form of its own, a number and a rounding
+    quotient = 1.0 / shared(other, one)
+    form = multiply(one, quotient)
+    return AffineForm(form.terms, form.radius + form.mass() * gamma(2), None)
+
+
+@rule("__rtruediv__", "__rdiv__")
+def divide_into(one: Term, other: Term) -> AffineForm:
+    """Return other / one."""
+    return divide(other, one)
+
+
+@rule("pow", "float_power")
+def power(base: Term, exponent: Term) -> AffineForm:
+    """x ** n for integers |n| <= 64 by squares, also x ** 0.5."""
+    if isinstance(exponent, AffineForm) or (isinstance(exponent, Tensor) and exponent.numel() != 1):
+        raise NoEnclosure("pow with a variable exponent")
+    exponent = float(exponent)
+    if exponent in (0.5, -0.5):
+        root = apply("sqrt", base)
+        return root if exponent > 0 else apply("reciprocal", root)
+    if not exponent.is_integer() or not 1 <= abs(exponent) <= 64:
+        raise NoEnclosure(f"pow with exponent {exponent}")
+    whole = _power(base, int(abs(exponent)))
+    return whole if exponent > 0 else apply("reciprocal", whole)
+
+
+def _power(base: AffineForm, exponent: int) -> AffineForm:
+    if exponent == 1:
+        return base
+    half = apply("square", _power(base, exponent // 2))
+    return multiply(half, base) if exponent % 2 else half
+
+
+@rule("sum")
+def total(form: AffineForm, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> AffineForm:
+    """Sum over feature axes."""
+    axes = feature_axes(form, dim)
+    count = math.prod(form.shape[axis] for axis in axes)
+    doubt = torch.add(form.radius, form.mass(), alpha=gamma(count)).sum(axes, keepdim=keepdim)
+    known = None
+    if form.known is not None:
+        known = outward(*(end.sum(axes, keepdim=keepdim) for end in form.known), count)
+        slack = torch.maximum(form.known[0].abs(), form.known[1].abs()).sum(axes, keepdim=keepdim) * gamma(count + 1)
+        known = (known[0] - slack, known[1] + slack)
+    terms = form.terms.sum([axis + 1 for axis in axes], keepdim=keepdim)
+    return AffineForm(terms, doubt.mul_(1 + gamma(count + 4)).add_(TINY), known)
+
+
+@rule("mean")
+def mean(form: AffineForm, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> AffineForm:
+    """Mean over feature axes."""
+    return divide(total(form, dim, keepdim), math.prod(form.shape[axis] for axis in feature_axes(form, dim)))
+
+
+@rule("prod")
+def product(form: AffineForm, dim: int, keepdim: bool = False) -> AffineForm:
+    """Product over one feature axis."""
+    (axis,) = feature_axes(form, dim)
+    first, *others = unbind(form, axis)
+    for other in others:
+        first = multiply(first, other)
+    return unsqueeze(first, axis) if keepdim else first
+
+
+@rule("linear")
+def linear(form: AffineForm, weight: Tensor, bias: Tensor | None = None) -> AffineForm:
+    """torch.nn.functional.linear with constant weights of any dtype, upcast exactly."""
+    if isinstance(weight, AffineForm) or isinstance(bias, AffineForm) or weight.ndim != 2 or form.ndim < 2:
+        raise NoEnclosure("linear with these shapes")
+    return form.linear(constant(weight, form), None if bias is None else constant(bias, form))
+
+
+@rule("matmul", "mm", "__matmul__")
+def matmul(form: AffineForm, matrix: Tensor) -> AffineForm:
+    """Form (..., inputs) times a constant (inputs, outputs) or (inputs,)."""
+    if not isinstance(form, AffineForm) or not isinstance(matrix, Tensor) or matrix.ndim > 2:
+        raise NoEnclosure("matmul with a form on the right")
+    if matrix.ndim == 1:
+        return linear(form, matrix[None])[..., 0]
+    return linear(form, matrix.T)
+
+
+@rule("addmm")
+def addmm(bias: Tensor, form: AffineForm, matrix: Tensor) -> AffineForm:
+    """Return bias + form @ matrix."""
+    return add(matmul(form, matrix), bias)

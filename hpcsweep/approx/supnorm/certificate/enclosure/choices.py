@@ -1,0 +1,283 @@
+"""Comparisons of forms, choices between them, and what is made of choices: maxima, minima, clamps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from hpcsweep.approx.supnorm.certificate.enclosure.affine import AffineForm, Constant, NoEnclosure, apply, rule
+from hpcsweep.approx.supnorm.certificate.enclosure.arithmetic import add, multiply, negate, subtract
+from hpcsweep.approx.supnorm.certificate.enclosure.elementary import unless
+from hpcsweep.approx.supnorm.certificate.enclosure.moving import (
+    aligned,
+    as_form,
+    feature_axes,
+    narrow,
+    refuse_rows,
+    select,
+    shared,
+    unsqueeze,
+    widened,
+)
+from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, gamma
+
+Term = AffineForm | Constant
+
+
+@final
+class Mask:
+    """A condition on the points of boxes: true everywhere, false everywhere, or undecided.
+
+    Parameters
+    ----------
+    always, sometimes: booleans (boxes, *features): true at every point of the box; not proved false everywhere.
+    dimension: how many slopes the forms on these boxes have.
+    """
+
+    __slots__ = ("always", "dimension", "sometimes")
+    __hash__ = object.__hash__
+
+    def __init__(self, always: Tensor, sometimes: Tensor, dimension: int) -> None:
+        self.always, self.sometimes, self.dimension = always, sometimes, dimension
+
+    @property
+    def shape(self) -> torch.Size:
+        """(boxes, *features)."""
+        return self.always.shape
+
+    def _like(self, other: Any) -> Mask:
+        other = _mask(other, self.dimension)
+        if other.always.ndim != self.always.ndim:
+            raise NoEnclosure(f"conditions of shapes {tuple(self.shape)} and {tuple(other.shape)} together")
+        return other
+
+    def __and__(self, other: Any) -> Mask:
+        other = self._like(other)
+        return Mask(self.always & other.always, self.sometimes & other.sometimes, self.dimension)
+
+    def __or__(self, other: Any) -> Mask:
+        other = self._like(other)
+        return Mask(self.always | other.always, self.sometimes | other.sometimes, self.dimension)
+
+    def __xor__(self, other: Any) -> Mask:
+        other = self._like(other)
+        return (self & ~other) | (~self & other)
+
+    def __eq__(self, other: object) -> Mask:  # type: ignore[override] # Python's own would compare the objects
+        return ~(self ^ other)
+
+    def __ne__(self, other: object) -> Mask:  # type: ignore[override]
+        return self ^ other
+
+    def __invert__(self) -> Mask:
+        return Mask(~self.sometimes, ~self.always, self.dimension)
+
+    def __getitem__(self, index: Any) -> Mask:
+        if not isinstance(index, tuple) or index[0] != slice(None):
+            raise NoEnclosure("an index of points of a batch")
+        return Mask(self.always[index], self.sometimes[index], self.dimension)
+
+    def all(self, dim: int) -> Mask:
+        """Return whether all entries of a feature axis are true."""
+        axis = self._axis(dim)
+        return Mask(self.always.all(axis), self.sometimes.all(axis), self.dimension)
+
+    def any(self, dim: int) -> Mask:
+        """Return whether any entry of a feature axis is true."""
+        axis = self._axis(dim)
+        return Mask(self.always.any(axis), self.sometimes.any(axis), self.dimension)
+
+    def _axis(self, dim: int) -> int:
+        axis = dim + self.always.ndim if dim < 0 else dim
+        if not 1 <= axis < self.always.ndim:
+            raise NoEnclosure("an operation across the points of a batch")
+        return axis
+
+    def __bool__(self) -> bool:
+        raise NoEnclosure("bool")
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise NoEnclosure(f"{name} of a condition")
+
+    @classmethod
+    def __torch_function__(cls, function: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """torch.where and the logical functions; anything else has no rule."""
+        name = function.__name__
+        if name == "where":
+            return where(*args, **(kwargs or {}))
+        if name in _LOGIC:
+            dimension = next(part.dimension for part in args if isinstance(part, Mask))
+            return _LOGIC[name](*(_mask(part, dimension) for part in args), **(kwargs or {}))
+        raise NoEnclosure(f"{name} of a condition")
+
+    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
+
+
+_LOGIC: dict[str, Callable[..., Mask]] = {
+    **dict.fromkeys(("logical_and", "bitwise_and", "__and__", "__rand__"), Mask.__and__),
+    **dict.fromkeys(("logical_or", "bitwise_or", "__or__", "__ror__"), Mask.__or__),
+    **dict.fromkeys(("logical_xor", "bitwise_xor", "__xor__", "__rxor__"), Mask.__xor__),
+    **dict.fromkeys(("logical_not", "bitwise_not"), Mask.__invert__),
+    **dict.fromkeys(("eq", "__eq__"), Mask.__eq__),
+    **dict.fromkeys(("ne", "not_equal", "__ne__"), Mask.__ne__),
+}
+
+
+def _mask(value: Any, dimension: int) -> Mask:
+    if isinstance(value, Mask):
+        return value
+    value = torch.as_tensor(value)
+    if value.dtype != torch.bool:
+        raise NoEnclosure("a condition with numbers")
+    refuse_rows(value)
+    return Mask(value, value, dimension)
+
+
+@rule("ge", "greater_equal")
+def at_least(one: Term, other: Term) -> Mask:
+    """one >= other."""
+    low, high, dimension = _difference(one, other)
+    return Mask(low >= 0.0, high >= 0.0, dimension)
+
+
+@rule("gt", "greater")
+def above(one: Term, other: Term) -> Mask:
+    """one > other."""
+    low, high, dimension = _difference(one, other)
+    return Mask(low > 0.0, high > 0.0, dimension)
+
+
+@rule("le", "less_equal")
+def at_most(one: Term, other: Term) -> Mask:
+    """one <= other."""
+    return ~above(one, other)
+
+
+@rule("lt", "less")
+def below(one: Term, other: Term) -> Mask:
+    """one < other."""
+    return ~at_least(one, other)
+
+
+def _difference(one: Term, other: Term) -> tuple[Tensor, Tensor, int]:
+    """Return the ends of one - other, of certain sign, and the dimension of the boxes; beside a NaN all is possible."""
+    if not isinstance(one, AffineForm):
+        low, high, dimension = _difference(other, one)
+        return -high, -low, dimension
+    if isinstance(other, AffineForm):
+        return *subtract(one, other).range(), len(one.slopes)
+    number = shared(other, one)
+    low, high = widened(one, number).range()
+    low, high = low - number, high - number  # the sign of a rounded difference is right
+    return (
+        low.nan_to_num_(-math.inf, math.inf, -math.inf),
+        high.nan_to_num_(math.inf, math.inf, -math.inf),
+        len(one.slopes),
+    )
+
+
+@rule("where")
+def where(condition: Mask | Tensor, one: Term, other: Term) -> AffineForm:
+    """Decided boxes take their branch, undecided ones the hull of both; one-sided limits are thereby included."""
+    like = next((part for part in (one, other) if isinstance(part, AffineForm)), None)
+    condition = _mask(condition, len(like.slopes) if like is not None else 0)
+    if like is None:
+        one, other = (torch.as_tensor(part, dtype=torch.float64) for part in (one, other))
+        return _between(condition, one, other)
+    if condition.always.ndim != like.ndim:
+        raise NoEnclosure(f"where with a condition of shape {tuple(condition.shape)}")
+    one, other = aligned(*(widened(as_form(part, like), condition.always) for part in (one, other)))
+    half = multiply(add(one, other), 0.5)
+    apart = multiply(subtract(one, other), 0.5).mass()
+    hull = AffineForm(half.terms, (half.radius + apart).mul_(1 + gamma(2)).add_(TINY))
+    ranges = [form.range() for form in (one, other)]
+    known = (torch.minimum(ranges[0][0], ranges[1][0]), torch.maximum(ranges[0][1], ranges[1][1]))
+    known = tuple(_pick(condition, *ends) for ends in zip(*ranges, known, strict=True))
+    terms = _pick(condition, one.terms, other.terms, hull.terms)
+    return AffineForm(terms, _pick(condition, one.radius, other.radius, hull.radius), known)
+
+
+def _between(condition: Mask, one: Tensor, other: Tensor) -> AffineForm:
+    """Return a choice between constants, (boxes, *features): all its slopes are zero."""
+    for part in (one, other):
+        if part.ndim == condition.always.ndim:
+            refuse_rows(part)
+    one, other = (part.to(condition.always.device).expand(condition.shape) for part in (one, other))
+    half, apart = 0.5 * one + 0.5 * other, (0.5 * one - 0.5 * other).abs()
+    apart = (apart + (one.abs() + other.abs()) * gamma(6)) * (1 + gamma(2)) + TINY
+    terms = half.new_zeros(1 + condition.dimension, *half.shape)
+    terms[0] = _pick(condition, one, other, half)
+    return AffineForm(terms, _pick(condition, terms.new_zeros(()), terms.new_zeros(()), apart))
+
+
+def _pick(condition: Mask, one: Tensor, other: Tensor, undecided: Tensor) -> Tensor:
+    return torch.where(condition.always, one, torch.where(condition.sometimes, undecided, other))
+
+
+@rule("maximum", "fmax")
+def maximum(one: Term, other: Term) -> AffineForm:
+    """Return other + relu(one - other)."""
+    return add(other, apply("relu", subtract(one, other)))
+
+
+@rule("minimum", "fmin")
+def minimum(one: Term, other: Term) -> AffineForm:
+    """Return other - relu(other - one)."""
+    return subtract(other, apply("relu", subtract(other, one)))
+
+
+@rule("max")
+def largest_of(one: Term, other: Term) -> AffineForm:
+    """torch.max of two values."""
+    if not isinstance(one, AffineForm | Tensor) or not isinstance(other, AffineForm | Tensor):
+        raise NoEnclosure("max with places")
+    return maximum(one, other)
+
+
+@rule("min")
+def smallest_of(one: Term, other: Term) -> AffineForm:
+    """torch.min of two values."""
+    return negate(largest_of(-one, -other))
+
+
+@rule("clamp", "clip")
+def clamp(form: AffineForm, min: Term | None = None, max: Term | None = None) -> AffineForm:
+    """Cut off below and above."""
+    form = form if min is None else maximum(form, min)
+    return form if max is None else minimum(form, max)
+
+
+@rule("hardtanh")
+def hardtanh(form: AffineForm, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> AffineForm:
+    """Cut off at -1 and 1, or elsewhere."""
+    return clamp(unless(form, inplace), min_val, max_val)
+
+
+@rule("relu6")
+def relu6(form: AffineForm, inplace: bool = False) -> AffineForm:
+    """Cut off at 0 and 6."""
+    return clamp(unless(form, inplace), 0.0, 6.0)
+
+
+@rule("amax")
+def amax(form: AffineForm, dim: int, keepdim: bool = False) -> AffineForm:
+    """Largest entry of a feature axis, by halves."""
+    (axis,) = feature_axes(form, dim)
+    while (count := form.shape[axis]) > 1:
+        half = count // 2
+        pairs = maximum(narrow(form, axis, 0, half), narrow(form, axis, half, half))
+        form = pairs if count % 2 == 0 else apply("cat", [pairs, narrow(form, axis, count - 1, 1)], axis)
+    largest = select(form, axis, 0)
+    return unsqueeze(largest, axis) if keepdim else largest
+
+
+@rule("amin")
+def amin(form: AffineForm, dim: int, keepdim: bool = False) -> AffineForm:
+    """Smallest entry of a feature axis."""
+    return negate(amax(negate(form), dim, keepdim))

@@ -1,0 +1,209 @@
+"""The rules of elementary functions and activations, under the names that torch has for them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from hpcsweep.approx.supnorm.certificate.enclosure.affine import AffineForm, NoEnclosure, apply, rule
+from hpcsweep.approx.supnorm.certificate.enclosure.arithmetic import (
+    add,
+    divide,
+    multiply,
+    negate,
+    power,
+    subtract,
+    total,
+)
+from hpcsweep.approx.supnorm.certificate.enclosure.rounding import UNIT
+from hpcsweep.approx.supnorm.certificate.enclosure.univariate import Relaxation, image, relax
+
+# The ranges of these are as good as their forms, and wide layers would pay for them.
+_UNBOUNDED = {"gelu", "silu"}
+_STEEP = {"sqrt", "log", "arcsin", "reciprocal"}  # without bounds for their slopes
+_NAMES = {
+    "tanh": ("tanh",),
+    "sigmoid": ("sigmoid", "expit", "special_expit"),
+    "erf": ("erf", "special_erf"),
+    "arctan": ("arctan", "atan"),
+    "arcsin": ("arcsin", "asin"),
+    "sin": ("sin",),
+    "cos": ("cos",),
+    "exp": ("exp", "special_exp"),
+    "log": ("log",),
+    "sqrt": ("sqrt",),
+    "square": ("square",),
+    "reciprocal": ("reciprocal",),
+    "abs": ("abs", "absolute", "__abs__"),
+    "cosh": ("cosh",),
+}
+
+
+def univariate(name: str, form: AffineForm) -> AffineForm:
+    """Return g(form) for a function g of `univariate.FUNCTIONS`."""
+    low, high = form.range()
+    lines = relax(name, low, high)
+    if name in _UNBOUNDED:
+        return form.affine(*lines)
+    known = image(name, low, high)
+    if name in _STEEP:
+        lines = _flattened(form, lines, known)
+    result = form.affine(*lines)
+    result.known = known
+    return result
+
+
+def _flattened(form: AffineForm, lines: Relaxation, known: tuple[Tensor, Tensor]) -> Relaxation:
+    """Replace lines by the range of the function where they are so steep that a wide form would exceed it.
+
+    The range for which lines are made may be much narrower than the form: sqrt(relu(x)) with x <= 0.
+    """
+    steep = lines[0].abs() * form.spread() > known[1] - known[0]
+    slope = lines[0].masked_fill(steep, 0.0)
+    return slope, torch.where(steep, known[0], lines[1]), torch.where(steep, known[1], lines[2])
+
+
+def _rule_of(name: str) -> Callable[[AffineForm], AffineForm]:
+    return lambda form: univariate(name, form)
+
+
+for _name, _aliases in _NAMES.items():
+    rule(*_aliases)(_rule_of(_name))
+
+
+@rule("relu")
+def relu(form: AffineForm, inplace: bool = False) -> AffineForm:
+    """max(x, 0)."""
+    return univariate("relu", unless(form, inplace))
+
+
+@rule("silu")
+def silu(form: AffineForm, inplace: bool = False) -> AffineForm:
+    """x sigmoid(x)."""
+    return univariate("silu", unless(form, inplace))
+
+
+@rule("gelu")
+def gelu(form: AffineForm, *, approximate: str = "none") -> AffineForm:
+    """x Phi(x), or its approximation by tanh, x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2, looser."""
+    if approximate == "none":
+        return univariate("gelu", form)
+    cube = multiply(apply("square", form), form)
+    inner = add(form, multiply(cube, 0.044715))
+    # torch's own constant is M_SQRT2 * M_2_SQRTPI / 2; it and the real number are two roundings apart at most
+    scaled = multiply(inner, math.sqrt(2.0 / math.pi))
+    scaled = AffineForm(scaled.terms, scaled.radius + scaled.mass() * (8 * UNIT))
+    return multiply(multiply(form, add(apply("tanh", scaled), 1.0)), 0.5)
+
+
+@rule("softplus")
+def softplus(form: AffineForm, beta: float = 1.0, threshold: float = 20.0) -> AffineForm:
+    """log(1 + exp(beta x)) / beta; torch returns x where beta x > threshold, which is less by exp(-threshold)."""
+    if beta <= 0.0:
+        raise NoEnclosure("softplus with beta <= 0")
+    scaled = form if beta == 1.0 else multiply(form, beta)
+    low, high = scaled.range()
+    slope, least, most = relax("softplus", low, high)
+    least = torch.where(high >= threshold, least - 1.01 * math.exp(-threshold), least)
+    result = scaled.affine(slope, least, most)
+    return result if beta == 1.0 else divide(result, beta)
+
+
+@rule("logsigmoid", "log_sigmoid")
+def logsigmoid(form: AffineForm) -> AffineForm:
+    """-log(1 + exp(-x))."""
+    negative = negate(form)
+    return negate(negative.affine(*relax("softplus", *negative.range())))
+
+
+@rule("dropout")
+def dropout(form: AffineForm, p: float = 0.5, training: bool = True, inplace: bool = False) -> AffineForm:
+    """Nothing, once training is over."""
+    if training:
+        raise NoEnclosure("dropout while training")
+    return form
+
+
+@rule("leaky_relu")
+def leaky_relu(form: AffineForm, negative_slope: float = 0.01, inplace: bool = False) -> AffineForm:
+    """x for x >= 0, else negative_slope x: negative_slope x + (1 - negative_slope) relu x."""
+    bent = univariate("relu", unless(form, inplace))
+    return subtract(add(bent, multiply(form, negative_slope)), multiply(bent, negative_slope))
+
+
+@rule("elu")
+def elu(form: AffineForm, alpha: float = 1.0, inplace: bool = False) -> AffineForm:
+    """x for x >= 0, else alpha (exp x - 1): relu x + alpha (exp(-relu(-x)) - 1)."""
+    tail = apply("exp", negate(univariate("relu", negate(unless(form, inplace)))))
+    return add(univariate("relu", form), multiply(subtract(tail, 1.0), alpha))
+
+
+@rule("sinh")
+def sinh(form: AffineForm) -> AffineForm:
+    """(exp x - exp(-x)) / 2."""
+    return multiply(subtract(apply("exp", form), apply("exp", negate(form))), 0.5)
+
+
+@rule("tan")
+def tan(form: AffineForm) -> AffineForm:
+    """sin / cos."""
+    return divide(apply("sin", form), apply("cos", form))
+
+
+@rule("rsqrt")
+def rsqrt(form: AffineForm) -> AffineForm:
+    """1 / sqrt."""
+    return apply("reciprocal", apply("sqrt", form))
+
+
+@rule("expm1", "special_expm1")
+def expm1(form: AffineForm) -> AffineForm:
+    """exp(x) - 1."""
+    return subtract(apply("exp", form), 1.0)
+
+
+@rule("log1p", "special_log1p")
+def log1p(form: AffineForm) -> AffineForm:
+    """log(1 + x)."""
+    return apply("log", add(form, 1.0))
+
+
+@rule("arccos", "acos")
+def arccos(form: AffineForm) -> AffineForm:
+    """pi / 2 - arcsin; pi / 2 is known to a rounding."""
+    result = subtract(math.pi / 2, apply("arcsin", form))
+    low, high = result.range()
+    return AffineForm(result.terms, result.radius + 4 * UNIT, (low - 4 * UNIT, high + 4 * UNIT))
+
+
+@rule("linalg_vector_norm")
+def vector_norm(
+    form: AffineForm, ord: float = 2, dim: int | Sequence[int] | None = None, keepdim: bool = False
+) -> AffineForm:
+    """Euclidean norm over feature axes, of all their entries together."""
+    if ord != 2:
+        raise NoEnclosure(f"norm of order {ord}")
+    return apply("sqrt", total(power(form, 2), dim, keepdim))
+
+
+@rule("linalg_norm")
+def norm(
+    form: AffineForm,
+    ord: float | str | None = None,
+    dim: int | Sequence[int] | None = None,
+    keepdim: bool = False,
+) -> AffineForm:
+    """Euclidean norm over feature axes; of matrices that of Frobenius, where 2 would be the largest singular value."""
+    if ord is not None and not isinstance(dim, int):
+        raise NoEnclosure(f"matrix norm of order {ord}")
+    return vector_norm(form, 2 if ord is None else ord, dim, keepdim)
+
+
+def unless(form: AffineForm, inplace: bool) -> AffineForm:
+    """Return `form`. Raises NoEnclosure for an operation in place, which would change other names of its values."""
+    if inplace:
+        raise NoEnclosure("an activation in place")
+    return form

@@ -1,0 +1,211 @@
+"""A network by its layers on boxes: affine forms forwards, then linear relaxation backwards from the output.
+
+Forwards, each layer's values become linear functions of the place in the box, with a remainder; that bounds what
+enters each activation. Backwards, straight lines about the activations replace them, from the output to the inputs,
+and what cancels between neurons cancels (CROWN: Zhang et al., NeurIPS 2018, section 3). Full relaxation bounds the
+hidden layers by such a pass too, and not forwards alone.
+
+Rounding is bounded a priori for any order of summation. A sum of n products errs by gamma(n) times the sum of the
+absolute values; those of inputs are replaced by the largest of the box, `size`, so that a product with the row sums of
+|W| bounds them all. `_ROUNDINGS` more than the n of the widest layer cover what neighbours of a product add: centers,
+slopes and radii through an activation (8), ranges (dimension + 4), substitution (16), the sums of all layers (4 each).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hpcsweep.approx.supnorm.certificate.enclosure.affine import AffineForm
+from hpcsweep.approx.supnorm.certificate.enclosure.lines import Lines, about, largest
+from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, gamma
+from hpcsweep.approx.supnorm.dense import Dense
+
+_ROUNDINGS = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """Boxes as a network sees them: center + reach * e +- radius on each axis, (boxes, dimension) each."""
+
+    center: Tensor
+    reach: Tensor
+    radius: Tensor
+
+    def __getitem__(self, boxes: slice) -> Cells:
+        return Cells(self.center[boxes], self.reach[boxes], self.radius[boxes])
+
+    def __len__(self) -> int:
+        return len(self.center)
+
+    def mass(self) -> Tensor:
+        """Return a bound of the coordinates, (boxes, dimension)."""
+        return (self.center.abs() + self.reach.abs() + self.radius).mul_(1 + gamma(4))
+
+
+@dataclass(frozen=True, eq=False)
+class Bound:
+    """For all points of a box, a function <= constant + sum_i row_i * coordinate_i + noise.
+
+    Attributes
+    ----------
+    row: (rows, boxes, dimension), of the coordinates that a network sees
+    constant: (rows, boxes)
+    noise: (rows, boxes), roundings, not yet in the constant
+    """
+
+    row: Tensor
+    constant: Tensor
+    noise: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Passed:
+    """What a forward pass leaves: lines about each hidden layer's activations, and what sizes its inputs have."""
+
+    lines: list[Lines]
+    sizes: list[Tensor]  # (boxes,) for each layer, the output included
+
+    def cut(self, boxes: slice) -> Passed:
+        """Return the part of some of the boxes."""
+        return Passed([lines.cut(boxes) for lines in self.lines], [size[boxes] for size in self.sizes])
+
+
+class Layers:
+    """A dense network, prepared for being enclosed.
+
+    Attributes
+    ----------
+    dense: the network
+    """
+
+    def __init__(self, dense: Dense) -> None:
+        self.dense = dense
+        *self._weights, output = dense.weights
+        *self._biases, offset = dense.biases
+        self._magnitudes = [weight.abs() for weight in self._weights]
+        self._masses = [
+            torch.stack([magnitude.sum(1), bias.abs()], 1)  # (width, 2)
+            for magnitude, bias in zip(self._magnitudes, self._biases, strict=True)
+        ]
+        self._output, self._offset = dense.amplitude * output, dense.amplitude * offset  # (1, width), (1,)
+        depth, widest = len(self._weights), max(weight.shape[1] for weight in dense.weights)
+        # Twice, so that roundings of the bounds themselves, and those of their factors, are nowhere to be counted.
+        self.roundings = 2 * (widest + 2 * dense.dimension + 4 * depth + _ROUNDINGS)
+
+    def cells(self, places: AffineForm) -> Cells:
+        """Return boxes, given as the form of their points (boxes, dimension), as the first layer sees them."""
+        cells = Cells(places.center, places.slopes.diagonal(dim1=0, dim2=2), places.radius)
+        if self.dense.shift is None or self.dense.factor is None:
+            return cells
+        moved = Cells(
+            (cells.center - self.dense.shift) * self.dense.factor,
+            cells.reach * self.dense.factor,
+            cells.radius * self.dense.factor.abs(),
+        )
+        return Cells(moved.center, moved.reach, torch.add(moved.radius, moved.mass(), alpha=gamma(6)).add_(TINY))
+
+    def forward(self, cells: Cells, full: bool = False) -> Passed:
+        """Return what bounds all activations on boxes, hidden layers by a backward pass each if `full`."""
+        passed = Passed([], [cells.mass().amax(1)])
+        if not self._weights:
+            return passed
+        deep = len(self._weights) > 1
+        terms, radius, spread = self._first(cells, deep)
+        for layer in range(len(self._weights)):
+            if layer:
+                terms, radius, spread = self._next(layer, terms, radius, passed.sizes[-1])
+            low, high = terms[0] - spread, spread.add_(terms[0])
+            mass = None
+            if full and layer:
+                mass = largest(low, high)
+                low, high = self._narrow(layer, cells, passed, low, high)
+            passed.lines.append(about(self.dense.activation, low, high, mass))
+            passed.sizes.append(passed.lines[-1].size)
+            if layer + 1 < len(self._weights):
+                passed.lines[-1].advance(terms, radius)
+        return passed
+
+    def _first(self, cells: Cells, deep: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """Return terms, radius and spread of the first layer; of terms the center alone unless `deep`."""
+        weight, magnitude, bias = self._weights[0], self._magnitudes[0], self._biases[0]
+        count, (width, dimension) = len(cells), weight.shape
+        terms = weight.new_empty(1 + (dimension if deep else 0), count, width)
+        torch.addmm(bias, cells.center, weight.T, out=terms[0])
+        for axis in range(dimension if deep else 0):
+            torch.mul(cells.reach[:, axis, None], weight[:, axis], out=terms[1 + axis])
+        error = gamma(self.roundings)
+        doubt = torch.add(cells.radius, cells.mass(), alpha=error)
+        radius = torch.addmm(bias.abs().mul_(error).add_(TINY), doubt, magnitude.T)  # (boxes, width)
+        return terms, radius, torch.addmm(radius, cells.reach.abs(), magnitude.T)
+
+    def _next(self, layer: int, terms: Tensor, radius: Tensor, size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return terms, radius and spread of a layer from those of the activations before it; radius is overwritten."""
+        weight, bias = self._weights[layer], self._biases[layer]
+        width, inputs = weight.shape
+        moved = (terms.view(-1, inputs) @ weight.T).view(*terms.shape[:-1], width)
+        moved[0].add_(bias)
+        error = gamma(self.roundings)
+        radius.add_(size.mul(error)[:, None])
+        radius = torch.addmm(bias.abs().mul_(error).add_(TINY), radius, self._magnitudes[layer].T)
+        slopes = moved[1:].abs()  # in the sum below: a norm along the first axis would cost a hundred times as much
+        return moved, radius, slopes.sum(0).add_(radius)
+
+    def _narrow(self, layer: int, cells: Cells, passed: Passed, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        """Cut ranges (boxes, width) of a hidden layer by those that a backward pass from it proves."""
+        weight, bias = self._weights[layer], self._biases[layer]
+        rows = torch.cat([weight, -weight])[:, None]  # (2 * width, 1, inputs)
+        offsets = torch.cat([bias, -bias])[:, None]
+        bound = self._backward(passed, layer, rows, offsets)
+        above, below = self.peak(bound, cells).view(2, len(bias), -1).mT  # (boxes, width) each
+        return torch.maximum(low, below.neg()), torch.minimum(high, above)
+
+    def peak(self, bound: Bound, cells: Cells) -> Tensor:
+        """Return an upper bound on each box, (rows, boxes)."""
+        size = bound.row.abs()
+        noise = (size * cells.mass()).sum(-1).add_(bound.noise).add_(bound.constant.abs())
+        value = (bound.row * cells.center).sum(-1).add_(bound.constant)
+        value.add_((size * (cells.reach.abs() + cells.radius)).sum(-1))
+        return value.add_(noise, alpha=gamma(self.roundings)).add_(TINY)
+
+    def above(self, passed: Passed, sign: float) -> Bound:
+        """Bound sign * network from above, by one backward pass."""
+        row, offset = sign * self._output, sign * self._offset
+        bound = self._backward(passed, len(self._weights), row[:, None], offset[:, None])
+        # the product with the amplitude was rounded
+        noise = bound.noise + row.abs().sum() * passed.sizes[-1]
+        return Bound(bound.row, bound.constant, noise)
+
+    def _backward(self, passed: Passed, start: int, row: Tensor, constant: Tensor) -> Bound:
+        """Bound rows of activations before layer `start`, (rows, 1, width), plus a constant (rows, 1)."""
+        noise = constant.abs()
+        for layer in reversed(range(start)):
+            row, offset, magnitude = passed.lines[layer].substitute(row)
+            sums = row.abs() @ self._masses[layer]  # (rows, boxes, 2)
+            noise = noise + magnitude + sums[..., 0] * passed.sizes[layer] + sums[..., 1] + TINY * passed.sizes[layer]
+            constant = constant + offset + row @ self._biases[layer]
+            row = row @ self._weights[layer]
+        boxes = len(passed.sizes[0])
+        shape = len(row), boxes
+        return Bound(row.expand(*shape, -1), constant.expand(shape), noise.expand(shape))
+
+    def flops(self, dimension: int, full: bool) -> float:
+        """Return the multiplications for one box: of the forward pass, and two backward passes from the output.
+
+        Elementwise operations count as `_PASS` multiplications; full relaxation has two rows for each hidden neuron.
+        """
+        return _flops([weight.shape for weight in self._weights], dimension, full)
+
+
+_PASS = 12.0  # a pass over memory costs as long as so many multiplications in a matrix product, measured
+
+
+def _flops(shapes: list[tuple[int, int]], dimension: int, full: bool) -> float:
+    total = 0.0
+    for layer, (width, inputs) in enumerate(shapes):
+        total += width * (inputs * (dimension + 2) + _PASS * (3 * dimension + 12))
+        rows = 2 + (2 * sum(later for later, _ in shapes[layer + 1 :]) if full else 0)
+        total += rows * width * (inputs + 8 * _PASS)
+    return total

@@ -1,0 +1,93 @@
+"""Functions of one variable on many ranges: a slope, and the exact range of what it leaves.
+
+For a range [low, high] and any slope s, the remainder g(x) - s x has its extremes at the ends and where g'(x) = s.
+Where those places have a closed form, the remainder is enclosed exactly, whatever rounding made of s: a place that is
+off by d shifts an extreme by d^2 only. s is the slope of the chord, with which both ends have one remainder.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hpcsweep.approx.supnorm.certificate.enclosure import bends, bows, bumps, waves
+from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY
+
+Relaxation = tuple[Tensor, Tensor, Tensor]
+_EVERYWHERE = (-math.inf, math.inf)
+_OUTSIDE = 1e-9  # by so much of its size a range may leave a domain: that is rounding
+_NOTHING = 1e-200  # and by so much where its size is zero: `TINY`, added up and scaled
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function of one variable: `relax` as below, `image(low, high)`, its own range, and where it is defined.
+
+    Both of its own take of a range that leaves the domain the part inside.
+    """
+
+    relax: Callable[[Tensor, Tensor], Relaxation]
+    image: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+    domain: tuple[float, float] = _EVERYWHERE
+
+    def undefined(self, low: Tensor, high: Tensor) -> Tensor | None:
+        """Say where ranges leave the domain by more than roundings; None: nowhere."""
+        if self.domain == _EVERYWHERE:
+            return None
+        size = torch.maximum(low.abs(), high.abs()).nan_to_num_(0.0, 0.0)  # no end may hide behind an infinite one
+        slack = size.mul_(_OUTSIDE).add_(_NOTHING)
+        outside = (low < self.domain[0] - slack) | (high > self.domain[1] + slack)
+        return outside if outside.any() else None
+
+
+FUNCTIONS: Mapping[str, Function] = {
+    "relu": Function(bends.relu, bends.relu_image),
+    "tanh": Function(bends.tanh, bends.rising(torch.tanh)),
+    "sigmoid": Function(bends.sigmoid, bends.rising(bends.logistic)),
+    "erf": Function(bends.erf, bends.rising(torch.erf)),
+    "arctan": Function(bends.arctan, bends.rising(torch.arctan)),
+    "arcsin": Function(bends.arcsin, bends.arcsin_image, (-1.0, 1.0)),
+    "sin": Function(waves.sin, waves.sin_image),
+    "cos": Function(waves.cos, waves.cos_image),
+    "gelu": Function(bumps.gelu, bumps.gelu_image),
+    "silu": Function(bumps.silu, bumps.silu_image),
+    "reciprocal": Function(bows.reciprocal, bows.reciprocal_image),
+    **{name: Function(bow.relax, bow.image, bow.domain) for name, bow in bows.BOWS.items()},
+}
+
+
+def relax(name: str, low: Tensor, high: Tensor) -> Relaxation:
+    """Return (slope, least, most): g(x) - slope x lies in [least, most] for every real x in [low, high].
+
+    All are tensors of one shape, rounding is included, and low <= high may be infinite. Where g is unbounded, so is the
+    answer, with slope 0; it is never NaN. The same where the range leaves g's natural domain (log, sqrt, arcsin), by
+    more than 1e-9 of its size: g may be no number there. By less, only the part inside is meant.
+    """
+    slope, least, most = settled(*FUNCTIONS[name].relax(low, high), lambda: image(name, low, high))
+    undefined = FUNCTIONS[name].undefined(low, high)
+    if undefined is None:
+        return slope, least, most
+    least, most = least.masked_fill(undefined, -math.inf), most.masked_fill(undefined, math.inf)
+    return slope.masked_fill(undefined, 0.0), least, most
+
+
+def image(name: str, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Return (least, most) of g on [low, high], rounding included."""
+    least, most = FUNCTIONS[name].image(low, high)
+    undefined = FUNCTIONS[name].undefined(low, high)
+    if undefined is not None:
+        least, most = least.masked_fill(undefined, -math.inf), most.masked_fill(undefined, math.inf)
+    return least.sub_(TINY), most.add_(TINY)
+
+
+def settled(slope: Tensor, least: Tensor, most: Tensor, constant: Callable[[], tuple[Tensor, Tensor]]) -> Relaxation:
+    """Replace what infinite arguments have spoilt by the constant range of the function."""
+    if all(math.isfinite(part.sum()) for part in (slope, least, most)):  # cheap, and nearly always so
+        return slope, least, most
+    spoilt = (slope + (most - least)).isfinite().logical_not_()
+    low, high = constant()
+    return slope.masked_fill(spoilt, 0.0), torch.where(spoilt, low, least), torch.where(spoilt, high, most)

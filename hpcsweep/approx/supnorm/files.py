@@ -1,0 +1,157 @@
+"""Networks and targets by name, as on a command line: a file of weights, a function in a file, one of our targets."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+import zlib
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import torch
+
+from hpcsweep.approx import plugins
+from hpcsweep.approx.models import ACTIVATIONS
+from hpcsweep.approx.supnorm.dense import Dense
+from hpcsweep.approx.supnorm.functions import Domain, adapted, domain_of, inputs_of, terms_of
+from hpcsweep.approx.supnorm.subjects import Pair, Subject
+from hpcsweep.approx.targets import Target
+from hpcsweep.errors import PluginError, unknown
+
+
+@final
+@dataclass(frozen=True)
+class Files(Subject):
+    """A network and a target by their names.
+
+    Parameters
+    ----------
+    network: "weights.npz" (see `network_file`), or "path/file.py:name" or "module:name" of a callable.
+    target: the name of one of ours, or of a callable or `Target` class likewise.
+    domain: ((low, high), ...); one pair per axis.
+    activation: of a network in an .npz file.
+    """
+
+    network: str
+    target: str
+    domain: Domain
+    activation: str = "relu"
+
+    @property
+    def group(self) -> Hashable:
+        """The target and the domain."""
+        return self.target, self.domain
+
+    def pair(self, folder: Path, device: str) -> Pair:
+        """Load both."""
+        network = load_network(self.network, self.activation, folder)
+        target = load_target(self.target, len(self.domain), folder)
+        made = adapted(network, self.domain)
+        return Pair(adapted(target, self.domain), made, self.domain, terms_of(network, made, self.domain))
+
+
+def files(
+    network: str, target: str, domain: str | None, dimension: int | None, activation: str, folder: Path = Path(".")
+) -> Files:
+    """Return the subject of what a command line names, loaded once, so that every mistake shows at once.
+
+    The dimension is the one that is given, or the number of pairs in the domain where there are several, or that of the
+    network where its layers tell; a domain may be left out where the target knows its own.
+
+    Raises
+    ------
+    PluginError : for what cannot be had, or does not fit together
+    """
+    pairs = len(domain_of(domain)) if domain is not None else 0
+    loaded = load_network(network, activation, folder)
+    inputs = dimension or (pairs if pairs > 1 else _inputs(loaded, pairs))
+    if isinstance(loaded, Dense) and inputs != loaded.dimension:
+        raise PluginError(f"{network} has {loaded.dimension} inputs, not {inputs}; mend --dimension or --domain.")
+    known = load_target(target, inputs, folder)
+    if domain is None and not isinstance(known, Target):
+        raise PluginError(f'the target {target!r} does not know its domain; give --domain, such as "-1,1".')
+    box = domain_of(domain, inputs) if domain is not None else domain_of(known.domain)
+    subject = Files(network, target, box, activation)
+    subject.pair(folder, "cpu")
+    return subject
+
+
+def _inputs(network: Callable[..., Any], pairs: int) -> int:
+    """Return how many inputs a network takes where nobody says it: what its first layer has, or one for the one pair.
+
+    Raises
+    ------
+    PluginError : if it takes neither
+    """
+    if isinstance(network, Dense):
+        return network.dimension
+    tried = ""
+    for guess in (inputs_of(network), pairs):
+        if guess:
+            try:
+                adapted(network, ((0.0, 1.0),) * guess)
+            except PluginError as error:
+                tried = f" With {guess}: {error}"
+            else:
+                return guess
+    raise PluginError(f"the input dimension is not known; give --dimension, or --domain with one pair per axis.{tried}")
+
+
+def load_target(name: str, dimension: int, folder: Path) -> Callable[..., Any]:
+    """Return a target by its name. Raises PluginError."""
+    if ":" not in name:
+        return plugins.target({"name": name}, dimension, folder)
+    found = plugins.member(name, folder)
+    return found(dimension) if isinstance(found, type) and issubclass(found, Target) else _callable(found, name)
+
+
+def load_network(name: str, activation: str, folder: Path) -> Callable[..., Any]:
+    """Return a network by its name. Raises PluginError."""
+    if name.endswith(".npz"):
+        return network_file(folder / name, activation)
+    if ":" not in name:
+        raise PluginError(f"the network must be weights.npz, path/file.py:name or module:name, not {name!r}.")
+    return _callable(plugins.member(name, folder), name)
+
+
+def _callable(found: object, name: str) -> Callable[..., Any]:
+    if not callable(found):
+        raise PluginError(f"{name} is a {type(found).__name__}; it must be a function of points (points, dimension).")
+    return found
+
+
+def network_file(path: Path, activation: str) -> Dense:
+    """Return the network of an .npz file: W0, b0, W1, b1, ..., each W (outputs, inputs), b (outputs,) or missing.
+
+    Raises
+    ------
+    PluginError : if the file is no such file, or its shapes do not follow each other
+    """
+    if activation not in ACTIVATIONS:
+        raise PluginError(unknown("activation", activation, ACTIVATIONS))
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            given = {
+                name: torch.from_numpy(arrays[name].astype(np.float64, casting="same_kind")) for name in arrays.files
+            }
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise PluginError(f"{path} cannot be read as an .npz file of weights: {error}.") from error
+    layers = sum(name.startswith("W") for name in given)
+    expected = [f"{letter}{layer}" for layer in range(layers) for letter in "Wb"]
+    if not layers or not {name for name in expected if name[0] == "W"} <= given.keys() <= set(expected):
+        raise PluginError(f"{path} holds {', '.join(sorted(given))}; it must hold W0, b0, W1, b1, ... of all layers.")
+    weights = tuple(given[f"W{layer}"] for layer in range(layers))
+    biases = tuple(
+        given.get(f"b{layer}", given[f"W{layer}"].new_zeros(given[f"W{layer}"].shape[:1])) for layer in range(layers)
+    )
+    for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
+        after = len(weights[layer - 1]) if layer else math.prod(weight.shape[1:])
+        if weight.ndim != 2 or not weight.numel() or weight.shape[1] != after or bias.shape != weight.shape[:1]:
+            shapes = f"W{layer} {tuple(weight.shape)} and b{layer} {tuple(bias.shape)}"
+            raise PluginError(f"{path}: {shapes} do not follow {after} inputs; each W is (outputs, inputs).")
+    if len(weights[-1]) != 1:
+        raise PluginError(f"{path}: the last layer has {len(weights[-1])} outputs; the sup-norm of one is measured.")
+    return Dense(weights, biases, activation)

@@ -1,0 +1,190 @@
+"""What a finished survey says of one network: the record of a measurement."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hpcsweep.approx.supnorm import probes
+from hpcsweep.approx.supnorm.certificate.certify import Pool
+from hpcsweep.approx.supnorm.certificate.enclosure import NoEnclosure
+from hpcsweep.approx.supnorm.screening import screen
+from hpcsweep.approx.supnorm.search import kinks, refine, starts
+from hpcsweep.approx.supnorm.subjects import Pair, Subject
+from hpcsweep.approx.supnorm.survey import State
+from hpcsweep.approx.supnorm.tasks import CONTRADICTION, Measurement, Unenclosed, enclosed, inner
+from hpcsweep.bracket import Bracket
+
+CONFIDENCE = 0.95  # of the statement of volume
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The error of one network over its domain.
+
+    Attributes
+    ----------
+    bracket: from below, the largest |error| evaluated (in float64) and its place; from above, what was proved, infinite
+        where nothing was.
+    screened: the largest |error| at the points alone, before any search: what refinement gained on.
+    l1, l2: mean |error| and root of the mean square, over the first point set.
+    quantiles: of |error| there, upper ends of bins, at most 2^-5 too large.
+    averaged: points over which the means and quantiles are taken.
+    points: points at which the error was evaluated in all, and `nonfinite` where it was NaN or infinite; of those that
+        a proof looks at, only one that is.
+    certificate: "closed" (upper <= (1 + gap) lower), "budget", "floor" (of float64 arithmetic), "no rule" or "off",
+        which is also said where the error is not finite somewhere.
+    boxes: of the proof.
+    pieces: of a ReLU network in one dimension, on its domain: where it is linear; -1 of others, and for NaN.
+    boundary: whether the worst point lies on the boundary of the domain.
+    sample_distance: of the worst point to the nearest training sample (Euclidean); NaN if samples are not known.
+    uniform: what the independent uniform points alone would have reported; NaN if there were none.
+    volume: with 95 % confidence the error exceeds `uniform` on at most this share of the domain, 1 - 0.05^(1/n) for n
+        points; NaN if there were none.
+    message: what is worth knowing.
+    central_share: the share of each side that was measured apart, NaN if none was; and of the central box of so much
+    central_l2: the root of the mean square, over the points of the first kind in it.
+    central_lower: the largest |error| found in it: at the points of each kind, or `where` if that lies in it.
+    """
+
+    bracket: Bracket
+    screened: float
+    l1: float
+    l2: float
+    quantiles: tuple[float, ...]
+    averaged: int
+    points: int
+    nonfinite: int
+    certificate: str
+    boxes: int
+    pieces: int
+    boundary: bool
+    sample_distance: float
+    uniform: float
+    volume: float
+    message: str
+    central_share: float = math.nan
+    central_l2: float = math.nan
+    central_lower: float = math.nan
+
+    @property
+    def lower(self) -> float:
+        """The lower bound."""
+        return self.bracket.lower
+
+    @property
+    def upper(self) -> float:
+        """The proved upper bound, infinite where nothing was proved."""
+        return self.bracket.upper
+
+    @property
+    def where(self) -> tuple[float, ...]:
+        """The point at which the lower bound is attained."""
+        return self.bracket.where
+
+
+def conclude(
+    subject: Subject, measurement: Measurement, state: State, quantiles: Sequence[float] = (), folder: Path = Path(".")
+) -> Measured:
+    """Return what the survey of one subject found, with these quantiles of |error|."""
+    pair, refined, pool = subject.pair(folder, "cpu"), state.refined, state.pool
+    refuted = _refuted(pair, state)
+    bracket = _bracket(state, refuted)
+    first, alone = state.screens[0], state.screens[-1] if measurement.uniform else None
+    points = sum(one.count for one in state.screens) + (refined.values + refined.gradients if refined else 0)
+    nonfinite = sum(one.nans + one.infinities for one in state.screens) + (refined.nonfinite if refined else 0)
+    met = _met(state)
+    points, nonfinite = points + met, nonfinite + met
+    return Measured(
+        bracket=bracket,
+        screened=state.screened.lower,
+        l1=first.l1,
+        l2=first.l2,
+        quantiles=tuple(first.quantile(share) for share in quantiles),
+        averaged=first.averaged,
+        points=points,
+        nonfinite=nonfinite,
+        certificate="no rule" if refuted else _certificate(measurement, state),
+        boxes=pool.done if pool else 0,
+        pieces=_pieces(pair),
+        boundary=bool(bracket.where) and refine.on_boundary(bracket.where, pair.domain),
+        sample_distance=_distance(pair, bracket.where),
+        uniform=alone.supremum if alone else math.nan,
+        volume=-math.expm1(math.log1p(-CONFIDENCE) / alone.count) if alone else math.nan,
+        message=_message(nonfinite, points, CONTRADICTION if refuted else state.reason),
+        **_central(pair, measurement, state, bracket),
+    )
+
+
+def _central(pair: Pair, measurement: Measurement, state: State, found: Bracket) -> dict[str, float]:
+    """Return what is known of the central box, by field; nothing where it was not asked for."""
+    if measurement.central is None:
+        return {}
+    kinds = len(measurement.kinds)
+    screens = state.screens[kinds : 2 * kinds]
+    box = inner(pair.domain, measurement.central)
+    within = bool(found.where) and all(low <= x <= high for x, (low, high) in zip(found.where, box, strict=True))
+    seen = reduce(screen.higher, [one.bracket for one in screens] + [found] * within)
+    return {"central_share": measurement.central, "central_l2": screens[0].l2, "central_lower": seen.lower}
+
+
+def _message(nonfinite: int, points: int, reason: str) -> str:
+    return f"The error is NaN or infinite at {nonfinite} of {points} points." if nonfinite else reason
+
+
+def _best(state: State, pool: Pool) -> Bracket:
+    """Return the largest error of all that was seen, with nothing above."""
+    return screen.higher(state.found, Bracket(pool.lower, where=pool.where))
+
+
+def _refuted(pair: Pair, state: State) -> bool:
+    """Return whether the largest error that was seen is more than was proved, everywhere or there."""
+    if state.pool is None:
+        return False
+    best = _best(state, state.pool)
+    if not best.where or not math.isfinite(best.lower):
+        return False
+    where = torch.tensor([best.where], dtype=torch.float64)
+    try:
+        return probes.contradicted(enclosed(pair), pair, where, best.lower, state.pool.bracket.upper)
+    except (NoEnclosure, Unenclosed):  # where it had rules before: it is another function now
+        return True
+
+
+def _bracket(state: State, refuted: bool) -> Bracket:
+    """Return the bracket of all that was found and proved."""
+    if state.pool is None:
+        return state.found
+    best = _best(state, state.pool)
+    # The lower bound is evaluated in float64; at the floor of that arithmetic it may pass the proof by an ulp.
+    return best if refuted else Bracket(best.lower, max(state.pool.bracket.upper, best.lower), best.where)
+
+
+def _met(state: State) -> bool:
+    """Return whether the proof met an error that is NaN or infinite, where it looked itself."""
+    return state.pool is not None and not math.isfinite(state.pool.lower)
+
+
+def _certificate(measurement: Measurement, state: State) -> str:
+    if measurement.gap is None or (state.pool is None and not state.reason) or _met(state):
+        return "off"
+    return "no rule" if state.pool is None else state.pool.status
+
+
+def _pieces(pair: Pair) -> int:
+    """Return the number of linear pieces where it can be told exactly, else -1."""
+    if len(pair.terms) != 1 or len(pair.domain) != 1 or pair.terms[0].activation != "relu":
+        return -1
+    return kinks.breakpoints(pair.terms[0], *pair.domain[0])[1]
+
+
+def _distance(pair: Pair, where: Sequence[float]) -> float:
+    if pair.samples is None or not where or not np.isfinite(where).all():
+        return math.nan
+    return float(starts.nearest(torch.tensor([list(where)], dtype=torch.float64), pair.samples.cpu())[0])

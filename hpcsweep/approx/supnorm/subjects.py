@@ -1,0 +1,139 @@
+"""What is measured: a target, what approximates it, and what is known of both; described in plain values."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hpcsweep import sampling
+from hpcsweep.approx import models, plugins
+from hpcsweep.approx.supnorm import dense
+from hpcsweep.approx.supnorm.screening.evaluator import frozen
+from hpcsweep.approx.supnorm.screening.screen import Function
+from hpcsweep.approx.supnorm.search.ascent import with_slopes
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """A target and its approximant as functions on a device: (points, dimension) float64 -> (points,) float64.
+
+    Parameters
+    ----------
+    domain: ((low, high), ...), one pair per axis.
+    terms: the networks whose sum the approximant is, () if its layers are not known.
+    samples: (samples, dimension), where the approximant was trained; None if that is not known.
+    """
+
+    target: Function
+    approximant: Function
+    domain: Sequence[tuple[float, float]]
+    terms: tuple[dense.Dense, ...] = ()
+    samples: Tensor | None = None
+
+    @property
+    def width(self) -> int:
+        """The widest hidden layer, by which tiles are sized and proofs are tried; 64 where layers are not known."""
+        return max((term.width for term in self.terms), default=64)
+
+    @property
+    def error(self) -> Deviation:
+        """The function target - approximant."""
+        return Deviation(self.target, self.approximant)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Deviation:
+    """target - approximant as a function of points."""
+
+    target: Function
+    approximant: Function
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """Return the differences (points,) at points (points, dimension)."""
+        return self.target(points) - self.approximant(points)
+
+    def with_slopes(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Return them with their gradients (points, dimension), each function differentiated in its own way."""
+        (target, rise), (value, slopes) = with_slopes(self.target, points), with_slopes(self.approximant, points)
+        return target - value, rise - slopes
+
+
+class Subject(ABC):
+    """Something to be measured, in plain values that travel between processes."""
+
+    @property
+    @abstractmethod
+    def group(self) -> Hashable:
+        """What is equal for subjects that share target and domain, so that points and target values are shared."""
+
+    @abstractmethod
+    def pair(self, folder: Path, device: str) -> Pair:
+        """Make the functions; plugin files are relative to `folder`. Raises `UserError` for what cannot be had."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Network(Subject):
+    """A trained network of a study.
+
+    Parameters
+    ----------
+    target, dimension, model: the resolved choices.
+    parameters: (parameters,) float64.
+    samples, data_seed, sampling: how many samples it was trained on, the seed of their places, and whether they are
+        "uniform" or a "grid"; 0 samples if not known. Points on the boundary, of an equation, are not counted.
+    """
+
+    target: Mapping[str, Any]
+    dimension: int
+    model: Mapping[str, Any]
+    parameters: np.ndarray
+    samples: int = 0
+    data_seed: int = 0
+    sampling: str = "uniform"
+
+    @property
+    def width(self) -> int:
+        """The widest hidden layer of the perceptron that costs as much, as when the study was planned."""
+        return max(models.hidden_like(self.model, self.dimension, len(self.parameters)), default=1)
+
+    @property
+    def group(self) -> Hashable:
+        """The target: it has one domain in one dimension."""
+        return repr(sorted(self.target.items()))
+
+    def pair(self, folder: Path, device: str) -> Pair:
+        """Make target and network."""
+        target = plugins.target(self.target, self.dimension, folder)
+        model = models.make(self.model, self.dimension, target.domain, folder)
+        parameters = torch.from_numpy(np.array(self.parameters, dtype=np.float64)).to(device)
+        places = None
+        if self.samples:
+            places = torch.from_numpy(sampling.places(self.data_seed, self.samples, target.domain, self.sampling))
+            places = places.to(device)
+        return Pair(target, frozen(model, parameters), target.domain, dense.of(model, parameters), places)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Given(Subject):
+    """Functions of this process, as they are."""
+
+    functions: Pair
+
+    @property
+    def group(self) -> Hashable:
+        """One of its own."""
+        return id(self.functions)
+
+    def pair(self, folder: Path, device: str) -> Pair:
+        """Return the functions."""
+        return self.functions

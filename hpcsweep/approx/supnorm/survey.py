@@ -1,0 +1,163 @@
+"""A measurement of several networks as tasks that anyone may do: screen, then search, then prove.
+
+A `Survey` says what is to be done now (`tasks`) and takes what came out (`take`), until nothing is left. What the tasks
+are is fixed by what is measured, never by who does them, so that 1 and 1000 ranks find the same bits:
+
+1. *Screening*: some tiles of all point sets, all networks together, since points and target values are shared.
+2. *Search*, one for each network: from the worst points to local maxima, and where the network bends.
+3. *Proof*, one for each network, and where that does not close, parts of what is left, a fixed number of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+from typing import Any, final
+
+from hpcsweep.approx.supnorm.certificate import certify
+from hpcsweep.approx.supnorm.screening import screen
+from hpcsweep.approx.supnorm.search import refine
+from hpcsweep.approx.supnorm.subjects import Subject
+from hpcsweep.approx.supnorm.tasks import Measurement, Proof, Screening, Screens, Search, Task, shares
+from hpcsweep.bracket import Bracket
+
+FIRST = 2**14  # boxes of a proof before it is shared out; then in each round as many again as were done before
+PARTS = 16  # into which it is shared out
+
+
+@dataclass
+class State:
+    """What is known of one subject so far."""
+
+    screens: list[screen.Screen]
+    refined: refine.Refined | None = None
+    pool: certify.Pool | None = None
+    reason: str = ""  # why there is no proof
+
+    @property
+    def screened(self) -> Bracket:
+        """The bracket of the points alone."""
+        return reduce(screen.higher, (one.bracket for one in self.screens))
+
+    @property
+    def found(self) -> Bracket:
+        """The bracket of the points and of the search."""
+        return self.screened if self.refined is None else screen.higher(self.screened, self.refined.bracket)
+
+
+@final
+class Survey:
+    """A measurement on its way. Picklable; between `tasks` and `take` nothing changes."""
+
+    def __init__(self, subjects: Sequence[Subject], measurement: Measurement) -> None:
+        self.subjects, self.measurement = tuple(subjects), measurement
+        self.states: list[State] = []
+        self._searched = False
+        self._rounds = 0
+
+    @property
+    def long(self) -> bool:
+        """Whether what is left is a proof that did not close at the first go, and is worth sharing out."""
+        return self._rounds > 0
+
+    def tasks(self, pieces: int = 1) -> list[Task]:
+        """Return what can be done now, in any order; screening in about so many pieces. Empty: all is done."""
+        if not self.subjects:
+            return []
+        if not self.states:
+            return [
+                Screening(self.subjects, self.measurement, share) for share in shares(self.measurement.total, pieces)
+            ]
+        if not self._searched:
+            return [Search(self.subjects[i], self.measurement, self.states[i].screens) for i in self._to_search()]
+        return [proof for number in self._open() for proof in self._proofs(number)]
+
+    def put(self, results: list[Any], number: int, result: Any) -> None:
+        """Write what came out of task `number` into a list that is None where nothing came yet.
+
+        Screens are merged at once, all into one place, so that memory does not grow with the number of tasks.
+        """
+        known = next((i for i, one in enumerate(results) if one), None) if not self.states else None
+        if known is None:
+            results[number] = result
+        else:
+            results[known], results[number] = _merged([results[known], result]), []
+
+    def take(self, results: Sequence[Any]) -> None:
+        """Take what came out of `tasks`, in their order."""
+        if not self.states:
+            self.states = [State(screens) for screens in _merged([result for result in results if result])]
+        elif not self._searched:
+            for number, refined in zip(self._to_search(), results, strict=True):
+                self.states[number].refined = refined
+            self._searched = True
+        else:
+            given = iter(results)
+            for number in self._open():
+                self._take_proofs(number, [next(given) for _ in self._proofs(number)])
+            self._rounds += 1
+        if not self._searched and not self._to_search():
+            self._searched = True
+
+    def run(
+        self,
+        folder: Path = Path("."),
+        device: str = "cpu",
+        stop: Callable[[], bool] = lambda: False,
+        whole: bool = True,
+    ) -> bool:
+        """Do it all here (unless `whole`, only what is not `long`); return whether nothing is left."""
+        while tasks := self.tasks():
+            if stop() or (self.long and not whole):
+                return False
+            self.take([task.run(folder, device) for task in tasks])
+        return True
+
+    def _to_search(self) -> list[int]:
+        wanted = self.measurement.starts or self.measurement.kinks
+        return [i for i, state in enumerate(self.states) if wanted and math.isfinite(state.found.lower)]
+
+    def _open(self) -> list[int]:
+        """Return the subjects that are to be proved."""
+        if self.measurement.gap is None:
+            return []
+        return [
+            i
+            for i, state in enumerate(self.states)
+            if math.isfinite(state.found.lower) and not state.reason and self._left(state)
+        ]
+
+    def _left(self, state: State) -> int:
+        """Return how many boxes of the proof are left."""
+        if state.pool is None:
+            return self.measurement.boxes
+        if state.pool.status != "budget" or len(state.pool.boxes) > certify.LARGEST:
+            return 0
+        return max(0, self.measurement.boxes - state.pool.done)
+
+    def _proofs(self, number: int) -> list[Proof]:
+        state, subject = self.states[number], self.subjects[number]
+        if state.pool is None:
+            boxes = max(min(FIRST, self.measurement.boxes), certify.least(self.measurement.dimension))
+            return [Proof(subject, self.measurement, state.found, None, boxes)]
+        boxes, more = divmod(min(state.pool.done, self._left(state)), PARTS)
+        return [
+            Proof(subject, self.measurement, state.found, part, boxes + (index < more))
+            for index, part in enumerate(certify.split(state.pool, PARTS))
+        ]
+
+    def _take_proofs(self, number: int, results: Sequence[certify.Pool | str]) -> None:
+        state = self.states[number]
+        reasons = [result for result in results if isinstance(result, str)]
+        if reasons:
+            state.reason = reasons[0]
+        else:
+            state.pool = certify.join([result for result in results if isinstance(result, certify.Pool)])
+
+
+def _merged(parts: Sequence[Screens]) -> Screens:
+    """Return the screens of disjoint parts together."""
+    return [[screen.merge_all(sets) for sets in zip(*one, strict=True)] for one in zip(*parts, strict=True)]

@@ -1,0 +1,232 @@
+"""How a network is measured, and the tasks of it: plain values that run anywhere and give plain values back."""
+
+from __future__ import annotations
+
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import torch
+
+from hpcsweep.approx.supnorm import points, probes
+from hpcsweep.approx.supnorm.certificate import certify
+from hpcsweep.approx.supnorm.certificate.enclosure import AffineForm, NoEnclosure
+from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference
+from hpcsweep.approx.supnorm.screening import screen
+from hpcsweep.approx.supnorm.screening.screen import Function
+from hpcsweep.approx.supnorm.search import refine
+from hpcsweep.approx.supnorm.subjects import Pair, Subject
+from hpcsweep.bracket import Bracket
+
+NARROW = 32  # widest hidden layer with which a proof beyond 4-D is worth a try, unless it is asked for
+CONTRADICTION = "No certificate: the proof contradicts an evaluation: the function is not what its code says on boxes."
+_LONGEST = 200  # characters of what a user's code says
+_UNIFORM_SEED = 1  # added to the seed, for the independent points beside
+
+Screens = list[list[screen.Screen]]  # [network][point set]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What is done to measure one network in so many dimensions.
+
+    Parameters
+    ----------
+    kinds, count, tile, seed: `count` points of each kind, screened in tiles of `tile` points. Means are taken over the
+        first kind.
+    uniform: independent uniform points beside, 0: none.
+    starts, kinks: of the search: local ascents, and points projected onto zero sets of neurons; 0: none.
+    gap: what is to be proved, upper <= (1 + gap) * lower; None: no proof.
+    boxes: of the proof, at most; but at least those that it begins with, 64 in one and two dimensions, 8 in three.
+    ascent: "lbfgs" or "newton", see `refine.refine`.
+    central: the share of each side of the domain that is measured apart as well, by the same points of each kind mapped
+        into the box of the same centre; None: not.
+    """
+
+    kinds: tuple[str, ...]
+    count: int
+    tile: int
+    seed: int
+    dimension: int
+    uniform: int = 0
+    starts: int = 0
+    kinks: int = 0
+    gap: float | None = None
+    boxes: int = 2**18
+    ascent: str = "lbfgs"
+    central: float | None = None
+
+    def sets(self, domain: points.Domain) -> list[points.PointSet]:
+        """Return the point sets: of each kind on the domain, then in its central part, the independent points last.
+
+        Raises `StudyError` for what cannot be.
+        """
+        boxes = [domain] if self.central is None else [domain, inner(domain, self.central)]
+        made = [points.make(kind, self.dimension, self.count, self.seed, box) for box in boxes for kind in self.kinds]
+        if self.uniform:
+            made.append(points.make("uniform", self.dimension, self.uniform, self.seed + _UNIFORM_SEED, domain))
+        return made
+
+    @cached_property
+    def counts(self) -> list[int]:
+        """How many points each set really has: a grid has a whole number along every axis."""
+        return [some.count for some in self.sets(((0.0, 1.0),) * self.dimension)]
+
+    @property
+    def tiles(self) -> list[int]:
+        """How many tiles each point set has."""
+        return [-(-count // self.tile) for count in self.counts]
+
+    @property
+    def total(self) -> int:
+        """How many tiles there are in all."""
+        return sum(self.tiles)
+
+
+def inner(domain: points.Domain, share: float) -> points.Domain:
+    """Return the central box that has this share of each side of a domain."""
+    reach = [(low / 2 + high / 2, (high / 2 - low / 2) * share) for low, high in domain]
+    sides = zip(domain, reach, strict=True)
+    return tuple((max(low, middle - half), min(high, middle + half)) for (low, high), (middle, half) in sides)
+
+
+def planned(resolved: Mapping[str, Any], dimension: int, width: int) -> Measurement:
+    """Return the measurement of networks of this width by the resolved choices of `[sup_norm]`."""
+    chosen = dict(resolved)
+    tile, always = chosen.pop("tile") or screen.default_tile(width), chosen.pop("always")
+    if not always and dimension > 4 and width > NARROW:
+        chosen["gap"] = None
+    return Measurement(dimension=dimension, tile=tile, **chosen)
+
+
+class Unenclosed(Exception):
+    """A user's code that runs on points cannot run on boxes."""
+
+
+class Task(ABC):
+    """A piece of a survey in plain values: it runs anywhere and gives plain values back."""
+
+    @abstractmethod
+    def run(self, folder: Path, device: str) -> Any:
+        """Do it; plugin files are relative to `folder`."""
+
+
+@final
+@dataclass(frozen=True)
+class Screening(Task):
+    """Some of the tiles of a measurement: those of all its point sets, one after the other, are numbered through."""
+
+    subjects: tuple[Subject, ...]
+    measurement: Measurement
+    tiles: range
+
+    def run(self, folder: Path, device: str) -> Screens:
+        """Screen them; points and target values are shared by networks of one group."""
+        screens: Screens = [[] for _ in self.subjects]
+        for members in self._groups():
+            pairs = [self.subjects[member].pair(folder, device) for member in members]
+            networks = [pair.approximant for pair in pairs]
+            first = 0
+            for some, count in zip(self.measurement.sets(pairs[0].domain), self.measurement.tiles, strict=True):
+                own = range(max(self.tiles.start - first, 0), min(self.tiles.stop - first, count))
+                first += count
+                found = screen.screen(
+                    some, own, self.measurement.tile, pairs[0].target, networks, device, worst=self.measurement.starts
+                )
+                for member, one in zip(members, found, strict=True):
+                    screens[member].append(one)
+        return screens
+
+    def _groups(self) -> list[list[int]]:
+        groups: dict[Any, list[int]] = {}
+        for number, subject in enumerate(self.subjects):
+            groups.setdefault(subject.group, []).append(number)
+        return list(groups.values())
+
+
+@final
+@dataclass(frozen=True)
+class Search(Task):
+    """From the worst points of the screens of one network to local maxima of its error."""
+
+    subject: Subject
+    measurement: Measurement
+    screens: Sequence[screen.Screen]
+
+    def run(self, folder: Path, device: str) -> refine.Refined:
+        """Search; see `refine.refine`."""
+        pair = self.subject.pair(folder, device)
+        sets = self.measurement.sets(pair.domain)
+        return refine.refine(
+            pair.error,
+            screen.candidates(self.screens, sets, self.measurement.starts, device),
+            pair.domain,
+            terms=pair.terms,
+            samples=pair.samples,
+            starts=self.measurement.starts,
+            kinks=self.measurement.kinks,
+            seed=self.measurement.seed,
+            ascent=self.measurement.ascent,
+        )
+
+
+@final
+@dataclass(frozen=True)
+class Proof(Task):
+    """So many more boxes of a proof; of one that begins where there is no pool yet."""
+
+    subject: Subject
+    measurement: Measurement
+    bracket: Bracket
+    pool: certify.Pool | None
+    boxes: int
+
+    def run(self, folder: Path, device: str) -> certify.Pool | str:
+        """Go on proving, on the CPU; a word about why there can be no proof: no rule, or code that is not what runs."""
+        pair, pool = self.subject.pair(folder, "cpu"), self.pool
+        difference = enclosed(pair)
+        assert self.measurement.gap is not None
+        try:
+            if pool is None:
+                if self._doubtful(difference, pair):
+                    return CONTRADICTION
+                pool = certify.start(difference, self.measurement.dimension, self.bracket.lower, self.bracket.where)
+            return certify.advance(difference, pool, self.measurement.gap, self.boxes)
+        except (NoEnclosure, Unenclosed) as missing:
+            return f"No certificate: {missing}"
+
+    def _doubtful(self, difference: Difference, pair: Pair) -> bool:
+        """Return whether what is proved at some points, and at that of the lower bound, misses what is seen there."""
+        if probes.contradicted(difference, pair, probes.sample(pair.domain)):
+            return True
+        where = torch.tensor([self.bracket.where], dtype=torch.float64)
+        return bool(self.bracket.where) and probes.contradicted(difference, pair, where, self.bracket.lower)
+
+
+def enclosed(pair: Pair) -> Difference:
+    """Return target - approximant on boxes; what a user's code raises there, it raises as `Unenclosed`."""
+    target, approximant = (partial(_on_boxes, function) for function in (pair.target, pair.approximant))
+    return Difference(target, approximant, pair.domain, pair.terms)
+
+
+def _on_boxes(function: Function, points: Any) -> Any:
+    try:
+        return function(points)
+    except (NoEnclosure, MemoryError):
+        raise
+    except Exception as error:  # a user's code may raise anything where it is given no tensor
+        if not isinstance(points, AffineForm):
+            raise
+        said = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
+        raise Unenclosed(f"on boxes it raises {said[:_LONGEST]}") from error
+
+
+def shares(tiles: int, pieces: int) -> list[range]:
+    """Cut range(tiles) into about so many pieces."""
+    edges = np.linspace(0, tiles, min(tiles, max(1, pieces)) + 1).astype(int).tolist()
+    return [range(start, stop) for start, stop in itertools.pairwise(edges)]

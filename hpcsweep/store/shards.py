@@ -1,0 +1,170 @@
+"""Shards: what the elements of a job array write, each its own store beside the main file.
+
+Element k of K writes ``results.k-of-K.h5`` beside ``results.h5``: a store like any other, with its own lease, weights
+and checkpoints. `hpcsweep.store.store.merge` copies what is finished into the main file; a shard may be deleted once every
+finished row of it is there with the same bits, which `delete` looks at itself.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from hpcsweep.errors import LaunchError, StoreError
+from hpcsweep.store import layout, lease, weights
+from hpcsweep.store.files import BLOCK, opened
+from hpcsweep.store.lease import Lease
+
+_NAME = re.compile(r"(?P<stem>.+)\.(?P<number>[1-9]\d*)-of-(?P<count>[1-9]\d*)(?P<suffix>\.h5|)")
+
+
+@dataclass(frozen=True, order=True)
+class Shard:
+    """Element `number` (from 1) of `count`."""
+
+    count: int
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"
+
+    def path(self, store: Path) -> Path:
+        """Return where this element writes; the only one writes the main file itself."""
+        if self.count == 1:
+            return store
+        stem, suffix = (store.name.removesuffix(".h5"), ".h5") if store.suffix == ".h5" else (store.name, "")
+        return store.with_name(f"{stem}.{self.number}-of-{self.count}{suffix}")
+
+
+WHOLE = Shard(1, 1)
+
+
+def parse(text: str) -> Shard:
+    """Return the shard "k/K". Raises `LaunchError` for what is none."""
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise LaunchError(f"{text!r} is no shard; write k/K with k from 1 to K, such as 2/8.")
+    return Shard(int(count), int(number))
+
+
+def of(path: Path) -> Shard | None:
+    """Return which shard a file is by its name; None for one that is no shard."""
+    found = _NAME.fullmatch(path.name)
+    return Shard(int(found["count"]), int(found["number"])) if found else None
+
+
+def beside(store: Path) -> list[Path]:
+    """Return the shards of a store that are there, by number."""
+    folder = store.parent
+    found = [(of(path), path) for path in folder.iterdir()] if folder.is_dir() else []
+    return [path for shard, path in sorted((s, p) for s, p in found if s is not None) if shard.path(store) == path]
+
+
+def missing(files: Sequence[Path]) -> list[str]:
+    """Say what keeps these shards from being all of their study, finished; nothing if nothing does."""
+    told = [f"{path}: was never begun" for path in files if not path.exists()]
+    for path in (path for path in files if path.exists()):
+        if left := unfinished(path):
+            told.append(f"{path}: {left} cells are not finished")
+    known = {(path.parent, _stem(path), shard) for path in files if (shard := of(path)) is not None}
+    for folder, stem, count in sorted({(folder, stem, shard.count) for folder, stem, shard in known}):
+        absent = [number for number in range(1, count + 1) if (folder, stem, Shard(count, number)) not in known]
+        told += [f"{folder / stem}: shard {Shard(count, number)} is not given" for number in absent]
+    return told
+
+
+def unfinished(path: Path) -> int:
+    """Return how many cells of a store are not finished."""
+    with opened(path) as file:
+        return int((~np.isin(file["status"][:], layout.FINISHED)).sum())
+
+
+def failures(store: Path) -> int:
+    """Return how many cells of a store have failed."""
+    with opened(store) as file:
+        return int((file["status"][:] == layout.FAILED).sum())
+
+
+def _stem(path: Path) -> str:
+    found = _NAME.fullmatch(path.name)
+    assert found is not None
+    return found["stem"]
+
+
+def delete(store: Path, files: Sequence[Path]) -> None:
+    """Delete shards with their weights, each after a look that the main file has all that is finished in it.
+
+    Raises `StoreError`, and deletes no further one, if a run holds a shard, it has cells left to do, or a finished row
+    of it is not in the main file with the same bits.
+    """
+    for path in files:
+        if path.resolve() == store.resolve():
+            raise StoreError(f"{path} is the main file, no shard of it.")
+        held = Lease(path)
+        try:
+            _refuse_loss(store, path)
+            shutil.rmtree(path.with_name(path.name + layout.SAVED), ignore_errors=True)
+            weights.path_of(path).unlink(missing_ok=True)
+            path.unlink()
+        finally:
+            held.release()
+
+
+def _refuse_loss(store: Path, path: Path) -> None:
+    if left := unfinished(path):
+        raise StoreError(f"{path}: {left} cells are not finished; let them, or delete the file yourself. It is kept.")
+    if lost := unmerged(store, path):
+        raise StoreError(
+            f"{len(lost)} finished cells of {path} are not in {store} with the same bits (the first: {lost[0]}): "
+            "merged from elsewhere, or measured again since. It is kept."
+        )
+
+
+def unmerged(store: Path, shard: Path) -> list[str]:
+    """Return the keys of the finished cells of a shard that the main file has not, or has with other bits.
+
+    A cell that has failed in the shard and was finished elsewhere is not lost.
+    """
+    with opened(store) as main, opened(shard) as part:
+        keys, status = part["key"][:], part["status"][:]
+        rows = np.flatnonzero(np.isin(status, layout.FINISHED))
+        where = {key: row for row, key in enumerate(main["key"][:].tolist())}
+        targets = np.array([where.get(key, -1) for key in keys[rows].tolist()], dtype=np.int64)
+        there = main["status"][:]
+        good = (targets >= 0) & np.isin(there[targets] if len(there) else targets, layout.FINISHED)
+        better = good & (status[rows] == layout.FAILED)
+        good[good] = _equal(main, part, targets[good], rows[good])
+    lost = set(keys[rows[~(good | better)]].tolist())
+    known = keys[rows[good]]
+    lost |= weights.differing(store, shard, known)
+    return [key.decode() for key in keys[rows].tolist() if key in lost]
+
+
+def _equal(main: h5py.File, part: h5py.File, targets: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return for pairs of rows whether every result is the same to the bit."""
+    same = np.ones(len(rows), dtype=bool)
+    for name in layout.RESULTS:
+        if name not in layout.COUNTERS and name in part:
+            for start in range(0, len(rows), BLOCK):
+                piece = slice(start, start + BLOCK)
+                old = _bytes(part[name], rows[piece], part[name].shape[1:])
+                same[piece] &= (old == _bytes(main[name], targets[piece], part[name].shape[1:])).all(axis=1)
+    return same
+
+
+def _bytes(data: h5py.Dataset, rows: np.ndarray, width: tuple[int, ...]) -> np.ndarray:
+    """Return rows as bytes (rows, bytes of a row), as far as a shard has them: the main file may have more axes."""
+    lowest, block = rows.min(), (slice(0, size) for size in width)
+    taken = np.ascontiguousarray(data[(slice(lowest, rows.max() + 1), *block)][rows - lowest])
+    return taken.reshape(len(rows), -1).view(np.uint8)
+
+
+def holder(files: Sequence[Path]) -> str | None:
+    """Return who holds one of these files, in words, or None."""
+    return next((f"{path} by {held}" for path in files if (held := lease.holder(path)) is not None), None)

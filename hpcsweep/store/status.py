@@ -1,0 +1,182 @@
+"""How far a store is, read from the file alone: no torch, no MPI, also while it is written."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from hpcsweep.cluster.slurm import Job, Queue, submitted
+from hpcsweep.errors import StoreError
+from hpcsweep.store import layout, lease, shards
+from hpcsweep.store.files import opened
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as people say them: 42 s, 3 min 05 s, 2 h 10 min, 4 d 03 h."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    if whole < 48 * 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600:02d} h"
+
+
+def summary(path: str | Path) -> dict[str, Any]:
+    """Return counts by status, rate, ETA, failures and the last launch of a store.
+
+    ``cells_per_second`` counts the present (or last) launch; ``eta_seconds`` is None unless a run is live;
+    ``checkpoints`` tells how many packs have saved what they have, and how old the newest of these is, in ``seconds``.
+    Raises `StoreError` if the file is no store.
+    """
+    with opened(path) as file:
+        status, finished = file["status"][:], file["finished"][:]
+        counts = {name: int((status == code).sum()) for code, name in enumerate(layout.STATUS)}
+        live = lease.holder(Path(path))
+        if live is None:  # nobody is running them any more
+            counts["pending"] += counts.pop("running")
+            counts = {"pending": counts["pending"], "running": 0, **counts}
+        rate, eta = _pace(file, status, finished, live is not None)
+        return {
+            "file": str(path),
+            "title": str(file.attrs["title"]),
+            "cells": len(status),
+            **counts,
+            "live": live,
+            "checkpoints": _checkpoints(Path(path)),
+            "cells_per_second": rate,
+            "eta_seconds": eta,
+            "failures": _failures(file, status),
+            "launch": {name[4:]: _plain(file[name][-1]) for name in layout.RUNS},
+        }
+
+
+def everything(path: str | Path) -> dict[str, Any]:
+    """Return the summary of a store and, as "shards", those of the shards beside it.
+
+    With shards, "together" counts every cell once, by the best that a file says of it. Raises `StoreError` if there is
+    neither.
+    """
+    path = Path(path)
+    parts = shards.beside(path)
+    if not path.exists() and not parts:
+        raise StoreError(f"There is no store {path}, and no shard of it.")
+    main = summary(path) if path.exists() else {"file": str(path), "live": None}
+    if not parts:
+        return {**main, "shards": []}
+    found = [summary(part) for part in parts]
+    return {**main, "shards": found, "together": _together([path, *parts] if path.exists() else parts)}
+
+
+def _together(files: list[Path]) -> dict[str, int]:
+    """Return counts by status of all cells in some files, each by the best that one of them says."""
+    rank = {layout.PENDING: 0, layout.RUNNING: 1, layout.FAILED: 2}
+    best: dict[bytes, int] = {}
+    for path in files:
+        with opened(path) as file:
+            keys, codes = file["key"][:].tolist(), file["status"][:]
+        if lease.holder(path) is None:
+            codes[codes == layout.RUNNING] = layout.PENDING
+        for key, code in zip(keys, codes.tolist(), strict=True):
+            if key not in best or rank.get(code, 3) > rank.get(best[key], 3):
+                best[key] = code
+    counts = np.bincount(list(best.values()), minlength=len(layout.STATUS))
+    return {"cells": len(best), **dict(zip(layout.STATUS, counts.tolist(), strict=True))}
+
+
+def jobs(found: dict[str, Any], queue: Queue) -> list[Job]:
+    """Return what the queue says of the jobs of a store and its shards, in one question."""
+    launches = [one["launch"]["job"] for one in (found, *found["shards"]) if one.get("live")]
+    return queue.look({*submitted(Path(found["file"])), *(job for job in launches if job)})
+
+
+def is_live(found: dict[str, Any]) -> bool:
+    """Whether a run holds the store or one of its shards."""
+    return any(one["live"] for one in (found, *found["shards"]))
+
+
+def _pace(file: h5py.File, status: np.ndarray, finished: np.ndarray, live: bool) -> tuple[float | None, float | None]:
+    """Return cells per second of the last launch, and the seconds that what is left will take at its pace."""
+    started = float(file["run_started"][-1])
+    ours = finished >= started  # (cells,): finished by this launch
+    if not ours.any():
+        return None, None
+    elapsed = max((time.time() if live else float(finished[ours].max())) - started, 1e-9)
+    predicted = file["predicted_seconds"][:]
+    left = np.nansum(predicted[~np.isin(status, layout.FINISHED)])
+    share = np.nansum(predicted[ours])
+    eta = float(elapsed * left / share) if live and share > 0 else None
+    return float(ours.sum() / elapsed), eta
+
+
+def _checkpoints(path: Path) -> dict[str, Any]:
+    """Return how many packs have saved what they have, and the age of the newest of these in seconds, or None."""
+    times = []
+    for saved in path.with_name(path.name + layout.SAVED).glob("[!.]*"):
+        with contextlib.suppress(OSError):  # its pack has just come to its end
+            times.append(saved.stat().st_mtime)
+    return {"packs": len(times), "seconds": max(0.0, time.time() - max(times)) if times else None}
+
+
+def _failures(file: h5py.File, status: np.ndarray) -> list[dict[str, str]]:
+    """Return key and message of every failed cell."""
+    rows = np.flatnonzero(status == layout.FAILED)
+    return [{"key": file["key"][row].decode(), "message": file["message"][row].decode()} for row in rows]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode()
+    number = value.item()
+    return None if isinstance(number, float) and np.isnan(number) else number
+
+
+def _counts(found: dict[str, Any]) -> str:
+    counts = ", ".join(f"{found[name]} {name}" for name in layout.STATUS if found[name])
+    return f"{found['cells']} cells: {counts}" if counts else "no cells"
+
+
+def _saved(found: dict[str, Any]) -> str:
+    packs, seconds = found["checkpoints"].values()
+    return f"{packs} unfinished pack(s) have checkpoints, the newest {duration(seconds)} old"
+
+
+def _shard_line(found: dict[str, Any]) -> str:
+    state = f"running now ({found['live']})" if found["live"] else "not running"
+    ahead = f", about {duration(found['eta_seconds'])} to go" if found["eta_seconds"] is not None else ""
+    saved = f"; {_saved(found)}" if found["checkpoints"]["packs"] else ""
+    return f"{Path(found['file']).name}: {_counts(found)}; {state}{ahead}{saved}"
+
+
+def job_lines(found: list[Job], problem: str) -> list[str]:
+    """Return the states of jobs for people."""
+    told = [f"job {job.number} ({job.name}): {job.state.lower()}, {job.used} {job.reason}" for job in found]
+    return told or [problem or "no job in the queue"]
+
+
+def lines(found: dict[str, Any], most: int = 10) -> list[str]:
+    """Return a summary for people."""
+    if parts := found.get("shards"):
+        alone = {**found, "shards": []}
+        text = lines(alone, most) if "title" in found else [parts[0]["title"], f"{found['file']}: not merged yet"]
+        return [*text, *(_shard_line(part) for part in parts), f"together: {_counts(found['together'])}"]
+    text = [f"{found['title']}", f"{found['file']}: {_counts(found)}"]
+    launch = found["launch"]
+    state = f"running now ({found['live']})" if found["live"] else "not running"
+    text.append(f"{state}; last launch on {launch['host']} with {launch['ranks']} rank(s), {launch['devices']}")
+    if found["checkpoints"]["packs"]:
+        text.append(f"{_saved(found)}; the same command, of the same version, goes on from there")
+    if found["cells_per_second"]:
+        text.append(f"{found['cells_per_second']:.3g} cells per second")
+    if found["eta_seconds"] is not None:
+        text.append(f"about {duration(found['eta_seconds'])} to go")
+    text += [f"failed: {one['key']}  {one['message']}" for one in found["failures"][:most]]
+    if len(found["failures"]) > most:
+        text.append(f"... and {len(found['failures']) - most} more failures (--json lists all)")
+    return text

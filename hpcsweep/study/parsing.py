@@ -1,0 +1,216 @@
+"""A study: one TOML file, one question. Reading and validating it; `hpcsweep.study.cells` turns it into cells.
+
+Everything that can be wrong in a study is found here, on the login node, before anything is trained. The names of
+targets, models and optimizers come from a `Catalogue` that the caller hands in (``hpcsweep.approx.catalogue``), so
+that this module needs neither torch nor MPI.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from hpcsweep.errors import PluginError, StudyError, nearest, unknown
+from hpcsweep.study.schema import (
+    AXES,
+    COMMON,
+    DIRECT,
+    LARGEST,
+    TRAINING_AXES,
+    Section,
+    StudyFile,
+    SupNormSection,
+    TrainingSection,
+)
+
+LONGEST_TEXT = 60_000  # bytes: the store keeps the text as an HDF5 attribute, which ends at 64 KiB
+
+MOST_CELLS = 10_000_000  # of one grid; planning takes about 15 s and 0.7 GiB for each million
+
+S = TypeVar("S", bound=Section)
+
+
+class Catalogue(Protocol):
+    """What a study must be able to ask about the names in it. Each method raises `UserError` for a wrong name.
+
+    `optimizer` tells the parts of a chain: the name of each, and the fields beyond `COMMON` that it uses, with its own
+    defaults, None where that of `[training]` holds; "steps" if it is a warm-up. `training` checks a resolved choice,
+    `suit` whether a model can be trained by an optimizer, `lesson` whether what a method learns suits target, model
+    and samples. `sized` completes a resolved model for so many samples. `target_dimension` tells the smoothness and the
+    domain of a target, and what it is (see `hpcsweep.study.cells.Facts`).
+    """
+
+    def target(self, choice: Mapping[str, Any]) -> dict[str, Any]: ...
+    def target_dimension(
+        self, choice: Mapping[str, Any], dimension: int
+    ) -> tuple[float, tuple[tuple[float, float], ...], str]: ...
+    def model(self, choice: Mapping[str, Any]) -> dict[str, Any]: ...
+    def sized(self, model: Mapping[str, Any], dimension: int, samples: int) -> dict[str, Any]: ...
+    def parameters(self, model: Mapping[str, Any], dimension: int) -> int: ...
+    def optimizer(self, name: str) -> list[dict[str, Any]]: ...
+    def training(self, choice: Mapping[str, Any]) -> None: ...
+    def suit(self, model: Mapping[str, Any], dimension: int, optimizer: str) -> None: ...
+    def lesson(
+        self,
+        method: Mapping[str, Any],
+        target: Mapping[str, Any],
+        model: Mapping[str, Any],
+        dimension: int,
+        samples: int,
+    ) -> None: ...
+
+
+@dataclass(frozen=True)
+class Study:
+    """A validated study. `training` holds the common fields, `per_optimizer` what a table [training.NAME] changes."""
+
+    title: str
+    seed: int
+    precision: str
+    grids: tuple[dict[str, Sequence[Any]], ...]
+    model: dict[str, Any]
+    training: dict[str, Any]
+    per_optimizer: dict[str, dict[str, Any]]
+    sup_norm: SupNormSection
+    weights: bool
+    text: str
+    folder: Path  # where plugin files named in the study are looked for
+
+
+def load(path: str | Path, catalogue: Catalogue) -> Study:
+    """Read and validate a study file.
+
+    Raises `StudyError` with the path of the key, the allowed names and the nearest match.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise StudyError(f"The study {path} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise StudyError(f"The study {path} is not a UTF-8 text file.") from error
+    return parse(text, catalogue, path.parent)
+
+
+def parse(text: str, catalogue: Catalogue, folder: Path = Path(".")) -> Study:
+    """Validate the text of a study; plugin files in it are relative to `folder`."""
+    if len(text.encode()) > LONGEST_TEXT:
+        raise StudyError(f"The study is longer than {LONGEST_TEXT} bytes; make its lists shorter or its grids fewer.")
+    try:
+        tables = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise StudyError(f"The study is not valid TOML: {error}.") from error
+    file = section(StudyFile, tables, "")
+    common, per_optimizer = _training(file.training, catalogue)
+    return Study(
+        title=file.title,
+        seed=file.seed,
+        precision=file.precision,
+        grids=tuple(_grid(grid, f"grid[{i}]") for i, grid in enumerate(file.grid)),
+        model=file.model.model_dump(),
+        training=common,
+        per_optimizer=per_optimizer,
+        sup_norm=file.sup_norm,
+        weights=file.store.weights,
+        text=text,
+        folder=Path(folder),
+    )
+
+
+def _training(table: Mapping[str, Any], catalogue: Catalogue) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Split `[training]` into its common fields and the fields that `[training.NAME]` sets explicitly."""
+    own = {key: value for key, value in table.items() if key in TRAINING_AXES or not isinstance(value, dict)}
+    common = section(TrainingSection, own, "training").model_dump()
+    changes = {}
+    for name in table.keys() - own.keys():
+        try:
+            parts = catalogue.optimizer(name)
+        except PluginError:
+            if nearest(name, TRAINING_AXES):  # a field that is misspelt, rather than a method
+                raise StudyError(unknown("training", name, TRAINING_AXES)) from None
+            raise
+        if len(parts) > 1:
+            names = " and ".join(f"[training.{part['name']}]" for part in parts)
+            raise StudyError(f'training: a chain such as "{name}" has no table of its own; say {names}.')
+        changes[name] = explicit(TrainingSection, table[name], f"training.{name}")
+        for field in changes[name].keys() - fields_of(parts[0]):
+            raise StudyError(unknown(f"training.{name}", field, fields_of(parts[0]) - {"name"}))
+    return common, changes
+
+
+def fields_of(part: Mapping[str, Any]) -> set[str]:
+    """Return the fields that a part of a chain uses, as the catalogue tells of it, its `name` among them."""
+    return {*part} if part["name"] == DIRECT else {*part, *COMMON}
+
+
+def _grid(grid: Mapping[str, Any], where: str) -> dict[str, Sequence[Any]]:
+    """Check the names of a grid's axes and make every value a list."""
+    for axis in grid:
+        if axis not in AXES:
+            raise StudyError(unknown(where, axis, AXES))
+    for axis in ("target", "dimension", "samples"):
+        if axis not in grid:
+            raise StudyError(f"{where}: the axis '{axis}' is missing; every grid names target, dimension and samples.")
+    if "hidden" in grid and ("width" in grid or "depth" in grid):
+        raise StudyError(f"{where}: 'hidden' lists the hidden widths, so width and depth must be left out.")
+    values: dict[str, Sequence[Any]] = {a: v if isinstance(v, list) else [v] for a, v in grid.items()}
+    for axis, listed in values.items():
+        if not listed:
+            raise StudyError(f"{where}.{axis}: the list is empty; give at least one value.")
+    if type(grid.get("replicate")) is int:
+        values["replicate"] = range(integer(grid["replicate"], f"{where}.replicate", 1))
+    if "hidden" in grid and not isinstance(values["hidden"][0], list):
+        values["hidden"] = [grid["hidden"]]
+    count = math.prod(len(listed) for listed in values.values())
+    if count > MOST_CELLS:
+        raise StudyError(f"{where}: asks for {count:,} cells, more than {MOST_CELLS:,}; make several studies of it.")
+    return values
+
+
+def integer(value: Any, where: str, least: int) -> int:
+    """Return `value` if it is an integer between `least` and 2^53, as every count in a study must be."""
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= LARGEST:
+        raise StudyError(f"{where}: must be an integer of at least {least} and at most 2^53, not {value!r}.")
+    return value
+
+
+def section(kind: type[S], table: Mapping[str, Any], where: str) -> S:
+    """Validate one table; every complaint names the path of its key."""
+    try:
+        return kind.model_validate(dict(table))
+    except ValidationError as error:
+        # A misspelt key also makes another one missing: tell of the misspelt one.
+        complaints = sorted(error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")
+        raise StudyError(_sentence(complaints[0], kind, where)) from error
+
+
+def explicit(kind: type[Section], table: object, where: str) -> dict[str, Any]:
+    """Validate one table and return only the fields that it sets."""
+    if not isinstance(table, Mapping):
+        raise StudyError(f"{where}: must be a table such as {{ steps = 500 }}, not {table!r}.")
+    return section(kind, table, where).model_dump(exclude_unset=True)
+
+
+def _sentence(error: ErrorDetails, kind: type[Section], where: str) -> str:
+    """Say one pydantic complaint in a sentence with the key's path."""
+    location = [str(part) for part in error["loc"]]
+    path = ".".join([*filter(None, [where]), *location])
+    if error["type"] == "extra_forbidden":
+        holder: Any = kind
+        for part in location[:-1]:
+            holder = holder.model_fields[part].annotation
+        return unknown(path.rpartition(".")[0] or "study", location[-1], holder.model_fields)
+    if error["type"] == "literal_error":
+        return unknown(path, error["input"], re.findall(r"'([^']*)'", error["ctx"]["expected"]))
+    if error["type"] == "missing":
+        return f"{path}: is missing; the study needs it."
+    shown = "" if isinstance(error["input"], dict) else f", not {error['input']!r}"
+    return f"{path}: {error['msg'].removeprefix('Value error, ').replace('Input should', 'must')}{shown}."
