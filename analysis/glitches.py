@@ -6,7 +6,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from hpcsweep.findings import dataset, pictures, series, tables
+from hpcsweep.findings import dataset, series, tables
+from hpcsweep.findings.report import pictures
 
 
 def main() -> None:

@@ -116,7 +116,7 @@ def report(file: Path, output: Path | None, export: Path | None, smoothness: tup
 
         click.echo(f"{export}: {write(dataset.read(dataset.files(file)), export):,} cells")
         return 0
-    from hpcsweep.findings import report as reporting
+    from hpcsweep.findings.report import report as reporting
 
     folder = output or file.with_name(f"{file.stem}-report")
     for path in reporting.write(file, folder, dict(smoothness)):

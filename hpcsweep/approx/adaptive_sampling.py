@@ -23,8 +23,8 @@ from hpcsweep.approx.supnorm.search.ascent import Error, ascend, largest_first
 from hpcsweep.approx.supnorm.search.starts import boundary, nearest, spread
 from hpcsweep.approx.supnorm.subjects import Network
 from hpcsweep.approx.training import Settings
-from hpcsweep.approx.training.journal import UNSAVED, Checkpoints, Journal
 from hpcsweep.approx.training.record import joined
+from hpcsweep.approx.training.strategies.journal import UNSAVED, Checkpoints, Journal
 from hpcsweep.sampling import samples
 
 _SCREENED = 12  # 2^(12 + d) points, at most 2^16
@@ -40,7 +40,7 @@ def fit(
     stop: Callable[[], bool] = lambda: False,
     checkpoints: Checkpoints = UNSAVED,
 ) -> list[Fitted]:
-    """Train networks of equal shape as one pack, as `hpcsweep.approx.fitting.fit`, in rounds where their lesson says so.
+    """Train networks of equal shape as one pack, as `fitting.fit` does, in rounds where their lesson says so.
 
     With `resample` = r there are r + 1 rounds of equal steps (those of the last part of a chain; the parts before it
     belong to the first round), with 1, 2, ..., r + 1 shares of the samples. The first share is that of uniform

@@ -12,9 +12,10 @@ from typing import Any
 
 from hpcsweep.approx import models, plugins
 from hpcsweep.approx.targets import REGISTRY
-from hpcsweep.approx.training import lessons, optimizers
-from hpcsweep.approx.training.general import suit
+from hpcsweep.approx.training import optimizers
+from hpcsweep.approx.training.batched.general import suit
 from hpcsweep.approx.training.settings import WARM_UP, settings_from
+from hpcsweep.approx.training.strategies import lessons
 
 LONGEST_ABOUT = 200  # letters
 

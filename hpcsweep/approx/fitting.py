@@ -1,7 +1,7 @@
 """Plain descriptions of networks -> trained networks: targets made, samples drawn, one pack trained.
 
 A model of several stages also takes values of its target at held-out points, which are no samples: they decide which
-stages stay (`hpcsweep.approx.training.stages`).
+stages stay (`hpcsweep.approx.training.strategies.stages`).
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from hpcsweep.approx import models, plugins
 from hpcsweep.approx.models import classical
 from hpcsweep.approx.models.operators import SecondOrder
 from hpcsweep.approx.targets import Target
-from hpcsweep.approx.training import Lesson, Settings, Trained, direct, layerwise, poisson, stages, train
-from hpcsweep.approx.training.journal import UNSAVED, Checkpoints
+from hpcsweep.approx.training import Lesson, Settings, Trained, train
+from hpcsweep.approx.training.strategies import direct, layerwise, poisson, stages
+from hpcsweep.approx.training.strategies.journal import UNSAVED, Checkpoints
 from hpcsweep.sampling import boundary, places, samples
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}

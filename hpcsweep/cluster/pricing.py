@@ -13,8 +13,10 @@ from hpcsweep.approx.supnorm.search.ascent import GRADIENT_COST, GROUP
 from hpcsweep.approx.supnorm.search.kinks import PROJECTIONS
 from hpcsweep.approx.supnorm.search.refine import AGAIN, STEPS
 from hpcsweep.approx.supnorm.tasks import Measurement, planned
-from hpcsweep.approx.training import Lesson, costs, lesson_from, lessons, pack_key, stages
+from hpcsweep.approx.training import Lesson, lesson_from, pack_key
+from hpcsweep.approx.training.costs import costs
 from hpcsweep.approx.training.settings import Settings, settings_from
+from hpcsweep.approx.training.strategies import lessons, stages
 from hpcsweep.cluster import devices
 from hpcsweep.study.cells import Cell
 from hpcsweep.study.parsing import Study

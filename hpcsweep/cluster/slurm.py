@@ -10,6 +10,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from hpcsweep.errors import LaunchError
 
@@ -100,3 +101,15 @@ def submitted(store: Path) -> set[str]:
     """Return the numbers of the jobs that `submit` has sent off for a store."""
     found = (re.match(r"(\d+)_submission\.sh", path.name) for path in folder_of(store).glob("*_submission.sh"))
     return {one[1] for one in found if one}
+
+
+def jobs_of(found: dict[str, Any], queue: Queue) -> list[Job]:
+    """Return what the queue says of the jobs of a store and its shards, in one question."""
+    launches = [one["launch"]["job"] for one in (found, *found["shards"]) if one.get("live")]
+    return queue.look({*submitted(Path(found["file"])), *(job for job in launches if job)})
+
+
+def job_lines(found: list[Job], problem: str) -> list[str]:
+    """Return the states of jobs for people."""
+    told = [f"job {job.number} ({job.name}): {job.state.lower()}, {job.used} {job.reason}" for job in found]
+    return told or [problem or "no job in the queue"]

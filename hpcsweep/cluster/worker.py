@@ -24,7 +24,7 @@ from hpcsweep.approx.supnorm.slice import raster_of, slice_of, zoom_of
 from hpcsweep.approx.supnorm.subjects import Network
 from hpcsweep.approx.supnorm.survey import Survey
 from hpcsweep.approx.supnorm.tasks import Measurement, Task
-from hpcsweep.approx.training.journal import Checkpoints
+from hpcsweep.approx.training.strategies.journal import Checkpoints
 from hpcsweep.cluster import checkpoints, devices, stopping
 from hpcsweep.cluster.pricing import lesson_of, places_of, settings_of, threads_of
 from hpcsweep.store import layout

@@ -29,17 +29,17 @@ def status(file: Path, as_json: bool, watch: bool, ask: bool) -> int:
     """
     import time
 
-    from hpcsweep.cluster.slurm import Queue
+    from hpcsweep.cluster.slurm import Queue, job_lines, jobs_of
     from hpcsweep.store import status as reading
 
     queue = Queue()
     while True:
         found = reading.everything(file)
-        jobs = reading.jobs(found, queue) if ask else []
+        jobs = jobs_of(found, queue) if ask else []
         if as_json:
             click.echo(json.dumps({**found, "jobs": [asdict(job) for job in jobs]} if ask else found))
         else:
-            told = reading.job_lines(jobs, queue.problem) if ask else []
+            told = job_lines(jobs, queue.problem) if ask else []
             click.echo("\n".join([*reading.lines(found), *told]))
         if not watch or not (reading.is_live(found) or jobs):
             return 0

@@ -1,4 +1,4 @@
-"""The columns of a store: names, types, dimensions and meanings. `hpcsweep.store.store` lays them out and fills them."""
+"""The columns of a store: names, types, dimensions and meanings. `store` lays them out and fills them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Shards: what the elements of a job array write, each its own store beside the main file.
 
 Element k of K writes ``results.k-of-K.h5`` beside ``results.h5``: a store like any other, with its own lease, weights
-and checkpoints. `hpcsweep.store.store.merge` copies what is finished into the main file; a shard may be deleted once every
+and checkpoints. `store.merge` copies what is finished into the main file; a shard may be deleted once every
 finished row of it is there with the same bits, which `delete` looks at itself.
 """
 

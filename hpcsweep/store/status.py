@@ -10,7 +10,6 @@ from typing import Any
 import h5py
 import numpy as np
 
-from hpcsweep.cluster.slurm import Job, Queue, submitted
 from hpcsweep.errors import StoreError
 from hpcsweep.store import layout, lease, shards
 from hpcsweep.store.files import opened
@@ -90,12 +89,6 @@ def _together(files: list[Path]) -> dict[str, int]:
     return {"cells": len(best), **dict(zip(layout.STATUS, counts.tolist(), strict=True))}
 
 
-def jobs(found: dict[str, Any], queue: Queue) -> list[Job]:
-    """Return what the queue says of the jobs of a store and its shards, in one question."""
-    launches = [one["launch"]["job"] for one in (found, *found["shards"]) if one.get("live")]
-    return queue.look({*submitted(Path(found["file"])), *(job for job in launches if job)})
-
-
 def is_live(found: dict[str, Any]) -> bool:
     """Whether a run holds the store or one of its shards."""
     return any(one["live"] for one in (found, *found["shards"]))
@@ -152,12 +145,6 @@ def _shard_line(found: dict[str, Any]) -> str:
     ahead = f", about {duration(found['eta_seconds'])} to go" if found["eta_seconds"] is not None else ""
     saved = f"; {_saved(found)}" if found["checkpoints"]["packs"] else ""
     return f"{Path(found['file']).name}: {_counts(found)}; {state}{ahead}{saved}"
-
-
-def job_lines(found: list[Job], problem: str) -> list[str]:
-    """Return the states of jobs for people."""
-    told = [f"job {job.number} ({job.name}): {job.state.lower()}, {job.used} {job.reason}" for job in found]
-    return told or [problem or "no job in the queue"]
 
 
 def lines(found: dict[str, Any], most: int = 10) -> list[str]:

@@ -15,9 +15,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hpcsweep.approx.kernels.problem import Shape
 from hpcsweep.approx.models import ACTIVATIONS, MLP
-from hpcsweep.approx.training import Settings, alone, costs, demands, optimizers, train
-from hpcsweep.approx.training.samples import Cells
-from hpcsweep.approx.training.supervisor import Supervisor
+from hpcsweep.approx.training import Settings, optimizers, train
+from hpcsweep.approx.training.batched.samples import Cells
+from hpcsweep.approx.training.costs import costs, demands
+from hpcsweep.approx.training.single import alone
+from hpcsweep.approx.training.single.supervisor import Supervisor
 
 DOUBLE = torch.float64
 

@@ -17,7 +17,8 @@ from hpcsweep.approx.supnorm.measured import conclude
 from hpcsweep.approx.supnorm.subjects import Network
 from hpcsweep.approx.supnorm.survey import Survey
 from hpcsweep.approx.supnorm.tasks import Measurement
-from hpcsweep.approx.training import Settings, direct
+from hpcsweep.approx.training import Settings
+from hpcsweep.approx.training.strategies import direct
 from hpcsweep.cluster.pricing import Pricer
 from hpcsweep.cluster.worker import problem_of
 from hpcsweep.errors import UserError

@@ -17,7 +17,7 @@ from hpcsweep.approx.fitting import Problem, fit
 from hpcsweep.approx.models.operators import BENDS, SecondOrder
 from hpcsweep.approx.targets import REGISTRY
 from hpcsweep.approx.training import Lesson, Settings, optimizers, train
-from hpcsweep.approx.training.poisson import minus_laplacian, residual_rows
+from hpcsweep.approx.training.strategies.poisson import minus_laplacian, residual_rows
 from hpcsweep.sampling import boundary, grid, side
 from tests.approx.packs import equal
 

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
 from hpcsweep.approx.training import optimizers
-from hpcsweep.approx.training.graph import Replay, Tick, cuda_graph, possible
+from hpcsweep.approx.training.batched.graph import Replay, Tick, cuda_graph, possible
 from hpcsweep.approx.training.optimizers.optimizer import Number
 from tests.approx.packs import DOUBLE, Cells, Race
 

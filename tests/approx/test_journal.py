@@ -14,9 +14,11 @@ import torch
 
 from hpcsweep.approx import adaptive_sampling
 from hpcsweep.approx.fitting import Fitted
-from hpcsweep.approx.training import Settings, Trained, alone, supervisor, watch
-from hpcsweep.approx.training.journal import UNSAVED, Checkpoints, Journal
+from hpcsweep.approx.training import Settings, Trained
+from hpcsweep.approx.training.batched import watch
 from hpcsweep.approx.training.loop import never
+from hpcsweep.approx.training.single import alone, supervisor
+from hpcsweep.approx.training.strategies.journal import UNSAVED, Checkpoints, Journal
 from tests.approx.test_adaptive import problem
 from tests.approx.test_layerwise import Towers
 from tests.approx.test_stages import Fits, make

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from hpcsweep.approx import models
 from hpcsweep.approx.fitting import Problem, fit
-from hpcsweep.approx.training import Lesson, Settings, Trained, layerwise, train
+from hpcsweep.approx.training import Lesson, Settings, Trained, train
+from hpcsweep.approx.training.strategies import layerwise
 from tests.approx.packs import equal
 
 DOUBLE = torch.float64

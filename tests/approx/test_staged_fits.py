@@ -18,7 +18,7 @@ from hpcsweep.approx.supnorm.subjects import Network
 from hpcsweep.approx.supnorm.survey import Survey
 from hpcsweep.approx.supnorm.tasks import Measurement
 from hpcsweep.approx.training import Settings
-from hpcsweep.approx.training.costs import Perceptron
+from hpcsweep.approx.training.costs.costs import Perceptron
 from hpcsweep.cluster.pricing import Pricer
 from hpcsweep.sampling import samples
 from hpcsweep.study.expansion import expand

@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from hpcsweep.approx import models
-from hpcsweep.approx.training import Settings, Trained, stages, train
-from hpcsweep.approx.training.stages import Data
+from hpcsweep.approx.training import Settings, Trained, train
+from hpcsweep.approx.training.strategies import stages
+from hpcsweep.approx.training.strategies.stages import Data
 from hpcsweep.errors import PluginError
 from tests.approx.packs import equal
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hpcsweep.approx.catalogue import Catalogue
-from hpcsweep.approx.training import costs
+from hpcsweep.approx.training.costs import costs
 from hpcsweep.cluster import pricing
 from hpcsweep.cluster.arrays.shares import REFERENCE
 from hpcsweep.cluster.checkpoints import Shelf

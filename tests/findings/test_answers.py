@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hpcsweep.findings import answers, chapters, gallery, page, pictures, plates, report, series, summary, tables
+from hpcsweep.findings import series, tables
 from hpcsweep.findings.dataset import read
+from hpcsweep.findings.report import answers, chapters, gallery, page, pictures, plates, report, summary
 from hpcsweep.store.store import Record
 from hpcsweep.study.cells import Cell
 from tests.findings.stores import Maker, cells_of, error, record

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from hpcsweep.findings import report
+from hpcsweep.findings.report import report
 from hpcsweep.store.store import Record
 from hpcsweep.study.cells import Cell
 from tests.findings.stores import STUDY, make, record

@@ -10,8 +10,9 @@ import h5py
 import numpy as np
 import pytest
 
-from hpcsweep.findings import gallery, kept, maps
+from hpcsweep.findings import kept
 from hpcsweep.findings.dataset import read
+from hpcsweep.findings.report import gallery, maps
 from hpcsweep.sampling import grid, samples
 from hpcsweep.store import layout
 from hpcsweep.store.store import Record

@@ -14,8 +14,9 @@ import pytest
 from matplotlib.image import imread
 
 from hpcsweep.errors import StoreError
-from hpcsweep.findings import report, series, tables
+from hpcsweep.findings import series, tables
 from hpcsweep.findings.dataset import read
+from hpcsweep.findings.report import report
 from hpcsweep.store.store import Record
 from hpcsweep.study.cells import Cell
 from tests.findings.stores import STUDY, Maker, cells_of, error, make, record
@@ -247,7 +248,7 @@ def test_a_folder_that_cannot_be_written(make_store: Maker, tmp_path: Path) -> N
 
 def test_reading_results_needs_no_torch_and_no_mpi() -> None:
     code = (
-        "import sys, hpcsweep.findings.report\n"
+        "import sys, hpcsweep.findings.report.report\n"
         "heavy = {'torch', 'mpi4py', 'submitit', 'matplotlib.pyplot'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from hpcsweep.approx.catalogue import Catalogue
-from hpcsweep.findings import setup
 from hpcsweep.findings.dataset import read
+from hpcsweep.findings.report import setup
 from hpcsweep.store.files import Run
 from hpcsweep.store.store import Store
 from hpcsweep.study.expansion import expand

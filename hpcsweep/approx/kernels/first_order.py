@@ -40,7 +40,7 @@ def cosine(code: Code, angle: Number) -> Number:
 
 @part
 def rate_of(numbers):
-    """Return the learning rate of the next step, as `hpcsweep.approx.training.schedules.learning_rate` says."""
+    """Return the learning rate of the next step, as `hpcsweep.approx.training.batched.schedules.learning_rate` says."""
     initial, final, share = numbers[RATE], numbers[FINAL], numbers[STEPS] / max(numbers[PLANNED], 1.0)
     if numbers[SCHEDULE] == EXPONENTIAL:
         return initial * exponential(share * logarithm(final / initial))

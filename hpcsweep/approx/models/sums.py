@@ -15,7 +15,7 @@ from hpcsweep.approx.models.model import Model
 class Sum(Model):
     """Networks of one shape added up: f1(x) + a2 f2(x) + ... + as fs(x), one for each of `stages`.
 
-    The second corrects the first, and so on (`hpcsweep.approx.training.stages`); a stage that was not trained, or
+    The second corrects the first, and so on (`training.strategies.stages`); a stage that was not trained, or
     rejected, has amplitude 0 and parameters 0, so that the sum has the bits of the others. A class of a user must be
     finite with parameters 0.
 

@@ -13,16 +13,17 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.models import MLP, Model, hidden_like
-from hpcsweep.approx.training import alone, costs, methods
+from hpcsweep.approx.training.batched.general import suit
+from hpcsweep.approx.training.batched.pack import Pack
+from hpcsweep.approx.training.batched.samples import Cells
+from hpcsweep.approx.training.batched.watch import Watch
+from hpcsweep.approx.training.batched.workspace import Task
 from hpcsweep.approx.training.conclude import batched_losses, conclude
-from hpcsweep.approx.training.general import suit
-from hpcsweep.approx.training.pack import Pack
+from hpcsweep.approx.training.costs import costs
 from hpcsweep.approx.training.record import Record
-from hpcsweep.approx.training.samples import Cells
 from hpcsweep.approx.training.settings import Settings, Trained
-from hpcsweep.approx.training.supervisor import Supervisor
-from hpcsweep.approx.training.watch import Watch
-from hpcsweep.approx.training.workspace import Task
+from hpcsweep.approx.training.single import alone, methods
+from hpcsweep.approx.training.single.supervisor import Supervisor
 
 
 def never() -> bool:

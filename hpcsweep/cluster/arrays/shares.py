@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from hpcsweep.approx.models import ACTIVATIONS
-from hpcsweep.approx.training.costs import Device
+from hpcsweep.approx.training.costs.costs import Device
 from hpcsweep.cluster.pricing import Pricer
 from hpcsweep.store import layout
 from hpcsweep.store.files import opened

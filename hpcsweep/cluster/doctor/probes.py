@@ -1,7 +1,7 @@
 """What `doctor` asks of a rank's machine: its limits, the output folder, the world of MPI.
 
-What may hang, the folder and the world, is asked in a process of its own (``python -m hpcsweep.cluster.doctor.probes``),
-which answers with one line of JSON.
+What may hang, the folder and the world, is asked in a process of its own
+(``python -m hpcsweep.cluster.doctor.probes``), which answers with one line of JSON.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One function, one figure: from a dataset to a matplotlib `Figure`, which the caller saves or shows.
 
 Only measured cells enter a figure; its footnote counts the others. The pictures of single networks come from
-`hpcsweep.findings.pictures`, `gallery` and `maps`.
+`hpcsweep.findings.report.pictures`, `gallery` and `maps`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from hpcsweep.findings.figures.curves import sup_against_samples, sup_against_we
 from hpcsweep.findings.figures.laws import scaling_laws
 from hpcsweep.findings.figures.norms import replicates, sup_against_l2
 from hpcsweep.findings.figures.places import places
-from hpcsweep.findings.gallery import glitches
-from hpcsweep.findings.maps import error_maps
-from hpcsweep.findings.pictures import picture, pictures
+from hpcsweep.findings.report.gallery import glitches
+from hpcsweep.findings.report.maps import error_maps
+from hpcsweep.findings.report.pictures import picture, pictures
 
 __all__ = [
     "brackets",

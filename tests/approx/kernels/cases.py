@@ -13,7 +13,8 @@ from hpcsweep.approx.kernels.objective import objective
 from hpcsweep.approx.kernels.problem import Problem, Shape, aligned, padded
 from hpcsweep.approx.models import MLP, Residual
 from hpcsweep.approx.models.operators import SecondOrder
-from hpcsweep.approx.training import Settings, alone, methods, streams
+from hpcsweep.approx.training import Settings, streams
+from hpcsweep.approx.training.single import alone, methods
 
 Floats = np.ndarray[Any, Any]
 DOUBLE = torch.float64

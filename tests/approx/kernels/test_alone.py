@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from hpcsweep.approx.training import Settings, Trained, alone, optimizers, pack, train
-from hpcsweep.approx.training.supervisor import Supervisor
+from hpcsweep.approx.training import Settings, Trained, optimizers, train
+from hpcsweep.approx.training.batched import pack
+from hpcsweep.approx.training.single import alone
+from hpcsweep.approx.training.single.supervisor import Supervisor
 from tests.approx.kernels.cases import DOUBLE, Case
 from tests.approx.packs import Cells, equal
 

@@ -15,7 +15,8 @@ import pytest
 import torch
 
 from hpcsweep.approx.kernels.compiling import is_wide  # noqa: F401 - for the other process
-from hpcsweep.approx.training import Settings, alone, optimizers, supervisor
+from hpcsweep.approx.training import Settings, optimizers
+from hpcsweep.approx.training.single import alone, supervisor
 from tests.approx.packs import Cells, equal
 
 STEPS = {"levenberg_marquardt": 30, "variable_projection": 30, "least_squares": 1}

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hpcsweep.approx.kernels import method as module
-from hpcsweep.approx.training.methods import Compiled
+from hpcsweep.approx.training.single.methods import Compiled
 from tests.approx.kernels.cases import NO_MARKS, Case, assert_near, choice, naive
 
 METHODS = ("sgd", "adam", "adamw", "muon", "soap", "lbfgs", "bfgs", "ssbfgs", "ssbroyden")

@@ -13,8 +13,8 @@ from typing import final
 import torch
 from torch import Tensor
 
+from hpcsweep.approx.training.batched.passes import Passes
 from hpcsweep.approx.training.optimizers.optimizer import Number, Optimizer
-from hpcsweep.approx.training.passes import Passes
 
 _SWEEP = 64  # steps between sweeps of the moments
 

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.kernels.line_search import FLAT
+from hpcsweep.approx.training.batched.passes import Passes
 from hpcsweep.approx.training.optimizers.optimizer import Number, Optimizer
 from hpcsweep.approx.training.optimizers.walk import Move, Walk
-from hpcsweep.approx.training.passes import Passes
 
 # From b = s'Bs / s'y and h = y'Hy / s'y, (slots,) each, and the number of parameters to the scaling tau and to the
 # member phi of Broyden's family (1 is BFGS, 0 is DFP).

@@ -14,9 +14,9 @@ from typing import final
 import torch
 from torch import Tensor
 
+from hpcsweep.approx.training.batched.passes import Passes
 from hpcsweep.approx.training.optimizers.damping import TRIALS, Damped, NormalEquations, noise
 from hpcsweep.approx.training.optimizers.optimizer import Number, Optimizer
-from hpcsweep.approx.training.passes import Passes
 
 _AHEAD = 0.1  # where the second derivative along a step is taken, in steps (h of the paper)
 _LARGEST_RATIO = 0.75  # of twice the acceleration to the velocity (alpha of the paper)

@@ -10,10 +10,10 @@ from typing import final
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.training.layout import Layout
+from hpcsweep.approx.training.batched.layout import Layout
+from hpcsweep.approx.training.batched.passes import Passes
 from hpcsweep.approx.training.optimizers.adam import Adam, Moments
 from hpcsweep.approx.training.optimizers.optimizer import Number, Optimizer
-from hpcsweep.approx.training.passes import Passes
 
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic x -> a x + b x^3 + c x^5 that drives singular values to 1
 _ITERATIONS = 5

@@ -9,9 +9,9 @@ from typing import final
 import torch
 from torch import Tensor
 
+from hpcsweep.approx.training.batched.passes import Passes
 from hpcsweep.approx.training.optimizers.adam import floor
 from hpcsweep.approx.training.optimizers.optimizer import Number, Optimizer
-from hpcsweep.approx.training.passes import Passes
 
 _SWEEP = 64  # steps between sweeps of the velocity
 

@@ -17,9 +17,9 @@ from typing import final
 import torch
 from torch import Tensor
 
+from hpcsweep.approx.training.batched.passes import Passes
 from hpcsweep.approx.training.optimizers.adam import Adam, Moments, add_product, floor
 from hpcsweep.approx.training.optimizers.optimizer import Number, Optimizer
-from hpcsweep.approx.training.passes import Passes
 
 SHIFT = 1e-4  # of the mean eigenvalue, added to all of them in a power step
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.kernels.line_search import PATIENCE
+from hpcsweep.approx.training.batched.passes import Passes
 from hpcsweep.approx.training.optimizers.line_search import Search
-from hpcsweep.approx.training.passes import Passes
 
 _LOSS, _DROP, _FAILURES, _FRESH, _SETTLED = range(5)
 _UNTOUCHED = (0.0, 0.0, 0.0, 1.0, 0.0)

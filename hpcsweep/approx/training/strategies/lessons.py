@@ -30,7 +30,7 @@ class Lesson:
     boundary_weight : lambda in mean over samples + lambda * mean over boundary points, of squared residuals
     sampling : "uniform", independent points; "grid", the midpoints of equal boxes
     layerwise : steps for each hidden layer on its own before the whole network is trained; 0: none
-    resample : how often samples are added where the error is largest; 0: never (see `hpcsweep.approx.adaptive_sampling`)
+    resample : how often samples are added where the error is largest; 0: never (see `approx.adaptive_sampling`)
 
     Raises
     ------

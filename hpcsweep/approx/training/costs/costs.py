@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-from hpcsweep.approx.training.demands import demand
-from hpcsweep.approx.training.device import Device, probe
+from hpcsweep.approx.training.costs.demands import demand
+from hpcsweep.approx.training.costs.device import Device, probe
 from hpcsweep.approx.training.settings import Settings
 
 __all__ = ["Device", "Perceptron", "packs", "probe", "slots", "used_slots"]

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterable
 from html import escape
 
-from hpcsweep.findings.look import SCRIPT, STYLE
+from hpcsweep.findings.report.look import SCRIPT, STYLE
 from hpcsweep.findings.tables import Rows
 
 NUMBER = re.compile(r"-?[\d,.]+(e[+-]\d+)?|inf")

@@ -17,9 +17,9 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.training.engine import Engine
+from hpcsweep.approx.training.batched.engine import Engine
+from hpcsweep.approx.training.batched.passes import Passes
 from hpcsweep.approx.training.optimizers.optimizer import Optimizer
-from hpcsweep.approx.training.passes import Passes
 
 _WARM = 3  # ordinary ticks before the recorded one, for what libraries do at first
 

@@ -18,8 +18,9 @@ from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure
 
 from hpcsweep.errors import StoreError
-from hpcsweep.findings import answers, chapters, page, plates, series, summary, tables
+from hpcsweep.findings import series, tables
 from hpcsweep.findings.dataset import files, read
+from hpcsweep.findings.report import answers, chapters, page, plates, summary
 from hpcsweep.findings.scaling import Smoothness
 from hpcsweep.store.files import replacing
 

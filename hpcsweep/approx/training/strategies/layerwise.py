@@ -16,9 +16,9 @@ from torch import Tensor
 
 from hpcsweep.approx.models import ACTIVATE, MLP
 from hpcsweep.approx.training import loop
-from hpcsweep.approx.training.journal import UNSAVED, Checkpoints, Journal
 from hpcsweep.approx.training.record import Record, joined
 from hpcsweep.approx.training.settings import Settings, Trained
+from hpcsweep.approx.training.strategies.journal import UNSAVED, Checkpoints, Journal
 
 
 @torch.no_grad()

@@ -24,9 +24,9 @@ from torch import Tensor
 
 from hpcsweep.approx.models import Sum, compiled
 from hpcsweep.approx.training import loop
-from hpcsweep.approx.training.journal import UNSAVED, Checkpoints, Journal
 from hpcsweep.approx.training.record import joined
 from hpcsweep.approx.training.settings import Settings, Trained
+from hpcsweep.approx.training.strategies.journal import UNSAVED, Checkpoints, Journal
 
 FACTORS = (0.25, 0.5, 1.0)  # of the residual's frequency: where the candidates of a stage begin
 _ASKED, _AT_ONCE = 512, 32  # points whose nearest neighbours are looked for, and how many of them at once

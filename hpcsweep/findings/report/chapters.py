@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from hpcsweep.findings import answers, page, setup, tables
-from hpcsweep.findings.plates import AVERAGE, CHANCE, METHODS, PLACES, PROOFS, SAMPLES, WEIGHTS, Source
+from hpcsweep.findings import tables
+from hpcsweep.findings.report import answers, page, setup
+from hpcsweep.findings.report.plates import AVERAGE, CHANCE, METHODS, PLACES, PROOFS, SAMPLES, WEIGHTS, Source
 
 LEADS = {  # formulas between dollars, what follows a ^ in braces is raised
     WEIGHTS: "To come within ε of every function on a d-dimensional box whose derivatives up to order n are at most 1 "

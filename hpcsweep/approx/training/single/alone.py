@@ -18,12 +18,13 @@ from hpcsweep.approx.kernels.objective import objective
 from hpcsweep.approx.kernels.problem import Problem, Shape, aligned, padded
 from hpcsweep.approx.models import MLP, Model, Residual
 from hpcsweep.approx.models.operators import SecondOrder
-from hpcsweep.approx.training import features, methods, streams
+from hpcsweep.approx.training import streams
+from hpcsweep.approx.training.batched.samples import Cells
 from hpcsweep.approx.training.conclude import Evaluate
 from hpcsweep.approx.training.record import Record, checkpoints, judged, patience
-from hpcsweep.approx.training.samples import Cells
 from hpcsweep.approx.training.settings import Settings
-from hpcsweep.approx.training.supervisor import Supervisor
+from hpcsweep.approx.training.single import features, methods
+from hpcsweep.approx.training.single.supervisor import Supervisor
 
 _PAUSE, _MOST = 0.025, 1 << 20  # seconds of work between two looks, about; evaluations, at most
 _METHODS: Mapping[str, Callable[..., methods.Method]] = {

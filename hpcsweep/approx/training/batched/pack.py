@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from hpcsweep.approx.training.batched.samples import Cells
+from hpcsweep.approx.training.batched.watch import LONGEST, Watch
+from hpcsweep.approx.training.batched.workspace import Task, Workspace
 from hpcsweep.approx.training.record import Record, checkpoints, judged, patience
-from hpcsweep.approx.training.samples import Cells
-from hpcsweep.approx.training.watch import LONGEST, Watch
-from hpcsweep.approx.training.workspace import Task, Workspace
 
 __all__ = ["Cells", "Pack", "Task"]
 

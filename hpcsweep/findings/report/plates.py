@@ -9,8 +9,9 @@ from functools import partial
 import xarray
 from matplotlib.figure import Figure
 
-from hpcsweep.findings import answers, figures, gallery, maps, pictures, scaling, series, tables
+from hpcsweep.findings import figures, scaling, series, tables
 from hpcsweep.findings.dataset import Files
+from hpcsweep.findings.report import answers, gallery, maps, pictures
 
 WEIGHTS, SAMPLES, METHODS = "How many weights?", "How many samples?", "Which training method?"
 AVERAGE, PROOFS = "How far is the worst from the average?", "How sure are these errors?"

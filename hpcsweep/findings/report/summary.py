@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hpcsweep.findings import answers, scaling, series, tables
+from hpcsweep.findings import scaling, series, tables
 from hpcsweep.findings.dataset import MEASURED
-from hpcsweep.findings.page import Tile
+from hpcsweep.findings.report import answers
+from hpcsweep.findings.report.page import Tile
 from hpcsweep.findings.scaling import Law
 from hpcsweep.findings.theory import NOUNS
 from hpcsweep.store import layout

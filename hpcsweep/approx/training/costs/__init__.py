@@ -1,0 +1,1 @@
+"""What training costs: operations, memory, and seconds on a measured device."""

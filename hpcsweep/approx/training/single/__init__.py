@@ -1,0 +1,1 @@
+"""Networks that train alone, in compiled loops: on processor cores."""
