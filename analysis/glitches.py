@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from hpcsweep.findings import dataset, series, tables
-from hpcsweep.findings.report import pictures
+from hpcsweep.findings.figures import pictures
 
 
 def main() -> None:

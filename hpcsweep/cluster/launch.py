@@ -16,8 +16,7 @@ import numpy as np
 from hpcsweep import __version__
 from hpcsweep.approx import machine
 from hpcsweep.approx.catalogue import Catalogue
-from hpcsweep.cluster import checkpoints, devices, leftovers, placement, pricing, stopping
-from hpcsweep.cluster.arrays import shares
+from hpcsweep.cluster import checkpoints, devices, leftovers, placement, pricing, shares, stopping
 from hpcsweep.cluster.checkpoints import Shelf
 from hpcsweep.cluster.driver import Driver
 from hpcsweep.cluster.progress import Style, display

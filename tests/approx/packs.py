@@ -10,8 +10,8 @@ from torch import Tensor
 
 from hpcsweep.approx import models
 from hpcsweep.approx.training import Settings, Trained, train
-from hpcsweep.approx.training.batched import losses
 from hpcsweep.approx.training.batched.general import layout_of, passes_of
+from hpcsweep.approx.training.operations import losses
 from hpcsweep.approx.training.optimizers.optimizer import Optimizer
 
 DOUBLE = torch.float64

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hpcsweep.approx import models
-from hpcsweep.approx.training.batched.activations import ACTIVATIONS
-from hpcsweep.approx.training.batched.engine import Engine, Layout, full_loss
+from hpcsweep.approx.training.operations.activations import ACTIVATIONS
+from hpcsweep.approx.training.operations.engine import Engine, Layout, full_loss
 
 DOUBLE = torch.float64
 SHAPES = st.fixed_dictionaries(

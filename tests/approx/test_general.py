@@ -14,10 +14,10 @@ from torch import Tensor
 
 from hpcsweep.approx import models
 from hpcsweep.approx.training import Settings, optimizers
-from hpcsweep.approx.training.batched import losses
-from hpcsweep.approx.training.batched.engine import Engine, full_loss
 from hpcsweep.approx.training.batched.general import General, layout_of, suit
-from hpcsweep.approx.training.batched.passes import Passes
+from hpcsweep.approx.training.operations import losses
+from hpcsweep.approx.training.operations.engine import Engine, full_loss
+from hpcsweep.approx.training.operations.passes import Passes
 from hpcsweep.errors import StudyError
 from tests.approx.packs import Cells
 from tests.approx.test_engine import SHAPES, pack

@@ -12,11 +12,11 @@ from scipy import linalg
 from torch import Tensor
 
 from hpcsweep.approx import models
-from hpcsweep.approx.training.batched.engine import Engine, Layout
+from hpcsweep.approx.training.operations.engine import Engine, Layout
+from hpcsweep.approx.training.operations.least_squares import solve, truncated
 from hpcsweep.approx.training.optimizers.least_squares import LeastSquares
 from hpcsweep.approx.training.optimizers.optimizer import Optimizer
 from hpcsweep.approx.training.optimizers.variable_projection import VariableProjection
-from hpcsweep.approx.training.single.least_squares import solve, truncated
 from tests.approx.test_engine import DOUBLE, pack
 from tests.approx.test_levenberg_marquardt import iterate, iterate_once, smooth
 

@@ -12,7 +12,7 @@ from scipy.optimize import least_squares
 from torch import Tensor
 
 from hpcsweep.approx import models
-from hpcsweep.approx.training.batched.engine import Engine
+from hpcsweep.approx.training.operations.engine import Engine
 from hpcsweep.approx.training.optimizers.damping import Damping, NormalEquations
 from hpcsweep.approx.training.optimizers.levenberg_marquardt import LevenbergMarquardt
 from hpcsweep.approx.training.optimizers.optimizer import Optimizer

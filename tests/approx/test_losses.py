@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.training.batched import losses
+from hpcsweep.approx.training.operations import losses
 
 DOUBLE = torch.float64
 

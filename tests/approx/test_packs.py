@@ -14,8 +14,8 @@ from torch import Tensor
 
 from hpcsweep.approx.training import Settings, optimizers, train
 from hpcsweep.approx.training.batched import watch
-from hpcsweep.approx.training.batched.engine import Engine
 from hpcsweep.approx.training.costs import costs
+from hpcsweep.approx.training.operations.engine import Engine
 from hpcsweep.approx.training.optimizers.optimizer import Number, Optimizer
 from hpcsweep.approx.training.record import checkpoints, judged
 from hpcsweep.errors import StudyError

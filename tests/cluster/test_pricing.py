@@ -10,11 +10,11 @@ import pytest
 from hpcsweep.approx.catalogue import Catalogue
 from hpcsweep.approx.training.costs import costs
 from hpcsweep.cluster import pricing
-from hpcsweep.cluster.arrays.shares import REFERENCE
 from hpcsweep.cluster.checkpoints import Shelf
 from hpcsweep.cluster.driver import Driver
 from hpcsweep.cluster.pricing import TOGETHER, Pricer, settings_of, threads_of
 from hpcsweep.cluster.progress import Silent
+from hpcsweep.cluster.shares import REFERENCE
 from hpcsweep.cluster.workforce import Workforce
 from hpcsweep.store import layout
 from hpcsweep.store.files import opened

@@ -9,8 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hpcsweep.approx.catalogue import Catalogue
-from hpcsweep.cluster import launch
-from hpcsweep.cluster.arrays import shares
+from hpcsweep.cluster import launch, shares
 from hpcsweep.store import status
 from hpcsweep.store.shards import Shard, beside
 from hpcsweep.study import plan

@@ -10,7 +10,8 @@ import pytest
 
 from hpcsweep.findings import series, tables
 from hpcsweep.findings.dataset import read
-from hpcsweep.findings.report import answers, chapters, gallery, page, pictures, plates, report, summary
+from hpcsweep.findings.figures import gallery, pictures
+from hpcsweep.findings.report import answers, chapters, page, plates, report, summary
 from hpcsweep.store.store import Record
 from hpcsweep.study.cells import Cell
 from tests.findings.stores import Maker, cells_of, error, record

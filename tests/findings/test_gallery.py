@@ -12,7 +12,7 @@ import pytest
 
 from hpcsweep.findings import kept
 from hpcsweep.findings.dataset import read
-from hpcsweep.findings.report import gallery, maps
+from hpcsweep.findings.figures import gallery, maps
 from hpcsweep.sampling import grid, samples
 from hpcsweep.store import layout
 from hpcsweep.store.store import Record

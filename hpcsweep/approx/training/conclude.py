@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from hpcsweep.approx.training.batched import losses
-from hpcsweep.approx.training.batched.engine import full_loss
 from hpcsweep.approx.training.batched.general import layout_of, passes_of
 from hpcsweep.approx.training.batched.workspace import Task
+from hpcsweep.approx.training.operations import losses
+from hpcsweep.approx.training.operations.engine import full_loss
 from hpcsweep.approx.training.record import Record
 from hpcsweep.approx.training.settings import Settings, Trained
 

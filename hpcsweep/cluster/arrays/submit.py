@@ -17,8 +17,8 @@ import submitit
 from submitit.core.utils import FailedSubmissionError, UncompletedJobError
 
 from hpcsweep import libraries
-from hpcsweep.cluster import launch, slurm, stopping
-from hpcsweep.cluster.arrays import element, local, shares
+from hpcsweep.cluster import launch, shares, slurm, stopping
+from hpcsweep.cluster.arrays import element, local
 from hpcsweep.cluster.arrays.element import AGAIN, Element, Merging
 from hpcsweep.errors import LaunchError, StoreError
 from hpcsweep.store import shards

@@ -1,7 +1,7 @@
 """One function, one figure: from a dataset to a matplotlib `Figure`, which the caller saves or shows.
 
 Only measured cells enter a figure; its footnote counts the others. The pictures of single networks come from
-`hpcsweep.findings.report.pictures`, `gallery` and `maps`.
+`hpcsweep.findings.figures.pictures`, `gallery` and `maps`.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 from hpcsweep.findings.figures.brackets import brackets, uniform_points
 from hpcsweep.findings.figures.costs import costs, optimizer_race
 from hpcsweep.findings.figures.curves import sup_against_samples, sup_against_weights
+from hpcsweep.findings.figures.gallery import glitches
 from hpcsweep.findings.figures.laws import scaling_laws
+from hpcsweep.findings.figures.maps import error_maps
 from hpcsweep.findings.figures.norms import replicates, sup_against_l2
+from hpcsweep.findings.figures.pictures import picture, pictures
 from hpcsweep.findings.figures.places import places
-from hpcsweep.findings.report.gallery import glitches
-from hpcsweep.findings.report.maps import error_maps
-from hpcsweep.findings.report.pictures import picture, pictures
 
 __all__ = [
     "brackets",

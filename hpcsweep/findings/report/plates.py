@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 
 from hpcsweep.findings import figures, scaling, series, tables
 from hpcsweep.findings.dataset import Files
-from hpcsweep.findings.report import answers, gallery, maps, pictures
+from hpcsweep.findings.figures import gallery, maps, pictures
+from hpcsweep.findings.report import answers
 
 WEIGHTS, SAMPLES, METHODS = "How many weights?", "How many samples?", "Which training method?"
 AVERAGE, PROOFS = "How far is the worst from the average?", "How sure are these errors?"

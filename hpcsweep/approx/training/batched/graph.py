@@ -17,8 +17,8 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.training.batched.engine import Engine
-from hpcsweep.approx.training.batched.passes import Passes
+from hpcsweep.approx.training.operations.engine import Engine
+from hpcsweep.approx.training.operations.passes import Passes
 from hpcsweep.approx.training.optimizers.optimizer import Optimizer
 
 _WARM = 3  # ordinary ticks before the recorded one, for what libraries do at first

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.training import streams
-from hpcsweep.approx.training.batched.passes import Passes
+from hpcsweep.approx.training.operations.passes import Passes
 from hpcsweep.approx.training.settings import Settings
 
 _AHEAD = 1 << 14  # samples gathered at once: enough to hide the cost of a call, few enough to stay in the cache

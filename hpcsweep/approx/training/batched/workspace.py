@@ -12,12 +12,13 @@ from torch import Tensor
 
 from hpcsweep.approx.models import Model
 from hpcsweep.approx.training import optimizers
-from hpcsweep.approx.training.batched import graph, losses
-from hpcsweep.approx.training.batched.engine import full_loss
+from hpcsweep.approx.training.batched import graph
 from hpcsweep.approx.training.batched.general import layout_of, passes_of
-from hpcsweep.approx.training.batched.passes import Passes
 from hpcsweep.approx.training.batched.samples import Cells, Minibatches
 from hpcsweep.approx.training.batched.schedules import Rates
+from hpcsweep.approx.training.operations import losses
+from hpcsweep.approx.training.operations.engine import full_loss
+from hpcsweep.approx.training.operations.passes import Passes
 from hpcsweep.approx.training.settings import Settings
 
 _BLOCK = 256  # samples at a time, at least, where the loss on all samples is summed up

@@ -13,7 +13,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.training.batched.passes import Passes
+from hpcsweep.approx.training.operations.passes import Passes
 from hpcsweep.approx.training.optimizers.optimizer import Number, Optimizer
 
 _SWEEP = 64  # steps between sweeps of the moments

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.kernels.marquardt import AFTER_FAILURE, FACTORS, HIGHEST, INITIAL, LOWEST, PATIENCE
-from hpcsweep.approx.training.batched.passes import Passes
+from hpcsweep.approx.training.operations.passes import Passes
 
 TRIALS = 2  # dampings at once
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.kernels.line_search import FLAT
-from hpcsweep.approx.training.batched.passes import Passes
+from hpcsweep.approx.training.operations.passes import Passes
 from hpcsweep.approx.training.optimizers.optimizer import Number, Optimizer
 from hpcsweep.approx.training.optimizers.walk import Move, Walk, dots
 

@@ -13,9 +13,9 @@ from typing import final
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.training.batched.engine import Engine
+from hpcsweep.approx.training.operations.engine import Engine
+from hpcsweep.approx.training.operations.least_squares import solve
 from hpcsweep.approx.training.optimizers.optimizer import Number, Optimizer
-from hpcsweep.approx.training.single.least_squares import solve
 
 
 @dataclass

@@ -14,7 +14,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.training.batched.passes import Passes
+from hpcsweep.approx.training.operations.passes import Passes
 from hpcsweep.approx.training.optimizers.damping import TRIALS, Damped, NormalEquations, noise
 from hpcsweep.approx.training.optimizers.optimizer import Number, Optimizer
 

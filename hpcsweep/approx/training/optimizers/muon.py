@@ -10,8 +10,8 @@ from typing import final
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.training.batched.layout import Layout
-from hpcsweep.approx.training.batched.passes import Passes
+from hpcsweep.approx.training.operations.layout import Layout
+from hpcsweep.approx.training.operations.passes import Passes
 from hpcsweep.approx.training.optimizers.adam import Adam, Moments
 from hpcsweep.approx.training.optimizers.optimizer import Number, Optimizer
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from hpcsweep.approx.training.batched.passes import Passes
+from hpcsweep.approx.training.operations.passes import Passes
 
 Number = float | Tensor  # one for all slots; in ticks that are recorded, a tensor without axes
 

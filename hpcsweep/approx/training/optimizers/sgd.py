@@ -9,7 +9,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.training.batched.passes import Passes
+from hpcsweep.approx.training.operations.passes import Passes
 from hpcsweep.approx.training.optimizers.adam import floor
 from hpcsweep.approx.training.optimizers.optimizer import Number, Optimizer
 

@@ -17,7 +17,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.training.batched.passes import Passes
+from hpcsweep.approx.training.operations.passes import Passes
 from hpcsweep.approx.training.optimizers.adam import Adam, Moments, add_product, floor
 from hpcsweep.approx.training.optimizers.optimizer import Number, Optimizer
 

@@ -15,10 +15,10 @@ from typing import final
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.training.batched.engine import Engine
+from hpcsweep.approx.training.operations.engine import Engine
+from hpcsweep.approx.training.operations.least_squares import truncated
 from hpcsweep.approx.training.optimizers.damping import TRIALS, Damped, noise
 from hpcsweep.approx.training.optimizers.optimizer import Number, Optimizer
-from hpcsweep.approx.training.single.least_squares import truncated
 
 _SMALLEST = 1e-13  # singular value of the features that counts, relative to the largest
 

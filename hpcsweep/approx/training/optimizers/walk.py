@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.kernels.line_search import PATIENCE
-from hpcsweep.approx.training.batched.passes import Passes
+from hpcsweep.approx.training.operations.passes import Passes
 from hpcsweep.approx.training.optimizers.line_search import Search
 
 _LOSS, _DROP, _FAILURES, _FRESH, _SETTLED = range(5)

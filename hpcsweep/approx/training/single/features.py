@@ -17,8 +17,8 @@ from hpcsweep.approx.kernels import method
 from hpcsweep.approx.kernels.marquardt import AFTER_FAILURE, FACTORS, HIGHEST, INITIAL, LOWEST, PATIENCE
 from hpcsweep.approx.kernels.problem import Problem, Shape, lanes
 from hpcsweep.approx.kernels.residuals import COLUMNS, RESIDUAL, linearise, places, residuals
+from hpcsweep.approx.training.operations.least_squares import solve, truncated
 from hpcsweep.approx.training.settings import Settings
-from hpcsweep.approx.training.single.least_squares import solve, truncated
 from hpcsweep.approx.training.single.methods import Stepwise
 
 _SMALLEST = 1e-13  # singular value of the features that counts, relative to the largest

@@ -7,8 +7,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.training.batched.layout import Layout
-from hpcsweep.approx.training.batched.losses import Loss
+from hpcsweep.approx.training.operations.layout import Layout
+from hpcsweep.approx.training.operations.losses import Loss
 
 
 class Passes(ABC):

@@ -17,10 +17,10 @@ from typing import final
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.training.batched.activations import ACTIVATIONS
-from hpcsweep.approx.training.batched.layout import Layout
-from hpcsweep.approx.training.batched.losses import Loss, MeanSquare
-from hpcsweep.approx.training.batched.passes import Passes
+from hpcsweep.approx.training.operations.activations import ACTIVATIONS
+from hpcsweep.approx.training.operations.layout import Layout
+from hpcsweep.approx.training.operations.losses import Loss, MeanSquare
+from hpcsweep.approx.training.operations.passes import Passes
 
 __all__ = ["Engine", "Layout", "full_loss"]
 
