@@ -15,7 +15,7 @@ from hpcsweep.cluster.worker import networks_of, problem_of
 from hpcsweep.sampling import grid, samples
 from hpcsweep.study.cells import Cell
 from hpcsweep.study.parsing import parse
-from tests.test_study import CATALOGUE, cells, study
+from tests.study.test_study import CATALOGUE, cells, study
 
 PLAIN = '[[grid]]\ntarget = ["sine_product"]\ndimension = [2]\nsamples = [16]\nhidden = [[4, 3]]\n'
 FIELDS = ['sampling = "grid"', 'equation = "poisson"', "layerwise = 2", "resample = 1", ""]

@@ -96,7 +96,7 @@ open_store(path, text).close()
 def test_a_limit_on_the_size_of_files_is_a_sentence_and_leaves_the_store_as_it_was(tmp_path: Path) -> None:
     line = [sys.executable, "-c", LIMITED, str(tmp_path)]
     done = subprocess.run(
-        line, env=environment(), cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=120
+        line, env=environment(), cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
     told = done.stdout.splitlines()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hpcsweep.approx.supnorm.certificate.enclosure import relax
 from hpcsweep.approx.supnorm.certificate.enclosure.bows import softplus
 from hpcsweep.approx.supnorm.certificate.enclosure.univariate import FUNCTIONS, image
-from tests.approx.meter.digits import UNARY
+from tests.approx.supnorm.digits import UNARY
 
 # exact but for rounding, on any range; gelu and silu have no closed form
 LOOSENESS = dict.fromkeys(FUNCTIONS, 1.001) | {"gelu": 2.3, "silu": 2.3}

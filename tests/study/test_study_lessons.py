@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hpcsweep.errors import StudyError, UserError
-from tests.test_study import GRID, cells, study
+from tests.study.test_study import GRID, cells, study
 
 SQUARE = '[[grid]]\ntarget = ["sine_product"]\ndimension = [2]\nsamples = [9]\nhidden = [[4, 3]]\n'
 

@@ -18,7 +18,7 @@ from hpcsweep.approx.supnorm.screening.keys import INFINITY_KEY, NAN_KEY
 from hpcsweep.approx.supnorm.search.ascent import GRADIENT_COST, GROUP, Error
 from hpcsweep.approx.supnorm.search.refine import Refined, budget, on_boundary, refine
 from hpcsweep.bracket import Bracket
-from tests.approx.meter.planted import beside, random_network, slab, spike, tensor, uniform
+from tests.approx.supnorm.planted import beside, random_network, slab, spike, tensor, uniform
 
 SQUARE = ((-1.0, 1.0),) * 2
 CUBE = ((-1.0, 1.0),) * 4

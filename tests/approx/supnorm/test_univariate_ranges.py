@@ -12,7 +12,7 @@ import torch
 
 from hpcsweep.approx.supnorm.certificate.enclosure import rounding
 from hpcsweep.approx.supnorm.certificate.enclosure.univariate import FUNCTIONS, image, relax
-from tests.approx.meter.digits import UNARY
+from tests.approx.supnorm.digits import UNARY
 
 RANGES = 800
 DOMAIN = {"log": (0.0, math.inf), "sqrt": (0.0, math.inf), "arcsin": (-1.0, 1.0)}

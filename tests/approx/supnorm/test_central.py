@@ -18,7 +18,7 @@ from hpcsweep.approx.supnorm.subjects import Given, Pair
 from hpcsweep.approx.supnorm.survey import Survey
 from hpcsweep.approx.supnorm.tasks import Measurement, inner
 from hpcsweep.approx.targets import REGISTRY
-from tests.approx.meter.test_survey import PLAN, found, networks, shared_out
+from tests.approx.supnorm.test_survey import PLAN, found, networks, shared_out
 
 CENTRAL = replace(PLAN, central=0.8, ascent="newton")
 FEW = {"count": 2000, "uniform": 1000, "starts": 32, "kinks": 64, "certificate": "off"}

@@ -21,7 +21,7 @@ from hpcsweep.store import layout, lease, weights
 from hpcsweep.store.files import opened, read_cells, read_runs
 from hpcsweep.store.store import Record, merge
 from tests.conftest import TINY, fill, open_store, record_of
-from tests.test_store import contents
+from tests.store.test_store import contents
 
 
 def _try_to_take(path: Path, barrier: object, held: object) -> None:
@@ -168,7 +168,7 @@ def test_a_disk_that_fills_up_during_the_run_marks_nothing_done_that_is_not_ther
     try:
         path, ballast = small / "s.h5", small / "ballast"
         code = [sys.executable, "-c", FILLER, path, ballast, str(7 * 2**20 + 2**19)]
-        ended = subprocess.run(list(map(str, code)), cwd=Path(__file__).parents[1], capture_output=True)
+        ended = subprocess.run(list(map(str, code)), cwd=Path(__file__).parents[2], capture_output=True)
         assert ended.returncode != 0
         ballast.unlink()
         for cell, status in zip(read_cells(path), _statuses(path), strict=True):

@@ -18,7 +18,7 @@ from hpcsweep.approx.supnorm.search import newton
 from hpcsweep.approx.supnorm.search.ascent import GROUP, Climb, Error, ascend, keys, largest_first
 from hpcsweep.approx.supnorm.search.newton import curvature, sharpen
 from hpcsweep.approx.supnorm.search.refine import Refined, refine
-from tests.approx.meter.planted import random_network, tensor, uniform
+from tests.approx.supnorm.planted import random_network, tensor, uniform
 
 UNEVEN = ((-1.0, 3.0), (0.1, 0.3), (-500.0, 100.0))
 SQUARE = ((-1.0, 1.0),) * 2

@@ -8,7 +8,7 @@ import pytest
 
 from hpcsweep.errors import StudyError, UserError
 from hpcsweep.study.parsing import load
-from tests.test_study import CATALOGUE, GRID, cells, study
+from tests.study.test_study import CATALOGUE, GRID, cells, study
 
 MISTAKES = {
     "misspelt top key": (study(top="sed = 1"), ["study", "'sed'", "Did you mean 'seed'?", "precision"]),

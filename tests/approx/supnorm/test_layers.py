@@ -20,7 +20,7 @@ from hpcsweep.approx.supnorm.certificate.enclosure.affine import AffineForm, box
 from hpcsweep.approx.supnorm.certificate.enclosure.layers import Cells, Layers
 from hpcsweep.approx.supnorm.certificate.enclosure.lines import Bent, about, tanh
 from hpcsweep.approx.supnorm.dense import Dense
-from tests.approx.meter.exact import ACTIVATIONS, exactly, random_network
+from tests.approx.supnorm.exact import ACTIVATIONS, exactly, random_network
 
 
 def cells(generator: np.random.Generator, count: int, dimension: int, radius: float) -> Cells:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hpcsweep.approx.supnorm.screening.keys import INFINITY_KEY, NAN_KEY
 from hpcsweep.approx.supnorm.search.ascent import GROUP, Climb, ascend, keys, largest_first
-from tests.approx.meter.planted import random_network, tensor, uniform
+from tests.approx.supnorm.planted import random_network, tensor, uniform
 
 UNEVEN = ((-1.0, 3.0), (0.1, 0.3), (-500.0, 100.0))
 SQUARE = ((-1.0, 1.0),) * 2

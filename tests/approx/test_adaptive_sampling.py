@@ -17,8 +17,8 @@ from hpcsweep.approx.supnorm.subjects import Deviation
 from hpcsweep.approx.training import Lesson, Settings
 from hpcsweep.errors import UserError
 from hpcsweep.sampling import samples
-from tests.test_study import cells, study
-from tests.test_study_lessons import SQUARE
+from tests.study.test_study import cells, study
+from tests.study.test_study_lessons import SQUARE
 
 DOUBLE = torch.float64
 BOX = [(-1.0, 1.0)] * 2
