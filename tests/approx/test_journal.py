@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.approx.test_adaptive import problem
+from tests.approx.test_adaptive_sampling import problem
 
 from hpcsweep.approx import adaptive_sampling
 from hpcsweep.approx.fitting import Fitted
