@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""How much of the sup-norm error a search sees at equal cost: four point sets against the meter's screen with ascent.
+"""How much of the sup-norm error a search sees at equal cost: three point sets against the meter's screen with ascent.
 
 Networks are trained first: ReLU and tanh, few samples and many, in 1, 2, 3, 4, 6 and 8 dimensions. Then every search
 gets the same number of evaluations of the error; a value with its gradient counts as many as it was measured to cost.
@@ -42,7 +42,7 @@ Table = dict[str, dict[int, tuple[float, float]]]  # [search][dimension]: median
 
 DOUBLE = torch.float64
 DIMENSIONS = (1, 2, 3, 4, 6, 8)
-KINDS = ("uniform", "sobol", "grid", "lattice")
+KINDS = ("uniform", "sobol", "grid")
 TILE = 1024
 LONG = 2000  # training steps of a full run
 LEAST = 1e-16  # what the picture shows of less

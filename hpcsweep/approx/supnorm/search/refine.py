@@ -18,7 +18,6 @@ from hpcsweep.approx.supnorm.screening.keys import key_of
 from hpcsweep.approx.supnorm.screening.screen import evaluate
 from hpcsweep.approx.supnorm.search.ascent import GRADIENT_COST, GROUP, Error, ascend, largest_first
 from hpcsweep.approx.supnorm.search.kinks import PROJECTIONS, kink_points
-from hpcsweep.approx.supnorm.search.newton import sharpen
 from hpcsweep.approx.supnorm.search.starts import boundary, gaps, nearest
 from hpcsweep.bracket import Bracket
 
@@ -94,7 +93,6 @@ def refine(
     starts: int,
     kinks: int,
     seed: int,
-    ascent: str = "lbfgs",
 ) -> Refined:
     """Climb from the best of some candidates, kinks, places on the boundary and places far from the samples.
 
@@ -107,7 +105,6 @@ def refine(
     starts: how many climbs. Half of them begin at candidates, if there are so many, the others anywhere.
     kinks: how many points on kinks.
     seed: of the random places.
-    ascent: "lbfgs", or "newton": after it, Newton steps from the best tenth, unless a network is known to have kinks.
     """
     bends = kink_points(terms, kinks, seed, domain).to(candidates)
     extras = _extras(domain, samples, _EXTRAS * starts, seed).to(candidates)
@@ -115,8 +112,6 @@ def refine(
     values = _values(error, places)
     chosen = _chosen(values, len(candidates), starts)
     climb = ascend(error, places[chosen], domain, STEPS, AGAIN)
-    if ascent == "newton" and all(term.activation != "relu" for term in terms):
-        climb = sharpen(error, climb, domain, AGAIN)
     values, places = torch.cat([values, climb.values]), torch.cat([places, climb.places])
     tried = len(values) - len(climb.values)
     best = largest_first(values)[:1]
