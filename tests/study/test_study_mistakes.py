@@ -91,7 +91,11 @@ MISTAKES = {
 
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_is_one_sentence_that_names_key_and_remedy(name: str) -> None:
-    text, expected = MISTAKES[name]
+    check_mistake(*MISTAKES[name])
+
+
+def check_mistake(text: str, expected: list[str]) -> None:
+    """Check that a study is refused in one sentence with all these parts."""
     with pytest.raises(UserError) as caught:
         cells(text)
     message = str(caught.value)

@@ -192,7 +192,7 @@ class Proof(Task):
             if pool is None:
                 if self._doubtful(difference, pair):
                     return CONTRADICTION
-                pool = certify.start(difference, self.measurement.dimension, self.bracket.lower, self.bracket.where)
+                pool = certify.start(self.measurement.dimension, self.bracket.lower, self.bracket.where)
             return certify.advance(difference, pool, self.measurement.gap, self.boxes)
         except (NoEnclosure, Unenclosed) as missing:
             return f"No certificate: {missing}"

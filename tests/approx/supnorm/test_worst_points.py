@@ -28,20 +28,12 @@ from hpcsweep.approx.supnorm.screening.screen import (
 )
 from hpcsweep.approx.supnorm.screening.tally import Tally
 from hpcsweep.bracket import Bracket
+from tests.approx.supnorm.test_screen import SQUARE, target, zero
 
-SQUARE = ((-1.0, 1.0),) * 2
 errors = st.one_of(
     st.sampled_from([0.0, 1.0, -1.0, 2.5, math.inf, -math.inf, math.nan, -math.nan, 5e-324]),
     st.floats(allow_nan=False, allow_infinity=False),
 )
-
-
-def target(places: Tensor) -> Tensor:
-    return torch.sin(3 * places[:, 0]) * places.square().sum(1)
-
-
-def zero(places: Tensor) -> Tensor:
-    return torch.zeros(len(places), dtype=torch.float64)
 
 
 def key_of(error: float) -> int:
