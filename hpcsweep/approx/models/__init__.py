@@ -17,7 +17,7 @@ from typing import Any
 
 from hpcsweep.approx.models import choices, classical
 from hpcsweep.approx.models.choices import DEFAULTS, stages_of
-from hpcsweep.approx.models.layers import ACTIVATE, ACTIVATIONS, count
+from hpcsweep.approx.models.layers import ACTIVATE, ACTIVATIONS, INITIALISATIONS, count
 from hpcsweep.approx.models.mlp import MLP
 from hpcsweep.approx.models.model import Domain, Model
 from hpcsweep.approx.models.own import Own, network_of, resolve_own
@@ -29,6 +29,7 @@ __all__ = [
     "ACTIVATIONS",
     "DEFAULTS",
     "FAMILIES",
+    "INITIALISATIONS",
     "MLP",
     "Domain",
     "Model",
