@@ -36,7 +36,7 @@ def measure(
     approximant, target: callables; the target may be one of `hpcsweep.approx.targets`, which knows its domain.
     domain: ``((low, high), ...)``, one pair per axis, or "low,high low,high ...".
     samples: (samples, dimension), where the approximant was trained: the gaps between them are searched.
-    options: the keys of `[sup_norm]` of a study (count, certificate, boxes, ascent, central, ...), see docs/meter.md.
+    options: the keys of `[sup_norm]` of a study (count, certificate, boxes, central, ...), see docs/meter.md.
 
     Returns
     -------

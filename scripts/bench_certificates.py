@@ -74,7 +74,7 @@ def certified(row: Row, network: dense.Dense, gap: float, boxes: int) -> tuple[P
     """Return what was proved, and the seconds it took."""
     difference = Difference(target, network, ((-1.0, 1.0),) * row.dimension, [network])
     begun = time.process_time()
-    pool = advance(difference, start(difference, row.dimension, 0.0, ()), gap, boxes)
+    pool = advance(difference, start(row.dimension, 0.0, ()), gap, boxes)
     return pool, time.process_time() - begun
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""How much of the sup-norm error a search sees at equal cost: four point sets against the meter's screen with ascent.
+"""How much of the sup-norm error a search sees at equal cost: three point sets against the meter's screen with ascent.
 
 Networks are trained first: ReLU and tanh, few samples and many, in 1, 2, 3, 4, 6 and 8 dimensions. Then every search
 gets the same number of evaluations of the error; a value with its gradient counts as many as it was measured to cost.
@@ -31,8 +31,8 @@ from torch import Tensor
 from hpcsweep.approx import models
 from hpcsweep.approx.supnorm import dense, points
 from hpcsweep.approx.supnorm.screening.screen import evaluate
-from hpcsweep.approx.supnorm.search import ascent
-from hpcsweep.approx.supnorm.search.refine import budget, refine
+from hpcsweep.approx.supnorm.search import ascent, kinks
+from hpcsweep.approx.supnorm.search.refine import AGAIN, STEPS, refine
 from hpcsweep.approx.training import Settings, train
 
 matplotlib.use("Agg")
@@ -42,7 +42,7 @@ Table = dict[str, dict[int, tuple[float, float]]]  # [search][dimension]: median
 
 DOUBLE = torch.float64
 DIMENSIONS = (1, 2, 3, 4, 6, 8)
-KINDS = ("uniform", "sobol", "grid", "lattice")
+KINDS = ("uniform", "sobol", "grid")
 TILE = 1024
 LONG = 2000  # training steps of a full run
 LEAST = 1e-16  # what the picture shows of less
@@ -108,20 +108,23 @@ def by_points(kind: str, subject: Subject, total: int, seed: int) -> tuple[float
 
 def by_meter(subject: Subject, total: int, seed: int) -> tuple[float, float]:
     """Return the largest |error| that a screen with ascent finds, and what it cost."""
-    shares = budget(len(subject.domain), total)
-    inflated = points.make("inflated", len(subject.domain), shares.points, seed, subject.domain)
-    _, candidates = worst(subject, inflated, shares.points, shares.starts)
+    # One half screens, three eighths climb (from the best of five places for each start), one eighth looks for kinks.
+    climb = ascent.GRADIENT_COST * (1 + STEPS * (1 + AGAIN)) + 5
+    kink = ascent.GRADIENT_COST * kinks.PROJECTIONS + 1
+    screened, starts = total // 2, max(1, int(3 / 8 * total / climb))
+    inflated = points.make("inflated", len(subject.domain), screened, seed, subject.domain)
+    _, candidates = worst(subject, inflated, screened, starts)
     found = refine(
         subject.error,
         candidates,
         subject.domain,
         terms=[subject.term],
         samples=subject.samples,
-        starts=shares.starts,
-        kinks=shares.kinks,
+        starts=starts,
+        kinks=int(total / 8 / kink),
         seed=seed,
     )
-    return found.value, shares.points + found.evaluations
+    return found.value, screened + found.values + ascent.GRADIENT_COST * found.gradients
 
 
 def race(subject: Subject, total: int, seeds: int, more: int) -> dict[str, tuple[list[float], float, float]]:

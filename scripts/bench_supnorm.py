@@ -195,7 +195,7 @@ def parts(seconds: float) -> None:
     }
     for name, best in typical(runs, seconds).items():
         show(f"one tile of {tile} points, width 16: {name}", best * 1e6, "us")
-    kinds = {kind: pipeline(case, [network], kind, 512) for kind in ("sobol", "inflated", "kronecker", "uniform")}
+    kinds = {kind: pipeline(case, [network], kind, 512) for kind in ("sobol", "inflated", "uniform")}
     several = {"bare": pipeline(case, [network]), "8 networks": pipeline(case, [network] * 8)}
     best = typical({**kinds, **several}, 2 * seconds)
     for name in kinds:

@@ -85,6 +85,17 @@ kinks = 64
 
 
 @pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Let torch have one thread: bits are promised for that."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
 def tiny(tmp_path: Path) -> Path:
     """A study of 18 cells that runs in a second."""
     path = tmp_path / "tiny.toml"

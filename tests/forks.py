@@ -55,6 +55,15 @@ class Forks:
         self._server.wait(30)
 
 
+def without_avx512(file: str, says: str = "digest()") -> str:
+    """Return what an expression in the names of a test file says in a process that compiles for AVX2 alone."""
+    older = os.environ | {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": ""}
+    call = f"import runpy; print(eval({says!r}, runpy.run_path({file!r})))"
+    told = subprocess.run([sys.executable, "-c", call], env=older, capture_output=True, text=True)
+    assert told.returncode == 0, told.stderr
+    return told.stdout.strip()
+
+
 def _serve() -> None:
     """Fork for every request; tell the exit code as `subprocess` does, null for one that had to be killed."""
 

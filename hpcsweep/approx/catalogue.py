@@ -109,11 +109,6 @@ class Catalogue:
         return tuple(models.ACTIVATIONS)
 
     @property
-    def initialisations(self) -> tuple[str, ...]:
-        """The names of the initialisations."""
-        return tuple(models.INITIALISATIONS)
-
-    @property
     def optimizers(self) -> tuple[str, ...]:
         """The names of the optimizers."""
         return (*optimizers.NAMES, optimizers.DIRECT)

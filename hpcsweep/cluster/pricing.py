@@ -8,7 +8,6 @@ from functools import cache, cached_property
 
 from hpcsweep.approx.fitting import DTYPES
 from hpcsweep.approx.models import choices, classical, hidden_like, stages_of
-from hpcsweep.approx.supnorm.search import newton
 from hpcsweep.approx.supnorm.search.ascent import GRADIENT_COST, GROUP
 from hpcsweep.approx.supnorm.search.kinks import PROJECTIONS
 from hpcsweep.approx.supnorm.search.refine import AGAIN, STEPS
@@ -146,8 +145,6 @@ def _evaluations(measurement: Measurement) -> float:
     """Return how many evaluations the search takes."""
     again = -(-int(AGAIN * measurement.starts) // GROUP)
     rounds = STEPS * (-(-measurement.starts // GROUP) + again)
-    if measurement.ascent == "newton":  # a Hessian is a gradient for each axis
-        rounds += newton.STEPS * (2 + measurement.dimension) * again
     looked_at = measurement.kinks * (1 + PROJECTIONS * GRADIENT_COST) + 5 * measurement.starts
     return rounds * GRADIENT_COST * GROUP + looked_at
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 LARGEST = 2**53
 
@@ -15,7 +15,6 @@ PositiveInt = Annotated[int, Field(gt=0, le=LARGEST)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
-PointKind = Literal["sobol", "inflated", "grid", "lattice", "kronecker", "uniform"]
 
 
 class Section(BaseModel):
@@ -49,6 +48,26 @@ def _gap(value: object) -> object:
     if value in ("auto", "off") or (isinstance(value, float) and 0 < value < 1e6):
         return value
     raise ValueError('must be "auto", "off", or the gap to be proved such as 0.01 (upper / lower - 1)')
+
+
+def _removed(message: str, *names: str) -> BeforeValidator:
+    """Say in `message` what replaces the values of these names, which studies could have once."""
+
+    def check(value: object) -> object:
+        if value in names:
+            raise ValueError(message)
+        return value
+
+    return BeforeValidator(check)
+
+
+PointKind = Annotated[
+    Literal["sobol", "inflated", "grid", "uniform"],
+    _removed('lattice and Kronecker points have been removed; write "sobol"', "lattice", "kronecker"),
+]
+Ascent = Annotated[
+    Literal["lbfgs"], _removed('Newton steps have been removed; leave ascent out, or write "lbfgs"', "newton")
+]
 
 
 class ModelSection(Section):
@@ -111,7 +130,7 @@ class SupNormSection(Section):
     kinks: Annotated[int, Field(ge=0, le=2**40)] | None = None  # points on zero sets of neurons; 0: none
     certificate: Annotated[Any, AfterValidator(_gap)] = "auto"  # upper / lower - 1 to be proved
     boxes: PositiveInt | None = None  # of the proof, at most
-    ascent: Literal["lbfgs", "newton"] = "lbfgs"  # newton: L-BFGS, then Newton steps from the best, of smooth networks
+    ascent: Ascent = "lbfgs"  # the only one; older studies may name it
     central: Annotated[float, Field(gt=0, lt=1)] | None = None  # share of each side that is measured apart as well
 
     @model_validator(mode="after")
@@ -143,8 +162,7 @@ class SupNormSection(Section):
             "gap": {"auto": auto, "off": None}.get(str(self.certificate), self.certificate),
             "always": self.certificate not in ("auto", "off"),
             "boxes": self.boxes or (2**18 if dimension <= 4 else 2**20),
-            # Later choices are left out where they have their defaults: older keys stay what they were.
-            **({"ascent": self.ascent} if self.ascent != "lbfgs" else {}),
+            # A later choice is left out where it has its default: older keys stay what they were.
             **({"central": self.central} if self.central is not None else {}),
         }
 

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-import torch
 
 from tests.approx.packs import Cells
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Bits are promised for one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def _one_thread(one_thread: None) -> None:
+    """Every test of this room has one thread."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

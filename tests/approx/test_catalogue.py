@@ -15,7 +15,6 @@ def test_offers_the_names_of_all_rooms() -> None:
     assert {"logsin", "berner_sine"} <= set(catalogue.targets)
     assert "mlp" in catalogue.models and "adam" in catalogue.optimizers
     assert {"relu", "tanh", "sin", "gelu", "silu"} <= set(catalogue.activations)
-    assert {"torch", "he", "glorot", "normal"} <= set(catalogue.initialisations)
 
 
 def test_targets_are_completed_and_refused() -> None:

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -16,16 +12,11 @@ from torch import Tensor
 
 from hpcsweep.approx import machine, models
 from hpcsweep.approx.models.compiled import Compiled, compiled, values
+from tests.forks import without_avx512
 
 DOUBLE = torch.float64
 DOMAIN = ((-1.0, 1.0), (0.0, 3.0), (-2.0, 0.1))
 TYPES = (torch.float64, torch.float32)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    with machine.threads(1):
-        yield
 
 
 def network(
@@ -187,7 +178,4 @@ def digest() -> str:
 
 
 def test_the_bits_are_those_of_a_processor_without_avx512() -> None:
-    older = os.environ | {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": ""}
-    call = f"import runpy; print(runpy.run_path({__file__!r})['digest']())"
-    told = subprocess.run([sys.executable, "-c", call], env=older, capture_output=True, text=True, check=True)
-    assert told.stdout.split()[-1] == digest()
+    assert without_avx512(__file__) == digest()

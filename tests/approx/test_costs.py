@@ -62,7 +62,6 @@ def ratio(device: costs.Device, name: str, width: int, samples: int, batch: int 
     """Return the best of three quotients of predicted and taken processor time: the machine may be busy."""
     model, *given = data(width, samples)
     settings, taken = Settings(optimizer=name, steps=steps, batch=batch), []
-    torch.set_num_threads(1)
     for _ in range(3):
         begun = time.thread_time()
         train(model, *given, [settings], [0])

@@ -5,13 +5,12 @@ from __future__ import annotations
 import copy
 import pickle
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from tests.approx.test_adaptive_sampling import problem
 
 from hpcsweep.approx import adaptive_sampling
 from hpcsweep.approx.fitting import Fitted
@@ -20,6 +19,7 @@ from hpcsweep.approx.training.batched import watch
 from hpcsweep.approx.training.loop import never
 from hpcsweep.approx.training.single import alone, supervisor
 from hpcsweep.approx.training.strategies.journal import UNSAVED, Checkpoints, Journal
+from tests.approx.test_adaptive_sampling import problem
 from tests.approx.test_layerwise import Towers
 from tests.approx.test_stages import Fits, make
 
@@ -28,14 +28,10 @@ Procedure = Callable[[Stop, Checkpoints], Trained | list[Fitted]]
 
 
 @pytest.fixture(autouse=True)
-def _one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Bits are promised for one thread. Trainings look up as often as they can."""
+def _often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings look up as often as they can."""
     monkeypatch.setattr(supervisor, "_ASKS", 0.0)
     monkeypatch.setattr(watch, "_PAUSE", 0.005)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def staged(stop: Stop, checkpoints: Checkpoints) -> Trained:

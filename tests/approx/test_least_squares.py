@@ -15,7 +15,6 @@ from hpcsweep.approx import models
 from hpcsweep.approx.training.operations.engine import Engine, Layout
 from hpcsweep.approx.training.operations.least_squares import solve, truncated
 from hpcsweep.approx.training.optimizers.least_squares import LeastSquares
-from hpcsweep.approx.training.optimizers.optimizer import Optimizer
 from hpcsweep.approx.training.optimizers.variable_projection import VariableProjection
 from tests.approx.test_engine import DOUBLE, pack
 from tests.approx.test_levenberg_marquardt import iterate, iterate_once, smooth
@@ -136,23 +135,6 @@ def test_dependent_relu_features_do_not_explode() -> None:
         expected = linalg.lstsq(engine.features[slot].T.numpy(), engine.values[slot, 0].numpy(), cond=1e-14)[0]
         residual = engine.features[slot].T.numpy() @ expected - engine.values[slot, 0].numpy()
         assert after[slot] <= np.mean(residual**2) * (1 + 1e-9)
-
-
-@pytest.mark.parametrize(
-    "optimizer", [VariableProjection(), LeastSquares()], ids=lambda optimizer: type(optimizer).__name__
-)
-def test_importance_repeats_samples(optimizer: Optimizer) -> None:
-    """A sample that counts thrice is as good as three of them."""
-    _, engine, parameters, points, values = pack([5], 2, 12, 3, 4)
-    engine.importance = torch.ones_like(engine.values)
-    engine.importance[:, :, :3] = 3
-    losses, _ = iterate(optimizer, engine, 8)
-    index = [0, 0, 0, 1, 1, 1, 2, 2, 2, *range(3, 12)]
-    repeated = Engine(engine.layout, "tanh", 18, torch.empty_like(engine.weights))
-    repeated.layout.fill(repeated.weights, parameters)
-    repeated.feed(points[:, index], values[:, index])
-    expected, _ = iterate(optimizer, repeated, 8)
-    torch.testing.assert_close(losses * 12, expected * 18, rtol=1e-8, atol=0)
 
 
 def test_truncated_against_numpy() -> None:

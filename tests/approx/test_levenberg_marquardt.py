@@ -148,21 +148,6 @@ def test_scipy_finds_no_better_optimum() -> None:
     assert (losses[-1] <= scipy * (1 + 1e-6)).sum() >= 6
 
 
-@pytest.mark.parametrize("width", [3, 9])
-def test_importance_repeats_samples(width: int) -> None:
-    """A sample that counts thrice is as good as three of them: in the primal form, or dual against primal."""
-    _, engine, parameters, points, values = pack([width], 1, 20, 3, 4)
-    engine.importance = torch.ones_like(engine.values)
-    engine.importance[:, :, :3] = 3
-    losses, _ = iterate(LevenbergMarquardt(), engine, 15)
-    index = [0, 0, 0, 1, 1, 1, 2, 2, 2, *range(3, 20)]
-    repeated = Engine(engine.layout, "tanh", 26, torch.empty_like(engine.weights))
-    repeated.layout.fill(repeated.weights, parameters)
-    repeated.feed(points[:, index], values[:, index])
-    expected, _ = iterate(LevenbergMarquardt(), repeated, 15)
-    torch.testing.assert_close(losses * 20, expected * 26, rtol=1e-8, atol=0)
-
-
 def test_losses_never_rise_and_belong_to_the_weights_before_the_step() -> None:
     _, engine, *_ = pack([6, 5], 2, 30, 4, 5)
     losses, _ = iterate(LevenbergMarquardt(), engine, 30)

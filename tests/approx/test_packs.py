@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.training import Settings, optimizers, train
+from hpcsweep.approx.training import Settings, optimizers
 from hpcsweep.approx.training.batched import watch
 from hpcsweep.approx.training.costs import costs
 from hpcsweep.approx.training.operations.engine import Engine
@@ -241,24 +241,6 @@ def test_a_gradient_tolerance_stops_at_a_checkpoint() -> None:
         earlier = int(checkpoints(150)[np.searchsorted(checkpoints(150), stop) - 1])
         before = cells.train(replace(chosen, steps=earlier, gradient_tolerance=0.0), [cell])
         assert slope(cell, before.parameters[0]) > 2e-2 * first
-
-
-@pytest.mark.parametrize("batch", [None, 8])
-def test_samples_count_by_their_importance(batch: int | None) -> None:
-    """A sample of importance zero is not there, whatever its value."""
-    cells, chosen = Cells([7], 2, 30, 3), Settings(steps=100, batch=batch, loss={"p": 4}, **RATE)
-    importance = torch.ones_like(cells.values)
-    importance[:, 5], importance[:, 9] = 0, 3
-    data = cells.model, cells.parameters, cells.points
-    one = train(*data, cells.values, [chosen] * 3, cells.seeds, importance=importance)
-    cells.values[:, 5] = 1e6
-    other = train(*data, cells.values, [chosen] * 3, cells.seeds, importance=importance)
-    assert torch.equal(one.parameters, other.parameters)
-    for cell in range(3):
-        error = cells.model.apply(one.parameters[cell], cells.points[cell]) - cells.values[cell]
-        norm = (importance[cell] * error**4).mean().sqrt()
-        assert one.loss[cell] == pytest.approx(norm.item(), rel=1e-12)
-        assert other.mean_square[cell] == pytest.approx(error.square().mean().item(), rel=1e-9)
 
 
 @pytest.mark.parametrize(

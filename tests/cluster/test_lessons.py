@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from hpcsweep.approx.adaptive_sampling import fit
 from hpcsweep.approx.supnorm.subjects import Network
@@ -17,16 +16,9 @@ from hpcsweep.study.cells import Cell
 from hpcsweep.study.parsing import parse
 from tests.study.test_study import CATALOGUE, cells, study
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 PLAIN = '[[grid]]\ntarget = ["sine_product"]\ndimension = [2]\nsamples = [16]\nhidden = [[4, 3]]\n'
 FIELDS = ['sampling = "grid"', 'equation = "poisson"', "layerwise = 2", "resample = 1", ""]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> object:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def cell_of(field: str, sections: str = "[training]\nsteps = 10") -> Cell:

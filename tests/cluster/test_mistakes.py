@@ -6,6 +6,7 @@ import math
 import subprocess
 from pathlib import Path
 
+import h5py
 import pytest
 
 from hpcsweep.cluster import checkpoints
@@ -34,6 +35,19 @@ def test_a_mistake_in_the_study_is_a_sentence_and_2(hpcsweep: Run, tiny: Path, n
     if not ranks:
         assert len(done.stderr.strip().splitlines()) == 1
     assert not list(tiny.parent.glob("s*.h5*")), "something was written"
+
+
+def test_a_store_of_a_study_that_is_refused_by_now_is_read(hpcsweep: Run, finished_store: Path) -> None:
+    """Choices have been removed; what was stored with them stays."""
+    with h5py.File(finished_store, "r+") as file:
+        text = file.attrs["study"] + 'points = ["lattice"]\nascent = "newton"\n'
+        file.attrs["study"] = text
+    for line in (["status", finished_store], ["merge", "new.h5", finished_store]):
+        done = hpcsweep(*line)
+        assert done.returncode == 0, done.stderr
+    finished_store.with_name("old.toml").write_text(text)
+    refused = hpcsweep("run", "old.toml", "-o", finished_store)
+    assert refused.returncode == 2 and "have been removed; write" in refused.stderr
 
 
 def test_a_mistake_about_the_output_is_a_sentence_and_2(hpcsweep: Run, tiny: Path, tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ def test_the_central_box_is_measured_by_any_number_of_ranks_to_the_same_bits(hpc
     assert np.isnan(columns(store)["central_share"]).all()
     shutil.copy(store, store.with_name("two.h5"))
     shutil.copy(weights.path_of(store), weights.path_of(store.with_name("two.h5")))
-    more = (*MORE, "--certificate", "off", "--central", 0.8, "--ascent", "newton")
+    more = (*MORE, "--certificate", "off", "--central", 0.8)
     assert hpcsweep("measure", store, *more).returncode == 0
     assert hpcsweep("measure", "two.h5", *more, ranks=2).returncode == 0
     after, two = columns(store), columns(store.with_name("two.h5"))

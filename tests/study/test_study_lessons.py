@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from hpcsweep.errors import StudyError, UserError
+from hpcsweep.errors import StudyError
 from tests.study.test_study import GRID, cells, study
+from tests.study.test_study_mistakes import check_mistake
 
 SQUARE = '[[grid]]\ntarget = ["sine_product"]\ndimension = [2]\nsamples = [9]\nhidden = [[4, 3]]\n'
 
@@ -73,10 +74,4 @@ MISTAKES = {
 
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_is_one_sentence(name: str) -> None:
-    text, expected = MISTAKES[name]
-    with pytest.raises(UserError) as caught:
-        cells(text)
-    message = str(caught.value)
-    assert "\n" not in message
-    for part in expected:
-        assert part in message, message
+    check_mistake(*MISTAKES[name])

@@ -78,7 +78,10 @@ MISTAKES = {
     "rate of a schedule": (study(sections='[training]\nschedule = "exponential"'), ["final_learning_rate"]),
     "batch": (study(sections='[training]\nbatch = "ful"'), ["training.batch", "full", "per_sample", "'ful'"]),
     "point kind": (study(sections='[sup_norm]\npoints = ["sobo"]'), ["sup_norm.points.0", "Did you mean 'sobol'?"]),
-    "ascent": (study(sections='[sup_norm]\nascent = "newtn"'), ["sup_norm.ascent", "Did you mean 'newton'?", "lbfgs"]),
+    "ascent": (study(sections='[sup_norm]\nascent = "lbfg"'), ["sup_norm.ascent", "Did you mean 'lbfgs'?"]),
+    "Newton": (study(sections='[sup_norm]\nascent = "newton"'), ["sup_norm.ascent", "removed", 'or write "lbfgs"']),
+    "lattice": (study(sections='[sup_norm]\npoints = ["sobol", "lattice"]'), ["points.1", "removed", 'write "sobol"']),
+    "kronecker": (study(sections='[sup_norm]\npoints = ["kronecker"]'), ["points.0", "removed", 'write "sobol"']),
     "central": (study(sections="[sup_norm]\ncentral = 1.0"), ["sup_norm.central", "less than 1", "1.0"]),
     "points twice": (study(sections='[sup_norm]\npoints = ["grid", "grid"]'), ["sup_norm", "once"]),
     "precision": (study(top='precision = "float46"'), ["precision", "Did you mean 'float64'?"]),
@@ -88,7 +91,11 @@ MISTAKES = {
 
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_is_one_sentence_that_names_key_and_remedy(name: str) -> None:
-    text, expected = MISTAKES[name]
+    check_mistake(*MISTAKES[name])
+
+
+def check_mistake(text: str, expected: list[str]) -> None:
+    """Check that a study is refused in one sentence with all these parts."""
     with pytest.raises(UserError) as caught:
         cells(text)
     message = str(caught.value)

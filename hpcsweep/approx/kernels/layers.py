@@ -223,29 +223,11 @@ def squares(code: Code, columns: Index, work: Array, at: Index) -> Number:
 
 
 @kernel
-def weighted_squares(code: Code, columns: Index, work: Array, at: Index, weights_at: Index) -> Number:
-    """Return the sum of squares times weights."""
-    total = code.variable(code.vector(0.0))
-    with code.loop(columns, code.lanes) as s:
-        some = (work + at).vector(s)
-        total.set(fma(some * (work + weights_at).vector(s), some, total.get()))
-    return total.get().sum()
-
-
-@kernel
 def scale(code: Code, columns: Index, factor: Number, work: Array, at: Index) -> None:
     """Multiply by a number."""
     with code.loop(columns, code.lanes) as s:
         place = work + (at + s)
         place.put(place.vector() * factor.spread())
-
-
-@kernel
-def weigh(code: Code, columns: Index, work: Array, at: Index, weights_at: Index) -> None:
-    """Multiply by weights."""
-    with code.loop(columns, code.lanes) as s:
-        place = work + (at + s)
-        place.put(place.vector() * (work + weights_at).vector(s))
 
 
 @kernel

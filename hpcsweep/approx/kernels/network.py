@@ -42,13 +42,13 @@ class Rooms:
         return self.size * (self.layers * 2 - 1 + number)
 
     def further(self, row: int = 0) -> Index:
-        """Return where the values of the samples of a block lie (row 0), their weights (1), factors of an equation."""
+        """Return where the values of the samples of a block lie (row 0), and factors of an equation."""
         return self.deltas(3) + self.block * row
 
     @property
     def residuals(self) -> Index:
-        """Where the residuals of all samples lie, for losses that couple them; their weights come next."""
-        return self.further(2) + self.block * (self._shape[WIDTHS] + 1).where(self.is_equation, 0)
+        """Where the residuals of all samples lie, for losses that couple them."""
+        return self.further(1) + self.block * (self._shape[WIDTHS] + 1).where(self.is_equation, 0)
 
     @property
     def is_equation(self) -> Any:
@@ -116,11 +116,11 @@ def forward(code: Code, point: Array, shape: Integers, work: Array, zero: Index,
                 layers.bend.write(code, shape[ACTIVATION], layer.outputs, columns, *where)
             with code.when(room.is_equation):
                 layers.bend_channels.write(code, shape[ACTIVATION], layer.outputs, columns, slopes, room.stride,
-                                           room.block, *where[1:], room.further(2))  # fmt: skip
+                                           room.block, *where[1:], room.further(1))  # fmt: skip
         with code.when(layer.is_around):
             matrices.add.write(code, layer.outputs, columns, room.stride, work, signals, out)
     with code.when(room.is_equation):
-        layers.combine_channels.write(code, columns, slopes, room.block, work, room.deltas(), room.further(2))
+        layers.combine_channels.write(code, columns, slopes, room.block, work, room.deltas(), room.further(1))
 
 
 def _pulled(code: Code, shape: Integers, room: Rooms, work: Array, columns: Index, layer: Layer, now: Index) -> Index:
@@ -132,7 +132,7 @@ def _pulled(code: Code, shape: Integers, room: Rooms, work: Array, columns: Inde
             matrices.multiply.write(code, layer.outputs, columns, room.stride, work, now, kept, pulled)
         with code.when(room.is_equation):
             layers.pull_channels.write(code, shape[ACTIVATION], layer.outputs, columns, room.channels - 2, room.stride,
-                                       room.block, work, now, kept, room.further(2))  # fmt: skip
+                                       room.block, work, now, kept, room.further(1))  # fmt: skip
     return pulled
 
 

@@ -10,7 +10,7 @@ from hpcsweep.approx.kernels.code import Code
 from hpcsweep.approx.kernels.compiling import INTEGER, INTEGERS, NUMBER, VECTOR, entry, function_type, kernel, part
 from hpcsweep.approx.kernels.matrices import fill
 from hpcsweep.approx.kernels.network import Rooms
-from hpcsweep.approx.kernels.problem import BLOCK, KEY, LANES, POWER, SAMPLES, TABLE, WEIGHTED, WIDTHS
+from hpcsweep.approx.kernels.problem import BLOCK, KEY, LANES, POWER, SAMPLES, TABLE, WIDTHS
 from hpcsweep.approx.kernels.vectors import Array, Index, Integers, Number
 
 _FIRST, _SECOND, _STRIDE = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 0x9E3779B97F4A7C15  # of splitmix64
@@ -51,13 +51,12 @@ def load(
         room, count, table = Rooms(code, shape), shape[SAMPLES], shape[TABLE]
         inputs, is_full = shape[WIDTHS], table.is_(0)
         rest = inputs + (inputs + 1).where(room.is_equation, 0)
-        numbers = rest + 1 + shape[WEIGHTED]
+        numbers = rest + 1
         whole = (count - start).least(columns).rounded_down(code.lanes).where(is_full, 0)
 
         def row(k: Index) -> Index:
-            further = room.further(2) + (k - inputs) * room.block
-            last = room.further() + (k - rest) * room.block
-            return (room.signals(0) + k * room.stride).where(k < inputs, further.where(k < rest, last))
+            further = room.further(1) + (k - inputs) * room.block
+            return (room.signals(0) + k * room.stride).where(k < inputs, further.where(k < rest, room.further()))
 
         with code.loop(numbers) as k, code.loop(whole, code.lanes) as s:
             work_row = work + row(k)
@@ -135,7 +134,7 @@ def spread(code: Code, shape: Integers, work: Array, columns: Index) -> None:
     """Hand derivatives by the residuals of an equation to the channels."""
     room = Rooms(code, shape)
     with code.when(room.is_equation):
-        layers.spread_channels.write(code, columns, room.channels - 2, room.block, work, room.deltas(), room.further(2))
+        layers.spread_channels.write(code, columns, room.channels - 2, room.block, work, room.deltas(), room.further(1))
 
 
 @kernel
@@ -150,20 +149,15 @@ def mean_square(
     zero: Index,
     done: Index,
 ) -> Number:
-    """Return mean(weight * residual^2); of no parameters no gradient is wanted."""
-    room, weighted = Rooms(code, shape), shape[WEIGHTED].is_(1)
+    """Return the mean square of the residuals; of no parameters no gradient is wanted."""
+    room = Rooms(code, shape)
     total, count = code.variable(code.double.number(0.0)), shape[SAMPLES]
     for start, columns in blocks_of(code, shape):
         residuals_of_block.write(code, point, shape, source, work, zero, start, columns, done)
         where = columns, work, room.deltas()
-        with code.when(weighted):
-            total.set(total.get() + layers.weighted_squares.write(code, *where, room.further(1)))
-        with code.when(shape[WEIGHTED].is_(0)):
-            total.set(total.get() + layers.squares.write(code, *where))
+        total.set(total.get() + layers.squares.write(code, *where))
         with code.when(code.index(0) < parameters):
             layers.scale.write(code, columns, 2.0 / count.of(code.double), *where[1:])
-            with code.when(weighted):
-                layers.weigh.write(code, *where, room.further(1))
             pull_block.write(code, point, gradient, parameters, shape, work, zero, columns)
     return total.get() / count.of(code.double)
 
@@ -172,15 +166,12 @@ def mean_square(
 def keep_residuals(
     code: Code, point: Array, shape: Integers, source: Array, work: Array, zero: Index, done: Index
 ) -> Index:
-    """Write the residuals of all samples, and their weights behind them; return where they are."""
+    """Write the residuals of all samples; return where they are."""
     room = Rooms(code, shape)
     for start, columns in blocks_of(code, shape):
         residuals_of_block.write(code, point, shape, source, work, zero, start, columns, done)
         with code.loop(columns, code.lanes) as s:
-            kept = work + (room.residuals + start + s)
-            kept.put((work + room.deltas()).vector(s))
-            with code.when(shape[WEIGHTED].is_(1)):
-                kept.put((work + room.further(1)).vector(s), shape[SAMPLES].rounded_up(shape[LANES]))
+            (work + (room.residuals + start)).put((work + room.deltas()).vector(s), s)
     return room.residuals
 
 
@@ -209,11 +200,11 @@ def pull_kept(
 
 @entry(*OBJECTIVE)
 def objective(point, gradient, shape, source, work, done):
-    """Return mean(weight |residual|^p)^(2/p), the square of the L_p norm of the residuals, and write its gradient.
+    """Return mean(|residual|^p)^(2/p), the square of the L_p norm of the residuals, and write its gradient.
 
     The mean square for p = 2. All other powers are taken of residuals divided by the largest, so that nothing over- or
     underflows which would not do so in the mean square. With m the largest, q = residual / m, S = mean(q^p) it is
-    m^2 S^(2/p), its derivative 2 m S^(2/p - 1) q^(p-1) / n. Samples without weight are not there.
+    m^2 S^(2/p), its derivative 2 m S^(2/p - 1) q^(p-1) / n.
     """
     parameters, zero = min(len(gradient), parameters_of(shape)), len(work) - 1
     fill(len(gradient), 0.0, gradient, 0)
@@ -238,24 +229,19 @@ def parameters_of(shape):
 @part
 def _mean_power(shape, work, kept):
     """Return the loss of the residuals, and put its derivatives in their place."""
-    count, weighted = shape[SAMPLES], shape[WEIGHTED] == 1
-    weights, most, total = kept + -(-count // shape[LANES]) * shape[LANES], 0.0, 0.0
+    count, most, total = shape[SAMPLES], 0.0, 0.0
     for s in range(count):
-        if weighted and work[weights + s] == 0.0:
-            work[kept + s] = 0.0
-        elif not abs(work[kept + s]) <= most:
+        if not abs(work[kept + s]) <= most:
             most = abs(work[kept + s])  # NaN as well, and for good
     if most == 0.0:
         return 0.0
     for s in range(count):
-        term = _whole_power(work[kept + s] / most, shape[POWER])
-        total += term * work[weights + s] if weighted else term
+        total += _whole_power(work[kept + s] / most, shape[POWER])
     total /= count
     root = _root(total, shape[POWER] // 2)
     factor = 2.0 * most * root / total / count
     for s in range(count):
-        slope = factor * _whole_power(work[kept + s] / most, shape[POWER] - 1)
-        work[kept + s] = slope * work[weights + s] if weighted else slope
+        work[kept + s] = factor * _whole_power(work[kept + s] / most, shape[POWER] - 1)
     return most * most * root
 
 

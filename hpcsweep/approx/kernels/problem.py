@@ -19,11 +19,10 @@ LAYERS: Final = 4
 SKIP: Final = 5  # 1 for residual networks
 ACTIVATION: Final = 6  # its place in ACTIVATIONS
 POWER: Final = 7  # of the residuals in the loss
-WEIGHTED: Final = 8  # 1 where samples have weights
-TABLE: Final = 9  # samples from which each step draws some, 0 where it sees them all
-KEY: Final = 10  # of the stream of these draws
-LONGEST: Final = 11  # neurons of the widest layer, inputs and output included
-WIDTHS: Final = 12  # the first of the widths (inputs, ..., 1), and the end of the description
+TABLE: Final = 8  # samples from which each step draws some, 0 where it sees them all
+KEY: Final = 9  # of the stream of these draws
+LONGEST: Final = 10  # neurons of the widest layer, inputs and output included
+WIDTHS: Final = 11  # the first of the widths (inputs, ..., 1), and the end of the description
 
 _BLOCK = 128  # samples: their signals stay in the cache between one layer and the next
 
@@ -108,7 +107,6 @@ class Problem:
         network: Shape,
         inputs: np.ndarray,
         values: np.ndarray,
-        weights: np.ndarray | None = None,
         power: int = 2,
         batch: int | None = None,
         key: int = 0,
@@ -119,14 +117,14 @@ class Problem:
         Parameters
         ----------
         inputs : (samples, network.columns)
-        values, weights : (samples,); the weights are factors of the samples in the loss
+        values : (samples,)
         power : even, of the residuals in the loss; see `objective`
         batch : samples that each step draws; None takes them all
         key : of the stream of draws, 64 bits as a signed integer
         block : samples that are together in the work, by default as many as stay in the cache
         """
         dtype, count = values.dtype, len(values)
-        numbers = np.column_stack([inputs, values] if weights is None else [inputs, values, weights]).astype(dtype)
+        numbers = np.column_stack([inputs, values]).astype(dtype)
         source = aligned(numbers.size, dtype)
         source[:] = (numbers if batch else numbers.T).ravel()
         samples = batch or count
@@ -134,7 +132,7 @@ class Problem:
         shape = np.zeros(WIDTHS + len(network.widths), dtype=np.int64)
         shape[:WIDTHS] = (
             *(samples, block, lanes(dtype), network.channels, len(network.widths) - 1, network.skip),
-            *(network.activation, power, weights is not None, count if batch else 0, key, max(network.widths)),
+            *(network.activation, power, count if batch else 0, key, max(network.widths)),
         )
         shape[WIDTHS:] = network.widths
         return Problem(shape, source, _room(network, block, samples, dtype))
@@ -156,12 +154,7 @@ class Problem:
     @property
     def values(self) -> np.ndarray:
         """The values (samples,)."""
-        return self._rows()[-2 if self.shape[WEIGHTED] else -1]
-
-    @property
-    def weights(self) -> np.ndarray | None:
-        """The weights (samples,), None if there are none."""
-        return self._rows()[-1] if self.shape[WEIGHTED] else None
+        return self._rows()[-1]
 
     @property
     def mean_square_value(self) -> float:
@@ -182,8 +175,8 @@ def _room(network: Shape, block: int, samples: int, dtype: np.dtype) -> np.ndarr
     """
     layers, stride, widest = len(network.widths) - 1, network.channels * block, max(network.widths)
     room = (widest + 1) * stride
-    further = (network.columns - network.widths[0] + 2) * block
-    work = aligned((2 * layers + 2) * room + further + 2 * padded(samples, dtype) + 2, dtype)
+    further = (network.columns - network.widths[0] + 1) * block
+    work = aligned((2 * layers + 2) * room + further + padded(samples, dtype) + 2, dtype)
     for layer, inputs in enumerate(network.widths[:-1]):
         ones = layer * room + inputs * stride
         work[ones : ones + block] = 1

@@ -1,4 +1,4 @@
-"""Residuals and Jacobians, for methods that minimise sums of squares: those of the residuals times roots of weights."""
+"""Residuals and Jacobians, for methods that minimise sums of squares."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hpcsweep.approx.kernels.compiling import INTEGER, INTEGERS, NUMBER, VECTOR,
 from hpcsweep.approx.kernels.matrices import fill
 from hpcsweep.approx.kernels.network import Rooms
 from hpcsweep.approx.kernels.objective import blocks_of, parameters_of, spread
-from hpcsweep.approx.kernels.problem import SAMPLES, WEIGHTED
+from hpcsweep.approx.kernels.problem import SAMPLES
 from hpcsweep.approx.kernels.vectors import Array, Index, Integers, Number
 
 # From (point, out, where in it, shape, source, work) to the mean square.
@@ -33,14 +33,6 @@ def places(parameters: int, samples: int, lanes: int) -> np.ndarray:
     return np.array([parameters, columns, size, parameters > samples, *starts], dtype=np.int64)
 
 
-def _weigh(code: Code, shape: Integers, work: Array, columns: Index) -> None:
-    """Multiply what is in place of the outputs by the roots of the weights."""
-    room = Rooms(code, shape)
-    with code.when(shape[WEIGHTED].is_(1)), code.loop(columns, code.lanes) as s:
-        place = work + (room.deltas() + s)
-        place.put(place.vector() * (work + room.further(1)).vector(s).sqrt())
-
-
 @kernel
 def write_residuals(
     code: Code, point: Array, out: Array, at: Index, shape: Integers, source: Array, work: Array, zero: Index
@@ -49,7 +41,6 @@ def write_residuals(
     room, total = Rooms(code, shape), code.variable(code.double.number(0.0))
     for start, columns in blocks_of(code, shape):
         objective.residuals_of_block.write(code, point, shape, source, work, zero, start, columns, 0)
-        _weigh(code, shape, work, columns)
         total.set(total.get() + layers.squares.write(code, columns, work, room.deltas()))
         with code.loop(columns, code.lanes) as s:
             (out + (at + start)).put((work + room.deltas()).vector(s), s)
@@ -79,7 +70,6 @@ def write_jacobian(
         with code.loop(columns) as s:
             one = (code.index(1).where(s < real, 0)).of(code)
             (work + room.deltas()).put(one, s)
-        _weigh(code, shape, work, columns)
         spread(code, shape, work, columns)
         network.write_jacobian.write(code, point, parameters, shape, work, zero, columns, out, at + start, row, gram_at,
                                      gram_row)  # fmt: skip

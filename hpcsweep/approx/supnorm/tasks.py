@@ -43,7 +43,6 @@ class Measurement:
     starts, kinks: of the search: local ascents, and points projected onto zero sets of neurons; 0: none.
     gap: what is to be proved, upper <= (1 + gap) * lower; None: no proof.
     boxes: of the proof, at most; but at least those that it begins with, 64 in one and two dimensions, 8 in three.
-    ascent: "lbfgs" or "newton", see `refine.refine`.
     central: the share of each side of the domain that is measured apart as well, by the same points of each kind mapped
         into the box of the same centre; None: not.
     """
@@ -58,7 +57,6 @@ class Measurement:
     kinks: int = 0
     gap: float | None = None
     boxes: int = 2**18
-    ascent: str = "lbfgs"
     central: float | None = None
 
     def sets(self, domain: points.Domain) -> list[points.PointSet]:
@@ -171,7 +169,6 @@ class Search(Task):
             starts=self.measurement.starts,
             kinks=self.measurement.kinks,
             seed=self.measurement.seed,
-            ascent=self.measurement.ascent,
         )
 
 
@@ -195,7 +192,7 @@ class Proof(Task):
             if pool is None:
                 if self._doubtful(difference, pair):
                     return CONTRADICTION
-                pool = certify.start(difference, self.measurement.dimension, self.bracket.lower, self.bracket.where)
+                pool = certify.start(self.measurement.dimension, self.bracket.lower, self.bracket.where)
             return certify.advance(difference, pool, self.measurement.gap, self.boxes)
         except (NoEnclosure, Unenclosed) as missing:
             return f"No certificate: {missing}"

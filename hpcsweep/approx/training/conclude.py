@@ -17,36 +17,33 @@ from hpcsweep.approx.training.settings import Settings, Trained
 _SLOTS, _BLOCK = 32, 256  # networks and samples at a time
 
 
-# From the rows of some cells, the power of the residuals, and whether weights count, to their losses (rows,) on all
-# samples at the last parameters of the record.
-Evaluate = Callable[[Sequence[int], int, bool], np.ndarray]
+# From the rows of some cells and the power of the residuals to their losses (rows,) on all samples at the last
+# parameters of the record.
+Evaluate = Callable[[Sequence[int], int], np.ndarray]
 
 
-def conclude(
-    common: Settings, batched: bool, weighted: bool, record: Record, evaluate: Evaluate, threads: int
-) -> Trained:
-    """Return the result of a training whose last part had these settings, minibatches (`batched`) and weights or not.
+def conclude(common: Settings, batched: bool, record: Record, evaluate: Evaluate, threads: int) -> Trained:
+    """Return the result of a training whose last part had these settings, and minibatches (`batched`) or not.
 
     A cell that diverged gets its best parameters, others as `Settings.keep` says.
     """
     everyone = range(len(record.outcome))
     if batched:
-        record.loss = evaluate(everyone, common.power, weighted)
+        record.loss = evaluate(everyone, common.power)
         _find_diverged(record)
     diverged = np.array([outcome == "diverged" for outcome in record.outcome])
     best = diverged | (record.score < record.loss) if common.keep == "best" else diverged
     record.choose(best)
     if batched and best.any():
         chosen = np.flatnonzero(best)
-        record.loss[chosen] = evaluate(chosen.tolist(), common.power, weighted)
-    plain = common.power == 2 and not weighted
+        record.loss[chosen] = evaluate(chosen.tolist(), common.power)
     return Trained(
         parameters=record.last,
         outcome=record.outcome,
         message=record.message,
         steps=record.steps,
         loss=record.loss,
-        mean_square=record.loss.copy() if plain else evaluate(everyone, 2, False),
+        mean_square=record.loss.copy() if common.power == 2 else evaluate(everyone, 2),
         history_step=record.history_step,
         history_loss=record.history_loss,
         seconds=record.seconds,
@@ -62,7 +59,7 @@ def _find_diverged(record: Record) -> None:
             record.finish(cell, "diverged", told)
 
 
-def batched_losses(task: Task, record: Record, rows: Sequence[int], power: int, weighted: bool) -> np.ndarray:
+def batched_losses(task: Task, record: Record, rows: Sequence[int], power: int) -> np.ndarray:
     """Return the losses (rows,) of some cells at `record.last` on all their samples, float64, many at once."""
     cells, count, loss = task.cells, task.cells.values.shape[1], losses.make(power)
     slots = max(2, min(_SLOTS, len(rows)))
@@ -74,6 +71,5 @@ def batched_losses(task: Task, record: Record, rows: Sequence[int], power: int, 
         part = [rows[min(start + slot, len(rows) - 1)] for slot in range(slots)]  # the last one fills up
         index = torch.tensor(part, device=weights.device)
         layout.fill(weights, record.last[index])
-        importance = cells.importance[index] if weighted and cells.importance is not None else None
-        found.append(full_loss(engine, cells.inputs[index], cells.values[index], importance)[: len(rows) - start])
+        found.append(full_loss(engine, cells.inputs[index], cells.values[index])[: len(rows) - start])
     return torch.cat(found).double().cpu().numpy()

@@ -42,7 +42,6 @@ def train(
     stop: Callable[[], bool] = never,
     report: Callable[[float], None] | None = None,
     *,
-    importance: Tensor | None = None,
     checkpoint: Callable[[dict[str, Any]], None] | None = None,
     checkpoint_seconds: float = 60.0,
     resume: Mapping[str, Any] | None = None,
@@ -65,7 +64,6 @@ def train(
     seeds : of the minibatch streams, one per cell
     stop : asked about every 25 ms of work; once it says True, all cells end as "interrupted"
     report : told the share of the work done, 0 to 1, a few times a second at most
-    importance : (cells, samples), factors of the samples in the loss, not negative; 1 by default
     checkpoint : given a state every `checkpoint_seconds` and before an interruption; may keep or pickle it
     resume : such a state, from a call with the same other arguments: goes on there, to the same bits. Seconds of a
         budget begin anew
@@ -92,8 +90,7 @@ def train(
         resume = None  # saved by another kind of device: begins anew
     pairs = zip(models, samples.to(parameters), strict=True)
     inputs = torch.stack([one.standardised(points) for one, points in pairs])
-    weighted = None if importance is None else importance.to(parameters)
-    cells = Cells(parameters, inputs, values.to(parameters), settings, seeds, weighted)
+    cells = Cells(parameters, inputs, values.to(parameters), settings, seeds)
     saving = checkpoint, checkpoint_seconds
     if shape is not None:
         supervisor = Supervisor(len(parameters), stop, report, *saving)
@@ -104,7 +101,7 @@ def train(
     last = settings[0].chain[-1]
     batched = last.minibatch(values.shape[1]) is not None
     threads = 1 if shape is not None else torch.get_num_threads()
-    return conclude(last, batched, importance is not None, record, evaluate, threads)
+    return conclude(last, batched, record, evaluate, threads)
 
 
 def _train_batched(

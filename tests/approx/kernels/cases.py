@@ -30,7 +30,6 @@ class Case:
     parameters: Tensor
     inputs: Tensor
     values: Tensor
-    weights: Tensor | None
     dtype: Any
 
     @staticmethod
@@ -40,7 +39,6 @@ class Case:
         samples: int,
         kind: str = "mlp",
         activation: str = "tanh",
-        weighted: bool = False,
         dtype: Any = np.float64,
     ) -> Case:
         """Return a network of a kind ("mlp", "residual", "poisson") with random parameters and samples."""
@@ -52,10 +50,7 @@ class Case:
         parameters = parameters + 0.1 * torch.randn(len(parameters), generator=generator, dtype=DOUBLE)
         inputs = torch.randn(samples, model.dimension, generator=generator, dtype=DOUBLE)
         values = torch.sin(2 * inputs.sum(1)) + 0.1 * torch.randn(samples, generator=generator, dtype=DOUBLE)
-        weights = torch.rand(samples, generator=generator, dtype=DOUBLE) if weighted else None
-        if weights is not None:
-            weights[1::3] = 0.0
-        one = Case(model, parameters, inputs, values, weights, np.dtype(dtype))
+        one = Case(model, parameters, inputs, values, np.dtype(dtype))
         return one if dtype is np.float64 else one.rounded()
 
     def rounded(self) -> Case:
@@ -63,8 +58,7 @@ class Case:
         single = {
             name: getattr(self, name).float().double() for name in ("parameters", "inputs", "values")
         }  # so that only the arithmetic differs
-        weights = None if self.weights is None else self.weights.float().double()
-        return replace(self, **single, weights=weights)
+        return replace(self, **single)
 
     @property
     def shape(self) -> Shape:
@@ -77,10 +71,8 @@ class Case:
         return TOLERANCE[self.dtype]
 
     def problem(self, power: int = 2, batch: int | None = None, seed: int = 0, block: int | None = None) -> Problem:
-        arrays = [self.inputs, self.values, *([] if self.weights is None else [self.weights])]
-        inputs, values, *weights = (one.numpy().astype(self.dtype) for one in arrays)
-        key = int(streams.keys([seed])[0])
-        return Problem.of(self.shape, inputs, values, *(weights or [None]), power, batch, key, block)
+        inputs, values = (one.numpy().astype(self.dtype) for one in (self.inputs, self.values))
+        return Problem.of(self.shape, inputs, values, power, batch, int(streams.keys([seed])[0]), block)
 
     def point(self, parameters: Tensor | None = None) -> Floats:
         """Return parameters as the kernels want them."""
@@ -113,8 +105,7 @@ def naive(case: Case, power: int = 2, rows: Tensor | None = None, parameters: Te
     rows = torch.arange(len(case.values)) if rows is None else rows
     leaf = (case.parameters if parameters is None else parameters).clone().requires_grad_()
     residuals = case.model.evaluate(leaf, case.inputs[rows]) - case.values[rows]
-    terms = residuals**power if case.weights is None else case.weights[rows] * residuals**power
-    loss = terms.mean() ** (2 / power)
+    loss = (residuals**power).mean() ** (2 / power)
     [slope] = torch.autograd.grad(loss, leaf)
     return loss.item(), slope.numpy()
 

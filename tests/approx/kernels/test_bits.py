@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
-import subprocess
-import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +14,7 @@ from hpcsweep.approx.kernels.compiling import is_wide  # noqa: F401 - for the ot
 from hpcsweep.approx.training import Settings, optimizers
 from hpcsweep.approx.training.single import alone, supervisor
 from tests.approx.packs import Cells, equal
+from tests.forks import without_avx512
 
 STEPS = {"levenberg_marquardt": 30, "variable_projection": 30, "least_squares": 1}
 LAPACK = ("least_squares", "variable_projection")
@@ -26,14 +23,6 @@ CHAINS = ("adam+ssbroyden", "soap+lbfgs", "muon+levenberg_marquardt", "sgd+bfgs+
 
 def settings(name: str, **other: Any) -> Settings:
     return Settings(optimizer=name, **{"steps": STEPS.get(name, 90), "learning_rate": 1e-2, **other})
-
-
-@pytest.fixture
-def _two_threads() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("name", optimizers.NAMES)
@@ -51,8 +40,9 @@ def test_neither_company_nor_order_nor_nan_beside_it(name: str, hidden: list[int
 
 
 @pytest.mark.parametrize("name", optimizers.NAMES)
-def test_nor_threads(name: str, _two_threads: None) -> None:
+def test_nor_threads(name: str) -> None:
     cells = Cells([6, 5], 2, 150, 5)
+    torch.set_num_threads(2)
     two = cells.train(settings(name))
     assert torch.get_num_threads() == 2 and two.threads == 1
     torch.set_num_threads(1)
@@ -100,7 +90,8 @@ def test_nor_interruptions_between_minibatches(name: str, keep: str, monkeypatch
 
 
 @pytest.mark.parametrize("name", ["soap", "ssbroyden", "levenberg_marquardt"])
-def test_nor_interruptions_of_two_at_once(name: str, monkeypatch: pytest.MonkeyPatch, _two_threads: None) -> None:
+def test_nor_interruptions_of_two_at_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.set_num_threads(2)
     monkeypatch.setattr(supervisor, "_ASKS", 1e-4)
     steps = 40 if name == "levenberg_marquardt" else 200
     assert resumed_anywhere(Cells([7, 6], 1, 40, 3), settings(name, steps=steps), monkeypatch, 3) >= 3
@@ -130,8 +121,4 @@ def digests() -> dict[str, str]:
 
 
 def test_nor_the_width_of_the_processors_vectors() -> None:
-    older = os.environ | {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": ""}
-    call = f"import runpy; made = runpy.run_path({__file__!r}); print(made['is_wide'](), made['digests']())"
-    told = subprocess.run([sys.executable, "-c", call], env=older, capture_output=True, text=True)
-    assert told.returncode == 0, told.stderr
-    assert told.stdout.strip() == f"False {digests()}"
+    assert without_avx512(__file__, "[is_wide(), digests()]") == str([False, digests()])

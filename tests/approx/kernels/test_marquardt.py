@@ -17,16 +17,10 @@ SHAPES = [([], 2, 12), ([4], 1, 10), ([4], 1, 60), ([9], 2, 20), ([6, 5], 2, 300
 
 
 @pytest.mark.parametrize(("hidden", "dimension", "samples"), SHAPES, ids=str)
-@pytest.mark.parametrize("weighted", [False, True])
-def test_ten_steps_are_those_of_the_batched_engine(
-    hidden: list[int], dimension: int, samples: int, weighted: bool
-) -> None:
+def test_ten_steps_are_those_of_the_batched_engine(hidden: list[int], dimension: int, samples: int) -> None:
     cells = Cells(hidden, dimension, samples, 2)
     settings = Settings(optimizer="levenberg_marquardt", steps=10, keep="last")
-    weights = torch.rand(2, samples, dtype=torch.float64) if weighted else None
-    if weights is not None:
-        weights[:, ::3] = 0
-    found, expected = (cells.train(settings, importance=weights, batched=batched) for batched in (False, True))
+    found, expected = (cells.train(settings, batched=batched) for batched in (False, True))
     assert np.allclose(found.history_loss, expected.history_loss, rtol=1e-6, atol=1e-22, equal_nan=True)
     assert found.steps.tolist() == expected.steps.tolist() and found.message == expected.message
 
@@ -65,12 +59,11 @@ def test_a_perfect_fit_settles() -> None:
 
 
 def test_the_slope_is_that_of_the_gradient() -> None:
-    for weighted in (False, True):
-        case = Case.of([5], 2, 30, weighted=weighted)
-        made, other = (case.method(choice(optimizer=name)) for name in ("levenberg_marquardt", "adam"))
-        walk(made, 0)
-        walk(other, 0)
-        assert made.slope == pytest.approx(other.slope, rel=1e-12)
+    case = Case.of([5], 2, 30)
+    made, other = (case.method(choice(optimizer=name)) for name in ("levenberg_marquardt", "adam"))
+    walk(made, 0)
+    walk(other, 0)
+    assert made.slope == pytest.approx(other.slope, rel=1e-12)
 
 
 def test_the_room_is_large_enough() -> None:

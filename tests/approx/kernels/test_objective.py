@@ -1,4 +1,4 @@
-"""The loss and its gradient against torch's autograd: shapes, activations, losses, weights, minibatches, blocks."""
+"""The loss and its gradient against torch's autograd: shapes, activations, losses, minibatches, blocks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from hpcsweep.approx import models
 from hpcsweep.approx.kernels.activations import ACTIVATIONS
@@ -39,47 +38,42 @@ def test_perceptrons_of_all_depths(hidden: list[int], dtype: Any) -> None:
 @pytest.mark.parametrize("samples", SAMPLES)
 def test_numbers_of_samples_around_the_borders_of_vectors_and_blocks(samples: int) -> None:
     for dtype in PRECISIONS:
-        for weighted in (False, True):
-            check(Case.of([9, 5], 2, samples, weighted=weighted, dtype=dtype))
-            if not weighted or samples > 1:
-                check(Case.of([5], 1, samples, weighted=weighted, dtype=dtype), 4)
+        check(Case.of([9, 5], 2, samples, dtype=dtype))
+        check(Case.of([5], 1, samples, dtype=dtype), 4)
 
 
 @pytest.mark.parametrize("dtype", PRECISIONS)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("hidden", [[1], [6, 6], [17, 17, 17]], ids=str)
 def test_residual_networks(hidden: list[int], activation: str, dtype: Any) -> None:
-    for samples, weighted in ((5, False), (140, True)):
-        check(Case.of(hidden, 2, samples, "residual", activation, weighted, dtype))
+    for samples in (5, 140):
+        check(Case.of(hidden, 2, samples, "residual", activation, dtype))
 
 
 @pytest.mark.parametrize("dtype", PRECISIONS)
 @pytest.mark.parametrize("activation", SMOOTH)
 @pytest.mark.parametrize("hidden", [[1], [9], [5, 7], [3, 8, 4]], ids=str)
 def test_the_operator_of_poissons_equation(hidden: list[int], activation: str, dtype: Any) -> None:
-    for dimension, samples, weighted in ((1, 5, False), (2, 131, True), (5, 40, False)):
-        check(Case.of(hidden, dimension, samples, "poisson", activation, weighted, dtype))
+    for dimension, samples in ((1, 5), (2, 131), (5, 40)):
+        check(Case.of(hidden, dimension, samples, "poisson", activation, dtype))
 
 
 @pytest.mark.parametrize("dtype", PRECISIONS)
 @pytest.mark.parametrize("power", [2, 4, 8])
 @pytest.mark.parametrize("kind", ["mlp", "residual", "poisson"])
-def test_powers_and_weights(kind: str, power: int, dtype: Any) -> None:
+def test_powers(kind: str, power: int, dtype: Any) -> None:
     for samples in (6, 129, 300):
-        for weighted in (False, True):
-            check(Case.of([7, 7], 2, samples, kind, "tanh", weighted, dtype), power)
+        check(Case.of([7, 7], 2, samples, kind, dtype=dtype), power)
 
 
 @pytest.mark.parametrize("kind", ["mlp", "residual", "poisson"])
 @pytest.mark.parametrize(("batch", "samples"), [(1, 3), (7, 9), (16, 100), (129, 500), (300, 301)])
 def test_minibatches_are_those_of_the_stream(kind: str, batch: int, samples: int) -> None:
-    for weighted, power, seed in ((False, 2, 5), (True, 2, 2**63 + 11), (False, 4, 0), (True, 8, 7)):
-        case = Case.of([5, 5], 2, samples, kind, weighted=weighted)
+    for power, seed in ((2, 5), (2, 2**63 + 11), (4, 0), (8, 7)):
+        case = Case.of([5, 5], 2, samples, kind)
         problem = case.problem(power, batch, seed)
         for done in (0, 1, 77, 10**6):
             rows = streams.integers(streams.keys([seed]), done * batch, batch, samples)[0]
-            if case.weights is not None and not case.weights[rows].any():
-                continue
             found, expected = evaluated(case, problem, done=done), naive(case, power, rows)
             for ours, theirs in zip(found, expected, strict=True):
                 assert_near(ours, theirs, 1e-12)
@@ -88,7 +82,7 @@ def test_minibatches_are_those_of_the_stream(kind: str, batch: int, samples: int
 @pytest.mark.parametrize("block", [8, 64, 104, 304, 400])
 def test_blocks_of_any_length_give_the_same_numbers(block: int) -> None:
     for kind, power in (("mlp", 2), ("poisson", 2), ("residual", 4)):
-        case = Case.of([6, 6], 2, 300, kind, weighted=True)
+        case = Case.of([6, 6], 2, 300, kind)
         for ours, theirs in zip(evaluated(case, case.problem(power, block=block)), naive(case, power), strict=True):
             assert_near(ours, theirs, 1e-12)
 
@@ -138,19 +132,6 @@ def test_powers_neither_overflow_nor_underflow(scale: float) -> None:
     case.parameters.mul_(scale)
     case.values.mul_(scale)
     loss, gradient = evaluated(case, case.problem(8))
-    expected = naive(Case(case.model, case.parameters / scale, case.inputs, case.values / scale, None, case.dtype), 8)
+    expected = naive(Case(case.model, case.parameters / scale, case.inputs, case.values / scale, case.dtype), 8)
     assert_near(loss / scale / scale, expected[0], 1e-11)
     assert_near(gradient / scale, expected[1], 1e-11)
-
-
-def test_samples_without_weight_are_not_there_for_higher_powers() -> None:
-    case = Case.of([5], 1, 60, weighted=True)
-    assert case.weights is not None
-    here = case.weights > 0
-    fewer = Case(case.model, case.parameters, case.inputs[here], case.values[here], case.weights[here], case.dtype)
-    case.values[~here] = torch.inf
-    share = here.double().mean().sqrt().item()
-    loss, gradient = evaluated(case, case.problem(4))
-    expected = naive(fewer, 4)
-    assert_near(loss, expected[0] * share, 1e-12)
-    assert_near(gradient, expected[1] * share, 1e-12)

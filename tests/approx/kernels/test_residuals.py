@@ -28,21 +28,19 @@ SHAPES = [
 
 
 def expected(case: Case) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return residuals (samples,) and the Jacobian (samples, parameters), times the roots of weights."""
-    root = torch.ones_like(case.values) if case.weights is None else case.weights.sqrt()
+    """Return residuals (samples,) and the Jacobian (samples, parameters)."""
 
     def function(parameters: torch.Tensor) -> torch.Tensor:
-        return (case.model.evaluate(parameters, case.inputs) - case.values) * root
+        return case.model.evaluate(parameters, case.inputs) - case.values
 
     return function(case.parameters), torch.func.jacrev(function)(case.parameters)
 
 
 @pytest.mark.parametrize("dtype", PRECISIONS)
-@pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_residuals_and_derivatives(shape: tuple[str, list[int], int, int], weighted: bool, dtype: Any) -> None:
+def test_residuals_and_derivatives(shape: tuple[str, list[int], int, int], dtype: Any) -> None:
     kind, hidden, dimension, samples = shape
-    case = Case.of(hidden, dimension, samples, kind, "tanh", weighted, dtype)
+    case = Case.of(hidden, dimension, samples, kind, dtype=dtype)
     count, dual = len(case.parameters), len(case.parameters) > samples
     problem, at = case.problem(block=samples if dual else None), places(count, samples, lanes(case.dtype))
     room = np.full(int(at[-1]), np.nan, dtype=dtype)
@@ -61,7 +59,7 @@ def test_residuals_and_derivatives(shape: tuple[str, list[int], int, int], weigh
 
 @pytest.mark.parametrize("dtype", PRECISIONS)
 def test_residuals_alone_are_those_beside_the_jacobian(dtype: Any) -> None:
-    case = Case.of([7], 2, 300, weighted=True, dtype=dtype)
+    case = Case.of([7], 2, 300, dtype=dtype)
     problem, out = case.problem(), np.full(400, np.nan, dtype=dtype)
     square = residuals[dtype](case.point(), out, 16, *problem.arrays)
     at = places(len(case.parameters), 300, lanes(case.dtype))

@@ -49,7 +49,7 @@ def wave(u: Tensor) -> Tensor:
 
 
 def proved(difference: Difference, dimension: int, gap: float = 0.01, boxes: int = PLENTY, lower: float = 0.0) -> Pool:
-    return advance(difference, start(difference, dimension, lower, ()), gap, boxes)
+    return advance(difference, start(dimension, lower, ()), gap, boxes)
 
 
 def line(dimension: int) -> tuple[tuple[float, float], ...]:

@@ -102,7 +102,7 @@ def test_a_budget_is_kept_to_the_box_and_may_be_raised() -> None:
     whole = proved(difference, 2, gap=1e-3)
 
     def by_thirties() -> list[Pool]:
-        pools = [start(difference, 2, 0.0, ())]
+        pools = [start(2, 0.0, ())]
         while pools[-1].status != "closed":
             pools.append(pickle.loads(pickle.dumps(advance(difference, pools[-1], 1e-3, 30))))
         return pools
@@ -118,7 +118,7 @@ def test_a_budget_is_kept_to_the_box_and_may_be_raised() -> None:
 def test_being_stopped_changes_nothing() -> None:
     difference = difficult()
     whole, asked = proved(difference, 2, gap=1e-3), iter([False, False, True])
-    stopped = advance(difference, start(difference, 2, 0.0, ()), 1e-3, PLENTY, lambda: next(asked))
+    stopped = advance(difference, start(2, 0.0, ()), 1e-3, PLENTY, lambda: next(asked))
     assert stopped.status == "budget" and 0 < stopped.done < whole.done
     assert advance(difference, stopped, 1e-3, PLENTY).bracket == whole.bracket
 
@@ -126,7 +126,7 @@ def test_being_stopped_changes_nothing() -> None:
 @pytest.mark.parametrize("parts", [1, 2, 5])
 def test_parts_advanced_anywhere_join_to_one_bracket(parts: int) -> None:
     difference = difficult()
-    begun = advance(difference, start(difference, 2, 0.0, ()), 1e-6, 100)
+    begun = advance(difference, start(2, 0.0, ()), 1e-6, 100)
     pieces = split(begun, parts)
     assert sum(len(piece.boxes) for piece in pieces) == len(begun.boxes) > 10
     done = [advance(difference, piece, 1e-6, 20) for piece in pieces]
@@ -139,8 +139,7 @@ def test_parts_advanced_anywhere_join_to_one_bracket(parts: int) -> None:
 
 
 def test_joining_needs_parts_of_one_gap() -> None:
-    difference = of(constant(0.0, 1), smooth, line(1))
-    pool = start(difference, 1, 0.0, ())
+    pool = start(1, 0.0, ())
     with pytest.raises(ValueError, match="gap"):
         join([])
     with pytest.raises(ValueError, match="gap"):
@@ -148,7 +147,7 @@ def test_joining_needs_parts_of_one_gap() -> None:
 
 
 def test_nothing_is_proved_before_the_first_round() -> None:
-    pool = start(of(constant(0.0, 3), smooth, line(3)), 3, 0.5, (0.0, 0.0, 0.0))
+    pool = start(3, 0.5, (0.0, 0.0, 0.0))
     assert (pool.bracket.lower, pool.bracket.upper, pool.status) == (0.5, math.inf, "budget")
 
 

@@ -20,7 +20,7 @@ from hpcsweep.approx.supnorm.tasks import Measurement, inner
 from hpcsweep.approx.targets import REGISTRY
 from tests.approx.supnorm.test_survey import PLAN, found, networks, shared_out
 
-CENTRAL = replace(PLAN, central=0.8, ascent="newton")
+CENTRAL = replace(PLAN, central=0.8)
 FEW = {"count": 2000, "uniform": 1000, "starts": 32, "kinks": 64, "certificate": "off"}
 
 
@@ -41,7 +41,6 @@ def test_it_is_measured_by_the_same_points_mapped_into_it() -> None:
 
 
 def test_sharing_out_changes_no_bit() -> None:
-    """Nor does Newton's method."""
     whole = Survey(networks(), CENTRAL)
     assert whole.run()
     for pieces, seed in [(1, 0), (3, 1), (40, 2)]:
@@ -57,7 +56,7 @@ def test_what_is_known_of_the_whole_domain_is_not_less() -> None:
         assert (one.l1, one.l2, one.quantiles, one.uniform) == (other.l1, other.l2, other.quantiles, other.uniform)
         assert other.lower >= one.lower * (1 - 1e-12)
         assert math.isnan(one.central_share) and math.isnan(one.central_l2) and math.isnan(one.central_lower)
-        # 3000 and 3072 points more are screened, and Newton steps go beyond.
+        # 3000 and 3072 points more are screened.
         assert other.points >= one.points + 6072
 
 

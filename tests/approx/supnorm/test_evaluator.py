@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 
 import pytest
@@ -21,15 +20,6 @@ from hpcsweep.approx.supnorm.subjects import Deviation
 DOMAIN = ((-1.0, 1.0), (0.0, 3.0), (-2.0, 0.1))
 HIDDEN = ([], [16, 16], [3, 3, 3], [64, 32, 128], [300, 20], [520, 30])
 TYPES = (torch.float64, torch.float32)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Bits are promised for one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def places(count: int) -> Tensor:

@@ -16,10 +16,9 @@ from torch.quasirandom import SobolEngine
 from hpcsweep.approx.supnorm.points import MAXIMAL_COUNT, Sobol, make
 from hpcsweep.approx.supnorm.points.counter import mix, random_bits
 from hpcsweep.approx.supnorm.points.directions import direction_numbers
-from hpcsweep.approx.supnorm.points.korobov import generating_vector, shortest_squared
 from hpcsweep.errors import StudyError
 
-KINDS = ("grid", "inflated", "kronecker", "lattice", "sobol", "uniform")
+KINDS = ("grid", "inflated", "sobol", "uniform")
 CUBE = ((0.0, 1.0),) * 3
 AWKWARD = ((-1.0, 0.1), (-0.2, 0.5), (-1e-3, 1e7))  # low + (high - low) is above high, below it, or wide
 DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()
@@ -69,7 +68,7 @@ def test_largest_sets_reach_their_last_point(kind: str) -> None:
         make(kind, 3, MAXIMAL_COUNT + 1, 3, CUBE)
 
 
-@pytest.mark.parametrize("kind", ["inflated", "kronecker", "lattice", "sobol", "uniform"])
+@pytest.mark.parametrize("kind", ["inflated", "sobol", "uniform"])
 def test_seed_decides(kind: str) -> None:
     seeds = (1, 1, 2, -1, 2**64 + 1)
     first, again, other, negative, huge = (make(kind, 2, 64, seed, CUBE[:2])(0, 64) for seed in seeds)
@@ -180,49 +179,6 @@ def test_shifted_sobol_keeps_one_point_per_elementary_interval(start: int) -> No
     for split in range(13):  # 2**split by 2**(12 - split) boxes: a (0, 12, 2)-net in base 2
         boxes = np.floor(points * [2**split, 2 ** (12 - split)]).astype(int)
         assert len(set(map(tuple, boxes))) == 2**12
-
-
-# Lattice
-
-
-@pytest.mark.parametrize("dimension", [1, 2, 5])
-@pytest.mark.parametrize("asked", [1, 2, 1000, 1024, 4000])
-def test_lattice_projections_are_complete(dimension: int, asked: int) -> None:
-    points = make("lattice", dimension, asked, 2, ((0.0, 1.0),) * dimension)
-    size = points.count
-    assert asked <= size < 2 * asked
-    whole = points(0, size).numpy()
-    for axis in whole.T:  # one point in every interval of length 1/N, all at the same place of it
-        assert np.array_equal(np.sort(np.floor(axis * size)), np.arange(size))
-        assert len(np.unique(axis * size - np.floor(axis * size))) == 1
-    assert torch.equal(points(size, 1), points(0, 1))
-
-
-def test_lattice_is_exact_where_products_leave_int64() -> None:
-    points = make("lattice", 4, MAXIMAL_COUNT, 9, ((0.0, 1.0),) * 4)
-    for index in (1, 2**40 + 12345, MAXIMAL_COUNT - 1):
-        exact = [
-            (index * int(z) % points.count * 2 + int(shift)) % 2**53
-            for z, shift in zip(points.vector, points.shift, strict=True)
-        ]
-        assert points(index, 1)[0].tolist() == [integer * 2.0**-53 for integer in exact]
-    assert max(points.vector.tolist()) * MAXIMAL_COUNT > 2**63
-
-
-@given(size=st.integers(2, 60), ratio=st.integers(0, 59))
-def test_shortest_vector_equals_a_search(size: int, ratio: int) -> None:
-    reach = range(-size, size + 1)
-    lengths = [p * p + q * q for p in reach for q in reach if (p + q * ratio) % size == 0 and (p or q)]
-    assert shortest_squared(ratio % size, size) == min(lengths)
-
-
-@pytest.mark.parametrize("exponent", [6, 10, 20, 30, 52])
-def test_lattice_is_good_on_every_pair_of_axes(exponent: int) -> None:
-    vector = generating_vector(8, exponent)
-    size = 2**exponent
-    best = size * 2 / math.sqrt(3)  # no plane lattice has a longer shortest vector, squared
-    for first, second in itertools.combinations(vector, 2):
-        assert shortest_squared(pow(first, -1, size) * second % size, size) > 0.1 * best
 
 
 # Uniform

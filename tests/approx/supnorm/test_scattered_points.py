@@ -1,10 +1,8 @@
-"""Points by their indices alone, the Kronecker sequence and inflated points, against twins in Python's own integers."""
+"""Points by their indices alone, and inflated points, against twins in Python's own integers."""
 
 from __future__ import annotations
 
-import decimal
 import itertools
-import math
 from fractions import Fraction
 
 import numpy as np
@@ -14,15 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.quasirandom import SobolEngine
 
-from hpcsweep.approx.supnorm.points import Kronecker, PointSet, Sobol, kronecker, make
+from hpcsweep.approx.supnorm.points import PointSet, Sobol, make
 from hpcsweep.approx.supnorm.points.directions import direction_numbers
 from hpcsweep.approx.supnorm.points.inflation import BLOCK, FACTORS, Inflated, inflate
-
-KINDS = ("grid", "inflated", "kronecker", "lattice", "sobol", "uniform")
-AWKWARD = ((-1.0, 0.1), (-0.2, 0.5), (-1e-3, 1e7))
-CUBE = ((0.0, 1.0),) * 3
-DEVICES = ["cpu"] + ["cuda"] * torch.cuda.is_available()
-kinds = pytest.mark.parametrize("kind", KINDS)
+from tests.approx.supnorm.test_points import AWKWARD, CUBE, DEVICES, kinds
 
 
 def exact_sobol(index: int, directions: np.ndarray, shift: list[int]) -> list[float]:
@@ -81,47 +74,6 @@ def test_sobol_equals_torch_point_by_point_where_torch_is_right() -> None:
     assert torch.equal(ours.at(gray), theirs)
 
 
-# Kronecker
-
-
-@pytest.mark.parametrize("dimension", [1, 2, 3, 8, 100])
-def test_generator_is_the_generalized_golden_ratio(dimension: int) -> None:
-    words = kronecker.generator(dimension)
-    with decimal.localcontext(prec=200):  # by bisection, far beyond what is needed
-        low, high = decimal.Decimal(1), decimal.Decimal(2)
-        for _ in range(400):
-            middle = (low + high) / 2
-            low, high = (low, middle) if middle ** (dimension + 1) > middle + 1 else (middle, high)
-        truth = [low**-axis * 2**64 for axis in range(1, dimension + 1)]
-    assert all(abs(word - exact) <= 1 for word, exact in zip(words, truth, strict=True))
-    assert all(word % 2 == 1 for word in words)
-    if dimension == 1:
-        assert words == [0x9E3779B97F4A7C15]
-
-
-@given(index=st.integers(0, 2**53 - 1), seed=st.integers())
-@settings(max_examples=60, deadline=None)
-def test_kronecker_is_exact_where_products_leave_int64(index: int, seed: int) -> None:
-    points = make("kronecker", 3, 1000, seed, CUBE)
-    assert isinstance(points, Kronecker)
-    exact = [
-        math.floor(Fraction(index * word + int(shift), 2**64) % 1 * 2**53) * 2.0**-53
-        for word, shift in zip(kronecker.generator(3), points.shift, strict=True)
-    ]
-    assert points(index, 1)[0].tolist() == exact
-
-
-@pytest.mark.parametrize("start", [0, 12345, 2**45])
-def test_kronecker_is_even_anywhere_and_has_three_gaps(start: int) -> None:
-    axis = np.sort(make("kronecker", 1, 10**4, 3, CUBE[:1])(start, 987).numpy()[:, 0])
-    gaps = np.diff(axis, append=axis[0] + 1)
-    assert len(np.unique(np.round(gaps, 10))) <= 3  # Steinhaus: no rotation of the circle has more
-    assert gaps.max() < 2 / 987  # ... and the golden one none that is long
-    plane = make("kronecker", 2, 10**4, 3, CUBE[:2])(start, 4096).numpy()
-    boxes = np.bincount((np.floor(plane * 16) @ [1, 16]).astype(int), minlength=256)
-    assert boxes.min() >= 12 and boxes.max() <= 20  # 16 expected; independent points: 4 to 30
-
-
 # Inflation
 
 
@@ -133,7 +85,7 @@ def naive(base: PointSet, index: int) -> list[float]:
     return [float(min(max(factor * (u - Fraction(1, 2)) + Fraction(1, 2), Fraction(0)), Fraction(1))) for u in unit]
 
 
-@pytest.mark.parametrize("kind", ["kronecker", "lattice", "sobol", "uniform"])
+@pytest.mark.parametrize("kind", ["grid", "sobol", "uniform"])
 @pytest.mark.parametrize(("start", "count"), [(0, 2048), (256, 256), (1000, 700), (2**40 + 77, 3), (5 * 256, 4096)])
 def test_inflated_points_equal_a_naive_twin(kind: str, start: int, count: int) -> None:
     base = make(kind, 3, 2**14, 5, CUBE)

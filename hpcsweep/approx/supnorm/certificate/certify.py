@@ -76,7 +76,7 @@ class Pool:
         return "budget" if len(self.boxes) and not math.isnan(self.lower) else "floor"
 
 
-def start(difference: Difference, dimension: int, lower: float, where: Sequence[float]) -> Pool:
+def start(dimension: int, lower: float, where: Sequence[float]) -> Pool:
     """Return the pool of a whole domain; nothing is bounded yet. Lower bound and place as known by other means."""
     return Pool(grid(dimension, _FIRST.get(dimension, 1)), 0.0, 0.0, 0.0, float(lower), tuple(where))
 

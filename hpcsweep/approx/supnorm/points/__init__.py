@@ -1,13 +1,13 @@
 """Index -> coordinates: point sets that are pure functions of the index and never exist as a whole.
 
-``sets``        Sobol, grid, lattice, uniform; ``kronecker``; ``inflation`` of any of them beyond the domain
+``sets``        Sobol, grid, uniform; ``inflation`` of any of them beyond the domain
 ``pointset``    what they have in common
-``directions``, ``korobov``, ``counter``  the numbers behind them
+``directions``, ``counter``  the numbers behind them
 """
 
 from __future__ import annotations
 
 from hpcsweep.approx.supnorm.points.pointset import Domain, PointSet
-from hpcsweep.approx.supnorm.points.sets import MAXIMAL_COUNT, Grid, Kronecker, Lattice, Sobol, Uniform, make
+from hpcsweep.approx.supnorm.points.sets import MAXIMAL_COUNT, Grid, Sobol, Uniform, make
 
-__all__ = ["MAXIMAL_COUNT", "Domain", "Grid", "Kronecker", "Lattice", "PointSet", "Sobol", "Uniform", "make"]
+__all__ = ["MAXIMAL_COUNT", "Domain", "Grid", "PointSet", "Sobol", "Uniform", "make"]

@@ -69,8 +69,8 @@ class PointSet(ABC):
     def __call__(self, start: int, count: int, device: torch.device | str = "cpu") -> Tensor:
         """Return points `start` to `start + count` of the domain, float64, (count, dimension).
 
-        Indices at or beyond the set's own count are allowed, so that a last tile can be computed at full shape: grid
-        and lattice begin again, the others go on.
+        Indices at or beyond the set's own count are allowed, so that a last tile can be computed at full shape: a
+        grid begins again, the others go on.
         """
         if start < 0 or count < 1 or start + count > 2**BITS:
             raise ValueError(f"no indices from {start} to {start + count}: they run from 0 to 2**{BITS}")

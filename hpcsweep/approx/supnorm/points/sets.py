@@ -11,18 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.supnorm.points import kronecker
 from hpcsweep.approx.supnorm.points.counter import BITS, random_bits
 from hpcsweep.approx.supnorm.points.directions import MAXIMAL_DIMENSION, direction_numbers
 from hpcsweep.approx.supnorm.points.inflation import Inflated, below, inflate
-from hpcsweep.approx.supnorm.points.korobov import generating_vector
 from hpcsweep.approx.supnorm.points.pointset import MAXIMAL_COUNT, Domain, Indices, PointSet, listed
 from hpcsweep.errors import StudyError, unknown
 
 _BITS = 10
 _BLOCK = 2**_BITS  # Sobol points of one table, which fits into the smallest cache; and blocks of one group
 # Points have indices from 0 on; at these the hash gives the random shifts.
-_SOBOL_SHIFT, _LATTICE_SHIFT, _KRONECKER_SHIFT, _INFLATED_SHIFT = -1, -2, -3, -4
+_SOBOL_SHIFT, _INFLATED_SHIFT = -1, -4
 
 
 @final
@@ -126,53 +124,6 @@ def _sums(directions: np.ndarray, first: Tensor) -> Tensor:
 
 @final
 @dataclass(frozen=True, eq=False)
-class Lattice(PointSet):
-    """The shifted rank-1 lattice of N = 2^m points: frac(i z / N + shift), in 53-bit integers.
-
-    Only the whole set is uniform; a part of it covers a part of the cube.
-
-    Parameters
-    ----------
-    vector: the generating vector z, int64, (dimension,).
-    shift: int64 below 2**53, (dimension,).
-    """
-
-    vector: Tensor
-    shift: Tensor
-
-    def numbers(self, indices: Indices, device: torch.device) -> Tensor:
-        """Return the points; products that leave int64 wrap, which is exact modulo a power of two."""
-        multiples = listed(indices, device) * self.vector.to(device)[:, None]  # (dimension, points)
-        spread = (multiples & (self.count - 1)) * (2**BITS // self.count) + self.shift.to(device)[:, None]
-        return (spread & (2**BITS - 1)).to(torch.float64)
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Kronecker(PointSet):
-    """The Kronecker sequence R_d with a random shift: frac(i alpha + shift) in 64-bit fixed point, exactly.
-
-    Any part of it in a row is spread evenly, whatever its length.
-
-    Parameters
-    ----------
-    vector, shift: alpha and the shift in units of 2**-64 (modulo 1), int64, (dimension,) each.
-    """
-
-    vector: Tensor
-    shift: Tensor
-
-    def numbers(self, indices: Indices, device: torch.device) -> Tensor:
-        """Return the highest 53 bits; int64 wraps, which is what the fractional part means."""
-        words = listed(indices, device) * self.vector.to(device)[:, None]  # (dimension, points)
-        words += self.shift.to(device)[:, None]
-        words >>= kronecker.FRACTION_BITS - BITS
-        words &= 2**BITS - 1  # the sign was repeated
-        return words.to(torch.float64)
-
-
-@final
-@dataclass(frozen=True, eq=False)
 class Uniform(PointSet):
     """Independent uniform points by a hash of (seed, index, axis), see `counter.random_bits`."""
 
@@ -188,14 +139,13 @@ def make(kind: str, dimension: int, count: int, seed: int, domain: Sequence[Sequ
 
     Parameters
     ----------
-    kind: "sobol", "grid", "lattice", "kronecker", "uniform", or "inflated": sobol points, not those of "sobol",
-        pushed onto the boundary by several factors, for the largest errors alone (`inflation.Inflated`).
-    count: the number asked for, at most 2**52; the result's `count` says what it became. sobol, kronecker and
-        uniform: the same (sobol is at its best at a power of two). lattice: rounded up to a power of two. grid:
-        side**dimension with the largest side for which that is at most `count`, but a side of 2 at least, so
-        that a grid may have *more* points than asked: all 2**dimension vertices. inflated: rounded up to 1024.
-    seed: of the random shift (sobol, lattice, kronecker, inflated) or the points (uniform), its low 64 bits; the
-        grid needs none.
+    kind: "sobol", "grid", "uniform", or "inflated": sobol points, not those of "sobol", pushed onto the boundary by
+        several factors, for the largest errors alone (`inflation.Inflated`).
+    count: the number asked for, at most 2**52; the result's `count` says what it became. sobol and uniform: the same
+        (sobol is at its best at a power of two). grid: side**dimension with the largest side for which that is at
+        most `count`, but a side of 2 at least, so that a grid may have *more* points than asked: all 2**dimension
+        vertices. inflated: rounded up to 1024.
+    seed: of the random shift (sobol, inflated) or the points (uniform), its low 64 bits; the grid needs none.
     domain: ``((low, high), ...)``, one pair per axis, finite.
 
     Raises
@@ -238,20 +188,6 @@ def _inflated(dimension: int, count: int, seed: int, domain: Domain) -> Inflated
     return inflate(base)
 
 
-def _lattice(dimension: int, count: int, seed: int, domain: Domain) -> Lattice:
-    exponent = (count - 1).bit_length()
-    vector = torch.tensor(generating_vector(dimension, exponent), dtype=torch.int64)
-    shift = _shift(seed, _LATTICE_SHIFT, dimension)
-    return Lattice(dimension, 1 << exponent, domain, vector, shift)
-
-
-def _kronecker(dimension: int, count: int, seed: int, domain: Domain) -> Kronecker:
-    # The int64 with the low 64 bits of each.
-    signed = [word - 2**64 if word >= 2**63 else word for word in kronecker.generator(dimension)]
-    shift = _shift(seed, _KRONECKER_SHIFT, dimension) << (kronecker.FRACTION_BITS - BITS)
-    return Kronecker(dimension, count, domain, torch.tensor(signed, dtype=torch.int64), shift)
-
-
 def _uniform(dimension: int, count: int, seed: int, domain: Domain) -> Uniform:
     return Uniform(dimension, count, domain, seed)
 
@@ -259,8 +195,6 @@ def _uniform(dimension: int, count: int, seed: int, domain: Domain) -> Uniform:
 _KINDS: dict[str, Callable[[int, int, int, Domain], PointSet]] = {
     "grid": _grid,
     "inflated": _inflated,
-    "kronecker": _kronecker,
-    "lattice": _lattice,
     "sobol": _sobol,
     "uniform": _uniform,
 }

@@ -14,25 +14,14 @@ from torch import Tensor
 
 from hpcsweep.approx.supnorm.dense import Dense
 from hpcsweep.approx.supnorm.points.pointset import Domain
-from hpcsweep.approx.supnorm.screening.keys import key_of
 from hpcsweep.approx.supnorm.screening.screen import evaluate
-from hpcsweep.approx.supnorm.search.ascent import GRADIENT_COST, GROUP, Error, ascend, largest_first
+from hpcsweep.approx.supnorm.search.ascent import GROUP, Error, ascend, largest_first
 from hpcsweep.approx.supnorm.search.kinks import PROJECTIONS, kink_points
-from hpcsweep.approx.supnorm.search.newton import sharpen
-from hpcsweep.approx.supnorm.search.starts import boundary, gaps, nearest
+from hpcsweep.approx.supnorm.search.starts import boundary, gaps
 from hpcsweep.bracket import Bracket
 
 STEPS, AGAIN = 20, 0.1  # iterations of every climb, and the share of the best that do as many again
 _EXTRAS = 4  # points on the boundary and in gaps that are tried for one start
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What a number of evaluations is spent on: points to screen, starts to climb from, points on kinks."""
-
-    points: int
-    starts: int
-    kinks: int
 
 
 @dataclass(frozen=True)
@@ -45,8 +34,6 @@ class Refined:
     where: its place; () where there was no place to look at.
     values, gradients: how often the error was evaluated alone, and with its gradient.
     nonfinite: how many of these errors were NaN or inf.
-    gain: (value - best candidate) / best candidate; inf above a candidate of zero, NaN if either is not finite.
-    distance: Euclidean, from `where` to the nearest sample; inf without samples.
     """
 
     value: float
@@ -54,34 +41,11 @@ class Refined:
     values: int
     gradients: int
     nonfinite: int
-    gain: float
-    distance: float
-
-    @property
-    def key(self) -> int:
-        """Return the int64 that orders values as a screen does, NaN on top; -1 for no place at all."""
-        return key_of(self.value) if self.where else -1
-
-    @property
-    def evaluations(self) -> float:
-        """Return the cost in evaluations of the error alone; of a projection onto a kink that is an upper bound."""
-        return self.values + GRADIENT_COST * self.gradients
 
     @property
     def bracket(self) -> Bracket:
         """Return what this says of the sup-norm: from below only."""
         return Bracket(self.value, math.inf, self.where)
-
-
-def budget(dimension: int, total: int | None = None) -> Budget:
-    """Share `total` evaluations out: one half screens, three eighths climb, one eighth looks for kinks.
-
-    By default there are 2**(14 + dimension), but at least 2**15 and at most 2**24.
-    """
-    total = min(max(1 << min(14 + dimension, 24), 1 << 15), 1 << 24) if total is None else total
-    climb = GRADIENT_COST * (1 + STEPS * (1 + AGAIN)) + _EXTRAS + 1
-    kink = GRADIENT_COST * PROJECTIONS + 1
-    return Budget(total // 2, max(1, int(3 / 8 * total / climb)), int(total / 8 / kink))
 
 
 def refine(
@@ -94,7 +58,6 @@ def refine(
     starts: int,
     kinks: int,
     seed: int,
-    ascent: str = "lbfgs",
 ) -> Refined:
     """Climb from the best of some candidates, kinks, places on the boundary and places far from the samples.
 
@@ -107,7 +70,6 @@ def refine(
     starts: how many climbs. Half of them begin at candidates, if there are so many, the others anywhere.
     kinks: how many points on kinks.
     seed: of the random places.
-    ascent: "lbfgs", or "newton": after it, Newton steps from the best tenth, unless a network is known to have kinks.
     """
     bends = kink_points(terms, kinks, seed, domain).to(candidates)
     extras = _extras(domain, samples, _EXTRAS * starts, seed).to(candidates)
@@ -115,20 +77,15 @@ def refine(
     values = _values(error, places)
     chosen = _chosen(values, len(candidates), starts)
     climb = ascend(error, places[chosen], domain, STEPS, AGAIN)
-    if ascent == "newton" and all(term.activation != "relu" for term in terms):
-        climb = sharpen(error, climb, domain, AGAIN)
     values, places = torch.cat([values, climb.values]), torch.cat([places, climb.places])
     tried = len(values) - len(climb.values)
     best = largest_first(values)[:1]
-    known = samples if samples is not None else places[:0]
     return Refined(
         value=float(values[best].abs().sum()),
         where=tuple(places[best].flatten().tolist()),
         values=tried,
         gradients=climb.evaluations + PROJECTIONS * len(bends),
         nonfinite=int((~values[:tried].isfinite()).sum()) + climb.nonfinite,
-        gain=_gain(values[: len(candidates)], values[best]),
-        distance=float(nearest(places[best], known.to(places)).sum()) if len(best) else math.inf,
     )
 
 
@@ -163,13 +120,3 @@ def _chosen(values: Tensor, candidates: int, starts: int) -> Tensor:
     rest[:candidates] = False
     others = rest.nonzero()[:, 0]
     return torch.cat([half, others[largest_first(values[others])[: starts - len(half)]]])
-
-
-def _gain(candidates: Tensor, best: Tensor) -> float:
-    """Return by which part of the best candidate (candidates,) the best value of all (1,) is larger."""
-    if not len(candidates):
-        return math.inf
-    before, after = float(candidates[largest_first(candidates)[0]]), float(best)
-    if not math.isfinite(before) or not math.isfinite(after):
-        return math.nan
-    return (after - before) / before if before else (math.inf if after else 0.0)

@@ -37,7 +37,6 @@ class General(Passes):
     def __init__(self, layout: Layout, model: Model, samples: int, weights: Tensor, loss: Loss | None = None) -> None:
         self.layout, self.samples, self.weights = layout, samples, weights
         self.minimised = loss or MeanSquare()
-        self.importance: Tensor | None = None
         self.gradient = torch.zeros_like(weights)
         self._points = weights.new_empty((layout.slots, samples, model.dimension))
         self.points = self._points.mT
@@ -60,7 +59,7 @@ class General(Passes):
             values = self._values(rows, self._points)  # (slots, samples)
         delta = self._difference(values.detach())
         self.judge(delta, out)
-        self.minimised.pull(delta, self.importance)
+        self.minimised.pull(delta)
         [gradient] = torch.autograd.grad(values, rows, delta[:, 0], allow_unused=True, materialize_grads=True)
         self.layout.fill(self.gradient, gradient)
 

@@ -27,7 +27,6 @@ class Cells:
     inputs : (cells, samples, dimension), standardised already
     values : (cells, samples)
     settings, seeds : one per cell
-    importance : (cells, samples), factors of the samples in the loss; None is 1 for all
     """
 
     parameters: Tensor
@@ -35,7 +34,6 @@ class Cells:
     values: Tensor
     settings: Sequence[Settings]
     seeds: Sequence[int]
-    importance: Tensor | None = None
 
 
 @final
@@ -46,17 +44,13 @@ class Minibatches:
 
     Attributes
     ----------
-    table : (slots, all, columns): the coordinates of each sample, its value, and its importance if there is any
+    table : (slots, all, columns): the coordinates of each sample, and its value
     """
 
     def __init__(self, engine: Passes, cells: Cells, rows: Sequence[int], done: np.ndarray) -> None:
         """Draw for the cells `rows`, one per slot, which have `done` so many steps before this pack."""
         index = torch.tensor(rows, device=cells.values.device)
-        parts = [cells.inputs[index], cells.values[index].unsqueeze(2)]
-        if cells.importance is not None:
-            parts.append(cells.importance[index].unsqueeze(2))
-            engine.importance = torch.empty_like(engine.values)
-        self.table = torch.cat(parts, dim=2)
+        self.table = torch.cat([cells.inputs[index], cells.values[index].unsqueeze(2)], dim=2)
         self._engine, self._batch, device = engine, engine.samples, index.device
         self._streams = streams.keys([cells.seeds[row] for row in rows], device)
         self._done = torch.from_numpy(done).to(device)
@@ -72,9 +66,7 @@ class Minibatches:
             place = 0
         engine, dimension = self._engine, self._engine.points.shape[1]
         engine.points.copy_(self._ready[:, place, :dimension])
-        engine.values.copy_(self._ready[:, place, dimension : dimension + 1])
-        if engine.importance is not None:
-            engine.importance.copy_(self._ready[:, place, -1:])
+        engine.values.copy_(self._ready[:, place, dimension:])
 
     def _gather(self, step: int) -> None:
         slots, count, columns = self.table.shape

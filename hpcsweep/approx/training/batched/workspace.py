@@ -83,8 +83,6 @@ class Workspace:
         """Let some passes see all samples."""
         cells = self._task.cells
         passes.feed(cells.inputs[self._index], cells.values[self._index])
-        if cells.importance is not None:
-            passes.importance = cells.importance[self._index].unsqueeze(1)
 
     def keep(self) -> None:
         """Copy the iterates to `before`."""
@@ -119,8 +117,7 @@ class Workspace:
         """Return the losses on all samples at the parameters in `before`, (slots,) float64, for minibatches."""
         assert self._minibatches is not None and self._judge is not None
         table, dimension = self._minibatches.table, self._task.model.dimension
-        importance = None if self._engine.importance is None else table[:, :, -1]
-        found = full_loss(self._judge, table[:, :, :dimension], table[:, :, dimension], importance)
+        found = full_loss(self._judge, table[:, :, :dimension], table[:, :, dimension])
         return found.double().cpu().numpy()
 
     def slopes(self) -> np.ndarray:

@@ -42,7 +42,6 @@ class Engine(Passes):
     ) -> None:
         self.layout, self.samples, self.weights = layout, samples, weights
         self.minimised = loss or MeanSquare()
-        self.importance: Tensor | None = None
         self.gradient = torch.zeros_like(weights)
         self._function = ACTIVATIONS[activation]
         slots, widths = layout.slots, layout.widths
@@ -69,7 +68,7 @@ class Engine(Passes):
         """Write the loss of each slot into `out` (slots,), and its gradient into `gradient`."""
         delta = self.forward()
         self.judge(delta, out)
-        self.minimised.pull(delta, self.importance)
+        self.minimised.pull(delta)
         for layer in range(len(self._blocks) - 1, 0, -1):
             torch.bmm(delta, self._augmented[layer].mT, out=self._slopes[layer])
             below, signal = self._inputs[layer - 1], self._outputs[layer]
@@ -120,8 +119,8 @@ class Engine(Passes):
         return below
 
 
-def full_loss(engine: Passes, points: Tensor, values: Tensor, importance: Tensor | None = None) -> Tensor:
-    """Return the loss (slots,) on points (slots, all, dimension) with values and importance (slots, all).
+def full_loss(engine: Passes, points: Tensor, values: Tensor) -> Tensor:
+    """Return the loss (slots,) on points (slots, all, dimension) with values (slots, all).
 
     Walks through the samples in blocks of the engine's size; the last block is filled up with its first sample, and
     those residuals are left out. Overwrites the engine's points, values and residuals.
@@ -134,6 +133,5 @@ def full_loss(engine: Passes, points: Tensor, values: Tensor, importance: Tensor
         index[index >= count] = start
         engine.feed(points[:, index], values[:, index])
         residuals[:, :, start : start + size] = engine.forward()[:, :, : count - start]
-    weighted = None if importance is None else importance.unsqueeze(1)
-    engine.minimised.value(residuals, weighted, total)
+    engine.minimised.value(residuals, total)
     return total

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-import torch
 from torch import Tensor
 
 from hpcsweep.approx.training.operations.layout import Layout
@@ -24,7 +23,6 @@ class Passes(ABC):
     weights, gradient : flat buffers (slots * parameters,): the parameters, and the gradient of the loss after `descend`
     points : (slots, dimension, samples) view, to be filled in place: the inputs of the networks
     values : (slots, 1, samples), to be filled in place: what the networks should say there
-    importance : None, or (slots, 1, samples), to be filled in place: factors of the samples in the loss
     """
 
     layout: Layout
@@ -34,7 +32,6 @@ class Passes(ABC):
     gradient: Tensor
     points: Tensor
     values: Tensor
-    importance: Tensor | None
 
     @abstractmethod
     def forward(self) -> Tensor:
@@ -63,8 +60,4 @@ class Passes(ABC):
 
     def judge(self, residuals: Tensor, out: Tensor) -> None:
         """Write the loss of each slot for these residuals (slots, 1, samples) into `out` (slots,)."""
-        self.minimised.value(residuals, self.importance, out)
-
-    def weighted(self, terms: Tensor, out: Tensor | None = None) -> Tensor:
-        """Return terms (slots, any, samples) times the root of the importance, so that their squares count by it."""
-        return terms if self.importance is None else torch.mul(terms, self.importance.sqrt(), out=out)
+        self.minimised.value(residuals, out)

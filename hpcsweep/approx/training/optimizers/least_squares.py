@@ -53,7 +53,7 @@ class LeastSquares(Optimizer):
             size = (blocks[0].square().mean((1, 2), keepdim=True) * engine.points.shape[1]).sqrt()
             blocks[0].mul_(self.feature_scale / size)
         engine.forward()
-        coefficients = solve(engine.weighted(engine.features), engine.weighted(engine.values)[:, 0])
+        coefficients = solve(engine.features, engine.values[:, 0])
         blocks[-1].copy_(coefficients.unsqueeze(1))
         state.slots.fill_(True)
 

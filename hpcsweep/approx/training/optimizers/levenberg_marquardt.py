@@ -27,7 +27,7 @@ _LARGEST_RATIO = 0.75  # of twice the acceleration to the velocity (alpha of the
 class LevenbergMarquardt(Optimizer):
     """One step tries two dampings, each with and without acceleration, and takes the best of the four if it descends.
 
-    Minimises the mean square of the residuals, which may be weighted, on the samples in the engine. There is no
+    Minimises the mean square of the residuals on the samples in the engine. There is no
     learning rate.
     """
 
@@ -55,16 +55,13 @@ class LevenbergMarquardt(Optimizer):
 
 
 def _differentiate(engine: Passes, equations: NormalEquations, loss: Tensor) -> Tensor:
-    """Write the normal equations and the loss; return the weighted residuals, a copy per trial (slots, 2, samples)."""
+    """Write the normal equations and the loss; return the residuals, a copy per trial (slots, 2, samples)."""
     jacobian, gram = equations.jacobian, equations.gram
     residuals = engine.jacobian(jacobian, gram if equations.dual else None)  # (slots, 1, samples)
     engine.judge(residuals, loss)
-    engine.weighted(jacobian, out=jacobian)
-    if equations.dual:
-        engine.weighted(engine.weighted(gram, out=gram).mT, out=gram.mT)
-    else:
+    if not equations.dual:
         equations.multiply()
-    return engine.weighted(residuals).repeat(1, TRIALS, 1)
+    return residuals.repeat(1, TRIALS, 1)
 
 
 def _second_derivative(engine: Passes, jacobian: Tensor, start: Tensor, residuals: Tensor, velocity: Tensor) -> Tensor:
@@ -75,7 +72,7 @@ def _second_derivative(engine: Passes, jacobian: Tensor, start: Tensor, residual
     ahead = torch.empty_like(residuals)
     for trial in range(TRIALS):
         engine.layout.fill(engine.weights, torch.add(start, velocity[:, trial], alpha=_AHEAD))
-        ahead[:, trial] = engine.weighted(engine.forward())[:, 0]
+        ahead[:, trial] = engine.forward()[:, 0]
     linear = torch.bmm(velocity, jacobian)
     return ahead.sub_(residuals).div_(_AHEAD).sub_(linear).mul_(2 / _AHEAD)
 

@@ -69,8 +69,8 @@ class VariableProjection(Optimizer):
 def _differentiate(engine: Engine, basis: Tensor, out: Tensor) -> Tensor:
     """Write the projected Jacobian of the hidden layers into `out`; return the residuals (slots, 1, samples)."""
     whole = out.new_empty((len(out), engine.layout.parameters, engine.samples))
-    residuals = engine.weighted(engine.jacobian(whole))
-    along = engine.weighted(whole, out=whole)[:, : out.shape[1]]
+    residuals = engine.jacobian(whole)
+    along = whole[:, : out.shape[1]]
     torch.baddbmm(along, torch.bmm(along, basis.mT), basis, alpha=-1, out=out)
     return residuals
 
@@ -78,7 +78,7 @@ def _differentiate(engine: Engine, basis: Tensor, out: Tensor) -> Tensor:
 def _solve_last_layer(engine: Engine, loss: Tensor) -> Tensor:
     """Put the best last layer into the weights, the loss with it into `loss`; return the basis of `truncated`."""
     engine.forward()
-    features, values = engine.weighted(engine.features), engine.weighted(engine.values)[:, 0]
+    features, values = engine.features, engine.values[:, 0]
     coefficients, basis = truncated(features, values, _SMALLEST)
     engine.layout.blocks(engine.weights)[-1].copy_(coefficients.unsqueeze(1))
     engine.loss(loss)

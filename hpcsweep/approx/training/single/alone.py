@@ -57,21 +57,19 @@ class Network:
         self._shape, self._cell, self._supervisor = shape, cell, supervisor
         self._chain, self._seed = cells.settings[cell].chain, cells.seeds[cell]
         self._inputs, self._values = cells.inputs[cell].numpy(), cells.values[cell].numpy()
-        self._weights = None if cells.importance is None else cells.importance[cell].numpy()
         self._total = sum(part.steps for part in self._chain)
         self._marks = checkpoints(self._total)
         self._part, self._before, self._slope = 0, 0, float("nan")
         self._method: methods.Method | None = None
         self._spent = 0.0  # seconds of this part
 
-    def problem(self, settings: Settings, weighted: bool = True, every: bool = False) -> Problem:
+    def problem(self, settings: Settings, every: bool = False) -> Problem:
         """Return what a part of the chain is to minimise; with `every` sample at once."""
         samples = len(self._values)
         return Problem.of(
             self._shape,
             self._inputs,
             self._values,
-            self._weights if weighted else None,
             settings.power,
             None if every else settings.minibatch(samples),
             int(streams.keys([self._seed])[0]),
@@ -264,9 +262,9 @@ def train(
     supervisor.run([network.run for network in networks], threads)
     record = Record.joined([network.record for network in networks])
 
-    def loss(cell: int, power: int, weighted: bool) -> float:
+    def loss(cell: int, power: int) -> float:
         settings = replace(cells.settings[cell].chain[-1], loss="mse" if power == 2 else {"p": power})
-        problem = networks[cell].problem(settings, weighted, every=True)
+        problem = networks[cell].problem(settings, every=True)
         return networks[cell].loss_of(problem, record.last[cell].numpy())
 
-    return record, lambda rows, power, weighted: np.array([loss(row, power, weighted) for row in rows])
+    return record, lambda rows, power: np.array([loss(row, power) for row in rows])

@@ -26,7 +26,7 @@ _DAMPING, _STALLED, _END = range(method.OWN, method.OWN + 3)
 
 
 class _Solving(Stepwise):
-    """What both have in common: the last layer, its inputs, and values, times roots of the weights of samples."""
+    """What both have in common: the last layer, its inputs, and values."""
 
     def __init__(self, network: Shape, problem: Problem, settings: Settings, start: np.ndarray) -> None:
         super().__init__(network, problem, settings, start, _END)
@@ -35,9 +35,7 @@ class _Solving(Stepwise):
         self._residuals = residuals[start.dtype]
         self._at = places(network.parameters, problem.samples, lanes(start.dtype))
         self._out = np.zeros(int(self._at[COLUMNS]), dtype=start.dtype)
-        values, weights = problem.values, problem.weights
-        self._root = None if weights is None else np.sqrt(weights)
-        self._values = values if self._root is None else values * self._root
+        self._values = problem.values
 
     def _evaluate(self) -> float:
         return self._loss(self.state.point)
@@ -50,7 +48,7 @@ class _Solving(Stepwise):
         """Return the inputs of the last layer (width, samples), ones last."""
         self._loss(point)
         features = self.problem.signals(len(self.network.widths) - 2, self._width)
-        return features.copy() if self._root is None else features * self._root
+        return features.copy()
 
 
 @final
