@@ -26,7 +26,6 @@ _PACK_SECONDS = 60.0  # of a pack of more than one
 # What measuring takes in calls of torch (for a network, and a box of a proof) and in multiply-adds (to make a point,
 # its target value, and its place in the statistics), beside evaluations.
 _NETWORK_CALLS, _BOX_CALLS, _POINT = 11_500, 8, 5400
-_FINE = frozenset(("lbfgs", "bfgs", "ssbfgs", "ssbroyden", "levenberg_marquardt", "variable_projection"))
 
 
 def settings_of(cell: Cell) -> Settings:
@@ -157,7 +156,7 @@ def _boxes(cell: Cell, measurement: Measurement) -> float:
     if measurement.gap is None:
         return 0.0
     many = 1000 if cell.dimension == 1 else 20 * 3 ** (cell.dimension - 1) * cell.samples
-    fine = not classical.is_direct(cell.model) and any(part.optimizer in _FINE for part in settings_of(cell).chain)
+    fine = not classical.is_direct(cell.model) and any(part.method.is_fine for part in settings_of(cell).chain)
     return min(measurement.boxes, many if fine else 64)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hpcsweep.approx.models import ACTIVATIONS
+from hpcsweep.approx.models.activations import ACTIVATIONS
 from hpcsweep.approx.training.costs.costs import Device
 from hpcsweep.cluster.pricing import Pricer
 from hpcsweep.store import layout
@@ -27,7 +27,6 @@ from hpcsweep.study.parsing import Study
 from hpcsweep.study.plan import Cost, Pack
 
 TICK = 2.0**-30  # seconds, of which costs here are whole multiples
-RATES = {"relu": (2e-10, 3e-10), "tanh": (9e-10, 1.1e-9), "sin": (1e-9, 1.3e-9)}
 REFERENCE = Device(  # about one core of a server of 2024, in float64
     kind="cpu",
     precision="float64",
@@ -35,7 +34,7 @@ REFERENCE = Device(  # about one core of a server of 2024, in float64
     launch=1.4e-6,
     evaluation=4e-7,
     parameter=1.5e-9,
-    activations={name: RATES.get(name, (2.2e-9, 2.6e-9)) for name in ACTIVATIONS},
+    activations={name: one.reference for name, one in ACTIVATIONS.items()},
 )
 
 

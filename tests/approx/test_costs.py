@@ -17,7 +17,7 @@ from hpcsweep.approx.kernels.problem import Shape
 from hpcsweep.approx.models import ACTIVATIONS, MLP
 from hpcsweep.approx.training import Settings, optimizers, train
 from hpcsweep.approx.training.batched.samples import Cells
-from hpcsweep.approx.training.costs import costs, demands
+from hpcsweep.approx.training.costs import costs
 from hpcsweep.approx.training.single import alone
 from hpcsweep.approx.training.single.supervisor import Supervisor
 
@@ -105,7 +105,7 @@ def settings_of(name: str, **chosen: int) -> Settings:
     return Settings(optimizer=name, steps=5000, **chosen)
 
 
-@pytest.mark.parametrize("name", demands.NAMES)
+@pytest.mark.parametrize("name", optimizers.NAMES)
 def test_costs_grow_with_the_network_its_samples_and_its_steps(device: costs.Device, name: str) -> None:
     def of(width: int = 16, samples: int = 500, steps: int = 5000, **changed: object) -> Iterator[float]:
         alike = dataclasses.replace(costs.Perceptron((2, width, width, 1)), **changed)

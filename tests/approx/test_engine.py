@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hpcsweep.approx import models
-from hpcsweep.approx.training.operations.activations import ACTIVATIONS
+from hpcsweep.approx.models.activations import ACTIVATIONS
 from hpcsweep.approx.training.operations.engine import Engine, Layout, full_loss
 
 DOUBLE = torch.float64

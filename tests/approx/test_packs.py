@@ -16,8 +16,12 @@ from hpcsweep.approx.training import Settings, optimizers
 from hpcsweep.approx.training.batched import watch
 from hpcsweep.approx.training.costs import costs
 from hpcsweep.approx.training.operations.engine import Engine
+from hpcsweep.approx.training.optimizers import demand
+from hpcsweep.approx.training.optimizers.bfgs import QuasiNewton
 from hpcsweep.approx.training.optimizers.optimizer import Number, Optimizer
+from hpcsweep.approx.training.optimizers.registry import Registered
 from hpcsweep.approx.training.record import checkpoints, judged
+from hpcsweep.approx.training.single.methods import Method, Start
 from hpcsweep.errors import StudyError
 from tests.approx.packs import Cells, equal
 
@@ -178,9 +182,9 @@ def test_with_minibatches_the_best_is_that_on_all_samples() -> None:
 
 def test_a_step_is_what_a_line_search_completes() -> None:
     cells, ticks = Cells([7], 2, 30, 6), []
-    tick = optimizers.QuasiNewton.tick
+    tick = QuasiNewton.tick
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(optimizers.QuasiNewton, "tick", lambda *given: ticks.append(1) or tick(*given))
+        patch.setattr(QuasiNewton, "tick", lambda *given: ticks.append(1) or tick(*given))
         trained = cells.train(Settings("bfgs", steps=40, keep="last"))
     assert trained.steps.tolist() == [40] * 6 and len(ticks) > 41
     for cell in range(6):
@@ -205,6 +209,12 @@ class Stubborn(Optimizer):
 
     ticks: ClassVar[list[int]] = []
 
+    def demand(self, widths: demand.Widths, samples: int, steps: int) -> demand.Demand:
+        return demand.Demand()
+
+    def alone(self, start: Start) -> Method:
+        raise NotImplementedError
+
     def init(self, engine: Engine) -> list:
         return []
 
@@ -215,7 +225,7 @@ class Stubborn(Optimizer):
 
 
 def test_nothing_runs_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(optimizers._OPTIMIZERS, "stubborn", Stubborn)
+    monkeypatch.setitem(optimizers.REGISTRY, "stubborn", Registered(Stubborn, {}))
     cells = Cells([7], 2, 30, 2)
     trained = cells.train(Settings("stubborn", steps=10))
     assert trained.outcome == ["done"] * 2 and trained.steps.tolist() == [0, 0]

@@ -10,27 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hpcsweep.approx.models import activations
+
 Drawer = Callable[[np.random.Generator, int, int, float], np.ndarray]
 
-BOUNDED = ("tanh", "sin")  # activations for which a larger first layer is a higher frequency, not a larger value
-
-
-def _gelu(inputs: Tensor) -> Tensor:
-    return inputs * (1 + torch.erf(inputs / math.sqrt(2))) / 2
-
-
-def _silu(inputs: Tensor) -> Tensor:
-    # Not torch's silu: its vector body and its scalar tail differ by one ulp, so that bits would depend on position.
-    return inputs * (1 + torch.tanh(inputs / 2)) / 2
-
-
 ACTIVATE: Mapping[str, Callable[[Tensor], Tensor]] = {  # may overwrite their argument
-    "relu": torch.relu_,
-    "tanh": torch.tanh_,
-    "sin": torch.sin_,
-    "gelu": _gelu,
-    "silu": _silu,
+    name: one.apply for name, one in activations.ACTIVATIONS.items()
 }
+BOUNDED: tuple[str, ...] = tuple(name for name, one in activations.ACTIVATIONS.items() if one.is_bounded)
 
 
 def _torch_default(generator: np.random.Generator, outputs: int, inputs: int, scale: float) -> np.ndarray:

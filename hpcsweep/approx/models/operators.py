@@ -2,43 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import final
 
 import torch
 from torch import Tensor
 
+from hpcsweep.approx.models.activations import ACTIVATIONS, Activation
 from hpcsweep.approx.models.mlp import MLP
 from hpcsweep.approx.models.model import Model
 
-Bend = tuple[Tensor, Tensor, Tensor]  # an activation at some numbers, its first and its second derivative
-
-
-def _tanh(inputs: Tensor) -> Bend:
-    value = torch.tanh(inputs)
-    slope = 1 - value * value
-    return value, slope, -2 * value * slope
-
-
-def _sin(inputs: Tensor) -> Bend:
-    value = torch.sin(inputs)
-    return value, torch.cos(inputs), -value
-
-
-def _gelu(inputs: Tensor) -> Bend:
-    distribution = (1 + torch.erf(inputs / math.sqrt(2))) / 2
-    density = torch.exp(-inputs * inputs / 2) / math.sqrt(2 * math.pi)
-    return inputs * distribution, distribution + inputs * density, density * (2 - inputs * inputs)
-
-
-def _silu(inputs: Tensor) -> Bend:
-    logistic = (1 + torch.tanh(inputs / 2)) / 2
-    slope = logistic * (1 - logistic)
-    return inputs * logistic, logistic + inputs * slope, slope * (2 + inputs * (1 - 2 * logistic))
-
-
-BENDS: Mapping[str, Callable[[Tensor], Bend]] = {"tanh": _tanh, "sin": _sin, "gelu": _gelu, "silu": _silu}
+BENDS: Mapping[str, Activation] = {  # those that have a second derivative
+    name: one for name, one in ACTIVATIONS.items() if one.derivatives(torch.zeros(1)) is not None
+}
 
 
 @final
@@ -60,7 +36,7 @@ class SecondOrder(Model):
     def __init__(self, network: MLP) -> None:
         self.network, self.choice, self.widths = network, network.choice, network.widths
         self.dimension, self.parameters = 2 * network.dimension + 1, network.parameters
-        self._bend = BENDS[network.activation]
+        self._activation = BENDS[network.activation]
 
     def init(self, seeds: Sequence[int], dtype: torch.dtype) -> Tensor:
         """Return the initial parameters (cells, parameters) of the perceptron."""
@@ -92,7 +68,7 @@ class SecondOrder(Model):
 
     def _bent(self, value: Tensor, slopes: Tensor, curvature: Tensor, curved: Tensor) -> Tensor:
         """Return value, slopes and curvature behind an activation, (width, d + 2, points)."""
-        bent, slope, second = self._bend(value)
+        bent, slope, second = self._activation.derivatives(value)
         further = second * (curved * slopes * slopes).sum(dim=1) + slope * curvature
         return torch.cat([bent.unsqueeze(1), slope.unsqueeze(1) * slopes, further.unsqueeze(1)], dim=1)
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from hpcsweep.approx.models.activations import ACTIVATIONS
 from hpcsweep.approx.supnorm import probes
 from hpcsweep.approx.supnorm.certificate.enclosure import NoEnclosure
 from hpcsweep.approx.supnorm.dense import Dense
@@ -20,7 +21,6 @@ from hpcsweep.errors import PluginError
 
 Domain = tuple[tuple[float, float], ...]
 _STEP = 6e-6  # of central differences: the third root of the unit roundoff
-_MODULES: dict[type[nn.Module], str] = {nn.ReLU: "relu", nn.Tanh: "tanh", nn.SiLU: "silu"}
 
 
 def adapted(function: Callable[..., Any], domain: Domain) -> Function:
@@ -205,9 +205,7 @@ def _altered(part: nn.Module) -> bool:
 
 
 def _activation(part: nn.Module) -> str | None:
-    if type(part) is nn.GELU:
-        return "gelu" if part.approximate == "none" else None
-    return _MODULES.get(type(part))
+    return next((name for name, one in ACTIVATIONS.items() if one.is_module(part)), None)
 
 
 def inputs_of(function: Callable[..., Any]) -> int | None:

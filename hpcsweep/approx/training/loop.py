@@ -22,7 +22,7 @@ from hpcsweep.approx.training.conclude import batched_losses, conclude
 from hpcsweep.approx.training.costs import costs
 from hpcsweep.approx.training.record import Record
 from hpcsweep.approx.training.settings import Settings, Trained
-from hpcsweep.approx.training.single import alone, methods
+from hpcsweep.approx.training.single import alone
 from hpcsweep.approx.training.single.supervisor import Supervisor
 
 
@@ -85,7 +85,7 @@ def train(
     _validate(models, parameters, samples, values, settings, seeds)
     shape = None if batched or parameters.device.type != "cpu" else alone.shape_of(models[0])
     for part in settings[0].chain if shape else ():
-        methods.prepare(part.optimizer, parameters[:0].numpy().dtype)
+        part.method.prepare(parameters[:0].numpy().dtype)
     if resume is not None and ("networks" in resume) != (shape is not None):
         resume = None  # saved by another kind of device: begins anew
     pairs = zip(models, samples.to(parameters), strict=True)

@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from hpcsweep.approx.training import optimizers
+from hpcsweep.approx.training.single.methods import Schedule
 from hpcsweep.errors import PluginError, StudyError, unknown
 
 SCHEDULES = ("constant", "exponential", "cosine")
@@ -115,6 +116,17 @@ class Settings:
     def chain(self) -> tuple[Settings, ...]:
         """The parts, or these settings alone where there is only one."""
         return self.parts or (self,)
+
+    @property
+    def method(self) -> optimizers.Optimizer:
+        """The optimizer with these settings; only of settings that are no chain."""
+        return optimizers.make(self.optimizer, vars(self))
+
+    @property
+    def rates(self) -> Schedule:
+        """The learning rates, as compiled code takes them."""
+        kind = SCHEDULES.index(self.schedule)
+        return Schedule(self.learning_rate, self.final_learning_rate or 0.0, kind, self.steps)
 
     @property
     def power(self) -> int:

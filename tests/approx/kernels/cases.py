@@ -84,10 +84,9 @@ class Case:
     def method(self, settings: Settings) -> methods.Method:
         """Return a method at the start, on all samples or on minibatches of seed 0."""
         samples = len(self.values)
-        batch, block = settings.minibatch(samples), methods.block_of(self.shape, settings, samples)
-        family = alone._METHODS.get(settings.optimizer, methods.Compiled)
-        start = self.point()[: len(self.parameters)].copy()
-        return family(self.shape, self.problem(settings.power, batch, block=block), settings, start)
+        batch, block = settings.minibatch(samples), settings.method.block(self.shape, samples)
+        problem, start = self.problem(settings.power, batch, block=block), self.point()[: len(self.parameters)].copy()
+        return settings.method.alone(methods.Start(self.shape, problem, settings.rates, start))
 
 
 def evaluated(case: Case, problem: Problem, parameters: Tensor | None = None, done: int = 0) -> tuple[float, Floats]:

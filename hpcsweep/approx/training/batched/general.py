@@ -101,11 +101,10 @@ def suit(model: Model, optimizer: str) -> None:
         raise StudyError(_unlike(model, optimizer))
     if isinstance(model, MLP | Direct):
         return
-    working = [name for name in optimizers.NAMES if _works(model, name)]
+    working = [name for name in optimizers.NAMES if not optimizers.needs(name).unmet(model.widths)]
     for name in parts:
         if name not in working:
-            needs = optimizers.needs(name)
-            asked = "a linear last layer that it knows" if needs.features else "the matrices of layers"
+            asked = optimizers.needs(name).unmet(model.widths)
             called = getattr(model, "choice", {}).get("name", type(model).__name__)
             raise StudyError(
                 f"optimizer: {name!r} needs {asked}, which model {called!r} does not tell. "
@@ -125,8 +124,3 @@ def _unlike(model: Model, optimizer: str) -> str:
         f"optimizer: {optimizers.DIRECT!r} fits {', '.join(classical.FAMILIES)} and stands alone; "
         f"model {called!r} is trained by: {', '.join(sorted(optimizers.NAMES))}."
     )
-
-
-def _works(model: Model, optimizer: str) -> bool:
-    needs = optimizers.needs(optimizer)
-    return not needs.features and (bool(model.widths) or not needs.matrices)

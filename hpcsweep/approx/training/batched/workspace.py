@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.models import Model
-from hpcsweep.approx.training import optimizers
 from hpcsweep.approx.training.batched import graph
 from hpcsweep.approx.training.batched.general import layout_of, passes_of
 from hpcsweep.approx.training.batched.samples import Cells, Minibatches
@@ -72,7 +71,7 @@ class Workspace:
             self._minibatches = Minibatches(self._engine, cells, rows, done)
             self._judge = self._passes(min(cells.values.shape[1], max(batch, _BLOCK)), self.before)
         self._rates = Rates([task.settings(row) for row in rows], self._layout, weights)
-        self._optimizer = optimizers.make(task.common.optimizer, vars(task.common))
+        self._optimizer = task.common.method
         self._state = self._optimizer.init(self._engine)
         self._replay: graph.Replay | None = None
 

@@ -1,8 +1,9 @@
 """What training and evaluation cost, before they are done: operations, bytes, seconds.
 
 On a processor networks that the kernels know train alone: a step takes its evaluations (multiply-adds of the products
-both ways, activations, a little for each parameter and block of samples) and what the method does (`demands`). Others
-train as batched programs of torch: that takes its calls, however many networks, and the arithmetic of each.
+both ways, activations, a little for each parameter and block of samples) and what the method does, which it says itself
+(`optimizers.demand`). Others train as batched programs of torch: that takes its calls, however many networks, and the
+arithmetic of each.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-from hpcsweep.approx.training.costs.demands import demand
 from hpcsweep.approx.training.costs.device import Device, probe
+from hpcsweep.approx.training.optimizers.demand import Demand
 from hpcsweep.approx.training.settings import Settings
 
 __all__ = ["Device", "Perceptron", "packs", "probe", "slots", "used_slots"]
@@ -59,9 +60,13 @@ class Perceptron:
         """Multiply-adds of a sample, with the gradient; signals are not handed down into the first layer."""
         return 2 * self.parameters + sum(inputs * outputs for inputs, outputs in pairwise(self.widths[1:]))
 
+    def _demand(self, settings: Settings, samples: int) -> Demand:
+        """Return what one part of a chain asks for in a step that sees so many samples."""
+        return settings.method.demand(self.widths, samples, settings.steps)
+
     def flops(self, samples: int, settings: Settings | None = None) -> int:
         """Return the floating-point operations in the products of one step of a part of a chain, Adam by default."""
-        asked = demand(settings or Settings(), self.widths, samples)
+        asked = self._demand(settings or Settings(), samples)
         passes = samples * (asked.evaluations * self.both_ways + asked.forwards * self.parameters)
         return round(2 * (self.channels * passes + asked.products))
 
@@ -77,7 +82,7 @@ class Perceptron:
     def seconds(self, samples: int, settings: Settings, device: Device) -> float:
         """Predict the seconds in which a network on a processor goes alone through one part of its chain."""
         step = settings.minibatch(samples) or samples
-        asked = demand(settings, self.widths, step)
+        asked = self._demand(settings, step)
         others = asked.products + asked.others + (_DRAWN * step if step < samples else 0)
         forwards = asked.forwards
         if settings.power != 2:
@@ -91,7 +96,7 @@ class Perceptron:
     def batched_seconds(self, samples: int, settings: Settings, device: Device) -> tuple[float, float]:
         """Predict the seconds of one part of a chain as a batched program: of its calls, and of each network."""
         step = settings.minibatch(samples) or samples
-        asked, work = demand(settings, self.widths, step), 2 if self.general else 1
+        asked, work = self._demand(settings, step), 2 if self.general else 1
         calls = asked.evaluations * 9 * len(self.widths) * (_GENERAL_CALLS if self.general else 1) + asked.calls
         arithmetic = work * self.flops(step, settings) / 2 + asked.others
         steps = min(settings.steps, asked.most_steps)
@@ -105,7 +110,7 @@ class Perceptron:
     def work_bytes(self, samples: int, settings: Settings, precision: str) -> int:
         """Return the memory that a network takes besides while it trains alone: its signals, what a method keeps."""
         step = settings.minibatch(samples) or samples
-        asked = demand(settings, self.widths, step)
+        asked = self._demand(settings, step)
         layers, widest = len(self.widths) - 1, max(self.widths)
         block = self.channels * (step if asked.in_one_block else min(step, _BLOCK))
         room = (2 * layers + 2) * (widest + 1) * block + 2 * step
@@ -115,7 +120,7 @@ class Perceptron:
     def slot_bytes(self, samples: int, settings: Settings, precision: str) -> int:
         """Return the memory that each network of a batched program takes."""
         step = settings.minibatch(samples) or samples
-        asked = demand(settings, self.widths, step)
+        asked = self._demand(settings, step)
         signals = self.channels * step * (2 * self.neurons + len(self.widths) + self.widths[0] + 4)
         held = (_GENERAL_WORK if self.general else 1) * signals + asked.held + 8 * self.parameters
         return self.data_bytes(samples, precision) + _ITEM[precision] * held

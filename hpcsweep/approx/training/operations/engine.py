@@ -17,7 +17,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.training.operations.activations import ACTIVATIONS
+from hpcsweep.approx.models.activations import ACTIVATIONS
 from hpcsweep.approx.training.operations.layout import Layout
 from hpcsweep.approx.training.operations.losses import Loss, MeanSquare
 from hpcsweep.approx.training.operations.passes import Passes

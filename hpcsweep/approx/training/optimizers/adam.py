@@ -8,13 +8,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor
 
+from hpcsweep.approx.kernels import first_order, method
+from hpcsweep.approx.kernels.problem import aligned
 from hpcsweep.approx.training.operations.passes import Passes
+from hpcsweep.approx.training.optimizers import demand
 from hpcsweep.approx.training.optimizers.optimizer import Number, Optimizer
+from hpcsweep.approx.training.optimizers.registry import register
+from hpcsweep.approx.training.single.methods import Compiled, Start, first_order_numbers
 
 _SWEEP = 64  # steps between sweeps of the moments
 
@@ -35,6 +40,8 @@ class Moments:
 
 
 @final
+@register("adamw")
+@register("adam", weight_decay=0.0)
 @dataclass(frozen=True)
 class Adam(Optimizer):
     """Algorithm 1 of the paper: both moments with bias correction, `epsilon` outside the square root.
@@ -47,6 +54,17 @@ class Adam(Optimizer):
     beta2: float = 0.999
     epsilon: float = 1e-8
     weight_decay: float = 0.01
+
+    kernels: ClassVar = (method.advance, first_order.propose_adam, first_order.take)
+
+    def demand(self, widths: demand.Widths, samples: int, steps: int) -> demand.Demand:
+        """Return some passes over the parameters, and both moments."""
+        return demand.first_order(widths, vectors=2, each=26.0 if self.weight_decay else 24.0)
+
+    def alone(self, start: Start) -> Compiled:
+        """Return moments of zero."""
+        numbers = first_order_numbers(start, self.beta1, self.beta2, self.epsilon, self.weight_decay)
+        return Compiled(self.kernels[1:], start, numbers, aligned(2 * start.count, start.dtype))
 
     def init(self, engine: Passes) -> Moments:
         """Return moments of zero (the second of `floor`, see there)."""

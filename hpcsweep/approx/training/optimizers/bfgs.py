@@ -11,16 +11,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from hpcsweep.approx.kernels import method, quasi_newton
 from hpcsweep.approx.kernels.line_search import FLAT
+from hpcsweep.approx.kernels.problem import aligned
 from hpcsweep.approx.training.operations.passes import Passes
-from hpcsweep.approx.training.optimizers.optimizer import Number, Optimizer
+from hpcsweep.approx.training.optimizers import demand
+from hpcsweep.approx.training.optimizers.optimizer import Needs, Number, Optimizer
+from hpcsweep.approx.training.optimizers.registry import register
 from hpcsweep.approx.training.optimizers.walk import Move, Walk
+from hpcsweep.approx.training.single.methods import Compiled, Start, searching_numbers
 
 # From b = s'Bs / s'y and h = y'Hy / s'y, (slots,) each, and the number of parameters to the scaling tau and to the
 # member phi of Broyden's family (1 is BFGS, 0 is DFP).
@@ -74,9 +79,14 @@ def _self_scaled_broyden(b: np.ndarray, h: np.ndarray, parameters: int) -> tuple
 
 
 _FAMILIES: Mapping[str, Family] = {"bfgs": _unscaled, "ssbfgs": _self_scaled, "ssbroyden": _self_scaled_broyden}
+_KINDS = {"bfgs": quasi_newton.BFGS, "ssbfgs": quasi_newton.SSBFGS, "ssbroyden": quasi_newton.SSBROYDEN}
+_CACHE = 32 << 20  # bytes of a triangle beyond which a pass over it waits for memory
 
 
 @final
+@register("ssbroyden", family="ssbroyden")
+@register("ssbfgs", family="ssbfgs")
+@register("bfgs", family="bfgs")
 @dataclass(frozen=True)
 class QuasiNewton(Optimizer):
     """Iterates along minus the inverse Hessian times the gradient, as far as a line search says.
@@ -89,6 +99,26 @@ class QuasiNewton(Optimizer):
     """
 
     family: str = "bfgs"
+
+    needs: ClassVar = Needs(all_samples=True, rate=False)
+    is_fine: ClassVar = True
+    kernels: ClassVar = (method.advance, quasi_newton.propose_dense, quasi_newton.take_dense)
+
+    def demand(self, widths: demand.Widths, samples: int, steps: int) -> demand.Demand:
+        """Return a pass over the lower triangle of the inverse Hessian an iterate."""
+        size = demand.size(widths)
+        entry = 7.7 if 4 * size**2 <= _CACHE else 16.0
+        held = size**2 + quasi_newton.DENSE * size
+        others = (entry / 2 - 1) * size**2 + 90 * size
+        return demand.Demand(demand.SEARCH, products=size**2, others=others, held=held, calls=550)
+
+    def alone(self, start: Start) -> Compiled:
+        """Return the identity as the inverse Hessian."""
+        numbers, count = searching_numbers(start), start.count
+        numbers[quasi_newton.KIND], numbers[quasi_newton.PARAMETERS] = _KINDS[self.family], start.network.parameters
+        vectors = aligned(quasi_newton.DENSE * count + count * count, start.dtype)
+        vectors[quasi_newton.DENSE * count :: count + 1] = 1  # the identity
+        return Compiled(self.kernels[1:], start, numbers, vectors)
 
     def init(self, engine: Passes) -> Inverse:
         walk = Walk.begin(engine)

@@ -14,16 +14,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from hpcsweep.approx.kernels import line_search, method, quasi_newton
 from hpcsweep.approx.kernels.line_search import FLAT
+from hpcsweep.approx.kernels.problem import aligned
 from hpcsweep.approx.training.operations.passes import Passes
-from hpcsweep.approx.training.optimizers.optimizer import Number, Optimizer
+from hpcsweep.approx.training.optimizers import demand
+from hpcsweep.approx.training.optimizers.optimizer import Needs, Number, Optimizer
+from hpcsweep.approx.training.optimizers.registry import register
 from hpcsweep.approx.training.optimizers.walk import Move, Walk, dots
+from hpcsweep.approx.training.single.methods import Compiled, Start, searching_numbers
 
 
 @dataclass
@@ -55,11 +60,31 @@ class Memory:
 
 
 @final
+@register("lbfgs")
 @dataclass(frozen=True)
 class LBFGS(Optimizer):
     """The inverse Hessian of BFGS from the latest `memory` steps, starting from s'y / y'y of the last one."""
 
     memory: int = 50
+
+    needs: ClassVar = Needs(all_samples=True, rate=False)
+    is_fine: ClassVar = True
+    kernels: ClassVar = (method.advance, quasi_newton.propose_limited, quasi_newton.take_limited)
+
+    def demand(self, widths: demand.Widths, samples: int, steps: int) -> demand.Demand:
+        """Return two loops over as much memory as is filled, on average over all steps."""
+        size, memory, steps = demand.size(widths), self.memory, max(steps, 1)
+        kept = memory * (1 - memory / (2 * steps)) if steps > memory else steps / 2
+        held = (line_search.VECTORS + 2 * memory) * size
+        others = (10 * kept + 50) * size
+        return demand.Demand(demand.SEARCH, products=4 * kept * size, others=others, held=held, calls=550)
+
+    def alone(self, start: Start) -> Compiled:
+        """Return an empty memory."""
+        numbers = searching_numbers(start)
+        numbers[quasi_newton.MEMORY] = self.memory
+        size = (line_search.VECTORS + 2 * self.memory) * start.count + 2 * self.memory
+        return Compiled(self.kernels[1:], start, numbers, aligned(size, start.dtype))
 
     def init(self, engine: Passes) -> Memory:
         walk = Walk.begin(engine)

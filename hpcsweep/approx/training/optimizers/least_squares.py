@@ -6,16 +6,25 @@ smooth function in one dimension this goes to machine precision in milliseconds.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from hpcsweep.approx.kernels import method
+from hpcsweep.approx.kernels.problem import Shape
+from hpcsweep.approx.kernels.residuals import residuals
 from hpcsweep.approx.training.operations.engine import Engine
 from hpcsweep.approx.training.operations.least_squares import solve
-from hpcsweep.approx.training.optimizers.optimizer import Number, Optimizer
+from hpcsweep.approx.training.optimizers import demand
+from hpcsweep.approx.training.optimizers.optimizer import Needs, Number, Optimizer
+from hpcsweep.approx.training.optimizers.registry import register
+from hpcsweep.approx.training.single.features import Solving
+from hpcsweep.approx.training.single.methods import Start
 
 
 @dataclass
@@ -26,6 +35,31 @@ class Solved:
 
 
 @final
+class Alone(Solving):
+    """The training of one network."""
+
+    def __init__(self, start: Start, scale: float) -> None:
+        super().__init__(start)
+        self._scale = scale
+
+    def _move(self) -> bool:
+        state = self.state
+        if state.steps:
+            return False
+        point, scale = state.point, self._scale
+        inputs, outputs = self.network.widths[:2]
+        if len(self.network.widths) > 2 and scale > 0:
+            first = point[: outputs * (inputs + 1)]
+            with np.errstate(invalid="ignore"):  # what is infinite becomes NaN, and the loss says so
+                first *= scale / math.sqrt(float(np.square(first).mean()) * inputs)
+        features = torch.from_numpy(self._features(point)).unsqueeze(0)
+        point[self._last] = solve(features, torch.from_numpy(self._values).unsqueeze(0))[0].numpy()
+        state.numbers[method.STEPS] += 1
+        return True
+
+
+@final
+@register("least_squares")
 @dataclass(frozen=True)
 class LeastSquares(Optimizer):
     """One step and settled: scales the first of several layers, minimises over the last.
@@ -38,6 +72,24 @@ class LeastSquares(Optimizer):
     """
 
     feature_scale: float = 3.0
+
+    needs: ClassVar = Needs(all_samples=True, squares=True, rate=False, features=True)
+    kernels: ClassVar = (method.write_note, residuals)
+
+    def demand(self, widths: demand.Widths, samples: int, steps: int) -> demand.Demand:
+        """Return one decomposition, and the step is the last."""
+        width = widths[-2] + 1
+        others, held = 150.0 * width**2 * samples, 3 * samples * width + demand.size(widths)
+        room = {"calls": 300.0, "calls_alone": 300.0, "most_steps": 1.0}
+        return demand.Demand(0, 3, 0, others, held, **room, in_one_block=True)
+
+    def alone(self, start: Start) -> Alone:
+        """Return the features as they were drawn."""
+        return Alone(start, self.feature_scale)
+
+    def block(self, network: Shape, samples: int) -> int:
+        """Return all samples."""
+        return samples
 
     def init(self, engine: Engine) -> Solved:
         """Return that nothing is solved."""

@@ -9,20 +9,54 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from hpcsweep.approx.kernels import marquardt, method
+from hpcsweep.approx.kernels.problem import Shape, aligned
+from hpcsweep.approx.kernels.residuals import linearise, places, residuals
 from hpcsweep.approx.training.operations.passes import Passes
+from hpcsweep.approx.training.optimizers import demand
 from hpcsweep.approx.training.optimizers.damping import TRIALS, Damped, NormalEquations, noise
-from hpcsweep.approx.training.optimizers.optimizer import Number, Optimizer
+from hpcsweep.approx.training.optimizers.optimizer import Needs, Number, Optimizer
+from hpcsweep.approx.training.optimizers.registry import register
+from hpcsweep.approx.training.single.methods import Start, Stepwise
 
 _AHEAD = 0.1  # where the second derivative along a step is taken, in steps (h of the paper)
 _LARGEST_RATIO = 0.75  # of twice the acceleration to the velocity (alpha of the paper)
 
 
 @final
+class Alone(Stepwise):
+    """The training of one network; see `kernels.marquardt`."""
+
+    def __init__(self, start: Start) -> None:
+        super().__init__(start, marquardt.END)
+        numbers, dtype, problem = self.state.numbers, start.dtype, start.problem
+        numbers[marquardt.DAMPING], numbers[marquardt.UNIT] = marquardt.INITIAL, np.finfo(dtype).eps
+        numbers[marquardt.SQUARE] = problem.mean_square_value
+        self._places = places(start.network.parameters, problem.samples, start.lanes)
+        self._room, self._trial = aligned(int(self._places[-1]), dtype), aligned(start.count, dtype)
+        self._residuals, self._linearise = residuals[dtype], linearise[dtype]
+        self._propose, self._there = marquardt.propose_marquardt[dtype], False
+
+    def _evaluate(self) -> float:
+        self._there = True
+        return self._linearise(self.state.point, self._room, self._places, *self.problem.arrays)
+
+    def _move(self) -> bool:
+        if not self._there:  # taken up again: the room is not saved
+            self._evaluate()
+        state = self.state
+        arrays = state.point, self._trial, *self.problem.arrays, self._room, self._places
+        return not self._propose(self._residuals, state.numbers, *arrays)
+
+
+@final
+@register("levenberg_marquardt")
 @dataclass(frozen=True)
 class LevenbergMarquardt(Optimizer):
     """One step tries two dampings, each with and without acceleration, and takes the best of the four if it descends.
@@ -30,6 +64,33 @@ class LevenbergMarquardt(Optimizer):
     Minimises the mean square of the residuals on the samples in the engine. There is no
     learning rate.
     """
+
+    needs: ClassVar = Needs(all_samples=True, squares=True, rate=False)
+    is_fine: ClassVar = True
+    kernels: ClassVar = (method.write_note, residuals, linearise, marquardt.propose_marquardt)
+
+    def demand(self, widths: demand.Widths, samples: int, steps: int) -> demand.Demand:
+        """Return a Gram matrix, two Cholesky decompositions, six forwards."""
+        size = demand.size(widths)
+        side, dual = min(size, samples), size > samples
+        gram = samples**2 * sum(widths) if dual else size**2 * samples / 2
+        return demand.Demand(
+            forwards=6,
+            products=gram + side**3 / 3,
+            others=130.0 * side**2 + 30 * size * samples,
+            held=int(places(size, samples, demand.LANES)[-1]),
+            calls=370,
+            calls_alone=25,
+            in_one_block=dual,
+        )
+
+    def alone(self, start: Start) -> Alone:
+        """Return the initial damping."""
+        return Alone(start)
+
+    def block(self, network: Shape, samples: int) -> int | None:
+        """Return all samples in the dual form, whose matrix couples them."""
+        return samples if network.parameters > samples else None
 
     def init(self, engine: Passes) -> Damped:
         """Return the initial damping; nothing is evaluated."""

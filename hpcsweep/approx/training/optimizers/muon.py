@@ -5,21 +5,28 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from hpcsweep.approx.kernels import first_order, method, muon
+from hpcsweep.approx.kernels.problem import aligned
 from hpcsweep.approx.training.operations.layout import Layout
 from hpcsweep.approx.training.operations.passes import Passes
+from hpcsweep.approx.training.optimizers import demand
 from hpcsweep.approx.training.optimizers.adam import Adam, Moments
-from hpcsweep.approx.training.optimizers.optimizer import Number, Optimizer
+from hpcsweep.approx.training.optimizers.optimizer import Needs, Number, Optimizer
+from hpcsweep.approx.training.optimizers.registry import register
+from hpcsweep.approx.training.single.methods import Compiled, Start, first_order_numbers
 
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic x -> a x + b x^3 + c x^5 that drives singular values to 1
 _ITERATIONS = 5
 
 
 @final
+@register("muon")
 @dataclass(frozen=True)
 class Muon(Optimizer):
     """Moves the maps between hidden layers along the orthogonal factor of their mean gradient; Adam moves the others.
@@ -35,6 +42,23 @@ class Muon(Optimizer):
     epsilon: float = 1e-8
     momentum: float = 0.95
     nesterov: bool = True
+
+    needs: ClassVar = Needs(matrices=True)
+    kernels: ClassVar = (method.advance, muon.propose_muon, first_order.take)
+
+    def demand(self, widths: demand.Widths, samples: int, steps: int) -> demand.Demand:
+        """Return the iterations of the inner layers, and some passes over the parameters."""
+        size, inner = demand.size(widths), [sorted(block) for block in demand.blocks(widths)[1:-1]]
+        products = sum(5 * short * short * (2 * long + short) for short, long in inner)
+        held = muon.VECTORS * size + muon.room(widths, demand.LANES)
+        return demand.Demand(products=products, others=350.0 * size, held=held, calls=100)
+
+    def alone(self, start: Start) -> Compiled:
+        """Return moments of zero, and room for the matrices."""
+        own = self.momentum, self.nesterov, float(np.finfo(start.dtype).tiny) ** 0.5
+        numbers = first_order_numbers(start, self.beta1, self.beta2, self.epsilon, own=own)
+        size = muon.VECTORS * start.count + muon.room(start.network.widths, start.lanes)
+        return Compiled(self.kernels[1:], start, numbers, aligned(size, start.dtype))
 
     @property
     def _adam(self) -> Adam:

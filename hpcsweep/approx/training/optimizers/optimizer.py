@@ -1,29 +1,84 @@
-"""What the training loop asks of an optimizer."""
+"""What an optimizer knows of itself: its needs, its price, and how it trains one network, or a pack of them."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
 from torch import Tensor
 
+from hpcsweep.approx.kernels.objective import objective
+from hpcsweep.approx.kernels.problem import Shape
 from hpcsweep.approx.training.operations.passes import Passes
+from hpcsweep.approx.training.optimizers.demand import Demand, Widths
+from hpcsweep.approx.training.single.methods import Method, Start
 
 Number = float | Tensor  # one for all slots; in ticks that are recorded, a tensor without axes
 
 
 @dataclass(frozen=True)
-class Optimizer(ABC):
-    """Moves all networks of a pack at once: `init` and `step` over a state that it does not hide.
+class Needs:
+    """What an optimizer asks for: all samples in every step, the mean square as the loss, a learning rate.
 
-    Its fields are the settings that it reads, by their names. No operation may let one slot reach another: no sums over
-    slots, no common norms or line searches, `torch.where` and never a product with a mask; a slot may be full of NaN.
-
-    The state is a dataclass of tensors, other such dataclasses, lists of them and constants. The tensors are what is
-    saved, and restored in place.
+    And of the model: the matrices of its layers; the inputs of a linear last layer.
     """
+
+    all_samples: bool = False
+    squares: bool = False
+    rate: bool = True
+    matrices: bool = False
+    features: bool = False
+
+    def unmet(self, widths: Widths) -> str:
+        """Return what a model in torch code, of layers of these widths or (), cannot give; empty if it gives all."""
+        if self.features:
+            return "a linear last layer that it knows"
+        return "the matrices of layers" if self.matrices and not widths else ""
+
+
+@dataclass(frozen=True)
+class Optimizer(ABC):
+    """One method, under one name or several (`registry.register`); it trains networks in two ways.
+
+    Its fields are the settings that it reads, by their names, with their defaults.
+
+    *One network on a processor*: `alone` makes what the compiled kernels work on.
+
+    *A pack of networks at once*: `init` and `step` over a state that it does not hide. No operation may let one slot
+    reach another: no sums over slots, no common norms or line searches, `torch.where` and never a product with a mask;
+    a slot may be full of NaN. The state is a dataclass of tensors, other such dataclasses, lists of them and constants.
+    The tensors are what is saved, and restored in place.
+
+    Attributes
+    ----------
+    needs : what it asks for
+    is_fine : whether it goes on to errors so small that a proof takes many boxes
+    kernels : the compiled functions that `alone` uses
+    """
+
+    needs: ClassVar[Needs] = Needs()
+    is_fine: ClassVar[bool] = False
+    kernels: ClassVar[tuple[Any, ...]] = ()
+
+    @abstractmethod
+    def demand(self, widths: Widths, samples: int, steps: int) -> Demand:
+        """Return what one of `steps` steps asks for that sees so many samples, with these settings."""
+
+    @abstractmethod
+    def alone(self, start: Start) -> Method:
+        """Return the training of one network on a processor, before its first evaluation."""
+
+    def block(self, network: Shape, samples: int) -> int | None:
+        """Return how many samples `alone` must have in one block; None if it is the same to it."""
+        return None
+
+    def prepare(self, dtype: np.dtype) -> None:
+        """Compile what `alone` needs, or find it in the cache: seconds, once on a machine, and no time of training."""
+        for kernel in (objective, *self.kernels):
+            kernel[dtype]
 
     @abstractmethod
     def init(self, engine: Passes) -> Any:

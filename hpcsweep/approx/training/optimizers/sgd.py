@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor
 
+from hpcsweep.approx.kernels import first_order, method
+from hpcsweep.approx.kernels.problem import aligned
 from hpcsweep.approx.training.operations.passes import Passes
+from hpcsweep.approx.training.optimizers import demand
 from hpcsweep.approx.training.optimizers.adam import floor
 from hpcsweep.approx.training.optimizers.optimizer import Number, Optimizer
+from hpcsweep.approx.training.optimizers.registry import register
+from hpcsweep.approx.training.single.methods import Compiled, Start, first_order_numbers
 
 _SWEEP = 64  # steps between sweeps of the velocity
 
@@ -25,6 +30,7 @@ class Velocity:
 
 
 @final
+@register("sgd")
 @dataclass(frozen=True)
 class SGD(Optimizer):
     """With b = `momentum` b + g the weights move by -rate b, or, `nesterov`, by -rate (g + `momentum` b).
@@ -34,6 +40,17 @@ class SGD(Optimizer):
 
     momentum: float = 0.9
     nesterov: bool = True
+
+    kernels: ClassVar = (method.advance, first_order.propose_momentum, first_order.take)
+
+    def demand(self, widths: demand.Widths, samples: int, steps: int) -> demand.Demand:
+        """Return a few passes over the parameters, and the velocity."""
+        return demand.first_order(widths, vectors=1, each=8.0)
+
+    def alone(self, start: Start) -> Compiled:
+        """Return a velocity of zero."""
+        numbers = first_order_numbers(start, self.momentum, self.nesterov)
+        return Compiled(self.kernels[1:], start, numbers, aligned(start.count, start.dtype))
 
     def init(self, engine: Passes) -> Velocity:
         """Return a velocity of zero."""

@@ -12,14 +12,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from hpcsweep.approx.kernels import first_order, method, soap
+from hpcsweep.approx.kernels.problem import aligned
 from hpcsweep.approx.training.operations.passes import Passes
+from hpcsweep.approx.training.optimizers import demand
 from hpcsweep.approx.training.optimizers.adam import Adam, Moments, add_product, floor
-from hpcsweep.approx.training.optimizers.optimizer import Number, Optimizer
+from hpcsweep.approx.training.optimizers.optimizer import Needs, Number, Optimizer
+from hpcsweep.approx.training.optimizers.registry import register
+from hpcsweep.approx.training.single.methods import Compiled, Start, first_order_numbers
 
 SHIFT = 1e-4  # of the mean eigenvalue, added to all of them in a power step
 
@@ -45,6 +51,7 @@ class Bases:
 
 
 @final
+@register("soap")
 @dataclass(frozen=True)
 class SOAP(Optimizer):
     """Algorithm 3 of the paper, without weight decay; a layer is its block (outputs, inputs + 1), biases included.
@@ -57,6 +64,27 @@ class SOAP(Optimizer):
     beta2: float = 0.95
     epsilon: float = 1e-8
     refresh: int = 10
+
+    needs: ClassVar = Needs(matrices=True)
+    kernels: ClassVar = (method.advance, soap.propose_soap, first_order.take)
+
+    def demand(self, widths: demand.Widths, samples: int, steps: int) -> demand.Demand:
+        """Return rotations, covariances, a turn of the bases now and then, and some passes over the parameters."""
+        blocks = demand.blocks(widths)
+        products = 3.0 * sum(rows * columns * (rows + columns) for rows, columns in blocks)
+        turned = sum(rows**3 + columns**3 for rows, columns in blocks) / self.refresh
+        others = 8 * turned + 400 * demand.size(widths)
+        held = soap.size(widths, demand.LANES)
+        return demand.Demand(products=products + 2 * turned, others=others, held=held, calls=150)
+
+    def alone(self, start: Start) -> Compiled:
+        """Return moments and covariances of zero, and the coordinates themselves as bases."""
+        widths, width = start.network.widths, start.lanes
+        numbers = first_order_numbers(start, self.beta1, self.beta2, self.epsilon, own=(self.refresh,))
+        vectors = aligned(soap.size(widths, width), start.dtype)
+        for at, side, row, _ in soap.starts(widths, width):
+            vectors[at : at + side * row].reshape(side, row)[:, :side] = np.eye(side)
+        return Compiled(self.kernels[1:], start, numbers, vectors)
 
     @property
     def _adam(self) -> Adam:

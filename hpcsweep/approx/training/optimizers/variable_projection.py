@@ -8,25 +8,135 @@ two hidden layers it is less dependable than Levenberg-Marquardt on all of them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from hpcsweep.approx.kernels import method
+from hpcsweep.approx.kernels.marquardt import AFTER_FAILURE, FACTORS, HIGHEST, INITIAL, LOWEST, PATIENCE
+from hpcsweep.approx.kernels.problem import Shape
+from hpcsweep.approx.kernels.residuals import COLUMNS, RESIDUAL, linearise, places, residuals
 from hpcsweep.approx.training.operations.engine import Engine
 from hpcsweep.approx.training.operations.least_squares import truncated
+from hpcsweep.approx.training.optimizers import demand
 from hpcsweep.approx.training.optimizers.damping import TRIALS, Damped, noise
-from hpcsweep.approx.training.optimizers.optimizer import Number, Optimizer
+from hpcsweep.approx.training.optimizers.optimizer import Needs, Number, Optimizer
+from hpcsweep.approx.training.optimizers.registry import register
+from hpcsweep.approx.training.single.features import Solving
+from hpcsweep.approx.training.single.methods import Start
 
 _SMALLEST = 1e-13  # singular value of the features that counts, relative to the largest
+_DAMPING, _STALLED, _END = range(method.OWN, method.OWN + 3)
 
 
 @final
+class Alone(Solving):
+    """The training of one network.
+
+    Raises
+    ------
+    ValueError : for networks without a hidden layer: there is nothing to iterate
+    """
+
+    def __init__(self, start: Start) -> None:
+        if len(start.network.widths) == 2:
+            raise ValueError("variable projection needs a hidden layer")
+        super().__init__(start, _END)
+        self.state.numbers[_DAMPING] = INITIAL
+        self._linearise = linearise[start.dtype]
+        self._room = np.zeros(int(self._at[-1]), dtype=start.dtype)
+
+    def _move(self) -> bool:
+        """Move to the better trial where it descends; solve for the last layer in any case."""
+        numbers, point = self.state.numbers, self.state.point
+        if numbers[_STALLED] >= PATIENCE or numbers[_DAMPING] >= HIGHEST:
+            return False
+        lowest, basis = self._solved(point)
+        jacobian, misfit = self._projected(point, basis)
+        gram, uphill = jacobian @ jacobian.mT, jacobian @ misfit
+        best, won, end = math.inf, 0.0, point
+        for factor in FACTORS:
+            damping = min(max(factor * numbers[_DAMPING], LOWEST), HIGHEST)
+            trial = self._trial(point, gram, uphill, damping)
+            loss = math.inf if trial is None else self._solved(trial)[0]
+            if trial is not None and loss < best:
+                best, won, end = loss, damping, trial
+        if best < lowest:
+            point[:] = end
+        numbers[_DAMPING] = won if best < lowest else min(AFTER_FAILURE * numbers[_DAMPING], HIGHEST)
+        noise = 20 * np.finfo(point.dtype).eps * math.sqrt(lowest * self.problem.mean_square_value)
+        numbers[_STALLED] = 0 if lowest - best > noise else numbers[_STALLED] + 1
+        numbers[method.STEPS] += 1
+        return True
+
+    def _solved(self, point: np.ndarray) -> tuple[float, Tensor]:
+        """Put the best last layer into a point; return the loss with it, and the basis of `truncated`."""
+        features, values = torch.from_numpy(self._features(point)), torch.from_numpy(self._values)
+        coefficients, basis = truncated(features.unsqueeze(0), values.unsqueeze(0), _SMALLEST)
+        point[self._last] = coefficients[0].numpy()
+        return self._loss(point), basis[0]
+
+    def _projected(self, point: np.ndarray, basis: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the Jacobian of the hidden layers (parameters, samples) projected off the basis, and the residuals."""
+        columns, samples = int(self._at[COLUMNS]), self.problem.samples
+        self._linearise(point, self._room, self._at, *self.problem.arrays)
+        whole = torch.from_numpy(self._room[: self._last.start * columns].reshape(-1, columns)[:, :samples])
+        residual = torch.from_numpy(self._room[self._at[RESIDUAL] :][:samples].copy())
+        return whole - (whole @ basis.mT) @ basis, residual
+
+    def _trial(self, point: np.ndarray, gram: Tensor, uphill: Tensor, damping: float) -> np.ndarray | None:
+        """Return the point after a damped step of the hidden layers; None where there is none."""
+        damped = gram + damping * gram.trace() / len(gram) * torch.eye(len(gram), dtype=gram.dtype)
+        step, failed = torch.linalg.solve_ex(damped, uphill)
+        if failed:
+            return None
+        trial = point.copy()
+        trial[: len(step)] -= step.numpy()
+        return trial
+
+
+@final
+@register("variable_projection")
 @dataclass(frozen=True)
 class VariableProjection(Optimizer):
     """One step tries two dampings and takes the better one if it descends. There is no learning rate."""
+
+    needs: ClassVar = Needs(all_samples=True, squares=True, rate=False, features=True)
+    is_fine: ClassVar = True
+    kernels: ClassVar = (method.write_note, residuals, linearise)
+
+    def demand(self, widths: demand.Widths, samples: int, steps: int) -> demand.Demand:
+        """Return three singular value decompositions, two solutions of all else."""
+        width = widths[-2] + 1
+        size = demand.size(widths) - width
+        room = int(places(size + width, samples, demand.LANES)[-1])
+        return demand.Demand(
+            forwards=4,
+            products=size**2 * samples + 2 * size * samples * width,
+            others=2.4 * size**3 + 216 * width**2 * samples,
+            held=room + 3 * size * samples + 2 * size**2,
+            calls=600,
+            calls_alone=600,
+            in_one_block=True,
+        )
+
+    def alone(self, start: Start) -> Alone:
+        """Return the initial damping.
+
+        Raises
+        ------
+        ValueError : for networks without a hidden layer: there is nothing to iterate
+        """
+        return Alone(start)
+
+    def block(self, network: Shape, samples: int) -> int:
+        """Return all samples."""
+        return samples
 
     def init(self, engine: Engine) -> Damped:
         """Return the initial damping; nothing is evaluated.

@@ -6,7 +6,7 @@ A network's numbers are made by compiled loops that see nothing else, so that it
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -23,15 +23,10 @@ from hpcsweep.approx.training.batched.samples import Cells
 from hpcsweep.approx.training.conclude import Evaluate
 from hpcsweep.approx.training.record import Record, checkpoints, judged, patience
 from hpcsweep.approx.training.settings import Settings
-from hpcsweep.approx.training.single import features, methods
+from hpcsweep.approx.training.single import methods
 from hpcsweep.approx.training.single.supervisor import Supervisor
 
 _PAUSE, _MOST = 0.025, 1 << 20  # seconds of work between two looks, about; evaluations, at most
-_METHODS: Mapping[str, Callable[..., methods.Method]] = {
-    "levenberg_marquardt": methods.LevenbergMarquardt,
-    "least_squares": features.LeastSquares,
-    "variable_projection": features.VariableProjection,
-}
 
 
 def _number(activation: str) -> int:
@@ -73,7 +68,7 @@ class Network:
             settings.power,
             None if every else settings.minibatch(samples),
             int(streams.keys([self._seed])[0]),
-            methods.block_of(self._shape, settings, samples),
+            settings.method.block(self._shape, samples),
         )
 
     def run(self) -> None:
@@ -108,8 +103,8 @@ class Network:
     def _begin(self, settings: Settings) -> None:
         samples = len(self._values)
         self._problem = self.problem(settings)
-        family = _METHODS.get(settings.optimizer, methods.Compiled)
-        self._method = family(self._shape, self._problem, settings, self.record.last[0].numpy())
+        start = methods.Start(self._shape, self._problem, settings.rates, self.record.last[0].numpy())
+        self._method = settings.method.alone(start)
         batch = settings.minibatch(samples)
         self._every = self.problem(settings, every=True) if batch else None
         self._epoch = -(-samples // batch) if batch else 1

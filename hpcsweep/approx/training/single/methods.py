@@ -1,19 +1,21 @@
-"""Methods for one network on a processor: from settings to the compiled functions and the state that they work on."""
+"""Methods for one network on a processor: compiled functions, or steps in Python, and the state that they work on.
+
+Each optimizer makes its own of these (`optimizers.optimizer.Optimizer.alone`).
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
 
-from hpcsweep.approx.kernels import first_order, line_search, marquardt, method, muon, quasi_newton, soap
+from hpcsweep.approx.kernels import first_order, line_search, method, quasi_newton
 from hpcsweep.approx.kernels.objective import objective
 from hpcsweep.approx.kernels.problem import Problem, Shape, aligned, lanes, padded
-from hpcsweep.approx.kernels.residuals import linearise, places, residuals
 from hpcsweep.approx.training.record import CHECKPOINTS
-from hpcsweep.approx.training.settings import SCHEDULES, Settings
 
 
 @dataclass
@@ -80,18 +82,56 @@ class Method(ABC):
         return float(np.abs(self.state.gradient).max())
 
 
+@dataclass(frozen=True)
+class Schedule:
+    """The learning rates of one part of a chain.
+
+    Attributes
+    ----------
+    initial, final : the first rate, and that after `steps` steps
+    kind : 0 constant, 1 exponential, 2 cosine, as in `kernels.first_order`
+    steps : of this part
+    """
+
+    initial: float
+    final: float
+    kind: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class Start:
+    """What the training of one network starts from: its shape, its problem, the schedule, its parameters."""
+
+    network: Shape
+    problem: Problem
+    schedule: Schedule
+    parameters: np.ndarray
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The precision of the network."""
+        return self.parameters.dtype
+
+    @property
+    def count(self) -> int:
+        """Length of a vector that holds the parameters and zeros up to a whole vector."""
+        return padded(len(self.parameters), self.dtype)
+
+    @property
+    def lanes(self) -> int:
+        """Numbers of a vector register."""
+        return lanes(self.dtype)
+
+
 @final
 class Compiled(Method):
-    """A method that is a pair of compiled functions."""
+    """A method that is a pair of compiled functions (`propose`, `take`) over numbers and vectors of its own."""
 
-    def __init__(self, network: Shape, problem: Problem, settings: Settings, start: np.ndarray) -> None:
-        dtype, name = start.dtype, settings.optimizer
-        count = padded(len(start), dtype)
-        make = _first_order if name in _PROPOSE else _searching
-        propose, take, numbers, vectors = make(network, settings, count, dtype)
-        numbers[method.WALKS] = name not in _PROPOSE
-        self.state = State.at(start, numbers, vectors)
-        self._functions = objective[dtype], propose[dtype], take[dtype]
+    def __init__(self, pair: tuple[Any, Any], start: Start, numbers: np.ndarray, vectors: np.ndarray) -> None:
+        dtype, problem = start.dtype, start.problem
+        self.state = State.at(start.parameters, numbers, vectors)
+        self._functions = objective[dtype], pair[0][dtype], pair[1][dtype]
         self._problem = problem.shape, problem.source, problem.work
         self._advance = method.advance[dtype]
 
@@ -107,73 +147,29 @@ class Compiled(Method):
         return state.vectors[: len(state.point)] if state.numbers[method.WALKS] else state.point
 
 
-def prepare(name: str, dtype: np.dtype) -> None:
-    """Compile what a method needs, or find it in the cache: seconds, once on a machine, and no time of training."""
-    if name in ("least_squares", "variable_projection", "levenberg_marquardt"):
-        entries = [method.write_note, residuals, linearise, marquardt.propose_marquardt]
-    elif name in _PROPOSE:
-        entries = [method.advance, _PROPOSE[name], first_order.take]
-    else:
-        limited = quasi_newton.propose_limited, quasi_newton.take_limited
-        dense = quasi_newton.propose_dense, quasi_newton.take_dense
-        entries = [method.advance, *(limited if name == "lbfgs" else dense)]
-    for one in (objective, *entries):
-        one[dtype]
+def first_order_numbers(
+    start: Start, first: float, second: float, epsilon: float = 0.0, decay: float = 0.0, own: Sequence[float] = ()
+) -> np.ndarray:
+    """Return the numbers of a method that evaluates each iterate once; see `kernels.first_order` for the places.
 
-
-_PROPOSE = {
-    "sgd": first_order.propose_momentum,
-    "adam": first_order.propose_adam,
-    "adamw": first_order.propose_adam,
-    "muon": muon.propose_muon,
-    "soap": soap.propose_soap,
-}
-_FAMILY = {"bfgs": quasi_newton.BFGS, "ssbfgs": quasi_newton.SSBFGS, "ssbroyden": quasi_newton.SSBROYDEN}
-_Made = tuple[Any, Any, np.ndarray, np.ndarray]  # propose, take, numbers, vectors
-
-
-def _first_order(network: Shape, settings: Settings, count: int, dtype: np.dtype) -> _Made:
-    """Return a method that evaluates each iterate once."""
-    name, width = settings.optimizer, lanes(dtype)
-    numbers = np.zeros(max(muon.END, soap.END))
-    least = float(np.finfo(dtype).tiny) ** 0.9
-    numbers[first_order.RATE : first_order.END] = (
-        *(settings.learning_rate, settings.final_learning_rate or 0.0, SCHEDULES.index(settings.schedule)),
-        *(settings.steps, settings.beta1 or 0.0, settings.beta2 or 0.0, settings.epsilon or 0.0),
-        *(settings.weight_decay or 0.0, 1.0, 1.0, least),
+    `first` and `second` are its betas, or momentum and whether that is Nesterov's; `own` follows what all have.
+    """
+    numbers, schedule = np.zeros(first_order.END + len(own)), start.schedule
+    numbers[first_order.RATE :] = (
+        *(schedule.initial, schedule.final, schedule.kind, schedule.steps),
+        *(first, second, epsilon, decay, 1.0, 1.0, float(np.finfo(start.dtype).tiny) ** 0.9),
+        *own,
     )
-    if name == "sgd":
-        numbers[first_order.FIRST], numbers[first_order.SECOND] = settings.momentum or 0.0, bool(settings.nesterov)
-        size = count
-    elif name == "muon":
-        tiniest = float(np.finfo(dtype).tiny) ** 0.5
-        numbers[muon.MOMENTUM : muon.END] = settings.momentum or 0.0, bool(settings.nesterov), tiniest
-        size = muon.VECTORS * count + muon.room(network.widths, width)
-    elif name == "soap":
-        numbers[soap.REFRESH] = settings.refresh or 1
-        size = soap.size(network.widths, width)
-    else:
-        size = 2 * count
-    vectors = aligned(size, dtype)
-    for at, side, row, _ in soap.starts(network.widths, width) if name == "soap" else []:
-        vectors[at : at + side * row].reshape(side, row)[:, :side] = np.eye(side)
-    return _PROPOSE[name], first_order.take, numbers, vectors
+    return numbers
 
 
-def _searching(network: Shape, settings: Settings, count: int, dtype: np.dtype) -> _Made:
-    """Return a method with a line search."""
+def searching_numbers(start: Start) -> np.ndarray:
+    """Return the numbers of a method with a line search; see `kernels.quasi_newton` for the places."""
     numbers = np.zeros(quasi_newton.END)
     numbers[line_search.FRESH] = numbers[line_search.BLANK] = numbers[quasi_newton.SCALE] = 1.0
-    numbers[line_search.UNIT] = np.finfo(dtype).eps
-    if settings.optimizer == "lbfgs":
-        memory = settings.memory or 1
-        numbers[quasi_newton.MEMORY] = memory
-        size = (line_search.VECTORS + 2 * memory) * count + 2 * memory
-        return quasi_newton.propose_limited, quasi_newton.take_limited, numbers, aligned(size, dtype)
-    numbers[quasi_newton.KIND], numbers[quasi_newton.PARAMETERS] = _FAMILY[settings.optimizer], network.parameters
-    vectors = aligned(quasi_newton.DENSE * count + count * count, dtype)
-    vectors[quasi_newton.DENSE * count :: count + 1] = 1  # the identity
-    return quasi_newton.propose_dense, quasi_newton.take_dense, numbers, vectors
+    numbers[line_search.UNIT] = np.finfo(start.dtype).eps
+    numbers[method.WALKS] = 1.0
+    return numbers
 
 
 class Stepwise(Method):
@@ -182,9 +178,9 @@ class Stepwise(Method):
     Subclasses evaluate the iterate (`_evaluate`: the loss) and leave it (`_move`: whether there is another).
     """
 
-    def __init__(self, network: Shape, problem: Problem, settings: Settings, start: np.ndarray, numbers: int) -> None:
-        self.network, self.problem, self.settings = network, problem, settings
-        self.state = State.at(start, np.zeros(numbers), np.zeros(0, dtype=start.dtype))
+    def __init__(self, start: Start, numbers: int) -> None:
+        self.network, self.problem = start.network, start.problem
+        self.state = State.at(start.parameters, np.zeros(numbers), np.zeros(0, dtype=start.dtype))
         self._note = method.write_note[start.dtype]
 
     @abstractmethod
@@ -219,36 +215,3 @@ class Stepwise(Method):
         point, gradient = self.state.point, self.state.gradient
         objective[point.dtype](point, gradient, *self.problem.arrays, 0)
         return float(np.abs(gradient).max())
-
-
-@final
-class LevenbergMarquardt(Stepwise):
-    """See `kernels.marquardt`."""
-
-    def __init__(self, network: Shape, problem: Problem, settings: Settings, start: np.ndarray) -> None:
-        super().__init__(network, problem, settings, start, marquardt.END)
-        numbers, dtype = self.state.numbers, start.dtype
-        numbers[marquardt.DAMPING], numbers[marquardt.UNIT] = marquardt.INITIAL, np.finfo(dtype).eps
-        numbers[marquardt.SQUARE] = problem.mean_square_value
-        self._places = places(network.parameters, problem.samples, lanes(dtype))
-        self._room, self._trial = aligned(int(self._places[-1]), dtype), aligned(len(self.state.point), dtype)
-        self._residuals, self._linearise = residuals[dtype], linearise[dtype]
-        self._propose, self._there = marquardt.propose_marquardt[dtype], False
-
-    def _evaluate(self) -> float:
-        self._there = True
-        return self._linearise(self.state.point, self._room, self._places, *self.problem.arrays)
-
-    def _move(self) -> bool:
-        if not self._there:  # taken up again: the room is not saved
-            self._evaluate()
-        state = self.state
-        arrays = state.point, self._trial, *self.problem.arrays, self._room, self._places
-        return not self._propose(self._residuals, state.numbers, *arrays)
-
-
-def block_of(network: Shape, settings: Settings, samples: int) -> int | None:
-    """Return how many samples a method must have in one block; None if it is the same to it."""
-    name = settings.optimizer
-    dual = name == "levenberg_marquardt" and network.parameters > samples
-    return samples if dual or name in ("least_squares", "variable_projection") else None

@@ -13,11 +13,10 @@ from typing import final
 import torch
 from torch import Tensor
 
+from hpcsweep.approx.models.activations import ACTIVATIONS
 from hpcsweep.approx.supnorm.certificate.enclosure import univariate
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import ELEMENTARY, TINY, gamma
 
-# |g(x)| <= _STEEP |x| for each of our activations g, and no slope below is steeper.
-_STEEP = 1.25
 _LEAST = 2.0**-1074  # a length to divide by where there is none
 
 
@@ -131,8 +130,11 @@ def about(activation: str, low: Tensor, high: Tensor, mass: Tensor | None = None
     if activation == "relu":
         lines = _relu(low, high)
         return lines if mass is None else Bent(lines.slope, lines.low, mass.mul(2 * (1 + gamma(4))))
-    # |slope x| <= _STEEP |x|, and |least|, |most| <= |g(x)| + |slope x|.
-    size = (largest(low, high) if mass is None else mass).mul(3 * _STEEP * (1 + gamma(8)))
+    # |slope x| <= steepness |x|, and |least|, |most| <= |g(x)| + |slope x|; |g(x)| <= offset + steepness |x|.
+    known = ACTIVATIONS[activation]
+    size = (largest(low, high) if mass is None else mass).mul(3 * known.steepness * (1 + gamma(8)))
+    if known.offset:
+        size.add_(known.offset * (1 + gamma(8)))
     slope, least, most = tanh(low, high) if activation == "tanh" else univariate.relax(activation, low, high)
     return Parallel(slope, least, most, size)
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from hpcsweep.approx.models.activations import ACTIVATIONS, Convex, Hump
 from hpcsweep.approx.supnorm.certificate.enclosure import bends, bows, bumps, waves
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY
 
@@ -44,6 +45,12 @@ class Function:
         return outside if outside.any() else None
 
 
+def _told(facts: Hump | Convex) -> Function:
+    """Return the rule that follows from the facts of an activation."""
+    rule = bumps.Bump(facts) if isinstance(facts, Hump) else bows.Bow(facts.value, facts.place, facts.bottom)
+    return Function(rule.relax, rule.image)
+
+
 FUNCTIONS: Mapping[str, Function] = {
     "relu": Function(bends.relu, bends.relu_image),
     "tanh": Function(bends.tanh, bends.rising(torch.tanh)),
@@ -53,10 +60,9 @@ FUNCTIONS: Mapping[str, Function] = {
     "arcsin": Function(bends.arcsin, bends.arcsin_image, (-1.0, 1.0)),
     "sin": Function(waves.sin, waves.sin_image),
     "cos": Function(waves.cos, waves.cos_image),
-    "gelu": Function(bumps.gelu, bumps.gelu_image),
-    "silu": Function(bumps.silu, bumps.silu_image),
     "reciprocal": Function(bows.reciprocal, bows.reciprocal_image),
     **{name: Function(bow.relax, bow.image, bow.domain) for name, bow in bows.BOWS.items()},
+    **{name: _told(one.facts) for name, one in ACTIVATIONS.items() if one.facts is not None},
 }
 
 
