@@ -15,9 +15,9 @@ from hpcsweep.approx.supnorm import survey
 from hpcsweep.approx.supnorm.tasks import Screening, shares
 from hpcsweep.cluster import devices, progress, worker
 from hpcsweep.cluster.checkpoints import Shelf
-from hpcsweep.cluster.driver import Driver
 from hpcsweep.cluster.pricing import Pricer
 from hpcsweep.cluster.progress import Silent
+from hpcsweep.cluster.sweep import Sweep
 from hpcsweep.cluster.workforce import Workforce
 from hpcsweep.errors import LaunchError
 from hpcsweep.store import layout
@@ -35,7 +35,7 @@ def drive(path: Path, text: str, quantum: float) -> dict[str, np.ndarray]:
     workforce = Workforce(None, [("cpu", "")])
     with contextlib.closing(open_store(path, text)) as store:
         packs = plan.make(store.cells, store.pending(), pricer)
-        assert Driver(pricer, store, workforce, Silent(), Shelf.beside(path), quantum).run(packs)
+        assert Sweep(pricer, store, workforce, Silent(), Shelf.beside(path), quantum).run(packs)
     workforce.close()
     with opened(path) as file:
         return {name: file[name][:] for name in COMPARED}
