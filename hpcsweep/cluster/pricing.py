@@ -57,15 +57,12 @@ class Pricer:
     """Prices the cells of one study: a callable for `plan.make`."""
 
     def __init__(self, study: Study, device: costs.Device | None = None, cores: int | None = None) -> None:
-        """`device`: rates to count with instead of those of this rank's; then for a rank of one core.
-
-        `cores`: of a rank; by default those of this one.
-        """
+        """`device`: rates to count with instead of those of this rank's, and one core, or `cores` where given."""
         self.study = study
         if device is not None:
-            self.device, self._cores = device, 1
-        if cores is not None:
-            self._cores = cores
+            self.device = device
+        if device is not None or cores is not None:
+            self._cores = cores or 1
         self._known: dict[Hashable, Cost] = {}  # what a shape costs does not depend on rates, seeds or data
 
     @cached_property

@@ -11,9 +11,10 @@ import contextlib
 import dataclasses
 import math
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -82,10 +83,11 @@ def replay(path: Path, key: str, folder: Path) -> Replayed:
         stored = {name: file[name][row] for name in COMPARED}
     device = devices.alone(dataclasses.replace(RunOptions.read(), threads=max(threads, 1)))
     pricer, workforce = Pricer(parsing.parse(text, Catalogue(folder), folder)), Workforce(None, [(device.about, "")])
-    kept: Any = _Kept(cells.take(np.array([row])))
+    records: list[Record] = []
+    kept = _in_memory(cells.take(np.array([row])), records)
     with tempfile.TemporaryDirectory() as temporary, contextlib.closing(workforce):
         Sweep(pricer, kept, workforce, Silent(), Shelf(Path(temporary)), math.inf).run([Pack((0,), 0.0, 0, 0.0)])
-    record: Record = kept.record
+    [record] = records
     if record.values.keys() == {"message"}:
         raise LaunchError(f"The cell raised {record.values['message']}")
     told = f"{cell.target['name']}, {cell.dimension}-D, {cell.parameters} parameters, {cell.samples} samples"
@@ -97,24 +99,17 @@ def replay(path: Path, key: str, folder: Path) -> Replayed:
     return Replayed(cell.key, told, quantities, str(record.values.get("message", "")), versions, record.parameters)
 
 
-class _Kept:
-    """What `Sweep` takes for a store of one cell: its record is kept here and written nowhere."""
-
-    def __init__(self, cells: Cells) -> None:
-        self.cells, self.planned, self.status = cells, 1, np.zeros(1)
-        self.record: Record | None = None
-
-    def keys(self, rows: Sequence[int]) -> tuple[str, ...]:
-        return (self.cells.cell(0).key,)
-
-    def start(self, rows: Sequence[int]) -> None:
-        """Mark nothing."""
-
-    def put(self, rows: Sequence[int], records: Sequence[Record]) -> None:
-        [self.record] = records
-
-    def pending(self) -> Sequence[int]:
-        return () if self.record else (0,)
+def _in_memory(cells: Cells, records: list[Record]) -> Any:
+    """Return what `Sweep` takes for a store of one cell; its record goes into a list and is written nowhere."""
+    return SimpleNamespace(
+        cells=cells,
+        planned=1,
+        status=np.zeros(1),
+        keys=lambda rows: (cells.cell(0).key,),
+        start=lambda rows: None,
+        put=lambda rows, given: records.extend(given),
+        pending=lambda: (),
+    )
 
 
 def _now(record: Record, stored: Mapping[str, Any]) -> dict[str, Any]:

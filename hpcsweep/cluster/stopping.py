@@ -108,11 +108,7 @@ def walltime(environment: Mapping[str, str] = os.environ) -> float:
     told, job = environment.get("SLURM_JOB_END_TIME", ""), job_of(environment)
     if told.isdigit() or not job:
         return float(told) if told.isdigit() else math.inf
-    try:
-        asked = subprocess.run(["squeue", "-h", "-j", job, "-o", "%L"], capture_output=True, text=True, timeout=20)
-    except (OSError, subprocess.TimeoutExpired):
-        return math.inf
-    return time.time() + duration(asked.stdout.strip())
+    return time.time() + duration(_queued(job, "%L", 20.0) or "")
 
 
 def job_of(environment: Mapping[str, str] = os.environ) -> str:
@@ -134,17 +130,21 @@ def duration(text: str) -> float:
     return float(seconds + 86400 * int(days or 0))
 
 
+def _queued(job: str, what: str, patience: float) -> str | None:
+    """Return what the queue of Slurm says of a job; None where it says nothing in so many seconds."""
+    try:
+        told = subprocess.run(["squeue", "-h", "-j", job, "-o", what], capture_output=True, text=True, timeout=patience)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return told.stdout.strip() if told.returncode == 0 else None
+
+
 def still_running(environment: Mapping[str, str] = os.environ) -> bool:
     """Whether this Slurm job is neither being cancelled nor requeued by Slurm itself; yes where Slurm does not say.
 
     A preempted job goes back into the queue by itself, and one that somebody cancels must not.
     """
-    job = job_of(environment)
-    try:
-        asked = subprocess.run(["squeue", "-h", "-j", job, "-o", "%T"], capture_output=True, text=True, timeout=60)
-    except (OSError, subprocess.TimeoutExpired):
-        return True
-    return asked.stdout.strip() == "RUNNING" if asked.returncode == 0 else True
+    return _queued(job_of(environment), "%T", 60.0) in ("RUNNING", None)
 
 
 def requeue(environment: Mapping[str, str] = os.environ) -> str:

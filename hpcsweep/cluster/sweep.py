@@ -118,9 +118,9 @@ class _Job(Job):
         """Save a trained pack with what is measured of it."""
         self.saved = time.monotonic()
         if self.trained is not None:
-            now = {"measuring_seconds": self.seconds, "pieces": self.pieces, "results": self.results}
+            now = dataclasses.replace(self.trained, pieces=self.pieces, results=self.results)
             saver = self.sweep.shelf.saver(self.sweep.store.keys(self.rows))
-            saver.save(dataclasses.replace(self.trained, **now))
+            saver.save(dataclasses.replace(now, measuring_seconds=self.seconds))
 
     def finish(self, done: worker.Finished) -> None:
         """Write what is finished; make pending again what was interrupted."""
