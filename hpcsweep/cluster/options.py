@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from hpcsweep.cluster.checkpoints import SECONDS
 from hpcsweep.cluster.placement import Wanted, chosen_device
 from hpcsweep.errors import LaunchError
 
@@ -15,21 +16,12 @@ THREADS, SHARE, CHECKPOINTS = "HPCSWEEP_THREADS", "HPCSWEEP_SHARE_GPUS", "HPCSWE
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a rank computes.
+    """How a rank computes. On k threads it trains k networks at once, with the same bits (docs/guarantees.md)."""
 
-    Parameters
-    ----------
-    threads: processor cores of this rank. It trains as many networks at once, one core each, with the same bits on any
-        number of them (docs/guarantees.md).
-    device: "gpu" or "cpu" for all ranks, or "auto": a GPU for each rank that sees any.
-    share_gpus: whether ranks may share a GPU where there are more ranks than GPUs.
-    checkpoint_seconds: between two checkpoints of a pack; infinite: none.
-    """
-
-    threads: int = 1
-    device: Wanted = "auto"
-    share_gpus: bool = False
-    checkpoint_seconds: float = 60.0
+    threads: int = 1  # processor cores of this rank
+    device: Wanted = "auto"  # "gpu" or "cpu" for all ranks; "auto": a GPU for each rank that sees any
+    share_gpus: bool = False  # whether ranks may share a GPU where there are more ranks than GPUs
+    checkpoint_seconds: float = SECONDS  # between two checkpoints of a pack; infinite: none
 
     @classmethod
     def read(cls, environment: Mapping[str, str] = os.environ) -> RunOptions:
@@ -39,7 +31,7 @@ class RunOptions:
             threads=max(1, int(threads)) if threads.isdigit() else 1,
             device=chosen_device(environment),
             share_gpus=bool(environment.get(SHARE)),
-            checkpoint_seconds=_seconds(environment.get(CHECKPOINTS, "60")),
+            checkpoint_seconds=_seconds(environment.get(CHECKPOINTS, str(SECONDS))),
         )
 
 
