@@ -31,9 +31,10 @@ import numpy as np
 from hpcsweep.approx.catalogue import Catalogue
 from hpcsweep.cluster import worker
 from hpcsweep.cluster.checkpoints import Shelf
-from hpcsweep.cluster.driver import Driver
 from hpcsweep.cluster.pricing import Pricer
 from hpcsweep.cluster.progress import Silent
+from hpcsweep.cluster.stopping import StopRequest
+from hpcsweep.cluster.sweep import Sweep
 from hpcsweep.cluster.workforce import Workforce, assemble
 from hpcsweep.store import layout
 from hpcsweep.store.files import Run, opened
@@ -148,9 +149,10 @@ class Idlers:
     workforce: Workforce
     seconds: float
     size: int = field(init=False)
+    stop: StopRequest = field(init=False)
 
     def __post_init__(self) -> None:
-        self.size = self.workforce.size
+        self.size, self.stop = self.workforce.size, self.workforce.stop
 
     @property
     def free(self) -> int:
@@ -171,7 +173,7 @@ class Idlers:
 
 
 def ours(seconds: float, packs: int) -> None:
-    """On every rank: run packs through `assemble` and `Driver`; rank 0 prints what came out."""
+    """On every rank: run packs through `assemble` and `Sweep`; rank 0 prints what came out."""
     from mpi4py import MPI
 
     _busy.clear()
@@ -246,10 +248,10 @@ def fresh_store(study: Study) -> Iterator[Store]:
             yield store
 
 
-def driver_of(study: Study, store: Store, workforce: Workforce, seconds: float) -> Driver:
+def driver_of(study: Study, store: Store, workforce: Workforce, seconds: float) -> Sweep:
     """Return the real driver over a workforce that sleeps."""
     workers: Any = Idlers(workforce, seconds)
-    return Driver(Pricer(study), store, workers, Silent(), Shelf.beside(store.path))
+    return Sweep(Pricer(study), store, workers, Silent(), Shelf.beside(store.path))
 
 
 # The plan, simulated
@@ -263,7 +265,7 @@ def measured_spread() -> float:
         pricer = Pricer(study)
         packs = plan.make(store.cells, store.pending(), pricer)
         store.predict(plan.seconds_by_row(packs, len(store.cells)))
-        Driver(pricer, store, workforce, Silent(), Shelf.beside(store.path)).run(packs)
+        Sweep(pricer, store, workforce, Silent(), Shelf.beside(store.path)).run(packs)
         with opened(store.path) as file:
             taken = file["train_seconds"][:] + file["eval_seconds"][:]
             ratios = [np.log(taken[list(pack.rows)].sum() / pack.seconds) for pack in packs]

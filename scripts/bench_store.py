@@ -92,8 +92,8 @@ def profile_of(work: Callable[[], object]) -> dict[str, float]:
         ("store.py", "put"): "Store.put",
         ("store.py", "start"): "Store.start",
         ("checkpoints.py", "forget"): "checkpoints",
-        ("driver.py", "_submit"): "_submit, Store.start included",
-        ("driver.py", "_show"): "_show",
+        ("driver.py", "_dispatch"): "_dispatch, Store.start included",
+        ("sweep.py", "show"): "show",
     }
     seconds = {(Path(file).name, name): row[3] for (file, _, name), row in found.stats.items()}
     return {about: seconds.get(part, 0.0) / found.total_tt for part, about in parts.items()}

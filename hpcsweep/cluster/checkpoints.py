@@ -10,33 +10,18 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import math
-import os
 import pickle
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import hpcsweep
-from hpcsweep.errors import LaunchError
 from hpcsweep.store import layout
 from hpcsweep.store.files import replacing
 
-VARIABLE = "HPCSWEEP_CHECKPOINT_SECONDS"
-
-
-def every(environment: Mapping[str, str] = os.environ) -> float:
-    """Return the seconds between two checkpoints of a pack. Raises `LaunchError` for what is no such number."""
-    told = environment.get(VARIABLE, "60")
-    try:
-        seconds = float(told)
-    except ValueError:
-        seconds = math.nan
-    if not seconds >= 0:
-        raise LaunchError(f"{VARIABLE} is {told!r}; give seconds such as 60, 0 or more, or inf for no checkpoints.")
-    return seconds
+SECONDS = 60.0  # between two checkpoints of a pack, unless the user wants others
 
 
 @functools.cache
@@ -50,18 +35,23 @@ def code() -> str:
 
 @dataclass(frozen=True)
 class Shelf:
-    """The folder of the checkpoints of one store."""
+    """The folder of the checkpoints of one store; each pack saves `every` so many seconds."""
 
     folder: Path
+    every: float = SECONDS
 
     @staticmethod
-    def beside(store: Path) -> Shelf:
+    def beside(store: Path, every: float = SECONDS) -> Shelf:
         """Return the shelf of a store."""
-        return Shelf(store.with_name(store.name + layout.SAVED))
+        return Shelf(store.with_name(store.name + layout.SAVED), every)
 
     def path(self, keys: Sequence[str]) -> Path:
         """Return where a pack of these cells saves."""
         return self.folder / hashlib.blake2b("\n".join(keys).encode(), digest_size=16).hexdigest()
+
+    def saver(self, keys: Sequence[str]) -> Saver:
+        """Return what saves a pack of these cells."""
+        return Saver(self.path(keys), tuple(keys), self.every)
 
     def packs(self, since: float = 0.0) -> list[tuple[str, ...]]:
         """Return the cells of every pack with a checkpoint written after `since` (Unix time), in a fixed order."""
@@ -91,6 +81,7 @@ class Saver:
 
     path: Path
     keys: tuple[str, ...]
+    every: float = SECONDS
     slowest: float = 0.0  # seconds that a checkpoint took
 
     def save(self, state: Any) -> None:

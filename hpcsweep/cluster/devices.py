@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 from hpcsweep.approx import machine
 from hpcsweep.cluster import memory, placement
+from hpcsweep.cluster.options import RunOptions
 from hpcsweep.cluster.placement import Gpu, Seat, refuse_oversubscription
-
-THREADS, SHARE = "HPCSWEEP_THREADS", "HPCSWEEP_SHARE_GPUS"
 
 
 @dataclass(frozen=True)
@@ -24,21 +23,13 @@ class Device:
     about: str  # for people
     memory: int  # bytes that this rank may use
     uuid: str = ""  # of a GPU
+    threads: int = 1  # processor cores of this rank
 
 
 _bound: list[Device] = []  # to which this process is bound: one, once it is
 
 
-def threads() -> int:
-    """Return how many processor cores this rank computes on: one, unless HPCSWEEP_THREADS asks for more.
-
-    It trains as many networks at once, one core each, with the same bits on any number of them (docs/guarantees.md).
-    """
-    told = os.environ.get(THREADS, "")
-    return max(1, int(told)) if told.isdigit() else 1
-
-
-def seat(local: int = 0) -> Seat:
+def seat(options: RunOptions, local: int = 0) -> Seat:
     """Return where this rank sits; `local` is its number among the ranks of its host, if its launcher does not say."""
     build, host = machine.build(), socket.gethostname()
     for name in placement.redundant(os.environ, build):  # before torch looks
@@ -48,7 +39,7 @@ def seat(local: int = 0) -> Seat:
     return Seat(
         host=host,
         cores=frozenset(os.sched_getaffinity(0)),
-        threads=threads(),
+        threads=options.threads,
         local=placement.local_rank(os.environ, local),
         gpus=tuple(Gpu(names[number], machine.gpu_name(number)) for number in numbers),
         build=build,
@@ -58,27 +49,33 @@ def seat(local: int = 0) -> Seat:
     )
 
 
-def settle(everyone: Sequence[Seat], rank: int) -> Device:
+def settle(everyone: Sequence[Seat], rank: int, options: RunOptions) -> Device:
     """Bind this rank, for good, by the seats of all ranks. Raises `LaunchError`, on all of them alike."""
     refuse_oversubscription(everyone)
-    chosen = placement.assign(everyone, placement.chosen_device(), bool(os.environ.get(SHARE)))
+    chosen = placement.assign(everyone, options.device, options.share_gpus)
     uuids = [one.gpus[number].uuid if number is not None else "" for one, number in zip(everyone, chosen, strict=True)]
-    machine.use_threads(everyone[rank].threads)
+    threads = everyone[rank].threads
+    machine.use_threads(threads)
     number = chosen[rank]
     if number is None:
         neighbours = sum(one.host == everyone[rank].host for one in everyone)
-        device = Device("cpu", f"cpu, {everyone[rank].threads} thread(s)", memory.available() // neighbours)
+        device = Device("cpu", f"cpu, {threads} thread(s)", memory.available() // neighbours, threads=threads)
     else:
         machine.use_gpu(number)
         share = machine.gpu_memory(number) // uuids.count(uuids[rank])
-        device = Device(f"cuda:{number}", everyone[rank].gpus[number].name, share, uuids[rank])
+        device = Device(f"cuda:{number}", everyone[rank].gpus[number].name, share, uuids[rank], threads)
     _bound[:] = [device]
     return device
 
 
 def here() -> Device:
     """Return the device of this rank; one that nobody has bound yet is alone."""
-    return _bound[0] if _bound else settle([seat()], 0)
+    return _bound[0] if _bound else alone(RunOptions.read())
+
+
+def alone(options: RunOptions) -> Device:
+    """Bind this process, which is no rank among others, and return its device."""
+    return settle([seat(options)], 0, options)
 
 
 def occupy() -> None:
@@ -88,6 +85,6 @@ def occupy() -> None:
 
 
 if __name__ == "__main__":  # what `doctor` asks for in a process of its own, which may hang
-    told = seat()
+    told = seat(RunOptions.read())
     seen = {"torch": machine.versions(), "moved": machine.moved_products()}
     print(json.dumps({**dataclasses.asdict(told), "cores": sorted(told.cores), **seen}))

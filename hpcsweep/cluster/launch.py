@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import sys
@@ -16,10 +17,11 @@ import numpy as np
 from hpcsweep import __version__
 from hpcsweep.approx import machine
 from hpcsweep.approx.catalogue import Catalogue
-from hpcsweep.cluster import checkpoints, devices, leftovers, placement, pricing, shares, stopping
+from hpcsweep.cluster import devices, leftovers, placement, pricing, shares, stopping
 from hpcsweep.cluster.checkpoints import Shelf
-from hpcsweep.cluster.driver import Driver
+from hpcsweep.cluster.options import RunOptions
 from hpcsweep.cluster.progress import Style, display
+from hpcsweep.cluster.sweep import Sweep
 from hpcsweep.cluster.workforce import AGAIN, Workforce, assemble
 from hpcsweep.errors import StoreError
 from hpcsweep.store import deferred_errors, layout, status, weights
@@ -78,16 +80,16 @@ def run(
     is put into the queue of Slurm again. A `shard` is the share of one element of an array, in a store of its own.
     Where ranks hang that were asked to stop, `stuck` is called and this process, with all ranks, ends on the spot.
     """
-    checkpoints.every()  # a mistake in it is told before anything begins
+    options, stop = RunOptions.read(), stopping.here()  # a mistake in them is told before anything begins
     if seconds is not None:
-        stopping.at(time.time() + seconds)
+        stop.at(time.time() + seconds)
     leftovers.sweep()
-    with assemble() as workforce:
+    with assemble(options, stop) as workforce:
         if workforce is None:  # another rank than 0: its work is done
             return 0
-        stopping.before(stopping.walltime())
+        stop.before(stopping.walltime())
         try:
-            code = _drive(path, Path(store), style, retry_failed, workforce, shard)
+            code = _drive(path, Path(store), style, retry_failed, workforce, shard, options.checkpoint_seconds)
         except stopping.Stuck:
             if requeue:
                 print(stopping.requeue(), file=sys.stderr)
@@ -99,7 +101,13 @@ def run(
 
 
 def _drive(
-    path: str | Path, store_path: Path, style: Style, retry_failed: bool, workforce: Workforce, shard: Shard
+    path: str | Path,
+    store_path: Path,
+    style: Style,
+    retry_failed: bool,
+    workforce: Workforce,
+    shard: Shard,
+    saving: float,  # seconds between two checkpoints of a pack
 ) -> int:
     study, cells = read(path)
     if shard != WHOLE:
@@ -107,7 +115,7 @@ def _drive(
     pricer = pricing.Pricer(study)
     memory = pricing.memory_of_rank()
     plan.make(cells, np.arange(len(cells)), pricer, workforce.size, memory)  # before anything is written
-    shelf = Shelf.beside(store_path.resolve())
+    shelf = Shelf.beside(store_path.resolve(), saving)
     store = Store.open(store_path, study, cells, _provenance(workforce), _got_on(store_path, shelf))
     try:
         shelf.sweep()
@@ -116,11 +124,8 @@ def _drive(
         _give_up(store)
         packs = _packs(store, shelf, pricer, workforce.size, memory)
         store.predict(plan.seconds_by_row(packs, len(store.cells)))
-        shown = display(style, sys.stderr)
-        try:
-            Driver(pricer, store, workforce, shown, shelf).run(packs)
-        finally:
-            shown.close()
+        with contextlib.closing(display(style, sys.stderr)) as shown:
+            Sweep(pricer, store, workforce, shown, shelf).run(packs)
         code = _exit_code(store)
     except (OSError, RuntimeError) as error:  # h5py raises either
         raise StoreError(f"{store_path} cannot be written any more: {deferred_errors.reason(error)}.") from error

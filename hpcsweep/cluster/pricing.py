@@ -43,23 +43,29 @@ def is_alone(cell: Cell, kind: str) -> bool:
     return kind == "cpu" and cell.model["name"] in choices.NAMES
 
 
-def threads_of(cells: Sequence[Cell]) -> int:
-    """Return with how many of its processor cores this rank trains a pack: one for each network that trains alone.
+def threads_of(cells: Sequence[Cell], cores: int) -> int:
+    """Return with how many of its `cores` a rank trains a pack: one for each network that trains alone.
 
     A batched program has one core: its bits are promised for that.
     """
-    return devices.threads() if is_alone(cells[0], "cpu") else 1
+    return cores if is_alone(cells[0], "cpu") else 1
 
 
 class Pricer:
     """Prices the cells of one study: a callable for `plan.make`."""
 
-    def __init__(self, study: Study, device: costs.Device | None = None) -> None:
-        """`device`: rates to count with instead of those of this rank's; then for a rank of one core."""
-        self.study, self._cores = study, devices.threads() if device is None else 1
+    def __init__(self, study: Study, device: costs.Device | None = None, cores: int | None = None) -> None:
+        """`device`: rates to count with instead of those of this rank's, and one core, or `cores` where given."""
+        self.study = study
         if device is not None:
             self.device = device
+        if device is not None or cores is not None:
+            self._cores = cores or 1
         self._known: dict[Hashable, Cost] = {}  # what a shape costs does not depend on rates, seeds or data
+
+    @cached_property
+    def _cores(self) -> int:
+        return devices.here().threads
 
     @cached_property
     def device(self) -> costs.Device:

@@ -12,8 +12,6 @@ import pickle
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +24,10 @@ from hpcsweep.approx.supnorm.survey import Survey
 from hpcsweep.approx.supnorm.tasks import planned
 from hpcsweep.cluster import redraw, stopping, worker
 from hpcsweep.cluster.checkpoints import Saver
+from hpcsweep.cluster.driver import Driver, Job, Step
 from hpcsweep.cluster.pricing import places_of
 from hpcsweep.cluster.progress import Display, Style, display
-from hpcsweep.cluster.workforce import Workforce, assemble
+from hpcsweep.cluster.workforce import AGAIN, Workforce, assemble
 from hpcsweep.errors import LaunchError, StoreError
 from hpcsweep.store import layout, remeasured, weights
 from hpcsweep.store.files import opened, read_cells
@@ -38,36 +37,29 @@ from hpcsweep.study.schema import SupNormSection
 
 PIECE = 2**24  # points of a piece of screening, times networks: some seconds
 MOST_PIECES = 4096
-SAVE_SECONDS = 60.0
 TOGETHER = 64  # networks that are screened together, at most: each part of that carries all of them
 
 
-@dataclass
-class Conduct:
-    """Surveys conducted over a workforce one after the other, saved now and then so that they can go on later.
+class Measurements(Job):
+    """What one command measures, one survey after the other, saved now and then so that it can go on later."""
 
-    Parameters
-    ----------
-    surveys: what is to be measured; those that are done are None, to be forgotten.
-    saver: where that is saved.
-    """
-
-    surveys: list[Survey | None]
-    folder: Path
-    saver: Saver
-    _results: list[Any] = field(default_factory=list)  # of the present stage of the present survey
-    _saved: float = field(default_factory=time.monotonic)
+    def __init__(self, surveys: list[Survey | None], folder: Path, saver: Saver) -> None:
+        """`surveys`: those that are done are None, to be forgotten. `saver`: where they are saved."""
+        super().__init__(folder, saver.every)
+        self.surveys, self.saver = surveys, saver
 
     def resume(self) -> None:
         """Go on from what was saved, if anything was."""
         state = self.saver.load()
         if state is not None:
-            self.surveys, self._results = state
+            self.surveys, self.results = state
 
     def save(self) -> None:
         """Save what is done."""
-        self._saved = time.monotonic()
-        self.saver.save((self.surveys, self._results))
+        self.saved = time.monotonic()
+        self.saver.save((self.surveys, self.results))
+
+    leave = save
 
     def finish(self, number: int) -> None:
         """Forget a survey whose results are in place."""
@@ -76,50 +68,43 @@ class Conduct:
 
     def run(self, number: int, workforce: Workforce, shown: Display) -> bool:
         """Do all that is left of a survey (True), or until a stop is asked for (False)."""
-        survey = self.surveys[number]
-        assert survey is not None
-        while parts := survey.tasks(_pieces(survey)):
-            self._results = self._results or [None] * len(parts)
-            if not self._stage(survey, parts, workforce, shown):
-                self.save()
-                return False
-            survey.take(self._results)
-            self._results = []
-        return True
+        self.survey, self.over = self.surveys[number], False
+        assert self.survey is not None
+        self.pieces, self._stop, self._shown = _pieces(self.survey), workforce.stop, shown
+        Driver(workforce, self.show).run([self])
+        return self.over
 
-    def _stage(self, survey: Survey, parts: Sequence[Any], workforce: Workforce, shown: Display) -> bool:
-        """Do the parts that have no result yet."""
-        waiting = [number for number, result in enumerate(self._results) if result is None]
-        out: dict[Future[Any], int] = {}
-        begun, first = time.monotonic(), len(waiting)
-        while out or (waiting and not stopping.asked()):
-            while waiting and workforce.free and not stopping.asked():
-                number = waiting.pop(0)
-                out[workforce.submit(worker.measure, parts[number], self.folder)] = number
-            done = workforce.arrivals(0.2)
-            for future in done:
-                survey.put(self._results, out.pop(future), _result(future.result()))
-            left = len(waiting) + len(out)
-            eta = (time.monotonic() - begun) * left / (first - left) if left < first else None
-            shown.show(len(parts) - left, len(parts), eta, "stopping" if stopping.asked() else "")
-            if time.monotonic() - self._saved > SAVE_SECONDS:
-                self.save()
-            if out and stopping.overdue():
-                self.save()
-                raise stopping.Stuck(f"{len(out)} part(s) of the measurement come to no end and are left")
-        return not waiting
+    def steps(self) -> list[Step]:
+        """Return what can be done now: the parts of a stage, whose time begins."""
+        steps = super().steps()
+        self._begun, self._first = time.monotonic(), len(steps)
+        return steps
+
+    def show(self) -> None:
+        """Show how many parts of the stage are done."""
+        left, total = sum(result is None for result in self.results), len(self.results)
+        eta = (time.monotonic() - self._begun) * left / (self._first - left) if left < self._first else None
+        if total:
+            self._shown.show(total - left, total, eta, "stopping" if self._stop.asked() else "")
+
+    def others(self) -> list[Step]:
+        """Nothing is left."""
+        self.over = True
+        return []
+
+    def fail(self, message: str) -> list[Step]:
+        """End the command. Raises `LaunchError`."""
+        raise LaunchError(f"A part of the measurement failed: {message}")
+
+    def hang(self, steps: Sequence[Step]) -> str:
+        """Save what is measured and say how many parts come to no end."""
+        self.save()
+        return f"{len(steps)} part(s) of the measurement come to no end and are left"
 
 
 def _pieces(survey: Survey) -> int:
     points = survey.measurement.total * survey.measurement.tile * len(survey.subjects)
     return min(MOST_PIECES, -(-points // PIECE))
-
-
-def _result(done: object) -> Any:
-    if isinstance(done, worker.Failure):
-        raise LaunchError(f"A part of the measurement failed: {done.message}")
-    assert isinstance(done, worker.Done)
-    return done.result
 
 
 def options(given: Mapping[str, Any]) -> SupNormSection:
@@ -141,20 +126,20 @@ def named(names: Mapping[str, Any], chosen: SupNormSection, style: Style, folder
     with assemble() as workforce:
         if workforce is None:
             return 0, None
-        stopping.before(stopping.walltime())
+        workforce.stop.before(stopping.walltime())
         subject = files.files(**names, folder=folder)  # plugins run where their mistakes end all ranks
         dimension = len(subject.domain)
         width = subject.pair(folder, "cpu").width
         survey = Survey([subject], planned(chosen.resolved(dimension), dimension, width))
         name = _digest([names, _source(names["network"], folder), _source(names["target"], folder), survey.measurement])
         saver = Saver(folder / f".hpcsweep.measure-{name}", (name,))
-        conduct = Conduct([survey], folder, saver)
-        conduct.resume()
+        job = Measurements([survey], folder, saver)
+        job.resume()
         with contextlib.closing(display(style, sys.stderr, "parts")) as shown:
-            if not conduct.run(0, workforce, shown):
-                return 75, None
+            if not job.run(0, workforce, shown):
+                return AGAIN, None
         saver.path.unlink(missing_ok=True)
-        [survey] = [one for one in conduct.surveys if one is not None]
+        [survey] = [one for one in job.surveys if one is not None]
         found = conclude(subject, survey.measurement, survey.states[0], folder=folder)
     return 0, {
         "sup_lower": found.lower,
@@ -185,7 +170,7 @@ def stored(path: Path, chosen: SupNormSection, keys: Sequence[str], style: Style
     with assemble() as workforce:
         if workforce is None:
             return 0
-        stopping.before(stopping.walltime())
+        workforce.stop.before(stopping.walltime())
         path = path.resolve()
         lease = Lease(path)
         try:
@@ -203,27 +188,27 @@ def _stored(
     surveys = [_survey(networks, chosen) for _, networks in groups]
     about = [(rows, [(one.target, one.model, one.parameters.tobytes()) for one in nets]) for rows, nets in groups]
     name = _digest([about, [survey.measurement for survey in surveys]])
-    conduct = Conduct(list(surveys), folder, Saver(path.with_name(f".{path.name}.measure-{name}"), (name,)))
-    conduct.resume()
+    job = Measurements(list(surveys), folder, Saver(path.with_name(f".{path.name}.measure-{name}"), (name,)))
+    job.resume()
     with contextlib.closing(display(style, sys.stderr, "parts")) as shown:
         for number, (rows, networks) in enumerate(groups):
-            written = conduct.saver.path.with_name(conduct.saver.path.name + f"-{number}")
-            if conduct.surveys[number] is None:
+            written = job.saver.path.with_name(job.saver.path.name + f"-{number}")
+            if job.surveys[number] is None:
                 continue
-            if not conduct.run(number, workforce, shown):
-                return 75
+            if not job.run(number, workforce, shown):
+                return AGAIN
             # What is to be written is saved first, so that a kill between two values adds nothing up twice.
             last = Saver(written, (name,))
             state = last.load()
             if state is None:
-                values = remeasured.combined(path, _found(rows, conduct.surveys[number], folder))
+                values = remeasured.combined(path, _found(rows, job.surveys[number], folder))
                 state = values, redraw.moved(path, values)
                 last.save(state)
             remeasured.write(path, state[0])
             redraw.draw(path, dict(zip(rows, networks, strict=True)), *state, folder)
-            conduct.finish(number)
+            job.finish(number)
             written.unlink(missing_ok=True)
-    conduct.saver.path.unlink(missing_ok=True)
+    job.saver.path.unlink(missing_ok=True)
     return 0
 
 

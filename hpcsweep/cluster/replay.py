@@ -7,24 +7,33 @@ expected here, and a difference says that the code, the versions, the kind of de
 
 from __future__ import annotations
 
-import os
+import contextlib
+import dataclasses
+import math
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from hpcsweep.approx.catalogue import Catalogue
-from hpcsweep.cluster import worker
-from hpcsweep.cluster.checkpoints import Saver
+from hpcsweep.cluster import devices
+from hpcsweep.cluster.checkpoints import Shelf
+from hpcsweep.cluster.options import RunOptions
 from hpcsweep.cluster.pricing import Pricer
+from hpcsweep.cluster.progress import Silent
+from hpcsweep.cluster.sweep import Sweep
+from hpcsweep.cluster.workforce import Workforce
 from hpcsweep.errors import LaunchError, StoreError
 from hpcsweep.store import layout, weights
 from hpcsweep.store.files import opened, read_cells
 from hpcsweep.store.store import Record
 from hpcsweep.study import parsing
+from hpcsweep.study.cells import Cells
+from hpcsweep.study.plan import Pack
 
 COMPARED = ("status", "steps", "train_rmse", "sup_lower", "sup_upper", "sup_where", "l2_error", "l1_error", "boxes")
 
@@ -72,29 +81,35 @@ def replay(path: Path, key: str, folder: Path) -> Replayed:
         text, threads = str(file.attrs["study"]), int(file["threads"][row])
         versions = tuple(dict.fromkeys(version.decode() for version in file["run_versions"][:]))
         stored = {name: file[name][row] for name in COMPARED}
-    os.environ["HPCSWEEP_THREADS"] = str(max(threads, 1))
-    parsed = parsing.parse(text, Catalogue(folder), folder)
-    with tempfile.TemporaryDirectory() as temporary:
-        saver = Saver(Path(temporary) / "pack", (cell.key,))
-        outcome: Any = worker.train_pack([cell], Pricer(parsed).measurement(cell), folder, True, saver)
-        while isinstance(outcome, worker.Trained):  # a proof that takes long is left to whoever asked
-            outcome = _measured(cell, outcome, folder)
-    if isinstance(outcome, worker.Failure):
-        raise LaunchError(f"The cell raised {outcome.message}")
-    [record] = outcome.records
-    assert record is not None
+    device = devices.alone(dataclasses.replace(RunOptions.read(), threads=max(threads, 1)))
+    pricer, workforce = Pricer(parsing.parse(text, Catalogue(folder), folder)), Workforce(None, [(device.about, "")])
+    records: list[Record] = []
+    kept = _in_memory(cells.take(np.array([row])), records)
+    with tempfile.TemporaryDirectory() as temporary, contextlib.closing(workforce):
+        Sweep(pricer, kept, workforce, Silent(), Shelf(Path(temporary)), math.inf).run([Pack((0,), 0.0, 0, 0.0)])
+    [record] = records
+    if record.values.keys() == {"message"}:
+        raise LaunchError(f"The cell raised {record.values['message']}")
     told = f"{cell.target['name']}, {cell.dimension}-D, {cell.parameters} parameters, {cell.samples} samples"
     told = f"{told}, {cell.optimizer['name']}, replicate {cell.replicate}"
     quantities = [Quantity(name, stored[name], now) for name, now in _now(record, stored).items()]
-    [kept] = weights.parameters(path, [cell.key])
-    if kept is not None and record.parameters is not None:
-        quantities.append(Quantity("parameters", kept, record.parameters))
+    [trained] = weights.parameters(path, [cell.key])
+    if trained is not None and record.parameters is not None:
+        quantities.append(Quantity("parameters", trained, record.parameters))
     return Replayed(cell.key, told, quantities, str(record.values.get("message", "")), versions, record.parameters)
 
 
-def _measured(cell: Any, trained: worker.Trained, folder: Path) -> Any:
-    trained.survey.run(folder)
-    return worker.finish_pack([cell], trained, folder)
+def _in_memory(cells: Cells, records: list[Record]) -> Any:
+    """Return what `Sweep` takes for a store of one cell; its record goes into a list and is written nowhere."""
+    return SimpleNamespace(
+        cells=cells,
+        planned=1,
+        status=np.zeros(1),
+        keys=lambda rows: (cells.cell(0).key,),
+        start=lambda rows: None,
+        put=lambda rows, given: records.extend(given),
+        pending=lambda: (),
+    )
 
 
 def _now(record: Record, stored: Mapping[str, Any]) -> dict[str, Any]:

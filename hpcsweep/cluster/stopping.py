@@ -22,50 +22,82 @@ LONGEST_TASK = 20.0  # seconds of a task that cannot be interrupted, about
 # the 30 s that Slurm leaves between SIGTERM and SIGKILL.
 PATIENCE = 0.45
 LEAST_PATIENCE = 1.0  # seconds, of a walltime that is a matter of seconds
-_asked = threading.Event()
-_bells: list[Callable[[], bool]] = []
-_end = math.inf  # of the walltime, Unix time
-_margin = LEAST_MARGIN
-_moment = math.inf  # when to stop, whatever the walltime
-_since = math.inf  # when it was first seen that an early end was asked for, by the monotonic clock
 
 
 class Stuck(Exception):
     """Asked to stop, some did not come to an end: a plugin that hangs, a node that stands still. Says which."""
 
 
-def listen() -> None:
-    """Let the signals set the flag, in this process, from now on. A second interrupt from the keyboard kills."""
-    for number in SIGNALS:
-        signal.signal(number, _ask)
+class StopRequest:
+    """Whether an early end is asked for, and since when.
+
+    Sent to another rank it is that rank's own, `here()`: a task takes it as an argument, wherever it runs.
+    """
+
+    def __init__(self) -> None:
+        """Nobody asks yet."""
+        self._asked = threading.Event()
+        self._bells: list[Callable[[], bool]] = []
+        self._end = math.inf  # of the walltime, Unix time
+        self._margin = LEAST_MARGIN
+        self._moment = math.inf  # when to stop, whatever the walltime
+        self._since = math.inf  # when it was first seen that an early end was asked for, by the monotonic clock
+
+    def __reduce__(self) -> tuple[Callable[[], StopRequest], tuple[()]]:
+        return here, ()
+
+    def listen(self) -> None:
+        """Let the signals set the flag, in this process, from now on. A second interrupt from the keyboard kills."""
+        for number in SIGNALS:
+            signal.signal(number, self._signalled)
+
+    def _signalled(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        self.ask()
+
+    def ask(self) -> None:
+        """Ask for an early end, as a signal would."""
+        self._asked.set()
+
+    def also_when(self, rings: Callable[[], bool]) -> None:
+        """Let `asked` also look whether somebody else asks: rank 0, by a message."""
+        self._bells.append(rings)
+
+    def before(self, end: float) -> None:
+        """Let `asked` say so in time before the walltime ends (Unix time); of a short one at most a quarter is lost."""
+        self._end, self._margin = end, min(LEAST_MARGIN, max(0.0, end - time.time()) / 4)
+
+    def at(self, moment: float) -> None:
+        """Let `asked` say so from this moment on (Unix time)."""
+        self._moment = moment
+
+    def learn(self, saving: float) -> None:
+        """Widen the margin by what a checkpoint took, in seconds."""
+        if saving > LEAST_MARGIN / 10:
+            self._margin = max(self._margin, LONGEST_TASK + 3 * saving)
+
+    def asked(self) -> bool:
+        """Whether an early end was asked for; looked at some 40 times a second by those who work."""
+        late = time.time() > min(self._moment, self._end - self._margin)
+        if not self._asked.is_set() and (late or any(rings() for rings in self._bells)):
+            self._asked.set()
+        if self._asked.is_set():
+            self._since = min(self._since, time.monotonic())
+        return self._asked.is_set()
+
+    def overdue(self) -> bool:
+        """Whether an early end was asked for so long ago that whoever has not come to one is not waited for."""
+        return self.asked() and time.monotonic() - self._since > max(LEAST_PATIENCE, PATIENCE * self._margin)
 
 
-def _ask(number: int, frame: FrameType | None) -> None:
-    if number == signal.SIGINT:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    _asked.set()
+_here = StopRequest()
+listen, asked = _here.listen, _here.asked  # of this process, whoever asks it
 
 
-def ask() -> None:
-    """Ask this process for an early end, as a signal would."""
-    _asked.set()
-
-
-def also_when(rings: Callable[[], bool]) -> None:
-    """Let `asked` also look whether somebody else asks: rank 0, by a message."""
-    _bells.append(rings)
-
-
-def before(end: float) -> None:
-    """Let `asked` say so in time before the walltime ends (Unix time); of a short one at most a quarter is lost."""
-    global _end, _margin
-    _end, _margin = end, min(LEAST_MARGIN, max(0.0, end - time.time()) / 4)
-
-
-def at(moment: float) -> None:
-    """Let `asked` say so from this moment on (Unix time)."""
-    global _moment
-    _moment = moment
+def here() -> StopRequest:
+    """Return the request of this process, which its signals set."""
+    return _here
 
 
 def walltime(environment: Mapping[str, str] = os.environ) -> float:
@@ -76,11 +108,7 @@ def walltime(environment: Mapping[str, str] = os.environ) -> float:
     told, job = environment.get("SLURM_JOB_END_TIME", ""), job_of(environment)
     if told.isdigit() or not job:
         return float(told) if told.isdigit() else math.inf
-    try:
-        asked = subprocess.run(["squeue", "-h", "-j", job, "-o", "%L"], capture_output=True, text=True, timeout=20)
-    except (OSError, subprocess.TimeoutExpired):
-        return math.inf
-    return time.time() + duration(asked.stdout.strip())
+    return time.time() + duration(_queued(job, "%L", 20.0) or "")
 
 
 def job_of(environment: Mapping[str, str] = os.environ) -> str:
@@ -102,27 +130,13 @@ def duration(text: str) -> float:
     return float(seconds + 86400 * int(days or 0))
 
 
-def learn(saving: float) -> None:
-    """Widen the margin by what a checkpoint took, in seconds."""
-    global _margin
-    if saving > LEAST_MARGIN / 10:
-        _margin = max(_margin, LONGEST_TASK + 3 * saving)
-
-
-def asked() -> bool:
-    """Whether an early end was asked for; looked at some 40 times a second by those who work."""
-    global _since
-    late = time.time() > min(_moment, _end - _margin)
-    if not _asked.is_set() and (late or any(rings() for rings in _bells)):
-        _asked.set()
-    if _asked.is_set():
-        _since = min(_since, time.monotonic())
-    return _asked.is_set()
-
-
-def overdue() -> bool:
-    """Whether an early end was asked for so long ago that whoever has not come to one is not waited for."""
-    return asked() and time.monotonic() - _since > max(LEAST_PATIENCE, PATIENCE * _margin)
+def _queued(job: str, what: str, patience: float) -> str | None:
+    """Return what the queue of Slurm says of a job; None where it says nothing in so many seconds."""
+    try:
+        told = subprocess.run(["squeue", "-h", "-j", job, "-o", what], capture_output=True, text=True, timeout=patience)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return told.stdout.strip() if told.returncode == 0 else None
 
 
 def still_running(environment: Mapping[str, str] = os.environ) -> bool:
@@ -130,12 +144,7 @@ def still_running(environment: Mapping[str, str] = os.environ) -> bool:
 
     A preempted job goes back into the queue by itself, and one that somebody cancels must not.
     """
-    job = job_of(environment)
-    try:
-        asked = subprocess.run(["squeue", "-h", "-j", job, "-o", "%T"], capture_output=True, text=True, timeout=60)
-    except (OSError, subprocess.TimeoutExpired):
-        return True
-    return asked.stdout.strip() == "RUNNING" if asked.returncode == 0 else True
+    return _queued(job_of(environment), "%T", 60.0) in ("RUNNING", None)
 
 
 def requeue(environment: Mapping[str, str] = os.environ) -> str:

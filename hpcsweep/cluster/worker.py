@@ -25,8 +25,10 @@ from hpcsweep.approx.supnorm.subjects import Network
 from hpcsweep.approx.supnorm.survey import Survey
 from hpcsweep.approx.supnorm.tasks import Measurement, Task
 from hpcsweep.approx.training.strategies.journal import Checkpoints
-from hpcsweep.cluster import checkpoints, devices, stopping
+from hpcsweep.cluster import devices
+from hpcsweep.cluster.checkpoints import Saver
 from hpcsweep.cluster.pricing import lesson_of, places_of, settings_of, threads_of
+from hpcsweep.cluster.stopping import StopRequest
 from hpcsweep.store import layout
 from hpcsweep.store.store import Record
 from hpcsweep.study.cells import Cell
@@ -105,38 +107,39 @@ def problem_of(cell: Cell) -> Problem:
 
 @telling
 def train_pack(
-    cells: Sequence[Cell], measurement: Measurement, folder: Path, measure: bool, saver: checkpoints.Saver
+    cells: Sequence[Cell], measurement: Measurement, folder: Path, measure: bool, saver: Saver, stop: StopRequest
 ) -> Trained | Finished:
     """Train a pack and, if asked, measure all its networks here, but for proofs that take long.
 
     Goes on from where the pack was saved. Asked to stop, it saves what it has; nothing of it is finished.
     """
-    trained = saver.load()
+    trained, device = saver.load(), devices.here()  # which sets the threads of the rank, if it is the first to ask
     if not isinstance(trained, Trained):
         start = time.perf_counter()
-        fitted = _fit(cells, folder, saver, trained)
+        fitted = _fit(cells, folder, saver, trained, stop)
         if any(one.outcome == "interrupted" for one in fitted):
             return Finished([None] * len(cells), 0.0, saver.slowest)
-        before = sum(one.seconds for one in fitted) / min(threads_of(cells), len(cells))  # in earlier launches too
+        before = sum(one.seconds for one in fitted) / min(
+            threads_of(cells, device.threads), len(cells)
+        )  # in earlier launches too
         took = max(time.perf_counter() - start, before)
         trained = Trained(fitted, Survey(networks_of(cells, fitted), measurement), took, 0.0)
     survey, start = trained.survey, time.perf_counter()
     here = measure and not trained.pieces
-    whole = survey.run(folder, devices.here().name, stopping.asked, whole=False) if here else not survey.subjects
+    whole = survey.run(folder, device.name, stop.asked, whole=False) if here else not survey.subjects
     trained = dataclasses.replace(trained, measuring_seconds=trained.measuring_seconds + time.perf_counter() - start)
     if whole:
         return _finished(cells, trained, folder)
-    if stopping.asked():
+    if stop.asked():
         saver.save(trained)
         return Finished([None] * len(cells), 0.0, saver.slowest)
     return trained
 
 
-def _fit(cells: Sequence[Cell], folder: Path, saver: checkpoints.Saver, state: Any) -> list[Fitted]:
-    saved = Checkpoints(saver.save, checkpoints.every(), state)
-    device = devices.here().name  # sets the threads of the rank, if it is the first to ask
-    with machine.threads(threads_of(cells)):
-        return fit([problem_of(cell) for cell in cells], folder, device, stopping.asked, saved)
+def _fit(cells: Sequence[Cell], folder: Path, saver: Saver, state: Any, stop: StopRequest) -> list[Fitted]:
+    saved, device = Checkpoints(saver.save, saver.every, state), devices.here()
+    with machine.threads(threads_of(cells, device.threads)):
+        return fit([problem_of(cell) for cell in cells], folder, device.name, stop.asked, saved)
 
 
 def networks_of(cells: Sequence[Cell], fitted: Sequence[Fitted]) -> list[Network]:

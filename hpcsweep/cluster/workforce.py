@@ -15,6 +15,8 @@ from queue import Empty, SimpleQueue
 from typing import Any, NoReturn
 
 from hpcsweep.cluster import abort, devices, stopping
+from hpcsweep.cluster.options import RunOptions
+from hpcsweep.cluster.stopping import StopRequest
 from hpcsweep.errors import LaunchError, UserError
 
 AGAIN = 75  # exit code: run the same command again
@@ -24,9 +26,14 @@ class Workforce:
     """Rank 0's view of those who compute. `submit` gives a task to a free one; ask `free` first."""
 
     def __init__(
-        self, others: Executor | None, named: Sequence[tuple[str, str]], ring: Callable[[], None] = lambda: None
+        self,
+        others: Executor | None,
+        named: Sequence[tuple[str, str]],
+        stop: StopRequest | None = None,
+        ring: Callable[[], None] = lambda: None,
     ) -> None:
         self.devices, self.size = named, len(named)  # name and UUID of the device of each rank
+        self.stop = stop or StopRequest()
         self._ring = ring
         self._others = others
         self._own = ThreadPoolExecutor(1, thread_name_prefix="own-device", initializer=devices.occupy)
@@ -69,14 +76,13 @@ class Workforce:
 
     def stop_everyone(self) -> None:
         """Ask all ranks, and this process, for an early end; harmless twice."""
-        if not stopping.asked():
-            stopping.ask()
+        self.stop.ask()
         self._ring()
         self._ring = lambda: None
 
     def rests(self) -> bool:
         """Wait until nobody is at work; after an early end was asked for, not for those that hang (False)."""
-        while self.free < self.size and not stopping.overdue():
+        while self.free < self.size and not self.stop.overdue():
             self.arrivals(0.2)
         return self.free == self.size
 
@@ -86,26 +92,27 @@ class Workforce:
 
 
 @contextlib.contextmanager
-def assemble() -> Iterator[Workforce | None]:
+def assemble(options: RunOptions | None = None, stop: StopRequest | None = None) -> Iterator[Workforce | None]:
     """Give rank 0 the workforce; on every other rank serve it until it is dismissed, and give None.
 
-    MPI is touched only if a launcher started this process. An uncaught exception on any rank ends all ranks; so does
-    `stopping.Stuck`, with exit code 75.
+    `options` are those of this rank, by default what the environment says; signals set `stop`, by default that of this
+    process. MPI is touched only if a launcher started this process. An uncaught exception on any rank ends all ranks;
+    so does `stopping.Stuck`, with exit code 75.
     Raises `LaunchError` if a launcher started several tasks that MPI does not see, or if the ranks cannot all have a
     device as they were asked to.
     """
+    options, stop = options or RunOptions.read(), stop or stopping.here()
     abort.listen()
-    stopping.listen()
+    stop.listen()
     if not abort.launched():
-        workforce = Workforce(None, [_named(devices.settle([devices.seat()], 0))])
-        yield from _lead(workforce)
+        yield from _lead(Workforce(None, [_named(devices.alone(options))], stop))
         return
-    with _ranks() as workforce:
+    with _ranks(options, stop) as workforce:
         yield workforce
 
 
 @contextlib.contextmanager
-def _ranks() -> Iterator[Workforce | None]:
+def _ranks(options: RunOptions, stop: StopRequest) -> Iterator[Workforce | None]:
     from mpi4py import MPI
     from mpi4py.futures import MPICommExecutor
 
@@ -119,13 +126,13 @@ def _ranks() -> Iterator[Workforce | None]:
             int(os.environ.get("SLURM_PROCID", os.environ.get("PMI_RANK", "0"))),
         )
     abort.agree()
-    everyone = _devices(world)
+    everyone = _devices(world, options)
     bell = world.Dup()  # on which rank 0 asks the others for an early end
     if world.rank > 0:
-        stopping.also_when(lambda: bell.Iprobe(source=0))
+        stop.also_when(lambda: bell.Iprobe(source=0))
     with contextlib.nullcontext() if world.size == 1 else MPICommExecutor(world, root=0) as others:
         if world.rank == 0:
-            yield from _lead(Workforce(others, everyone, lambda: _ring(bell)))
+            yield from _lead(Workforce(others, everyone, stop, lambda: _ring(bell)))
     while bell.Iprobe(source=0):
         bell.recv(source=0)
     if world.rank > 0:
@@ -156,15 +163,15 @@ def _ring(bell: Any) -> None:
         bell.send(None, dest=rank)
 
 
-def _devices(world: Any) -> list[tuple[str, str]]:
+def _devices(world: Any, options: RunOptions) -> list[tuple[str, str]]:
     """Bind this rank and return the devices of all. Raises, on all ranks alike, if they cannot all have one."""
     from mpi4py import MPI
 
     neighbours = world.Split_type(MPI.COMM_TYPE_SHARED)
-    seats = world.allgather(devices.seat(neighbours.rank))
+    seats = world.allgather(devices.seat(options, neighbours.rank))
     neighbours.Free()
     try:
-        mine = devices.settle(seats, world.rank)
+        mine = devices.settle(seats, world.rank, options)
     except LaunchError as error:
         _alike(str(error), world.rank)
     return world.allgather(_named(mine))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pickle
 import signal
@@ -16,6 +17,7 @@ from hpcsweep.approx.catalogue import Catalogue
 from hpcsweep.cluster import stopping, worker
 from hpcsweep.cluster.checkpoints import Saver, Shelf
 from hpcsweep.cluster.pricing import Pricer
+from hpcsweep.cluster.stopping import StopRequest
 from hpcsweep.store import layout
 from hpcsweep.store.files import opened
 from hpcsweep.study.cells import Cell
@@ -144,32 +146,28 @@ def test_trainings_of_several_parts_go_on_after_a_signal(hpcsweep: Run, tmp_path
     assert by_key(store) == by_key(tmp_path / "whole.h5")
 
 
-def test_a_training_of_several_parts_takes_up_its_own_state_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_training_of_several_parts_takes_up_its_own_state_only(tmp_path: Path) -> None:
     study = parse(PARTS.replace("000\n", "\n").replace("20000", "20"), Catalogue(tmp_path))
     table = expand(study, Catalogue(tmp_path))
     cells, measurement = [table.cell(row) for row in range(len(table))], Pricer(study).measurement
     assert len(cells) == 6
 
-    def pack(cell: Cell, path: str) -> worker.Trained | worker.Finished:
+    def pack(cell: Cell, path: str, stop: StopRequest) -> worker.Trained | worker.Finished:
         saver = Saver(tmp_path / path, (cell.key,))
-        return worker.train_pack([cell], measurement(cell), tmp_path, True, saver)
+        return worker.train_pack([cell], measurement(cell), tmp_path, True, saver, stop)
 
-    asked = iter(range(10**6))
-    with monkeypatch.context() as patched:
-        patched.setattr(stopping, "asked", lambda: next(asked) > 0)
-        for number, cell in enumerate(cells):
-            asked = iter(range(10**6))
-            assert pack(cell, str(number)).records == [None] and (tmp_path / str(number)).exists()
     for number, cell in enumerate(cells):
-        fresh = pack(cell, "none").records[0].parameters
+        stop, looks = StopRequest(), itertools.count()
+        stop.also_when(lambda looks=looks: next(looks) > 0)
+        assert pack(cell, str(number), stop).records == [None] and (tmp_path / str(number)).exists()
+    for number, cell in enumerate(cells):
+        fresh = pack(cell, "none", StopRequest()).records[0].parameters
         own = Saver(tmp_path / str(number), (cell.key,)).load()
         assert set(own) == {"done", "inner"}
         other = str((number + 1) % len(cells))
         assert Saver(tmp_path / other, (cell.key,)).load() is None
-        assert np.array_equal(pack(cell, str(number)).records[0].parameters, fresh)
-        assert np.array_equal(pack(cell, other).records[0].parameters, fresh)
+        assert np.array_equal(pack(cell, str(number), StopRequest()).records[0].parameters, fresh)
+        assert np.array_equal(pack(cell, other, StopRequest()).records[0].parameters, fresh)
 
 
 KILLER = """
@@ -259,3 +257,22 @@ def test_the_walltime_is_that_of_the_environment() -> None:
 
 def test_outside_slurm_nothing_is_requeued() -> None:
     assert "no Slurm job" in stopping.requeue({})
+
+
+def test_a_stop_request_that_travels_is_that_of_the_process_where_it_arrives() -> None:
+    sent = StopRequest()
+    sent.ask()
+    arrived = pickle.loads(pickle.dumps(sent))
+    assert arrived is stopping.here() and sent.asked() and not arrived.asked()
+
+
+def test_a_stop_request_is_overdue_after_a_part_of_its_margin() -> None:
+    stop = StopRequest()
+    stop.before(time.time() + 8)  # a margin of 2 s
+    assert not stop.asked() and not stop.overdue()
+    stop.ask()
+    assert stop.asked() and not stop.overdue()
+    time.sleep(stopping.LEAST_PATIENCE + 0.1)
+    assert stop.overdue()
+    stop.learn(20.0)  # checkpoints that take long are waited for
+    assert not stop.overdue()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,9 +17,11 @@ from hpcsweep.approx.supnorm import survey
 from hpcsweep.approx.supnorm.tasks import Screening, shares
 from hpcsweep.cluster import devices, progress, worker
 from hpcsweep.cluster.checkpoints import Shelf
-from hpcsweep.cluster.driver import Driver
+from hpcsweep.cluster.driver import Call, Driver, Job, Step
 from hpcsweep.cluster.pricing import Pricer
 from hpcsweep.cluster.progress import Silent
+from hpcsweep.cluster.stopping import StopRequest, Stuck
+from hpcsweep.cluster.sweep import Sweep
 from hpcsweep.cluster.workforce import Workforce
 from hpcsweep.errors import LaunchError
 from hpcsweep.store import layout
@@ -35,7 +39,7 @@ def drive(path: Path, text: str, quantum: float) -> dict[str, np.ndarray]:
     workforce = Workforce(None, [("cpu", "")])
     with contextlib.closing(open_store(path, text)) as store:
         packs = plan.make(store.cells, store.pending(), pricer)
-        assert Driver(pricer, store, workforce, Silent(), Shelf.beside(path), quantum).run(packs)
+        assert Sweep(pricer, store, workforce, Silent(), Shelf.beside(path), quantum).run(packs)
     workforce.close()
     with opened(path) as file:
         return {name: file[name][:] for name in COMPARED}
@@ -100,6 +104,69 @@ def test_a_tile_that_raises_sends_its_pack_back_in_halves(tmp_path: Path, monkey
     monkeypatch.undo()
     whole = drive(tmp_path / "whole.h5", TINY, quantum=1e9)
     assert {name: values.tobytes() for name, values in found.items()} == {n: v.tobytes() for n, v in whole.items()}
+
+
+class Told(Job):
+    """A job of one step that runs `work`; says what becomes of it."""
+
+    def __init__(self, name: str, work: Callable[[], object], said: list[str]) -> None:
+        super().__init__(Path("."), 60.0)
+        self.name, self.work, self.said = name, work, said
+
+    def others(self) -> list[Step]:
+        return [Step(self)]
+
+    def call(self, step: Step) -> Call:
+        return self.work, ()
+
+    def take(self, step: Step, result: object) -> list[Step]:
+        self.said.append(f"{self.name} gave {result}")
+        self.over = True
+        return [Step(Told(f"after {self.name}", self.work, self.said))] if len(self.said) == 1 else []
+
+    def fail(self, message: str) -> list[Step]:
+        raise AssertionError(message)
+
+    def save(self) -> None:
+        self.said.append(f"{self.name} is saved")
+
+    def leave(self) -> None:
+        self.said.append(f"{self.name} is left")
+
+    def hang(self, steps: Sequence[Step]) -> str:
+        return f"{len(steps)} of {self.name}"
+
+
+def test_what_comes_next_goes_before_other_jobs_and_what_is_over_is_not_begun() -> None:
+    said: list[str] = []
+    jobs = [Told(name, lambda: 1, said) for name in ("a", "b", "c", "d")]
+    jobs[1].over = True
+    workforce = Workforce(None, [("cpu", "")])
+    Driver(workforce).run(jobs)
+    workforce.close()
+    assert said == ["a gave 1", "c gave 1", "after a gave 1", "d gave 1"]  # c began before the result of a was taken
+
+
+def test_asked_to_stop_nothing_is_begun_and_what_waits_is_left() -> None:
+    said, stop = [], StopRequest()
+    workforce = Workforce(None, [("cpu", "")], stop)
+    Driver(workforce).run([Told("a", stop.ask, said), Told("b", stop.ask, said)])
+    workforce.close()
+    assert said == ["a gave None", "after a is left", "b is left"]
+
+
+def test_what_hangs_is_told_and_the_others_are_left() -> None:
+    said, stop, go = [], StopRequest(), threading.Event()
+    stop.before(time.time() + 2)  # of which a quarter is the margin, so that the patience is least
+    with ThreadPoolExecutor(1) as others:
+        workforce = Workforce(others, [("cpu", "")] * 2, stop)
+        try:
+            with pytest.raises(Stuck, match="2 of a"):
+                Driver(workforce).run([Told("a", go.wait, said), Told("b", go.wait, said), Told("c", go.wait, said)])
+        finally:
+            go.set()
+        workforce.close()
+    assert said == ["c is left"]
 
 
 def test_a_workforce_is_busy_until_its_task_is_done() -> None:

@@ -60,9 +60,9 @@ with assemble() as workforce:
     for name in ["network", *(f"broken{part}" for part in range(5))] if workforce else []:
         subject = files.files(f"own.py:{name}", "own.py:target", "-1,1", 2, "relu", folder)
         survey = Survey([subject], planned(chosen.resolved(2), 2, 16))
-        conduct = remeasure.Conduct([survey], folder, Saver(folder / f"saved-{workforce.size}", (name,)))
+        job = remeasure.Measurements([survey], folder, Saver(folder / f"saved-{workforce.size}", (name,)))
         parts = len(survey.tasks(remeasure._pieces(survey)))
-        assert conduct.run(0, workforce, display("none", sys.stderr, "parts"))
+        assert job.run(0, workforce, display("none", sys.stderr, "parts"))
         found = conclude(subject, survey.measurement, survey.states[0], folder=folder)
         numbers = [found.lower, found.upper, *found.where, found.l1, found.l2]
         told = {"parts": parts, "nonfinite": found.nonfinite, "points": found.points, "certificate": found.certificate}

@@ -9,7 +9,7 @@ from pathlib import Path
 import h5py
 import pytest
 
-from hpcsweep.cluster import checkpoints
+from hpcsweep.cluster.options import RunOptions
 from hpcsweep.errors import LaunchError
 from tests.conftest import Run, command, environment
 
@@ -91,6 +91,14 @@ def test_a_wrong_variable_is_told_once_with_its_name(tiny: Path, tmp_path: Path)
 @pytest.mark.parametrize("told", ["often", "", "-1", "nan"])
 def test_seconds_between_checkpoints_are_a_number(told: str) -> None:
     with pytest.raises(LaunchError, match="HPCSWEEP_CHECKPOINT_SECONDS"):
-        checkpoints.every({"HPCSWEEP_CHECKPOINT_SECONDS": told})
-    assert checkpoints.every({}) == 60.0 and checkpoints.every({"HPCSWEEP_CHECKPOINT_SECONDS": "0"}) == 0.0
-    assert checkpoints.every({"HPCSWEEP_CHECKPOINT_SECONDS": "inf"}) == math.inf
+        RunOptions.read({"HPCSWEEP_CHECKPOINT_SECONDS": told})
+    for given, seconds in (("0", 0.0), ("inf", math.inf)):
+        assert RunOptions.read({"HPCSWEEP_CHECKPOINT_SECONDS": given}).checkpoint_seconds == seconds
+
+
+def test_what_nobody_sets_has_its_default() -> None:
+    assert RunOptions.read({}) == RunOptions() == RunOptions(1, "auto", False, 60.0)
+    told = {"HPCSWEEP_THREADS": "3", "HPCSWEEP_DEVICE": "cpu", "HPCSWEEP_SHARE_GPUS": "True"}
+    assert RunOptions.read(told) == RunOptions(3, "cpu", True)
+    with pytest.raises(LaunchError, match="HPCSWEEP_DEVICE='tpu': choose auto, gpu or cpu"):
+        RunOptions.read({"HPCSWEEP_DEVICE": "tpu"})

@@ -11,10 +11,10 @@ from hpcsweep.approx.catalogue import Catalogue
 from hpcsweep.approx.training.costs import costs
 from hpcsweep.cluster import pricing
 from hpcsweep.cluster.checkpoints import Shelf
-from hpcsweep.cluster.driver import Driver
 from hpcsweep.cluster.pricing import TOGETHER, Pricer, settings_of, threads_of
 from hpcsweep.cluster.progress import Silent
 from hpcsweep.cluster.shares import REFERENCE
+from hpcsweep.cluster.sweep import Sweep
 from hpcsweep.cluster.workforce import Workforce
 from hpcsweep.store import layout
 from hpcsweep.store.files import opened
@@ -79,22 +79,21 @@ def test_measuring_takes_its_points_its_search_and_its_boxes() -> None:
     assert without.measuring_seconds(bfgs) == without.measuring_seconds(adam) < price.measuring_seconds(adam)
 
 
-def test_packs_fit_the_cores_of_a_rank(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packs_fit_the_cores_of_a_rank() -> None:
     study, (adam, *_) = cells()
-    assert threads_of([adam]) == Pricer(study)(adam).at_once == 1
-    monkeypatch.setenv("HPCSWEEP_THREADS", "3")
-    cost = Pricer(study)(adam)
-    assert threads_of([adam]) == cost.at_once == 3 and cost.slots == 3 * TOGETHER
+    assert threads_of([adam], 1) == Pricer(study, cores=1)(adam).at_once == 1
+    cost = Pricer(study, cores=3)(adam)
+    assert threads_of([adam], 3) == cost.at_once == 3 and cost.slots == 3 * TOGETHER
     assert Pricer(study, REFERENCE)(adam).at_once == 1, "shares of an array are the same on every machine"
     long = cells(STUDY.replace("steps = [30]", "steps = [100_000_000]"))
-    assert Pricer(long[0])(long[1][0]).slots == 3, "a pack of long cells is as small as can be"
+    assert Pricer(long[0], cores=3)(long[1][0]).slots == 3, "a pack of long cells is as small as can be"
 
 
 def test_chains_run_like_all_others(tmp_path: Path) -> None:
     path, workforce, pricer = tmp_path / "chains.h5", Workforce(None, [("cpu", "")]), Pricer(cells()[0])
     with contextlib.closing(open_store(path, STUDY)) as store:
         packs = plan.make(store.cells, store.pending(), pricer)
-        assert Driver(pricer, store, workforce, Silent(), Shelf.beside(path), 1e9).run(packs)
+        assert Sweep(pricer, store, workforce, Silent(), Shelf.beside(path), 1e9).run(packs)
     workforce.close()
     with opened(path) as file:
         assert (file["status"][:] == layout.DONE).all()
