@@ -129,11 +129,11 @@ def test_the_summary_has_the_numbers(plain: tuple[Path, list[Path]]) -> None:
     text = Page(plain[1][0]).text
     best = min(error(cell) for cell in cells_of(PLAIN)[1])
     assert "4 cells: 4 done." in text
-    assert "over 5 times the L2 error (at most 5)" in text
+    assert "The ratio of the sup-norm to the L2 error has a median of 5 and a maximum of 5." in text
     assert f"For wave in 1-D, the smallest sup-norm error is {best:.3g}: mlp, depth 1, width 8, " in text
     assert "trained with adam on 10 samples" in text
-    assert "lower bounds: the largest errors that were found, not proved maxima" in text
-    assert "There is no picture of a network of one variable, as no slices were kept" in text
+    assert "Sup-norm errors are the largest errors found and thus lower bounds; no upper bound has been proved." in text
+    assert "No network of one variable is pictured because no slices were stored" in text
 
 
 def test_a_report_is_replaced_whole(plain: tuple[Path, list[Path]]) -> None:
@@ -200,13 +200,17 @@ def test_half_done(make_store: Maker, tmp_path: Path) -> None:
 
     page = Page(report.write(make_store(TWO_COUNTS, half), tmp_path / "report")[0])
     assert "8 cells: 4 pending, 2 done, 2 out of budget." in page.text
-    assert "The error of 2 cells is not finite" in page.text
-    assert "There is no figure against samples" in page.text and "There is no picture" not in page.text
+    assert "In 2 cells, the error is not finite everywhere." in page.text
+    assert "Errors are not drawn against samples" in page.text and "is pictured because" not in page.text
     assert ["out of budget", "2", "100 s over"] in [row[:3] for row in page.tables[-2]]
 
 
 REASONS: dict[str, tuple[str, Callable[[Cell], Record | None], str]] = {
-    "no 1-D cells": (PLAIN.replace("dimension = 1", "dimension = 2"), record, "no one-dimensional cell."),
+    "no 1-D cells": (
+        PLAIN.replace("dimension = 1", "dimension = 2"),
+        record,
+        "no one-dimensional cells.",
+    ),
     "pending": (
         PLAIN.replace("dimension = 1", "dimension = [1, 2]"),
         lambda cell: record(cell) if cell.dimension == 2 else None,
@@ -226,7 +230,7 @@ def test_where_it_comes_from(written: list[Path]) -> None:
     page = Page(written[0])
     launch = page.tables[-1][1]
     assert launch[0] == "2025-06-15 15:06 UTC" and launch[2:] == ["node017", "4821", "2", "2 x GPU", "hpcsweep 0.1"]
-    assert "training took 0:04:48" in page.text  # 144 cells of 2 s
+    assert "Training took 0:04:48" in page.text  # 144 cells of 2 s
     assert " ".join(STUDY.split()) in page.text
 
 
