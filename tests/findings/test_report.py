@@ -6,6 +6,7 @@ import base64
 import subprocess
 import sys
 from collections.abc import Callable
+from configparser import ConfigParser
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -45,6 +46,7 @@ class Page(HTMLParser):
         self.open: list[str] = []
         self.words: list[str] = []
         self.images: list[str] = []
+        self.names: list[str] = []  # of attributes
         self.attributes: list[str] = []
         self.tables: list[list[list[str]]] = []
         self.tags: set[str] = set()
@@ -54,6 +56,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
+        self.names += [name for name, _ in attributes]
         self.attributes += [str(value) for _, value in attributes]
         self.open += [] if tag in VOID else [tag]
         if tag == "img":
@@ -115,6 +118,31 @@ def test_everything_is_escaped(written: list[Path]) -> None:
     page = Page(written[0])
     assert "samples" not in page.tags and "Weights & <samples>" in page.text
     assert "<samples>" not in written[0].read_text()
+
+
+def test_markup_in_names_and_messages_stays_text(make_store: Maker, tmp_path: Path) -> None:
+    title, label, target, message = (
+        '"It\'s" {{ 7 * 7 }} </title>',
+        "<script>alert(1)</script>",
+        "' onload=alert(2)",
+        "<b>",
+    )
+    text = PLAIN.replace('"Plain"', f"'''{title}'''").replace('"wave"', f'{{ name = "wave", label = "{target}" }}')
+    text = text.replace('"adam"', f'{{ name = "adam", label = "{label}" }}')
+    path = report.write(make_store(text, lambda cell: record(cell, message=message)), tmp_path / "report")[0]
+    page, source = Page(path), path.read_text()
+    assert source.count("<script>") == 1 and source.count("</script>") == 1 and "b" not in page.tags
+    assert page.text.count(title) == 3 and label in page.text and "onload" not in page.names  # title, heading, study
+    assert any(target in value for value in page.attributes)  # the text of a figure
+    assert [row[2] for row in page.tables[-2]] == ["message", message]
+
+
+def test_an_installed_package_has_the_templates() -> None:
+    settings, folder = ConfigParser(), Path(report.__file__).parent
+    settings.read(folder.parents[2] / "setup.cfg")
+    patterns = settings["options.package_data"]["hpcsweep.findings.report"].split()
+    installed = {path for pattern in patterns for path in folder.glob(pattern)}
+    assert installed == {path for path in folder.rglob("*") if path.is_file() and not path.match("*.py*")} != set()
 
 
 @pytest.fixture(scope="module")
@@ -181,10 +209,10 @@ def test_only_failures(make_store: Maker, tmp_path: Path) -> None:
     page = Page(written[0])
     assert len(written) == 1 and not page.images
     assert "8 cells: 4 diverged, 4 failed." in page.text and "No cell has a measured error." in page.text
-    told = [row[:4] for row in page.tables[0][1:]]
+    messages = [row[:4] for row in page.tables[0][1:]]
     first = "wave, 1-D, mlp, depth 1, width 4, 10 samples, adam, replicate"
-    assert told[0] == ["failed", "4", "ValueError: <nan> & 'more'", f"{first} 1"]
-    assert told[1] == ["diverged", "4", "no message", f"{first} 0"]
+    assert messages[0] == ["failed", "4", "ValueError: <nan> & 'more'", f"{first} 1"]
+    assert messages[1] == ["diverged", "4", "no message", f"{first} 0"]
 
 
 def test_nothing_done_yet(make_store: Maker, tmp_path: Path) -> None:

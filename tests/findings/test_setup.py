@@ -42,8 +42,8 @@ steps = 400
             "samples": "100 or 2,000, independent and uniform over the domain, without noise",
             "training “adam+ssbroyden”": "adam for 1,500 steps at learning rate 0.01 (cosine), then ssbroyden for 400 "
             "steps, full batch, mean squared error",
-            "training “small batches”": "adam for 1,500 steps at learning rate 0.01 (cosine), batches of 20, mean squared "
-            "error",
+            "training “small batches”": "adam for 1,500 steps at learning rate 0.01 (cosine), batches of 20, mean "
+            "squared error",
             "replicates": "3 per setting, each with its own initial weights and samples",
         },
     ),
