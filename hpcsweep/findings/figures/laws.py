@@ -26,8 +26,8 @@ AXIS = {
 CHOSEN = {
     "parameters": "At the largest sample count of each network",
     "samples": "For the largest networks of each depth",
-    "train_seconds": "Settings that no faster one beats",
-    "flops": "Settings that no cheaper one beats",
+    "train_seconds": "Settings with a smaller error than any faster one",
+    "flops": "Settings with a smaller error than any cheaper one",
 }
 BOUND = {"color": "#000000", "linestyle": (0, (1, 1.2)), "linewidth": 1.4}
 PALER = {"color": sheet.GREY, "marker": "D", "markersize": 3.4, "linestyle": "--"}  # of the error beside
