@@ -138,9 +138,9 @@ def uniform_points(dataset: xarray.Dataset) -> Figure | None:
     every = panels.panels_of(cells)
     shown = every[:MOST]
     about = (
-        f"The largest error at {_uniform_count(cells)}independent uniform points, as most studies report it, as a share "
-        "of the largest error found. Black: medians. Pale bars reach down to the share of the proved upper bound, "
-        "where the true value may lie."
+        f"The largest error at {_uniform_count(cells)}independent uniform points, which most studies report, as a "
+        "share of the largest error found. Black: medians. Pale bars reach down to the share of the proved upper "
+        "bound, where the true value may lie."
     )
     footnote = panels.footnote(dataset, cells, len(every) - len(shown))
     title = "What uniform points would have reported"

@@ -98,7 +98,7 @@ def _heading(footnote: str, laws: list[Law], others: list[Law]) -> sheet.Heading
         "95\u00a0% intervals of their exponents, bootstrap over replicates."
     )
     slope = " The height of the dotted line means nothing, only its slope." if _bounded(laws) else ""
-    names = [scaling.ERRORS[found[0].error] for found in (laws, others) if found]
+    names = [scaling.ERRORS[fitted[0].error] for fitted in (laws, others) if fitted]
     title = f"{' and '.join(names)}: how {'they scale' if others else 'it scales'} with {NOUNS[against]}"
     return sheet.Heading(title[0].upper() + title[1:], about, footnote + slope)
 

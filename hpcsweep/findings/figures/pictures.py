@@ -114,11 +114,11 @@ def _heading(cell: xarray.Dataset, points: int, telling: list[str]) -> sheet.Hea
     parameters, samples, replicate = (int(cell[name]) for name in ("parameters", "samples", "replicate"))
     network = series.network(model, int(cell["depth"]), int(cell["width"]))
     further = [series.setting(name, cell[name].item()) for name in telling]
-    told = [f"{network} ({parameters:,} parameters)", f"{samples:,} samples", optimizer, *further]
+    parts = [f"{network} ({parameters:,} parameters)", f"{samples:,} samples", optimizer, *further]
     measured = f"; the maximum was sought on {int(cell['points']):,}" if np.isfinite(cell["points"]) else ""
     return sheet.Heading(
         f"{cell['target'].item()}, {int(cell['dimension'])}-D",
-        f"{', '.join(told)}, replicate {replicate}",
+        f"{', '.join(parts)}, replicate {replicate}",
         f"Cell {cell['key'].item()}. Each curve has {points} points{measured}.",
     )
 

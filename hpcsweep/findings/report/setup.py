@@ -15,17 +15,7 @@ Choice = dict[str, Any]
 SAMPLED = {"uniform": "independent and uniform over the domain", "grid": "on a regular grid"}
 MOST = 12  # networks or methods with a row of their own
 OMITTED = {"name", "parts", "gradient_tolerance", "keep", "scale", "initialisation", "beta1", "beta2", "epsilon"}
-SHOWN = {
-    "steps",
-    "learning_rate",
-    "final_learning_rate",
-    "schedule",
-    "batch",
-    "loss",
-    "activation",
-    "hidden",
-    "seconds",
-}
+USED = {"steps", "learning_rate", "final_learning_rate", "schedule", "batch", "loss", "activation", "hidden", "seconds"}
 
 
 def setup(dataset: xarray.Dataset) -> Rows:
@@ -116,5 +106,5 @@ def _part(choice: Choice) -> str:
 def _further(choice: Choice) -> Iterator[str]:
     """Yield the names and values of the other fields that are set."""
     for name, value in choice.items():
-        if name not in OMITTED | SHOWN | {"sampling"} and value not in (None, False, 0, 0.0):
+        if name not in OMITTED | USED | {"sampling"} and value not in (None, False, 0, 0.0):
             yield name.replace("_", " ") if value is True else f"{name.replace('_', ' ')} {value}"
