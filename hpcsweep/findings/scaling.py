@@ -25,7 +25,7 @@ COSTS = ("train_seconds", "flops")
 AGAINST = ("parameters", "samples", *COSTS)
 INVERSE = ("width", "parameters", "samples")
 ERRORS = {"sup_lower": "sup-norm error", "l2_error": "L2 error"}
-FEW = 3  # a law needs so many sizes: any two lie on a line
+FEW = 3  # sizes that a law needs: any two lie on a line
 LOOSE = 0.2  # decades of scatter about a line from which on it is said
 
 Smoothness = Mapping[str, float]  # of targets, by label
@@ -98,7 +98,7 @@ def laws(
     ----------
     against: "parameters", "samples", "train_seconds" or "flops".
     error: "sup_lower" or "l2_error".
-    smoothness: n of bounded derivatives by target, for the theory beside; beside what the store itself may say of it.
+    smoothness: by target, the order n up to which derivatives are bounded, beyond what the store itself has.
     draws, seed: of the bootstrap.
 
     Raises
@@ -114,9 +114,9 @@ def laws(
         if law is None or len(law.sizes) < FEW:
             continue
         n = known.get(target)
-        told = sentence(law, against, error, theory.verdict(law, against, dimension, n))
+        words = sentence(law, against, error, theory.verdict(law, against, dimension, n))
         bound = theory.rate(against, dimension, n)
-        found.append(Law(target, dimension, line, table.lines[line].label, against, error, law, bound, told))
+        found.append(Law(target, dimension, line, table.lines[line].label, against, error, law, bound, words))
     return found
 
 
@@ -162,7 +162,7 @@ def _front(cells: DataFrame, cost: str, error: str) -> tuple[np.ndarray, np.ndar
 
 
 def sentence(law: PowerLaw, against: str, error: str, verdict: str) -> str:
-    """Say a law: exponent, interval, range, floor and theory."""
+    """Return a law in words: exponent, interval, range, floor and theory."""
     low, high = (
         f"{size:,.3g}" if size < 1e3 else f"{size:,.0f}" if size < 1e7 else f"{size:.2g}" for size in law.range
     )
@@ -174,11 +174,11 @@ def sentence(law: PowerLaw, against: str, error: str, verdict: str) -> str:
     power = f"{ERRORS[error]} {course} as {noun}^{-law.exponent:.2f}"
     parts = [f"The {power} ({interval}), fitted from {low} to {high}."]
     if law.low <= 0 <= law.high:
-        parts.append("That it falls at all is not certain.")
+        parts.append("This interval includes 0, so that the error may not fall at all.")
     if np.isfinite(law.floor):
-        parts.append(f"Beyond, it saturates near {law.floor:.2g}; {_count(law)} left out of the fit for that.")
+        parts.append(f"Beyond this range it saturates near {law.floor:.2g}; {_count(law)} excluded from the fit.")
     if law.scatter > LOOSE:
-        parts.append(f"Medians scatter by {law.scatter:.1f} decades about the line: a power law describes them badly.")
+        parts.append(f"Medians scatter by {law.scatter:.1f} decades about the line, which fits them poorly.")
     return " ".join([*parts, verdict])
 
 

@@ -85,7 +85,7 @@ def best(table: series.Table) -> Rows:
         "optimizer": "optimizer",
     }
     rows = [[text(value) for value in row] for row in cells[list(names)].itertuples(index=False, name=None)]
-    note = "The sup-norm error is the largest that was found, the truth at most what was proved, where it was."
+    note = "The sup-norm error is the largest error found; the true value is at most the proved one, if any."
     return slim(Rows(list(names.values()), rows, note), "proved ≤", "optimizer")
 
 
@@ -101,30 +101,29 @@ def medians(table: series.Table, most: int = MOST_MEDIANS) -> Rows:
     share = max(1, most // max(1, pairs.ngroups))
     ranked = results.assign(pair=pairs.ngroup()).sort_values(["pair", "sup-norm error"], kind="stable")
     shown = (ranked if len(ranked) <= most else ranked.groupby("pair").head(share).head(most)).drop(columns="pair")
-    note = (
-        f"{len(shown):,} of {len(results):,} settings: per target and dimension the {share} with the smallest median."
-    )
+    which = f"for each target and dimension the {share} with the smallest median{'' if share == 1 else 's'}"
+    note = f"{len(shown):,} of {len(results):,} settings: {which}."
     rows = [[text(value) for value in row] for row in shown.itertuples(index=False, name=None)]
     return Rows([name.replace("_", " ") for name in shown], rows, note if len(shown) < len(results) else "")
 
 
 def messages(table: series.Table, most: int = MOST_MESSAGES) -> Rows:
-    """Return what was said of cells, failures first, and which failed or diverged without a word."""
+    """Return the messages of cells, failures first, with those that failed or diverged without one."""
     cells = table.cells
-    told = cells[(cells["message"] != "") | cells["status"].isin([layout.FAILED, layout.DIVERGED])]
-    grouped = told.groupby(["status_name", "message"], sort=False)
-    counted = told.assign(cells=grouped["key"].transform("size")).drop_duplicates(["status_name", "message"])
+    chosen = cells[(cells["message"] != "") | cells["status"].isin([layout.FAILED, layout.DIVERGED])]
+    grouped = chosen.groupby(["status_name", "message"], sort=False)
+    counted = chosen.assign(cells=grouped["key"].transform("size")).drop_duplicates(["status_name", "message"])
     counted = counted.sort_values(["status", "cells"], ascending=False, kind="stable")
     rows = [
         [cell.status_name, text(cell.cells), cell.message or "no message", describe(cell), cell.key]
         for cell in counted.head(most).itertuples()
     ]
     note = f"{most} of {len(counted):,} different messages." if len(counted) > most else ""
-    return Rows(["status", "cells", "message", "first such cell", "its key"], rows, note)
+    return Rows(["status", "cells", "message", "first such cell", "key"], rows, note)
 
 
 def describe(cell: Any) -> str:
-    """Say in words which cell a row of `series.Table.cells` is."""
+    """Describe the cell of a row of `series.Table.cells`."""
     network = series.network(cell.model, cell.depth, cell.width)
     what = f"{cell.target}, {cell.dimension}-D, {network}, {cell.samples:,} samples, {cell.optimizer}"
     return f"{what}, replicate {cell.replicate}"
@@ -138,7 +137,7 @@ def launches(dataset: xarray.Dataset) -> Rows:
         [moment(started), duration(seconds), host, job or "–", text(ranks), devices, versions]
         for host, job, ranks, devices, versions, started, seconds in columns
     ]
-    return Rows(["started", "took", "host of rank 0", "job", "ranks", "devices", "versions"], rows)
+    return Rows(["started", "duration", "host of rank 0", "job", "ranks", "devices", "versions"], rows)
 
 
 def text(value: object) -> str:

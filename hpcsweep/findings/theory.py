@@ -39,7 +39,7 @@ def rate(against: str, dimension: int, smoothness: float | None) -> float | None
 
 
 def standing(law: PowerLaw, bound: float | None) -> str:
-    """Say in a word how an exponent stands to a lower bound that is a power; empty where that cannot be said."""
+    """Say in a word how an exponent compares with a lower bound that is a power; empty where that is unknown."""
     if bound is None or not 0 < bound < math.inf or math.isnan(law.low):
         return ""
     if law.low <= 0 <= law.high:
@@ -49,30 +49,30 @@ def standing(law: PowerLaw, bound: float | None) -> str:
 
 
 def verdict(law: PowerLaw, against: str, dimension: int, smoothness: float | None) -> str:
-    """Say how an exponent stands to the lower bound."""
+    """Say how an exponent compares with the lower bound."""
     bound = rate(against, dimension, smoothness)
     if bound is None:
-        return _silence(against, smoothness)
+        return _no_bound(against, smoothness)
     if math.isinf(bound):
-        return "The target is smooth, for which theory allows any power."
+        return "The target is smooth, and theory allows any power for smooth functions."
     if bound == 0:
-        return "The target jumps: no continuous network comes closer than half of its jump, whatever its size."
-    name = f"the lower bound of theory, {NOUNS[against]}^-{bound:.3g},"
+        return "The target is discontinuous: no continuous network comes closer than half the jump, whatever its size."
+    name = f"the lower bound of theory for the worst function of the class, {NOUNS[against]}^-{bound:.3g}"
     if math.isnan(law.low):
-        return f"One replicate cannot tell how it stands to {name} for the worst function."
+        return f"A single replicate does not determine how it compares with {name}."
     stands = standing(law, bound)
     if stands == "undetermined":
-        return f"How it stands to {name} for the worst function, these replicates cannot tell."
+        return f"These replicates do not determine how it compares with {name}."
     if stands == "steeper":
-        return f"It is steeper than {name} which is for the worst function of the class."
+        return f"It is steeper than {name}."
     if stands == "shallower":
-        return f"It is shallower than {name} so that more than the number of {NOUNS[against]} limits it."
-    return f"It is consistent with {name} for the worst function of the class."
+        return f"It is shallower than {name}, so that something other than the {NOUNS[against]} limits it too."
+    return f"It is consistent with {name}."
 
 
-def _silence(against: str, smoothness: float | None) -> str:
+def _no_bound(against: str, smoothness: float | None) -> str:
     if against != "parameters":
-        return "Theory has no bound in this cost."
+        return "Theory gives no bound in terms of this cost."
     if smoothness is None:
-        return "How smooth the target is, is not known here, so that theory has no bound to compare with."
-    return "The target is only known to be continuous, for which theory has no rate."
+        return "The smoothness of the target is unknown, so that there is no bound to compare with."
+    return "The target is only known to be continuous, for which theory gives no rate."

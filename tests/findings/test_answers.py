@@ -10,8 +10,10 @@ import pytest
 
 from hpcsweep.findings import series, tables
 from hpcsweep.findings.dataset import read
-from hpcsweep.findings.figures import gallery, pictures
-from hpcsweep.findings.report import answers, chapters, page, plates, report, summary
+from hpcsweep.findings.figures import gallery
+from hpcsweep.findings.figures.pictures import choose
+from hpcsweep.findings.report import answers, page, report, report_figures, summary
+from hpcsweep.findings.report.report_figures import Chapter
 from hpcsweep.store.store import Record
 from hpcsweep.study.cells import Cell
 from tests.findings.stores import Maker, cells_of, error, record
@@ -46,13 +48,13 @@ def test_exponents_stand_side_by_side(table: series.Table) -> None:
     rows = answers.exponents(laws["parameters"])
     row = row_of(rows, "wave", "1", "sgd")
     assert row["sup-norm: a"] == "1.00 (1.00 to 1.00)" and row["L2: a"] == "0.50 (0.50 to 0.50)"
-    assert (row["theory"], row["beside it"], row["sizes fitted"]) == ("2", "shallower", "13 to 97 (4 of 4)")
-    assert row_of(rows, "bumps", "2", "adam")["beside it"] == "–" and len(rows.rows) == 8
+    assert (row["theory"], row["compared with theory"], row["sizes fitted"]) == ("2", "shallower", "13 to 97 (4 of 4)")
+    assert row_of(rows, "bumps", "2", "adam")["compared with theory"] == "–" and len(rows.rows) == 8
     samples = row_of(answers.exponents(laws["samples"]), "wave", "2", "adam")
     assert (samples["theory"], samples["sizes fitted"]) == ("0.5", "10 to 1,000 (3 of 3)")
     assert "floor" not in rows.header  # none does
-    told = dict(answers.sentences(laws["parameters"]["sup_lower"]))
-    assert "falls as weights^-1.00" in told["wave, 1-D, sgd."] and len(told) == 8
+    words = dict(answers.sentences(laws["parameters"]["sup_lower"]))
+    assert "falls as weights^-1.00" in words["wave, 1-D, sgd."] and len(words) == 8
 
 
 def test_what_it_took_for_a_few_powers_of_ten(table: series.Table) -> None:
@@ -94,10 +96,10 @@ def test_methods_are_compared_where_several_were_tried(make_store: Maker) -> Non
     assert rows.header == ["target", "dimension", "network", "samples", "adam", "sgd", "smallest"]
     assert len(rows.rows) == 48
     for row in rows.rows:
-        assert float(row[5]) == pytest.approx(20 * float(row[4]), rel=0.01) and row[6] == "adam, by 20 ×"
+        assert float(row[5]) == pytest.approx(20 * float(row[4]), rel=0.01) and row[6] == "adam, by a factor of 20"
     assert answers.methods(series.table(read(make_store(ONE_METHOD, known, "one.h5")))).rows == []
-    (told,) = [words for about, words in summary.sentences(table, {}) if about == "Method."]
-    assert "Of 48 settings" in told and "“adam” in 48" in told
+    (sentence,) = [words for about, words in summary.sentences(table, {}) if about == "Method."]
+    assert "Of 48 settings" in sentence and "is that of “adam” in 48." in sentence
 
 
 def test_a_method_that_was_tried_elsewhere_hides_no_comparison(make_store: Maker) -> None:
@@ -105,7 +107,7 @@ def test_a_method_that_was_tried_elsewhere_hides_no_comparison(make_store: Maker
     table = series.table(read(make_store(text, lambda cell: record(cell, sup_lower=1.0 + cell.replicate))))
     rows = answers.methods(table)
     assert len(rows.rows) == 48 and rows.header[4:] == ["adam", "sgd", "soap", "smallest"]
-    assert {(row[6], row[7]) for row in rows.rows} == {("–", "adam, sgd alike"), ("2", "adam, sgd alike")}
+    assert {(row[6], row[7]) for row in rows.rows} == {("–", "adam ≈ sgd"), ("2", "adam ≈ sgd")}
     nowhere = ONE_METHOD + ODD.replace("width = [8]", "width = [64]")
     assert answers.methods(series.table(read(make_store(nowhere, record_of_one, "nowhere.h5")))).rows == []
 
@@ -123,10 +125,10 @@ def test_rates_of_one_method_are_methods_of_their_own(make_store: Maker) -> None
     table = series.table(read(make_store(rates, uneven)))
     rows = answers.methods(table)
     assert rows.header[4:8] == [f"{name}, learning rate {rate}" for name in ("adam", "sgd") for rate in (0.01, 0.1)]
-    assert rows.rows[0][4:] == ["0.001", "9", "0.001", "9", "adam, learning rate 0.01, sgd, learning rate 0.01 alike"]
+    assert rows.rows[0][4:] == ["0.001", "9", "0.001", "9", "adam, learning rate 0.01 ≈ sgd, learning rate 0.01"]
 
 
-def test_replicates_without_an_error_are_told(make_store: Maker) -> None:
+def test_replicates_without_an_error_are_counted(make_store: Maker) -> None:
     def lost(cell: Cell) -> Record:
         gone = cell.optimizer["name"] == "sgd" and cell.replicate
         return Record("diverged", {}) if gone else known(cell)
@@ -142,7 +144,7 @@ def test_a_column_called_like_ours_stays(make_store: Maker) -> None:
     assert slim.note == "All: a, 10 samples, smallest x."
 
 
-def test_fields_that_follow_from_the_method_are_not_told(make_store: Maker) -> None:
+def test_fields_that_follow_from_the_method_are_left_out(make_store: Maker) -> None:
     table = series.table(read(make_store(ONE_METHOD + ODD, lambda cell: record(cell, sup_lower=1.0))))
     assert "learning_rate" in table.further
     assert series.telling(table.cells, table.further) == []
@@ -155,18 +157,18 @@ def test_fields_that_follow_from_the_method_are_not_told(make_store: Maker) -> N
     assert series.telling(table.cells, table.further) == ["learning_rate"]
 
 
-def test_targets_are_told_with_their_functions(make_store: Maker) -> None:
+def test_targets_are_listed_with_their_functions(make_store: Maker) -> None:
     dataset = read(make_store(STUDY, known))
     rows = answers.targets(dataset, {"wave": np.inf, "bumps": 2})
     assert rows.header == ["target", "function", "smoothness", "dimensions", "domain"]
     assert rows.rows == [
-        ["bumps", "bumps of x", "bounded derivatives to order 2", "1, 2", "[-1, 1]^d"],
+        ["bumps", "bumps of x", "derivatives bounded up to order 2", "1, 2", "[-1, 1]^d"],
         ["wave", "wave of x", "smooth", "1, 2", "[-1, 1]^d"],
     ]
     older = answers.targets(dataset.drop_vars("choice_about"), {"wave": -1, "bumps": 0})
-    assert older.rows == [["bumps", "continuous", "1, 2", "[-1, 1]^d"], ["wave", "jumps", "1, 2", "[-1, 1]^d"]]
+    assert older.rows == [["bumps", "continuous", "1, 2", "[-1, 1]^d"], ["wave", "discontinuous", "1, 2", "[-1, 1]^d"]]
     assert answers.targets(dataset, {"wave": 1}).rows[1][2] == "Lipschitz"
-    assert answers.targets(dataset, {}).rows[0][2] == "not known"
+    assert answers.targets(dataset, {}).rows[0][2] == "unknown"
 
 
 SMALL = STUDY.replace('["bumps", "wave"]', '"wave"').replace("[1, 2]", "1")
@@ -176,11 +178,11 @@ def test_the_page_goes_from_question_to_question(make_store: Maker, tmp_path: Pa
     files = report.write(make_store(SMALL, known), tmp_path / "report")
     source = files[0].read_text()
     titles = re.findall("<h2>(.*?)</h2>", source)
-    about = [plates.WEIGHTS, plates.SAMPLES, plates.METHODS, plates.AVERAGE, plates.PLACES, plates.CHANCE]
+    about = [chapter for chapter in Chapter if chapter != Chapter.PROOFS]
     assert titles[:3] == ["The targets", "What was trained", "The smallest errors"]
     assert titles[3:9] == about  # no proofs, so no chapter
     assert titles[9:] == ["All medians over replicates", "Where this comes from"]
-    weights = source[source.index(f"<h2>{plates.WEIGHTS}") : source.index(f"<h2>{plates.SAMPLES}")]
+    weights = source[source.index(f"<h2>{Chapter.WEIGHTS}") : source.index(f"<h2>{Chapter.SAMPLES}")]
     assert "<sup>d/(2n)</sup>" in weights and "$" not in weights.split("<figure>")[0]
     assert weights.index("<figure>") < weights.index("<table>") < weights.index("<details>")
     assert weights.count("<figure>") == 1  # the laws have every line: no second figure says the same
@@ -195,33 +197,38 @@ def test_lines_without_a_law_have_a_figure_of_their_own(make_store: Maker) -> No
     path = make_store(SMALL, some)
     dataset = read(path)
     table = series.table(dataset)
-    source = plates.Source(dataset, table, path, {}, answers.laws(table))
+    source = report_figures.Source(dataset, table, path, {}, answers.laws(table))
     assert [law.label for law in source.laws["parameters"]["sup_lower"]] == ["adam"]
-    assert [plate.name for plate in plates.plates(source)][:2] == ["scaling_weights", "sup_against_weights"]
+    names = [figure.name for figure in report_figures.report_figures(source)]
+    assert names[:2] == [
+        "scaling_weights",
+        "sup_against_weights",
+    ]
 
 
 def test_every_chapter_has_its_figures_and_a_lead() -> None:
-    assert set(plates.CHAPTERS) == set(chapters.LEADS) == set(plates._SKETCHES)
-    names = [name for sketches in plates._SKETCHES.values() for name, *_ in sketches]
+    assert set(Chapter) == set(report_figures._FIGURES)
+    names = [name for drawings in report_figures._FIGURES.values() for name, *_ in drawings]
     assert len(names) == len(set(names))
-    assert page.lead("<i> $c (1/ε)^{d}$ & $x$") == (
-        '<p>&lt;i&gt; <span class="short">c (1/ε)<sup>d</sup></span> &amp; <span class="short">x</span></p>'
-    )
+    leads = page.templates.get_template("leads.html.jinja").module
+    assert all(len(getattr(leads, chapter.name.lower())) > 80 for chapter in Chapter)
 
 
 def test_the_summary_tells_exponents_one_by_one_or_their_range(make_store: Maker) -> None:
     one = series.table(read(make_store(ONE_METHOD, known)))
     laws = {"samples": answers.laws(one)["samples"]["sup_lower"]}
-    (told,) = [words for about, words in summary.sentences(one, laws) if about == "Samples."]
-    assert "for bumps 1 in 1-D, 0.5 in 2-D; for wave 1 in 1-D, 0.5 in 2-D." in told
-    level = re.search(r"An error of (\S+) took, in samples: bumps (≤ |> )?[\d,]+ in 1-D, ", told)
+    (sentence,) = [words for about, words in summary.sentences(one, laws) if about == "Samples."]
+    assert "with a = 1 in 1-D, a = 0.5 in 2-D for bumps; a = 1 in 1-D, a = 0.5 in 2-D for wave." in sentence
+    level = re.search(r"The samples needed for an error of (\S+) are (≤ |> )?[\d,]+ in 1-D, ", sentence)
     assert level and f"{float(level[1]):g}" == level[1]
-    assert "Of 4 with a lower bound of theory" in told and "4 consistent with it" in told
+    assert "(for the worst function) for 4 of 4 exponents: 4 consistent with it." in sentence
     two = series.table(read(make_store(STUDY, known, "two.h5")))
     laws = {"parameters": answers.laws(two)["parameters"]["sup_lower"]}
-    (told,) = [words for about, words in summary.sentences(two, laws) if about == "Weights."]
+    (sentence,) = [words for about, words in summary.sentences(two, laws) if about == "Weights."]
     assert (
-        re.search(r"a = 1\.00 \(bumps, .-D, adam\) to 1\.00", told) and "8 power laws" in told and "theory" not in told
+        re.search(r"a from 1\.00 \(bumps, .-D, adam\) to 1\.00", sentence)
+        and "8 power laws" in sentence
+        and "theory" not in sentence
     )
 
 
@@ -233,5 +240,5 @@ def test_the_worst_pictures_are_of_different_targets(make_store: Maker) -> None:
     dataset = read(path)
     target = dict(zip(dataset["key"].values, dataset["target"].values, strict=True))
 
-    assert [target[key] for key, _ in pictures.choose(dataset, path, 2)][:2] == ["bumps", "wave"]
+    assert [target[key] for key, _ in choose(dataset, path, 2)][:2] == ["bumps", "wave"]
     assert {target[key] for key in gallery.choose(dataset, path, 2)} == {"bumps", "wave"}

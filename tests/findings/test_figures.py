@@ -237,7 +237,7 @@ def test_a_picture_shows_the_slice_and_marks_the_maximum(make_store: Maker) -> N
     told = words(figure)
     for part in ("wave, 1-D", "mlp, depth 1, width 4 (13 parameters)", "100 samples", "sgd", "replicate 2", worst.key):
         assert part in told
-    assert "19 times the L2 error" in below.texts[0].get_text()
+    assert "19 × the L2 error" in below.texts[0].get_text()
 
 
 def test_pictures_are_of_the_worst_settings_and_the_best_cell(make_store: Maker) -> None:

@@ -6,6 +6,7 @@ import base64
 import subprocess
 import sys
 from collections.abc import Callable
+from configparser import ConfigParser
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -45,6 +46,7 @@ class Page(HTMLParser):
         self.open: list[str] = []
         self.words: list[str] = []
         self.images: list[str] = []
+        self.names: list[str] = []  # of attributes
         self.attributes: list[str] = []
         self.tables: list[list[list[str]]] = []
         self.tags: set[str] = set()
@@ -54,6 +56,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
+        self.names += [name for name, _ in attributes]
         self.attributes += [str(value) for _, value in attributes]
         self.open += [] if tag in VOID else [tag]
         if tag == "img":
@@ -117,6 +120,31 @@ def test_everything_is_escaped(written: list[Path]) -> None:
     assert "<samples>" not in written[0].read_text()
 
 
+def test_markup_in_names_and_messages_stays_text(make_store: Maker, tmp_path: Path) -> None:
+    title, label, target, message = (
+        '"It\'s" {{ 7 * 7 }} </title>',
+        "<script>alert(1)</script>",
+        "' onload=alert(2)",
+        "<b>",
+    )
+    text = PLAIN.replace('"Plain"', f"'''{title}'''").replace('"wave"', f'{{ name = "wave", label = "{target}" }}')
+    text = text.replace('"adam"', f'{{ name = "adam", label = "{label}" }}')
+    path = report.write(make_store(text, lambda cell: record(cell, message=message)), tmp_path / "report")[0]
+    page, source = Page(path), path.read_text()
+    assert source.count("<script>") == 1 and source.count("</script>") == 1 and "b" not in page.tags
+    assert page.text.count(title) == 3 and label in page.text and "onload" not in page.names  # title, heading, study
+    assert any(target in value for value in page.attributes)  # the text of a figure
+    assert [row[2] for row in page.tables[-2]] == ["message", message]
+
+
+def test_an_installed_package_has_the_templates() -> None:
+    settings, folder = ConfigParser(), Path(report.__file__).parent
+    settings.read(folder.parents[2] / "setup.cfg")
+    patterns = settings["options.package_data"]["hpcsweep.findings.report"].split()
+    installed = {path for pattern in patterns for path in folder.glob(pattern)}
+    assert installed == {path for path in folder.rglob("*") if path.is_file() and not path.match("*.py*")} != set()
+
+
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Path]]:
     """A store of four cells without weights, and the files of its report."""
@@ -129,11 +157,11 @@ def test_the_summary_has_the_numbers(plain: tuple[Path, list[Path]]) -> None:
     text = Page(plain[1][0]).text
     best = min(error(cell) for cell in cells_of(PLAIN)[1])
     assert "4 cells: 4 done." in text
-    assert "over 5 times the L2 error (at most 5)" in text
+    assert "The ratio of the sup-norm to the L2 error has a median of 5 and a maximum of 5." in text
     assert f"For wave in 1-D, the smallest sup-norm error is {best:.3g}: mlp, depth 1, width 8, " in text
     assert "trained with adam on 10 samples" in text
-    assert "lower bounds: the largest errors that were found, not proved maxima" in text
-    assert "There is no picture of a network of one variable, as no slices were kept" in text
+    assert "Sup-norm errors are the largest errors found and thus lower bounds; no upper bound has been proved." in text
+    assert "No network of one variable is pictured because no slices were stored" in text
 
 
 def test_a_report_is_replaced_whole(plain: tuple[Path, list[Path]]) -> None:
@@ -181,10 +209,10 @@ def test_only_failures(make_store: Maker, tmp_path: Path) -> None:
     page = Page(written[0])
     assert len(written) == 1 and not page.images
     assert "8 cells: 4 diverged, 4 failed." in page.text and "No cell has a measured error." in page.text
-    told = [row[:4] for row in page.tables[0][1:]]
+    messages = [row[:4] for row in page.tables[0][1:]]
     first = "wave, 1-D, mlp, depth 1, width 4, 10 samples, adam, replicate"
-    assert told[0] == ["failed", "4", "ValueError: <nan> & 'more'", f"{first} 1"]
-    assert told[1] == ["diverged", "4", "no message", f"{first} 0"]
+    assert messages[0] == ["failed", "4", "ValueError: <nan> & 'more'", f"{first} 1"]
+    assert messages[1] == ["diverged", "4", "no message", f"{first} 0"]
 
 
 def test_nothing_done_yet(make_store: Maker, tmp_path: Path) -> None:
@@ -200,13 +228,17 @@ def test_half_done(make_store: Maker, tmp_path: Path) -> None:
 
     page = Page(report.write(make_store(TWO_COUNTS, half), tmp_path / "report")[0])
     assert "8 cells: 4 pending, 2 done, 2 out of budget." in page.text
-    assert "The error of 2 cells is not finite" in page.text
-    assert "There is no figure against samples" in page.text and "There is no picture" not in page.text
+    assert "In 2 cells, the error is not finite everywhere." in page.text
+    assert "Errors are not drawn against samples" in page.text and "is pictured because" not in page.text
     assert ["out of budget", "2", "100 s over"] in [row[:3] for row in page.tables[-2]]
 
 
 REASONS: dict[str, tuple[str, Callable[[Cell], Record | None], str]] = {
-    "no 1-D cells": (PLAIN.replace("dimension = 1", "dimension = 2"), record, "no one-dimensional cell."),
+    "no 1-D cells": (
+        PLAIN.replace("dimension = 1", "dimension = 2"),
+        record,
+        "no one-dimensional cells.",
+    ),
     "pending": (
         PLAIN.replace("dimension = 1", "dimension = [1, 2]"),
         lambda cell: record(cell) if cell.dimension == 2 else None,
@@ -226,7 +258,7 @@ def test_where_it_comes_from(written: list[Path]) -> None:
     page = Page(written[0])
     launch = page.tables[-1][1]
     assert launch[0] == "2025-06-15 15:06 UTC" and launch[2:] == ["node017", "4821", "2", "2 x GPU", "hpcsweep 0.1"]
-    assert "training took 0:04:48" in page.text  # 144 cells of 2 s
+    assert "Training took 0:04:48" in page.text  # 144 cells of 2 s
     assert " ".join(STUDY.split()) in page.text
 
 

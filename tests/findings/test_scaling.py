@@ -74,11 +74,11 @@ WORDS = {
     ("parameters", 2, 1.0): "consistent with",
     ("parameters", 4, 1.0): "steeper",
     ("parameters", 2, math.inf): "any power",
-    ("parameters", 2, None): "not known here",
+    ("parameters", 2, None): "is unknown",
     ("parameters", 2, 0.0): "no rate",
-    ("parameters", 2, -1.0): "jumps",
+    ("parameters", 2, -1.0): "discontinuous",
     ("samples", 2, None): "steeper",
-    ("flops", 2, math.inf): "no bound in this cost",
+    ("flops", 2, math.inf): "no bound in terms of this cost",
 }
 
 
@@ -98,19 +98,20 @@ def test_an_interval_around_zero_determines_nothing(table: series.Table) -> None
     law = scaling.laws(table, "samples")[0]
     wide = dataclasses.replace(law, law=dataclasses.replace(law.law, low=-0.1, high=2.0))
     assert law.standing == "consistent" and wide.standing == "undetermined"
-    assert "cannot tell" in theory.verdict(wide.law, "samples", 1, None)
-    (told,) = [words for about, words in summary.sentences(table, {"samples": [wide]}) if about == "Samples."]
-    assert "where a is for bumps undetermined in 1-D." in told and "1 undetermined" in told
+    assert "do not determine" in theory.verdict(wide.law, "samples", 1, None)
+    (sentence,) = [words for about, words in summary.sentences(table, {"samples": [wide]}) if about == "Samples."]
+    assert "with a undetermined in 1-D for bumps." in sentence and "1 of 1 exponents: 1 undetermined." in sentence
 
 
-def test_smoothness_is_taken_from_the_store_or_told(make_store: Maker) -> None:
+def test_smoothness_is_taken_from_the_store_or_laws(make_store: Maker) -> None:
     dataset = read(make_store(STUDY, known))
     assert series.table(dataset).smoothness == {}  # these targets do not say it
     said = dataset.assign_coords(smoothness=("cell", np.where(dataset["target"] == "wave", 1.0, np.inf)))
     bounds = [law.bound for law in scaling.laws(series.table(said))[::2]]
     assert bounds == [math.inf, math.inf, 2.0, 1.0]
-    told = scaling.laws(series.table(said), smoothness={"bumps": 2})
-    assert told[0].bound == 4.0 and "shallower than the lower bound of theory, weights^-4" in told[0].sentence
+    laws = scaling.laws(series.table(said), smoothness={"bumps": 2})
+    assert laws[0].bound == 4.0 and "It is shallower than the lower bound of theory" in laws[0].sentence
+    assert "for the worst function of the class, weights^-4, so that" in laws[0].sentence
 
 
 def test_a_floor_is_said(make_store: Maker) -> None:
@@ -120,7 +121,7 @@ def test_a_floor_is_said(make_store: Maker) -> None:
 
     (law, *_) = scaling.laws(series.table(read(make_store(STUDY, saturated))))
     assert law.law.fitted.tolist() == [True, True, False, False]
-    assert "it saturates near 0.0017; 2 sizes were left out" in law.sentence and "fitted from 13 to 25" in law.sentence
+    assert "it saturates near 0.0017; 2 sizes were excluded" in law.sentence and "fitted from 13 to 25" in law.sentence
 
 
 def test_fewer_than_three_sizes_make_no_law(make_store: Maker) -> None:

@@ -38,12 +38,13 @@ schedule = "cosine"
 steps = 400
 """,
         {
-            "model “mlp”": "tanh activation, 2 hidden layers of 4 or 16",
+            "model “mlp”": "tanh activation, 2 hidden layers of width 4 or 16",
             "samples": "100 or 2,000, independent and uniform over the domain, without noise",
-            "training “adam+ssbroyden”": "adam for 1,500 steps at rate 0.01 (cosine), then ssbroyden for 400 steps, "
-            "full batch, mean squared error",
-            "training “small batches”": "adam for 1,500 steps at rate 0.01 (cosine), batches of 20, mean squared error",
-            "replicates": "3 of each setting, each with initial weights and samples of its own",
+            "training “adam+ssbroyden”": "adam for 1,500 steps at learning rate 0.01 (cosine), then ssbroyden for 400 "
+            "steps, full batch, mean squared error",
+            "training “small batches”": "adam for 1,500 steps at learning rate 0.01 (cosine), batches of 20, mean "
+            "squared error",
+            "replicates": "3 per setting, each with its own initial weights and samples",
         },
     ),
     "shapes, stages, a grid and a baseline": (
@@ -64,33 +65,33 @@ model = [{ name = "legendre", order = 3 }]
 optimizer = ["direct"]
 """,
         {
-            "model “flat”": "relu activation, 1 hidden layer of 8",
+            "model “flat”": "relu activation, 1 hidden layer of width 8",
             "model “legendre(order=3)”": "order 3",
             "training “direct”": "fitted directly",
-            "replicates": "1 of each setting",
+            "replicates": "1 per setting",
         },
     ),
 }
 
 
 @pytest.mark.parametrize("case", STUDIES)
-def test_a_study_is_told_in_words(case: str, tmp_path: Path) -> None:
+def test_a_study_is_described_in_words(case: str, tmp_path: Path) -> None:
     text, expected = STUDIES[case]
     catalogue = Catalogue(tmp_path)
     study = parse(f"title = 'x'\n{text}", catalogue)
     Store.open(tmp_path / "s.h5", study, expand(study, catalogue), Run("h", "", 1, "cpu", "v", 0.0)).close()
-    told = dict(setup.setup(read(tmp_path / "s.h5")).rows)
-    assert {name: told.get(name) for name in expected} == expected
+    described = dict(setup.setup(read(tmp_path / "s.h5")).rows)
+    assert {name: described.get(name) for name in expected} == expected
     if "stages" in text:
-        (network,) = [words for name, words in told.items() if "mlp" in name]
-        assert "hidden layers of at most 8" in network and "stages 2" in network
-        assert "on a regular grid" in told["samples"]
-        assert any("at rate 0.1 to 0.001 (exponential)" in words for words in told.values())
+        (network,) = [words for name, words in described.items() if "mlp" in name]
+        assert "hidden layers of width at most 8" in network and "stages 2" in network
+        assert "on a regular grid" in described["samples"]
+        assert any("at learning rate 0.1 to 0.001 (exponential)" in words for words in described.values())
 
 
-def test_all_activations_and_a_time_limit_are_told() -> None:
+def test_all_activations_and_a_time_limit_are_described() -> None:
     networks = [{"name": "mlp", "activation": name, "hidden": [4]} for name in ("tanh", "relu")]
-    assert setup._network(networks) == "tanh or relu activation, 1 hidden layer of 4"
+    assert setup._network(networks) == "tanh or relu activation, 1 hidden layer of width 4"
     method = {"name": "bfgs", "steps": 1000, "seconds": 40.0, "batch": None, "loss": "mse"}
     assert setup._training([method]) == "bfgs for 1,000 steps or 40 seconds, full batch, mean squared error"
 

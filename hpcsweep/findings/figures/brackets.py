@@ -78,7 +78,7 @@ def _heading(dataset: xarray.Dataset, cells: DataFrame, undrawn: int) -> sheet.H
     title = f"Brackets of the sup-norm error: proved for {proved:,} of {count:,} cells"
     about = (
         "Above: from the largest error found to the proved upper bound. Below: how far apart the two are. Proofs end "
-        "closed (as close as was asked), out of their budget of boxes, or at the floor of rounding errors."
+        "closed (at the requested gap), out of their budget of boxes, or at the floor of rounding errors."
     )
     return sheet.Heading(title, about, panels.footnote(dataset, series.table(dataset).cells, undrawn))
 
@@ -138,9 +138,9 @@ def uniform_points(dataset: xarray.Dataset) -> Figure | None:
     every = panels.panels_of(cells)
     shown = every[:MOST]
     about = (
-        f"The largest error at {_uniform_count(cells)}independent uniform points, as most studies take it, as a share "
-        "of the largest error found. Black: medians. Pale bars reach down to the share of the proved upper bound, "
-        "where the truth may be."
+        f"The largest error at {_uniform_count(cells)}independent uniform points, which most studies report, as a "
+        "share of the largest error found. Black: medians. Pale bars reach down to the share of the proved upper "
+        "bound, where the true value may lie."
     )
     footnote = panels.footnote(dataset, cells, len(every) - len(shown))
     title = "What uniform points would have reported"

@@ -18,12 +18,9 @@ if TYPE_CHECKING:
 
 AXIS = {"train_seconds": "training time (s)", "flops": "training flops (estimate)"}
 WORDS = {"train_seconds": "seconds", "flops": "flops"}
-REMARKS = {  # how much of a cost, and what it counts
-    "train_seconds": ("long or less", "Times are a network's own where it trains alone, else its share of the pack's."),
-    "flops": (
-        "many or fewer",
-        "Flops: 6 × parameters × batch × steps; line searches and products with matrices are left out.",
-    ),
+REMARKS = {  # what a cost counts
+    "train_seconds": "Times are those of a network that trains alone, or else its share of the time of its pack.",
+    "flops": "Flops: 6 × parameters × batch × steps, without line searches and products with matrices.",
 }
 
 
@@ -37,9 +34,8 @@ def optimizer_race(dataset: xarray.Dataset, cost: str = "train_seconds") -> Figu
     every = panels.panels_of(table.cells)
     places = panels.arrange(every)
     looks = panels.looks(table.lines, table.cells["line"].unique())
-    most, remark = REMARKS[cost]
-    about = f"Each mark is one network. Steps: the smallest median over replicates of settings that take so {most}."
-    footnote = f"{panels.footnote(dataset, table.cells, len(every) - len(places))} {remark}"
+    about = "Each mark is one network. Steps: the smallest median over replicates of all settings up to this cost."
+    footnote = f"{panels.footnote(dataset, table.cells, len(every) - len(places))} {REMARKS[cost]}"
     heading = sheet.Heading(f"The race: sup-norm error against {WORDS[cost]} of training", about, footnote)
     figure = panels.make(places, heading, panels.handles(looks.values()))
     for panel, axes in panels.grid(figure, places, cells, (AXIS[cost], "sup-norm error")).items():
@@ -74,10 +70,11 @@ def costs(dataset: xarray.Dataset) -> Figure | None:
     looks = panels.looks(table.lines, cells["line"].unique())
     ratio = (cells["taken"] / cells["predicted_seconds"]).to_numpy()
     low, high = np.quantile(ratio, [0.05, 0.95])
-    half = f"half of them over {np.median(ratio):.2g} times"
-    about = f"Nine in ten cells took {low:.2g} to {high:.2g} times the time predicted; {half}."
-    note = "Training and measuring, the latter a share of its pack's. Band: within a factor of 2."
-    figure = sheet.make(5.2, 4, sheet.Heading("Cost: predicted and taken", about, note), panels.handles(looks.values()))
+    about = f"Measured over predicted time: median {np.median(ratio):.2g}, 90 % of cells {low:.2g} to {high:.2g}."
+    note = "The time of evaluation is a share of that of the pack. Band: within a factor of 2."
+    figure = sheet.make(
+        5.2, 4, sheet.Heading("Cost: predicted and measured", about, note), panels.handles(looks.values())
+    )
     axes = figure.subplots()
     sheet.style(axes)
     ends = np.array(
@@ -95,5 +92,5 @@ def costs(dataset: xarray.Dataset) -> Figure | None:
     panels.tick(axes.xaxis)
     panels.tick(axes.yaxis)
     axes.set_xlabel("predicted (s)", **sheet.LABEL)
-    axes.set_ylabel("taken, training and measuring (s)", **sheet.LABEL)
+    axes.set_ylabel("training and evaluation (s)", **sheet.LABEL)
     return figure

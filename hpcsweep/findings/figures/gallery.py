@@ -136,8 +136,8 @@ def _ticks(axes: Axes, points: np.ndarray, where: np.ndarray) -> None:
 
 def _described(cell: xarray.Dataset) -> str:
     network = series.network(str(cell["model"].item()), int(cell["depth"]), int(cell["width"]))
-    told = f"{network}, {int(cell['samples']):,} samples, {cell['optimizer'].item()}"
-    return f"{told}, replicate {int(cell['replicate'])}"
+    described = f"{network}, {int(cell['samples']):,} samples, {cell['optimizer'].item()}"
+    return f"{described}, replicate {int(cell['replicate'])}"
 
 
 def _told(cell: xarray.Dataset, where: np.ndarray) -> str:
@@ -145,6 +145,6 @@ def _told(cell: xarray.Dataset, where: np.ndarray) -> str:
     place = ", ".join(f"{x:.5g}" for x in where[:4]) + (", …" if len(where) > 4 else "")
     place = f"x = {place}" if len(where) == 1 else f"x = ({place})"
     distance = float(cell["sample_distance"])
-    told = f"{distance:.2g} from the nearest sample" if np.isfinite(distance) else "distance to samples not known"
+    gap = f"{distance:.2g} from the nearest sample" if np.isfinite(distance) else "distance to samples unknown"
     edge = " (boundary)" if cell["boundary"] == 1 else ""
-    return f"at {place}{edge}\n{told}".replace("-", "−")
+    return f"at {place}{edge}\n{gap}".replace("-", "−")

@@ -26,8 +26,8 @@ AXIS = {
 CHOSEN = {
     "parameters": "At the largest sample count of each network",
     "samples": "For the largest networks of each depth",
-    "train_seconds": "Settings that no faster one beats",
-    "flops": "Settings that no cheaper one beats",
+    "train_seconds": "Settings with a smaller error than any faster one",
+    "flops": "Settings with a smaller error than any cheaper one",
 }
 BOUND = {"color": "#000000", "linestyle": (0, (1, 1.2)), "linewidth": 1.4}
 PALER = {"color": sheet.GREY, "marker": "D", "markersize": 3.4, "linestyle": "--"}  # of the error beside
@@ -98,7 +98,7 @@ def _heading(footnote: str, laws: list[Law], others: list[Law]) -> sheet.Heading
         "95\u00a0% intervals of their exponents, bootstrap over replicates."
     )
     slope = " The height of the dotted line means nothing, only its slope." if _bounded(laws) else ""
-    names = [scaling.ERRORS[found[0].error] for found in (laws, others) if found]
+    names = [scaling.ERRORS[fitted[0].error] for fitted in (laws, others) if fitted]
     title = f"{' and '.join(names)}: how {'they scale' if others else 'it scales'} with {NOUNS[against]}"
     return sheet.Heading(title[0].upper() + title[1:], about, footnote + slope)
 

@@ -30,10 +30,8 @@ def sup_against_l2(dataset: xarray.Dataset) -> Figure | None:
     places = panels.arrange(every)
     looks = panels.looks(table.lines, cells["line"].unique())
     ratio = cells["ratio"]
-    about = (
-        f"Each mark is one network; in half of them the ratio is over {ratio.median():.3g}, at most {ratio.max():.3g}."
-    )
-    footnote = panels.footnote(dataset, table.cells, len(every) - len(places), "Grey: sup = 1, 10, 100 ... times L2.")
+    about = f"Each mark is one network; the median of the ratio is {ratio.median():.3g}, its maximum {ratio.max():.3g}."
+    footnote = panels.footnote(dataset, table.cells, len(every) - len(places), "Grey: sup = 1, 10, 100 ... × L2 error.")
     figure = panels.make(
         places, sheet.Heading("The worst against the average", about, footnote), panels.handles(looks.values())
     )
@@ -75,7 +73,7 @@ def replicates(dataset: xarray.Dataset) -> Figure | None:
     every = panels.panels_of(cells)
     places = panels.arrange(every)
     looks = panels.looks(table.lines, cells["line"].unique())
-    about = "Which share of the replicates has at most so many times the median error of its setting."
+    about = "Share of the replicates whose error, relative to the median of their setting, is at most the value below."
     heading = sheet.Heading(
         "How far replicates differ",
         about,

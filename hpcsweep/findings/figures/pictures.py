@@ -77,7 +77,7 @@ def choose(dataset: xarray.Dataset, path: Files, most: int = 3) -> list[tuple[st
     cells = table.cells[table.cells["measured"] & (table.cells["dimension"] == 1)]
     setting = [name for name in (*layout.NAMED, *table.further) if name not in ("key", "replicate")]
     worst = cells.dropna(subset=["ratio"]).sort_values("ratio", ascending=False, kind="stable").drop_duplicates(setting)
-    why = "among the largest ratios of sup-norm to L2 error"
+    why = "one of the largest ratios of sup-norm to L2 error"
     again = worst.duplicated("target")
     chosen = dict.fromkeys(kept.with_slice(pandas.concat([worst[~again], worst[again]])["key"], path, most), why)
     if most > 1:
@@ -114,12 +114,12 @@ def _heading(cell: xarray.Dataset, points: int, telling: list[str]) -> sheet.Hea
     parameters, samples, replicate = (int(cell[name]) for name in ("parameters", "samples", "replicate"))
     network = series.network(model, int(cell["depth"]), int(cell["width"]))
     further = [series.setting(name, cell[name].item()) for name in telling]
-    told = [f"{network} ({parameters:,} parameters)", f"{samples:,} samples", optimizer, *further]
-    measured = f" the maximum was sought on {int(cell['points']):,}" if np.isfinite(cell["points"]) else ""
+    parts = [f"{network} ({parameters:,} parameters)", f"{samples:,} samples", optimizer, *further]
+    measured = f"; the maximum was sought on {int(cell['points']):,}" if np.isfinite(cell["points"]) else ""
     return sheet.Heading(
         f"{cell['target'].item()}, {int(cell['dimension'])}-D",
-        f"{', '.join(told)}, replicate {replicate}",
-        f"Cell {cell['key'].item()}. Each curve has {points} points;{measured}.",
+        f"{', '.join(parts)}, replicate {replicate}",
+        f"Cell {cell['key'].item()}. Each curve has {points} points{measured}.",
     )
 
 
@@ -133,7 +133,7 @@ def _mark(above: Axes, below: Axes, cell: xarray.Dataset) -> None:
     below.set_ylim(0, 1.2 * max(sup, *below.get_ylim()) / 1.05)
     left, right = below.get_xlim()
     side = -1 if where > (left + right) / 2 else 1  # the text stands on the wider side
-    text = f"error {sup:.3g} at x = {where:.5g}" + (f"\n{sup / l2:.3g} times the L2 error" if l2 > 0 else "")
+    text = f"error {sup:.3g} at x = {where:.5g}" + (f"\n{sup / l2:.3g} × the L2 error" if l2 > 0 else "")
     below.annotate(
         text.replace("-", "−"),
         (where, sup),

@@ -20,7 +20,7 @@ MOST_SETTINGS = 60
 MOST_METHODS = 8
 SETTING = [name for name in tables.SETTING if name != "optimizer"]
 NAMED = ("target", "dimension", "model", "depth", "width", "samples")
-ALIKE = 1.05  # times
+ALIKE = 1.05  # ratio up to which two errors count as equal
 QUESTIONS = ("parameters", "samples")  # what errors fall with
 Laws = dict[str, dict[str, list[scaling.Law]]]  # by what errors fall with, and by error
 
@@ -39,8 +39,8 @@ def targets(dataset: xarray.Dataset, known: scaling.Smoothness) -> Rows:
     frame = dataset[["target", "target_id", "dimension"]].to_dataframe()
     rows = []
     for target, cells in frame.groupby("target", sort=False):
-        told = [str(abouts[i]) for i in cells["target_id"].unique()] if abouts is not None else []
-        about = next((one.rstrip(".") for one in told if one), "")  # of several stores, older ones do not say it
+        described = [str(abouts[i]) for i in cells["target_id"].unique()] if abouts is not None else []
+        about = next((text.rstrip(".") for text in described if text), "")  # older ones of several stores have none
         dimensions = ", ".join(f"{dimension}" for dimension in sorted(set(cells["dimension"].tolist())))
         rows.append([str(target), about or "–", _smooth(known.get(str(target))), dimensions, _domain(dataset, cells)])
     header = ["target", "function", "smoothness", "dimensions", "domain"]
@@ -50,7 +50,7 @@ def targets(dataset: xarray.Dataset, known: scaling.Smoothness) -> Rows:
 
 
 def _domain(dataset: xarray.Dataset, cells: DataFrame) -> str:
-    """Say the domain of a target, as far as the store does."""
+    """Return the domain of a target, as far as the store has it."""
     if "domain_low" not in dataset:
         return "–"
     row = int(cells["dimension"].to_numpy().argmax())
@@ -60,31 +60,31 @@ def _domain(dataset: xarray.Dataset, cells: DataFrame) -> str:
 
 
 def _smooth(n: float | None) -> str:
-    """Say how smooth a target is."""
+    """Describe the smoothness n of a target."""
     if n is None:
-        return "not known"
-    words = {math.inf: "smooth", -1: "jumps", 0: "continuous", 1: "Lipschitz"}
-    return words.get(n, f"bounded derivatives to order {n:g}")
+        return "unknown"
+    words = {math.inf: "smooth", -1: "discontinuous", 0: "continuous", 1: "Lipschitz"}
+    return words.get(n, f"derivatives bounded up to order {n:g}")
 
 
-def exponents(found: dict[str, list[scaling.Law]]) -> Rows:
-    """Return the exponents of the laws in one thing, of the sup-norm and the L2 error side by side."""
-    average = {(law.target, law.dimension, law.line): law for law in found["l2_error"]}
+def exponents(laws: dict[str, list[scaling.Law]]) -> Rows:
+    """Return the exponents of the laws in weights or samples, of the sup-norm and the L2 error side by side."""
+    average = {(law.target, law.dimension, law.line): law for law in laws["l2_error"]}
     rows = []
-    for law in found["sup_lower"]:
+    for law in laws["sup_lower"]:
         other = average.get((law.target, law.dimension, law.line))
         floor = f"{law.law.floor:.2g}" if np.isfinite(law.law.floor) else "–"
-        named = [law.target, text(law.dimension), law.label]
-        theirs = [_theory(law.bound), law.standing or "–"]
-        rows.append([*named, _exponent(law), _exponent(other) if other else "–", *theirs, _fitted(law), floor])
-    header = ["target", "dimension", "curve", "sup-norm: a", "L2: a", "theory", "beside it"]
+        curve = [law.target, text(law.dimension), law.label]
+        theory = [_theory(law.bound), law.standing or "–"]
+        rows.append([*curve, _exponent(law), _exponent(other) if other else "–", *theory, _fitted(law), floor])
+    header = ["target", "dimension", "curve", "sup-norm: a", "L2: a", "theory", "compared with theory"]
     note = (
         "Error ~ size⁻ᵃ, with 95 % intervals from a bootstrap over replicates. Theory: a of the lower bound for the "
-        "worst function of the class, which a single target may beat."
+        "worst function of the class; errors of a single target may fall faster."
     )
     if any(row[-1] != "–" for row in rows):
-        note += " Floor: the error at which larger sizes saturate."
-    return slim(Rows([*header, "sizes fitted", "floor"], rows, note), "curve", "beside it", "floor")
+        note += " Floor: the error at which large sizes saturate."
+    return slim(Rows([*header, "sizes fitted", "floor"], rows, note), "curve", "compared with theory", "floor")
 
 
 def _theory(bound: float | None) -> str:
@@ -98,21 +98,21 @@ def _exponent(law: scaling.Law) -> str:
 
 
 def _fitted(law: scaling.Law) -> str:
-    """Say which sizes a law rests on."""
+    """Say which sizes a law was fitted to."""
     fitted, (low, high) = law.law.fitted, law.law.range
     return f"{low:,.0f} to {high:,.0f} ({int(fitted.sum())} of {len(fitted)})"
 
 
-def sentences(found: Sequence[scaling.Law]) -> Iterator[tuple[str, str]]:
-    """Yield of what each law is, and the law in a sentence."""
-    for law in found:
+def sentences(laws: Sequence[scaling.Law]) -> Iterator[tuple[str, str]]:
+    """Yield what each law describes, and the law in a sentence."""
+    for law in laws:
         yield f"{law.target}, {law.dimension}-D, {law.label}.", law.sentence
 
 
 def needed(table: series.Table, against: str) -> Rows:
-    """Return the smallest weights or samples that reached an error, for a few powers of ten.
+    """Return the smallest numbers of weights or samples that reached an error, for a few powers of ten.
 
-    Beside the weights stands the width, where networks have one.
+    The width is given with the weights where networks have one.
     """
     rows: dict[tuple[str, int, str], list[str]] = {}
     levels = scaling.decades(table)
@@ -121,21 +121,21 @@ def needed(table: series.Table, against: str) -> Rows:
         if against == "parameters":
             widths = {_line(reach): reach for reach in scaling.smallest(table, epsilon, "width")}
         for reach in scaling.smallest(table, epsilon, against):
-            if reach.smallest < reach.largest:  # one size tried says nothing
+            if reach.smallest < reach.largest:  # a single size says nothing
                 wide = widths.get(_line(reach))
                 known = wide is not None and wide.smallest < wide.largest and not math.isnan(wide.size)
-                told = f"{reach}; width {wide.size:,.0f}" if known and wide else str(reach)
-                rows.setdefault(_line(reach), []).append(told)
+                cell = f"{reach}; width {wide.size:,.0f}" if known and wide else str(reach)
+                rows.setdefault(_line(reach), []).append(cell)
     noun = theory.NOUNS[against]
     header = ["target", "dimension", "curve", *(f"error ≤ {level:g}" for level in levels)]
-    how = "at the most samples" if against == "parameters" else "of the largest networks"
+    how = "with the most samples" if against == "parameters" else "for the largest networks"
     note = (
-        f"The smallest number of {noun} tried, {how}, whose median sup-norm error is so small, with its 95 % interval; "
-        "> and ≤: beyond what was tried."
+        f"The smallest number of {noun} tried, {how}, at which the median sup-norm error is this small, with its 95 % "
+        "interval; > and ≤ mean that the value may lie beyond those tried."
     )
-    if any("width" in cell for told in rows.values() for cell in told):
-        note += " Beside it the smallest width."
-    return slim(Rows(header, [[key[0], text(key[1]), key[2], *told] for key, told in rows.items()], note), "curve")
+    if any("width" in cell for cells in rows.values() for cell in cells):
+        note += " The smallest width is given as well."
+    return slim(Rows(header, [[key[0], text(key[1]), key[2], *cells] for key, cells in rows.items()], note), "curve")
 
 
 def _line(reach: scaling.Reach) -> tuple[str, int, str]:
@@ -157,51 +157,54 @@ class Comparison:
 
 def compared(table: series.Table) -> Comparison:
     """Return the comparison at the settings that several training methods tried; empty where there are none."""
-    told = series.telling(table.cells, table.further)
+    varying = series.telling(table.cells, table.further)
     names = [
-        ", ".join([method, *(series.setting(name, value) for name, value in zip(told, values, strict=True))])
-        for method, *values in table.cells[["optimizer", *told]].itertuples(index=False, name=None)
+        ", ".join([method, *(series.setting(name, value) for name, value in zip(varying, values, strict=True))])
+        for method, *values in table.cells[["optimizer", *varying]].itertuples(index=False, name=None)
     ]
     cells = table.cells.assign(method=names, error=table.cells["sup_lower"].where(table.cells["measured"]))
     grouped = cells.groupby([*SETTING, "method"], sort=False)["error"]
     counted = (grouped.median(), grouped.count(), grouped.size())
-    medians, measured, there = (one.unstack("method").reindex(columns=list(dict.fromkeys(names))) for one in counted)
+    medians, measured, there = (
+        frame.unstack("method").reindex(columns=list(dict.fromkeys(names))) for frame in counted
+    )
     several = medians.notna().sum(axis=1) > 1
     methods = medians.columns[medians[several].notna().any()]
     return Comparison(
-        *(one.loc[several, methods].fillna(blank) for one, blank in ((medians, np.nan), (measured, 0), (there, 0)))
+        *(frame.loc[several, methods].fillna(blank) for frame, blank in ((medians, np.nan), (measured, 0), (there, 0)))
     )
 
 
 def methods(table: series.Table) -> Rows:
-    """Return `compared` as texts, and which method has the smallest error by how much."""
-    found = compared(table)
-    medians = found.medians
+    """Return `compared` as texts, with the method that has the smallest error and its lead over the next."""
+    comparison = compared(table)
+    medians = comparison.medians
+    frames = (medians, comparison.measured, comparison.there)
     wins = medians.idxmin(axis=1).value_counts().reindex(medians.columns, fill_value=0)
     best = set(wins.sort_values(ascending=False, kind="stable").index[:MOST_METHODS])
     shown = [method for method in medians if method in best]
     rows = []
     for setting, errors in medians.head(MOST_SETTINGS).iterrows():
         target, dimension, model, depth, width, samples = (setting[SETTING.index(name)] for name in NAMED)  # type: ignore[index]
-        told = [_median(*(one.at[setting, name] for one in (medians, found.measured, found.there))) for name in shown]
+        errors_shown = [_median(*(frame.at[setting, name] for frame in frames)) for name in shown]
         network = series.network(model, depth, width)
-        rows.append([target, text(dimension), network, text(samples), *told, _ahead(errors)])
-    note = "Median sup-norm error over replicates of each training method, at the settings that several of them tried."
+        rows.append([target, text(dimension), network, text(samples), *errors_shown, _ahead(errors)])
+    note = "Median sup-norm error over replicates for each training method, in the settings tried with several methods."
     if len(medians) > MOST_SETTINGS:
-        note += f" {MOST_SETTINGS} of {len(medians):,} settings."
+        note += f" The first {MOST_SETTINGS} of {len(medians):,} settings are shown."
     if len(shown) < medians.shape[1]:
-        note += f" {len(shown)} of {medians.shape[1]} methods: those that are the best most often."
+        note += f" {len(shown)} of {medians.shape[1]} methods are shown: those that most often have the smallest error."
     header = ["target", "dimension", "network", "samples", *shown, "smallest"]
     return slim(Rows(header, rows, note), "network", "samples")
 
 
 def _median(error: float, measured: float, there: float) -> str:
-    """Say a median, and over how many replicates where some have no measured error."""
+    """Return a median, with the number of replicates behind it where some have no measured error."""
     return text(error) if measured == there else f"{text(error)} ({measured:.0f} of {there:.0f})"
 
 
 def _ahead(errors: Series) -> str:
-    """Say which method has the smallest error, and how many times that of the next."""
+    """Say which method has the smallest error, and by which factor that of the next is larger."""
     first, second = errors.dropna().sort_values(kind="stable").iloc[:2].items()
     ratio = second[1] / first[1] if first[1] > 0 else math.inf
-    return f"{first[0]}, {second[0]} alike" if ratio < ALIKE else f"{first[0]}, by {ratio:.2g} ×"
+    return f"{first[0]} ≈ {second[0]}" if ratio < ALIKE else f"{first[0]}, by a factor of {ratio:.2g}"

@@ -1,77 +1,68 @@
-"""The page of a report, question by question: what is said, drawn and tabulated under each heading."""
+"""The sections of a report's page: what is drawn, tabulated and noted under each heading."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
 from hpcsweep.findings import tables
-from hpcsweep.findings.report import answers, page, setup
-from hpcsweep.findings.report.plates import AVERAGE, CHANCE, METHODS, PLACES, PROOFS, SAMPLES, WEIGHTS, Source
+from hpcsweep.findings.report import answers, setup
+from hpcsweep.findings.report.page import Image, Section
+from hpcsweep.findings.report.report_figures import Chapter, Source
+from hpcsweep.findings.tables import Rows
 
-LEADS = {  # formulas between dollars, what follows a ^ in braces is raised
-    WEIGHTS: "To come within ε of every function on a d-dimensional box whose derivatives up to order n are at most 1 "
-    "takes a ReLU network at least $c (1/ε)^{d/(2n)}$ weights (Yarotsky 2017): for the worst of these functions, "
-    "errors fall no faster than $weights^{−2n/d}$. A single target may be easier, and networks with another activation "
-    "have other bounds, so that this slope is there for orientation. Here networks of different sizes see the most "
-    "samples of the study.",
-    SAMPLES: "To come within ε of every ReLU network of a fixed shape with bounded weights takes any method at least "
-    "$c (1/ε)^{d}$ samples (Berner, Grohs, Voigtlaender 2023): for the worst of them, errors fall no faster than "
-    "$samples^{−1/d}$. A single target may be easier, and smooth ones are: this slope is there for orientation. Here "
-    "the largest networks see different numbers of samples.",
-    METHODS: "Errors by what training cost and, where the study has several methods, at equal networks and samples, "
-    "each method with the steps that the study gives it (see what was trained).",
-    AVERAGE: "Training lowers an average; what counts here is the largest error anywhere. The more dimensions, the "
-    "more of it a test at random points can miss.",
-    PROOFS: "The largest error that was found is a lower bound of the sup-norm error. Where branch and bound has "
-    "proved an upper one, the truth is between the two.",
-    PLACES: "Networks beside their targets where the error is largest, and where in the domain that is.",
-    CHANCE: "Replicates draw initial weights and samples anew; costs are those of the machine that ran them.",
-}
-AGAINST = dict(zip((WEIGHTS, SAMPLES), answers.QUESTIONS, strict=True))
-Shown = Mapping[str, Mapping[str, str]]  # the HTML of the figures, by chapter and name
+AGAINST = dict(zip((Chapter.WEIGHTS, Chapter.SAMPLES), answers.QUESTIONS, strict=True))
+Images = Mapping[str, Mapping[str, Image]]  # by chapter, and by the name of the figure
 
 
-def chapters(source: Source, shown: Shown) -> Iterator[tuple[str, list[str]]]:
-    """Yield the title and the parts, as HTML, of each chapter that has something to show."""
+def sections(source: Source, images: Images) -> Iterator[Section]:
+    """Yield the sections that have something to show, in the order of the page."""
     table = source.table
-    yield "The targets", [page.table(answers.targets(source.dataset, source.smoothness))]
-    yield "What was trained", [page.table(setup.setup(source.dataset))]
-    yield "The smallest errors", [page.table(tables.best(table))]
-    for title, lead in LEADS.items():
-        drawn, told = list(shown.get(title, {}).values()), list(_tables(source, title))
-        missing = [page.paragraph(words, "note") for words in _absent(source, shown, title)]
-        if drawn or told:
-            yield title, [page.lead(lead), *drawn[:1], *told, *drawn[1:], *missing]
-        elif missing:
-            yield title, missing
-    yield "All medians over replicates", [page.table(tables.medians(table))]
+    if table.cells["measured"].any():
+        yield Section("The targets", tables=[answers.targets(source.dataset, source.smoothness)])
+        yield Section("What was trained", tables=[setup.setup(source.dataset)])
+        yield Section("The smallest errors", tables=[tables.best(table)])
+        for chapter in Chapter:
+            yield from _chapter(source, chapter, images.get(chapter, {}))
+        yield Section("All medians over replicates", tables=[tables.medians(table)])
+    messages = tables.messages(table)
+    if messages.rows:
+        yield Section("Failures and messages", tables=[messages])
 
 
-def _tables(source: Source, title: str) -> Iterator[str]:
-    """Yield the tables of a chapter."""
-    if title in AGAINST:
-        found = source.laws[AGAINST[title]]
-        if found["sup_lower"]:
-            yield page.table(answers.exponents(found))
-            yield page.details("The same in words", page.sentences(answers.sentences(found["sup_lower"])))
-        needed = answers.needed(source.table, AGAINST[title])
+def _chapter(source: Source, chapter: Chapter, images: Mapping[str, Image]) -> Iterator[Section]:
+    """Yield the section of a chapter; nothing where it is empty, and no lead where it only says what is missing."""
+    results, notes = list(_tables(source, chapter)), list(_missing(source, chapter, images))
+    laws = source.laws[AGAINST[chapter]]["sup_lower"] if chapter in AGAINST else []
+    if images or results:
+        words = list(answers.sentences(laws))
+        yield Section(chapter, chapter.name.lower(), list(images.values()), results, words, notes)
+    elif notes:
+        yield Section(chapter, notes=notes)
+
+
+def _tables(source: Source, chapter: Chapter) -> Iterator[Rows]:
+    if chapter in AGAINST:
+        laws = source.laws[AGAINST[chapter]]
+        if laws["sup_lower"]:
+            yield answers.exponents(laws)
+        needed = answers.needed(source.table, AGAINST[chapter])
         if needed.rows:
-            yield page.table(needed)
-    if title == METHODS and (compared := answers.methods(source.table)).rows:
-        yield page.table(compared)
+            yield needed
+    if chapter == Chapter.METHODS and (compared := answers.methods(source.table)).rows:
+        yield compared
 
 
-def _absent(source: Source, shown: Shown, title: str) -> Iterator[str]:
-    """Say why a figure is not there."""
+def _missing(source: Source, chapter: Chapter, images: Mapping[str, Image]) -> Iterator[str]:
+    """Say why a figure is missing."""
     cells = source.table.cells
-    if title == SAMPLES and title not in shown:
-        yield "There is no figure against samples, as none of the largest networks is measured at two sample counts."
-    if title == PLACES and "picture_1" not in shown.get(title, {}):
+    if chapter == Chapter.SAMPLES and not images:
+        yield "Errors are not drawn against samples because none of the largest networks has two sample counts."
+    if chapter == Chapter.PLACES and "picture_1" not in images:
         curves = cells[cells["dimension"] == 1]
         if not len(curves):
-            reason = "the study has no one-dimensional cell"
+            reason = "the study has no one-dimensional cells"
         elif not curves["measured"].any():
             reason = "no one-dimensional cell has been measured"
         else:
-            reason = "no slices were kept beside the store ([store] weights)"
-        yield f"There is no picture of a network of one variable, as {reason}."
+            reason = "no slices were stored with the results ([store] weights)"
+        yield f"No network of one variable is pictured because {reason}."

@@ -1,113 +1,98 @@
-"""HTML: the few elements of a report, and a page that needs nothing but itself. All texts are escaped here."""
+"""The page of a report, rendered from the templates beside this file; it needs nothing but itself.
+
+Texts come from users (titles, labels, messages), so the templates escape all of them; only the style sheet and the
+script, which are files of this package, are inserted as they stand.
+"""
 
 from __future__ import annotations
 
 import base64
 import re
 import struct
-from collections.abc import Iterable
-from html import escape
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from hpcsweep.findings.report.look import SCRIPT, STYLE
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
 from hpcsweep.findings.tables import Rows
 
 NUMBER = re.compile(r"-?[\d,.]+(e[+-]\d+)?|inf")
-SHORT, MIDDLE = 24, 60  # letters that are not broken into lines; that are broken into few
-FORMULA, RAISED = re.compile(r"\$(.*?)\$"), re.compile(r"\^\{(.*?)\}")
-INLINE = r'<span class="short">\1</span>'
-Tile = tuple[str, str, str]  # what, how much, and a remark
+SHORT, MIDDLE = 24, 60  # characters: texts up to SHORT are not wrapped, up to MIDDLE only a little
+Tile = tuple[str, str, str]  # name, value and remark
 
 
-def page(title: str, *body: str) -> str:
-    """Return a whole page; `body` is HTML made by the functions below."""
-    head = '<meta charset="utf-8">\n<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-    content = "\n".join(body)
-    return (
-        f'<!doctype html>\n<html lang="en">\n<head>\n{head}<title>{escape(title)}</title>\n<style>{STYLE}</style>\n'
-        f"</head>\n<body>\n<main>\n<h1>{escape(title)}</h1>\n{content}\n</main>\n"
-        f"<script>{SCRIPT}</script>\n</body>\n</html>\n"
-    )
+@dataclass(frozen=True)
+class Image:
+    """A PNG that the page carries within itself, and its caption."""
+
+    caption: str
+    png: bytes
+
+    @property
+    def base64(self) -> str:
+        return base64.b64encode(self.png).decode()
+
+    @property
+    def width(self) -> int:
+        return self._shown_size()[0]
+
+    @property
+    def height(self) -> int:
+        return self._shown_size()[1]
+
+    def _shown_size(self) -> tuple[int, ...]:
+        """Return width and height in CSS pixels, two thirds of those that the first chunk of the PNG gives."""
+        return tuple(pixels * 2 // 3 for pixels in struct.unpack(">II", self.png[16:24]))
 
 
-def section(title: str, *body: str) -> str:
-    """Return a section under a heading of its own, to which `contents` can lead."""
-    return "\n".join([f'<section id="{_anchor(title)}">\n<h2>{escape(title)}</h2>', *body, "</section>"])
+@dataclass(frozen=True)
+class Section:
+    """A section of the page: a heading, and under it whatever there is, in the order of the fields.
+
+    Only the first image stands before the tables; `sentences` say the first table in words.
+    """
+
+    title: str
+    lead: str = ""  # name of a paragraph in leads.html.jinja
+    images: Sequence[Image] = ()
+    tables: Sequence[Rows] = ()
+    sentences: Sequence[tuple[str, str]] = ()
+    notes: Sequence[str] = ()
 
 
-def contents(titles: Iterable[str]) -> str:
-    """Return links to the sections of these titles."""
-    links = "\n".join(f'<a href="#{_anchor(title)}">{escape(title)}</a>' for title in titles)
-    return f'<nav aria-label="Contents">\n{links}\n</nav>'
+def render(**values: object) -> str:
+    """Return the HTML of a page; `values` are the variables of page.html.jinja."""
+    files = {name: _source(f"page.{suffix}") for name, suffix in (("style", "css"), ("script", "js"))}
+    return templates.get_template("page.html.jinja").render(values, **files)
+
+
+def _source(name: str) -> str:
+    assert templates.loader is not None
+    return templates.loader.get_source(templates, name)[0]
 
 
 def _anchor(title: str) -> str:
     return re.sub("[^a-z]+", "-", title.lower()).strip("-")
 
 
-def tiles(found: Iterable[Tile]) -> str:
-    """Return the few numbers that a reader should see first."""
-    cells = "\n".join(
-        f"<div><dt>{escape(what)}</dt><dd>{escape(much)}<small>{escape(remark)}</small></dd></div>"
-        for what, much, remark in found
-    )
-    return f'<dl class="tiles">\n{cells}\n</dl>'
+def _numeric_columns(rows: Rows) -> list[bool]:
+    return [all(_is_number(row[column]) for row in rows.rows) for column in range(len(rows.header))]
 
 
-def sentences(words: Iterable[tuple[str, str]]) -> str:
-    """Return a list of what each sentence is about, and the sentence."""
-    items = "\n".join(f"<li><strong>{escape(about)}</strong> {escape(sentence)}</li>" for about, sentence in words)
-    return f'<ul class="told">\n{items}\n</ul>'
+def _is_number(text: str) -> bool:
+    return text == "–" or NUMBER.fullmatch(text) is not None
 
 
-def lead(words: str) -> str:
-    """Return a paragraph with formulas: `$c (1/ε)^{d}$` stays on one line, and its d is raised."""
-    raised = RAISED.sub(r"<sup>\1</sup>", escape(words))
-    return f"<p>{FORMULA.sub(INLINE, raised)}</p>"
+def _cell_class(text: str, numeric: bool) -> str:
+    """Return the class of a cell, which decides how it is aligned and wrapped."""
+    return "number" if numeric else "short" if len(text) <= SHORT else "middle" if len(text) <= MIDDLE else "long"
 
 
-def details(heading: str, body: str) -> str:
-    """Return HTML that opens under a heading, and in print."""
-    return f"<details>\n<summary>{escape(heading)}</summary>\n{body}\n</details>"
-
-
-def paragraph(words: str, kind: str = "") -> str:
-    """Return a paragraph; `kind` is empty or "note"."""
-    attribute = f' class="{escape(kind)}"' if kind else ""
-    return f"<p{attribute}>{escape(words)}</p>"
-
-
-def preformatted(text: str) -> str:
-    """Return a text as it stands."""
-    return f"<pre>{escape(text)}</pre>"
-
-
-def figure(png: bytes, caption: str) -> str:
-    """Return an image that the page carries within itself, two thirds as wide as it has dots."""
-    data = base64.b64encode(png).decode()
-    words = escape(caption)
-    width, height = (size * 2 // 3 for size in struct.unpack(">II", png[16:24]))  # of the PNG's first chunk
-    image = f'<img src="data:image/png;base64,{data}" alt="{words}" width="{width}" height="{height}">'
-    return f"<figure>\n{image}\n<figcaption>{words}</figcaption>\n</figure>"
-
-
-def table(rows: Rows) -> str:
-    """Return a table that scrolls sideways on a narrow screen, with its note."""
-    numeric = [all(_is_number(row[i]) for row in rows.rows) for i in range(len(rows.header))]
-    head = "".join(_cell('th scope="col"', name, right) for name, right in zip(rows.header, numeric, strict=True))
-    body = "\n".join(
-        f"<tr>{''.join(_cell('td', value, right) for value, right in zip(row, numeric, strict=True))}</tr>"
-        for row in rows.rows
-    )
-    html = f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table></div>'
-    return f"{html}\n{paragraph(rows.note, 'note')}" if rows.note else html
-
-
-def _cell(tag: str, value: str, right: bool) -> str:
-    length = len(value)
-    kind = "number" if right else "short" if length <= SHORT else "middle" if length <= MIDDLE else "long"
-    attribute = f' class="{kind}"'
-    return f"<{tag}{attribute}>{escape(value)}</{tag.split()[0]}>"
-
-
-def _is_number(value: str) -> bool:
-    return value == "–" or NUMBER.fullmatch(value) is not None
+templates = Environment(
+    loader=PackageLoader("hpcsweep.findings.report"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+templates.filters |= {"anchor": _anchor, "numeric_columns": _numeric_columns, "cell_class": _cell_class}

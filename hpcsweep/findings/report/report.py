@@ -20,7 +20,8 @@ from matplotlib.figure import Figure
 from hpcsweep.errors import StoreError
 from hpcsweep.findings import series, tables
 from hpcsweep.findings.dataset import files, read
-from hpcsweep.findings.report import answers, chapters, page, plates, summary
+from hpcsweep.findings.report import answers, chapters, page, summary
+from hpcsweep.findings.report.report_figures import Source, report_figures
 from hpcsweep.findings.scaling import Smoothness
 from hpcsweep.store.files import replacing
 
@@ -31,8 +32,8 @@ DOTS = 160  # per inch, of the PNG files
 def write(path: str | Path, folder: str | Path, smoothness: Smoothness | None = None) -> list[Path]:
     """Write the report of the store `path` and the shards beside it: `folder`/index.html, every figure as PNG and PDF.
 
-    A run may be writing the store. `smoothness` is n of bounded derivatives by target, for the theory beside. Files are
-    replaced whole, so that a page that someone reads is never half written.
+    A run may be writing the store. `smoothness` gives, by target, the order n up to which derivatives are bounded, for
+    the comparison with theory. Files are replaced whole, so that nobody reads a page that is half written.
 
     Returns
     -------
@@ -40,20 +41,20 @@ def write(path: str | Path, folder: str | Path, smoothness: Smoothness | None = 
 
     Raises
     ------
-    StoreError: if `path` is no store or `folder` cannot be written.
+    StoreError: if `path` is not a store or `folder` cannot be written.
     """
     sources, folder = files(path), Path(folder)
     dataset = read(sources)
     table = series.table(dataset)
     known = {**table.smoothness, **(smoothness or {})}
-    source = plates.Source(dataset, table, sources, known, answers.laws(table, known))
+    source = Source(dataset, table, sources, known, answers.laws(table, known))
     written: list[Path] = []
-    shown: dict[str, dict[str, str]] = {}
-    drawn = list(plates.plates(source))
-    for plate, (png, pdf) in zip(drawn, _all_rendered([plate.figure for plate in drawn]), strict=True):
-        written += [_put(folder / f"{plate.name}.png", png), _put(folder / f"{plate.name}.pdf", pdf)]
-        shown.setdefault(plate.chapter, {})[plate.name] = page.figure(png, plate.caption)
-    return [_put(folder / "index.html", _page(source, Path(path), shown).encode()), *written]
+    images: dict[str, dict[str, page.Image]] = {}
+    drawn = list(report_figures(source))
+    for drawing, (png, pdf) in zip(drawn, _all_rendered([drawing.figure for drawing in drawn]), strict=True):
+        written += [_put(folder / f"{drawing.name}.png", png), _put(folder / f"{drawing.name}.pdf", pdf)]
+        images.setdefault(drawing.chapter, {})[drawing.name] = page.Image(drawing.caption, png)
+    return [_put(folder / "index.html", _page(source, Path(path), images).encode()), *written]
 
 
 def _put(path: Path, content: bytes) -> Path:
@@ -68,7 +69,7 @@ def _put(path: Path, content: bytes) -> Path:
 
 
 def _all_rendered(figures: Sequence[Figure]) -> list[tuple[bytes, bytes]]:
-    """Return all figures as PNG and as PDF: on all cores of this process, by children that have the figures already."""
+    """Return all figures as PNG and PDF, rendered on several cores by children that inherit the figures."""
     cores = min(len(os.sched_getaffinity(0)), MOST_CORES, len(figures))
     if cores < 2:
         return [_rendered(figure) for figure in figures]
@@ -97,53 +98,37 @@ def _rendered(figure: Figure) -> tuple[bytes, bytes]:
     return png.getvalue(), pdf.getvalue()
 
 
-def _page(source: plates.Source, path: Path, shown: chapters.Shown) -> str:
-    """Return the HTML of the report; `shown` is that of its figures."""
+def _page(source: Source, path: Path, images: chapters.Images) -> str:
+    """Return the HTML of the report."""
     dataset, table = source.dataset, source.table
-    parts: dict[str, list[str]] = {}  # of the page, by title
-    if table.cells["measured"].any():
-        parts |= chapters.chapters(source, shown)
-    told = tables.messages(table)
-    if told.rows:
-        parts["Failures and messages"] = [page.table(told)]
-    parts["Where this comes from"] = _provenance(dataset, path)
-    laws = {against: found["sup_lower"] for against, found in source.laws.items()}
-    return page.page(
-        str(dataset.attrs["title"]),
-        page.tiles(summary.tiles(table.cells)),
-        page.sentences(summary.sentences(table, laws)),
-        page.contents(parts),
-        *(page.section(title, *body) for title, body in parts.items()),
+    laws = {against: by_error["sup_lower"] for against, by_error in source.laws.items()}
+    return page.render(
+        title=str(dataset.attrs["title"]),
+        tiles=list(summary.tiles(table.cells)),
+        sentences=list(summary.sentences(table, laws)),
+        sections=list(chapters.sections(source, images)),
+        store={
+            **{name: dataset.attrs[name] for name in ("format", "precision", "seed", "study")},
+            "name": path.name,
+            "written": tables.moment(time.time()),
+            "training": _total(dataset["train_seconds"]),
+            "measuring": _total(dataset["eval_seconds"]),
+            "prediction": list(_prediction(dataset)),
+            "launches": tables.launches(dataset),
+        },
     )
 
 
-def _provenance(dataset: xarray.Dataset, path: Path) -> list[str]:
-    """Return what says where all this comes from."""
-    facts = [
-        f"Store {path.name}: format {dataset.attrs['format']}, precision {dataset.attrs['precision']}, seed "
-        f"{dataset.attrs['seed']}. Page written {tables.moment(time.time())}.",
-        f"In all, training took {_total(dataset['train_seconds'])} and measuring {_total(dataset['eval_seconds'])} "
-        "(h:mm:ss, summed over cells).",
-        *_prediction(dataset),
-    ]
-    return [
-        *(page.paragraph(fact) for fact in facts),
-        page.table(tables.launches(dataset)),
-        page.paragraph("The study:"),
-        page.preformatted(str(dataset.attrs["study"])),
-    ]
-
-
 def _prediction(dataset: xarray.Dataset) -> Iterator[str]:
-    """Say how well the cost of the cells was predicted."""
+    """Say how well the cost of the cells was predicted, where it was."""
     ratio = (dataset["train_seconds"] + dataset["eval_seconds"]) / dataset["predicted_seconds"]
     ratio = ratio.values[np.isfinite(ratio.values)]
     if len(ratio):
-        error = np.median(np.abs(ratio - 1))
+        low, median, high = np.quantile(ratio, [0.05, 0.5, 0.95])
         yield (
-            f"Cells took {np.median(ratio):.2g} times the time predicted (median), nine in ten "
-            f"{np.quantile(ratio, 0.05):.2g} to {np.quantile(ratio, 0.95):.2g} times; the median error of the "
-            f"prediction is {error:.0%}."
+            f"The ratio of measured to predicted time has a median of {median:.2g} over the cells and lies between "
+            f"{low:.2g} and {high:.2g} for 90 % of them; the median relative error of the prediction is "
+            f"{np.median(np.abs(ratio - 1)):.0%}."
         )
 
 

@@ -13,48 +13,45 @@ from hpcsweep.findings.tables import Rows, text
 
 Choice = dict[str, Any]
 SAMPLED = {"uniform": "independent and uniform over the domain", "grid": "on a regular grid"}
-MOST = 12  # networks or methods that are told
-UNTOLD = {"name", "parts", "gradient_tolerance", "keep", "scale", "initialisation", "beta1", "beta2", "epsilon"}
-TOLD = {"steps", "learning_rate", "final_learning_rate", "schedule", "batch", "loss", "activation", "hidden", "seconds"}
+MOST = 12  # networks or methods with a row of their own
+OMITTED = {"name", "parts", "gradient_tolerance", "keep", "scale", "initialisation", "beta1", "beta2", "epsilon"}
+USED = {"steps", "learning_rate", "final_learning_rate", "schedule", "batch", "loss", "activation", "hidden", "seconds"}
 
 
 def setup(dataset: xarray.Dataset) -> Rows:
-    """Return the table: what there is of networks, samples, methods and replicates."""
+    """Return the table of networks, samples, training methods and replicates."""
     optimizers = [json.loads(dataset["choice_text"].values[i]) for i in np.unique(dataset["optimizer_id"].values)]
     drawn = {str(choice.get("sampling", "uniform")) for choice in optimizers}
     how = " or ".join(SAMPLED.get(name, name) for name in sorted(drawn))
     counts = _some(np.unique(dataset["samples"].values).astype(int).tolist())
     replicates = len(np.unique(dataset["replicate"].values))
-    anew = (
-        f", each with initial weights {'and samples ' if 'uniform' in drawn else ''}of its own"
-        if replicates > 1
-        else ""
-    )
+    own = "initial weights and samples" if "uniform" in drawn else "initial weights"
+    anew = f", each with its own {own}" if replicates > 1 else ""
     return Rows(
-        ["what", "how"],
+        ["aspect", "setting"],
         [
             *_kinds(dataset, "model", "model", _network),
             ["samples", f"{counts}, {how}, without noise"],
             *_kinds(dataset, "optimizer", "training", _training),
-            ["replicates", f"{replicates} of each setting{anew}"],
+            ["replicates", f"{replicates} per setting{anew}"],
         ],
     )
 
 
-def _kinds(dataset: xarray.Dataset, family: str, title: str, told: Any) -> Iterator[list[str]]:
+def _kinds(dataset: xarray.Dataset, family: str, title: str, describe: Any) -> Iterator[list[str]]:
     """Yield a row for each label of a family of choices, with what its choices are."""
     labels, texts = dataset["choice_label"].values, dataset["choice_text"].values
     kinds: dict[str, list[Choice]] = {}
     for i in dict.fromkeys(dataset[f"{family}_id"].values.tolist()):
         kinds.setdefault(str(labels[i]), []).append(json.loads(texts[i]))
     for label, choices in list(kinds.items())[:MOST]:
-        yield [f"{title} “{label}”", told(choices)]
+        yield [f"{title} “{label}”", describe(choices)]
     if len(kinds) > MOST:
         yield [title, f"and {len(kinds) - MOST} more"]
 
 
 def _network(choices: list[Choice]) -> str:
-    """Say networks that differ in hidden widths."""
+    """Describe networks that differ in hidden widths."""
     activations = dict.fromkeys(choice["activation"] for choice in choices if "activation" in choice)
     parts = [f"{' or '.join(activations)} activation"] if activations else []
     shapes = list(dict.fromkeys(tuple(choice.get("hidden") or ()) for choice in choices))
@@ -62,8 +59,8 @@ def _network(choices: list[Choice]) -> str:
     widths = sorted({max(shape) for shape in shapes if shape})
     if widths:
         layers = f"{_some(depths)} hidden layer{'' if depths == [1] else 's'}"
-        parts.append(f"{layers} of at most {_some(widths)}" if _uneven(shapes) else f"{layers} of {_some(widths)}")
-    further = dict.fromkeys(told for choice in choices for told in _further(choice))
+        parts.append(f"{layers} of width {'at most ' if _uneven(shapes) else ''}{_some(widths)}")
+    further = dict.fromkeys(field for choice in choices for field in _further(choice))
     return ", ".join([*parts, *further]) or "no hidden layers"
 
 
@@ -72,13 +69,13 @@ def _uneven(shapes: list[tuple[int, ...]]) -> bool:
 
 
 def _some(numbers: list[int]) -> str:
-    """Say a few numbers."""
-    told = [f"{number:,}" for number in numbers]
-    return told[0] if len(told) == 1 else f"{', '.join(told[:-1])} or {told[-1]}"
+    """List a few numbers."""
+    *first, last = (f"{number:,}" for number in numbers)
+    return f"{', '.join(first)} or {last}" if first else last
 
 
 def _training(choices: list[Choice]) -> str:
-    """Say the training methods of one label: each way that differs, three at most."""
+    """Describe the training methods of one label, three different ones at most."""
     ways = list(dict.fromkeys(_method(choice) for choice in choices))
     more = f"; and {len(ways) - 3} more" if len(ways) > 3 else ""
     return "; or ".join(ways[:3]) + more
@@ -94,18 +91,20 @@ def _method(choice: Choice) -> str:
 
 
 def _part(choice: Choice) -> str:
-    """Say one method: name, steps, rate."""
-    told = f"{choice['name']} for {choice['steps']:,} steps"
-    told += f" or {text(choice['seconds'])} seconds" if choice.get("seconds") else ""
+    """Describe one method: name, steps, learning rate."""
+    words = f"{choice['name']} for {choice['steps']:,} steps"
+    words += f" or {text(choice['seconds'])} seconds" if choice.get("seconds") else ""
     if choice.get("learning_rate") is not None:
         last = choice.get("final_learning_rate")
-        told += f" at rate {text(choice['learning_rate'])}" + (f" to {text(last)}" if last is not None else "")
-        told += f" ({choice['schedule']})" if choice.get("schedule") not in (None, "constant") else ""
-    return told
+        words += f" at learning rate {text(choice['learning_rate'])}" + (
+            f" to {text(last)}" if last is not None else ""
+        )
+        words += f" ({choice['schedule']})" if choice.get("schedule") not in (None, "constant") else ""
+    return words
 
 
 def _further(choice: Choice) -> Iterator[str]:
-    """Yield the other fields that are set, by their names."""
+    """Yield the names and values of the other fields that are set."""
     for name, value in choice.items():
-        if name not in UNTOLD | TOLD | {"sampling"} and value not in (None, False, 0, 0.0):
+        if name not in OMITTED | USED | {"sampling"} and value not in (None, False, 0, 0.0):
             yield name.replace("_", " ") if value is True else f"{name.replace('_', ' ')} {value}"

@@ -19,8 +19,8 @@ from hpcsweep.store import layout
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-MOST_SENTENCES = 3  # best results that are told in sentences; more stand in a table
-MOST_TARGETS = 4  # whose exponents are told one by one
+MOST_SENTENCES = 3  # best results in sentences of their own; more are only in a table
+MOST_TARGETS = 4  # with exponents of their own in a sentence
 
 
 def progress(cells: DataFrame) -> str:
@@ -28,8 +28,12 @@ def progress(cells: DataFrame) -> str:
     counts = {name: int((cells["status"] == code).sum()) for code, name in enumerate(layout.STATUS)}
     parts = [f"{count:,} {name}" for name, count in sorted(counts.items(), key=lambda item: -item[1]) if count]
     lost = int((cells["status"].isin(MEASURED) & ~cells["measured"]).sum())
-    finite = f" The error of {lost:,} cells is not finite at some point." if lost else ""
-    return f"{len(cells):,} cells: {', '.join(parts) or 'none'}.{finite}"
+    finite = f" In {_cells(lost)}, the error is not finite everywhere." if lost else ""
+    return f"{_cells(len(cells))}: {', '.join(parts) or 'none'}.{finite}"
+
+
+def _cells(count: int) -> str:
+    return f"{count:,} cell{'' if count == 1 else 's'}"
 
 
 def tiles(cells: DataFrame) -> Iterator[Tile]:
@@ -42,20 +46,20 @@ def tiles(cells: DataFrame) -> Iterator[Tile]:
         yield "smallest sup-norm error", f"{best['sup_lower']:.2g}", where
         closed = int((measured["certificate"] == layout.CERTIFICATES.index("closed")).sum())
         bounded = int(np.isfinite(measured["sup_upper"]).sum())
-        yield "proved as tightly as asked", f"{closed:,}", f"{bounded:,} with a proved upper bound"
+        yield "proved to the requested gap", f"{closed:,}", f"{bounded:,} with a proved upper bound"
     seconds = cells[["train_seconds", "eval_seconds"]].sum()
     yield (
         "training time",
         tables.duration(float(seconds["train_seconds"])),
-        f"and {tables.duration(float(seconds['eval_seconds']))} of measuring (h:mm:ss, summed)",
+        f"plus {tables.duration(float(seconds['eval_seconds']))} of measuring (h:mm:ss, summed over cells)",
     )
 
 
-Told = Iterator[tuple[str, str]]  # what a sentence is about, and the sentence
+Sentences = Iterator[tuple[str, str]]  # subject and sentence
 
 
-def sentences(table: series.Table, laws: Mapping[str, Sequence[Law]]) -> Told:
-    """Yield what the cells tell; `laws` are those of the sup-norm error, by what it falls with."""
+def sentences(table: series.Table, laws: Mapping[str, Sequence[Law]]) -> Sentences:
+    """Yield what the cells show; `laws` are those of the sup-norm error in weights and in samples."""
     cells = table.cells
     yield "Progress.", progress(cells)
     measured = cells[cells["measured"]]
@@ -63,42 +67,40 @@ def sentences(table: series.Table, laws: Mapping[str, Sequence[Law]]) -> Told:
         yield "Accuracy.", "No cell has a measured error."
         return
     yield from _best(cells)
-    for against, found in laws.items():
-        yield from _falls(table, against, found)
+    for against, fitted in laws.items():
+        yield from _falls(table, against, fitted)
     yield from _methods(table)
     ratios = measured["ratio"].dropna()
     if len(ratios):
         half, most = (tables.text(value) for value in (ratios.median(), ratios.max()))
         yield (
             "Worst against average.",
-            f"In half of the measured cells, the sup-norm error is over {half} times the L2 error (at most {most}).",
+            f"The ratio of the sup-norm to the L2 error has a median of {half} and a maximum of {most}.",
         )
-    yield "How sure.", f"Sup-norm errors are lower bounds: the largest errors that were found{_proved(measured)}"
+    yield "How sure.", f"Sup-norm errors are the largest errors found and thus lower bounds{_proved(measured)}"
 
 
 def _proved(measured: DataFrame) -> str:
     """Say how many cells have a proved upper bound, and how close that is."""
     proved = measured[np.isfinite(measured["sup_upper"])]
     if not len(proved):
-        return ", not proved maxima."
+        return "; no upper bound has been proved."
     closed = proved["certificate"] == layout.CERTIFICATES.index("closed")
-    told = f"; {len(proved):,} cells have a proved upper bound as well, {closed.sum():,} of them as close as was asked"
+    have = "has" if len(proved) == 1 else "have"
+    bounds = f"; {_cells(len(proved))} also {have} a proved upper bound, {closed.sum():,} of them to the requested gap"
     wide = (proved["sup_upper"] / proved["sup_lower"])[~closed & (proved["sup_lower"] > 0)]
     if not len(wide):
-        return f"{told}."
+        return f"{bounds}."
     half, most = (tables.text(value) for value in (wide.median(), wide.max()))
-    return f"{told}; the other {len(wide):,} bounds are {half} times what was found (median; at most {most} times)."
+    return f"{bounds}. The other bounds exceed the error found by a factor of {half} (median) and of {most} at most."
 
 
-def _best(cells: DataFrame) -> Told:
+def _best(cells: DataFrame) -> Sentences:
     best = tables.best_cells(cells)
     if len(best) > MOST_SENTENCES:
         low, high = (tables.text(value) for value in (best["sup_lower"].min(), best["sup_lower"].max()))
-        reached = f"The smallest sup-norm errors that were reached are {low} to {high}"
-        yield (
-            "Accuracy.",
-            f"{reached}; those of all {len(best)} pairs of target and dimension are in the table below.",
-        )
+        pairs = f"the {len(best)} pairs of target and dimension"
+        yield "Accuracy.", f"The smallest sup-norm errors for {pairs} range from {low} to {high} (see the table below)."
         return
     for cell in best.itertuples():
         network = series.network(cell.model, cell.depth, cell.width)
@@ -109,60 +111,63 @@ def _best(cells: DataFrame) -> Told:
         )
 
 
-def _falls(table: series.Table, against: str, laws: Sequence[Law]) -> Told:
-    """Say with which exponents the errors fall, how these stand to theory, and what an error took."""
+def _falls(table: series.Table, against: str, laws: Sequence[Law]) -> Sentences:
+    """Say how fast the errors fall, how that compares with theory, and which sizes an error needed."""
     if not laws:
         return
     noun, targets = NOUNS[against], list(dict.fromkeys(law.target for law in laws))
     if len({law.line for law in laws}) == 1 and len(targets) <= MOST_TARGETS:
-        of_each = "; ".join(f"for {target} {_exponents(laws, target)}" for target in targets)
-        told = f"Error ~ {noun}⁻ᵃ, where a is {of_each}.{_took(table, against, targets)}"
+        exponents = "; ".join(f"{_exponents(laws, target)} for {target}" for target in targets)
+        sentence = f"Error ~ {noun}⁻ᵃ with {exponents}.{_took(table, against, targets)}"
     else:
         ends = [min(laws, key=lambda law: law.law.exponent), max(laws, key=lambda law: law.law.exponent)]
         low, high = (f"{law.law.exponent:.2f} ({law.target}, {law.dimension}-D, {law.label})" for law in ends)
-        told = f"Error ~ {noun}⁻ᵃ with a = {low} to {high}; {len(laws)} power laws fitted to medians over replicates."
-    yield f"{noun.capitalize()}.", told + _standings(laws)
+        fits = f"{len(laws)} power laws fitted to medians over replicates"
+        sentence = f"Error ~ {noun}⁻ᵃ with a from {low} to {high}, according to {fits}."
+    yield f"{noun.capitalize()}.", sentence + _standings(laws)
 
 
 def _exponents(laws: Sequence[Law], target: str) -> str:
-    """Say the exponents of one target, those that may be 0 as undetermined."""
+    """List the exponents of one target, as undetermined where they may be 0."""
     own = [(law.law, law.dimension) for law in laws if law.target == target]
     return ", ".join(
-        f"{'undetermined' if law.low <= 0 <= law.high else format(law.exponent, '.2g')} in {dimension}-D"
+        f"a {'undetermined' if law.low <= 0 <= law.high else f'= {law.exponent:.2g}'} in {dimension}-D"
         for law, dimension in own
     )
 
 
 def _took(table: series.Table, against: str, targets: Sequence[str]) -> str:
-    """Say how many weights or samples took one error, in the middle of those that were reached."""
+    """Say how many weights or samples one error needed, of medium size among those that were reached."""
     levels = scaling.decades(table)
     if not levels:
         return ""
     level = levels[(len(levels) - 1) // 2]
     reaches = scaling.smallest(table, level, against)
-    told = []
+    sizes = []
     for target in targets:
         own = [reach for reach in reaches if reach.target == target and reach.smallest < reach.largest]
-        told += [f"{target} {', '.join(f'{reach.bare} in {reach.dimension}-D' for reach in own)}"] if own else []
-    return f" An error of {level:g} took, in {NOUNS[against]}: {'; '.join(told)}." if told else ""
+        sizes += [f"{', '.join(f'{reach.bare} in {reach.dimension}-D' for reach in own)} for {target}"] if own else []
+    return f" The {NOUNS[against]} needed for an error of {level:g} are {'; '.join(sizes)}." if sizes else ""
 
 
 def _standings(laws: Sequence[Law]) -> str:
-    """Say how many of the laws are steeper than theory's lower bound, and so on; empty where theory has none."""
+    """Say how many laws are steeper than the lower bound of theory, and so on; empty where theory has none."""
     counts = Counter(law.standing for law in laws if law.standing)
     if not counts:
         return ""
-    told = ", ".join(
-        f"{count} {'consistent with it' if word == 'consistent' else word}" for word, count in counts.items()
-    )
-    return f" Of {counts.total()} with a lower bound of theory (for the worst function) to compare with: {told}."
+    compared = ", ".join(f"{count} {word}{' with it' * (word == 'consistent')}" for word, count in counts.items())
+    bounded = f"for {counts.total()} of {len(laws)} exponents"
+    return f" Theory has a lower bound (for the worst function) {bounded}: {compared}."
 
 
-def _methods(table: series.Table) -> Told:
-    """Say how often each training method has the smallest median among those that tried the same."""
+def _methods(table: series.Table) -> Sentences:
+    """Say how often each training method has the smallest median in the settings tried with several."""
     medians = answers.compared(table).medians
     if not len(medians):
         return
     wins = medians.idxmin(axis=1).value_counts()
-    told = ", ".join(f"“{name}” in {count:,}" for name, count in wins.head(MOST_TARGETS).items())
-    yield "Method.", f"Of {len(medians):,} settings that several methods tried, the smallest median error has {told}."
+    best = ", ".join(f"“{name}” in {count:,}" for name, count in wins.head(MOST_TARGETS).items())
+    yield (
+        "Method.",
+        f"Of {len(medians):,} settings tried with several methods, the smallest median is that of {best}.",
+    )
