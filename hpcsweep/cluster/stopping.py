@@ -46,6 +46,14 @@ def _ask(number: int, frame: FrameType | None) -> None:
     _asked.set()
 
 
+def reset() -> None:
+    """Forget all that asked, or would have asked, for an early end: another run may begin in this process."""
+    global _end, _margin, _moment, _since
+    _asked.clear()
+    _bells.clear()
+    _end, _margin, _moment, _since = math.inf, LEAST_MARGIN, math.inf, math.inf
+
+
 def ask() -> None:
     """Ask this process for an early end, as a signal would."""
     _asked.set()
