@@ -10,7 +10,6 @@ from typing import Any, NoReturn
 
 import click
 
-from hpcsweep import __version__
 from hpcsweep.commands.doctoring import doctor
 from hpcsweep.commands.measuring import measure
 from hpcsweep.commands.parameters import STUDY, STYLES, Duration, Smoothness, on_devices
@@ -18,6 +17,7 @@ from hpcsweep.commands.planning import plan, submit
 from hpcsweep.commands.replaying import replay
 from hpcsweep.commands.storing import merge, status
 from hpcsweep.errors import UserError
+from hpcsweep.version import __version__
 
 EXIT_CODES = """
 \b

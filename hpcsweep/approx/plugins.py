@@ -97,7 +97,7 @@ def load(name: str, folder: str | Path, base: type[T]) -> type[T]:
     problem = f"no class {wanted!r}" if found is None else f"{wanted!r} is no subclass of {base.__name__}"
     allowed = sorted(name for name, member in vars(module).items() if _own_class(member, module, base))
     remedy = f"{nearest(wanted, allowed)} Allowed: {', '.join(allowed)}."
-    nothing = f" It must define a class derived from {base.__module__.rpartition('.')[0]}.{base.__name__}."
+    nothing = f" It must define a class derived from hpcsweep.{base.__name__}."
     raise PluginError(f"{source}: {problem}.{remedy if allowed else nothing}")
 
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from hpcsweep import __version__
 from hpcsweep.approx import machine
 from hpcsweep.approx.catalogue import Catalogue
 from hpcsweep.cluster import devices, leftovers, placement, pricing, shares, stopping
@@ -32,20 +31,22 @@ from hpcsweep.study import plan
 from hpcsweep.study.cells import Cells
 from hpcsweep.study.expansion import expand
 from hpcsweep.study.parsing import Study, load
+from hpcsweep.version import __version__
 
 MOST_KILLS = 3  # of processes, while a cell ran and got nowhere; before the last time it runs alone
+Source = str | Path | Study  # a study file, or what it says
 
 
-def read(path: str | Path) -> tuple[Study, Cells]:
-    """Read a study and multiply it out; a mistake in it is a `UserError`."""
-    catalogue = Catalogue(Path(path).parent)
-    study = load(path, catalogue)
+def read(source: Source) -> tuple[Study, Cells]:
+    """Read a study, or take one that has been read, and multiply it out; a mistake in it is a `UserError`."""
+    catalogue = Catalogue(source.folder if isinstance(source, Study) else Path(source).parent)
+    study = source if isinstance(source, Study) else load(source, catalogue)
     return study, expand(study, catalogue)
 
 
-def price(path: str | Path, ranks: int) -> dict[str, Any]:
+def price(source: Source, ranks: int) -> dict[str, Any]:
     """Return what a study would cost on so many ranks of devices like this one."""
-    study, cells = read(path)
+    study, cells = read(source)
     pricer = pricing.Pricer(study)
     packs = plan.make(cells, np.arange(len(cells)), pricer, ranks, pricing.memory_of_rank())
     return {
@@ -65,7 +66,7 @@ def price(path: str | Path, ranks: int) -> dict[str, Any]:
 
 
 def run(
-    path: str | Path,
+    source: Source,
     store: str | Path,
     style: Style = "auto",
     retry_failed: bool = False,
@@ -89,7 +90,7 @@ def run(
             return 0
         stop.before(stopping.walltime())
         try:
-            code = _drive(path, Path(store), style, retry_failed, workforce, shard, options.checkpoint_seconds)
+            code = _drive(source, Path(store), style, retry_failed, workforce, shard, options.checkpoint_seconds)
         except stopping.Stuck:
             if requeue:
                 print(stopping.requeue(), file=sys.stderr)
@@ -101,7 +102,7 @@ def run(
 
 
 def _drive(
-    path: str | Path,
+    source: Source,
     store_path: Path,
     style: Style,
     retry_failed: bool,
@@ -109,7 +110,7 @@ def _drive(
     shard: Shard,
     saving: float,  # seconds between two checkpoints of a pack
 ) -> int:
-    study, cells = read(path)
+    study, cells = read(source)
     if shard != WHOLE:
         cells, store_path = shares.cells_of(study, cells, shard, store_path, retry_failed), shard.path(store_path)
     pricer = pricing.Pricer(study)

@@ -27,9 +27,10 @@ from hpcsweep.cluster.pricing import Pricer
 from hpcsweep.cluster.progress import Silent
 from hpcsweep.cluster.sweep import Sweep
 from hpcsweep.cluster.workforce import Workforce
-from hpcsweep.errors import LaunchError, StoreError
+from hpcsweep.errors import LaunchError
 from hpcsweep.store import layout, weights
 from hpcsweep.store.files import opened, read_cells
+from hpcsweep.store.keys import row_of
 from hpcsweep.store.store import Record
 from hpcsweep.study import parsing
 from hpcsweep.study.cells import Cells
@@ -75,7 +76,7 @@ def replay(path: Path, key: str, folder: Path) -> Replayed:
     LaunchError : if the training itself raises
     """
     cells = read_cells(path)
-    row = _row(cells.columns["key"].astype(str), key, path)
+    row = row_of(cells.columns["key"], key, path)
     cell = cells.cell(row)
     with opened(path) as file:
         text, threads = str(file.attrs["study"]), int(file["threads"][row])
@@ -122,14 +123,3 @@ def _now(record: Record, stored: Mapping[str, Any]) -> dict[str, Any]:
         value[tuple(slice(size) for size in given.shape)] = given  # sup_where has entries for the largest dimension
         now[name] = value if value.ndim else value[()]
     return now
-
-
-def _row(keys: np.ndarray, key: str, path: Path) -> int:
-    found = np.flatnonzero(np.char.startswith(keys, key)) if key else np.empty(0, int)
-    if len(found) == 1:
-        return int(found[0])
-    if len(found):
-        raise StoreError(f"{len(found)} cells of {path} have keys that begin with {key!r}: give more of it.")
-    raise StoreError(
-        f"{path} has no cell {key!r}; `report --export` lists the keys, such as {keys[0] if len(keys) else ''}."
-    )

@@ -36,6 +36,10 @@ class StopRequest:
 
     def __init__(self) -> None:
         """Nobody asks yet."""
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all that asked, or would have asked, for an early end: another run may begin in this process."""
         self._asked = threading.Event()
         self._bells: list[Callable[[], bool]] = []
         self._end = math.inf  # of the walltime, Unix time

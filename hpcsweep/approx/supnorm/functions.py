@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from hpcsweep.approx.models.activations import ACTIVATIONS
-from hpcsweep.approx.supnorm import probes
+from hpcsweep.approx.networks import Network
+from hpcsweep.approx.supnorm import dense, probes
 from hpcsweep.approx.supnorm.certificate.enclosure import NoEnclosure
 from hpcsweep.approx.supnorm.dense import Dense
 from hpcsweep.approx.supnorm.screening.screen import Function
@@ -172,13 +173,15 @@ class _Once(torch.autograd.Function):
 
 
 def terms_of(function: Callable[..., Any], made: Function, domain: Domain) -> tuple[Dense, ...]:
-    """Return the layers of a `Dense`, or of a torch Sequential of Linear layers with one activation; () of others.
+    """Return the layers of a `Dense`, a `Network`, or a Sequential of Linear layers with one activation; () of others.
 
     Also () where hooks, parametrizations or a forward of its own do more than the layers, or where the layers differ
     from the function `made` of it (see `adapted`).
     """
     if isinstance(function, Dense):
         return (function,)
+    if isinstance(function, Network) and not _altered(function):
+        return dense.of(function.model, function.vector.detach().cpu().double())
     if type(function) is not nn.Sequential or any(_altered(part) for part in function.modules()):
         return ()
     parts = list(function)  # children() would leave out what comes twice

@@ -33,14 +33,17 @@ def measure(
 
     Parameters
     ----------
-    approximant, target: callables; the target may be one of `hpcsweep.approx.targets`, which knows its domain.
-    domain: ``((low, high), ...)``, one pair per axis, or "low,high low,high ...".
+    approximant, target: callables; the target may be a `hpcsweep.Target`, which knows its domain, and the approximant
+        what `hpcsweep.network` returns.
+    domain: ``((low, high), ...)``, one pair per axis, or "low,high low,high ...", in the units of the points.
     samples: (samples, dimension), where the approximant was trained: the gaps between them are searched.
     options: the keys of `[sup_norm]` of a study (count, certificate, boxes, central, ...), see docs/meter.md.
 
     Returns
     -------
-    Measured: `lower`, `upper`, `where`, `certificate` ("closed": upper <= (1 + gap) lower is proved) and more.
+    Measured: `lower` and `upper`, in the units of the target's values; `where`, one coordinate per axis, the point at
+    which `lower` was evaluated; `bracket`, all three as a `Bracket`; `certificate` ("closed": upper <= (1 + gap) lower
+    is proved); `l1`, `l2` and more, which docs/meter.md describes together with the method and its sources.
 
     Raises
     ------

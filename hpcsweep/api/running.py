@@ -1,0 +1,119 @@
+"""`hpcsweep.run`: a study run in this process, by the code of the command `run`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpcsweep.api.studies import Study
+from hpcsweep.approx import machine
+from hpcsweep.cluster import devices, launch, stopping
+from hpcsweep.cluster.progress import Style
+from hpcsweep.errors import LaunchError
+from hpcsweep.store import status
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a store holds after a run.
+
+    Attributes
+    ----------
+    store : the HDF5 file
+    cells : how many there are, those of earlier runs that the study no longer asks for included; and of these
+    done, diverged, out_of_budget, failed, pending : by how they ended; pending ones have not
+    failures : message by key, of every cell that failed
+    """
+
+    store: Path
+    cells: int
+    done: int
+    diverged: int
+    out_of_budget: int
+    failed: int
+    pending: int
+    failures: dict[str, str]
+
+    @property
+    def complete(self) -> bool:
+        """Whether no cell is pending; if one is, the run was stopped, and the same call goes on."""
+        return not self.pending
+
+
+def run(
+    study: Study | str | Path,
+    output: str | Path,
+    *,
+    retry_failed: bool = False,
+    threads: int = 1,
+    stop_after: float | None = None,
+    progress: Style = "none",
+) -> Summary:
+    """Run a study in this process, without MPI, or resume or extend it: finished cells are kept, the others run.
+
+    Keys, results and files are those of `python -m hpcsweep run`. While it runs, an interrupt from the keyboard (or
+    SIGTERM) asks for an early end: what is done is saved, and the summary is returned with `pending` cells.
+
+    Parameters
+    ----------
+    study: a `Study`, or the path of a study file.
+    output: the store (HDF5); its folder is made. The parameters of the networks go beside it, to FILE.weights.h5.
+    retry_failed: try the cells again that failed before.
+    threads: networks that are trained at once, one processor core each; results have the same bits for any number.
+    stop_after: seconds after which the run begins to stop.
+    progress: "lines" or "bar" shows on stderr how far it is and prints what became of it, "auto" the one that suits the
+        terminal; "none" prints nothing.
+
+    Returns
+    -------
+    Summary: how many cells of the store are `done`, `diverged`, `out_of_budget`, `failed` and `pending`, and the
+    `failures`. A cell that fails raises nothing.
+
+    Raises
+    ------
+    UserError: for a mistake in the study, a store that belongs to another study, that another process is writing to or
+        that cannot be written; if not called from the main thread, which alone receives signals.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        raise LaunchError("run: call it from the main thread, which alone can be interrupted.")
+    if not isinstance(threads, int) or threads < 1:
+        raise LaunchError(f"run: threads must be an integer of at least 1, not {threads!r}.")
+    made = study if isinstance(study, Study) else Study.load(study)
+    with _as_before(threads):
+        launch.run(made._parsed, output, progress, retry_failed, stop_after)
+    return _summary(Path(output))
+
+
+def _summary(path: Path) -> Summary:
+    found = status.summary(path)
+    counts = {name: found[name] for name in ("cells", "done", "diverged", "failed")}
+    failures = {one["key"]: one["message"] for one in found["failures"]}
+    waiting = found["pending"] + found["running"]
+    return Summary(path, out_of_budget=found["out of budget"], pending=waiting, failures=failures, **counts)
+
+
+@contextlib.contextmanager
+def _as_before(threads: int) -> Iterator[None]:
+    """Let a run change this process as a command may, and put in order afterwards what it has changed.
+
+    That is signals, the threads of torch, the environment, and the request to stop.
+    """
+    handlers = {number: signal.getsignal(number) for number in stopping.SIGNALS}
+    told = os.environ.get(devices.THREADS)
+    os.environ[devices.THREADS] = str(threads)
+    try:
+        with machine.threads(threads):
+            yield
+    finally:
+        stopping.here().reset()
+        for number, handler in handlers.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        if told is None:
+            del os.environ[devices.THREADS]
+        else:
+            os.environ[devices.THREADS] = told

@@ -1,0 +1,162 @@
+"""`hpcsweep.Study`: a validated study, from a file or from a dictionary, with its cells and its price."""
+
+from __future__ import annotations
+
+import copy
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, final
+
+from hpcsweep.approx import machine
+from hpcsweep.approx.catalogue import Catalogue
+from hpcsweep.cluster import devices, launch
+from hpcsweep.errors import StudyError
+from hpcsweep.study import parsing
+from hpcsweep.study.cells import Cell
+from hpcsweep.study.expansion import expand
+from hpcsweep.study.writing import text_of
+
+
+@final
+class Study:
+    """A study that is known to be valid: made by `load`, `from_dict` or `with_changes`, and never changed.
+
+    The keys, types and defaults are those of a study file; README.md and docs/training.md describe them.
+
+    Attributes
+    ----------
+    title : as the study says
+    text : the study as TOML, as it is kept in the store
+    folder : what the paths of targets and models of your own are relative to
+    """
+
+    def __init__(self, parsed: parsing.Study) -> None:
+        """Use `load` or `from_dict` instead: `parsed` is what they make."""
+        self._parsed = parsed
+        self._cells = expand(parsed, Catalogue(parsed.folder))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Study:
+        """Read a study file (TOML); files of targets and models of your own are relative to its folder.
+
+        Raises
+        ------
+        UserError: if the file cannot be read, or for the first mistake in it: one sentence with the path of the key,
+            the allowed names and the nearest match.
+        """
+        return cls(parsing.load(path, Catalogue(Path(path).parent)))
+
+    @classmethod
+    def from_dict(cls, tables: Mapping[str, Any], folder: str | Path = ".") -> Study:
+        """Make a study of the tables of a study file: {"title": ..., "grid": [{...}], "training": {...}, ...}.
+
+        Cells have the same keys as from a file that says the same.
+
+        Parameters
+        ----------
+        tables: nested dictionaries and lists; tuples, ranges and NumPy arrays count as lists.
+        folder: what the paths of targets and models of your own are relative to.
+
+        Raises
+        ------
+        UserError: for the first mistake, as `load`; None, and other values that TOML does not have, are mistakes.
+
+        Examples
+        --------
+        >>> import hpcsweep
+        >>> grid = {"target": ["sine"], "dimension": [1], "width": [4, 8], "samples": [20], "replicate": 3}
+        >>> len(hpcsweep.Study.from_dict({"title": "Small", "grid": [grid]}).cells())
+        6
+        """
+        return cls(parsing.parse(text_of(tables), Catalogue(folder), Path(folder)))
+
+    def with_changes(self, changes: Mapping[str, Any]) -> Study:
+        """Return another study in which some values are replaced.
+
+        Parameters
+        ----------
+        changes: new values by the path of their key, such as {"training.steps": 100, "grid.0.width": [8]}; a number in
+            a path counts the grids from 0. A table that is missing is made; the value None removes a key.
+
+        Raises
+        ------
+        UserError: for a path that leads nowhere, and for whatever is not valid after all changes.
+        """
+        tables = tomllib.loads(self.text)
+        for path, value in changes.items():
+            _change(tables, str(path).split("."), copy.deepcopy(value), str(path))
+        return Study.from_dict(tables, self.folder)
+
+    @property
+    def title(self) -> str:
+        """The title."""
+        return self._parsed.title
+
+    @property
+    def text(self) -> str:
+        """The study as TOML."""
+        return self._parsed.text
+
+    @property
+    def folder(self) -> Path:
+        """What the paths of plugins are relative to."""
+        return self._parsed.folder
+
+    def cells(self) -> list[Cell]:
+        """Return the cells, one for each network and repetition, in the order of the grids; duplicates count once.
+
+        Each has `key` (32 hexadecimal digits) and its resolved choices: the dictionaries `target`, `model` and
+        `optimizer`, and the numbers `dimension`, `samples`, `parameters` (trainable ones) and `replicate`.
+        """
+        return list(self._cells)
+
+    def plan(self, ranks: int = 1) -> dict[str, Any]:
+        """Return what the study costs on so many MPI ranks of devices like the one here; nothing is run.
+
+        Returns
+        -------
+        dict, as `python -m hpcsweep plan --json` prints it: counts `cells`, `packs`, `parameters` (trainable, of all
+        networks) and `ranks`; `flops` of training and measuring; `memory_bytes` of the largest pack and `store_bytes`;
+        `seconds` by the clock on all ranks, `rank_seconds` of all ranks together and `longest_pack_seconds`; the texts
+        `title` and `device`. Seconds are predicted from a probe of 0.3 s, so they vary from call to call.
+
+        Raises
+        ------
+        UserError: if `ranks` is less than 1, or a cell fits into no memory.
+        """
+        if not isinstance(ranks, int) or ranks < 1:
+            raise StudyError(f"plan: ranks must be an integer of at least 1, not {ranks!r}.")
+        with machine.threads(devices.threads()):  # the probe sets them; those of the caller come back
+            return launch.price(self._parsed, ranks)
+
+    def __repr__(self) -> str:
+        """Say the title and the number of cells."""
+        return f"Study({self.title!r}, {len(self._cells)} cells)"
+
+
+def _change(tables: Any, names: list[str], value: Any, path: str) -> None:
+    """Put a value into nested tables, at the end of a path of names."""
+    *above, last = names
+    for depth, name in enumerate(above):
+        told = ".".join(names[: depth + 1])
+        if isinstance(tables, dict) and name not in tables:
+            tables[name] = {}
+        tables = tables[_place(tables, name, path)]
+        if not isinstance(tables, dict | list):
+            raise StudyError(f"{path}: {told} is {tables!r}, which has no entries.")
+    place = _place(tables, last, path)
+    if value is not None:
+        tables[place] = value
+    elif isinstance(tables, list) or place in tables:
+        del tables[place]
+
+
+def _place(tables: Any, name: str, path: str) -> Any:
+    """Return the place of a name in a table, or of a number in a list. Raises StudyError if a list has no such."""
+    if isinstance(tables, dict):
+        return name
+    if not name.isdecimal() or int(name) >= len(tables):
+        counted = f"0 to {len(tables) - 1}" if tables else "none"
+        raise StudyError(f"{path}: {name!r} is no entry of a list of {len(tables)}; allowed: {counted}.")
+    return int(name)
