@@ -1,8 +1,9 @@
 """A small store of earlier code, kept as files beside this one: its study, how it was recorded, and what it tells.
 
-It has cells in one and two dimensions, a chain, minibatches, two stages, an equation, layer by layer training, direct
-fits, one that failed and one that diverged, some that are pending and one whose run was killed. `record` made it by the
-commands of the time; it stands for the stores that users have, so it is never made anew.
+It has cells in one and two dimensions, a chain, minibatches, two stages, an equation on a grid and at random points,
+layer by layer training, samples that are added, direct fits, one that failed and one that diverged, some that are
+pending and one whose run was killed. `record` made it by the commands of the time; it stands for the stores that users
+have, so it is never made anew.
 """
 
 from __future__ import annotations
@@ -76,7 +77,18 @@ dimension = [2]
 width = [4]
 depth = 1
 samples = [16]
-optimizer = [{ name = "bfgs", equation = "poisson", sampling = "grid", boundary = 16, boundary_weight = 10.0 }]
+optimizer = [
+    {name = "bfgs", equation = "poisson", sampling = "grid", boundary = 16, boundary_weight = 10.0, label="on a grid"},
+    {name = "bfgs", equation = "poisson", boundary = 16, boundary_weight = 10.0, label = "at random points"},
+]
+
+[[grid]]
+target = ["runge"]
+dimension = [1]
+model = ["residual"]
+width = [4]
+samples = [20]
+optimizer = [{ name = "lbfgs", resample = 2, label = "with more samples" }, "soap"]
 
 [[grid]]
 target = ["square"]
