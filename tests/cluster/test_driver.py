@@ -15,11 +15,11 @@ import pytest
 from hpcsweep.approx.catalogue import Catalogue
 from hpcsweep.approx.supnorm import survey
 from hpcsweep.approx.supnorm.tasks import Screening, shares
-from hpcsweep.cluster import devices, progress, worker
+from hpcsweep.cluster import devices, driver, progress, worker
 from hpcsweep.cluster.checkpoints import Shelf
 from hpcsweep.cluster.driver import Call, Driver, Job, Step
 from hpcsweep.cluster.pricing import Pricer
-from hpcsweep.cluster.progress import Silent
+from hpcsweep.cluster.progress import Display, Silent
 from hpcsweep.cluster.stopping import StopRequest, Stuck
 from hpcsweep.cluster.sweep import Sweep
 from hpcsweep.cluster.workforce import Workforce
@@ -28,6 +28,7 @@ from hpcsweep.store import layout
 from hpcsweep.store.files import opened
 from hpcsweep.study import plan
 from hpcsweep.study.parsing import parse
+from hpcsweep.study.plan import Pack
 from tests.conftest import TINY, open_store
 
 COMPARED = ("status", "sup_lower", "sup_upper", "sup_where", "l2_error", "l1_error", "points", "certificate", "boxes")
@@ -167,6 +168,38 @@ def test_what_hangs_is_told_and_the_others_are_left() -> None:
             go.set()
         workforce.close()
     assert said == ["c is left"]
+
+
+class Shown(Display):
+    """Keeps what a driver shows."""
+
+    def __init__(self) -> None:
+        self.states: list[tuple[int, float | None]] = []  # cells finished, seconds to go
+
+    def show(self, finished: int, total: int, eta: float | None, note: str) -> None:
+        self.states.append((finished, eta))
+
+    def close(self) -> None:
+        pass
+
+
+def test_time_to_go_is_corrected_by_what_packs_really_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six cells alone in their packs, each of which is predicted to take a million seconds."""
+    monkeypatch.setattr(driver, "STALL", 0.0)  # show every change
+    pricer, shown = Pricer(parse(TINY, Catalogue())), Shown()
+    workforce = Workforce(None, [("cpu", "")])
+    with contextlib.closing(open_store(tmp_path / "s.h5", TINY)) as store:
+        begun = time.monotonic()
+        packs = [Pack((row,), 1e6, 0, 0.0) for row in range(6)]
+        Sweep(pricer, store, workforce, shown, Shelf.beside(store.path), 1e9).run(packs)
+        taken = time.monotonic() - begun
+    workforce.close()
+    assert {eta for finished, eta in shown.states if finished == 0} <= {6e6}, "all that is known is the prediction"
+    later = [(6 - finished, eta) for finished, eta in shown.states if 0 < finished < 6]
+    assert len(later) >= 5
+    for left, eta in later:  # as long for each as the mean of those that are finished
+        assert eta is not None and 1e-3 * taken < eta / left * 6 < 6 * taken
+    assert shown.states[-1] == (6, 0.0)
 
 
 def test_a_workforce_is_busy_until_its_task_is_done() -> None:

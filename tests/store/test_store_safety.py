@@ -56,9 +56,10 @@ def test_of_several_who_start_at_once_exactly_one_holds_the_lease(tmp_path: Path
 def test_who_lost_the_lease_does_not_write_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "HEARTBEAT", 0.01)
     store = open_store(tmp_path / "s.h5", TINY)
-    before = os.stat(lease.lease_path(tmp_path / "s.h5")).st_mtime_ns
+    before, limit = os.stat(lease.lease_path(tmp_path / "s.h5")).st_mtime_ns, time.monotonic() + 10
     while os.stat(lease.lease_path(tmp_path / "s.h5")).st_mtime_ns == before:
-        pass  # the heart beats
+        assert time.monotonic() < limit, "the lease is not renewed: its heart does not beat"
+        time.sleep(0.001)
     lease.lease_path(tmp_path / "s.h5").write_text('{"host": "elsewhere", "process": 1}')
     store._lease._thread.join(10)
     with pytest.raises(StoreError, match=r"taken .* over"):
