@@ -41,7 +41,7 @@ def _plan_text(priced: dict[str, Any]) -> str:
     rows = {
         "cells": f"{priced['cells']:,}",
         "packs": f"{priced['packs']:,} (longest {duration(priced['longest_pack_seconds'])})",
-        "weights": f"{priced['parameters']:,} trainable parameters in all",
+        "weights": f"{priced['parameters']:,} trainable parameters in total",
         "flops": f"{priced['flops']:.3g} (training and measuring)",
         "memory": f"{priced['memory_bytes'] / 2**20:,.1f} MiB for the largest pack",
         "store": f"{priced['store_bytes'] / 2**20:,.1f} MiB",
