@@ -1,4 +1,4 @@
-"""The commands. Each imports what it needs when it is called: login nodes have no MPI, and --help is instant."""
+"""The command line. Each command imports its requirements when called: login nodes lack MPI, and --help is fast."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from hpcsweep.version import __version__
 
 EXIT_CODES = """
 \b
-Exit codes: 0 all cells done, 1 some cells failed (listed), 2 a mistake in what
-you asked for, 75 stopped before the end: run the same command again.
+Exit codes: 0 all cells are done; 1 some cells failed (they are listed); 2 the
+request is invalid; 75 stopped early: run the same command again to continue.
 """
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="hpcsweep")
 def commands() -> None:
-    """Sweeps that measure how accurately neural networks approximate functions at every point (sup-norm).
+    """Measure how accurately neural networks approximate functions at every point (in the sup-norm).
 
-    A study is one TOML file (see jobs/studies). Ask what it costs, run it on MPI ranks, read the results:
+    A study is one TOML file (see jobs/studies for examples). Predict its cost, run it on MPI ranks, read the results:
 
     \b
       python -m hpcsweep plan study.toml --ranks 64
@@ -43,23 +43,25 @@ def commands() -> None:
 
 @commands.command(epilog=EXIT_CODES)
 @click.argument("study", type=STUDY)
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="The store. Default: results/STUDY.h5")
-@click.option("--retry-failed", is_flag=True, help="Try the cells again that failed before.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="File of the store. Default: results/STUDY.h5")
+@click.option("--retry-failed", is_flag=True, help="Retry cells that failed before.")
 @click.option(
-    "--progress", type=STYLES, default="auto", show_default=True, help="auto: a bar on a terminal, else lines."
+    "--progress", type=STYLES, default="auto", show_default=True, help="auto: a bar on a terminal, lines otherwise."
 )
 @click.option(
     "--threads",
     type=click.IntRange(min=1),
     default=1,
     envvar="HPCSWEEP_THREADS",
-    help="Networks that a rank trains at once, one core each, with the same bits. Default: 1",
+    help="Networks that each rank trains at once, one core each; results do not change. Default: 1",
 )
-@click.option("--stop-after", type=Duration(), help="Begin to stop then: 90m, 2:30:00. Slurm's walltime is known.")
 @click.option(
-    "--requeue", is_flag=True, help="If stopped before the end under Slurm, put the job into its queue again."
+    "--stop-after",
+    type=Duration(),
+    help="Stop gracefully after this time: 90m, 2:30:00. Slurm's walltime is respected without it.",
 )
-@click.option("--shard", metavar="k/K", default="1/1", help="Only the share of element k of K: jobs/array.sbatch.")
+@click.option("--requeue", is_flag=True, help="Under Slurm, requeue the job if it stops early.")
+@click.option("--shard", metavar="k/K", default="1/1", help="Run only the share of element k of K: jobs/array.sbatch.")
 @on_devices
 def run(
     study: Path,
@@ -71,9 +73,9 @@ def run(
     requeue: bool,
     shard: str,
 ) -> int:
-    """Run STUDY: alone, under mpiexec or under srun; resume or extend it by the same command.
+    """Run STUDY, alone or under mpiexec or srun. The same command resumes or extends it.
 
-    Finished cells are kept, only the others run. Add values to the study and run it again to extend it.
+    Finished cells are kept; only the others are run. To extend a study, add values to it and run it again.
 
     \b
       python -m hpcsweep run study.toml
@@ -85,7 +87,7 @@ def run(
     os.environ["HPCSWEEP_THREADS"] = str(threads)
     from hpcsweep.cluster import abort
 
-    abort.listen()  # what fails from here on, ends all ranks
+    abort.listen()  # from here on, a failure ends all ranks
     from hpcsweep.cluster import launch
     from hpcsweep.store.shards import parse
 
@@ -95,20 +97,22 @@ def run(
 
 @commands.command()
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), help="Folder. Default: FILE-report")
 @click.option(
-    "--export", type=click.Path(dir_okay=False, path_type=Path), help="Write a table, .csv or .parquet, only."
+    "-o", "--output", type=click.Path(file_okay=False, path_type=Path), help="Output folder. Default: FILE-report"
+)
+@click.option(
+    "--export", type=click.Path(dir_okay=False, path_type=Path), help="Only export a table, to a .csv or .parquet file."
 )
 @click.option(
     "--smoothness",
     type=Smoothness(),
     multiple=True,
-    help="n of a target (derivatives up to order n bounded), or inf: for the theory beside.",
+    help="Smoothness of a target (n: bounded derivatives up to order n; inf), for theoretical rates. Repeatable.",
 )
 def report(file: Path, output: Path | None, export: Path | None, smoothness: tuple[tuple[str, float], ...]) -> int:
-    """Draw the figures of the store FILE and write a page that shows them; needs neither torch nor MPI.
+    """Write the figures of the store FILE and an HTML page that shows them. Requires neither torch nor MPI.
 
-    Shards beside FILE are read too. With --export, one row for each cell goes into a table, and no page is made.
+    Shards next to FILE are read too. With --export, a table with one row per cell is written instead of the report.
     """
     if export is not None:
         from hpcsweep.findings import dataset
@@ -128,9 +132,9 @@ def report(file: Path, output: Path | None, export: Path | None, smoothness: tup
 @click.argument("plugin")
 @click.option("--dimension", "-d", type=click.IntRange(min=1), default=1, show_default=True, help="Input dimension.")
 def check(plugin: str, dimension: int) -> int:
-    """Check that a target (a name, module:Class or path.py:Class) keeps the rules that ours must pass.
+    """Check a target (a name, module:Class or path.py:Class) against the rules that the built-in targets satisfy.
 
-    One line for each broken rule, and exit code 1, if it does not.
+    Prints one line per violated rule; the exit code is then 1.
     """
     from hpcsweep.approx import plugins
     from hpcsweep.approx.targets import check as rules
@@ -147,11 +151,11 @@ commands.add_command(plan)
 commands.add_command(replay)
 commands.add_command(status)
 commands.add_command(submit)
-WITHOUT_MPI = sorted(commands.commands.keys() - {"run", "measure"})  # or, as doctor, not among all ranks at once
+WITHOUT_MPI = sorted(commands.commands.keys() - {"run", "measure"})  # or, as doctor, not on all ranks at once
 
 
 def main() -> None:
-    """Run a command; a user's mistake is one sentence and exit code 2."""
+    """Run a command. A user error is reported in one sentence, with exit code 2."""
     try:
         code = commands(standalone_mode=False)
     except UserError as error:
@@ -166,12 +170,12 @@ def main() -> None:
 
 
 def _refuse(mistake: str) -> NoReturn:
-    """Tell a mistake and end, with all ranks: those that made none wait for this one where MPI begins."""
+    """Report a user error and end all ranks; ranks without an error wait for this one when MPI starts."""
     from hpcsweep.cluster import abort
 
     asked = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     if abort.launched() and asked not in WITHOUT_MPI and "mpi4py.MPI" not in sys.modules:
-        with contextlib.suppress(ImportError, RuntimeError):  # no MPI here: each rank speaks for itself
+        with contextlib.suppress(ImportError, RuntimeError):  # no MPI here: each rank reports for itself
             abort.agree(mistake)
     click.echo(mistake, err=True)
     sys.exit(2)

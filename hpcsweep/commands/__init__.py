@@ -1,1 +1,1 @@
-"""The commands, by group; each imports what it needs when it is called. `hpcsweep.__main__` joins them."""
+"""The commands, by group. Each imports its requirements when called; `hpcsweep.__main__` combines them."""

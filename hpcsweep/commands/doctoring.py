@@ -11,7 +11,7 @@ from hpcsweep.commands.parameters import Duration, on_devices
 
 EPILOG = """
 \b
-Exit codes: 0 nothing is wrong (✓, !), 1 something is (✗).
+Exit codes: 0 no errors (only ✓ and !), 1 at least one error (✗).
 """
 
 
@@ -22,15 +22,15 @@ Exit codes: 0 nothing is wrong (✓, !), 1 something is (✗).
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("results"),
     show_default=True,
-    help="The folder that stores are to be written in.",
+    help="The folder in which stores will be written.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--limit", type=Duration(), default=9.5, show_default=True, help="Seconds that it may take.")
+@click.option("--limit", type=Duration(), default=9.5, show_default=True, help="Time limit in seconds.")
 @on_devices
 def doctor(output: Path, as_json: bool, limit: float) -> int:
-    """Say what is wrong with this installation, in ten seconds: alone, under mpiexec or under srun.
+    """Diagnose this installation in ten seconds, alone or under mpiexec or srun.
 
-    Start it as you would start a run; each line that is not ✓ says what to do.
+    Start it in the same way as a run. Every line without ✓ says what to do.
 
     \b
       python -m hpcsweep doctor -o /scratch/me
@@ -41,7 +41,7 @@ def doctor(output: Path, as_json: bool, limit: float) -> int:
     from hpcsweep.cluster.doctor import command as examination
 
     examined = examination.examine(output, limit)
-    if examined is None:  # rank 0 speaks
+    if examined is None:  # rank 0 reports
         return 0
     findings, ranks = examined
     bad = any(one.state == "bad" for one in findings)

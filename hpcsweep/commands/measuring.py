@@ -13,35 +13,34 @@ from hpcsweep.commands.parameters import STORE, STYLES, Count, on_devices
 
 MEASURE_EPILOG = """
 \b
-Exit codes: 0 measured, 2 a mistake in what you asked for, 75 stopped before the
-end: run the same command again, it goes on where it was.
+Exit codes: 0 measured; 2 the request is invalid; 75 stopped early: run the
+same command again to continue.
 """
 
 
 @click.command(epilog=MEASURE_EPILOG)
 @click.argument("file", type=STORE, required=False)
-@click.option("--cell", "keys", multiple=True, help="The key of a cell of FILE; may be given again. Default: all.")
-@click.option("--network", help="weights.npz (W0, b0, W1, b1, ...), or path.py:name, or module:name.")
-@click.option("--target", help="The name of a target, or path.py:name, or module:name.")
-@click.option("--domain", help='"low,high" for each axis, separated by blanks; one pair stands for all axes.')
-@click.option("--dimension", "-d", type=click.IntRange(min=1), help="Inputs, whatever the network tells.")
-@click.option("--activation", default="relu", show_default=True, help="Of a network in an .npz file.")
-@click.option("--points", "count", type=Count(), help="Points of each kind. Default: by dimension.")
-@click.option("--kind", "points", multiple=True, help="sobol, inflated, grid, uniform.")
-@click.option("--uniform", type=Count(), help="Independent points beside. Default: 2^20")
-@click.option("--certificate", help="Gap to be proved such as 0.01 (upper / lower - 1), auto or off. Default: auto")
-@click.option("--boxes", type=Count(), help="Boxes of the proof, at most. Default: by dimension.")
-@click.option("--central", type=float, help="Share of each side, such as 0.8, that is measured apart as well.")
-@click.option("--seed", type=int, help="Of the points. Default: 0")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object (of a network by name).")
+@click.option("--cell", "keys", multiple=True, help="Key of a cell of FILE; repeatable. Default: all cells.")
+@click.option("--network", help="Network: weights.npz (W0, b0, W1, b1, ...), path.py:name or module:name.")
+@click.option("--target", help="Target: its name, path.py:name or module:name.")
+@click.option("--domain", help='Domain: "low,high" for each axis, separated by spaces; one pair applies to all.')
+@click.option("--dimension", "-d", type=click.IntRange(min=1), help="Number of inputs; overrides that of the network.")
+@click.option("--activation", default="relu", show_default=True, help="Activation of a network in an .npz file.")
+@click.option("--points", "count", type=Count(), help="Points of each kind. The default depends on the dimension.")
+@click.option("--kind", "points", multiple=True, help="sobol, inflated, grid, uniform; repeatable.")
+@click.option("--uniform", type=Count(), help="Additional independent points. Default: 2^20")
+@click.option("--certificate", help="Gap to prove (upper / lower - 1), such as 0.01; or auto or off. Default: auto")
+@click.option("--boxes", type=Count(), help="Box limit of the proof. The default depends on the dimension.")
+@click.option("--central", type=float, help="Also measure the central box with this share of each side, such as 0.8.")
+@click.option("--seed", type=int, help="Seed of the points. Default: 0")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object (with --network).")
 @click.option("--progress", type=STYLES, default="auto", show_default=True)
-@click.option("--folder", type=click.Path(file_okay=False, path_type=Path), default=".", help="Of plugin files.")
+@click.option("--folder", type=click.Path(file_okay=False, path_type=Path), default=".", help="Folder of plugin files.")
 @on_devices
 def measure(file: Path | None, keys: tuple[str, ...], as_json: bool, progress: Any, folder: Path, **given: Any) -> int:
     """Measure the sup-norm error of stored networks again, or of any network.
 
-    Of the networks in the store FILE the brackets are tightened, whatever measured them before. A network and a target
-    by name need no store.
+    For the networks in the store FILE the brackets are tightened. With --network and --target no store is needed.
 
     \b
       srun python -m hpcsweep measure results.h5 --points 2^36
@@ -50,7 +49,7 @@ def measure(file: Path | None, keys: tuple[str, ...], as_json: bool, progress: A
     """
     from hpcsweep.cluster import abort
 
-    abort.listen()  # what fails from here on, ends all ranks
+    abort.listen()  # from here on, a failure ends all ranks
     from hpcsweep.cluster import remeasure
 
     named = {name: given.pop(name) for name in ("network", "target", "domain", "dimension", "activation")}
@@ -69,6 +68,6 @@ def measure(file: Path | None, keys: tuple[str, ...], as_json: bool, progress: A
 
 
 def _strict(found: dict[str, Any]) -> dict[str, Any]:
-    """Write what no JSON number can say, infinite or not a number, as null."""
+    """Replace infinite values and NaN, which JSON cannot represent, by null."""
     lost = {name for name, value in found.items() if isinstance(value, float) and not math.isfinite(value)}
     return {name: None if name in lost else value for name, value in found.items()}

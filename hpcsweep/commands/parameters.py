@@ -1,4 +1,4 @@
-"""What the arguments of commands may be."""
+"""Types of command-line arguments."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STYLES = click.Choice(["auto", "bar", "lines", "none"])
 
 
 def _tell(context: click.Context, parameter: click.Parameter, value: Any) -> None:
-    """Leave an option to everything in this process, by its variable in the environment."""
+    """Pass an option on to everything in this process, by its environment variable."""
     name = str(parameter.envvar)
     if value:
         os.environ[name] = str(value)
@@ -25,7 +25,7 @@ def _tell(context: click.Context, parameter: click.Parameter, value: Any) -> Non
 
 
 def on_devices(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of a command that computes: on which devices."""
+    """Add the options of a computing command that select devices."""
     device = click.option(
         "--device",
         type=click.Choice(["auto", "gpu", "cpu"]),
@@ -34,7 +34,7 @@ def on_devices(command: Callable[..., Any]) -> Callable[..., Any]:
         envvar="HPCSWEEP_DEVICE",
         expose_value=False,
         callback=_tell,
-        help="auto: a GPU for each rank that sees any, else cores.",
+        help="auto: a GPU for each rank that sees one, CPU cores otherwise.",
     )
     share = click.option(
         "--share-gpus",
@@ -42,41 +42,41 @@ def on_devices(command: Callable[..., Any]) -> Callable[..., Any]:
         envvar="HPCSWEEP_SHARE_GPUS",
         expose_value=False,
         callback=_tell,
-        help="Let ranks share a GPU where there are more ranks.",
+        help="Let ranks share GPUs if there are more ranks than GPUs.",
     )
     return device(share(command))
 
 
 class Duration(click.ParamType):
-    """Seconds, also as 90m, 2h, 1d or [hours:]minutes:seconds."""
+    """A duration in seconds, or written as 90m, 2h, 1d or [hours:]minutes:seconds."""
 
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return it in seconds."""
+        """Return the duration in seconds."""
         text, units = str(value).strip(), {"s": 1, "m": 60, "h": 3600, "d": 86400}
         try:
             if ":" in text:
                 return float(sum(int(part) * 60**place for place, part in enumerate(reversed(text.split(":")))))
             return float(text[:-1]) * units[text[-1]] if text[-1:] in units else float(text)
         except ValueError:
-            self.fail(f"{value!r} is no duration; write 90m, 2h, 5400 or 1:30:00.", param, ctx)
+            self.fail(f"{value!r} is not a duration; write 90m, 2h, 5400 or 1:30:00.", param, ctx)
 
 
 class Smoothness(click.ParamType):
-    """How smooth a target is: TARGET=n, derivatives up to order n bounded, inf: smooth, 0: continuous, -1: it jumps."""
+    """The smoothness n of a target: bounded derivatives up to order n; inf smooth, 0 continuous, -1 discontinuous."""
 
     name = "target=n"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:
-        """Return target and n."""
+        """Return the target and n."""
         target, _, order = str(value).rpartition("=")
         try:
             if target:
                 return target, _order(order)
         except ValueError:
             pass
-        self.fail(f"{value!r} says no smoothness; write exp_cos=inf or norm=0.", param, ctx)
+        self.fail(f"{value!r} is not a smoothness; write exp_cos=inf or norm=0.", param, ctx)
 
 
 def _order(text: str) -> float:
@@ -87,17 +87,17 @@ def _order(text: str) -> float:
 
 
 class Count(click.ParamType):
-    """A whole number, also as 2^36 or 1e9."""
+    """An integer, also written as 2^36 or 1e9."""
 
     name = "number"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return it as an integer."""
+        """Return the integer."""
         base, power, exponent = str(value).replace("**", "^").partition("^")
         try:
             number = int(base) ** int(exponent) if power else float(base)
         except (ValueError, OverflowError):
             number = math.nan
         if not (number >= 0 and number == int(number)):
-            self.fail(f"{value!r} is no whole number; write 1000000, 1e6 or 2^20.", param, ctx)
+            self.fail(f"{value!r} is not an integer; write 1000000, 1e6 or 2^20.", param, ctx)
         return int(number)

@@ -1,4 +1,4 @@
-"""The commands `plan` and `submit`: what a study would cost, and sending it off."""
+"""The commands `plan` and `submit`: the predicted cost of a study, and its submission to Slurm."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from hpcsweep.commands.parameters import STUDY, Duration, on_devices
 
 SUBMIT_EPILOG = """
 \b
-Exit codes: 0 submitted (local, debug: all cells done), 1 some cells failed,
-2 a mistake in what you asked for, 75 stopped: submit it again.
+Exit codes: 0 submitted (local, debug: all cells are done); 1 some cells failed;
+2 the request is invalid; 75 stopped early: submit it again to continue.
 """
 COUNT = click.IntRange(min=1)
 
 
 @click.command()
 @click.argument("study", type=STUDY)
-@click.option("--ranks", type=COUNT, default=1, show_default=True, help="MPI ranks to plan for.")
+@click.option("--ranks", type=COUNT, default=1, show_default=True, help="Number of MPI ranks.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def plan(study: Path, ranks: int, as_json: bool) -> int:
-    """Say what STUDY would cost: cells, packs, weights, flops, memory, and time on so many ranks.
+    """Predict the cost of STUDY: cells, packs, weights, flops, memory, and time on the given number of ranks.
 
-    Seconds are predicted for devices like the one that this runs on, from a probe of 0.3 s.
+    Times are predicted for devices like the one that runs this command, from a probe of 0.3 s.
     """
     from hpcsweep.cluster import launch
 
@@ -41,7 +41,7 @@ def _plan_text(priced: dict[str, Any]) -> str:
     rows = {
         "cells": f"{priced['cells']:,}",
         "packs": f"{priced['packs']:,} (longest {duration(priced['longest_pack_seconds'])})",
-        "weights": f"{priced['parameters']:,} trainable parameters in all",
+        "weights": f"{priced['parameters']:,} trainable parameters in total",
         "flops": f"{priced['flops']:.3g} (training and measuring)",
         "memory": f"{priced['memory_bytes'] / 2**20:,.1f} MiB for the largest pack",
         "store": f"{priced['store_bytes'] / 2**20:,.1f} MiB",
@@ -52,33 +52,33 @@ def _plan_text(priced: dict[str, Any]) -> str:
 
 @click.command(epilog=SUBMIT_EPILOG)
 @click.argument("study", type=STUDY)
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="The store. Default: results/STUDY.h5")
-@click.option("--array", "elements", type=COUNT, default=1, show_default=True, help="Elements that share the study.")
-@click.option("--nodes", type=COUNT, default=1, show_default=True, help="Of each element.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="File of the store. Default: results/STUDY.h5")
+@click.option(
+    "--array", "elements", type=COUNT, default=1, show_default=True, help="Array elements that share the study."
+)
+@click.option("--nodes", type=COUNT, default=1, show_default=True, help="Nodes of each element.")
 @click.option("--ntasks-per-node", "tasks", type=COUNT, default=1, show_default=True, help="MPI ranks on each node.")
 @click.option("--gpus-per-node", "gpus", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--cpus-per-task", "cores", type=COUNT, default=1, show_default=True, help="Cores of each rank.")
-@click.option("--time", "seconds", type=Duration(), help="Walltime of an element: 2h, 1:30:00. Default: 1h")
+@click.option("--cpus-per-task", "cores", type=COUNT, default=1, show_default=True, help="CPU cores of each rank.")
+@click.option("--time", "seconds", type=Duration(), help="Walltime of each element: 2h, 1:30:00. Default: 1h")
 @click.option("--partition")
 @click.option("--account")
 @click.option("--qos")
+@click.option("--mpi", default="pmi2", show_default=True, help="One of srun --mpi=list: pmi2 (MPICH), pmix (Open MPI).")
 @click.option(
-    "--mpi", default="pmi2", show_default=True, help="As srun --mpi=list shows: pmi2 (MPICH), pmix (Open MPI)."
+    "--threads", type=COUNT, default=1, show_default=True, help="Networks that each rank trains at once, one core each."
 )
-@click.option(
-    "--threads", type=COUNT, default=1, show_default=True, help="Networks that a rank trains at once, one core each."
-)
-@click.option("--retry-failed", is_flag=True, help="Try the cells again that failed before.")
-@click.option("--dry-run", is_flag=True, help="Only say what it costs and what would be submitted.")
+@click.option("--retry-failed", is_flag=True, help="Retry cells that failed before.")
+@click.option("--dry-run", is_flag=True, help="Only print the cost and the jobs that would be submitted.")
 @click.option("--cluster", type=click.Choice(["slurm", "local", "debug"]), default="slurm", show_default=True)
 @on_devices
 def submit(
     study: Path, output: Path | None, threads: int, retry_failed: bool, dry_run: bool, cluster: Any, **wish: Any
 ) -> int:
-    """Submit STUDY to Slurm as an array of elements, each an MPI run of its share, and a job that merges them.
+    """Submit STUDY to Slurm as a job array and a final job that merges the results. Each element runs its share.
 
-    Elements that are preempted, or come to their walltime, go on by themselves. local: processes on this machine,
-    debug: in this process.
+    Elements continue automatically after preemption or at the end of their walltime. With --cluster local, elements are
+    processes on this machine; with debug, they run in this process.
 
     \b
       python -m hpcsweep submit study.toml -o results.h5 --array 8 --nodes 2 \\
@@ -93,7 +93,7 @@ def submit(
     wanted = submitting.prepare(study, store, asked, threads, retry_failed)
     device = os.environ.pop("HPCSWEEP_DEVICE", None) if cluster == "slurm" else None
     click.echo(_plan_text(launch.price(study, asked.elements * asked.nodes * asked.tasks)))
-    if device is not None:  # for the elements alone: a login node may have no GPU
+    if device is not None:  # only for the elements: a login node may have no GPU
         os.environ["HPCSWEEP_DEVICE"] = device
     click.echo(f"  submit   {wanted.about()}")
     if dry_run:

@@ -11,21 +11,20 @@ from hpcsweep.commands.parameters import STORE, on_devices
 
 REPLAY_EPILOG = """
 \b
-Exit codes: 0 the same bits, 1 something differs, 2 a mistake in what you asked
-for.
+Exit codes: 0 all bits agree, 1 some differ, 2 the request is invalid.
 """
 
 
 @click.command(epilog=REPLAY_EPILOG)
 @click.argument("file", type=STORE)
 @click.argument("key")
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Keep the network: net.npy")
-@click.option("--folder", type=click.Path(file_okay=False, path_type=Path), default=".", help="Of plugin files.")
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Save the network: net.npy")
+@click.option("--folder", type=click.Path(file_okay=False, path_type=Path), default=".", help="Folder of plugin files.")
 @on_devices
 def replay(file: Path, key: str, output: Path | None, folder: Path) -> int:
-    """Train and measure one cell of the store FILE again and compare with what is stored, to the bit.
+    """Train and measure one cell of the store FILE again and compare the results bitwise with the stored ones.
 
-    KEY is the cell's key or its beginning. Nothing is written to FILE. What `measure FILE` has tightened since differs.
+    KEY is the cell's key or its beginning. FILE is not changed. Brackets that `measure FILE` has tightened differ.
 
     \b
       python -m hpcsweep replay results.h5 3f9c
@@ -46,12 +45,12 @@ def replay(file: Path, key: str, output: Path | None, folder: Path) -> int:
         click.echo(f"{output}: {len(found.parameters)} parameters, layer by layer, biases in the last column of each")
     same = all(quantity.same for quantity in found.quantities)
     if not same:
-        click.echo(f"Computed then with {'; '.join(found.versions)}.")
+        click.echo(f"The stored results were computed with {'; '.join(found.versions)}.")
     return 0 if same else 1
 
 
 def _shown(value: Any) -> str:
-    """Return a short text of a number, or of a vector by its beginning."""
+    """Return a short text for a number, or for the beginning of a vector."""
     import numpy as np
 
     numbers = np.atleast_1d(value)

@@ -1,4 +1,4 @@
-"""The commands `status` and `merge`: they need neither torch nor MPI."""
+"""The commands `status` and `merge`, which require neither torch nor MPI."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from hpcsweep.commands.parameters import STORE
 
 MERGE_EPILOG = """
 \b
-Exit codes: 0 merged, 2 a mistake in what you asked for, 75 merged, but some
-cells are missing (listed): run what is missing and the same command again.
+Exit codes: 0 merged; 2 the request is invalid; 75 merged, but cells are missing
+(they are listed): run the missing elements, then run the same command again.
 """
 
 
 @click.command()
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--watch", is_flag=True, help="Print again every few seconds until nothing runs any more.")
-@click.option("--jobs", "ask", is_flag=True, help="Also ask Slurm, in one question, for the states of its jobs.")
+@click.option("--watch", is_flag=True, help="Repeat every few seconds until nothing is running.")
+@click.option("--jobs", "ask", is_flag=True, help="Also show the states of the Slurm jobs, obtained by a single query.")
 def status(file: Path, as_json: bool, watch: bool, ask: bool) -> int:
-    """Say how far the store FILE and its shards are, while they run and after; needs neither torch nor MPI.
+    """Show the progress of the store FILE and its shards, during and after a run. Requires neither torch nor MPI.
 
-    Watched, the queue is asked for jobs every 30 seconds.
+    With --watch and --jobs, the queue is queried every 30 seconds.
     """
     import time
 
@@ -49,11 +49,11 @@ def status(file: Path, as_json: bool, watch: bool, ask: bool) -> int:
 @click.command(epilog=MERGE_EPILOG)
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.argument("shards", type=STORE, nargs=-1)
-@click.option("--delete-shards", is_flag=True, help="Then delete those of which every finished cell is seen in FILE.")
+@click.option("--delete-shards", is_flag=True, help="Afterwards, delete shards whose finished cells are all in FILE.")
 def merge(file: Path, shards: tuple[Path, ...], delete_shards: bool) -> int:
-    """Copy what is finished in SHARDS into the store FILE, cell by cell; harmless twice.
+    """Copy the finished cells of SHARDS into the store FILE. Merging twice is harmless.
 
-    SHARDS are by default those that the elements of an array have written beside FILE.
+    By default SHARDS are the files that the elements of a job array have written next to FILE.
     """
     from hpcsweep.errors import StoreError
     from hpcsweep.store import shards as parts
@@ -61,7 +61,7 @@ def merge(file: Path, shards: tuple[Path, ...], delete_shards: bool) -> int:
 
     given = [shard for shard in shards or parts.beside(file) if shard.resolve() != file.resolve()]
     if not given and not shards:
-        raise StoreError(f"There are no shards beside {file}; name the stores to be merged into it.")
+        raise StoreError(f"There are no shards next to {file}; name the stores to merge into it.")
     new, finished = merge_stores(file, given or shards)
     click.echo(f"{file}: {new} cells new, {finished} finished in all")
     lacking = parts.missing(given)

@@ -1,25 +1,25 @@
-"""The page docs/faults.md: the matrix in words."""
+"""The page docs/faults.md: the fault matrix as Markdown."""
 
 from __future__ import annotations
 
 from scripts.fault_matrix.row import Repetition, Verdict
 from scripts.fault_matrix.study import CELLS
 
-HEAD = """# The matrix of faults
+HEAD = """# The fault matrix
 
-Made by `scripts/faults --output docs/faults.md` (anyone can run it; `--quick`, `--only NAME`, `--repeat N`). Each
-repetition starts the same study of {cells} cells in small packs on {ranks} MPI ranks, lets the fault strike at a random
-moment, looks at the store, mends what has to be mended, and runs the same command until the study is finished. Seed
+Made by `scripts/faults --output docs/faults.md` (options `--quick`, `--only NAME`, `--repeat N`). Each repetition
+runs the same study of {cells} cells in small packs on {ranks} MPI ranks, injects the fault at a random moment,
+inspects the store, removes the cause where necessary, and runs the same command until the study is finished. Seed
 {seed}, {system}.
 
-- **readable**: the store opens. **right**: every cell marked done equals that of an undisturbed run in every bit, of
-  its results and of its weights.
-- **lost**: cells that were marked done at any moment and were not any more at a later one. **again**: the cells in
-  flight when the fault struck, least to most: gone on with from their checkpoints, or begun again. Every
-  rank may have one pack in training and one whose results are being written, here {in_flight} cells; more count as
-  a loss.
-- **completes**: the same command finished the study, and the finished store equals the undisturbed one in every bit;
-  in brackets the most launches that took. **remedy**: what was done before.
+- **readable**: the store can be opened. **right**: every cell marked done equals that of an undisturbed run in
+  every bit of its results and its weights.
+- **lost**: the number of cells that were marked done at some moment and no longer at a later one. **again**: the
+  number of cells in progress when the fault struck, smallest to largest; these continued from their checkpoints or
+  started again. Every rank may have one pack in training and one whose results are being written, here {in_flight}
+  cells in all; more count as a loss.
+- **completes**: the same command finished the study, and the finished store equals the undisturbed one in every
+  bit; the largest number of launches needed is in parentheses. **remedy**: what was done before the rerun.
 
 | fault | repetitions | how the run ended | readable | right | lost | again | completes | remedy |
 |---|---|---|---|---|---|---|---|---|

@@ -276,7 +276,7 @@ def test_a_network_by_name(hpcsweep: Run, tmp_path: Path) -> None:
         (("--network", "math:sqrt", "--target", "exp_cso", "-d", "1"), "Did you mean 'exp_cos'"),
         (("--network", "math:sqrt", "--target", "math:cos", "-d", "1"), "give --domain"),
         (("--network", "math:sqt", "--target", "exp_cos", "-d", "1"), "Did you mean 'sqrt'"),
-        (("--points", "many"), "no whole number; write 1000000, 1e6 or 2^20"),
+        (("--points", "many"), "not an integer; write 1000000, 1e6 or 2^20"),
         (("--kind", "sobl"), "Did you mean 'sobol'"),
     ],
 )
