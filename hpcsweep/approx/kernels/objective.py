@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from hpcsweep.approx.kernels import layers, network
 from hpcsweep.approx.kernels.code import Code
 from hpcsweep.approx.kernels.compiling import INTEGER, INTEGERS, NUMBER, VECTOR, entry, function_type, kernel, part
@@ -208,7 +210,9 @@ def pull_kept(
 
 
 @entry(*OBJECTIVE)
-def objective(point, gradient, shape, source, work, done):
+def objective(
+    point: np.ndarray, gradient: np.ndarray, shape: np.ndarray, source: np.ndarray, work: np.ndarray, done: int
+) -> float:
     """Return mean(weight |residual|^p)^(2/p), the square of the L_p norm of the residuals, and write its gradient.
 
     The mean square for p = 2. All other powers are taken of residuals divided by the largest, so that nothing over- or
@@ -227,7 +231,7 @@ def objective(point, gradient, shape, source, work, done):
 
 
 @part
-def parameters_of(shape):
+def parameters_of(shape: np.ndarray) -> int:
     """Return the number of parameters."""
     total = 0
     for place in range(WIDTHS, len(shape) - 1):
@@ -236,7 +240,7 @@ def parameters_of(shape):
 
 
 @part
-def _mean_power(shape, work, kept):
+def _mean_power(shape: np.ndarray, work: np.ndarray, kept: int) -> float:
     """Return the loss of the residuals, and put its derivatives in their place."""
     count, weighted = shape[SAMPLES], shape[WEIGHTED] == 1
     weights, most, total = kept + -(-count // shape[LANES]) * shape[LANES], 0.0, 0.0
@@ -260,7 +264,7 @@ def _mean_power(shape, work, kept):
 
 
 @part
-def _whole_power(base, power):
+def _whole_power(base: float, power: int) -> float:
     result = 1.0
     while power:
         if power & 1:
@@ -271,7 +275,7 @@ def _whole_power(base, power):
 
 
 @part
-def _root(number, degree):
+def _root(number: float, degree: int) -> float:
     """Return the root of a degree by Newton's method from above, where it descends until it is there."""
     if degree == 1 or not (number > 0.0 and number < math.inf):
         return number
