@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import xarray
 from matplotlib.figure import Figure
 
 from hpcsweep.findings import figures, scaling, series, tables
 from hpcsweep.findings.dataset import Files
-from hpcsweep.findings.figures import gallery, maps, pictures
+from hpcsweep.findings.figures import gallery, maps
+from hpcsweep.findings.figures.pictures import choose, picture
 from hpcsweep.findings.report import answers
 
 WEIGHTS, SAMPLES, METHODS = "How many weights?", "How many samples?", "Which training method?"
@@ -60,10 +62,10 @@ def plates(source: Source) -> Iterator[Plate]:
 
 def _pictures(source: Source) -> Iterator[Plate]:
     cells = source.table.cells
-    for number, (key, why) in enumerate(pictures.choose(source.dataset, source.path), start=1):
+    for number, (key, why) in enumerate(choose(source.dataset, source.path), start=1):
         cell = next(cells[cells["key"] == key].itertuples())
         caption = f"{tables.describe(cell)}. This cell has {why}; the mark is where the meter found it."
-        if (figure := pictures.picture(source.dataset, source.path, key)) is not None:
+        if (figure := picture(source.dataset, source.path, key)) is not None:
             yield Plate(PLACES, f"picture_{number}", caption, figure)
 
 
@@ -85,7 +87,7 @@ def _lines(table: series.Table, against: str) -> set[tuple[str, int, int]]:
 
 
 def _has_lines(figure: Figure) -> bool:
-    return any(len(line.get_xdata()) > 1 for axes in figure.axes for line in axes.lines)
+    return any(np.size(line.get_xdata()) > 1 for axes in figure.axes for line in axes.lines)
 
 
 def _race_in_flops(source: Source) -> Figure | None:
