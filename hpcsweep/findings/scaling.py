@@ -236,6 +236,6 @@ def decades(table: series.Table, most: int = 4) -> list[float]:
     if not len(errors):
         return []
     low, high = math.ceil(math.log10(errors.min())), math.floor(math.log10(errors.quantile(0.95)))
-    powers = np.unique(np.linspace(high, low, most).round()) if high >= low else []
+    powers = np.unique(np.linspace(high, low, most).round()) if high >= low else np.empty(0)
     levels = [10.0 ** int(power) for power in powers[::-1]]
     return [level for level in levels if (errors > level).any()]
