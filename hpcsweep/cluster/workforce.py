@@ -97,8 +97,8 @@ def assemble() -> Iterator[Workforce | None]:
     abort.listen()
     stopping.listen()
     if not abort.launched():
-        workforce = Workforce(None, [_named(devices.settle([devices.seat()], 0))])
-        yield from _lead(workforce)
+        alone = Workforce(None, [_named(devices.settle([devices.seat()], 0))])
+        yield from _lead(alone)
         return
     with _ranks() as workforce:
         yield workforce
@@ -123,7 +123,9 @@ def _ranks() -> Iterator[Workforce | None]:
     bell = world.Dup()  # on which rank 0 asks the others for an early end
     if world.rank > 0:
         stopping.also_when(lambda: bell.Iprobe(source=0))
-    with contextlib.nullcontext() if world.size == 1 else MPICommExecutor(world, root=0) as others:
+    # Any: mpi4py says that it gives itself, but it gives an executor, on rank 0.
+    pool: Any = contextlib.nullcontext() if world.size == 1 else MPICommExecutor(world, root=0)
+    with pool as others:
         if world.rank == 0:
             yield from _lead(Workforce(others, everyone, lambda: _ring(bell)))
     while bell.Iprobe(source=0):
