@@ -15,6 +15,7 @@ from torch import Tensor
 
 from hpcsweep.approx.training.operations.engine import Engine
 from hpcsweep.approx.training.operations.least_squares import solve
+from hpcsweep.approx.training.operations.passes import Passes
 from hpcsweep.approx.training.optimizers.optimizer import Number, Optimizer
 
 
@@ -39,12 +40,13 @@ class LeastSquares(Optimizer):
 
     feature_scale: float = 3.0
 
-    def init(self, engine: Engine) -> Solved:
+    def init(self, engine: Passes) -> Solved:
         """Return that nothing is solved."""
         return Solved(torch.zeros(engine.layout.slots, dtype=torch.bool, device=engine.weights.device))
 
-    def tick(self, engine: Engine, state: Solved, numbers: Sequence[Number], rates: Tensor, loss: Tensor) -> None:
+    def tick(self, engine: Passes, state: Solved, numbers: Sequence[Number], rates: Tensor, loss: Tensor) -> None:
         """Solve, unless that is done."""
+        assert isinstance(engine, Engine)  # whose layers are known, as `suit` has seen to
         engine.loss(loss)
         if state.slots.all():
             return
@@ -57,6 +59,6 @@ class LeastSquares(Optimizer):
         blocks[-1].copy_(coefficients.unsqueeze(1))
         state.slots.fill_(True)
 
-    def settled(self, engine: Engine, state: Solved) -> Tensor:
+    def settled(self, engine: Passes, state: Solved) -> Tensor:
         """Return which slots are solved, (slots,) bool."""
         return state.slots

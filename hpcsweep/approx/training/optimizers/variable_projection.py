@@ -17,6 +17,7 @@ from torch import Tensor
 
 from hpcsweep.approx.training.operations.engine import Engine
 from hpcsweep.approx.training.operations.least_squares import truncated
+from hpcsweep.approx.training.operations.passes import Passes
 from hpcsweep.approx.training.optimizers.damping import TRIALS, Damped, noise
 from hpcsweep.approx.training.optimizers.optimizer import Number, Optimizer
 
@@ -28,20 +29,22 @@ _SMALLEST = 1e-13  # singular value of the features that counts, relative to the
 class VariableProjection(Optimizer):
     """One step tries two dampings and takes the better one if it descends. There is no learning rate."""
 
-    def init(self, engine: Engine) -> Damped:
+    def init(self, engine: Passes) -> Damped:
         """Return the initial damping; nothing is evaluated.
 
         Raises
         ------
         ValueError : for networks without a hidden layer: there is nothing to iterate
         """
+        assert isinstance(engine, Engine)  # whose layers are known, as `suit` has seen to
         hidden = engine.layout.parameters - engine.features.shape[1]
         if hidden == 0:
             raise ValueError("variable projection needs a hidden layer")
         return Damped.begin(engine, hidden)
 
-    def tick(self, engine: Engine, state: Damped, numbers: Sequence[Number], rates: Tensor, loss: Tensor) -> None:
+    def tick(self, engine: Passes, state: Damped, numbers: Sequence[Number], rates: Tensor, loss: Tensor) -> None:
         """Move to the better trial where it descends; solve for the last layer in any case."""
+        assert isinstance(engine, Engine)
         damping, equations = state.damping, state.equations
         engine.loss(loss)
         lowest = torch.empty_like(loss)
@@ -61,7 +64,7 @@ class VariableProjection(Optimizer):
         end = torch.where(larger.unsqueeze(1), ends[1], ends[0])
         engine.layout.fill(engine.weights, torch.where(accepted.unsqueeze(1), end, start))
 
-    def settled(self, engine: Engine, state: Damped) -> Tensor:
+    def settled(self, engine: Passes, state: Damped) -> Tensor:
         """Return which slots will get no further, (slots,) bool."""
         return state.damping.ended()
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
 
 from hpcsweep.approx.kernels import first_order, line_search, marquardt, method, muon, quasi_newton, soap
+from hpcsweep.approx.kernels.compiling import Entry
 from hpcsweep.approx.kernels.objective import objective
 from hpcsweep.approx.kernels.problem import Problem, Shape, aligned, lanes, padded
 from hpcsweep.approx.kernels.residuals import linearise, places, residuals
@@ -93,7 +95,7 @@ class Compiled(Method):
         self.state = State.at(start, numbers, vectors)
         self._functions = objective[dtype], propose[dtype], take[dtype]
         self._problem = problem.shape, problem.source, problem.work
-        self._advance = method.advance[dtype]
+        self._advance: Callable[..., int] = method.advance[dtype]
 
     def advance(self, marks: np.ndarray, done: int, due: int, tolerance: float, evaluations: int) -> int:
         """Go on in compiled code, without the interpreter's lock."""
@@ -110,7 +112,7 @@ class Compiled(Method):
 def prepare(name: str, dtype: np.dtype) -> None:
     """Compile what a method needs, or find it in the cache: seconds, once on a machine, and no time of training."""
     if name in ("least_squares", "variable_projection", "levenberg_marquardt"):
-        entries = [method.write_note, residuals, linearise, marquardt.propose_marquardt]
+        entries: list[Entry[Any]] = [method.write_note, residuals, linearise, marquardt.propose_marquardt]
     elif name in _PROPOSE:
         entries = [method.advance, _PROPOSE[name], first_order.take]
     else:
