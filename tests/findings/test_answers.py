@@ -10,7 +10,8 @@ import pytest
 
 from hpcsweep.findings import series, tables
 from hpcsweep.findings.dataset import read
-from hpcsweep.findings.figures import gallery, pictures
+from hpcsweep.findings.figures import gallery
+from hpcsweep.findings.figures.pictures import choose
 from hpcsweep.findings.report import answers, chapters, page, plates, report, summary
 from hpcsweep.store.store import Record
 from hpcsweep.study.cells import Cell
@@ -233,5 +234,5 @@ def test_the_worst_pictures_are_of_different_targets(make_store: Maker) -> None:
     dataset = read(path)
     target = dict(zip(dataset["key"].values, dataset["target"].values, strict=True))
 
-    assert [target[key] for key, _ in pictures.choose(dataset, path, 2)][:2] == ["bumps", "wave"]
+    assert [target[key] for key, _ in choose(dataset, path, 2)][:2] == ["bumps", "wave"]
     assert {target[key] for key in gallery.choose(dataset, path, 2)} == {"bumps", "wave"}
