@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.approx.test_adaptive_sampling import problem
 
 from hpcsweep.approx import adaptive_sampling
 from hpcsweep.approx.fitting import Fitted
@@ -20,6 +19,7 @@ from hpcsweep.approx.training.batched import watch
 from hpcsweep.approx.training.loop import never
 from hpcsweep.approx.training.single import alone, supervisor
 from hpcsweep.approx.training.strategies.journal import UNSAVED, Checkpoints, Journal
+from tests.approx.test_adaptive_sampling import problem
 from tests.approx.test_layerwise import Towers
 from tests.approx.test_stages import Fits, make
 
