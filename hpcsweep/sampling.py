@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-Domain = Sequence[Sequence[float]]
+Domain = Sequence[Sequence[float]] | np.ndarray
 
 
 def samples(seed: int, count: int, domain: Domain) -> np.ndarray:

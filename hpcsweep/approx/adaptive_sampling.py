@@ -147,7 +147,8 @@ def _worst_first(values: Tensor) -> Tensor:
 
 def _distinct(places: Tensor, taken: Tensor, count: int, apart: float) -> Tensor:
     """Return the numbers of the first `count` places (places, dimension) that keep their distance, or of all."""
-    free, chosen = nearest(places, taken), []
+    free = nearest(places, taken)
+    chosen: list[int] = []
     count = min(count, len(places))
     while len(chosen) < count:
         open_ = (free >= apart).nonzero()[:, 0]

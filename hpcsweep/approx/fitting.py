@@ -145,11 +145,11 @@ def _values(target: Target, places: np.ndarray, called: str) -> np.ndarray:
     values = target(torch.from_numpy(places))
     if values.shape != (len(places),):
         raise _Unusable(f"The target returned shape {tuple(values.shape)} for {len(places)} points of its domain.")
-    values = values.detach().numpy().astype(np.float64)
-    if not np.isfinite(values).all():
-        count = int((~np.isfinite(values)).sum())
+    learned = values.detach().numpy().astype(np.float64)
+    if not np.isfinite(learned).all():
+        count = int((~np.isfinite(learned)).sum())
         raise _Unusable(f"The target is not finite at {count} of {len(places)} {called}.")
-    return values
+    return learned
 
 
 def _train(

@@ -102,8 +102,9 @@ def load(name: str, folder: str | Path, base: type[T]) -> type[T]:
 
 
 def _own_class(member: object, module: ModuleType, base: type) -> bool:
-    own = inspect.isclass(member) and member.__module__ == module.__name__
-    return own and issubclass(member, base) and not inspect.isabstract(member)
+    if not inspect.isclass(member) or member.__module__ != module.__name__:
+        return False
+    return issubclass(member, base) and not inspect.isabstract(member)
 
 
 def member(name: str, folder: str | Path = ".") -> object:

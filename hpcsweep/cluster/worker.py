@@ -147,7 +147,7 @@ def networks_of(cells: Sequence[Cell], fitted: Sequence[Fitted]) -> list[Network
     return [
         Network(cell.target, cell.dimension, cell.model, one.parameters, *places_of(cell))
         for cell, one in zip(cells, fitted, strict=True)
-        if _worth_measuring(one)
+        if one.parameters is not None and _worth_measuring(one)
     ]
 
 

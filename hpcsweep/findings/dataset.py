@@ -110,7 +110,7 @@ def _joined(parts: list[xarray.Dataset], names: list[str]) -> xarray.Dataset:
         for part, start in zip(parts, choices, strict=False)
     ]
     columns = {name: _column([part.get(name) for part in shifted], shifted) for name in _names(shifted)}
-    coordinates = {name for part in parts for name in part.coords}
+    coordinates = {str(name) for part in parts for name in part.coords}
     whole = xarray.Dataset(columns, attrs=parts[0].attrs).set_coords(sorted(coordinates & set(columns)))
     launches = zip(*(whole[name].values.tolist() for name in ("run_host", "run_job", "run_started")), strict=True)
     once = list({launch: row for row, launch in enumerate(launches)}.values())  # merged files have it too
@@ -133,8 +133,8 @@ def _column(found: list[xarray.DataArray | None], parts: list[xarray.Dataset]) -
     blank, kind = ("", np.dtype(object)) if like.dtype.kind == "O" else (np.nan, np.dtype(np.float64))
     blocks = []
     for column, part in zip(found, parts, strict=True):
-        whole = column is not None and column.dtype.kind not in "fO"  # integers have no blank, and need none
-        block = np.full((part.sizes[along], *sizes), 0 if whole else blank, dtype=column.dtype if whole else kind)
+        whole = column.dtype if column is not None and column.dtype.kind not in "fO" else None  # without a blank
+        block = np.full((part.sizes[along], *sizes), blank if whole is None else 0, dtype=whole or kind)
         if column is not None:
             block[tuple(slice(size) for size in column.shape)] = column.values
         blocks.append(block)

@@ -8,7 +8,7 @@ of each family and depth; against compute, the settings that no cheaper one beat
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -120,9 +120,9 @@ def laws(
     return found
 
 
-def _know(what: str, value: str, allowed: object) -> None:
-    if value not in allowed:  # type: ignore[operator]
-        raise StoreError(unknown(what, value, allowed))  # type: ignore[arg-type]
+def _know(what: str, value: str, allowed: Collection[str]) -> None:
+    if value not in allowed:
+        raise StoreError(unknown(what, value, allowed))
 
 
 def _groups(table: series.Table, against: str, error: str) -> Iterator[tuple[tuple, np.ndarray, np.ndarray]]:
@@ -236,6 +236,6 @@ def decades(table: series.Table, most: int = 4) -> list[float]:
     if not len(errors):
         return []
     low, high = math.ceil(math.log10(errors.min())), math.floor(math.log10(errors.quantile(0.95)))
-    powers = np.unique(np.linspace(high, low, most).round()) if high >= low else []
+    powers = np.unique(np.linspace(high, low, most).round()) if high >= low else np.empty(0)
     levels = [10.0 ** int(power) for power in powers[::-1]]
     return [level for level in levels if (errors > level).any()]

@@ -10,18 +10,21 @@ import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+Look = dict[str, Any]  # how something is drawn: keywords of matplotlib
+
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 GREY = "#595959"
 PALE = "#d9d9d9"
 MARGIN = 0.12  # inches
 SIZES = {"title": 11.5, "subtitle": 9, "panel": 9, "label": 9, "tick": 8, "legend": 8.5, "footnote": 7.5}  # points
-LABEL = {"size": SIZES["label"], "color": "#262626"}  # of an axis
+LABEL: Look = {"size": SIZES["label"], "color": "#262626"}  # of an axis
 CHARACTER = 0.0078  # inches of width per point of size, a little more than the average
 
 

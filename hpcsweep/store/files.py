@@ -16,6 +16,7 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -261,8 +262,9 @@ def _open(path: Path) -> h5py.File:
 def read_runs(path: Path) -> list[Run]:
     """Read the launches recorded in a store."""
     with opened(path) as file:
-        columns = [file[f"run_{field.name}"][:].tolist() for field in fields(Run)]
-    return [Run(*(v.decode() if isinstance(v, bytes) else v for v in row)) for row in zip(*columns, strict=True)]
+        columns: list[list[Any]] = [file[f"run_{field.name}"][:].tolist() for field in fields(Run)]
+    texts = [[v.decode() if isinstance(v, bytes) else v for v in column] for column in columns]
+    return [Run(*row) for row in zip(*texts, strict=True)]
 
 
 def common_keys(cells: Cells, others: Cells) -> tuple[np.ndarray, np.ndarray]:

@@ -61,8 +61,8 @@ class _Table:
                     for fields, label in optimizers:
                         optimizer = (self._settled(fields, samples), label)
                         if fields.keys() & set(LESSON):
-                            told = (json.loads(text) for text, _ in (optimizer, target, sized))
-                            self.catalogue.lesson(*told, dimension, samples)
+                            method, aim, network = (json.loads(text) for text, _ in (optimizer, target, sized))
+                            self.catalogue.lesson(method, aim, network, dimension, samples)
                         self._rows((target, sized, optimizer), (dimension, parameters, samples), replicates)
 
     def _sized(
@@ -133,7 +133,7 @@ class _Table:
                     label,
                 )
 
-    def _optimizers(self, grid: Mapping[str, list[Any]], where: str) -> Iterator[tuple[Choice, str]]:
+    def _optimizers(self, grid: Mapping[str, Sequence[Any]], where: str) -> Iterator[tuple[Choice, str]]:
         """Yield every resolved training method of a grid as (fields, label)."""
         axes = [axis for axis in TRAINING_AXES if axis in grid]
         for named in grid.get("optimizer", ["adam"]):
@@ -186,7 +186,7 @@ def _samples(value: Any, parameters: Callable[[], int], where: str) -> int:
     if not isinstance(value, dict):
         return integer(value, where, 1)
     ratio = value.get("per_parameter")
-    if set(value) != {"per_parameter"} or type(ratio) not in (int, float) or not 0 < ratio < LARGEST:
+    if set(value) != {"per_parameter"} or not (type(ratio) is int or type(ratio) is float) or not 0 < ratio < LARGEST:
         raise StudyError(f"{where}: must be a count or {{ per_parameter = positive number }}, not {value!r}.")
     return integer(math.ceil(ratio * parameters()), where, 1)
 

@@ -116,7 +116,7 @@ def _limits(costs: Sequence[Cost], counts: np.ndarray, ranks: int, memory: float
         count * (one + cost.fixed_seconds / cost.slots) for one, cost, count in zip(each, costs, counts, strict=True)
     )
     longest = total / (PACKS_PER_RANK * ranks)
-    limits = []
+    limits: list[_Limit] = []
     for one, cost in zip(each, costs, strict=True):
         seconds = max(one, 1e-12)
         in_time = (longest - cost.fixed_seconds) / seconds

@@ -18,14 +18,15 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, Any, TypeVar
 
 import llvmlite
 import numba
 from llvmlite import binding
-from numba.core import config
+from numba import core
 
 T = TypeVar("T")
+config: Any = core.config  # whose attributes numba sets when it is imported, unseen by type checkers
 VARIABLE = "HPCSWEEP_CACHE_DIR"
 _PATIENCE = 120  # seconds
 

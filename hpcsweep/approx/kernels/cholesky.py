@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from hpcsweep.approx.kernels.code import Code
 from hpcsweep.approx.kernels.compiling import inlined, kernel
 from hpcsweep.approx.kernels.matrices import add_multiple, add_outer
@@ -28,7 +30,7 @@ def _multiply_blocks(
 
 
 @inlined
-def factorise(size, lanes, matrix, at, inverse, inverse_at):
+def factorise(size: int, lanes: int, matrix: np.ndarray, at: int, inverse: np.ndarray, inverse_at: int) -> bool:
     """Replace a positive definite matrix by its factor L, and write the inverses of L's diagonal blocks; say if it is.
 
     Parameters
@@ -61,7 +63,7 @@ def factorise(size, lanes, matrix, at, inverse, inverse_at):
 
 
 @inlined
-def _invert(size, lanes, matrix, at, inverse, inverse_at):
+def _invert(size: int, lanes: int, matrix: np.ndarray, at: int, inverse: np.ndarray, inverse_at: int) -> None:
     """Write the transposed inverse of a diagonal block: row c has the solutions for the unit vector c."""
     for c in range(lanes):
         for j in range(lanes):
@@ -72,7 +74,16 @@ def _invert(size, lanes, matrix, at, inverse, inverse_at):
 
 
 @inlined
-def solve(size, lanes, matrix, at, inverse, inverse_at, vector, vector_at):
+def solve(
+    size: int,
+    lanes: int,
+    matrix: np.ndarray,
+    at: int,
+    inverse: np.ndarray,
+    inverse_at: int,
+    vector: np.ndarray,
+    vector_at: int,
+) -> None:
     """Replace a vector by the solution of L L' x = vector."""
     for first in range(0, size, lanes):
         place = vector_at + first

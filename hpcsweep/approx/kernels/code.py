@@ -18,7 +18,8 @@ class Variable(Generic[V]):
     """What changes in a loop."""
 
     def __init__(self, value: V) -> None:
-        self._code, self._kind = value.code, type(value)
+        self._code = value.code
+        self._kind: type[V] = type(value)
         self._place = cgutils.alloca_once(value.code.builder, value.value.type)
         self.set(value)
 

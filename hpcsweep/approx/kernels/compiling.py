@@ -7,12 +7,12 @@ import functools
 import inspect
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, final
+from typing import Any, Generic, Protocol, TypeVar, final
 
 import numba
 import numpy as np
 from llvmlite import binding, ir
-from numba.core import cgutils, config, types
+from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
@@ -20,8 +20,11 @@ from hpcsweep.approx.kernels import cache
 from hpcsweep.approx.kernels.code import Code
 from hpcsweep.approx.kernels.vectors import DOUBLE, INT, SINGLE, Array, Index, Integers, Number, Precision
 
+F = TypeVar("F", bound=Callable[..., Any])
+R_co = TypeVar("R_co", bound=Number | Index | None, covariant=True)
+
 _PRECISION = {types.float64: DOUBLE, types.float32: SINGLE}
-_KINDS = {"Array": Array, "Integers": Integers, "Index": Index, "Number": Number}
+_KINDS: dict[str, Callable[..., Any]] = {"Array": Array, "Integers": Integers, "Index": Index, "Number": Number}
 
 # A function that compiled code calls and that becomes part of it. Division by zero gives infinity: else each division
 # would be a branch.
@@ -30,14 +33,24 @@ part = numba.njit(nogil=True, error_model="numpy")
 inlined = numba.njit(nogil=True, error_model="numpy", inline="always")
 
 
+class Kernel(Protocol[R_co]):
+    """A function in the vector language, as `kernel` returns it."""
+
+    def __call__(self, *given: Any) -> Any:
+        """Call it from compiled code, with arrays and numbers; what types these have is numba's affair."""
+
+    def write(self, code: Code, *given: Array | Integers | Index | Number | float) -> R_co:
+        """Write a call of it into another kernel."""
+
+
 def is_wide() -> bool:
     """Return whether the processor compiled for has 32 registers of 64 bytes: for the shape of tiles, not for bits."""
-    if config.CPU_FEATURES is not None:
-        return "+avx512f" in config.CPU_FEATURES
-    return config.CPU_NAME in (None, "host") and binding.get_host_cpu_features().get("avx512f", False)
+    if cache.config.CPU_FEATURES is not None:
+        return "+avx512f" in cache.config.CPU_FEATURES
+    return cache.config.CPU_NAME in (None, "host") and binding.get_host_cpu_features().get("avx512f", False)
 
 
-def kernel(function: Callable[..., Number | Index | None]) -> Callable[..., Any]:
+def kernel(function: Callable[..., R_co]) -> Kernel[R_co]:
     """Make of a function (code, ...) one that compiled code can call; its annotations say what it takes and gives.
 
     Of arrays the first decides on the precision; without any it is float64. Another kernel calls it by `write`.
@@ -50,7 +63,7 @@ def kernel(function: Callable[..., Number | Index | None]) -> Callable[..., Any]
     def typed(context: Any, *given: Any) -> Any:
         floats = [one.dtype for one in given if isinstance(one, types.Array) and one.dtype in _PRECISION]
         dtype = floats[0] if floats else types.float64
-        asked = {"Array": types.Array(dtype, 1, "C"), "Integers": types.int64[::1]}
+        asked: dict[str, Any] = {"Array": types.Array(dtype, 1, "C"), "Integers": types.int64[::1]}
         asked |= {"Index": types.int64, "Number": types.float64}
         signature = returned(*(asked[kind] for kind in names.values()))
 
@@ -69,7 +82,7 @@ def kernel(function: Callable[..., Number | Index | None]) -> Callable[..., Any]
     typed.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [parameter(name, parameter.POSITIONAL_OR_KEYWORD) for name in ("context", *names)]
     )
-    made = intrinsic(typed)
+    made: Any = intrinsic(typed)
     made.write = functools.partial(_call, function, list(names.values()), returned)
     return made
 
@@ -149,14 +162,14 @@ def _signature(number: Any, returned: Any, arguments: Sequence[Any]) -> Any:
 
 
 @final
-class Entry:
+class Entry(Generic[F]):
     """A compiled function that Python calls: compiled when a precision is first asked for, or found in the cache.
 
     And never otherwise: else numba, called with functions as arguments, would compile anew for each of them, in every
     process, instead of taking their addresses.
     """
 
-    def __init__(self, function: Callable[..., Any], returned: Any, arguments: Sequence[Any]) -> None:
+    def __init__(self, function: F, returned: Any, arguments: Sequence[Any]) -> None:
         self._function, self._returned, self._arguments = function, returned, arguments
         self._ready: set[Any] = set()
 
@@ -164,7 +177,7 @@ class Entry:
     def _compiled(self) -> Any:
         return cache.kept(lambda: numba.njit(nogil=True, cache=True, error_model="numpy")(self._function))
 
-    def __getitem__(self, dtype: Any) -> Any:
+    def __getitem__(self, dtype: Any) -> F:
         """Return the function for networks of a NumPy dtype."""
         number = numba.from_dtype(np.dtype(dtype))
         if number not in self._ready:
@@ -183,6 +196,6 @@ class Entry:
         self._compiled.disable_compile()
 
 
-def entry(returned: Any, *arguments: Any) -> Callable[[Callable[..., Any]], Entry]:
+def entry(returned: Any, *arguments: Any) -> Callable[[F], Entry[F]]:
     """Make an `Entry` of a function that takes and gives these."""
     return lambda function: Entry(function, returned, arguments)

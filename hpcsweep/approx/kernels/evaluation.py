@@ -86,7 +86,9 @@ def _slopes_of_block(
 
 
 @entry(NOTHING, VECTOR, INTEGERS, VECTOR, VECTOR, VECTOR, VECTOR)
-def values(point, shape, source, constants, work, out):
+def values(
+    point: np.ndarray, shape: np.ndarray, source: np.ndarray, constants: np.ndarray, work: np.ndarray, out: np.ndarray
+) -> None:
     """Write the values (points,) at points that lie axis by axis in `source`; `constants` are shifts, then factors."""
     points, block = len(out), shape[BLOCK]
     for start in range(0, points, block):
@@ -99,7 +101,15 @@ def values(point, shape, source, constants, work, out):
 
 
 @entry(NOTHING, VECTOR, INTEGERS, VECTOR, VECTOR, VECTOR, VECTOR, VECTOR)
-def values_and_slopes(point, shape, source, constants, work, out, slopes):
+def values_and_slopes(
+    point: np.ndarray,
+    shape: np.ndarray,
+    source: np.ndarray,
+    constants: np.ndarray,
+    work: np.ndarray,
+    out: np.ndarray,
+    slopes: np.ndarray,
+) -> None:
     """Write the values, and the slopes (points, inputs) row by row."""
     points, block, inputs = len(out), shape[BLOCK], shape[WIDTHS]
     parameters, zero = parameters_of(shape), len(work) - 1
@@ -147,7 +157,7 @@ class Frozen:
         values_and_slopes[out.dtype](*self._given(points), work, out, slopes.reshape(-1))
         return out, slopes
 
-    def _given(self, points: np.ndarray) -> tuple[np.ndarray, ...]:
+    def _given(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         source = np.ascontiguousarray(points, dtype=self.point.dtype)
         return self.point, self._shape, source.reshape(-1), self.constants.reshape(-1)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Final
 
+import numpy as np
+
 from hpcsweep.approx.kernels import elementary
 from hpcsweep.approx.kernels.code import Code
 from hpcsweep.approx.kernels.compiling import entry, kernel, part
@@ -39,7 +41,7 @@ def cosine(code: Code, angle: Number) -> Number:
 
 
 @part
-def rate_of(numbers):
+def rate_of(numbers: np.ndarray) -> float:
     """Return the learning rate of the next step, as `hpcsweep.approx.training.batched.schedules.learning_rate` says."""
     initial, final, share = numbers[RATE], numbers[FINAL], numbers[STEPS] / max(numbers[PLANNED], 1.0)
     if numbers[SCHEDULE] == EXPONENTIAL:
@@ -110,7 +112,7 @@ def momentum_step(
 
 
 @part
-def corrected(numbers):
+def corrected(numbers: np.ndarray) -> tuple[float, float]:
     """Count a step of Adam; return what its quotients are multiplied by, and the epsilon beside sqrt(v).
 
     (m / a) / (sqrt(v) / b + epsilon) = (b / a) m / (sqrt(v) + b epsilon), with a = 1 - beta1^t, b = sqrt(1 - beta2^t).
@@ -123,20 +125,24 @@ def corrected(numbers):
 
 
 @part
-def is_sweep(numbers):
+def is_sweep(numbers: np.ndarray) -> bool:
     """Return whether it is time to look for what has decayed."""
     return int(numbers[STEPS]) % _SWEEP == 0
 
 
 @entry(*TAKE)
-def take(numbers, vectors, point, gradient, loss, shape):
+def take(
+    numbers: np.ndarray, vectors: np.ndarray, point: np.ndarray, gradient: np.ndarray, loss: float, shape: np.ndarray
+) -> int:
     """Every point is an iterate."""
     numbers[LOSS] = loss
     return 1
 
 
 @entry(*PROPOSE)
-def propose_momentum(numbers, vectors, point, gradient, shape):
+def propose_momentum(
+    numbers: np.ndarray, vectors: np.ndarray, point: np.ndarray, gradient: np.ndarray, shape: np.ndarray
+) -> int:
     """Move by SGD."""
     count = len(point)
     if is_sweep(numbers):
@@ -147,7 +153,9 @@ def propose_momentum(numbers, vectors, point, gradient, shape):
 
 
 @entry(*PROPOSE)
-def propose_adam(numbers, vectors, point, gradient, shape):
+def propose_adam(
+    numbers: np.ndarray, vectors: np.ndarray, point: np.ndarray, gradient: np.ndarray, shape: np.ndarray
+) -> int:
     """Move by Adam or AdamW."""
     count = len(point)
     if is_sweep(numbers):

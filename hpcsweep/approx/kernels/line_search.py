@@ -12,6 +12,8 @@ from __future__ import annotations
 import math
 from typing import Final
 
+import numpy as np
+
 from hpcsweep.approx.kernels.code import Code
 from hpcsweep.approx.kernels.compiling import inlined, kernel
 from hpcsweep.approx.kernels.matrices import copy, dot, norm1, write_multiple
@@ -36,7 +38,7 @@ NOTHING, FIRST, ACCEPTED, FAILED = range(4)
 
 
 @inlined
-def observe(numbers, vectors, point, gradient, loss):
+def observe(numbers: np.ndarray, vectors: np.ndarray, point: np.ndarray, gradient: np.ndarray, loss: float) -> int:
     """Take in a trial: NOTHING follows yet, it is the FIRST point or ACCEPTED as an iterate, or the search FAILED.
 
     At a new iterate the step from the last one and the change of the gradient are left in their vectors.
@@ -74,32 +76,32 @@ def _arrive(code: Code, count: Index, point: Array, gradient: Array, vectors: Ar
 
 
 @inlined
-def steepest(numbers, vectors, count):
+def steepest(numbers: np.ndarray, vectors: np.ndarray, count: int) -> None:
     """Let the direction be minus the gradient."""
     write_multiple(count, -1.0, vectors, count, vectors, 2 * count)
     numbers[READY] = 1.0
 
 
 @inlined
-def is_weary(numbers):
+def is_weary(numbers: np.ndarray) -> bool:
     """Return whether searches keep failing, with a curvature to forget."""
     return numbers[FAILURES] >= PATIENCE and numbers[BLANK] == 0.0
 
 
 @inlined
-def slope_along(vectors, count):
+def slope_along(vectors: np.ndarray, count: int) -> float:
     """Return the slope along the direction."""
     return dot(count, vectors, 2 * count, vectors, count)
 
 
 @inlined
-def is_hopeless(numbers, slope):
+def is_hopeless(numbers: np.ndarray, slope: float) -> bool:
     """Return whether there is nowhere to go: no gradient, or searches that failed afresh as well."""
     return slope == 0.0 or numbers[FAILURES] >= 2 * PATIENCE
 
 
 @inlined
-def begin(numbers, vectors, count, slope):
+def begin(numbers: np.ndarray, vectors: np.ndarray, count: int, slope: float) -> None:
     """Begin a search along the direction.
 
     The first trial assumes that the loss decreases as it did last time, but is at most 1 (Nocedal and Wright, equation
@@ -124,13 +126,13 @@ def _write_trial(code: Code, count: Index, step: Number, vectors: Array, point: 
 
 
 @inlined
-def write_trial(numbers, vectors, point):
+def write_trial(numbers: np.ndarray, vectors: np.ndarray, point: np.ndarray) -> None:
     """Write the trial point."""
     _write_trial(len(point), numbers[STEP], vectors, point)
 
 
 @inlined
-def _advance(numbers, loss, slope):
+def _advance(numbers: np.ndarray, loss: float, slope: float) -> int:
     """Take in loss and slope at the trial; set the next one unless the search is over."""
     start, unit, step = numbers[LOSS], numbers[UNIT], numbers[STEP]
     # A residual r carries a rounding error of some eps, so r^2 one of some 2 r eps.
@@ -162,13 +164,13 @@ def _advance(numbers, loss, slope):
 
 
 @inlined
-def _is_wolfe(start, slope, lower, level):
+def _is_wolfe(start: float, slope: float, lower: bool, level: bool) -> bool:
     flat = abs(slope) <= -CURVATURE * start
     return flat and (lower or (level and slope <= (2.0 * DECREASE - 1.0) * start))
 
 
 @inlined
-def cubic(one, other):
+def cubic(one: tuple[float, float, float], other: tuple[float, float, float]) -> float:
     """Return the minimiser of the cubic through two points, each (step, loss, slope); their middle if there is none."""
     a, f, p = one
     b, g, q = other

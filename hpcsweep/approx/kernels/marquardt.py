@@ -8,7 +8,10 @@ the roots of the weights. `room` holds what is computed anew in each step, see `
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Final
+
+import numpy as np
 
 from hpcsweep.approx.kernels.cholesky import factorise, solve
 from hpcsweep.approx.kernels.compiling import INTEGER, INTEGERS, NUMBERS, VECTOR, entry, inlined, part
@@ -44,7 +47,7 @@ _LARGEST_RATIO = 0.75  # of twice the acceleration to the velocity (their alpha)
 
 
 @inlined
-def multiply_transposed(room, at):
+def multiply_transposed(room: np.ndarray, at: np.ndarray) -> None:
     """Write the lower triangle of J'J from J, some samples at a time, whose rows then stay in the cache."""
     size, row = at[SIZE], at[COLUMNS]
     fill(size * size, 0.0, room, at[GRAM])
@@ -56,7 +59,7 @@ def multiply_transposed(room, at):
 
 
 @inlined
-def factor(damping, room, at, lanes):
+def factor(damping: float, room: np.ndarray, at: np.ndarray, lanes: int) -> bool:
     """Factorise the damped matrix; return whether that was possible."""
     size, trace = at[SIZE], 0.0
     for i in range(size):
@@ -71,7 +74,7 @@ def factor(damping, room, at, lanes):
 
 
 @part
-def solve_for(residuals, out, room, at, lanes):
+def solve_for(residuals: int, out: int, room: np.ndarray, at: np.ndarray, lanes: int) -> None:
     """Write d for residuals that lie in the room."""
     right, size, row = at[RIGHT], at[SIZE], at[COLUMNS]
     if at[DUAL]:
@@ -85,7 +88,16 @@ def solve_for(residuals, out, room, at, lanes):
 
 
 @inlined
-def _tried(residuals, point, shape, source, work, room, at, trial):
+def _tried(
+    residuals: Callable[..., float],
+    point: np.ndarray,
+    shape: np.ndarray,
+    source: np.ndarray,
+    work: np.ndarray,
+    room: np.ndarray,
+    at: np.ndarray,
+    trial: np.ndarray,
+) -> float:
     """Write the better step for the present factor into the room, with acceleration or without; return its loss."""
     lanes, count, velocity, bent = shape[LANES], len(point), at[VELOCITY], at[ACCELERATION]
     solve_for(at[RESIDUAL], velocity, room, at, lanes)
@@ -117,7 +129,17 @@ def _tried(residuals, point, shape, source, work, room, at, trial):
 
 
 @entry(INTEGER, residuals_type, NUMBERS, VECTOR, VECTOR, INTEGERS, VECTOR, VECTOR, VECTOR, INTEGERS)
-def propose_marquardt(residuals, numbers, point, trial, shape, source, work, room, at):
+def propose_marquardt(
+    residuals: Callable[..., float],
+    numbers: np.ndarray,
+    point: np.ndarray,
+    trial: np.ndarray,
+    shape: np.ndarray,
+    source: np.ndarray,
+    work: np.ndarray,
+    room: np.ndarray,
+    at: np.ndarray,
+) -> int:
     """Take the best of four trials if it descends, from what `linearise` has left; return 1 if none ever will.
 
     Two dampings at once, each with and without acceleration. The one that won is the next; after a failure it grows.

@@ -167,7 +167,7 @@ def add_gram(
     for r, height in code.blocks(Index(code, code.integer(8)), [4]):
         for s, size in code.blocks(columns, [2 * code.lanes, code.lanes]):
             vectors = range(0, size, code.lanes)
-            products = None
+            products: list[list[list[Number]]] = []  # of the two sums
             for count, left_at, right_at in ((inner, left_signal, right_signal), (outputs, left_delta, right_delta)):
                 sums = [[code.variable(code.vector(0.0)) for _ in vectors] for _ in range(height)]
                 with code.loop(count) as k:
@@ -177,13 +177,11 @@ def add_gram(
                         weight = left.number(row).spread()
                         for signal, one in zip(signals, total, strict=True):
                             one.set(fma(weight, signal, one.get()))
-                got = [[one.get() for one in row] for row in sums]
-                if products is None:
-                    products = got
+                products.append([[one.get() for one in row] for row in sums])
             for row in range(height):
                 place = out + (out_at + (first + r + row) * out_row + s)
-                for at, one, other in zip(vectors, products[row], got[row], strict=True):
-                    place.put(fma(one, other, place.vector(at)), at)
+                for at, signal, delta in zip(vectors, products[0][row], products[1][row], strict=True):
+                    place.put(fma(signal, delta, place.vector(at)), at)
 
 
 @kernel

@@ -13,7 +13,10 @@ objective is a function pointer, so that a method meets any of them; and both ma
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Final
+
+import numpy as np
 
 from hpcsweep.approx.kernels.compiling import (
     INTEGER,
@@ -51,7 +54,9 @@ SETTLED: Final = 4  # there is no next point
 
 
 @part
-def note(numbers, vectors, point, best, losses, marks):
+def note(
+    numbers: np.ndarray, vectors: np.ndarray, point: np.ndarray, best: np.ndarray, losses: np.ndarray, marks: np.ndarray
+) -> None:
     """Note the loss at the iterate where it is to be noted, and the iterate if it is the best so far."""
     place = int(numbers[NOTED])
     if place < len(marks) and numbers[STEPS] >= marks[place]:
@@ -63,7 +68,9 @@ def note(numbers, vectors, point, best, losses, marks):
 
 
 @entry(NOTHING, NUMBERS, VECTOR, VECTOR, VECTOR, NUMBERS, INTEGERS)
-def write_note(numbers, vectors, point, best, losses, marks):
+def write_note(
+    numbers: np.ndarray, vectors: np.ndarray, point: np.ndarray, best: np.ndarray, losses: np.ndarray, marks: np.ndarray
+) -> None:
     """Do as `note` does."""
     note(numbers, vectors, point, best, losses, marks)
 
@@ -75,24 +82,24 @@ def write_note(numbers, vectors, point, best, losses, marks):
     *(INTEGERS, INTEGER, INTEGER, NUMBER, INTEGER),
 )
 def advance(
-    objective,
-    propose,
-    take,
-    numbers,
-    vectors,
-    point,
-    gradient,
-    best,
-    losses,
-    shape,
-    source,
-    work,
-    marks,
-    done,
-    due,
-    tolerance,
-    evaluations,
-):
+    objective: Callable[..., float],
+    propose: Callable[..., int],
+    take: Callable[..., int],
+    numbers: np.ndarray,
+    vectors: np.ndarray,
+    point: np.ndarray,
+    gradient: np.ndarray,
+    best: np.ndarray,
+    losses: np.ndarray,
+    shape: np.ndarray,
+    source: np.ndarray,
+    work: np.ndarray,
+    marks: np.ndarray,
+    done: int,
+    due: int,
+    tolerance: float,
+    evaluations: int,
+) -> int:
     """Go on until something is to be looked at; return what.
 
     Parameters

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Final
 
+import numpy as np
+
 from hpcsweep.approx.kernels import first_order
 from hpcsweep.approx.kernels.compiling import entry, inlined
 from hpcsweep.approx.kernels.first_order import (
@@ -35,7 +37,7 @@ def room(widths: tuple[int, ...], lanes: int) -> int:
 
 
 @inlined
-def _orthogonal(short, long, stride, lanes, vectors, at, tiniest):
+def _orthogonal(short: int, long: int, stride: int, lanes: int, vectors: np.ndarray, at: int, tiniest: float) -> None:
     """Replace a matrix (short, long), rows `stride` apart, by about U V' of its U S V'; other matrices follow it.
 
     Newton-Schulz iterations from the matrix divided by its Frobenius norm; zero stays zero.
@@ -64,7 +66,17 @@ def _orthogonal(short, long, stride, lanes, vectors, at, tiniest):
 
 
 @inlined
-def _move(numbers, vectors, point, gradient, shape, start, outputs, columns, rate):
+def _move(
+    numbers: np.ndarray,
+    vectors: np.ndarray,
+    point: np.ndarray,
+    gradient: np.ndarray,
+    shape: np.ndarray,
+    start: int,
+    outputs: int,
+    columns: int,
+    rate: float,
+) -> None:
     """Move an inner layer along the orthogonal factor of its mean gradient."""
     count, lanes, momentum = len(point), shape[LANES], numbers[MOMENTUM]
     mean, at, stride = 2 * count, VECTORS * count, -(-(shape[LONGEST] + 1) // lanes) * lanes
@@ -89,7 +101,9 @@ def _move(numbers, vectors, point, gradient, shape, start, outputs, columns, rat
 
 
 @entry(*PROPOSE)
-def propose_muon(numbers, vectors, point, gradient, shape):
+def propose_muon(
+    numbers: np.ndarray, vectors: np.ndarray, point: np.ndarray, gradient: np.ndarray, shape: np.ndarray
+) -> int:
     """Move the outer layers by Adam, the inner ones by -0.2 rate sqrt(the longer side) times an orthogonal factor."""
     count = len(point)
     if is_sweep(numbers):

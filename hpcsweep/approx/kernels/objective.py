@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from hpcsweep.approx.kernels import layers, network
 from hpcsweep.approx.kernels.code import Code
 from hpcsweep.approx.kernels.compiling import INTEGER, INTEGERS, NUMBER, VECTOR, entry, function_type, kernel, part
@@ -218,7 +220,7 @@ def objective(point, gradient, shape, source, work, done):
 
 
 @part
-def parameters_of(shape):
+def parameters_of(shape: np.ndarray) -> int:
     """Return the number of parameters."""
     total = 0
     for place in range(WIDTHS, len(shape) - 1):
@@ -227,7 +229,7 @@ def parameters_of(shape):
 
 
 @part
-def _mean_power(shape, work, kept):
+def _mean_power(shape: np.ndarray, work: np.ndarray, kept: int) -> float:
     """Return the loss of the residuals, and put its derivatives in their place."""
     count, most, total = shape[SAMPLES], 0.0, 0.0
     for s in range(count):
@@ -246,7 +248,7 @@ def _mean_power(shape, work, kept):
 
 
 @part
-def _whole_power(base, power):
+def _whole_power(base: float, power: int) -> float:
     result = 1.0
     while power:
         if power & 1:
@@ -257,7 +259,7 @@ def _whole_power(base, power):
 
 
 @part
-def _root(number, degree):
+def _root(number: float, degree: int) -> float:
     """Return the root of a degree by Newton's method from above, where it descends until it is there."""
     if degree == 1 or not (number > 0.0 and number < math.inf):
         return number

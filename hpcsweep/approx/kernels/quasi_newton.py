@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from typing import Final
 
+import numpy as np
+
 from hpcsweep.approx.kernels import line_search
 from hpcsweep.approx.kernels.code import Code
 from hpcsweep.approx.kernels.compiling import entry, inlined, kernel
@@ -60,17 +62,15 @@ def _pass_rows(code: Code, count: Index, row: Index, state: Array, change_at: In
 
     def visit(j: Index, below: bool) -> None:
         yj, gj, aj, bj = (one.vector(j) for one in (y, g, a, b))
-        above_y, above_g = (hy.vector(j), hg.vector(j)) if below else (None, None)
+        above = [hy.vector(j), hg.vector(j)] if below else []
         for r, line in enumerate(lines):
             entry_ = fma(by_row[3][r], bj, fma(by_row[2][r], aj, line.vector(j)))
             line.put(entry_, j)
             sums[0][r].set(fma(entry_, yj, sums[0][r].get()))
             sums[1][r].set(fma(entry_, gj, sums[1][r].get()))
-            if below:
-                above_y, above_g = fma(entry_, by_row[0][r], above_y), fma(entry_, by_row[1][r], above_g)
-        if below:
-            hy.put(above_y, j)
-            hg.put(above_g, j)
+            above = [fma(entry_, by_row[i][r], one) for i, one in enumerate(above)]
+        for out, one in zip((hy, hg), above, strict=False):
+            out.put(one, j)
 
     diagonal = row.rounded_down(code.lanes)
     with code.loop(diagonal, code.lanes) as j:
@@ -83,13 +83,13 @@ def _pass_rows(code: Code, count: Index, row: Index, state: Array, change_at: In
 
 
 @inlined
-def _vector(count, place):
+def _vector(count: int, place: int) -> int:
     """Return where one of the six vectors from Hy on begins."""
     return (VECTORS + place) * count
 
 
 @inlined
-def _forget(numbers, vectors, count):
+def _forget(numbers: np.ndarray, vectors: np.ndarray, count: int) -> None:
     """Let the inverse Hessian be the identity."""
     fill(len(vectors) - VECTORS * count, 0.0, vectors, VECTORS * count)
     for i in range(count):
@@ -99,7 +99,7 @@ def _forget(numbers, vectors, count):
 
 
 @inlined
-def _family(kind, b, h, parameters):
+def _family(kind: float, b: float, h: float, parameters: float) -> tuple[float, float]:
     """Return the scaling tau and the member phi of Broyden's family (1 is BFGS), from b = s'Bs / s'y, h = y'Hy / s'y.
 
     Al-Baali's choices; `a` vanishes where the step is an eigenvector of what is known.
@@ -119,7 +119,7 @@ def _family(kind, b, h, parameters):
 
 
 @inlined
-def _update(numbers, vectors, count):
+def _update(numbers: np.ndarray, vectors: np.ndarray, count: int) -> None:
     """Take in step and change of the last iterate; set the direction.
 
     The update is (H - Hy y'H / y'Hy + phi y'Hy v v') / tau + s s' / s'y with v = s / s'y - Hy / y'Hy: of rank two, and
@@ -160,7 +160,7 @@ def _update(numbers, vectors, count):
 
 
 @inlined
-def _wait(vectors, count, on_step, mixed, on_image):
+def _wait(vectors: np.ndarray, count: int, on_step: float, mixed: float, on_image: float) -> None:
     """Write down the update on_step s s' + mixed (s h' + h s') + on_image h h', h = Hy, for the next pass."""
     s, hy = 3 * count, _vector(count, 0)
     copy(count, vectors, s, vectors, _vector(count, 2))
@@ -172,7 +172,7 @@ def _wait(vectors, count, on_step, mixed, on_image):
 
 
 @inlined
-def _rescale(numbers, vectors, count, scale):
+def _rescale(numbers: np.ndarray, vectors: np.ndarray, count: int, scale: float) -> None:
     """Set the scale; multiply it into the matrix where it leaves the range of good arithmetic."""
     if abs(logarithm(scale)) > _LARGEST_LOGARITHM:
         write_multiple(count * count, scale, vectors, DENSE * count, vectors, DENSE * count)
@@ -182,7 +182,9 @@ def _rescale(numbers, vectors, count, scale):
 
 
 @entry(*TAKE)
-def take_dense(numbers, vectors, point, gradient, loss, shape):
+def take_dense(
+    numbers: np.ndarray, vectors: np.ndarray, point: np.ndarray, gradient: np.ndarray, loss: float, shape: np.ndarray
+) -> int:
     """Take in a trial of BFGS or one of its relatives."""
     verdict = observe(numbers, vectors, point, gradient, loss)
     if verdict == FAILED and is_weary(numbers):
@@ -193,7 +195,9 @@ def take_dense(numbers, vectors, point, gradient, loss, shape):
 
 
 @entry(*PROPOSE)
-def propose_dense(numbers, vectors, point, gradient, shape):
+def propose_dense(
+    numbers: np.ndarray, vectors: np.ndarray, point: np.ndarray, gradient: np.ndarray, shape: np.ndarray
+) -> int:
     """Write the next trial of BFGS or one of its relatives."""
     count = len(point)
     if numbers[READY] > 0.0:
@@ -209,7 +213,7 @@ def propose_dense(numbers, vectors, point, gradient, shape):
 
 
 @inlined
-def _remember(numbers, vectors, count):
+def _remember(numbers: np.ndarray, vectors: np.ndarray, count: int) -> None:
     """Write step and change into the ring of L-BFGS, if there is enough curvature; set the direction."""
     memory, s, y = int(numbers[MEMORY]), 3 * count, 4 * count
     steps, changes = VECTORS * count, (VECTORS + memory) * count
@@ -224,7 +228,7 @@ def _remember(numbers, vectors, count):
 
 
 @inlined
-def _two_loops(numbers, vectors, count):
+def _two_loops(numbers: np.ndarray, vectors: np.ndarray, count: int) -> None:
     """Let the direction be minus the product of the remembered inverse Hessian with the gradient.
 
     Nocedal and Wright, algorithm 7.4.
@@ -247,14 +251,16 @@ def _two_loops(numbers, vectors, count):
 
 
 @inlined
-def _forget_pairs(numbers, vectors, count):
+def _forget_pairs(numbers: np.ndarray, vectors: np.ndarray, count: int) -> None:
     """Forget all pairs of L-BFGS."""
     numbers[WRITTEN], numbers[SCALE], numbers[BLANK] = 0.0, 1.0, 1.0
     steepest(numbers, vectors, count)
 
 
 @entry(*TAKE)
-def take_limited(numbers, vectors, point, gradient, loss, shape):
+def take_limited(
+    numbers: np.ndarray, vectors: np.ndarray, point: np.ndarray, gradient: np.ndarray, loss: float, shape: np.ndarray
+) -> int:
     """Take in a trial of L-BFGS."""
     verdict = observe(numbers, vectors, point, gradient, loss)
     if verdict == FAILED and is_weary(numbers):
@@ -265,7 +271,9 @@ def take_limited(numbers, vectors, point, gradient, loss, shape):
 
 
 @entry(*PROPOSE)
-def propose_limited(numbers, vectors, point, gradient, shape):
+def propose_limited(
+    numbers: np.ndarray, vectors: np.ndarray, point: np.ndarray, gradient: np.ndarray, shape: np.ndarray
+) -> int:
     """Write the next trial of L-BFGS."""
     count = len(point)
     if numbers[READY] > 0.0:

@@ -76,13 +76,17 @@ def write_jacobian(
 
 
 @entry(*RESIDUALS)
-def residuals(point, out, at, shape, source, work):
+def residuals(
+    point: np.ndarray, out: np.ndarray, at: int, shape: np.ndarray, source: np.ndarray, work: np.ndarray
+) -> float:
     """Write the residuals of all samples from a place on; return their mean square."""
     return write_residuals(point, out, at, shape, source, work, len(work) - 1)
 
 
 @entry(NUMBER, VECTOR, VECTOR, INTEGERS, INTEGERS, VECTOR, VECTOR)
-def linearise(point, room, at, shape, source, work):
+def linearise(
+    point: np.ndarray, room: np.ndarray, at: np.ndarray, shape: np.ndarray, source: np.ndarray, work: np.ndarray
+) -> float:
     """Write residuals, Jacobian and of dual equations J J' into a room (see `places`); return the mean square."""
     columns, size, dual, jacobian, gram = at[COLUMNS], at[SIZE], at[DUAL], at[JACOBIAN], at[GRAM]
     zero = len(work) - 1

@@ -9,6 +9,8 @@ import math
 from itertools import pairwise
 from typing import Final
 
+import numpy as np
+
 from hpcsweep.approx.kernels import first_order
 from hpcsweep.approx.kernels.compiling import entry, inlined
 from hpcsweep.approx.kernels.first_order import FIRST, FLOOR, SECOND, clear_tiny, corrected, is_sweep
@@ -51,7 +53,9 @@ def size(widths: tuple[int, ...], lanes: int) -> int:
 
 
 @inlined
-def _turn(side, row, floor, vectors, covariance, basis, room, zero):
+def _turn(
+    side: int, row: int, floor: float, vectors: np.ndarray, covariance: int, basis: int, room: int, zero: int
+) -> bool:
     """Turn a basis by a power step and an orthonormalisation; write new times old transposed at `room`.
 
     Of C / trace C + SHIFT / side. By Gram and Schmidt's method, twice, in a fixed order. What is not finite turns
@@ -82,7 +86,18 @@ def _turn(side, row, floor, vectors, covariance, basis, room, zero):
 
 
 @inlined
-def _turn_both(rows, columns, tall, wide, floor, vectors, at, covariances, room, zero):
+def _turn_both(
+    rows: int,
+    columns: int,
+    tall: int,
+    wide: int,
+    floor: float,
+    vectors: np.ndarray,
+    at: int,
+    covariances: int,
+    room: int,
+    zero: int,
+) -> None:
     """Turn the bases of a layer, and with them its first moments at `at`."""
     left, right = covariances + rows * tall, covariances + 2 * rows * tall + columns * wide
     if _turn(rows, tall, floor, vectors, covariances, left, room, zero):
@@ -97,7 +112,22 @@ def _turn_both(rows, columns, tall, wide, floor, vectors, at, covariances, room,
 
 
 @inlined
-def _move(numbers, vectors, point, gradient, start, rows, columns, tall, wide, at, room, zero, factor, epsilon):
+def _move(
+    numbers: np.ndarray,
+    vectors: np.ndarray,
+    point: np.ndarray,
+    gradient: np.ndarray,
+    start: int,
+    rows: int,
+    columns: int,
+    tall: int,
+    wide: int,
+    at: int,
+    room: int,
+    zero: int,
+    factor: float,
+    epsilon: float,
+) -> None:
     """Rotate the gradient G of a layer to L G R', divide its moments as Adam does, rotate the quotient back."""
     covariances, second, back = at + 2 * rows * wide, numbers[SECOND], room + rows * wide
     left, right = covariances + rows * tall, covariances + 2 * rows * tall + columns * wide
@@ -130,7 +160,9 @@ def _move(numbers, vectors, point, gradient, start, rows, columns, tall, wide, a
 
 
 @entry(*PROPOSE)
-def propose_soap(numbers, vectors, point, gradient, shape):
+def propose_soap(
+    numbers: np.ndarray, vectors: np.ndarray, point: np.ndarray, gradient: np.ndarray, shape: np.ndarray
+) -> int:
     """Move by SOAP."""
     lanes, start, at, room = shape[LANES], 0, 0, 0
     for layer in range(shape[LAYERS]):

@@ -63,6 +63,9 @@ class Writer(Protocol):
     def integer(self, number: Index | int) -> Any:
         """Return the value of an integer."""
 
+    def index(self, number: int) -> Index:
+        """Return a constant integer."""
+
     def call(self, name: str, *values: Any) -> Any:
         """Write an instruction of LLVM that has a name."""
 

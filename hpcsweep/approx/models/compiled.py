@@ -108,7 +108,8 @@ def compiled(model: Model, parameters: Tensor) -> Compiled | None:
     """Return a model with its parameters (parameters,) as such a function; None of others, and on devices."""
     if parameters.device.type != "cpu" or not isinstance(model, MLP | Residual | Sum):
         return None
-    network, rows, amplitudes = model, parameters[None].detach(), [1.0]
+    network: Model = model
+    rows, amplitudes = parameters[None].detach(), [1.0]
     if isinstance(model, Sum):
         network, rows = model.network, model.networks(rows[0])
         amplitudes += model.amplitudes(parameters).tolist()

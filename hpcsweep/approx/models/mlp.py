@@ -35,6 +35,8 @@ class MLP(Model):
         self.widths = (dimension, *self.choice["hidden"], 1)
         self.parameters = count(self.widths)
         self.activation: str = self.choice["activation"]
+        self.shift: Tensor | None
+        self.factor: Tensor | None
         self.shift, self.factor = input_map(self.choice["standardise"], domain) or (None, None)
 
     def init(self, seeds: Sequence[int], dtype: torch.dtype) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
@@ -29,6 +29,8 @@ class Own(Model):
         """`choice`: resolved; `network`: made by `network_of`."""
         self.choice, self._network = choice, network
         self.dimension, self.parameters, self.widths = network.dimension, network.parameters, network.widths
+        self._shift: Tensor | None
+        self._factor: Tensor | None
         self._shift, self._factor = input_map(choice["standardise"], domain) or (None, None)
 
     def init(self, seeds: Sequence[int], dtype: torch.dtype) -> Tensor:
@@ -88,10 +90,14 @@ def _network(text: str, dimension: int, folder: str) -> Model:
     told = f"model {choice['name']!r} in dimension {dimension}"
     network = plugins.guarded(f"{told} cannot be made", lambda: kind(choice, dimension))  # type: ignore[call-arg]
     for rule in (_size, _initial, _values, _derivatives):
-        broken = plugins.guarded(f"{told} cannot be evaluated", lambda rule=rule: list(rule(network, dimension)))
+        broken = plugins.guarded(f"{told} cannot be evaluated", functools.partial(_breaches, rule, network, dimension))
         if broken:  # the later rules lean on the earlier ones
             raise PluginError(f"{told} breaks the rules: {'; '.join(broken)}.")
     return network
+
+
+def _breaches(rule: Callable[[Model, int], Iterator[str]], network: Model, dimension: int) -> list[str]:
+    return list(rule(network, dimension))
 
 
 def _size(network: Model, dimension: int) -> Iterator[str]:

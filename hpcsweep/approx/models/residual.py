@@ -39,6 +39,8 @@ class Residual(Model):
         self.widths = residual_widths(self.choice["hidden"], dimension)
         self.parameters = count(self.widths)
         self.activation: str = self.choice["activation"]
+        self.shift: Tensor | None
+        self.factor: Tensor | None
         self.shift, self.factor = input_map(self.choice["standardise"], domain) or (None, None)
 
     def init(self, seeds: Sequence[int], dtype: torch.dtype) -> Tensor:

@@ -71,9 +71,12 @@ def files(
     if isinstance(loaded, Dense) and inputs != loaded.dimension:
         raise PluginError(f"{network} has {loaded.dimension} inputs, not {inputs}; mend --dimension or --domain.")
     known = load_target(target, inputs, folder)
-    if domain is None and not isinstance(known, Target):
+    if domain is not None:
+        box = domain_of(domain, inputs)
+    elif isinstance(known, Target):
+        box = domain_of(known.domain)
+    else:
         raise PluginError(f'the target {target!r} does not know its domain; give --domain, such as "-1,1".')
-    box = domain_of(domain, inputs) if domain is not None else domain_of(known.domain)
     subject = Files(network, target, box, activation)
     subject.pair(folder, "cpu")
     return subject

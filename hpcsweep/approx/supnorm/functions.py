@@ -185,9 +185,9 @@ def terms_of(function: Callable[..., Any], made: Function, domain: Domain) -> tu
     if type(function) is not nn.Sequential or any(_altered(part) for part in function.modules()):
         return ()
     parts = list(function)  # children() would leave out what comes twice
-    linear, between = parts[::2], parts[1::2]
+    linear, between = [part for part in parts[::2] if type(part) is nn.Linear], parts[1::2]
     names = {_activation(part) for part in between}
-    if len(parts) % 2 == 0 or not all(type(part) is nn.Linear for part in linear) or len(names) != 1:
+    if len(linear) != len(between) + 1 or len(names) != 1:
         return ()
     [name] = names
     if name is None or linear[-1].out_features != 1:

@@ -38,7 +38,8 @@ def slice_through(
     ------
     PluginError: if the target or the network returns anything but float64 values, one per point.
     """
-    return _along(target, network, where, np.linspace(*domain[0], count))
+    low, high = domain[0]
+    return _along(target, network, where, np.linspace(low, high, count))
 
 
 def _along(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -15,6 +15,7 @@ from torch import Tensor
 from hpcsweep import sampling
 from hpcsweep.approx import models, plugins
 from hpcsweep.approx.supnorm import dense
+from hpcsweep.approx.supnorm.points.pointset import Domain
 from hpcsweep.approx.supnorm.screening.evaluator import frozen
 from hpcsweep.approx.supnorm.screening.screen import Function
 from hpcsweep.approx.supnorm.search.ascent import with_slopes
@@ -33,7 +34,7 @@ class Pair:
 
     target: Function
     approximant: Function
-    domain: Sequence[tuple[float, float]]
+    domain: Domain
     terms: tuple[dense.Dense, ...] = ()
     samples: Tensor | None = None
 

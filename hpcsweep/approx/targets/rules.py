@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
@@ -83,7 +84,7 @@ def _facts(target: Target) -> Iterator[str]:
         yield f"its Lipschitz constant must be None or a finite number >= 0, not {lipschitz!r}"
 
 
-def _number(value: object) -> bool:
+def _number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

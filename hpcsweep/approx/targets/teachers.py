@@ -75,9 +75,10 @@ def _fresh_layers(widths: Sequence[int], seed: int, dtype: torch.dtype, spread: 
         # torch.manual_seed would reseed the caller's GPU generators too, which fork_rng does not restore here
         torch.default_generator.manual_seed(seed)
         linears = [torch.nn.Linear(a, b, device="cpu", dtype=dtype) for a, b in pairwise(widths)]
-        for linear in linears if spread is not None else []:
-            linear.weight.uniform_(-spread, spread)
-            linear.bias.uniform_(-spread, spread)
+        if spread is not None:
+            for linear in linears:
+                linear.weight.uniform_(-spread, spread)
+                linear.bias.uniform_(-spread, spread)
     return [(linear.weight.detach(), linear.bias.detach()) for linear in linears]
 
 

@@ -53,7 +53,7 @@ def conclude(common: Settings, batched: bool, record: Record, evaluate: Evaluate
 
 def _find_diverged(record: Record) -> None:
     """Give the outcome "diverged" to cells whose loss on all samples is not finite: no minibatch has seen it."""
-    for cell in np.flatnonzero(~np.isfinite(record.loss)):
+    for cell in np.flatnonzero(~np.isfinite(record.loss)).tolist():
         if record.outcome[cell] != "diverged":
             told = f"The loss on all samples was {record.loss[cell]} at step {record.steps[cell]}."
             record.finish(cell, "diverged", told)

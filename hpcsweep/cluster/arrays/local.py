@@ -18,6 +18,7 @@ from submitit.core.utils import UncompletedJobError
 from hpcsweep.cluster import stopping
 from hpcsweep.cluster.arrays.element import AGAIN, Element
 from hpcsweep.errors import LaunchError
+from hpcsweep.store.shards import Shard
 
 FOREVER = 60 * 24 * 365  # minutes: submitit wants a limit; ours is the element's own
 LOOK = 0.2  # seconds between two looks at the processes
@@ -34,7 +35,9 @@ def run(elements: Sequence[Element], folder: Path, tasks: int = 1, cores: int = 
     executor.update_parameters(timeout_min=FOREVER, gpus_per_node=gpus)
     at_once = 1 if gpus else max(1, len(os.sched_getaffinity(0)) // (tasks * cores))
     stopping.listen()
-    waiting, running, over, told = list(elements), [], [], 0.0
+    waiting, told = list(elements), 0.0
+    running: list[tuple[Shard, submitit.Job[int]]] = []
+    over: list[tuple[Shard, submitit.Job[int]]] = []
     while running or (waiting and not stopping.asked()):
         while waiting and len(running) < at_once and not stopping.asked():
             with _deaf_to_the_keyboard():

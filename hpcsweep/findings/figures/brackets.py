@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 MOST, WRAP = 12, 4  # panels, and beside each other
-FOUND = {"color": sheet.PALETTE[0], "linewidth": 1.6}
-UNPROVED = {"color": sheet.GREY, "marker": "^", "markersize": 3.2, "linestyle": "", "markeredgewidth": 0}
+FOUND: sheet.Look = {"color": sheet.PALETTE[0], "linewidth": 1.6}
+UNPROVED: sheet.Look = {"color": sheet.GREY, "marker": "^", "markersize": 3.2, "linestyle": "", "markeredgewidth": 0}
 ENDS = {  # by how the proof ended
     "closed": (sheet.PALETTE[0], "o"),
     "budget": (sheet.PALETTE[1], "s"),

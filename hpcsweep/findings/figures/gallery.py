@@ -16,13 +16,13 @@ from hpcsweep.store.weights import Pictures
 
 MOST = 4
 LONGEST = 0.12  # of a panel's height: the tick of a sample that lies on the line
-LOOKS = {
+LOOKS: dict[str, sheet.Look] = {
     "target": {"color": "#000000", "linewidth": 3.2, "alpha": 0.3},
     "network": {"color": sheet.PALETTE[0], "linewidth": 1.3},
     "error, and the largest found": {"color": sheet.PALETTE[1], "linewidth": 1.8},
 }
 MARK = LOOKS["error, and the largest found"]
-TICKS = {"color": sheet.PALETTE[2]}
+TICKS: sheet.Look = {"color": sheet.PALETTE[2]}
 MANY = 150  # ticks in one panel, from which on they are thinner
 ABOUT = (
     "Left: along the first coordinate through the worst point. Right: close to it, as far as the glitch reaches, and "
@@ -113,7 +113,7 @@ def _error(axes: Axes, line: np.ndarray, where: float, largest: float) -> None:
     axes.locator_params(nbins=4)
     axes.ticklabel_format(axis="x", useOffset=False)
     axes.ticklabel_format(axis="y", scilimits=(-3, 4), useMathText=True)
-    axes.yaxis.get_offset_text().set_size(sheet.SIZES["tick"] - 1)
+    axes.yaxis.get_offset_text().set_fontsize(sheet.SIZES["tick"] - 1)
 
 
 def _middle(line: np.ndarray, where: float, reach: int = 8) -> np.ndarray:

@@ -29,9 +29,9 @@ CHOSEN = {
     "train_seconds": "Settings with a smaller error than any faster one",
     "flops": "Settings with a smaller error than any cheaper one",
 }
-BOUND = {"color": "#000000", "linestyle": (0, (1, 1.2)), "linewidth": 1.4}
-PALER = {"color": sheet.GREY, "marker": "D", "markersize": 3.4, "linestyle": "--"}  # of the error beside
-UNFITTED = {"markerfacecolor": "white", "alpha": 1.0}
+BOUND: sheet.Look = {"color": "#000000", "linestyle": (0, (1, 1.2)), "linewidth": 1.4}
+PALER: sheet.Look = {"color": sheet.GREY, "marker": "D", "markersize": 3.4, "linestyle": "--"}  # of the error beside
+UNFITTED: sheet.Look = {"markerfacecolor": "white", "alpha": 1.0}
 MOST_WORDS = 4  # exponents that are written into a panel
 LINE = 0.08  # of a panel's height, for one line of words
 SWEPT = 200  # sizes at which the band is drawn

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+from typing import Literal
 
 import numpy as np
 import xarray
@@ -17,7 +18,7 @@ from hpcsweep.store.weights import Pictures
 
 MOST, BESIDE = 6, 3  # maps, and those in one row
 COLOURS = "cividis"  # the same to colour-blind readers, and in grey from dark to light
-WORST = {
+WORST: sheet.Look = {
     "marker": "o",
     "markersize": 9,
     "markerfacecolor": "none",
@@ -25,7 +26,7 @@ WORST = {
     "markeredgewidth": 1.8,
     "linestyle": "",
 }
-SAMPLES = {
+SAMPLES: sheet.Look = {
     "marker": "o",
     "markersize": 2.4,
     "markerfacecolor": "white",
@@ -96,7 +97,7 @@ def _map(figure: Figure, axes: Axes, cell: xarray.Dataset, found: Pictures) -> N
     axes.set_xlabel(f"first coordinate\n{_described(cell)}", size=8, color="#262626", linespacing=1.4)
 
 
-def _aspect(box: np.ndarray) -> str:
+def _aspect(box: np.ndarray) -> Literal["equal", "auto"]:
     """Return "equal" where the sides are nearly as long as each other."""
     first, second = np.ptp(box, axis=1)
     return "equal" if 0.5 <= first / second <= 2 else "auto"

@@ -60,8 +60,8 @@ def shape(places: Mapping[Panel, Place]) -> tuple[int, int]:
 def make(places: Mapping[Panel, Place], heading: sheet.Heading, handles: Sequence[Artist]) -> Figure:
     """Return a sheet with room for the panels."""
     rows, columns = shape(places)
-    size = (6.6, 4) if len(places) == 1 else (0.5 + 2.8 * columns, 0.5 + 2.3 * rows)
-    return sheet.make(*size, heading, handles)
+    width, height = (6.6, 4) if len(places) == 1 else (0.5 + 2.8 * columns, 0.5 + 2.3 * rows)
+    return sheet.make(width, height, heading, handles)
 
 
 def grid(

@@ -14,7 +14,7 @@ from hpcsweep.findings import kept, series, sheet
 from hpcsweep.findings.dataset import Files
 from hpcsweep.store import layout
 
-LOOKS = {
+LOOKS: dict[str, sheet.Look] = {
     "target": {"color": "#000000", "linewidth": 3, "alpha": 0.3},
     "network": {"color": sheet.PALETTE[0], "linewidth": 1.3},
     "|target − network|": {"color": sheet.PALETTE[1], "linewidth": 1.2},

@@ -206,7 +206,7 @@ class Pack:
         if not len(slots):
             return
         cells, record = self._cells[slots], self._record
-        record.last[cells] = self._workspace.rows(slots)
+        record.last[cells] = self._workspace.rows(slots.tolist())
         for slot, cell in zip(slots.tolist(), cells.tolist(), strict=True):
             step = int(self._earlier[slot] + self._at[slot])
             record.leave(cell, step, float(losses[slot]))

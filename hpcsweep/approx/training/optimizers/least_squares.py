@@ -95,8 +95,9 @@ class LeastSquares(Optimizer):
         """Return that nothing is solved."""
         return Solved(torch.zeros(engine.layout.slots, dtype=torch.bool, device=engine.weights.device))
 
-    def tick(self, engine: Engine, state: Solved, numbers: Sequence[Number], rates: Tensor, loss: Tensor) -> None:
+    def tick(self, engine: Passes, state: Solved, numbers: Sequence[Number], rates: Tensor, loss: Tensor) -> None:
         """Solve, unless that is done."""
+        assert isinstance(engine, Engine)  # whose layers are known, as `suit` has seen to
         engine.loss(loss)
         if state.slots.all():
             return
@@ -109,6 +110,6 @@ class LeastSquares(Optimizer):
         blocks[-1].copy_(coefficients.unsqueeze(1))
         state.slots.fill_(True)
 
-    def settled(self, engine: Engine, state: Solved) -> Tensor:
+    def settled(self, engine: Passes, state: Solved) -> Tensor:
         """Return which slots are solved, (slots,) bool."""
         return state.slots

@@ -145,13 +145,15 @@ class VariableProjection(Optimizer):
         ------
         ValueError : for networks without a hidden layer: there is nothing to iterate
         """
+        assert isinstance(engine, Engine)  # whose layers are known, as `suit` has seen to
         hidden = engine.layout.parameters - engine.features.shape[1]
         if hidden == 0:
             raise ValueError("variable projection needs a hidden layer")
         return Damped.begin(engine, hidden)
 
-    def tick(self, engine: Engine, state: Damped, numbers: Sequence[Number], rates: Tensor, loss: Tensor) -> None:
+    def tick(self, engine: Passes, state: Damped, numbers: Sequence[Number], rates: Tensor, loss: Tensor) -> None:
         """Move to the better trial where it descends; solve for the last layer in any case."""
+        assert isinstance(engine, Engine)
         damping, equations = state.damping, state.equations
         engine.loss(loss)
         lowest = torch.empty_like(loss)
@@ -171,7 +173,7 @@ class VariableProjection(Optimizer):
         end = torch.where(larger.unsqueeze(1), ends[1], ends[0])
         engine.layout.fill(engine.weights, torch.where(accepted.unsqueeze(1), end, start))
 
-    def settled(self, engine: Engine, state: Damped) -> Tensor:
+    def settled(self, engine: Passes, state: Damped) -> Tensor:
         """Return which slots will get no further, (slots,) bool."""
         return state.damping.ended()
 

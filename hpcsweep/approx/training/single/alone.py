@@ -56,6 +56,8 @@ class Network:
         self._marks = checkpoints(self._total)
         self._part, self._before, self._slope = 0, 0, float("nan")
         self._method: methods.Method | None = None
+        self._problem: Problem | None = None
+        self._every: Problem | None = None
         self._spent = 0.0  # seconds of this part
 
     def problem(self, settings: Settings, every: bool = False) -> Problem:

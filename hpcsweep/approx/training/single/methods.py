@@ -133,7 +133,7 @@ class Compiled(Method):
         self.state = State.at(start.parameters, numbers, vectors)
         self._functions = objective[dtype], pair[0][dtype], pair[1][dtype]
         self._problem = problem.shape, problem.source, problem.work
-        self._advance = method.advance[dtype]
+        self._advance: Callable[..., int] = method.advance[dtype]
 
     def advance(self, marks: np.ndarray, done: int, due: int, tolerance: float, evaluations: int) -> int:
         """Go on in compiled code, without the interpreter's lock."""

@@ -46,7 +46,8 @@ class Journal:
 
     def train(self, *given: Any) -> Trained:
         """Return what `training.train` makes of arguments, all up to `stop`; or what it made of them before."""
-        return self.enter(lambda saved: loop.train(*given, self._stop, **vars(saved)), lambda trained: trained.outcome)
+        train: Callable[..., Trained] = loop.train
+        return self.enter(lambda saved: train(*given, self._stop, **vars(saved)), lambda trained: trained.outcome)
 
     def enter(self, training: Callable[[Checkpoints], R], outcomes: Callable[[R], Sequence[str]]) -> R:
         """Return the result of the next training, which is the caller's to change; or a copy of the one that was kept.

@@ -171,6 +171,7 @@ class _Growth:
         if oscillators[0] is not None:
             wanted = frequency(network.standardised(self.samples.places[cell]), residual)
             for oscillator, factor in zip(oscillators, FACTORS, strict=True):
+                assert oscillator is not None  # all are of one network
                 oscillator.mul_(max(1.0, factor * wanted))
         return starts
 

@@ -71,6 +71,7 @@ def add(one: Term, other: Term, *, alpha: float = 1) -> AffineForm:
         raise NoEnclosure("add with alpha")
     if not isinstance(one, AffineForm):
         one, other = other, one
+    assert isinstance(one, AffineForm)
     if not isinstance(other, AffineForm):
         return shift(one, shared(other, one))
     known = None
@@ -86,6 +87,7 @@ def subtract(one: Term, other: Term, *, alpha: float = 1) -> AffineForm:
     if alpha != 1:
         raise NoEnclosure("sub with alpha")
     if not isinstance(other, AffineForm):
+        assert isinstance(one, AffineForm)
         return shift(one, -shared(other, one))
     return add(one, negate(other))
 
@@ -110,6 +112,7 @@ def multiply(one: Term, other: Term) -> AffineForm:
         return apply("square", one)
     if not isinstance(one, AffineForm):
         one, other = other, one
+    assert isinstance(one, AffineForm)
     if isinstance(other, AffineForm):
         return _product(*aligned(one, other))
     factor = shared(other, one)
@@ -157,6 +160,7 @@ def divide(one: Term, other: Term, *, rounding_mode: None = None) -> AffineForm:
         raise NoEnclosure("div with rounding_mode")
     if isinstance(other, AffineForm):
         return multiply(one, apply("reciprocal", other))
+    assert isinstance(one, AffineForm)
     # the reciprocal of a constant may be no float: it is a form of its own, a number and a rounding
     quotient = 1.0 / shared(other, one)
     form = multiply(one, quotient)
@@ -180,6 +184,7 @@ def power(base: Term, exponent: Term) -> AffineForm:
         return root if exponent > 0 else apply("reciprocal", root)
     if not exponent.is_integer() or not 1 <= abs(exponent) <= 64:
         raise NoEnclosure(f"pow with exponent {exponent}")
+    assert isinstance(base, AffineForm)
     whole = _power(base, int(abs(exponent)))
     return whole if exponent > 0 else apply("reciprocal", whole)
 
@@ -199,7 +204,8 @@ def total(form: AffineForm, dim: int | Sequence[int] | None = None, keepdim: boo
     doubt = torch.add(form.radius, form.mass(), alpha=gamma(count)).sum(axes, keepdim=keepdim)
     known = None
     if form.known is not None:
-        known = outward(*(end.sum(axes, keepdim=keepdim) for end in form.known), count)
+        low, high = (end.sum(axes, keepdim=keepdim) for end in form.known)
+        known = outward(low, high, count)
         slack = torch.maximum(form.known[0].abs(), form.known[1].abs()).sum(axes, keepdim=keepdim) * gamma(count + 1)
         known = (known[0] - slack, known[1] + slack)
     terms = form.terms.sum([axis + 1 for axis in axes], keepdim=keepdim)

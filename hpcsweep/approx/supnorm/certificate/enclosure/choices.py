@@ -198,9 +198,9 @@ def where(condition: Mask | Tensor, one: Term, other: Term) -> AffineForm:
     hull = AffineForm(half.terms, (half.radius + apart).mul_(1 + gamma(2)).add_(TINY))
     ranges = [form.range() for form in (one, other)]
     known = (torch.minimum(ranges[0][0], ranges[1][0]), torch.maximum(ranges[0][1], ranges[1][1]))
-    known = tuple(_pick(condition, *ends) for ends in zip(*ranges, known, strict=True))
+    low, high = (_pick(condition, *ends) for ends in zip(*ranges, known, strict=True))
     terms = _pick(condition, one.terms, other.terms, hull.terms)
-    return AffineForm(terms, _pick(condition, one.radius, other.radius, hull.radius), known)
+    return AffineForm(terms, _pick(condition, one.radius, other.radius, hull.radius), (low, high))
 
 
 def _between(condition: Mask, one: Tensor, other: Tensor) -> AffineForm:

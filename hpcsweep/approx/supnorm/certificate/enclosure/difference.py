@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from hpcsweep.approx.supnorm.certificate.enclosure.layers import Bound, Cells, L
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, gamma
 from hpcsweep.approx.supnorm.dense import Dense
 
-Function = Callable[[Tensor], Tensor]
+Function = Callable[[Any], Any]  # from points to values, from forms to forms
 Domain = Sequence[tuple[float, float]]
 
 _BLOCK = 1 << 14  # numbers of one activation of all boxes of a block: a dozen such arrays stay in an L2 cache

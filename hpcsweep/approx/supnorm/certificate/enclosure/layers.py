@@ -13,6 +13,7 @@ slopes and radii through an activation (8), ranges (dimension + 4), substitution
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -202,7 +203,7 @@ class Layers:
 _PASS = 12.0  # a pass over memory costs as long as so many multiplications in a matrix product, measured
 
 
-def _flops(shapes: list[tuple[int, int]], dimension: int, full: bool) -> float:
+def _flops(shapes: Sequence[Sequence[int]], dimension: int, full: bool) -> float:
     total = 0.0
     for layer, (width, inputs) in enumerate(shapes):
         total += width * (inputs * (dimension + 2) + _PASS * (3 * dimension + 12))

@@ -64,7 +64,7 @@ def refuse_rows(values: Tensor) -> None:
         raise NoEnclosure("a constant with a value for each point of a batch")
 
 
-def _common(shape: Sequence[int], other: Sequence[int]) -> torch.Size:
+def _common(shape: Sequence[int], other: Sequence[int]) -> tuple[int, ...]:
     try:
         both = np.broadcast_shapes(shape, other)
     except ValueError as error:
@@ -74,7 +74,7 @@ def _common(shape: Sequence[int], other: Sequence[int]) -> torch.Size:
     return both
 
 
-def _expanded(form: AffineForm, shape: torch.Size) -> AffineForm:
+def _expanded(form: AffineForm, shape: Sequence[int]) -> AffineForm:
     return moved(form, lambda part, first: part.expand(*part.shape[:first], *shape).contiguous())
 
 
@@ -151,8 +151,10 @@ def cat(forms: Sequence[AffineForm | Tensor], dim: int = 0) -> AffineForm:
     whole = [form if isinstance(form, AffineForm) else _exact(shared(form, like), like) for form in forms]
     if {(form.ndim, len(form), len(form.terms)) for form in whole} != {(like.ndim, len(like), len(like.terms))}:
         raise NoEnclosure("cat of values of different boxes")
-    ranges = [form.range() if form.known is not None else None for form in whole]
-    known = None if None in ranges else tuple(torch.cat(ends, axis) for ends in zip(*ranges, strict=True))
+    ranges = [form.range() for form in whole if form.known is not None]
+    known = None
+    if len(ranges) == len(whole):
+        known = torch.cat([low for low, _ in ranges], axis), torch.cat([high for _, high in ranges], axis)
     parts = (torch.cat([form.terms for form in whole], axis + 1), torch.cat([form.radius for form in whole], axis))
     return AffineForm(*parts, known)
 
