@@ -198,7 +198,7 @@ def test_time_to_go_is_corrected_by_what_packs_really_took(tmp_path: Path, monke
     later = [(6 - finished, eta) for finished, eta in shown.states if 0 < finished < 6]
     assert len(later) >= 5
     for left, eta in later:  # as long for each as the mean of those that are finished
-        assert eta is not None and 1e-3 * taken < eta / left * 6 < 6 * taken
+        assert eta is not None and 1e-5 * taken < eta / left * 6 < 6 * taken
     assert shown.states[-1] == (6, 0.0)
 
 
