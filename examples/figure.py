@@ -44,6 +44,8 @@ def main(folder: Path) -> None:
         axes.fill_between(parameters, errors.min("replicate"), errors.max("replicate"), alpha=0.2, linewidth=0)
         axes.plot(parameters, errors.median("replicate"), marker="o", markersize=3, label=method)
     axes.set(xscale="log", yscale="log", xlabel="parameters", ylabel="sup-norm error")
+    axes.set_xticks(parameters.values, [f"{count:.0f}" for count in parameters.values])
+    axes.set_xticks([], minor=True)
     axes.legend(frameon=False)
     for kind in ("pdf", "png"):
         figure.savefig(folder / f"error.{kind}", dpi=300)
