@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.models import ACTIVATE, Model
-from hpcsweep.approx.models.compiled import Compiled, compiled, term
+from hpcsweep.approx.models.compiled import compiled
 from hpcsweep.approx.supnorm import dense
 from hpcsweep.approx.supnorm.dense import Dense
 
 
-def piece(width: int, dtype: torch.dtype = torch.float64) -> int:
+def piece(width: int) -> int:
     """Return how many points go through a network of this width at a time: two activations are at most 2 GiB."""
-    room = max(1, 2**31 // (2 * width * dtype.itemsize))
+    room = max(1, 2**31 // (2 * width * torch.float64.itemsize))
     return min(2**24, max(256, 1 << (room.bit_length() - 1)))
 
 
@@ -32,14 +32,12 @@ class Evaluator:
     Parameters
     ----------
     terms: the networks.
-    dtype: in which they compute. The points of a piece are rounded to it, and the values of each term are made float64
-        before they are added: in float32, the errors are those of the network as it would be deployed.
     points: of a piece, see `piece`.
     """
 
-    def __init__(self, terms: Sequence[Dense], dtype: torch.dtype = torch.float64, points: int | None = None) -> None:
-        self._dense, self._piece = terms, points or piece(max(term.width for term in terms), dtype)
-        buffers = _Buffers(self._piece, dtype, terms[0].weights[0].device)
+    def __init__(self, terms: Sequence[Dense], points: int | None = None) -> None:
+        self._dense, self._piece = terms, points or piece(max(term.width for term in terms))
+        buffers = _Buffers(self._piece, terms[0].weights[0].device)
         self._terms = [(_Layers(term, buffers), term.amplitude) for term in terms]
 
     def __call__(self, points: Tensor) -> Tensor:
@@ -68,8 +66,8 @@ class Evaluator:
 class _Buffers:
     """Two activations in turn, shared by all layers of all terms: (outputs, points)."""
 
-    def __init__(self, points: int, dtype: torch.dtype, device: torch.device) -> None:
-        self._new = partial(torch.empty, dtype=dtype, device=device)
+    def __init__(self, points: int, device: torch.device) -> None:
+        self._new = partial(torch.empty, dtype=torch.float64, device=device)
         self.points = points
         self._held: dict[tuple[int, int], Tensor] = {}
 
@@ -96,13 +94,10 @@ class _Layers:
     def __init__(self, term: Dense, buffers: _Buffers) -> None:
         self._activate = ACTIVATE[term.activation]
         self._inputs = buffers.take(1, term.dimension)
-        dtype = self._inputs.dtype
         self._shift, self._factor = (
-            None if constant is None else constant.to(dtype)[:, None] for constant in (term.shift, term.factor)
+            None if constant is None else constant[:, None] for constant in (term.shift, term.factor)
         )
-        *hidden, self._last = [
-            (weight.to(dtype), bias.to(dtype)[:, None]) for weight, bias in zip(term.weights, term.biases, strict=True)
-        ]
+        *hidden, self._last = [(weight, bias[:, None]) for weight, bias in zip(term.weights, term.biases, strict=True)]
         self._hidden = [(weight, bias, buffers.take(layer, len(weight))) for layer, (weight, bias) in enumerate(hidden)]
         # Made once for whole pieces: to make them costs a tenth of the products of a network of width 64.
         self._points, self._whole = buffers.points, self._views(buffers.points)
@@ -116,7 +111,7 @@ class _Layers:
         return _Views(inputs, hidden, signal)
 
     def __call__(self, part: Tensor) -> Tensor:
-        """Return the values (points,) at points (dimension, points) of any type, no more than a piece."""
+        """Return the values (points,) at points (dimension, points), no more than a piece."""
         points = part.shape[1]
         inputs, hidden, last = self._whole if points == self._points else self._views(points)
         inputs.copy_(part)
@@ -135,19 +130,6 @@ def total(terms: Sequence[Dense], points: Tensor) -> Tensor:
     """Return the values (points,) of a sum of networks at points (points, dimension), differentiable."""
     first, *others = terms
     return sum((term(points) for term in others), start=first(points))
-
-
-def sum_of(terms: Sequence[Dense], dtype: torch.dtype = torch.float64) -> Compiled | Evaluator:
-    """Return a sum of frozen networks that compute in `dtype` as the quickest function of points where they lie."""
-    if terms[0].weights[0].device.type != "cpu":
-        return Evaluator(terms, dtype)
-    made = []
-    for one in terms:
-        blocks = [torch.cat((w, b[:, None]), 1).flatten() for w, b in zip(one.weights, one.biases, strict=True)]
-        widths = one.dimension, *map(len, one.biases)
-        maps = one.shift, one.factor
-        made.append(term(widths, one.activation, torch.cat(blocks).to(dtype), *maps, one.amplitude))
-    return Compiled(made, partial(total, terms))
 
 
 def frozen(model: Model, parameters: Tensor) -> Callable[[Tensor], Tensor]:
