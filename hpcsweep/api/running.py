@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import dataclasses
 import signal
 import threading
 from collections.abc import Iterator
@@ -12,7 +12,8 @@ from pathlib import Path
 
 from hpcsweep.api.studies import Study
 from hpcsweep.approx import machine
-from hpcsweep.cluster import devices, launch, stopping
+from hpcsweep.cluster import launch, stopping
+from hpcsweep.cluster.options import RunOptions
 from hpcsweep.cluster.progress import Style
 from hpcsweep.errors import LaunchError
 from hpcsweep.store import status
@@ -84,8 +85,9 @@ def run(
     if not isinstance(threads, int) or threads < 1:
         raise LaunchError(f"run: threads must be an integer of at least 1, not {threads!r}.")
     made = study if isinstance(study, Study) else Study.load(study)
+    options = dataclasses.replace(RunOptions.read(), threads=threads)
     with _as_before(threads):
-        launch.run(made._parsed, output, progress, retry_failed, stop_after)
+        launch.run(made._parsed, output, progress, retry_failed, stop_after, options=options)
     return _summary(Path(output))
 
 
@@ -101,11 +103,9 @@ def _summary(path: Path) -> Summary:
 def _as_before(threads: int) -> Iterator[None]:
     """Let a run change this process as a command may, and put in order afterwards what it has changed.
 
-    That is signals, the threads of torch, the environment, and the request to stop.
+    That is signals, the threads of torch, and the request to stop.
     """
     handlers = {number: signal.getsignal(number) for number in stopping.SIGNALS}
-    told = os.environ.get(devices.THREADS)
-    os.environ[devices.THREADS] = str(threads)
     try:
         with machine.threads(threads):
             yield
@@ -113,7 +113,3 @@ def _as_before(threads: int) -> Iterator[None]:
         stopping.here().reset()
         for number, handler in handlers.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        if told is None:
-            del os.environ[devices.THREADS]
-        else:
-            os.environ[devices.THREADS] = told

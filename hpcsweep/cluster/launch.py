@@ -74,6 +74,7 @@ def run(
     requeue: bool = False,
     shard: Shard = WHOLE,
     stuck: Callable[[], object] = lambda: None,
+    options: RunOptions | None = None,
 ) -> int:
     """Run a study on every rank of this launch and return the exit code: 0, 1 (cells failed) or 75 (run again).
 
@@ -81,7 +82,8 @@ def run(
     is put into the queue of Slurm again. A `shard` is the share of one element of an array, in a store of its own.
     Where ranks hang that were asked to stop, `stuck` is called and this process, with all ranks, ends on the spot.
     """
-    options, stop = RunOptions.read(), stopping.here()  # a mistake in them is told before anything begins
+    options = RunOptions.read() if options is None else options  # a mistake in them is told before anything begins
+    stop = stopping.here()
     if seconds is not None:
         stop.at(time.time() + seconds)
     leftovers.sweep()

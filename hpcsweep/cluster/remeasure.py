@@ -205,7 +205,7 @@ def _stored(
                 state = values, redraw.moved(path, values)
                 last.save(state)
             remeasured.write(path, state[0])
-            redraw.draw(path, dict(zip(rows, networks, strict=True)), *state, folder)
+            redraw.draw(path, dict(zip(rows, networks, strict=True)), state[0], state[1], folder)
             job.finish(number)
             written.unlink(missing_ok=True)
     job.saver.path.unlink(missing_ok=True)

@@ -130,7 +130,8 @@ def _ranks(options: RunOptions, stop: StopRequest) -> Iterator[Workforce | None]
     bell = world.Dup()  # on which rank 0 asks the others for an early end
     if world.rank > 0:
         stop.also_when(lambda: bell.Iprobe(source=0))
-    with contextlib.nullcontext() if world.size == 1 else MPICommExecutor(world, root=0) as others:
+    pool: Any = contextlib.nullcontext() if world.size == 1 else MPICommExecutor(world, root=0)
+    with pool as others:
         if world.rank == 0:
             yield from _lead(Workforce(others, everyone, stop, lambda: _ring(bell)))
     while bell.Iprobe(source=0):

@@ -68,7 +68,9 @@ class SecondOrder(Model):
 
     def _bent(self, value: Tensor, slopes: Tensor, curvature: Tensor, curved: Tensor) -> Tensor:
         """Return value, slopes and curvature behind an activation, (width, d + 2, points)."""
-        bent, slope, second = self._activation.derivatives(value)
+        derivatives = self._activation.derivatives(value)
+        assert derivatives is not None  # as of all in BENDS
+        bent, slope, second = derivatives
         further = second * (curved * slopes * slopes).sum(dim=1) + slope * curvature
         return torch.cat([bent.unsqueeze(1), slope.unsqueeze(1) * slopes, further.unsqueeze(1)], dim=1)
 

@@ -185,7 +185,7 @@ def methods(table: series.Table) -> Rows:
     shown = [method for method in medians if method in best]
     rows = []
     for setting, errors in medians.head(MOST_SETTINGS).iterrows():
-        target, dimension, model, depth, width, samples = (setting[SETTING.index(name)] for name in NAMED)  # type: ignore[index]
+        target, dimension, model, depth, width, samples = (setting[SETTING.index(name)] for name in NAMED)
         errors_shown = [_median(*(frame.at[setting, name] for frame in frames)) for name in shown]
         network = series.network(model, depth, width)
         rows.append([target, text(dimension), network, text(samples), *errors_shown, _ahead(errors)])

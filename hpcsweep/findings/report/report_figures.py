@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 
+import numpy as np
 import xarray
 from matplotlib.figure import Figure
 
@@ -95,7 +96,7 @@ def _lines(table: series.Table, against: str) -> set[tuple[str, int, int]]:
 
 
 def _has_lines(figure: Figure) -> bool:
-    return any(len(line.get_xdata()) > 1 for axes in figure.axes for line in axes.lines)
+    return any(np.size(line.get_xdata()) > 1 for axes in figure.axes for line in axes.lines)
 
 
 def _race_in_flops(source: Source) -> Figure | None:

@@ -20,6 +20,7 @@ from hpcsweep.approx.kernels.problem import Shape
 from hpcsweep.approx.kernels.residuals import residuals
 from hpcsweep.approx.training.operations.engine import Engine
 from hpcsweep.approx.training.operations.least_squares import solve
+from hpcsweep.approx.training.operations.passes import Passes
 from hpcsweep.approx.training.optimizers import demand
 from hpcsweep.approx.training.optimizers.optimizer import Needs, Number, Optimizer
 from hpcsweep.approx.training.optimizers.registry import register
@@ -91,7 +92,7 @@ class LeastSquares(Optimizer):
         """Return all samples."""
         return samples
 
-    def init(self, engine: Engine) -> Solved:
+    def init(self, engine: Passes) -> Solved:
         """Return that nothing is solved."""
         return Solved(torch.zeros(engine.layout.slots, dtype=torch.bool, device=engine.weights.device))
 

@@ -23,6 +23,7 @@ from hpcsweep.approx.kernels.problem import Shape
 from hpcsweep.approx.kernels.residuals import COLUMNS, RESIDUAL, linearise, places, residuals
 from hpcsweep.approx.training.operations.engine import Engine
 from hpcsweep.approx.training.operations.least_squares import truncated
+from hpcsweep.approx.training.operations.passes import Passes
 from hpcsweep.approx.training.optimizers import demand
 from hpcsweep.approx.training.optimizers.damping import TRIALS, Damped, noise
 from hpcsweep.approx.training.optimizers.optimizer import Needs, Number, Optimizer
@@ -138,7 +139,7 @@ class VariableProjection(Optimizer):
         """Return all samples."""
         return samples
 
-    def init(self, engine: Engine) -> Damped:
+    def init(self, engine: Passes) -> Damped:
         """Return the initial damping; nothing is evaluated.
 
         Raises

@@ -6,7 +6,7 @@ Each optimizer makes its own of these (`optimizers.optimizer.Optimizer.alone`).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
