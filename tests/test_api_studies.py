@@ -144,7 +144,7 @@ def test_a_run_leaves_the_process_as_it_was_and_can_be_extended(tmp_path: Path) 
 
 
 def test_a_run_that_is_stopped_says_so_and_the_same_call_goes_on(tmp_path: Path) -> None:
-    changes = {"training.steps": 200_000, "grid.0.replicate": 1, "grid.1.replicate": 1, "grid.0.width": [8]}
+    changes = {"training.steps": 5_000_000, "grid.0.replicate": 1, "grid.1.replicate": 1, "grid.0.width": [8]}
     long = package.Study.from_dict(TABLES).with_changes(changes)
     began = time.monotonic()
     stopped = package.run(long, tmp_path / "s.h5", stop_after=0.01)
