@@ -17,7 +17,7 @@ from hpcsweep.store.files import opened
 from tests.cluster.test_checkpoints import DEADLY, KILLER
 from tests.conftest import Run, environment, mpiexec
 
-HEAD = "import os, sys, threading, time\nfrom hpcsweep.cluster import guard\nguard.listen()\n"
+HEAD = "import os, sys, threading, time\nfrom hpcsweep.cluster import abort\nabort.listen()\n"
 FAILING = {
     "before MPI, while another waits for it": (
         "if os.environ['PMI_RANK'] == '1':\n"
