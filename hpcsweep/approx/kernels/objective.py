@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
+from numpy import ndarray
 
 from hpcsweep.approx.kernels import layers, network
 from hpcsweep.approx.kernels.code import Code
@@ -210,9 +210,7 @@ def pull_kept(
 
 
 @entry(*OBJECTIVE)
-def objective(
-    point: np.ndarray, gradient: np.ndarray, shape: np.ndarray, source: np.ndarray, work: np.ndarray, done: int
-) -> float:
+def objective(point: ndarray, gradient: ndarray, shape: ndarray, source: ndarray, work: ndarray, done: int) -> float:
     """Return mean(weight |residual|^p)^(2/p), the square of the L_p norm of the residuals, and write its gradient.
 
     The mean square for p = 2. All other powers are taken of residuals divided by the largest, so that nothing over- or
@@ -231,7 +229,7 @@ def objective(
 
 
 @part
-def parameters_of(shape: np.ndarray) -> int:
+def parameters_of(shape: ndarray) -> int:
     """Return the number of parameters."""
     total = 0
     for place in range(WIDTHS, len(shape) - 1):
@@ -240,7 +238,7 @@ def parameters_of(shape: np.ndarray) -> int:
 
 
 @part
-def _mean_power(shape: np.ndarray, work: np.ndarray, kept: int) -> float:
+def _mean_power(shape: ndarray, work: ndarray, kept: int) -> float:
     """Return the loss of the residuals, and put its derivatives in their place."""
     count, weighted = shape[SAMPLES], shape[WEIGHTED] == 1
     weights, most, total = kept + -(-count // shape[LANES]) * shape[LANES], 0.0, 0.0
