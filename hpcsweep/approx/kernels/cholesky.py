@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
+from numpy import ndarray
 
 from hpcsweep.approx.kernels.code import Code
 from hpcsweep.approx.kernels.compiling import inlined, kernel
@@ -30,7 +30,7 @@ def _multiply_blocks(
 
 
 @inlined
-def factorise(size: int, lanes: int, matrix: np.ndarray, at: int, inverse: np.ndarray, inverse_at: int) -> bool:
+def factorise(size: int, lanes: int, matrix: ndarray, at: int, inverse: ndarray, inverse_at: int) -> bool:
     """Replace a positive definite matrix by its factor L, and write the inverses of L's diagonal blocks; say if it is.
 
     Parameters
@@ -63,7 +63,7 @@ def factorise(size: int, lanes: int, matrix: np.ndarray, at: int, inverse: np.nd
 
 
 @inlined
-def _invert(size: int, lanes: int, matrix: np.ndarray, at: int, inverse: np.ndarray, inverse_at: int) -> None:
+def _invert(size: int, lanes: int, matrix: ndarray, at: int, inverse: ndarray, inverse_at: int) -> None:
     """Write the transposed inverse of a diagonal block: row c has the solutions for the unit vector c."""
     for c in range(lanes):
         for j in range(lanes):
@@ -75,14 +75,7 @@ def _invert(size: int, lanes: int, matrix: np.ndarray, at: int, inverse: np.ndar
 
 @inlined
 def solve(
-    size: int,
-    lanes: int,
-    matrix: np.ndarray,
-    at: int,
-    inverse: np.ndarray,
-    inverse_at: int,
-    vector: np.ndarray,
-    vector_at: int,
+    size: int, lanes: int, matrix: ndarray, at: int, inverse: ndarray, inverse_at: int, vector: ndarray, vector_at: int
 ) -> None:
     """Replace a vector by the solution of L L' x = vector."""
     for first in range(0, size, lanes):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-import numpy as np
+from numpy import ndarray
 
 from hpcsweep.approx.kernels import elementary
 from hpcsweep.approx.kernels.code import Code
@@ -41,7 +41,7 @@ def cosine(code: Code, angle: Number) -> Number:
 
 
 @part
-def rate_of(numbers: np.ndarray) -> float:
+def rate_of(numbers: ndarray) -> float:
     """Return the learning rate of the next step, as `hpcsweep.approx.training.batched.schedules.learning_rate` says."""
     initial, final, share = numbers[RATE], numbers[FINAL], numbers[STEPS] / max(numbers[PLANNED], 1.0)
     if numbers[SCHEDULE] == EXPONENTIAL:
@@ -112,7 +112,7 @@ def momentum_step(
 
 
 @part
-def corrected(numbers: np.ndarray) -> tuple[float, float]:
+def corrected(numbers: ndarray) -> tuple[float, float]:
     """Count a step of Adam; return what its quotients are multiplied by, and the epsilon beside sqrt(v).
 
     (m / a) / (sqrt(v) / b + epsilon) = (b / a) m / (sqrt(v) + b epsilon), with a = 1 - beta1^t, b = sqrt(1 - beta2^t).
@@ -125,24 +125,20 @@ def corrected(numbers: np.ndarray) -> tuple[float, float]:
 
 
 @part
-def is_sweep(numbers: np.ndarray) -> bool:
+def is_sweep(numbers: ndarray) -> bool:
     """Return whether it is time to look for what has decayed."""
     return int(numbers[STEPS]) % _SWEEP == 0
 
 
 @entry(*TAKE)
-def take(
-    numbers: np.ndarray, vectors: np.ndarray, point: np.ndarray, gradient: np.ndarray, loss: float, shape: np.ndarray
-) -> int:
+def take(numbers: ndarray, vectors: ndarray, point: ndarray, gradient: ndarray, loss: float, shape: ndarray) -> int:
     """Every point is an iterate."""
     numbers[LOSS] = loss
     return 1
 
 
 @entry(*PROPOSE)
-def propose_momentum(
-    numbers: np.ndarray, vectors: np.ndarray, point: np.ndarray, gradient: np.ndarray, shape: np.ndarray
-) -> int:
+def propose_momentum(numbers: ndarray, vectors: ndarray, point: ndarray, gradient: ndarray, shape: ndarray) -> int:
     """Move by SGD."""
     count = len(point)
     if is_sweep(numbers):
@@ -153,9 +149,7 @@ def propose_momentum(
 
 
 @entry(*PROPOSE)
-def propose_adam(
-    numbers: np.ndarray, vectors: np.ndarray, point: np.ndarray, gradient: np.ndarray, shape: np.ndarray
-) -> int:
+def propose_adam(numbers: ndarray, vectors: ndarray, point: ndarray, gradient: ndarray, shape: ndarray) -> int:
     """Move by Adam or AdamW."""
     count = len(point)
     if is_sweep(numbers):

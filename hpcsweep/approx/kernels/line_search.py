@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-import numpy as np
+from numpy import ndarray
 
 from hpcsweep.approx.kernels.code import Code
 from hpcsweep.approx.kernels.compiling import inlined, kernel
@@ -38,7 +38,7 @@ NOTHING, FIRST, ACCEPTED, FAILED = range(4)
 
 
 @inlined
-def observe(numbers: np.ndarray, vectors: np.ndarray, point: np.ndarray, gradient: np.ndarray, loss: float) -> int:
+def observe(numbers: ndarray, vectors: ndarray, point: ndarray, gradient: ndarray, loss: float) -> int:
     """Take in a trial: NOTHING follows yet, it is the FIRST point or ACCEPTED as an iterate, or the search FAILED.
 
     At a new iterate the step from the last one and the change of the gradient are left in their vectors.
@@ -76,32 +76,32 @@ def _arrive(code: Code, count: Index, point: Array, gradient: Array, vectors: Ar
 
 
 @inlined
-def steepest(numbers: np.ndarray, vectors: np.ndarray, count: int) -> None:
+def steepest(numbers: ndarray, vectors: ndarray, count: int) -> None:
     """Let the direction be minus the gradient."""
     write_multiple(count, -1.0, vectors, count, vectors, 2 * count)
     numbers[READY] = 1.0
 
 
 @inlined
-def is_weary(numbers: np.ndarray) -> bool:
+def is_weary(numbers: ndarray) -> bool:
     """Return whether searches keep failing, with a curvature to forget."""
     return numbers[FAILURES] >= PATIENCE and numbers[BLANK] == 0.0
 
 
 @inlined
-def slope_along(vectors: np.ndarray, count: int) -> float:
+def slope_along(vectors: ndarray, count: int) -> float:
     """Return the slope along the direction."""
     return dot(count, vectors, 2 * count, vectors, count)
 
 
 @inlined
-def is_hopeless(numbers: np.ndarray, slope: float) -> bool:
+def is_hopeless(numbers: ndarray, slope: float) -> bool:
     """Return whether there is nowhere to go: no gradient, or searches that failed afresh as well."""
     return slope == 0.0 or numbers[FAILURES] >= 2 * PATIENCE
 
 
 @inlined
-def begin(numbers: np.ndarray, vectors: np.ndarray, count: int, slope: float) -> None:
+def begin(numbers: ndarray, vectors: ndarray, count: int, slope: float) -> None:
     """Begin a search along the direction.
 
     The first trial assumes that the loss decreases as it did last time, but is at most 1 (Nocedal and Wright, equation
@@ -126,13 +126,13 @@ def _write_trial(code: Code, count: Index, step: Number, vectors: Array, point: 
 
 
 @inlined
-def write_trial(numbers: np.ndarray, vectors: np.ndarray, point: np.ndarray) -> None:
+def write_trial(numbers: ndarray, vectors: ndarray, point: ndarray) -> None:
     """Write the trial point."""
     _write_trial(len(point), numbers[STEP], vectors, point)
 
 
 @inlined
-def _advance(numbers: np.ndarray, loss: float, slope: float) -> int:
+def _advance(numbers: ndarray, loss: float, slope: float) -> int:
     """Take in loss and slope at the trial; set the next one unless the search is over."""
     start, unit, step = numbers[LOSS], numbers[UNIT], numbers[STEP]
     # A residual r carries a rounding error of some eps, so r^2 one of some 2 r eps.

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from typing import Final
 
-import numpy as np
+from numpy import ndarray
 
 from hpcsweep.approx.kernels.cholesky import factorise, solve
 from hpcsweep.approx.kernels.compiling import INTEGER, INTEGERS, NUMBERS, VECTOR, entry, inlined, part
@@ -47,7 +47,7 @@ _LARGEST_RATIO = 0.75  # of twice the acceleration to the velocity (their alpha)
 
 
 @inlined
-def multiply_transposed(room: np.ndarray, at: np.ndarray) -> None:
+def multiply_transposed(room: ndarray, at: ndarray) -> None:
     """Write the lower triangle of J'J from J, some samples at a time, whose rows then stay in the cache."""
     size, row = at[SIZE], at[COLUMNS]
     fill(size * size, 0.0, room, at[GRAM])
@@ -59,7 +59,7 @@ def multiply_transposed(room: np.ndarray, at: np.ndarray) -> None:
 
 
 @inlined
-def factor(damping: float, room: np.ndarray, at: np.ndarray, lanes: int) -> bool:
+def factor(damping: float, room: ndarray, at: ndarray, lanes: int) -> bool:
     """Factorise the damped matrix; return whether that was possible."""
     size, trace = at[SIZE], 0.0
     for i in range(size):
@@ -74,7 +74,7 @@ def factor(damping: float, room: np.ndarray, at: np.ndarray, lanes: int) -> bool
 
 
 @part
-def solve_for(residuals: int, out: int, room: np.ndarray, at: np.ndarray, lanes: int) -> None:
+def solve_for(residuals: int, out: int, room: ndarray, at: ndarray, lanes: int) -> None:
     """Write d for residuals that lie in the room."""
     right, size, row = at[RIGHT], at[SIZE], at[COLUMNS]
     if at[DUAL]:
@@ -88,16 +88,8 @@ def solve_for(residuals: int, out: int, room: np.ndarray, at: np.ndarray, lanes:
 
 
 @inlined
-def _tried(
-    residuals: Callable[..., float],
-    point: np.ndarray,
-    shape: np.ndarray,
-    source: np.ndarray,
-    work: np.ndarray,
-    room: np.ndarray,
-    at: np.ndarray,
-    trial: np.ndarray,
-) -> float:
+def _tried(residuals: Callable[..., float], point: ndarray, shape: ndarray, source: ndarray, work: ndarray,
+           room: ndarray, at: ndarray, trial: ndarray) -> float:  # fmt: skip
     """Write the better step for the present factor into the room, with acceleration or without; return its loss."""
     lanes, count, velocity, bent = shape[LANES], len(point), at[VELOCITY], at[ACCELERATION]
     solve_for(at[RESIDUAL], velocity, room, at, lanes)
@@ -129,17 +121,8 @@ def _tried(
 
 
 @entry(INTEGER, residuals_type, NUMBERS, VECTOR, VECTOR, INTEGERS, VECTOR, VECTOR, VECTOR, INTEGERS)
-def propose_marquardt(
-    residuals: Callable[..., float],
-    numbers: np.ndarray,
-    point: np.ndarray,
-    trial: np.ndarray,
-    shape: np.ndarray,
-    source: np.ndarray,
-    work: np.ndarray,
-    room: np.ndarray,
-    at: np.ndarray,
-) -> int:
+def propose_marquardt(residuals: Callable[..., float], numbers: ndarray, point: ndarray, trial: ndarray, shape: ndarray,
+                      source: ndarray, work: ndarray, room: ndarray, at: ndarray) -> int:  # fmt: skip
     """Take the best of four trials if it descends, from what `linearise` has left; return 1 if none ever will.
 
     Two dampings at once, each with and without acceleration. The one that won is the next; after a failure it grows.

@@ -16,7 +16,7 @@ import math
 from collections.abc import Callable
 from typing import Final
 
-import numpy as np
+from numpy import ndarray
 
 from hpcsweep.approx.kernels.compiling import (
     INTEGER,
@@ -54,9 +54,7 @@ SETTLED: Final = 4  # there is no next point
 
 
 @part
-def note(
-    numbers: np.ndarray, vectors: np.ndarray, point: np.ndarray, best: np.ndarray, losses: np.ndarray, marks: np.ndarray
-) -> None:
+def note(numbers: ndarray, vectors: ndarray, point: ndarray, best: ndarray, losses: ndarray, marks: ndarray) -> None:
     """Note the loss at the iterate where it is to be noted, and the iterate if it is the best so far."""
     place = int(numbers[NOTED])
     if place < len(marks) and numbers[STEPS] >= marks[place]:
@@ -69,7 +67,7 @@ def note(
 
 @entry(NOTHING, NUMBERS, VECTOR, VECTOR, VECTOR, NUMBERS, INTEGERS)
 def write_note(
-    numbers: np.ndarray, vectors: np.ndarray, point: np.ndarray, best: np.ndarray, losses: np.ndarray, marks: np.ndarray
+    numbers: ndarray, vectors: ndarray, point: ndarray, best: ndarray, losses: ndarray, marks: ndarray
 ) -> None:
     """Do as `note` does."""
     note(numbers, vectors, point, best, losses, marks)
@@ -85,16 +83,16 @@ def advance(
     objective: Callable[..., float],
     propose: Callable[..., int],
     take: Callable[..., int],
-    numbers: np.ndarray,
-    vectors: np.ndarray,
-    point: np.ndarray,
-    gradient: np.ndarray,
-    best: np.ndarray,
-    losses: np.ndarray,
-    shape: np.ndarray,
-    source: np.ndarray,
-    work: np.ndarray,
-    marks: np.ndarray,
+    numbers: ndarray,
+    vectors: ndarray,
+    point: ndarray,
+    gradient: ndarray,
+    best: ndarray,
+    losses: ndarray,
+    shape: ndarray,
+    source: ndarray,
+    work: ndarray,
+    marks: ndarray,
     done: int,
     due: int,
     tolerance: float,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-import numpy as np
+from numpy import ndarray
 
 from hpcsweep.approx.kernels import first_order
 from hpcsweep.approx.kernels.compiling import entry, inlined
@@ -37,7 +37,7 @@ def room(widths: tuple[int, ...], lanes: int) -> int:
 
 
 @inlined
-def _orthogonal(short: int, long: int, stride: int, lanes: int, vectors: np.ndarray, at: int, tiniest: float) -> None:
+def _orthogonal(short: int, long: int, stride: int, lanes: int, vectors: ndarray, at: int, tiniest: float) -> None:
     """Replace a matrix (short, long), rows `stride` apart, by about U V' of its U S V'; other matrices follow it.
 
     Newton-Schulz iterations from the matrix divided by its Frobenius norm; zero stays zero.
@@ -66,17 +66,8 @@ def _orthogonal(short: int, long: int, stride: int, lanes: int, vectors: np.ndar
 
 
 @inlined
-def _move(
-    numbers: np.ndarray,
-    vectors: np.ndarray,
-    point: np.ndarray,
-    gradient: np.ndarray,
-    shape: np.ndarray,
-    start: int,
-    outputs: int,
-    columns: int,
-    rate: float,
-) -> None:
+def _move(numbers: ndarray, vectors: ndarray, point: ndarray, gradient: ndarray, shape: ndarray, start: int,
+          outputs: int, columns: int, rate: float) -> None:  # fmt: skip
     """Move an inner layer along the orthogonal factor of its mean gradient."""
     count, lanes, momentum = len(point), shape[LANES], numbers[MOMENTUM]
     mean, at, stride = 2 * count, VECTORS * count, -(-(shape[LONGEST] + 1) // lanes) * lanes
@@ -101,9 +92,7 @@ def _move(
 
 
 @entry(*PROPOSE)
-def propose_muon(
-    numbers: np.ndarray, vectors: np.ndarray, point: np.ndarray, gradient: np.ndarray, shape: np.ndarray
-) -> int:
+def propose_muon(numbers: ndarray, vectors: ndarray, point: ndarray, gradient: ndarray, shape: ndarray) -> int:
     """Move the outer layers by Adam, the inner ones by -0.2 rate sqrt(the longer side) times an orthogonal factor."""
     count = len(point)
     if is_sweep(numbers):

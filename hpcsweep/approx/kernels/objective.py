@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
+from numpy import ndarray
 
 from hpcsweep.approx.kernels import layers, network
 from hpcsweep.approx.kernels.code import Code
@@ -222,7 +222,7 @@ def objective(
 
 
 @part
-def parameters_of(shape: np.ndarray) -> int:
+def parameters_of(shape: ndarray) -> int:
     """Return the number of parameters."""
     total = 0
     for place in range(WIDTHS, len(shape) - 1):
@@ -231,7 +231,7 @@ def parameters_of(shape: np.ndarray) -> int:
 
 
 @part
-def _mean_power(shape: np.ndarray, work: np.ndarray, kept: int) -> float:
+def _mean_power(shape: ndarray, work: ndarray, kept: int) -> float:
     """Return the loss of the residuals, and put its derivatives in their place."""
     count, most, total = shape[SAMPLES], 0.0, 0.0
     for s in range(count):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-import numpy as np
+from numpy import ndarray
 
 from hpcsweep.approx.kernels import line_search
 from hpcsweep.approx.kernels.code import Code
@@ -89,7 +89,7 @@ def _vector(count: int, place: int) -> int:
 
 
 @inlined
-def _forget(numbers: np.ndarray, vectors: np.ndarray, count: int) -> None:
+def _forget(numbers: ndarray, vectors: ndarray, count: int) -> None:
     """Let the inverse Hessian be the identity."""
     fill(len(vectors) - VECTORS * count, 0.0, vectors, VECTORS * count)
     for i in range(count):
@@ -119,7 +119,7 @@ def _family(kind: float, b: float, h: float, parameters: float) -> tuple[float, 
 
 
 @inlined
-def _update(numbers: np.ndarray, vectors: np.ndarray, count: int) -> None:
+def _update(numbers: ndarray, vectors: ndarray, count: int) -> None:
     """Take in step and change of the last iterate; set the direction.
 
     The update is (H - Hy y'H / y'Hy + phi y'Hy v v') / tau + s s' / s'y with v = s / s'y - Hy / y'Hy: of rank two, and
@@ -160,7 +160,7 @@ def _update(numbers: np.ndarray, vectors: np.ndarray, count: int) -> None:
 
 
 @inlined
-def _wait(vectors: np.ndarray, count: int, on_step: float, mixed: float, on_image: float) -> None:
+def _wait(vectors: ndarray, count: int, on_step: float, mixed: float, on_image: float) -> None:
     """Write down the update on_step s s' + mixed (s h' + h s') + on_image h h', h = Hy, for the next pass."""
     s, hy = 3 * count, _vector(count, 0)
     copy(count, vectors, s, vectors, _vector(count, 2))
@@ -172,7 +172,7 @@ def _wait(vectors: np.ndarray, count: int, on_step: float, mixed: float, on_imag
 
 
 @inlined
-def _rescale(numbers: np.ndarray, vectors: np.ndarray, count: int, scale: float) -> None:
+def _rescale(numbers: ndarray, vectors: ndarray, count: int, scale: float) -> None:
     """Set the scale; multiply it into the matrix where it leaves the range of good arithmetic."""
     if abs(logarithm(scale)) > _LARGEST_LOGARITHM:
         write_multiple(count * count, scale, vectors, DENSE * count, vectors, DENSE * count)
@@ -183,7 +183,7 @@ def _rescale(numbers: np.ndarray, vectors: np.ndarray, count: int, scale: float)
 
 @entry(*TAKE)
 def take_dense(
-    numbers: np.ndarray, vectors: np.ndarray, point: np.ndarray, gradient: np.ndarray, loss: float, shape: np.ndarray
+    numbers: ndarray, vectors: ndarray, point: ndarray, gradient: ndarray, loss: float, shape: ndarray
 ) -> int:
     """Take in a trial of BFGS or one of its relatives."""
     verdict = observe(numbers, vectors, point, gradient, loss)
@@ -195,9 +195,7 @@ def take_dense(
 
 
 @entry(*PROPOSE)
-def propose_dense(
-    numbers: np.ndarray, vectors: np.ndarray, point: np.ndarray, gradient: np.ndarray, shape: np.ndarray
-) -> int:
+def propose_dense(numbers: ndarray, vectors: ndarray, point: ndarray, gradient: ndarray, shape: ndarray) -> int:
     """Write the next trial of BFGS or one of its relatives."""
     count = len(point)
     if numbers[READY] > 0.0:
@@ -213,7 +211,7 @@ def propose_dense(
 
 
 @inlined
-def _remember(numbers: np.ndarray, vectors: np.ndarray, count: int) -> None:
+def _remember(numbers: ndarray, vectors: ndarray, count: int) -> None:
     """Write step and change into the ring of L-BFGS, if there is enough curvature; set the direction."""
     memory, s, y = int(numbers[MEMORY]), 3 * count, 4 * count
     steps, changes = VECTORS * count, (VECTORS + memory) * count
@@ -228,7 +226,7 @@ def _remember(numbers: np.ndarray, vectors: np.ndarray, count: int) -> None:
 
 
 @inlined
-def _two_loops(numbers: np.ndarray, vectors: np.ndarray, count: int) -> None:
+def _two_loops(numbers: ndarray, vectors: ndarray, count: int) -> None:
     """Let the direction be minus the product of the remembered inverse Hessian with the gradient.
 
     Nocedal and Wright, algorithm 7.4.
@@ -251,7 +249,7 @@ def _two_loops(numbers: np.ndarray, vectors: np.ndarray, count: int) -> None:
 
 
 @inlined
-def _forget_pairs(numbers: np.ndarray, vectors: np.ndarray, count: int) -> None:
+def _forget_pairs(numbers: ndarray, vectors: ndarray, count: int) -> None:
     """Forget all pairs of L-BFGS."""
     numbers[WRITTEN], numbers[SCALE], numbers[BLANK] = 0.0, 1.0, 1.0
     steepest(numbers, vectors, count)
@@ -259,7 +257,7 @@ def _forget_pairs(numbers: np.ndarray, vectors: np.ndarray, count: int) -> None:
 
 @entry(*TAKE)
 def take_limited(
-    numbers: np.ndarray, vectors: np.ndarray, point: np.ndarray, gradient: np.ndarray, loss: float, shape: np.ndarray
+    numbers: ndarray, vectors: ndarray, point: ndarray, gradient: ndarray, loss: float, shape: ndarray
 ) -> int:
     """Take in a trial of L-BFGS."""
     verdict = observe(numbers, vectors, point, gradient, loss)
@@ -271,9 +269,7 @@ def take_limited(
 
 
 @entry(*PROPOSE)
-def propose_limited(
-    numbers: np.ndarray, vectors: np.ndarray, point: np.ndarray, gradient: np.ndarray, shape: np.ndarray
-) -> int:
+def propose_limited(numbers: ndarray, vectors: ndarray, point: ndarray, gradient: ndarray, shape: ndarray) -> int:
     """Write the next trial of L-BFGS."""
     count = len(point)
     if numbers[READY] > 0.0:

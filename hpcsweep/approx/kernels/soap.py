@@ -9,7 +9,7 @@ import math
 from itertools import pairwise
 from typing import Final
 
-import numpy as np
+from numpy import ndarray
 
 from hpcsweep.approx.kernels import first_order
 from hpcsweep.approx.kernels.compiling import entry, inlined
@@ -54,7 +54,7 @@ def size(widths: tuple[int, ...], lanes: int) -> int:
 
 @inlined
 def _turn(
-    side: int, row: int, floor: float, vectors: np.ndarray, covariance: int, basis: int, room: int, zero: int
+    side: int, row: int, floor: float, vectors: ndarray, covariance: int, basis: int, room: int, zero: int
 ) -> bool:
     """Turn a basis by a power step and an orthonormalisation; write new times old transposed at `room`.
 
@@ -86,18 +86,8 @@ def _turn(
 
 
 @inlined
-def _turn_both(
-    rows: int,
-    columns: int,
-    tall: int,
-    wide: int,
-    floor: float,
-    vectors: np.ndarray,
-    at: int,
-    covariances: int,
-    room: int,
-    zero: int,
-) -> None:
+def _turn_both(rows: int, columns: int, tall: int, wide: int, floor: float, vectors: ndarray, at: int, covariances: int,
+               room: int, zero: int) -> None:  # fmt: skip
     """Turn the bases of a layer, and with them its first moments at `at`."""
     left, right = covariances + rows * tall, covariances + 2 * rows * tall + columns * wide
     if _turn(rows, tall, floor, vectors, covariances, left, room, zero):
@@ -112,22 +102,8 @@ def _turn_both(
 
 
 @inlined
-def _move(
-    numbers: np.ndarray,
-    vectors: np.ndarray,
-    point: np.ndarray,
-    gradient: np.ndarray,
-    start: int,
-    rows: int,
-    columns: int,
-    tall: int,
-    wide: int,
-    at: int,
-    room: int,
-    zero: int,
-    factor: float,
-    epsilon: float,
-) -> None:
+def _move(numbers: ndarray, vectors: ndarray, point: ndarray, gradient: ndarray, start: int, rows: int, columns: int,
+          tall: int, wide: int, at: int, room: int, zero: int, factor: float, epsilon: float) -> None:  # fmt: skip
     """Rotate the gradient G of a layer to L G R', divide its moments as Adam does, rotate the quotient back."""
     covariances, second, back = at + 2 * rows * wide, numbers[SECOND], room + rows * wide
     left, right = covariances + rows * tall, covariances + 2 * rows * tall + columns * wide
@@ -160,9 +136,7 @@ def _move(
 
 
 @entry(*PROPOSE)
-def propose_soap(
-    numbers: np.ndarray, vectors: np.ndarray, point: np.ndarray, gradient: np.ndarray, shape: np.ndarray
-) -> int:
+def propose_soap(numbers: ndarray, vectors: ndarray, point: ndarray, gradient: ndarray, shape: ndarray) -> int:
     """Move by SOAP."""
     lanes, start, at, room = shape[LANES], 0, 0, 0
     for layer in range(shape[LAYERS]):
