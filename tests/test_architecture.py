@@ -38,6 +38,7 @@ ORDER = (
     "store.status",
     "store.store",
     "approx.kernels",
+    "approx.kernels.updates",
     "approx.machine",
     "approx.supnorm",
     "approx.supnorm.points",

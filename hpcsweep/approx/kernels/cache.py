@@ -35,7 +35,7 @@ _PATIENCE = 120  # seconds
 def version() -> str:
     """Return a digest of what compiled code depends on, but for the processor, which numba looks at."""
     digest = hashlib.blake2b(f"{numba.__version__} {llvmlite.__version__}".encode(), digest_size=8)
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

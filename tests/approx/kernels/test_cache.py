@@ -15,14 +15,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hpcsweep.approx.kernels import cache, first_order, marquardt, method, objective, residuals
+from hpcsweep.approx.kernels import cache, method, objective, residuals
 from hpcsweep.approx.kernels.compiling import Entry
+from hpcsweep.approx.kernels.updates import first_order, marquardt
 from tests.approx.kernels.cases import Case, choice, walk
 
 # Prints how often a function was compiled rather than read.
 START = """
 import numpy as np
-from hpcsweep.approx.kernels.first_order import propose_adam
+from hpcsweep.approx.kernels.updates.first_order import propose_adam
 propose_adam[np.float64]
 print(sum(propose_adam._compiled.stats.cache_misses.values()))
 """

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpcsweep.approx.kernels.cholesky import factorise, solve
 from hpcsweep.approx.kernels.compiling import INTEGER, VECTOR, entry
+from hpcsweep.approx.kernels.updates.cholesky import factorise, solve
 from tests.approx.kernels.cases import assert_near
 
 Floats = np.ndarray[Any, Any]

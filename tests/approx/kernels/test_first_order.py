@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from hpcsweep.approx.kernels import first_order
 from hpcsweep.approx.kernels.compiling import NUMBER, NUMBERS, entry
-from hpcsweep.approx.kernels.first_order import rate_of
+from hpcsweep.approx.kernels.updates import first_order
+from hpcsweep.approx.kernels.updates.first_order import rate_of
 from hpcsweep.approx.training import Settings
 from hpcsweep.approx.training.batched.schedules import learning_rate
 from tests.approx.kernels.cases import NO_MARKS, Case, assert_near, choice, walk

@@ -9,7 +9,7 @@ import pytest
 
 from hpcsweep.approx.kernels import matrices
 from hpcsweep.approx.kernels.compiling import INTEGER, NOTHING, NUMBER, VECTOR, entry
-from hpcsweep.approx.kernels.first_order import clear_tiny
+from hpcsweep.approx.kernels.updates.first_order import clear_tiny
 from tests.approx.kernels.cases import TOLERANCE, assert_near
 
 Floats = np.ndarray[Any, Any]

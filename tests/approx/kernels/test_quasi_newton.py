@@ -11,7 +11,8 @@ import pytest
 import scipy.optimize
 import torch
 
-from hpcsweep.approx.kernels import line_search, method
+from hpcsweep.approx.kernels import method
+from hpcsweep.approx.kernels.updates import line_search
 from hpcsweep.approx.training import Settings
 from tests.approx.kernels.cases import NO_MARKS, Case, assert_near, choice, evaluated
 from tests.approx.packs import Cells

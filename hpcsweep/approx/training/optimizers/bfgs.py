@@ -17,9 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.kernels import method, quasi_newton
-from hpcsweep.approx.kernels.line_search import FLAT
+from hpcsweep.approx.kernels import method
 from hpcsweep.approx.kernels.problem import aligned
+from hpcsweep.approx.kernels.updates import quasi_newton
+from hpcsweep.approx.kernels.updates.line_search import FLAT
 from hpcsweep.approx.training.operations.passes import Passes
 from hpcsweep.approx.training.optimizers import demand
 from hpcsweep.approx.training.optimizers.optimizer import Needs, Number, Optimizer

@@ -13,7 +13,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.kernels.marquardt import AFTER_FAILURE, FACTORS, HIGHEST, INITIAL, LOWEST, PATIENCE
+from hpcsweep.approx.kernels.updates.marquardt import AFTER_FAILURE, FACTORS, HIGHEST, INITIAL, LOWEST, PATIENCE
 from hpcsweep.approx.training.operations.passes import Passes
 
 TRIALS = 2  # dampings at once

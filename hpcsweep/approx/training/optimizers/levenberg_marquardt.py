@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.kernels import marquardt, method
+from hpcsweep.approx.kernels import method
 from hpcsweep.approx.kernels.problem import Shape, aligned
 from hpcsweep.approx.kernels.residuals import linearise, places, residuals
+from hpcsweep.approx.kernels.updates import marquardt
 from hpcsweep.approx.training.operations.passes import Passes
 from hpcsweep.approx.training.optimizers import demand
 from hpcsweep.approx.training.optimizers.damping import TRIALS, Damped, NormalEquations, noise

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.kernels.line_search import CURVATURE, DECREASE, TRIALS
+from hpcsweep.approx.kernels.updates.line_search import CURVATURE, DECREASE, TRIALS
 
 _STEP, _LOSS, _SLOPE, _COUNT, _CONFIRMING = 0, 1, 2, 9, 10
 _LOW, _HIGH = slice(3, 6), slice(6, 9)

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.kernels import first_order, method, muon
+from hpcsweep.approx.kernels import method
 from hpcsweep.approx.kernels.problem import aligned
+from hpcsweep.approx.kernels.updates import first_order, muon
 from hpcsweep.approx.training.operations.layout import Layout
 from hpcsweep.approx.training.operations.passes import Passes
 from hpcsweep.approx.training.optimizers import demand

@@ -9,8 +9,9 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.kernels import first_order, method
+from hpcsweep.approx.kernels import method
 from hpcsweep.approx.kernels.problem import aligned
+from hpcsweep.approx.kernels.updates import first_order
 from hpcsweep.approx.training.operations.passes import Passes
 from hpcsweep.approx.training.optimizers import demand
 from hpcsweep.approx.training.optimizers.adam import floor

@@ -18,8 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.kernels import first_order, method, soap
+from hpcsweep.approx.kernels import method
 from hpcsweep.approx.kernels.problem import aligned
+from hpcsweep.approx.kernels.updates import first_order, soap
 from hpcsweep.approx.training.operations.passes import Passes
 from hpcsweep.approx.training.optimizers import demand
 from hpcsweep.approx.training.optimizers.adam import Adam, Moments, add_product, floor

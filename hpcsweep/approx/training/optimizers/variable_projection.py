@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.kernels import method
-from hpcsweep.approx.kernels.marquardt import AFTER_FAILURE, FACTORS, HIGHEST, INITIAL, LOWEST, PATIENCE
 from hpcsweep.approx.kernels.problem import Shape
 from hpcsweep.approx.kernels.residuals import COLUMNS, RESIDUAL, linearise, places, residuals
+from hpcsweep.approx.kernels.updates.marquardt import AFTER_FAILURE, FACTORS, HIGHEST, INITIAL, LOWEST, PATIENCE
 from hpcsweep.approx.training.operations.engine import Engine
 from hpcsweep.approx.training.operations.least_squares import truncated
 from hpcsweep.approx.training.operations.passes import Passes

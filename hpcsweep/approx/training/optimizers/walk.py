@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.kernels.line_search import PATIENCE
+from hpcsweep.approx.kernels.updates.line_search import PATIENCE
 from hpcsweep.approx.training.operations.passes import Passes
 from hpcsweep.approx.training.optimizers.line_search import Search
 

@@ -12,9 +12,10 @@ from typing import Any, final
 
 import numpy as np
 
-from hpcsweep.approx.kernels import first_order, line_search, method, quasi_newton
+from hpcsweep.approx.kernels import method
 from hpcsweep.approx.kernels.objective import objective
 from hpcsweep.approx.kernels.problem import Problem, Shape, aligned, lanes, padded
+from hpcsweep.approx.kernels.updates import first_order, line_search, quasi_newton
 from hpcsweep.approx.training.record import CHECKPOINTS
 
 

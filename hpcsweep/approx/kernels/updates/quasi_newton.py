@@ -12,11 +12,13 @@ from typing import Final
 
 from numpy import ndarray
 
-from hpcsweep.approx.kernels import line_search
 from hpcsweep.approx.kernels.code import Code
 from hpcsweep.approx.kernels.compiling import entry, inlined, kernel
-from hpcsweep.approx.kernels.first_order import exponential, logarithm
-from hpcsweep.approx.kernels.line_search import (
+from hpcsweep.approx.kernels.matrices import add_multiple, copy, dot, fill, write_multiple
+from hpcsweep.approx.kernels.method import PROPOSE, TAKE
+from hpcsweep.approx.kernels.updates import line_search
+from hpcsweep.approx.kernels.updates.first_order import exponential, logarithm
+from hpcsweep.approx.kernels.updates.line_search import (
     ACCEPTED,
     BLANK,
     FAILED,
@@ -33,8 +35,6 @@ from hpcsweep.approx.kernels.line_search import (
     steepest,
     write_trial,
 )
-from hpcsweep.approx.kernels.matrices import add_multiple, copy, dot, fill, write_multiple
-from hpcsweep.approx.kernels.method import PROPOSE, TAKE
 from hpcsweep.approx.kernels.vectors import Array, Index, fma
 
 KIND, PARAMETERS, SCALE = range(line_search.END, line_search.END + 3)

@@ -13,7 +13,6 @@ from typing import Final
 
 from numpy import ndarray
 
-from hpcsweep.approx.kernels.cholesky import factorise, solve
 from hpcsweep.approx.kernels.compiling import INTEGER, INTEGERS, NUMBERS, VECTOR, entry, inlined, part
 from hpcsweep.approx.kernels.matrices import add_multiple, add_outer, copy, dot, fill, product, write_multiple
 from hpcsweep.approx.kernels.method import LOSS, OWN, STEPS
@@ -35,6 +34,7 @@ from hpcsweep.approx.kernels.residuals import (
     VELOCITY,
     residuals_type,
 )
+from hpcsweep.approx.kernels.updates.cholesky import factorise, solve
 
 DAMPING, STALLED, UNIT, SQUARE = range(OWN, OWN + 4)  # UNIT: eps; SQUARE: mean square of the values
 END: Final = OWN + 4

@@ -7,9 +7,12 @@ from typing import Final
 
 from numpy import ndarray
 
-from hpcsweep.approx.kernels import first_order
 from hpcsweep.approx.kernels.compiling import entry, inlined
-from hpcsweep.approx.kernels.first_order import (
+from hpcsweep.approx.kernels.matrices import add_multiple, add_outer, dot, fill, product, write_multiple
+from hpcsweep.approx.kernels.method import PROPOSE, STEPS
+from hpcsweep.approx.kernels.problem import LANES, LAYERS, LONGEST, WIDTHS
+from hpcsweep.approx.kernels.updates import first_order
+from hpcsweep.approx.kernels.updates.first_order import (
     FIRST,
     FLOOR,
     SECOND,
@@ -19,9 +22,6 @@ from hpcsweep.approx.kernels.first_order import (
     is_sweep,
     rate_of,
 )
-from hpcsweep.approx.kernels.matrices import add_multiple, add_outer, dot, fill, product, write_multiple
-from hpcsweep.approx.kernels.method import PROPOSE, STEPS
-from hpcsweep.approx.kernels.problem import LANES, LAYERS, LONGEST, WIDTHS
 
 MOMENTUM, NESTEROV, TINIEST = range(first_order.END, first_order.END + 3)
 END: Final = first_order.END + 3

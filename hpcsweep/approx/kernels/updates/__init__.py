@@ -1,0 +1,1 @@
+"""What each training method does with a gradient or a Jacobian: directions, line searches, steps."""
