@@ -201,9 +201,7 @@ def pull_kept(
 
 
 @entry(*OBJECTIVE)
-def objective(
-    point: np.ndarray, gradient: np.ndarray, shape: np.ndarray, source: np.ndarray, work: np.ndarray, done: int
-) -> float:
+def objective(point: ndarray, gradient: ndarray, shape: ndarray, source: ndarray, work: ndarray, done: int) -> float:
     """Return mean(|residual|^p)^(2/p), the square of the L_p norm of the residuals, and write its gradient.
 
     The mean square for p = 2. All other powers are taken of residuals divided by the largest, so that nothing over- or
