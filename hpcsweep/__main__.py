@@ -21,7 +21,7 @@ from hpcsweep.version import __version__
 
 EXIT_CODES = """
 \b
-Exit codes: 0 all cells are done; 1 some cells failed (they are listed); 2 the
+Exit codes: 0 every cell is finished and none failed; 1 some cells failed (they are listed); 2 the
 request is invalid; 75 stopped early: run the same command again to continue.
 """
 

@@ -32,7 +32,7 @@ _LARGEST_RATIO = 0.75  # of twice the acceleration to the velocity (alpha of the
 
 @final
 class Alone(Stepwise):
-    """The training of one network; see `kernels.marquardt`."""
+    """The training of one network; see `kernels.updates.marquardt`."""
 
     def __init__(self, start: Start) -> None:
         super().__init__(start, marquardt.END)

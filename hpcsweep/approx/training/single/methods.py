@@ -90,7 +90,7 @@ class Schedule:
     Attributes
     ----------
     initial, final : the first rate, and that after `steps` steps
-    kind : 0 constant, 1 exponential, 2 cosine, as in `kernels.first_order`
+    kind : 0 constant, 1 exponential, 2 cosine, as in `kernels.updates.first_order`
     steps : of this part
     """
 
@@ -151,7 +151,7 @@ class Compiled(Method):
 def first_order_numbers(
     start: Start, first: float, second: float, epsilon: float = 0.0, decay: float = 0.0, own: Sequence[float] = ()
 ) -> np.ndarray:
-    """Return the numbers of a method that evaluates each iterate once; see `kernels.first_order` for the places.
+    """Return the numbers of a method that evaluates each iterate once; places: `kernels.updates.first_order`.
 
     `first` and `second` are its betas, or momentum and whether that is Nesterov's; `own` follows what all have.
     """
@@ -165,7 +165,7 @@ def first_order_numbers(
 
 
 def searching_numbers(start: Start) -> np.ndarray:
-    """Return the numbers of a method with a line search; see `kernels.quasi_newton` for the places."""
+    """Return the numbers of a method with a line search; see `kernels.updates.quasi_newton` for the places."""
     numbers = np.zeros(quasi_newton.END)
     numbers[line_search.FRESH] = numbers[line_search.BLANK] = numbers[quasi_newton.SCALE] = 1.0
     numbers[line_search.UNIT] = np.finfo(start.dtype).eps
