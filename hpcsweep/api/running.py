@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from hpcsweep.api.studies import Study
 from hpcsweep.approx import machine
-from hpcsweep.cluster import launch, stopping
+from hpcsweep.cluster import devices, launch, stopping
 from hpcsweep.cluster.options import RunOptions
 from hpcsweep.cluster.progress import Style
 from hpcsweep.errors import LaunchError
@@ -51,21 +52,24 @@ def run(
     output: str | Path,
     *,
     retry_failed: bool = False,
-    threads: int = 1,
+    threads: int | None = None,
     stop_after: float | None = None,
     progress: Style = "none",
 ) -> Summary:
-    """Run a study in this process, without MPI, or resume or extend it: finished cells are kept, the others run.
+    """Run a study in this process, or resume or extend it: finished cells are kept, the others run.
 
     Keys, results and files are those of `python -m hpcsweep run`. While it runs, an interrupt from the keyboard (or
-    SIGTERM) asks for an early end: what is done is saved, and the summary is returned with `pending` cells.
+    SIGTERM) asks for an early end: what is done is saved, and the summary is returned with `pending` cells. If a cell
+    then does not come to an end within half a minute (a plugin that hangs), this process ends, with exit code 75; the
+    store is closed first. Started by mpiexec or srun, all ranks share the study and must all call this function.
 
     Parameters
     ----------
     study: a `Study`, or the path of a study file.
     output: the store (HDF5); its folder is made. The parameters of the networks go beside it, to FILE.weights.h5.
     retry_failed: try the cells again that failed before.
-    threads: networks that are trained at once, one processor core each; results have the same bits for any number.
+    threads: networks that are trained at once, one processor core each; results have the same bits for any number. By
+        default HPCSWEEP_THREADS, or 1.
     stop_after: seconds after which the run begins to stop.
     progress: "lines" or "bar" shows on stderr how far it is and prints what became of it, "auto" the one that suits the
         terminal; "none" prints nothing.
@@ -82,11 +86,13 @@ def run(
     """
     if threading.current_thread() is not threading.main_thread():
         raise LaunchError("run: call it from the main thread, which alone can be interrupted.")
-    if not isinstance(threads, int) or threads < 1:
+    if threads is not None and (not isinstance(threads, int) or threads < 1):
         raise LaunchError(f"run: threads must be an integer of at least 1, not {threads!r}.")
     made = study if isinstance(study, Study) else Study.load(study)
-    options = dataclasses.replace(RunOptions.read(), threads=threads)
-    with _as_before(threads):
+    options = RunOptions.read()
+    if threads is not None:
+        options = dataclasses.replace(options, threads=threads)
+    with _as_before(options.threads):
         launch.run(made._parsed, output, progress, retry_failed, stop_after, options=options)
     return _summary(Path(output))
 
@@ -103,13 +109,15 @@ def _summary(path: Path) -> Summary:
 def _as_before(threads: int) -> Iterator[None]:
     """Let a run change this process as a command may, and put in order afterwards what it has changed.
 
-    That is signals, the threads of torch, and the request to stop.
+    That is signals, what handles uncaught exceptions, the threads of torch, the device, and the request to stop.
     """
+    hooks = sys.excepthook, threading.excepthook
     handlers = {number: signal.getsignal(number) for number in stopping.SIGNALS}
     try:
-        with machine.threads(threads):
+        with machine.threads(threads), devices.unbound():
             yield
     finally:
-        stopping.here().reset()
         for number, handler in handlers.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        sys.excepthook, threading.excepthook = hooks
+        stopping.here().reset()

@@ -10,7 +10,7 @@ from typing import Any, final
 
 from hpcsweep.approx import machine
 from hpcsweep.approx.catalogue import Catalogue
-from hpcsweep.cluster import launch
+from hpcsweep.cluster import devices, launch
 from hpcsweep.cluster.options import RunOptions
 from hpcsweep.errors import StudyError
 from hpcsweep.study import parsing
@@ -128,7 +128,10 @@ class Study:
         """
         if not isinstance(ranks, int) or ranks < 1:
             raise StudyError(f"plan: ranks must be an integer of at least 1, not {ranks!r}.")
-        with machine.threads(RunOptions.read().threads):  # the probe sets them; those of the caller come back
+        with (
+            machine.threads(RunOptions.read().threads),
+            devices.unbound(),
+        ):  # the probe sets them; those of the caller come back
             return launch.price(self._parsed, ranks)
 
     def __repr__(self) -> str:

@@ -23,6 +23,12 @@ def gpu_memory(number: int) -> int:
     return torch.cuda.mem_get_info(number)[0]
 
 
+def release_memory() -> None:
+    """Give back what torch keeps of the memory of GPUs without using it."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
 def gpu_name(number: int) -> str:
     """Return what a GPU calls itself."""
     return torch.cuda.get_device_name(number)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from hpcsweep.approx import machine
@@ -71,6 +72,18 @@ def settle(everyone: Sequence[Seat], rank: int, options: RunOptions) -> Device:
 def here() -> Device:
     """Return the device of this rank; one that nobody has bound yet is alone."""
     return _bound[0] if _bound else alone(RunOptions.read())
+
+
+@contextlib.contextmanager
+def unbound() -> Iterator[None]:
+    """Let this process be bound to another device, and then again to the one that it had, or to none."""
+    before = list(_bound)
+    _bound.clear()
+    try:
+        yield
+    finally:
+        _bound[:] = before
+        machine.release_memory()
 
 
 def alone(options: RunOptions) -> Device:

@@ -62,7 +62,8 @@ class StopRequest:
 
     def ask(self) -> None:
         """Ask for an early end, as a signal would."""
-        self._asked.set()
+        if not self._asked.is_set():  # or a signal during this call would wait for its lock, in the same thread
+            self._asked.set()
 
     def also_when(self, rings: Callable[[], bool]) -> None:
         """Let `asked` also look whether somebody else asks: rank 0, by a message."""
