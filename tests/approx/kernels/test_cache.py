@@ -89,13 +89,13 @@ def test_a_folder_may_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
         cache.folder()
 
 
-def test_an_edited_source_is_another_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    known = cache.version()
-    for source in Path(cache.__file__).parent.glob("*.py"):
-        shutil.copy(source, tmp_path)
-    monkeypatch.setattr(cache, "__file__", str(tmp_path / "cache.py"))
+@pytest.mark.parametrize("edited", ["matrices.py", "updates/soap.py"])
+def test_an_edited_source_is_another_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, edited: str) -> None:
+    known, copied = cache.version(), tmp_path / "kernels"
+    shutil.copytree(Path(cache.__file__).parent, copied, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(cache, "__file__", str(copied / "cache.py"))
     assert cache.version.__wrapped__() == known
-    with (tmp_path / "matrices.py").open("a") as file:
+    with (copied / edited).open("a") as file:
         file.write("\n")
     assert cache.version.__wrapped__() != known
 
