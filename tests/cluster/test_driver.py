@@ -185,7 +185,7 @@ class Shown(Display):
 
 def test_time_to_go_is_corrected_by_what_packs_really_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Six cells alone in their packs, each of which is predicted to take a million seconds."""
-    monkeypatch.setattr(driver, "STALL", 0.0)  # show every change
+    monkeypatch.setattr(driver, "STALL", 0.01)  # show nearly every change
     pricer, shown = Pricer(parse(TINY, Catalogue())), Shown()
     workforce = Workforce(None, [("cpu", "")])
     with contextlib.closing(open_store(tmp_path / "s.h5", TINY)) as store:
