@@ -93,7 +93,7 @@ def test_nor_interruptions_between_minibatches(name: str, keep: str, monkeypatch
 def test_nor_interruptions_of_two_at_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(2)
     monkeypatch.setattr(supervisor, "_ASKS", 1e-4)
-    steps = 40 if name == "levenberg_marquardt" else 200
+    steps = 160 if name == "levenberg_marquardt" else 200
     assert resumed_anywhere(Cells([7, 6], 1, 40, 3), settings(name, steps=steps), monkeypatch, 3) >= 3
 
 
