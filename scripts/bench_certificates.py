@@ -10,7 +10,6 @@ least; then a table. --quick takes under 50 s.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from dataclasses import dataclass
 from itertools import product
@@ -20,6 +19,7 @@ import hpcsweep  # noqa: F401 - before torch: the code path of MKL
 # isort: split
 
 import torch
+from json_lines import show
 from torch import Tensor
 
 from hpcsweep.approx import models
@@ -76,11 +76,6 @@ def certified(row: Row, network: dense.Dense, gap: float, boxes: int) -> tuple[P
     begun = time.process_time()
     pool = advance(difference, start(row.dimension, 0.0, ()), gap, boxes)
     return pool, time.process_time() - begun
-
-
-def show(name: str, value: float, unit: str, floor: float | None = None) -> None:
-    """Print one figure."""
-    print(json.dumps({"name": name, "value": float(f"{value:.4g}"), "unit": unit, "floor": floor}), flush=True)
 
 
 def measure(row: Row, quick: bool) -> tuple[str, int]:

@@ -9,21 +9,16 @@ does, here, on one rank, by the processor time of this process, so that other wo
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 
 import numpy as np
+from json_lines import show
 
 from hpcsweep.cluster import launch
 from hpcsweep.store.files import opened
 
 DEMANDED = 0.25
-
-
-def show(name: str, value: float, unit: str, floor: float | None = None) -> None:
-    """Print one figure."""
-    print(json.dumps({"name": name, "value": round(float(value), 4), "unit": unit, "floor": floor}))
 
 
 def main() -> None:

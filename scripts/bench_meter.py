@@ -12,7 +12,6 @@ table. --quick takes under a minute.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import statistics
 import time
@@ -26,6 +25,7 @@ import hpcsweep  # noqa: F401 - before torch: the code path of MKL
 
 import matplotlib
 import torch
+from json_lines import show
 from torch import Tensor
 
 from hpcsweep.approx import models
@@ -142,11 +142,6 @@ def race(subject: Subject, total: int, seeds: int, more: int) -> dict[str, tuple
         spent[name] = (runs[0][1], (time.perf_counter() - begun) / seeds)
     truth = max(by_meter(subject, more * total, seeds)[0], *(max(values) for values in found.values()))
     return {name: ([1 - value / truth for value in values], *spent[name]) for name, values in found.items()}
-
-
-def show(name: str, value: float, unit: str, floor: float | None) -> None:
-    """Print one figure."""
-    print(json.dumps({"name": name, "value": float(f"{value:.4g}"), "unit": unit, "floor": floor}), flush=True)
 
 
 def from_below(exponent: int, steps: int, several: int, seeds: int, more: int) -> Table:

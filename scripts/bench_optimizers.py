@@ -12,7 +12,6 @@ Prints one JSON line per figure; `floor` is the figure demanded. --quick takes u
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ import hpcsweep  # noqa: F401 - before torch: the code path of MKL
 
 import matplotlib
 import torch
+from json_lines import show
 from torch import Tensor
 
 from hpcsweep.approx.models import MLP
@@ -107,12 +107,6 @@ def features(problem: Problem) -> tuple[list[float], int]:
         chosen = [Settings("least_squares", steps=1, feature_scale=scale)] * NETWORKS
         tried.append(wide.errors(wide.train(chosen, list(range(NETWORKS))).parameters))
     return min(tried), 1
-
-
-def show(name: str, value: float, unit: str, floor: float | None) -> None:
-    """Print one figure; null if it is not finite."""
-    rounded = float(f"{value:.4g}") if math.isfinite(value) else None
-    print(json.dumps({"name": name, "value": rounded, "unit": unit, "floor": floor}), flush=True)
 
 
 def draw(rows: dict[str, dict[str, tuple[float, float]]], seconds: float, path: Path) -> None:

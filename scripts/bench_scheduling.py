@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import heapq
-import json
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from json_lines import show
 
 from hpcsweep.approx.catalogue import Catalogue
 from hpcsweep.cluster import worker
@@ -101,17 +101,12 @@ def main() -> None:
     for ranks in (2, 4):
         launch(ranks)
     spread = measured_spread()
-    tell("spread of taken / predicted", spread, "log standard deviation")
+    show("spread of taken / predicted", spread, "log standard deviation")
     for text, ranks, replicates in ((MIXED, 8, 20), (ALIKE, 8, 2000), (MIXED, 128, 40), (ALIKE, 128, 30000)):
         simulated(text.format(replicates=replicates), ranks, spread)
     if not arguments.quick:
         for text, ranks, replicates in ((MIXED, 1024, 400), (ALIKE, 1024, 200000), (ALIKE, 1024, 20000)):
             simulated(text.format(replicates=replicates), ranks, spread)
-
-
-def tell(name: str, value: float, unit: str, floor: float | None = None) -> None:
-    """Print one figure."""
-    print(json.dumps({"name": name, "value": float(f"{value:.4g}"), "unit": unit, "floor": floor}), flush=True)
 
 
 # Packs that do nothing, through the real driver, workforce and store
@@ -227,9 +222,9 @@ def timed(executor: Executor, seconds: float, packs: int) -> float:
 def report(name: str, seconds: float, rate: float, idle: np.ndarray) -> None:
     """Print what a launch found."""
     where = f"{name}, {len(idle)} ranks, packs of {1e3 * seconds:.0f} ms"
-    tell(f"{where}: rate", rate, "packs/s")
+    show(f"{where}: rate", rate, "packs/s")
     for rank, share in enumerate(idle.tolist() if seconds else ()):
-        tell(f"{where}: rank {rank} idle", share, "of its time")
+        show(f"{where}: rank {rank} idle", share, "of its time")
 
 
 def launch(ranks: int) -> None:
@@ -284,10 +279,10 @@ def simulated(text: str, ranks: int, spread: float) -> None:
         heapq.heapreplace(free, free[0] + seconds)
     name = f"plan of {study.title}, {len(cells)} cells, {ranks} ranks"
     many = len(packs) / ranks
-    tell(f"{name}: packs", many, "a rank")
-    tell(f"{name}: utilisation", taken.sum() / ranks / max(free), "", DEMANDED if many >= MANY else None)
-    tell(f"{name}: tail", max(free) - min(free), "s")
-    tell(f"{name}: end", max(free), "s")
+    show(f"{name}: packs", many, "a rank")
+    show(f"{name}: utilisation", taken.sum() / ranks / max(free), "", DEMANDED if many >= MANY else None)
+    show(f"{name}: tail", max(free) - min(free), "s")
+    show(f"{name}: end", max(free), "s")
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ import hpcsweep  # noqa: F401 - before torch: the code path of MKL
 
 import numpy as np
 import torch
+from json_lines import show
 from scipy.optimize import minimize
 
 from hpcsweep.approx.models import MLP
@@ -122,11 +123,6 @@ def compare(ours: Callable[[int], float], theirs: Callable[[int], float], second
     counts = [max(20, min(3000, int(seconds / CELLS / run(20)))) for run in (ours, theirs) if run(2)]
     times = [(ours(counts[0]), theirs(counts[1])) for _ in range(3)]
     return statistics.median(a for a, _ in times), statistics.median(b / a for a, b in times)
-
-
-def show(name: str, value: float, unit: str, floor: float | None = None) -> None:
-    """Print one JSON line."""
-    print(json.dumps({"name": name, "value": float(f"{value:.3g}"), "unit": unit, "floor": floor}), flush=True)
 
 
 def main() -> None:

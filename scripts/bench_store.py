@@ -16,7 +16,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench_scheduling import MIXED, PACK, driver_of, fresh_store, record, tell
+from bench_scheduling import MIXED, PACK, driver_of, fresh_store, record
+from json_lines import show
 
 from hpcsweep.approx.catalogue import Catalogue
 from hpcsweep.cluster.pricing import Pricer
@@ -52,7 +53,7 @@ def storing(batch: int, weights: bool) -> None:
         kind = "every third row" if step > 1 else "consecutive rows"
         if batch > 1 or step == 1:
             name = f"store, {batch} {kind} a put" + (", with weights" if weights else "")
-            tell(name, batch * len(jobs) / seconds, "rows/s")
+            show(name, batch * len(jobs) / seconds, "rows/s")
 
 
 def records(cells: Cells, rows: Sequence[int], weights: bool) -> list[Record]:
@@ -76,11 +77,11 @@ def driving(count: int) -> None:
         shares = profile_of(lambda: driver.run(profiled))
     workforce.close()
     name = f"driver, {len(store.cells)} cells in {len(packs) + len(profiled)} packs"
-    tell(f"{name}: rate", len(packs) / elapsed, "packs/s")
-    tell(f"{name}: rank 0", 1e3 * busy / len(packs), "ms a pack")
-    tell(f"{name}: share of predicted work", busy / sum(pack.seconds for pack in packs), "of one rank's time")
+    show(f"{name}: rate", len(packs) / elapsed, "packs/s")
+    show(f"{name}: rank 0", 1e3 * busy / len(packs), "ms a pack")
+    show(f"{name}: share of predicted work", busy / sum(pack.seconds for pack in packs), "of one rank's time")
     for part, share in shares.items():
-        tell(f"{name}: {part}", share, "of rank 0")
+        show(f"{name}: {part}", share, "of rank 0")
 
 
 def profile_of(work: Callable[[], object]) -> dict[str, float]:

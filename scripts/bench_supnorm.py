@@ -7,15 +7,12 @@ square matrix products; both are timed in turn, in CPU seconds of one thread. "f
 network in float32; the meter itself uses float64. A share may pass 1 where torch's products are slow, as on processors
 of AMD. The compiled network is also compared with its layers in torch's operations, for values in fixed buffers, and
 with autograd for values with slopes at one group of climbs. The plain loop is what one writes first: torch.rand, a
-module, max.
-Prints one JSON line per figure, `floor` is the figure demanded, and a table at the end. --quick takes under a minute.
+module, max. Prints one JSON line per figure, and a table at the end. --quick takes under a minute.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import math
 import pickle
 import subprocess
 import sys
@@ -33,6 +30,7 @@ import hpcsweep  # noqa: F401 - before torch: the code path of MKL
 # isort: split
 
 import torch
+from json_lines import show
 from torch import Tensor, nn
 
 from hpcsweep.approx import models, plugins
@@ -49,12 +47,6 @@ TIMES = {"tanh": {8: 2.5, 16: 2.5, 64: 2.0}, "relu": {}}  # as fast as torch's o
 TYPES = {"float64": torch.float64, "float32": torch.float32}
 TARGET = plugins.target({"name": "exp_cos"}, DIMENSION)
 RANKED = 2**21  # points for the comparison of 1 and 2 ranks, in float64 at width 64
-
-
-def show(name: str, value: float, unit: str, floor: float | None = None) -> None:
-    """Print one figure; null if it is not finite."""
-    rounded = float(f"{value:.4g}") if math.isfinite(value) else None
-    print(json.dumps({"name": name, "value": rounded, "unit": unit, "floor": floor}), flush=True)
 
 
 def typical(runs: Mapping[str, Callable[[], object]], seconds: float, device: str = "cpu") -> dict[str, float]:
@@ -276,9 +268,8 @@ def on_gpu(number: int) -> None:
     tile = screen.default_tile(case.width, case.device)
     some = points.make("sobol", DIMENSION, number, 1, TARGET.domain)
     tiles = range(screen.tile_count(some, tile))
-    seconds = timed(
-        lambda: screen.screen(some, tiles, tile, TARGET, [case.evaluator()], case.device, worst=512), "cuda"
-    )
+    once = partial(screen.screen, some, tiles, tile, TARGET, [case.evaluator()], case.device, worst=512)
+    seconds = timed(once, "cuda")
     show(f"cuda, float64, width 64: {number:.3g} points", number / seconds, "points/s")
 
 
@@ -296,9 +287,8 @@ def main() -> None:
         return
     seconds, rows = 1.5 if options.quick else 10.0, list[str]()
     rates(seconds, rows)
-    parts(seconds)
-    against_torch(seconds)
-    against_plain(seconds)
+    for compared in (parts, against_torch, against_plain):
+        compared(seconds)
     by_ranks(RANKED if options.quick else 8 * RANKED)
     if torch.cuda.is_available():
         rates(seconds, rows, "cuda")

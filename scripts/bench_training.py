@@ -15,7 +15,6 @@ Prints one JSON line per figure, where `floor` is the least that is demanded, an
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import time
@@ -29,6 +28,7 @@ import hpcsweep  # noqa: F401 - before torch: the code path of MKL
 
 import numpy as np
 import torch
+from json_lines import show
 from rates import fused_rate, tanh_seconds
 from torch import nn
 
@@ -163,11 +163,6 @@ def _steps(run: Callable[[int], float], seconds: float) -> int:
     for _ in range(3):
         steps = max(5, min(int(seconds / max(run(steps), 1e-9)), 40 * steps))
     return steps
-
-
-def show(name: str, value: float, unit: str, floor: float | None = None) -> None:
-    """Print one JSON line."""
-    print(json.dumps({"name": name, "value": float(f"{value:.3g}"), "unit": unit, "floor": floor}), flush=True)
 
 
 def line(row: Row, rounds: int, seconds: float) -> str:

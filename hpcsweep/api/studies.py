@@ -128,10 +128,8 @@ class Study:
         """
         if not isinstance(ranks, int) or ranks < 1:
             raise StudyError(f"plan: ranks must be an integer of at least 1, not {ranks!r}.")
-        with (
-            machine.threads(RunOptions.read().threads),
-            devices.unbound(),
-        ):  # the probe sets them; those of the caller come back
+        # The probe sets threads and device; those of the caller come back.
+        with machine.threads(RunOptions.read().threads), devices.unbound():
             return launch.price(self._parsed, ranks)
 
     def __repr__(self) -> str:

@@ -1,6 +1,6 @@
 """All names that a study may use. On top of `approx`: it looks at targets, models and optimizers alike.
 
-The order of imports is targets < plugins < models < training < meter < catalogue. `hpcsweep.study.parsing` needs
+The order of imports is targets < plugins < models < supnorm < training < catalogue. `hpcsweep.study.parsing` needs
 only the methods of this class (a protocol), so that reading a study needs no torch.
 """
 

@@ -1,7 +1,7 @@
 """The study's HDF5 file: laid out before the run, filled row by row, readable at any moment.
 
 Two rules make it safe. *Structure* (layout, extension, attributes, a new run's provenance) changes only by writing a
-whole new file and `os.replace`. *Values* change only by overwriting rows in place (`inplace`), `status` last. So no
+whole new file and `os.replace`. *Values* change only by overwriting rows in place (`row_writer`), `status` last. So no
 metadata changes while values are written: a kill at any moment leaves a readable file in which every row
 marked done is right. Rank 0 alone writes; anyone may read at any time with ``locking=False``.
 """

@@ -213,7 +213,7 @@ class Stubborn(Optimizer):
         return demand.Demand()
 
     def alone(self, start: Start) -> Method:
-        raise NotImplementedError
+        raise AssertionError("it is trained in packs only")
 
     def init(self, engine: Engine) -> list:
         return []

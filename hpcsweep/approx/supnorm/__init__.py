@@ -3,7 +3,7 @@
 ``points``     index -> coordinates
 ``screening``  the worst points of all, streamed
 ``search``     from there to local maxima
-``proof``      upper bounds
+``certificate``  upper bounds
 
 ``subjects`` says what is measured, ``tasks`` how, ``survey`` what is to be done next, ``measured`` what was found;
 ``dense`` are networks known by their layers, ``functions`` and ``files`` anything else that can be called.
