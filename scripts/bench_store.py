@@ -92,7 +92,7 @@ def profile_of(work: Callable[[], object]) -> dict[str, float]:
     parts = {
         ("store.py", "put"): "Store.put",
         ("store.py", "start"): "Store.start",
-        ("checkpoints.py", "forget"): "checkpoints",
+        ("checkpoints.py", "clear"): "checkpoints",
         ("driver.py", "_dispatch"): "_dispatch, Store.start included",
         ("sweep.py", "show"): "show",
     }

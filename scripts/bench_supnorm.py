@@ -36,8 +36,8 @@ from torch import Tensor, nn
 from hpcsweep.approx import models, plugins
 from hpcsweep.approx.supnorm import dense, points
 from hpcsweep.approx.supnorm.screening import screen
+from hpcsweep.approx.supnorm.screening.accumulator import Accumulator
 from hpcsweep.approx.supnorm.screening.evaluator import Evaluator, frozen
-from hpcsweep.approx.supnorm.screening.tally import Tally
 from hpcsweep.approx.supnorm.search import ascent
 
 DIMENSION, DEPTH = 4, 3
@@ -177,13 +177,13 @@ def parts(seconds: float) -> None:
     """Show what a tile costs besides its network, in float64 at width 16, and what sharing it among networks gives."""
     case = Case(16)
     tile, network = screen.default_tile(16), case.evaluator()
-    some, tally = points.make("sobol", DIMENSION, 2**40, 1, TARGET.domain), Tally(tile, 1, True, "cpu")
+    some, accumulator = points.make("sobol", DIMENSION, 2**40, 1, TARGET.domain), Accumulator(tile, 1, True, "cpu")
     places, errors = some(tile, tile), torch.rand(tile, dtype=torch.float64)
     runs: dict[str, Callable[[], object]] = {
         "points": lambda: some(7 * tile, tile),
         "target": lambda: TARGET(places),
         "network": lambda: network(places),
-        "reduction": lambda: tally.add(tile, errors),
+        "reduction": lambda: accumulator.add(tile, errors),
     }
     for name, best in typical(runs, seconds).items():
         show(f"one tile of {tile} points, width 16: {name}", best * 1e6, "us")

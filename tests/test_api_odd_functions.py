@@ -287,8 +287,8 @@ def test_the_dimension_that_is_given_goes_before_a_guess(
     tmp_path: Path, name: str, domain: str, dimension: int | None, inputs: int
 ) -> None:
     (tmp_path / "own.py").write_text(FOURIER)
-    subject = files.files(f"own.py:{name}", "own.py:zero", domain, dimension, "relu", tmp_path)
-    assert len(subject.domain) == inputs
+    approximation = files.files(f"own.py:{name}", "own.py:zero", domain, dimension, "relu", tmp_path)
+    assert len(approximation.domain) == inputs
 
 
 def test_a_dimension_that_nobody_tells_is_asked_for(tmp_path: Path) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from hpcsweep.approx.supnorm.approximations import ErrorFunction, InMemory
 from hpcsweep.approx.supnorm.functions import adapted, domain_of, places_of, terms_of
-from hpcsweep.approx.supnorm.measured import Measured, conclude
-from hpcsweep.approx.supnorm.subjects import Given, Pair
+from hpcsweep.approx.supnorm.measured import Measured, finalize
 from hpcsweep.approx.supnorm.survey import Survey
 from hpcsweep.approx.supnorm.tasks import planned
 from hpcsweep.approx.targets import Target
@@ -63,8 +63,8 @@ def measure(
     box = domain_of(domain)
     made = adapted(approximant, box)
     terms = terms_of(approximant, made, box)
-    pair = Pair(adapted(target, box), made, box, terms, places_of(samples, len(box)))
+    pair = ErrorFunction(adapted(target, box), made, box, terms, places_of(samples, len(box)))
     resolved = section(SupNormSection, options, "measure").resolved(len(box))
-    survey = Survey([subject := Given(pair)], planned(resolved, len(box), pair.width))
+    survey = Survey([approximation := InMemory(pair)], planned(resolved, len(box), pair.width))
     survey.run()
-    return conclude(subject, survey.measurement, survey.states[0])
+    return finalize(approximation, survey.measurement, survey.states[0])

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from hpcsweep.approx import fitting as fitting
 from hpcsweep.approx.fitting import Fitted, Problem
+from hpcsweep.approx.supnorm.approximations import Network
 from hpcsweep.approx.supnorm.points.pointset import Domain
 from hpcsweep.approx.supnorm.screening.screen import evaluate
 from hpcsweep.approx.supnorm.search.ascent import Error, ascend, largest_first
 from hpcsweep.approx.supnorm.search.starts import boundary, nearest, spread
-from hpcsweep.approx.supnorm.subjects import Network
 from hpcsweep.approx.training import Settings
 from hpcsweep.approx.training.record import joined
 from hpcsweep.approx.training.strategies.journal import UNSAVED, Checkpoints, Journal
@@ -40,14 +40,14 @@ def fit(
     stop: Callable[[], bool] = lambda: False,
     checkpoints: Checkpoints = UNSAVED,
 ) -> list[Fitted]:
-    """Train networks of equal shape as one pack, as `fitting.fit` does, in rounds where their lesson says so.
+    """Train networks of equal shape as one pack, as `fitting.fit` does, in rounds where their objective says so.
 
     With `resample` = r there are r + 1 rounds of equal steps (those of the last part of a chain; the parts before it
     belong to the first round), with 1, 2, ..., r + 1 shares of the samples. The first share is that of uniform
     sampling; in later rounds those points are added where the network of the round before is worst, at some distance
     of each other and of the samples (`worst_places`). Each round has the schedule to itself.
     """
-    if not problems[0].lesson.resample:
+    if not problems[0].objective.resample:
         return fitting.fit(problems, folder, device, stop, checkpoints)
     journal = Journal(stop, checkpoints)
 
@@ -58,7 +58,7 @@ def fit(
 
     learning = [_first(problem) for problem in problems]
     found = learned(learning)
-    for number in range(1, problems[0].lesson.resample + 1):
+    for number in range(1, problems[0].objective.resample + 1):
         going = [i for i, one in enumerate(found) if one.outcome in ("done", "out of budget")]
         for i in list(going):
             try:
@@ -75,7 +75,7 @@ def fit(
 
 def _count(problem: Problem, number: int) -> int:
     """Return the samples of a round, 0 the first."""
-    return problem.samples * (number + 1) // (problem.lesson.resample + 1)
+    return problem.samples * (number + 1) // (problem.objective.resample + 1)
 
 
 def _share(settings: Settings, number: int, rounds: int) -> Settings:
@@ -87,12 +87,14 @@ def _share(settings: Settings, number: int, rounds: int) -> Settings:
 
 def _first(problem: Problem) -> Problem:
     """Return what the first round learns."""
-    rounds, settings = problem.lesson.resample + 1, problem.settings
+    rounds, settings = problem.objective.resample + 1, problem.settings
     first = _share(settings.chain[-1], 0, rounds)
     if settings.parts:
         parts = (*settings.parts[:-1], first)
         first = replace(settings, parts=parts, steps=sum(part.steps for part in parts))
-    return replace(problem, samples=_count(problem, 0), settings=first, lesson=replace(problem.lesson, resample=0))
+    return replace(
+        problem, samples=_count(problem, 0), settings=first, objective=replace(problem.objective, resample=0)
+    )
 
 
 def _next(problem: Problem, before: Problem, found: Fitted, number: int, folder: Path, device: str) -> Problem:
@@ -100,7 +102,7 @@ def _next(problem: Problem, before: Problem, found: Fitted, number: int, folder:
     wanted = _count(problem, number) - before.samples
     parameters = found.parameters
     assert parameters is not None  # as of all that are done
-    pair = Network(problem.target, problem.dimension, problem.model, parameters).pair(folder, device)
+    pair = Network(problem.target, problem.dimension, problem.model, parameters).error_function(folder, device)
     first = samples(problem.data_seed, _count(problem, 0), pair.domain)
     taken = np.concatenate([first, *([] if before.added is None else [before.added])])
     new = worst_places(pair.error, pair.domain, torch.from_numpy(taken).to(device), wanted, problem.data_seed + number)
@@ -109,7 +111,7 @@ def _next(problem: Problem, before: Problem, found: Fitted, number: int, folder:
         samples=before.samples + wanted,
         added=np.concatenate([taken[len(first) :], new.cpu().numpy()]),
         start=parameters,
-        settings=_share(problem.settings.chain[-1], number, problem.lesson.resample + 1),
+        settings=_share(problem.settings.chain[-1], number, problem.objective.resample + 1),
         batch_seed=problem.batch_seed + number,
     )
 

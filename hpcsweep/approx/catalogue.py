@@ -13,9 +13,9 @@ from typing import Any
 from hpcsweep.approx import models, plugins
 from hpcsweep.approx.targets import REGISTRY
 from hpcsweep.approx.training import optimizers
-from hpcsweep.approx.training.batched.general import suit
+from hpcsweep.approx.training.batched.general import check_compatible
 from hpcsweep.approx.training.settings import WARM_UP, settings_from
-from hpcsweep.approx.training.strategies import lessons
+from hpcsweep.approx.training.strategies import objectives
 
 LONGEST_ABOUT = 200  # letters
 
@@ -53,10 +53,10 @@ class Catalogue:
         """Return a resolved model for so many samples. PluginError where there is none."""
         return models.sized(model, dimension, samples)
 
-    def suit(self, model: Mapping[str, Any], dimension: int, optimizer: str) -> None:
+    def check_compatible(self, model: Mapping[str, Any], dimension: int, optimizer: str) -> None:
         """Raise StudyError if an optimizer, or one of a chain, asks for what a `sized` model cannot give."""
         network = {field: value for field, value in model.items() if field != "stages"}
-        suit(models.make(network, dimension, [(-1.0, 1.0)] * dimension, self.folder), optimizer)
+        check_compatible(models.make(network, dimension, [(-1.0, 1.0)] * dimension, self.folder), optimizer)
 
     def optimizer(self, name: str) -> list[dict[str, Any]]:
         """Return the parts of a chain: their names and the fields that they use, with their own defaults.
@@ -76,10 +76,10 @@ class Catalogue:
 
     def training(self, choice: Mapping[str, Any]) -> None:
         """Raise StudyError or PluginError if a resolved choice of a training method cannot be."""
-        settings_from(choice, lessons.NAMES)
-        lessons.lesson_from(choice)
+        settings_from(choice, objectives.NAMES)
+        objectives.objective_from(choice)
 
-    def lesson(
+    def objective(
         self,
         method: Mapping[str, Any],
         target: Mapping[str, Any],
@@ -87,11 +87,11 @@ class Catalogue:
         dimension: int,
         samples: int,
     ) -> None:
-        """Raise StudyError if a target or a model does not suit what a method learns; see `lessons.suit`."""
+        """Raise StudyError if a target or a model does not suit an objective; see `objectives.check_compatible`."""
         wanted = plugins.target(target, dimension, self.folder)
         made = models.make(model, dimension, wanted.domain, self.folder)
-        settings = settings_from(method, lessons.NAMES)
-        lessons.suit(lessons.lesson_from(method), settings, made, wanted, samples)
+        settings = settings_from(method, objectives.NAMES)
+        objectives.check_compatible(objectives.objective_from(method), settings, made, wanted, samples)
 
     @property
     def targets(self) -> tuple[str, ...]:

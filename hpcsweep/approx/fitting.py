@@ -19,7 +19,7 @@ from hpcsweep.approx import models, plugins
 from hpcsweep.approx.models import classical
 from hpcsweep.approx.models.operators import SecondOrder
 from hpcsweep.approx.targets import Target
-from hpcsweep.approx.training import Lesson, Settings, Trained, train
+from hpcsweep.approx.training import Objective, Settings, Trained, train
 from hpcsweep.approx.training.strategies import direct, layerwise, poisson, stages
 from hpcsweep.approx.training.strategies.journal import UNSAVED, Checkpoints
 from hpcsweep.sampling import boundary, places, samples
@@ -45,7 +45,7 @@ class Problem:
     data_seed: int
     weight_seed: int
     batch_seed: int
-    lesson: Lesson = field(default_factory=Lesson)
+    objective: Objective = field(default_factory=Objective)
     added: np.ndarray | None = None
     start: np.ndarray | None = None
 
@@ -94,7 +94,7 @@ class _Data:
     target: Target
     places: np.ndarray
     values: np.ndarray
-    judges: tuple[np.ndarray, np.ndarray] | None
+    held_out: tuple[np.ndarray, np.ndarray] | None
 
 
 def _data(problem: Problem, folder: Path) -> _Data | str:
@@ -103,34 +103,34 @@ def _data(problem: Problem, folder: Path) -> _Data | str:
         target = plugins.target(problem.target, problem.dimension, folder)
         where = _places(problem, target)
         values = _values(target, where, "samples")
-        if problem.lesson.equation != "none":
+        if problem.objective.equation != "none":
             where, values = _residual_rows(problem, target, where)
-        judges = None
+        held_out = None
         if models.stages_of(problem.model) > 1:
             held = samples(problem.data_seed + _HELD_OUT, stages.held_out(problem.samples), target.domain)
-            judges = held, _values(target, held, "held-out points")
+            held_out = held, _values(target, held, "held-out points")
     except _Unusable as reason:
         return str(reason)
     except Exception as error:  # a user's plugin may raise anything: it is this cell's outcome, not the pack's
         return f"The target raised {type(error).__name__}: {error}"
-    return _Data(target, where, values, judges)
+    return _Data(target, where, values, held_out)
 
 
 def _places(problem: Problem, target: Target) -> np.ndarray:
     """Return where a network is taught, (samples, dimension): its own samples first, then those that were added."""
     own = problem.samples - (0 if problem.added is None else len(problem.added))
-    first = places(problem.data_seed, own, target.domain, problem.lesson.sampling)
+    first = places(problem.data_seed, own, target.domain, problem.objective.sampling)
     return first if problem.added is None else np.concatenate([first, problem.added])
 
 
 def _residual_rows(problem: Problem, target: Target, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return what an equation asks for (see `poisson.residual_rows`), with collocation points `inside` (samples, d)."""
-    lesson = problem.lesson
-    count = lesson.boundary_points(problem.samples, problem.dimension)
-    edge = boundary(problem.data_seed + _BOUNDARY, count, target.domain, lesson.sampling == "grid")
+    objective = problem.objective
+    count = objective.boundary_points(problem.samples, problem.dimension)
+    edge = boundary(problem.data_seed + _BOUNDARY, count, target.domain, objective.sampling == "grid")
     _values(target, edge, "points of the boundary")
     given = torch.from_numpy(inside), torch.from_numpy(edge)
-    rows, values = poisson.residual_rows(target, *given, lesson.boundary_weight)
+    rows, values = poisson.residual_rows(target, *given, objective.boundary_weight)
     if not bool(torch.isfinite(values).all()):
         raise _Unusable("The second derivatives of the target are not finite at all samples.")
     return rows.numpy(), values.detach().numpy()
@@ -195,25 +195,25 @@ def _trained(
     stop: Callable[[], bool],
     checkpoints: Checkpoints,
 ) -> Trained:
-    """Train the models of a pack from `initial` (cells, parameters) in the way that their lesson asks for."""
-    device, lesson = str(initial.device), chosen[0][0].lesson
+    """Train the models of a pack from `initial` (cells, parameters) in the way that their objective asks for."""
+    device, objective = str(initial.device), chosen[0][0].objective
     where, values = _stacked([(data.places, data.values) for _, data in chosen], device)
     if classical.is_direct(chosen[0][0].model):
         return direct.fit(made, where, values, stop)
     settings, seeds, weight_seeds = zip(
         *((problem.settings, problem.batch_seed, problem.weight_seed) for problem, _ in chosen), strict=True
     )
-    judges = [data.judges for _, data in chosen if data.judges is not None]
-    if judges:
-        given = stages.Data(where, values), stages.Data(*_stacked(judges, device))
+    held_out = [data.held_out for _, data in chosen if data.held_out is not None]
+    if held_out:
+        given = stages.Data(where, values), stages.Data(*_stacked(held_out, device))
         return stages.train(made, initial, *given, settings, seeds, weight_seeds, stop, checkpoints)  # type: ignore[arg-type]
     where, values = where.to(initial), values.to(initial)
-    if lesson.layerwise:
-        networks, steps = [model for model in made if isinstance(model, models.MLP)], lesson.layerwise
+    if objective.layerwise:
+        networks, steps = [model for model in made if isinstance(model, models.MLP)], objective.layerwise
         return layerwise.train(
             networks, initial, where, values, settings, steps, seeds, weight_seeds, stop, checkpoints
         )
-    if lesson.equation != "none":
+    if objective.equation != "none":
         made = [SecondOrder(model) for model in made if isinstance(model, models.MLP)]
     return train(made, initial, where, values, settings, seeds, stop, **vars(checkpoints))
 

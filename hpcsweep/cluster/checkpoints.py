@@ -34,16 +34,16 @@ def code() -> str:
 
 
 @dataclass(frozen=True)
-class Shelf:
+class CheckpointDir:
     """The folder of the checkpoints of one store; each pack saves `every` so many seconds."""
 
     folder: Path
     every: float = SECONDS
 
     @staticmethod
-    def beside(store: Path, every: float = SECONDS) -> Shelf:
-        """Return the shelf of a store."""
-        return Shelf(store.with_name(store.name + layout.SAVED), every)
+    def beside(store: Path, every: float = SECONDS) -> CheckpointDir:
+        """Return the checkpoints of a store."""
+        return CheckpointDir(store.with_name(store.name + layout.SAVED), every)
 
     def path(self, keys: Sequence[str]) -> Path:
         """Return where a pack of these cells saves."""
@@ -68,7 +68,7 @@ class Shelf:
         for left in self.folder.glob(".*.new"):
             left.unlink(missing_ok=True)
 
-    def forget(self, keys: Sequence[str]) -> None:
+    def clear(self, keys: Sequence[str]) -> None:
         """Remove a checkpoint: its cells are finished, or are to begin anew."""
         self.path(keys).unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # not there, or others are in it

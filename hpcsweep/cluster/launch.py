@@ -17,7 +17,7 @@ import numpy as np
 from hpcsweep.approx import machine
 from hpcsweep.approx.catalogue import Catalogue
 from hpcsweep.cluster import devices, leftovers, placement, pricing, shares, stopping
-from hpcsweep.cluster.checkpoints import Shelf
+from hpcsweep.cluster.checkpoints import CheckpointDir
 from hpcsweep.cluster.options import RunOptions
 from hpcsweep.cluster.progress import Style, display
 from hpcsweep.cluster.sweep import Sweep
@@ -118,17 +118,17 @@ def _drive(
     pricer = pricing.Pricer(study)
     memory = pricing.memory_of_rank()
     plan.make(cells, np.arange(len(cells)), pricer, workforce.size, memory)  # before anything is written
-    shelf = Shelf.beside(store_path.resolve(), saving)
-    store = Store.open(store_path, study, cells, _provenance(workforce), _got_on(store_path, shelf))
+    checkpoints = CheckpointDir.beside(store_path.resolve(), saving)
+    store = Store.open(store_path, study, cells, _provenance(workforce), _got_on(store_path, checkpoints))
     try:
-        shelf.sweep()
+        checkpoints.sweep()
         if retry_failed:
-            store.forget(layout.FAILED)
+            store.clear(layout.FAILED)
         _give_up(store)
-        packs = _packs(store, shelf, pricer, workforce.size, memory)
+        packs = _packs(store, checkpoints, pricer, workforce.size, memory)
         store.predict(plan.seconds_by_row(packs, len(store.cells)))
         with contextlib.closing(display(style, sys.stderr)) as shown:
-            Sweep(pricer, store, workforce, shown, shelf).run(packs)
+            Sweep(pricer, store, workforce, shown, checkpoints).run(packs)
         code = _exit_code(store)
     except (OSError, RuntimeError) as error:  # h5py raises either
         raise StoreError(f"{store_path} cannot be written any more: {deferred_errors.reason(error)}.") from error
@@ -139,12 +139,12 @@ def _drive(
     return code
 
 
-def _got_on(path: Path, shelf: Shelf) -> set[str]:
+def _got_on(path: Path, checkpoints: CheckpointDir) -> set[str]:
     """Return the keys of the cells that were saved since the last launch began: these killed nobody."""
     if not path.exists():
         return set()
     started = read_runs(path)[-1].started
-    return {key for keys in shelf.packs(since=started) for key in keys}
+    return {key for keys in checkpoints.packs(since=started) for key in keys}
 
 
 def _give_up(store: Store) -> None:
@@ -157,20 +157,22 @@ def _give_up(store: Store) -> None:
     store.put(rows, [Record("failed", {"message": message}) for _ in rows])
 
 
-def _packs(store: Store, shelf: Shelf, pricer: pricing.Pricer, ranks: int, memory: int) -> list[plan.Pack]:
+def _packs(
+    store: Store, checkpoints: CheckpointDir, pricer: pricing.Pricer, ranks: int, memory: int
+) -> list[plan.Pack]:
     """Return the packs of all pending cells: those that are saved as they were, suspects alone, the others as planned.
 
     Suspects come last, so that another kill costs the others nothing.
     """
     pending, taken, packs = store.pending(), set(), []
     row_of = dict(zip(store.keys(pending.tolist()), pending.tolist(), strict=True))
-    for keys in shelf.packs():
+    for keys in checkpoints.packs():
         if set(keys) <= row_of.keys():
             rows = [row_of.pop(key) for key in keys]
             taken |= set(rows)
             packs.append(plan.whole(store.cells, rows, pricer))
         else:  # some of them are finished, by a merge: the others begin anew
-            shelf.forget(keys)
+            checkpoints.clear(keys)
     rest = np.array([row for row in pending.tolist() if row not in taken], dtype=np.int64)
     suspects = rest[store.kills[rest] >= MOST_KILLS - 1]
     rest = rest[store.kills[rest] < MOST_KILLS - 1]

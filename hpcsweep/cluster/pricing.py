@@ -7,15 +7,15 @@ from collections.abc import Hashable, Sequence
 from functools import cache, cached_property
 
 from hpcsweep.approx.fitting import DTYPES
-from hpcsweep.approx.models import choices, classical, hidden_like, stages_of
+from hpcsweep.approx.models import choices, classical, equivalent_widths, stages_of
 from hpcsweep.approx.supnorm.search.ascent import GRADIENT_COST, GROUP
 from hpcsweep.approx.supnorm.search.kinks import PROJECTIONS
 from hpcsweep.approx.supnorm.search.refine import AGAIN, STEPS
 from hpcsweep.approx.supnorm.tasks import Measurement, planned
-from hpcsweep.approx.training import Lesson, lesson_from, pack_key
+from hpcsweep.approx.training import Objective, objective_from, pack_key
 from hpcsweep.approx.training.costs import costs
 from hpcsweep.approx.training.settings import Settings, settings_from
-from hpcsweep.approx.training.strategies import lessons, stages
+from hpcsweep.approx.training.strategies import objectives, stages
 from hpcsweep.cluster import devices
 from hpcsweep.study.cells import Cell
 from hpcsweep.study.parsing import Study
@@ -30,12 +30,12 @@ _NETWORK_CALLS, _BOX_CALLS, _POINT = 11_500, 8, 5400
 
 def settings_of(cell: Cell) -> Settings:
     """Return the training settings of a cell."""
-    return settings_from(cell.optimizer, lessons.NAMES)
+    return settings_from(cell.optimizer, objectives.NAMES)
 
 
-def lesson_of(cell: Cell) -> Lesson:
+def objective_of(cell: Cell) -> Objective:
     """Return what a cell learns from."""
-    return lesson_from(cell.optimizer)
+    return objective_from(cell.optimizer)
 
 
 def is_alone(cell: Cell, kind: str) -> bool:
@@ -75,7 +75,9 @@ class Pricer:
 
     def __call__(self, cell: Cell) -> Cost:
         """Return the cost of one cell."""
-        group = pack_key(cell.model, cell.dimension, cell.samples, settings_of(cell), cell.precision, lesson_of(cell))
+        group = pack_key(
+            cell.model, cell.dimension, cell.samples, settings_of(cell), cell.precision, objective_of(cell)
+        )
         if group not in self._known:
             made = self._direct if classical.is_direct(cell.model) else self._trained
             self._known[group] = made(cell, group)
@@ -168,12 +170,12 @@ def _boxes(cell: Cell, measurement: Measurement) -> float:
 
 def _hidden(cell: Cell) -> list[int]:
     """Return the hidden widths of a perceptron that costs what the cell's network does."""
-    return hidden_like(cell.model, cell.dimension, cell.parameters)
+    return equivalent_widths(cell.model, cell.dimension, cell.parameters)
 
 
 def _alike(cell: Cell) -> costs.Perceptron:
     """Return a perceptron that costs what the cell's network does."""
-    signals, known = lesson_of(cell).signals(cell.dimension), cell.model["name"] in choices.NAMES
+    signals, known = objective_of(cell).signals(cell.dimension), cell.model["name"] in choices.NAMES
     return costs.Perceptron(
         (cell.dimension, *_hidden(cell), 1), str(cell.model.get("activation", "tanh")), signals, general=not known
     )
@@ -181,13 +183,13 @@ def _alike(cell: Cell) -> costs.Perceptron:
 
 def places_of(cell: Cell) -> tuple[int, int, str]:
     """Return samples, data seed and sampling, as `Network` takes them; 0 samples where only the training knew them."""
-    lesson = lesson_of(cell)
-    return 0 if lesson.resample else cell.samples, cell.data_seed, lesson.sampling
+    objective = objective_of(cell)
+    return 0 if objective.resample else cell.samples, cell.data_seed, objective.sampling
 
 
 def _rows(cell: Cell) -> int:
     """Return what is fitted in each step of all: the samples, and points on the boundary where there is an equation."""
-    return cell.samples + lesson_of(cell).boundary_points(cell.samples, cell.dimension)
+    return cell.samples + objective_of(cell).boundary_points(cell.samples, cell.dimension)
 
 
 def memory_of_rank() -> int:

@@ -6,8 +6,8 @@ import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 
+from hpcsweep.approx.supnorm.approximations import Network
 from hpcsweep.approx.supnorm.slice import slice_of, zoom_of
-from hpcsweep.approx.supnorm.subjects import Network
 from hpcsweep.errors import StoreError
 from hpcsweep.store import deferred_errors, layout, weights
 from hpcsweep.store.files import opened
@@ -40,7 +40,7 @@ def draw(
         return
     lines = []
     for row in rows:
-        pair, place = networks[row].pair(folder, "cpu"), values[row]["sup_where"]
+        pair, place = networks[row].error_function(folder, "cpu"), values[row]["sup_where"]
         line, zoom = slice_of(pair, place, layout.SLICE), zoom_of(pair, place, layout.ZOOM)
         assert line is not None and zoom is not None  # a place that was written is a point
         lines.append((line, zoom))

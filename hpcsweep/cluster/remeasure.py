@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from hpcsweep.approx.supnorm import files
-from hpcsweep.approx.supnorm.measured import Measured, conclude
-from hpcsweep.approx.supnorm.subjects import Network
+from hpcsweep.approx.supnorm.approximations import Network
+from hpcsweep.approx.supnorm.measured import Measured, finalize
 from hpcsweep.approx.supnorm.survey import Survey
 from hpcsweep.approx.supnorm.tasks import planned
 from hpcsweep.cluster import redraw, stopping, worker
@@ -103,7 +103,7 @@ class Measurements(Job):
 
 
 def _pieces(survey: Survey) -> int:
-    points = survey.measurement.total * survey.measurement.tile * len(survey.subjects)
+    points = survey.measurement.total * survey.measurement.tile * len(survey.approximations)
     return min(MOST_PIECES, -(-points // PIECE))
 
 
@@ -127,10 +127,10 @@ def named(names: Mapping[str, Any], chosen: SupNormSection, style: Style, folder
         if workforce is None:
             return 0, None
         workforce.stop.before(stopping.walltime())
-        subject = files.files(**names, folder=folder)  # plugins run where their mistakes end all ranks
-        dimension = len(subject.domain)
-        width = subject.pair(folder, "cpu").width
-        survey = Survey([subject], planned(chosen.resolved(dimension), dimension, width))
+        approximation = files.files(**names, folder=folder)  # plugins run where their mistakes end all ranks
+        dimension = len(approximation.domain)
+        width = approximation.error_function(folder, "cpu").width
+        survey = Survey([approximation], planned(chosen.resolved(dimension), dimension, width))
         name = _digest([names, _source(names["network"], folder), _source(names["target"], folder), survey.measurement])
         saver = Saver(folder / f".hpcsweep.measure-{name}", (name,))
         job = Measurements([survey], folder, saver)
@@ -140,7 +140,7 @@ def named(names: Mapping[str, Any], chosen: SupNormSection, style: Style, folder
                 return AGAIN, None
         saver.path.unlink(missing_ok=True)
         [survey] = [one for one in job.surveys if one is not None]
-        found = conclude(subject, survey.measurement, survey.states[0], folder=folder)
+        found = finalize(approximation, survey.measurement, survey.states[0], folder=folder)
     return 0, {
         "sup_lower": found.lower,
         "sup_upper": found.upper,
@@ -225,8 +225,8 @@ def _source(name: str, folder: Path) -> bytes:
 def _found(rows: Sequence[int], survey: Survey | None, folder: Path) -> dict[int, dict[str, Any]]:
     assert survey is not None
     return {
-        row: worker.measurement_values(conclude(subject, survey.measurement, state, layout.QUANTILES, folder))
-        for row, subject, state in zip(rows, survey.subjects, survey.states, strict=True)
+        row: worker.measurement_values(finalize(approximation, survey.measurement, state, layout.QUANTILES, folder))
+        for row, approximation, state in zip(rows, survey.approximations, survey.states, strict=True)
     }
 
 

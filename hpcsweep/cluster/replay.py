@@ -21,7 +21,7 @@ import numpy as np
 
 from hpcsweep.approx.catalogue import Catalogue
 from hpcsweep.cluster import devices
-from hpcsweep.cluster.checkpoints import Shelf
+from hpcsweep.cluster.checkpoints import CheckpointDir
 from hpcsweep.cluster.options import RunOptions
 from hpcsweep.cluster.pricing import Pricer
 from hpcsweep.cluster.progress import Silent
@@ -87,7 +87,9 @@ def replay(path: Path, key: str, folder: Path) -> Replayed:
     records: list[Record] = []
     kept = _in_memory(cells.take(np.array([row])), records)
     with tempfile.TemporaryDirectory() as temporary, contextlib.closing(workforce):
-        Sweep(pricer, kept, workforce, Silent(), Shelf(Path(temporary)), math.inf).run([Pack((0,), 0.0, 0, 0.0)])
+        Sweep(pricer, kept, workforce, Silent(), CheckpointDir(Path(temporary)), math.inf).run(
+            [Pack((0,), 0.0, 0, 0.0)]
+        )
     [record] = records
     if record.values.keys() == {"message"}:
         raise LaunchError(f"The cell raised {record.values['message']}")

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hpcsweep.cluster import worker
-from hpcsweep.cluster.checkpoints import Shelf
+from hpcsweep.cluster.checkpoints import CheckpointDir
 from hpcsweep.cluster.driver import Call, Driver, Job, Step
 from hpcsweep.cluster.pricing import Pricer
 from hpcsweep.cluster.progress import Display
@@ -35,7 +35,7 @@ class Sweep:
     store: Store
     workforce: Workforce
     display: Display
-    shelf: Shelf
+    checkpoints: CheckpointDir
     quantum: float = TIME_QUANTUM
     _remaining: float = 0.0  # predicted seconds of what is not finished
     _predicted: float = 0.0  # of what is finished
@@ -77,7 +77,7 @@ class _Job(Job):
     """A pack on its way into the store."""
 
     def __init__(self, sweep: Sweep, rows: tuple[int, ...], predicted: float, started: bool = False) -> None:
-        super().__init__(sweep.pricer.study.folder, sweep.shelf.every)
+        super().__init__(sweep.pricer.study.folder, sweep.checkpoints.every)
         self.sweep, self.rows, self.predicted = sweep, rows, predicted
         self.started = started  # its attempt is counted
         self.trained: worker.Trained | None = None
@@ -95,7 +95,7 @@ class _Job(Job):
         if self.trained is not None:
             whole = dataclasses.replace(self.trained, measuring_seconds=self.seconds)
             return worker.finish_pack, (cells, whole, self.folder)
-        measurement, saver = sweep.pricer.measurement(cells[0]), sweep.shelf.saver(sweep.store.keys(self.rows))
+        measurement, saver = sweep.pricer.measurement(cells[0]), sweep.checkpoints.saver(sweep.store.keys(self.rows))
         if not self.started:
             sweep.store.start(self.rows)
             self.started = True
@@ -119,7 +119,7 @@ class _Job(Job):
         self.saved = time.monotonic()
         if self.trained is not None:
             now = dataclasses.replace(self.trained, pieces=self.pieces, results=self.results)
-            saver = self.sweep.shelf.saver(self.sweep.store.keys(self.rows))
+            saver = self.sweep.checkpoints.saver(self.sweep.store.keys(self.rows))
             saver.save(dataclasses.replace(now, measuring_seconds=self.seconds))
 
     def finish(self, done: worker.Finished) -> None:
@@ -129,7 +129,7 @@ class _Job(Job):
         finished = [(row, record) for row, record in zip(self.rows, done.records, strict=True) if record is not None]
         if finished:
             store.put([row for row, _ in finished], [record for _, record in finished])
-            sweep.shelf.forget(store.keys(self.rows))
+            sweep.checkpoints.clear(store.keys(self.rows))
         if len(finished) < len(self.rows):
             store.release([row for row, record in zip(self.rows, done.records, strict=True) if record is None])
             sweep.workforce.stop_everyone()  # somebody was asked to stop: all are
@@ -138,7 +138,7 @@ class _Job(Job):
     def fail(self, message: str) -> list[Step]:
         """Halve a pack that raised; a cell that raises alone has failed."""
         self.over, store = True, self.sweep.store
-        self.sweep.shelf.forget(store.keys(self.rows))
+        self.sweep.checkpoints.clear(store.keys(self.rows))
         if len(self.rows) == 1:
             store.put(self.rows, [Record("failed", {"message": message})])
             self.sweep.account(self.predicted, self.predicted)

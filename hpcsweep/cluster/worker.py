@@ -19,15 +19,15 @@ import numpy as np
 from hpcsweep.approx import machine
 from hpcsweep.approx.adaptive_sampling import fit
 from hpcsweep.approx.fitting import Fitted, Problem
-from hpcsweep.approx.supnorm.measured import Measured, conclude
+from hpcsweep.approx.supnorm.approximations import Network
+from hpcsweep.approx.supnorm.measured import Measured, finalize
 from hpcsweep.approx.supnorm.slice import raster_of, slice_of, zoom_of
-from hpcsweep.approx.supnorm.subjects import Network
 from hpcsweep.approx.supnorm.survey import Survey
 from hpcsweep.approx.supnorm.tasks import Measurement, Task
 from hpcsweep.approx.training.strategies.journal import Checkpoints
 from hpcsweep.cluster import devices
 from hpcsweep.cluster.checkpoints import Saver
-from hpcsweep.cluster.pricing import lesson_of, places_of, settings_of, threads_of
+from hpcsweep.cluster.pricing import objective_of, places_of, settings_of, threads_of
 from hpcsweep.cluster.stopping import StopRequest
 from hpcsweep.store import layout
 from hpcsweep.store.store import Record
@@ -101,7 +101,7 @@ def problem_of(cell: Cell) -> Problem:
         data_seed=cell.data_seed,
         weight_seed=cell.weight_seed,
         batch_seed=cell.batch_seed,
-        lesson=lesson_of(cell),
+        objective=objective_of(cell),
     )
 
 
@@ -126,7 +126,7 @@ def train_pack(
         trained = Trained(fitted, Survey(networks_of(cells, fitted), measurement), took, 0.0)
     survey, start = trained.survey, time.perf_counter()
     here = measure and not trained.pieces
-    whole = survey.run(folder, device.name, stop.asked, whole=False) if here else not survey.subjects
+    whole = survey.run(folder, device.name, stop.asked, whole=False) if here else not survey.approximations
     trained = dataclasses.replace(trained, measuring_seconds=trained.measuring_seconds + time.perf_counter() - start)
     if whole:
         return _finished(cells, trained, folder)
@@ -171,16 +171,16 @@ def finish_pack(cells: Sequence[Cell], trained: Trained, folder: Path) -> Finish
 
 def _finished(cells: Sequence[Cell], trained: Trained, folder: Path) -> Finished:
     survey = trained.survey
-    surveyed = iter(zip(survey.subjects, survey.states, strict=True))
-    share = trained.measuring_seconds / max(1, len(survey.subjects))
+    surveyed = iter(zip(survey.approximations, survey.states, strict=True))
+    share = trained.measuring_seconds / max(1, len(survey.approximations))
     records: list[Record | None] = []
     for one in trained.fitted:
         measured, pictures = None, []
         if _worth_measuring(one):
-            subject, state = next(surveyed)
-            measured = conclude(subject, survey.measurement, state, layout.QUANTILES, folder)
+            approximation, state = next(surveyed)
+            measured = finalize(approximation, survey.measurement, state, layout.QUANTILES, folder)
             with contextlib.suppress(Exception):  # a plugin that fails along a line costs the picture, not the result
-                pair = subject.pair(folder, "cpu")
+                pair = approximation.error_function(folder, "cpu")
                 pictures.append(slice_of(pair, measured.bracket.where, layout.SLICE))
                 pictures.append(zoom_of(pair, measured.bracket.where, layout.ZOOM))
                 pictures.append(raster_of(pair, layout.RASTER))

@@ -30,11 +30,11 @@ class Workforce:
         others: Executor | None,
         named: Sequence[tuple[str, str]],
         stop: StopRequest | None = None,
-        ring: Callable[[], None] = lambda: None,
+        ask_to_stop: Callable[[], None] = lambda: None,
     ) -> None:
         self.devices, self.size = named, len(named)  # name and UUID of the device of each rank
         self.stop = stop or StopRequest()
-        self._ring = ring
+        self._send_stop = ask_to_stop
         self._others = others
         self._own = ThreadPoolExecutor(1, thread_name_prefix="own-device", initializer=devices.occupy)
         # Those at work, our own device and others; what they do arrives here. Nothing grows with the number of ranks.
@@ -77,8 +77,8 @@ class Workforce:
     def stop_everyone(self) -> None:
         """Ask all ranks, and this process, for an early end; harmless twice."""
         self.stop.ask()
-        self._ring()
-        self._ring = lambda: None
+        self._send_stop()
+        self._send_stop = lambda: None
 
     def rests(self) -> bool:
         """Wait until nobody is at work; after an early end was asked for, not for those that hang (False)."""
@@ -127,15 +127,15 @@ def _ranks(options: RunOptions, stop: StopRequest) -> Iterator[Workforce | None]
         )
     abort.agree()
     everyone = _devices(world, options)
-    bell = world.Dup()  # on which rank 0 asks the others for an early end
+    stop_channel = world.Dup()  # on which rank 0 asks the others for an early end
     if world.rank > 0:
-        stop.also_when(lambda: bell.Iprobe(source=0))
+        stop.also_when(lambda: stop_channel.Iprobe(source=0))
     pool: Any = contextlib.nullcontext() if world.size == 1 else MPICommExecutor(world, root=0)
     with pool as others:
         if world.rank == 0:
-            yield from _lead(Workforce(others, everyone, stop, lambda: _ring(bell)))
-    while bell.Iprobe(source=0):
-        bell.recv(source=0)
+            yield from _lead(Workforce(others, everyone, stop, lambda: _send_stop(stop_channel)))
+    while stop_channel.Iprobe(source=0):
+        stop_channel.recv(source=0)
     if world.rank > 0:
         yield None
 
@@ -159,9 +159,9 @@ def _lead(workforce: Workforce) -> Iterator[Workforce]:
         workforce.close()
 
 
-def _ring(bell: Any) -> None:
-    for rank in range(1, bell.size):
-        bell.send(None, dest=rank)
+def _send_stop(stop_channel: Any) -> None:
+    for rank in range(1, stop_channel.size):
+        stop_channel.send(None, dest=rank)
 
 
 def _devices(world: Any, options: RunOptions) -> list[tuple[str, str]]:

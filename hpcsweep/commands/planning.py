@@ -88,7 +88,7 @@ def submit(
     from hpcsweep.cluster import launch
     from hpcsweep.cluster.arrays import submit as submitting
 
-    asked = submitting.Wish(**{**wish, "cores": max(wish["cores"], threads)})
+    asked = submitting.JobRequest(**{**wish, "cores": max(wish["cores"], threads)})
     store = output or Path("results") / f"{study.stem}.h5"
     wanted = submitting.prepare(study, store, asked, threads, retry_failed)
     device = os.environ.pop("HPCSWEEP_DEVICE", None) if cluster == "slurm" else None

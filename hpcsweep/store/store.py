@@ -104,7 +104,7 @@ class Store:
         """Return the rows of this study that are not finished: starting, resuming and extending are this line."""
         return np.flatnonzero(~np.isin(self.status[: self.planned], layout.FINISHED))
 
-    def forget(self, status: int) -> None:
+    def clear(self, status: int) -> None:
         """Make this study's rows with this status pending again (to retry what failed)."""
         rows = np.flatnonzero(self.status[: self.planned] == status)
         self.kills[rows] = 0

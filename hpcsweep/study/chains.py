@@ -30,7 +30,7 @@ def split(choice: Choice, catalogue: Catalogue, where: str) -> tuple[list[Choice
     names = [part["name"] for part in parts]
     own = {key: value for key, value in choice.items() if key in names and isinstance(value, dict) and len(parts) > 1}
     common = explicit(TrainingSection, {key: choice[key] for key in choice.keys() - own.keys() - {"name"}}, where)
-    used = {field for part in parts for field in fields_of(part)} | set(lesson_of(parts[0]))
+    used = {field for part in parts for field in fields_of(part)} | set(objective_of(parts[0]))
     for field in common:
         if field not in used:
             raise StudyError(unknown(f"{where}: {choice['name']}", field, used - {"name"}))
@@ -55,17 +55,17 @@ def resolve(
         fields = section(TrainingSection, {**study.training, **own, **axis, **explicitly}, where).model_dump()
         used = {field: part.get(field) if value is None else value for field, value in fields.items()}
         made.append({"name": part["name"], **{key: used[key] for key in used if key in fields_of(part)}})
-    return {**(made[0] if len(made) == 1 else {"name": name, "parts": made}), **_lesson(fields, parts[0])}
+    return {**(made[0] if len(made) == 1 else {"name": name, "parts": made}), **_objective(fields, parts[0])}
 
 
-def lesson_of(part: Mapping[str, Any]) -> tuple[str, ...]:
+def objective_of(part: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the fields of `LESSON` that a method uses whose first part is this one."""
     return ("sampling",) if part["name"] == DIRECT else LESSON
 
 
-def _lesson(fields: Mapping[str, Any], part: Mapping[str, Any]) -> Choice:
+def _objective(fields: Mapping[str, Any], part: Mapping[str, Any]) -> Choice:
     """Return what is learned where it is not the default; what belongs to an equation only with one."""
-    used = set(lesson_of(part)) - (set() if fields["equation"] != "none" else {"boundary", "boundary_weight"})
+    used = set(objective_of(part)) - (set() if fields["equation"] != "none" else {"boundary", "boundary_weight"})
     return {name: fields[name] for name in LESSON if name in used and fields[name] != IMPLIED.get(name)}
 
 

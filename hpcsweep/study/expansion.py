@@ -62,7 +62,7 @@ class _Table:
                         optimizer = (self._settled(fields, samples), label)
                         if fields.keys() & set(LESSON):
                             method, aim, network = (json.loads(text) for text, _ in (optimizer, target, sized))
-                            self.catalogue.lesson(method, aim, network, dimension, samples)
+                            self.catalogue.objective(method, aim, network, dimension, samples)
                         self._rows((target, sized, optimizer), (dimension, parameters, samples), replicates)
 
     def _sized(
@@ -79,7 +79,7 @@ class _Table:
             text = canonical(sized)
             if text != suited:
                 for name in optimizers:
-                    catalogue.suit(sized, dimension, name)
+                    catalogue.check_compatible(sized, dimension, name)
             suited = text
             yield (text, model[1]), catalogue.parameters(sized, dimension), samples
 

@@ -43,9 +43,9 @@ class Catalogue(Protocol):
 
     `optimizer` tells the parts of a chain: the name of each, and the fields beyond `COMMON` that it uses, with its own
     defaults, None where that of `[training]` holds; "steps" if it is a warm-up. `training` checks a resolved choice,
-    `suit` whether a model can be trained by an optimizer, `lesson` whether what a method learns suits target, model
-    and samples. `sized` completes a resolved model for so many samples. `target_dimension` tells the smoothness and the
-    domain of a target, and what it is (see `hpcsweep.study.cells.Facts`).
+    `check_compatible` whether a model can be trained by an optimizer, `objective` whether an objective suits target,
+    model and samples. `sized` completes a resolved model for a number of samples. `target_dimension` tells the
+    smoothness and the domain of a target, and what it is (see `hpcsweep.study.cells.Facts`).
     """
 
     def target(self, choice: Mapping[str, Any]) -> dict[str, Any]: ...
@@ -57,8 +57,8 @@ class Catalogue(Protocol):
     def parameters(self, model: Mapping[str, Any], dimension: int) -> int: ...
     def optimizer(self, name: str) -> list[dict[str, Any]]: ...
     def training(self, choice: Mapping[str, Any]) -> None: ...
-    def suit(self, model: Mapping[str, Any], dimension: int, optimizer: str) -> None: ...
-    def lesson(
+    def check_compatible(self, model: Mapping[str, Any], dimension: int, optimizer: str) -> None: ...
+    def objective(
         self,
         method: Mapping[str, Any],
         target: Mapping[str, Any],

@@ -12,9 +12,9 @@ import torch
 
 from hpcsweep.approx import adaptive_sampling, fitting, models
 from hpcsweep.approx.fitting import Problem
+from hpcsweep.approx.supnorm.approximations import Deviation
 from hpcsweep.approx.supnorm.screening.evaluator import frozen
-from hpcsweep.approx.supnorm.subjects import Deviation
-from hpcsweep.approx.training import Lesson, Settings
+from hpcsweep.approx.training import Objective, Settings
 from hpcsweep.errors import UserError
 from hpcsweep.sampling import samples
 from tests.study.test_study import cells, study
@@ -56,7 +56,7 @@ def test_a_flat_or_infinite_error_still_gives_distinct_places() -> None:
 def problem(seed: int, rounds: int = 3, **other: object) -> Problem:
     settings = Settings(optimizer="ssbroyden", steps=90)
     plain = Problem({"name": "logsin", "K": 1.0}, 1, {"hidden": [8, 8]}, 50, settings, "float64", seed, seed, seed)
-    return replace(plain, lesson=Lesson(resample=rounds), **other)
+    return replace(plain, objective=Objective(resample=rounds), **other)
 
 
 def test_rounds_are_trainings_one_after_the_other() -> None:

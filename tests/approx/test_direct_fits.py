@@ -13,8 +13,8 @@ import torch
 from hpcsweep.approx import models
 from hpcsweep.approx.catalogue import Catalogue
 from hpcsweep.approx.fitting import Problem, fit
-from hpcsweep.approx.supnorm.measured import conclude
-from hpcsweep.approx.supnorm.subjects import Network
+from hpcsweep.approx.supnorm.approximations import Network
+from hpcsweep.approx.supnorm.measured import finalize
 from hpcsweep.approx.supnorm.survey import Survey
 from hpcsweep.approx.supnorm.tasks import Measurement
 from hpcsweep.approx.training import Settings
@@ -111,7 +111,7 @@ def test_what_is_stored_is_enough_to_measure_it_elsewhere(tmp_path: Path) -> Non
         measurement = Measurement(("sobol",), 2048, 1024, 0, dimension, starts=8, gap=0.1)
         survey = Survey([network], measurement)
         survey.run()
-        found = conclude(network, measurement, survey.states[0])
+        found = finalize(network, measurement, survey.states[0])
         assert found.l2 < found.lower and math.isinf(found.upper) and found.certificate == "no rule"
         samples = fit([problem(model, 800, dimension=dimension)])[0].parameters
         assert samples is not None and len(samples) == 4 * len(fitted.parameters)  # type: ignore[arg-type]
@@ -126,7 +126,7 @@ def test_a_polynomial_is_proved_in_one_dimension(order: int, certificate: str) -
     measurement = Measurement(("sobol",), 2048, 1024, 0, 1, starts=8, gap=1e-6)
     survey = Survey([network], measurement)
     survey.run()
-    found = conclude(network, measurement, survey.states[0])
+    found = finalize(network, measurement, survey.states[0])
     assert found.certificate == certificate and found.lower > 0
     assert found.upper <= found.lower * (1 + 1e-6) if certificate == "closed" else math.isinf(found.upper)
 

@@ -16,7 +16,7 @@ from hpcsweep.approx import models
 from hpcsweep.approx.fitting import Problem, fit
 from hpcsweep.approx.models.operators import BENDS, SecondOrder
 from hpcsweep.approx.targets import REGISTRY
-from hpcsweep.approx.training import Lesson, Settings, optimizers, train
+from hpcsweep.approx.training import Objective, Settings, optimizers, train
 from hpcsweep.approx.training.strategies.poisson import minus_laplacian, residual_rows
 from hpcsweep.sampling import boundary, grid, side
 from tests.approx.packs import equal
@@ -104,8 +104,8 @@ def test_grids_and_boundaries() -> None:
     assert boundary(5, 2, [(2.0, 4.0)], True).tolist() == [[2.0], [4.0]]
     with pytest.raises(ValueError, match="10 points are no grid in 2"):
         grid(10, domain)
-    assert Lesson(equation="poisson").boundary_points(900, 2) == 120 and Lesson().boundary_points(900, 2) == 0
-    assert Lesson(equation="poisson").boundary_points(900, 1) == 2
+    assert Objective(equation="poisson").boundary_points(900, 2) == 120 and Objective().boundary_points(900, 2) == 0
+    assert Objective(equation="poisson").boundary_points(900, 1) == 2
 
 
 QUICK = Settings(steps=20, learning_rate=1e-2)
@@ -168,15 +168,15 @@ def problem(weight_seed: int, **other: object) -> Problem:
         "data_seed": 5,
         "weight_seed": weight_seed,
         "batch_seed": weight_seed,
-        "lesson": Lesson(equation="poisson", boundary_weight=100.0),
+        "objective": Objective(equation="poisson", boundary_weight=100.0),
     }
     return Problem(**{**given, **other})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("sampling", ["uniform", "grid"])
 def test_the_network_itself_comes_near_the_exact_solution(sampling: str) -> None:
-    lesson = Lesson(equation="poisson", boundary_weight=100.0, sampling=sampling)
-    found = fit([problem(seed, lesson=lesson) for seed in range(3)])
+    objective = Objective(equation="poisson", boundary_weight=100.0, sampling=sampling)
+    found = fit([problem(seed, objective=objective) for seed in range(3)])
     places = torch.rand(2000, 2, dtype=DOUBLE, generator=torch.Generator().manual_seed(1))
     network, target = models.make({"hidden": [12]}, 2, [(0.0, 1.0)] * 2), REGISTRY["sine_product"](2)
     for one in found:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hpcsweep.approx import models
 from hpcsweep.approx.training import Settings, optimizers
-from hpcsweep.approx.training.batched.general import General, layout_of, suit
+from hpcsweep.approx.training.batched.general import General, check_compatible, layout_of
 from hpcsweep.approx.training.operations import losses
 from hpcsweep.approx.training.operations.engine import Engine, full_loss
 from hpcsweep.approx.training.operations.passes import Passes
@@ -174,14 +174,14 @@ def test_each_optimizer_goes_the_way_it_goes_with_the_closed_form(name: str) -> 
 
 def test_what_a_model_cannot_give_is_refused() -> None:
     for name in optimizers.NAMES:
-        suit(models.MLP({"hidden": [4]}, 1, [(0.0, 1.0)]), name)
+        check_compatible(models.MLP({"hidden": [4]}, 1, [(0.0, 1.0)]), name)
     for name in WORKING:
-        suit(MODELS["residual"], name)
-    suit(MODELS["rational"], "adam+ssbroyden")
+        check_compatible(MODELS["residual"], name)
+    check_compatible(MODELS["rational"], "adam+ssbroyden")
     with pytest.raises(StudyError, match=r"'least_squares' needs a linear last layer.*'residual'.*work: adam.*muon"):
-        suit(MODELS["residual"], "adam+least_squares")
+        check_compatible(MODELS["residual"], "adam+least_squares")
     with pytest.raises(StudyError, match=r"'muon' needs the matrices.*'Rational'.*work: adam, adamw, bfgs, lbfgs, lev"):
-        suit(MODELS["rational"], "muon")
+        check_compatible(MODELS["rational"], "muon")
 
 
 def test_a_training_is_that_of_the_closed_form() -> None:

@@ -83,7 +83,7 @@ def test_seconds_are_those_of_all_parts_and_survive_an_interruption(name: str) -
     assert isinstance(again, Trained) and ((again.seconds > first) & (again.seconds < first + 60)).all()
 
 
-class Shelf:
+class SavedStates:
     """What was saved last, and all that was."""
 
     def __init__(self) -> None:
@@ -119,15 +119,15 @@ class Calls:
 
 def test_every_state_goes_on_to_the_same_bits(procedure: Procedure, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the first training, in later ones, between them; pickled at once, or kept as it was handed over."""
-    whole, shelf = values(procedure(never, UNSAVED)), Shelf()
-    assert values(procedure(never, Checkpoints(shelf, 0.0))) == whole
+    whole, checkpoints = values(procedure(never, UNSAVED)), SavedStates()
+    assert values(procedure(never, Checkpoints(checkpoints, 0.0))) == whole
     calls = Calls(monkeypatch)
-    found = [pickle.loads(state) for state in shelf.states]
+    found = [pickle.loads(state) for state in checkpoints.states]
     places = [(len(state["done"]), state["inner"] is None) for state in found]
     assert {(0, False), (1, True), (1, False), (2, True), (2, False), (3, True)} <= set(places)
     chosen = {places.index(place) for place in set(places)} | set(range(0, len(found), 1 + len(found) // 5))
     for number in sorted(chosen):
-        state = shelf.kept[number] if number % 2 else found[number]
+        state = checkpoints.kept[number] if number % 2 else found[number]
         calls.begun = 0
         assert values(procedure(never, Checkpoints(resume=state))) == whole
         assert calls.begun == 3 - len(state["done"])  # what is over is not done again
@@ -139,15 +139,17 @@ def test_stopped_again_and_again_it_comes_to_the_same_bits(
     """After so many looks, whatever the clock says: trainings look up after every evaluation."""
     monkeypatch.setattr(alone, "_PAUSE", 0.0)
     monkeypatch.setattr(watch, "_PAUSE", 0.0)
-    whole, shelf, chance, stops = values(procedure(never, UNSAVED)), Shelf(), random.Random(1), 0
+    whole, checkpoints, chance, stops = values(procedure(never, UNSAVED)), SavedStates(), random.Random(1), 0
     places = set()
     for _ in range(2000):
         asked, most = iter(range(10**9)), chance.choice((2, 5, 12, 30))
-        result = procedure(lambda asked=asked, most=most: next(asked) >= most, Checkpoints(shelf, resume=shelf.last))
+        result = procedure(
+            lambda asked=asked, most=most: next(asked) >= most, Checkpoints(checkpoints, resume=checkpoints.last)
+        )
         if "interrupted" not in outcomes(result):
             break
         stops += 1
-        places.add((len(shelf.last["done"]), shelf.last["inner"] is None))
+        places.add((len(checkpoints.last["done"]), checkpoints.last["inner"] is None))
     assert values(result) == whole and stops > 2, stops
     assert {place[0] for place in places} == {0, 1, 2}
 
@@ -155,21 +157,23 @@ def test_stopped_again_and_again_it_comes_to_the_same_bits(
 def test_a_stop_between_two_trainings_keeps_those_before(procedure: Procedure, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, calls = values(procedure(never, UNSAVED)), Calls(monkeypatch)
     for wanted in (0, 1, 2):
-        shelf, calls.over = Shelf(), 0
-        stopped = procedure(lambda wanted=wanted: calls.over >= wanted, Checkpoints(shelf, 60.0))
-        assert set(outcomes(stopped)) == {"interrupted"} and len(shelf.states) == 1
-        assert len(shelf.last["done"]) == wanted
+        checkpoints, calls.over = SavedStates(), 0
+        stopped = procedure(lambda wanted=wanted: calls.over >= wanted, Checkpoints(checkpoints, 60.0))
+        assert set(outcomes(stopped)) == {"interrupted"} and len(checkpoints.states) == 1
+        assert len(checkpoints.last["done"]) == wanted
         calls.begun = 0
-        assert values(procedure(never, Checkpoints(shelf, resume=shelf.last))) == whole
-        assert calls.begun == 3 - wanted and len(shelf.states) == 1  # nothing is saved before its time
+        assert values(procedure(never, Checkpoints(checkpoints, resume=checkpoints.last))) == whole
+        assert calls.begun == 3 - wanted and len(checkpoints.states) == 1  # nothing is saved before its time
 
 
 def test_an_immediate_stop_takes_nothing_back(procedure: Procedure) -> None:
     """Of a state that somebody goes on from, and is stopped at once."""
-    shelf = Shelf()
-    procedure(never, Checkpoints(shelf, 0.0))
-    before = next(state for state in map(pickle.loads, shelf.states) if len(state["done"]) == 1 and state["inner"])
-    again = Shelf()
+    checkpoints = SavedStates()
+    procedure(never, Checkpoints(checkpoints, 0.0))
+    before = next(
+        state for state in map(pickle.loads, checkpoints.states) if len(state["done"]) == 1 and state["inner"]
+    )
+    again = SavedStates()
     stopped = procedure(lambda: True, Checkpoints(again, resume=before))
     assert "interrupted" in outcomes(stopped)
     assert values(procedure(never, Checkpoints(resume=again.last))) == values(procedure(never, UNSAVED))
@@ -189,9 +193,9 @@ def test_journals_within_journals() -> None:
             )
         return found
 
-    whole, shelf = values(both(never, UNSAVED)), Shelf()
-    both(never, Checkpoints(shelf, 0.0))
-    deep = [state for state in map(pickle.loads, shelf.states) if state["inner"] and state["inner"]["done"]]
+    whole, checkpoints = values(both(never, UNSAVED)), SavedStates()
+    both(never, Checkpoints(checkpoints, 0.0))
+    deep = [state for state in map(pickle.loads, checkpoints.states) if state["inner"] and state["inner"]["done"]]
     assert {len(state["done"]) for state in deep} == {0, 1}
-    for state in map(pickle.loads, shelf.states[:: 1 + len(shelf.states) // 8]):
+    for state in map(pickle.loads, checkpoints.states[:: 1 + len(checkpoints.states) // 8]):
         assert values(both(never, Checkpoints(resume=state))) == whole

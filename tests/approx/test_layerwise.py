@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hpcsweep.approx import models
 from hpcsweep.approx.fitting import Problem, fit
-from hpcsweep.approx.training import Lesson, Settings, Trained, train
+from hpcsweep.approx.training import Objective, Settings, Trained, train
 from hpcsweep.approx.training.strategies import layerwise
 from tests.approx.packs import equal
 
@@ -119,8 +119,8 @@ def test_seconds_are_shared_in_proportion_to_the_steps() -> None:
 
 def test_a_problem_is_trained_so() -> None:
     def problem(layers: int) -> Problem:
-        lesson, target = Lesson(layerwise=layers), {"name": "exp_cos"}
-        return Problem(target, 2, {"hidden": [5, 4]}, 50, QUICK, "float64", 1, 2, 3, lesson)
+        objective, target = Objective(layerwise=layers), {"name": "exp_cos"}
+        return Problem(target, 2, {"hidden": [5, 4]}, 50, QUICK, "float64", 1, 2, 3, objective)
 
     [plain], [greedy] = fit([problem(0)]), fit([problem(30)])
     assert plain.steps == greedy.steps == 200 and plain.outcome == greedy.outcome == "done"

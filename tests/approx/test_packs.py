@@ -16,7 +16,7 @@ from hpcsweep.approx.training import Settings, optimizers
 from hpcsweep.approx.training.batched import watch
 from hpcsweep.approx.training.costs import costs
 from hpcsweep.approx.training.operations.engine import Engine
-from hpcsweep.approx.training.optimizers import demand
+from hpcsweep.approx.training.optimizers import step_cost
 from hpcsweep.approx.training.optimizers.bfgs import QuasiNewton
 from hpcsweep.approx.training.optimizers.optimizer import Number, Optimizer
 from hpcsweep.approx.training.optimizers.registry import Registered
@@ -209,8 +209,8 @@ class Stubborn(Optimizer):
 
     ticks: ClassVar[list[int]] = []
 
-    def demand(self, widths: demand.Widths, samples: int, steps: int) -> demand.Demand:
-        return demand.Demand()
+    def cost(self, widths: step_cost.Widths, samples: int, steps: int) -> step_cost.StepCost:
+        return step_cost.StepCost()
 
     def alone(self, start: Start) -> Method:
         raise AssertionError("it is trained in packs only")
@@ -230,7 +230,7 @@ def test_nothing_runs_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     trained = cells.train(Settings("stubborn", steps=10))
     assert trained.outcome == ["done"] * 2 and trained.steps.tolist() == [0, 0]
     assert len(Stubborn.ticks) == 301
-    assert trained.message[0] == "Given up after 300 evaluations, at step 0 of 10."
+    assert trained.message[0] == "InMemory up after 300 evaluations, at step 0 of 10."
     assert torch.equal(trained.parameters, cells.parameters)
 
 

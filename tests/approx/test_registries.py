@@ -55,9 +55,9 @@ def test_what_a_name_decides_is_no_field_of_it() -> None:
 def test_the_price_is_that_of_the_settings() -> None:
     widths, few, many = (2, 16, 16, 1), Settings("lbfgs", memory=10).method, Settings("lbfgs", memory=1000).method
     assert many == LBFGS(memory=1000)
-    assert many.demand(widths, 50, 5000).products > 50 * few.demand(widths, 50, 5000).products
-    assert many.demand(widths, 50, 5000).held > 50 * few.demand(widths, 50, 5000).held
-    assert many.demand(widths, 50, 10).products == few.demand(widths, 50, 10).products, "the memory is not filled"
+    assert many.cost(widths, 50, 5000).products > 50 * few.cost(widths, 50, 5000).products
+    assert many.cost(widths, 50, 5000).held > 50 * few.cost(widths, 50, 5000).held
+    assert many.cost(widths, 50, 10).products == few.cost(widths, 50, 10).products, "the memory is not filled"
 
 
 @pytest.mark.parametrize("name", optimizers.NAMES)

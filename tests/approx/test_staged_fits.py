@@ -12,9 +12,9 @@ import numpy as np
 from hpcsweep.approx import plugins
 from hpcsweep.approx.catalogue import Catalogue
 from hpcsweep.approx.fitting import Problem, fit
-from hpcsweep.approx.supnorm.measured import conclude
+from hpcsweep.approx.supnorm.approximations import Network
+from hpcsweep.approx.supnorm.measured import finalize
 from hpcsweep.approx.supnorm.slice import slice_of
-from hpcsweep.approx.supnorm.subjects import Network
 from hpcsweep.approx.supnorm.survey import Survey
 from hpcsweep.approx.supnorm.tasks import Measurement
 from hpcsweep.approx.training import Settings
@@ -87,10 +87,10 @@ def test_from_problems_to_sup_norms() -> None:
         networks = [Network(p.target, 1, p.model, f.parameters) for p, f in zip(problems, fitted, strict=True)]
         survey = Survey(networks, measurement)
         assert survey.run()
-        found = [conclude(*pair, survey.states[i]) for i, pair in enumerate((one, measurement) for one in networks)]
+        found = [finalize(*pair, survey.states[i]) for i, pair in enumerate((one, measurement) for one in networks)]
         sups[count] = [one.lower for one in found]
         assert all(one.lower <= one.upper <= 1.01 * one.lower for one in found)
-        assert slice_of(networks[0].pair(Path("."), "cpu"), found[0].where, 65).shape == (3, 65)
+        assert slice_of(networks[0].error_function(Path("."), "cpu"), found[0].where, 65).shape == (3, 65)
         if count == 1:
             plain = fitted
     assert all(two < one for one, two in zip(sups[1], sups[2], strict=True))

@@ -44,12 +44,12 @@ class Fits:
         draw = partial(torch.rand, generator=generator, dtype=DOUBLE)
         places = draw(cells, samples, model.dimension) * 2 - 1
         held = draw(cells, 400, model.dimension) * 2 - 1
-        self.samples, self.judges = Data(places, target(places)), Data(held, judged(held))
+        self.samples, self.held_out = Data(places, target(places)), Data(held, judged(held))
         self.parameters = model.init(range(cells), DOUBLE)
 
     def train(self, settings: Settings, rows: list[int] | None = None, **other: object) -> Trained:
         rows = list(range(len(self.parameters))) if rows is None else rows
-        data = [Data(one.places[rows], one.values[rows]) for one in (self.samples, self.judges)]
+        data = [Data(one.places[rows], one.values[rows]) for one in (self.samples, self.held_out)]
         seeds = [7 * row for row in rows]
         chosen = [settings] * len(rows)
         return stages.train([self.model] * len(rows), self.parameters[rows], *data, chosen, seeds, rows, **other)
@@ -63,7 +63,7 @@ class Fits:
 
     def maximum(self, model: models.Model, parameters: torch.Tensor, cell: int) -> float:
         """Return the largest error of a network of `cell` at its held-out points."""
-        return float((model.apply(parameters, self.judges.places[cell]) - self.judges.values[cell]).abs().max())
+        return float((model.apply(parameters, self.held_out.places[cell]) - self.held_out.values[cell]).abs().max())
 
 
 QUICK = Settings(steps=300, learning_rate=1e-2, schedule="cosine", keep="last")
@@ -130,8 +130,8 @@ def test_a_stage_that_hurts_between_the_samples_is_rejected() -> None:
     fits = Fits(make(3))
     first = fits.first(QUICK)
     network = fits.model.network
-    exact = [network.apply(*pair) for pair in zip(first.parameters, fits.judges.places, strict=True)]
-    fits.judges = Data(fits.judges.places, torch.stack(exact))
+    exact = [network.apply(*pair) for pair in zip(first.parameters, fits.held_out.places, strict=True)]
+    fits.held_out = Data(fits.held_out.places, torch.stack(exact))
     grown = fits.train(QUICK)
     for field in ("steps", "loss", "history_step", "history_loss"):
         assert np.array_equal(getattr(grown, field), getattr(first, field), equal_nan=True)
@@ -145,7 +145,7 @@ def test_a_stage_that_hurts_between_the_samples_is_rejected() -> None:
 
 def test_a_candidate_that_is_not_finite_is_rejected() -> None:
     fits = Fits(make(2))
-    fits.judges.values[1, 7] = math.inf
+    fits.held_out.values[1, 7] = math.inf
     grown = fits.train(QUICK)
     assert not grown.parameters[1, -1] and grown.parameters[[0, 2, 3], -1].any()
     assert torch.isfinite(grown.parameters).all()

@@ -15,7 +15,7 @@ import pytest
 
 from hpcsweep.approx.catalogue import Catalogue
 from hpcsweep.cluster import stopping, worker
-from hpcsweep.cluster.checkpoints import Saver, Shelf
+from hpcsweep.cluster.checkpoints import CheckpointDir, Saver
 from hpcsweep.cluster.pricing import Pricer
 from hpcsweep.cluster.stopping import StopRequest
 from hpcsweep.store import layout
@@ -68,7 +68,7 @@ def test_a_stopped_run_goes_on_where_it_was_to_the_same_bits(hpcsweep: Run, tmp_
         if done.returncode == 0:
             break
         assert done.returncode == 75, done.stderr
-        stops += len(Shelf.beside(tmp_path / "s.h5").packs()) > 0
+        stops += len(CheckpointDir.beside(tmp_path / "s.h5").packs()) > 0
     assert done.returncode == 0 and stops
     assert weights_by_key(tmp_path / "s.h5") == weights_by_key(whole)
     assert by_key(tmp_path / "s.h5") == by_key(whole)
@@ -82,12 +82,12 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(hpcsweep: Run, tmp_path: 
     run = subprocess.Popen(
         command("run", tmp_path / "long.toml", "-o", tmp_path / "s.h5"), env=often, stderr=subprocess.DEVNULL
     )
-    shelf, limit = Shelf.beside(tmp_path / "s.h5"), time.monotonic() + 100
-    while not shelf.packs() and run.poll() is None and time.monotonic() < limit:
+    checkpoints, limit = CheckpointDir.beside(tmp_path / "s.h5"), time.monotonic() + 100
+    while not checkpoints.packs() and run.poll() is None and time.monotonic() < limit:
         time.sleep(0.05)
     os.kill(run.pid, signal.SIGKILL)
     run.wait()
-    saved = len(shelf.packs())
+    saved = len(checkpoints.packs())
     assert saved and hpcsweep("run", "long.toml", "-o", "s.h5").returncode == 0
     assert weights_by_key(tmp_path / "s.h5") == weights_by_key(whole)
     with opened(tmp_path / "s.h5") as file:
@@ -127,19 +127,19 @@ certificate = "off"
 
 def test_trainings_of_several_parts_go_on_after_a_signal(hpcsweep: Run, tmp_path: Path, forks: Forks) -> None:
     """Told to stop a little after something new is saved, again and again."""
-    study, store, shelf = tmp_path / "parts.toml", tmp_path / "s.h5", Shelf.beside(tmp_path / "s.h5")
+    study, store, checkpoints = tmp_path / "parts.toml", tmp_path / "s.h5", CheckpointDir.beside(tmp_path / "s.h5")
     study.write_text(PARTS)
     assert runner(tmp_path, forks)("run", "parts.toml", "-o", "whole.h5").returncode == 0
     often, saved, code, number = {**environment(), "HPCSWEEP_CHECKPOINT_SECONDS": "0.1"}, [], 75, 0
     while code == 75 and number < 8:
         begun, limit, number = time.time(), time.monotonic() + 100, number + 1
         run = subprocess.Popen(command("run", study, "-o", store), env=often, stderr=subprocess.DEVNULL)
-        while not shelf.packs(begun) and run.poll() is None and time.monotonic() < limit:
+        while not checkpoints.packs(begun) and run.poll() is None and time.monotonic() < limit:
             time.sleep(0.02)
         time.sleep(0.3 * number**2)
         run.terminate()
         code = run.wait(timeout=60)
-        states = [Saver(shelf.path(keys), keys).load() for keys in shelf.packs()]
+        states = [Saver(checkpoints.path(keys), keys).load() for keys in checkpoints.packs()]
         saved += [len(state["done"]) for state in states if isinstance(state, dict)]
     assert code == 0 and any(saved), (code, saved)
     assert weights_by_key(store) == weights_by_key(tmp_path / "whole.h5")
@@ -218,23 +218,23 @@ def test_a_cell_that_kills_its_process_three_times_has_failed(hpcsweep: Run, tmp
 
 
 def test_a_checkpoint_that_cannot_be_read_is_no_obstacle(tmp_path: Path) -> None:
-    shelf = Shelf.beside(tmp_path / "s.h5")
-    saver = Saver(shelf.path(("a", "b")), ("a", "b"))
-    assert saver.load() is None and shelf.packs() == []
+    checkpoints = CheckpointDir.beside(tmp_path / "s.h5")
+    saver = Saver(checkpoints.path(("a", "b")), ("a", "b"))
+    assert saver.load() is None and checkpoints.packs() == []
     saver.save({"step": 3})
-    assert saver.load() == {"step": 3} and shelf.packs() == [("a", "b")]
-    assert shelf.packs(since=time.time() + 60) == []
+    assert saver.load() == {"step": 3} and checkpoints.packs() == [("a", "b")]
+    assert checkpoints.packs(since=time.time() + 60) == []
     assert Saver(saver.path, ("a", "c")).load() is None
-    (shelf.folder / ".half.123.new").write_bytes(b"half")
-    (shelf.folder / "broken").write_bytes(pickle.dumps(("c",))[:-3])
-    assert shelf.packs() == [("a", "b")]
-    shelf.sweep()
-    assert not list(shelf.folder.glob("*.new"))
+    (checkpoints.folder / ".half.123.new").write_bytes(b"half")
+    (checkpoints.folder / "broken").write_bytes(pickle.dumps(("c",))[:-3])
+    assert checkpoints.packs() == [("a", "b")]
+    checkpoints.sweep()
+    assert not list(checkpoints.folder.glob("*.new"))
     saver.path.write_bytes(pickle.dumps(("a", "b")) + b"nonsense")
     assert saver.load() is None
-    (shelf.folder / "broken").unlink()
-    shelf.forget(("a", "b"))
-    assert not shelf.folder.exists()
+    (checkpoints.folder / "broken").unlink()
+    checkpoints.clear(("a", "b"))
+    assert not checkpoints.folder.exists()
 
 
 def test_a_full_disk_costs_the_checkpoint_and_not_the_pack(tmp_path: Path) -> None:

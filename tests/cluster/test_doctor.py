@@ -29,7 +29,7 @@ STEP = {"SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "2", "PMI_SIZE": "2", "PMI
 GOOD = Case(
     ranks=[Rank(PLACE, DISK, one, "torch 2") for one in SEATS],
     world=World(0, 2, "MPICH Version: 5", 0.001, (), (True, True)),
-    silence="",
+    no_answer="",
     environment=STEP,
     slurm={"SLURM_VERSION": "22.05", "MaxArraySize": "1001"},
     walltime=3600.0,
@@ -53,7 +53,7 @@ def seated(**changes: object) -> Case:
 
 WRONG = {  # case -> line, state, and words that help
     "wrong --mpi": (replace(GOOD, world=World(0, 1, "MPICH", 0.0)), "world", "bad", "--mpi=pmi2"),
-    "no MPI": (replace(GOOD, world=None, silence="no libmpi.so"), "world", "bad", "no libmpi.so"),
+    "no MPI": (replace(GOOD, world=None, no_answer="no libmpi.so"), "world", "bad", "no libmpi.so"),
     "another MPI": (replace(GOOD, world=World(0, 2, "Open MPI v5", 0.0)), "MPI", "doubtful", "MPI4PY_MPIABI"),
     "one GPU for two": (seated(gpus=SEATS[0].gpus), "devices", "bad", "--gpus-per-task=1"),
     "no GPU seen": (seated(gpus=()), "devices", "bad", "nvidia-smi"),

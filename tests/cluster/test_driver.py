@@ -16,7 +16,7 @@ from hpcsweep.approx.catalogue import Catalogue
 from hpcsweep.approx.supnorm import survey
 from hpcsweep.approx.supnorm.tasks import Screening, shares
 from hpcsweep.cluster import devices, driver, progress, worker
-from hpcsweep.cluster.checkpoints import Shelf
+from hpcsweep.cluster.checkpoints import CheckpointDir
 from hpcsweep.cluster.driver import Call, Driver, Job, Step
 from hpcsweep.cluster.pricing import Pricer
 from hpcsweep.cluster.progress import Display, Silent
@@ -40,7 +40,7 @@ def drive(path: Path, text: str, quantum: float) -> dict[str, np.ndarray]:
     workforce = Workforce(None, [("cpu", "")])
     with contextlib.closing(open_store(path, text)) as store:
         packs = plan.make(store.cells, store.pending(), pricer)
-        assert Sweep(pricer, store, workforce, Silent(), Shelf.beside(path), quantum).run(packs)
+        assert Sweep(pricer, store, workforce, Silent(), CheckpointDir.beside(path), quantum).run(packs)
     workforce.close()
     with opened(path) as file:
         return {name: file[name][:] for name in COMPARED}
@@ -96,7 +96,7 @@ def test_a_tile_that_raises_sends_its_pack_back_in_halves(tmp_path: Path, monkey
     real = worker.measure.__wrapped__
 
     def measure(task: object, folder: Path) -> object:
-        if isinstance(task, Screening) and len(task.subjects) > 1 and task.tiles.start == 0:
+        if isinstance(task, Screening) and len(task.approximations) > 1 and task.tiles.start == 0:
             raise OSError("a bad tile")
         return real(task, folder)
 
@@ -191,7 +191,7 @@ def test_time_to_go_is_corrected_by_what_packs_really_took(tmp_path: Path, monke
     with contextlib.closing(open_store(tmp_path / "s.h5", TINY)) as store:
         begun = time.monotonic()
         packs = [Pack((row,), 1e6, 0, 0.0) for row in range(6)]
-        Sweep(pricer, store, workforce, shown, Shelf.beside(store.path), 1e9).run(packs)
+        Sweep(pricer, store, workforce, shown, CheckpointDir.beside(store.path), 1e9).run(packs)
         taken = time.monotonic() - begun
     workforce.close()
     assert {eta for finished, eta in shown.states if finished == 0} <= {6e6}, "all that is known is the prediction"

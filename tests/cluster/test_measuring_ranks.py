@@ -44,7 +44,7 @@ SCRIPT = """
 import json, sys
 from pathlib import Path
 from hpcsweep.approx.supnorm import files
-from hpcsweep.approx.supnorm.measured import conclude
+from hpcsweep.approx.supnorm.measured import finalize
 from hpcsweep.approx.supnorm.survey import Survey
 from hpcsweep.approx.supnorm.tasks import planned
 from hpcsweep.cluster import remeasure
@@ -58,12 +58,12 @@ folder = Path(".")
 chosen = SupNormSection(points=["sobol"], count=10 * 4096, tile=4096, uniform=0, certificate=0.01)
 with assemble() as workforce:
     for name in ["network", *(f"broken{part}" for part in range(5))] if workforce else []:
-        subject = files.files(f"own.py:{name}", "own.py:target", "-1,1", 2, "relu", folder)
-        survey = Survey([subject], planned(chosen.resolved(2), 2, 16))
+        approximation = files.files(f"own.py:{name}", "own.py:target", "-1,1", 2, "relu", folder)
+        survey = Survey([approximation], planned(chosen.resolved(2), 2, 16))
         job = remeasure.Measurements([survey], folder, Saver(folder / f"saved-{workforce.size}", (name,)))
         parts = len(survey.tasks(remeasure._pieces(survey)))
         assert job.run(0, workforce, display("none", sys.stderr, "parts"))
-        found = conclude(subject, survey.measurement, survey.states[0], folder=folder)
+        found = finalize(approximation, survey.measurement, survey.states[0], folder=folder)
         numbers = [found.lower, found.upper, *found.where, found.l1, found.l2]
         told = {"parts": parts, "nonfinite": found.nonfinite, "points": found.points, "certificate": found.certificate}
         print(json.dumps({"name": name, **told, "numbers": [number.hex() for number in numbers]}))

@@ -9,7 +9,7 @@ import pytest
 
 from hpcsweep.approx.catalogue import Catalogue
 from hpcsweep.approx.training.costs import costs
-from hpcsweep.cluster.checkpoints import Shelf
+from hpcsweep.cluster.checkpoints import CheckpointDir
 from hpcsweep.cluster.pricing import TOGETHER, Pricer, settings_of, threads_of
 from hpcsweep.cluster.progress import Silent
 from hpcsweep.cluster.shares import REFERENCE
@@ -95,7 +95,7 @@ def test_chains_run_like_all_others(tmp_path: Path) -> None:
     path, workforce, pricer = tmp_path / "chains.h5", Workforce(None, [("cpu", "")]), Pricer(cells()[0])
     with contextlib.closing(open_store(path, STUDY)) as store:
         packs = plan.make(store.cells, store.pending(), pricer)
-        assert Sweep(pricer, store, workforce, Silent(), Shelf.beside(path), 1e9).run(packs)
+        assert Sweep(pricer, store, workforce, Silent(), CheckpointDir.beside(path), 1e9).run(packs)
     workforce.close()
     with opened(path) as file:
         assert (file["status"][:] == layout.DONE).all()

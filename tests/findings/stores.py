@@ -41,7 +41,7 @@ class Names:
         widths = [dimension, *model["hidden"], 1]
         return sum((inputs + 1) * outputs for inputs, outputs in itertools.pairwise(widths))
 
-    def suit(self, model: Mapping[str, Any], dimension: int, optimizer: str) -> None:
+    def check_compatible(self, model: Mapping[str, Any], dimension: int, optimizer: str) -> None:
         pass
 
     def optimizer(self, name: str) -> list[dict[str, Any]]:
@@ -50,7 +50,7 @@ class Names:
     def training(self, choice: Mapping[str, Any]) -> None:
         pass
 
-    def lesson(self, *described: Any) -> None:
+    def objective(self, *described: Any) -> None:
         pass
 
 

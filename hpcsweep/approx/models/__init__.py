@@ -37,7 +37,7 @@ __all__ = [
     "Sum",
     "classical",
     "count_parameters",
-    "hidden_like",
+    "equivalent_widths",
     "is_own",
     "make",
     "resolve",
@@ -107,14 +107,14 @@ def count_parameters(choice: Mapping[str, Any], dimension: int, folder: str | Pa
     return stages * one + stages - 1
 
 
-def hidden_like(choice: Mapping[str, Any], dimension: int, parameters: int) -> list[int]:
+def equivalent_widths(choice: Mapping[str, Any], dimension: int, parameters: int) -> list[int]:
     """Return the hidden widths of the perceptron that costs about as much at a point as one network of a choice.
 
     `parameters`: of the whole model. Any other may do anything: it counts as two equal hidden layers of as many
     parameters, w^2 + (d + 3) w + 1.
     """
     if classical.is_direct(choice):
-        return classical.hidden_like(choice, dimension)
+        return classical.equivalent_widths(choice, dimension)
     if choice.get("name") in choices.NAMES:
         hidden = list(choice["hidden"])
         return [hidden[0], *hidden] if choice["name"] == "residual" else hidden

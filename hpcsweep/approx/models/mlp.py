@@ -69,6 +69,6 @@ class MLP(Model):
             signal = activate(torch.addmm(block[:, -1:], block[:, :-1], signal))
         return torch.addmm(last[:, -1:], last[:, :-1], signal)[0]
 
-    def oscillator(self, parameters: Tensor) -> Tensor | None:
+    def frequency_layer(self, parameters: Tensor) -> Tensor | None:
         """Return the first layer, biases included: the kinks stay where they are."""
         return self.layers(parameters)[0] if self.activation in BOUNDED else None

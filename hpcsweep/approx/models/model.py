@@ -60,7 +60,7 @@ class Model(ABC):
         """
         return self.apply(parameters, inputs)
 
-    def oscillator(self, parameters: Tensor) -> Tensor | None:
+    def frequency_layer(self, parameters: Tensor) -> Tensor | None:
         """Return the view of a flat vector whose multiples have higher frequencies, not larger values; None if none."""
         return None
 

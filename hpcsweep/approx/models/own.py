@@ -49,9 +49,9 @@ class Own(Model):
         """Return the values (points,) at points (points, dimension) of the domain."""
         return self.evaluate(parameters, self.standardised(points))
 
-    def oscillator(self, parameters: Tensor) -> Tensor | None:
+    def frequency_layer(self, parameters: Tensor) -> Tensor | None:
         """Return what the user's class says."""
-        return self._network.oscillator(parameters)
+        return self._network.frequency_layer(parameters)
 
 
 def resolve_own(choice: Mapping[str, Any], folder: str | Path) -> dict[str, Any]:

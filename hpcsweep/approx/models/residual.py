@@ -68,7 +68,7 @@ class Residual(Model):
             signal = signal + activate(torch.addmm(block[:, -1:], block[:, :-1], signal))
         return torch.addmm(last[:, -1:], last[:, :-1], signal)[0]
 
-    def oscillator(self, parameters: Tensor) -> Tensor | None:
+    def frequency_layer(self, parameters: Tensor) -> Tensor | None:
         """Return the first layer with an activation: the one before it also goes around that, unbounded."""
         return self.layers(parameters)[1] if self.activation in BOUNDED else None
 

@@ -5,6 +5,6 @@
 ``search``     from there to local maxima
 ``certificate``  upper bounds
 
-``subjects`` says what is measured, ``tasks`` how, ``survey`` what is to be done next, ``measured`` what was found;
+``approximations`` says what is measured, ``tasks`` how, ``survey`` what is to be done next, ``measured`` the result;
 ``dense`` are networks known by their layers, ``functions`` and ``files`` anything else that can be called.
 """

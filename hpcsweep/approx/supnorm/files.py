@@ -15,16 +15,16 @@ import torch
 
 from hpcsweep.approx import plugins
 from hpcsweep.approx.models import ACTIVATIONS
+from hpcsweep.approx.supnorm.approximations import Approximation, ErrorFunction
 from hpcsweep.approx.supnorm.dense import Dense
 from hpcsweep.approx.supnorm.functions import Domain, adapted, domain_of, inputs_of, terms_of
-from hpcsweep.approx.supnorm.subjects import Pair, Subject
 from hpcsweep.approx.targets import Target
 from hpcsweep.errors import PluginError, unknown
 
 
 @final
 @dataclass(frozen=True)
-class Files(Subject):
+class Files(Approximation):
     """A network and a target by their names.
 
     Parameters
@@ -45,18 +45,18 @@ class Files(Subject):
         """The target and the domain."""
         return self.target, self.domain
 
-    def pair(self, folder: Path, device: str) -> Pair:
+    def error_function(self, folder: Path, device: str) -> ErrorFunction:
         """Load both."""
         network = load_network(self.network, self.activation, folder)
         target = load_target(self.target, len(self.domain), folder)
         made = adapted(network, self.domain)
-        return Pair(adapted(target, self.domain), made, self.domain, terms_of(network, made, self.domain))
+        return ErrorFunction(adapted(target, self.domain), made, self.domain, terms_of(network, made, self.domain))
 
 
 def files(
     network: str, target: str, domain: str | None, dimension: int | None, activation: str, folder: Path = Path(".")
 ) -> Files:
-    """Return the subject of what a command line names, loaded once, so that every mistake shows at once.
+    """Return the approximation of what a command line names, loaded once, so that every mistake shows at once.
 
     The dimension is the one that is given, or the number of pairs in the domain where there are several, or that of the
     network where its layers tell; a domain may be left out where the target knows its own.
@@ -77,9 +77,9 @@ def files(
         box = domain_of(known.domain)
     else:
         raise PluginError(f'the target {target!r} does not know its domain; give --domain, such as "-1,1".')
-    subject = Files(network, target, box, activation)
-    subject.pair(folder, "cpu")
-    return subject
+    approximation = Files(network, target, box, activation)
+    approximation.error_function(folder, "cpu")
+    return approximation
 
 
 def _inputs(network: Callable[..., Any], pairs: int) -> int:

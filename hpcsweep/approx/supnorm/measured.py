@@ -12,11 +12,11 @@ import numpy as np
 import torch
 
 from hpcsweep.approx.supnorm import probes
+from hpcsweep.approx.supnorm.approximations import Approximation, ErrorFunction
 from hpcsweep.approx.supnorm.certificate.certify import Pool
 from hpcsweep.approx.supnorm.certificate.enclosure import NoEnclosure
 from hpcsweep.approx.supnorm.screening import screen
 from hpcsweep.approx.supnorm.search import kinks, refine, starts
-from hpcsweep.approx.supnorm.subjects import Pair, Subject
 from hpcsweep.approx.supnorm.survey import State
 from hpcsweep.approx.supnorm.tasks import CONTRADICTION, Measurement, Unenclosed, enclosed, inner
 from hpcsweep.bracket import Bracket
@@ -89,11 +89,15 @@ class Measured:
         return self.bracket.where
 
 
-def conclude(
-    subject: Subject, measurement: Measurement, state: State, quantiles: Sequence[float] = (), folder: Path = Path(".")
+def finalize(
+    approximation: Approximation,
+    measurement: Measurement,
+    state: State,
+    quantiles: Sequence[float] = (),
+    folder: Path = Path("."),
 ) -> Measured:
-    """Return what the survey of one subject found, with these quantiles of |error|."""
-    pair, refined, pool = subject.pair(folder, "cpu"), state.refined, state.pool
+    """Return what the survey of one approximation found, with these quantiles of |error|."""
+    pair, refined, pool = approximation.error_function(folder, "cpu"), state.refined, state.pool
     refuted = _refuted(pair, state)
     bracket = _bracket(state, refuted)
     first, alone = state.screens[0], state.screens[-1] if measurement.uniform else None
@@ -122,7 +126,7 @@ def conclude(
     )
 
 
-def _central(pair: Pair, measurement: Measurement, state: State, found: Bracket) -> dict[str, float]:
+def _central(pair: ErrorFunction, measurement: Measurement, state: State, found: Bracket) -> dict[str, float]:
     """Return what is known of the central box, by field; nothing where it was not asked for."""
     if measurement.central is None:
         return {}
@@ -143,7 +147,7 @@ def _best(state: State, pool: Pool) -> Bracket:
     return screen.higher(state.found, Bracket(pool.lower, where=pool.where))
 
 
-def _refuted(pair: Pair, state: State) -> bool:
+def _refuted(pair: ErrorFunction, state: State) -> bool:
     """Return whether the largest error that was seen is more than was proved, everywhere or there."""
     if state.pool is None:
         return False
@@ -177,14 +181,14 @@ def _certificate(measurement: Measurement, state: State) -> str:
     return "no rule" if state.pool is None else state.pool.status
 
 
-def _pieces(pair: Pair) -> int:
+def _pieces(pair: ErrorFunction) -> int:
     """Return the number of linear pieces where it can be told exactly, else -1."""
     if len(pair.terms) != 1 or len(pair.domain) != 1 or pair.terms[0].activation != "relu":
         return -1
     return kinks.breakpoints(pair.terms[0], *pair.domain[0])[1]
 
 
-def _distance(pair: Pair, where: Sequence[float]) -> float:
+def _distance(pair: ErrorFunction, where: Sequence[float]) -> float:
     if pair.samples is None or not where or not np.isfinite(where).all():
         return math.nan
     return float(starts.nearest(torch.tensor([list(where)], dtype=torch.float64), pair.samples.cpu())[0])

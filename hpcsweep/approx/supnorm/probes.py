@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hpcsweep.approx.supnorm.approximations import ErrorFunction
 from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference
-from hpcsweep.approx.supnorm.subjects import Pair
 
 POINTS = 64
 SEED = 20261100  # of the points; fixed, so that a verdict can be repeated
@@ -61,7 +61,7 @@ def agree(one: Callable[[Tensor], Tensor], other: Callable[[Tensor], Tensor], do
 
 
 def contradicted(
-    difference: Difference, pair: Pair, places: Tensor, found: float = 0.0, claimed: float = math.inf
+    difference: Difference, pair: ErrorFunction, places: Tensor, found: float = 0.0, claimed: float = math.inf
 ) -> bool:
     """Return whether an evaluation passes what is proved there by more than rounding.
 

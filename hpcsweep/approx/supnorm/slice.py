@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from hpcsweep.approx.supnorm.approximations import ErrorFunction
 from hpcsweep.approx.supnorm.screening.screen import Function, evaluate
-from hpcsweep.approx.supnorm.subjects import Pair
 
 REACH = 4.0  # of a zoom, in lengths over which the error falls to half of its largest
 
@@ -51,14 +51,14 @@ def _along(
     return positions, evaluate(target, places).numpy(), evaluate(network, places).numpy()
 
 
-def slice_of(pair: Pair, where: Sequence[float], count: int) -> np.ndarray | None:
+def slice_of(pair: ErrorFunction, where: Sequence[float], count: int) -> np.ndarray | None:
     """Return positions, target and approximant along axis 0 through `where`, (3, count); None if that is no point."""
     if not _is_point(where):
         return None
     return np.stack(slice_through(pair.target, pair.approximant, where, pair.domain, count))
 
 
-def zoom_of(pair: Pair, where: Sequence[float], count: int) -> np.ndarray | None:
+def zoom_of(pair: ErrorFunction, where: Sequence[float], count: int) -> np.ndarray | None:
     """Return positions, target and approximant along axis 0 close to `where`, (3, count); None if that is no point.
 
     The window reaches `REACH` times as far to either side as the error takes to fall to half of what it is at `where`,
@@ -80,7 +80,7 @@ def _is_point(where: Sequence[float]) -> bool:
     return len(where) > 0 and all(map(math.isfinite, where))
 
 
-def raster_of(pair: Pair, count: int) -> np.ndarray | None:
+def raster_of(pair: ErrorFunction, count: int) -> np.ndarray | None:
     """Return target - approximant on a regular raster of the domain, ends included, (count, count) float32.
 
     Row i has the i-th first coordinate, column j the j-th second. None where the dimension is not 2.

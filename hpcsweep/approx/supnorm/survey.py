@@ -17,10 +17,10 @@ from functools import reduce
 from pathlib import Path
 from typing import Any, final
 
+from hpcsweep.approx.supnorm.approximations import Approximation
 from hpcsweep.approx.supnorm.certificate import certify
 from hpcsweep.approx.supnorm.screening import screen
 from hpcsweep.approx.supnorm.search import refine
-from hpcsweep.approx.supnorm.subjects import Subject
 from hpcsweep.approx.supnorm.tasks import Measurement, Proof, Screening, Screens, Search, Task, shares
 from hpcsweep.bracket import Bracket
 
@@ -30,7 +30,7 @@ PARTS = 16  # into which it is shared out
 
 @dataclass
 class State:
-    """What is known of one subject so far."""
+    """What is known of one approximation so far."""
 
     screens: list[screen.Screen]
     refined: refine.Refined | None = None
@@ -52,8 +52,8 @@ class State:
 class Survey:
     """A measurement on its way. Picklable; between `tasks` and `take` nothing changes."""
 
-    def __init__(self, subjects: Sequence[Subject], measurement: Measurement) -> None:
-        self.subjects, self.measurement = tuple(subjects), measurement
+    def __init__(self, approximations: Sequence[Approximation], measurement: Measurement) -> None:
+        self.approximations, self.measurement = tuple(approximations), measurement
         self.states: list[State] = []
         self._searched = False
         self._rounds = 0
@@ -65,14 +65,15 @@ class Survey:
 
     def tasks(self, pieces: int = 1) -> list[Task]:
         """Return what can be done now, in any order; screening in about so many pieces. Empty: all is done."""
-        if not self.subjects:
+        if not self.approximations:
             return []
         if not self.states:
             return [
-                Screening(self.subjects, self.measurement, share) for share in shares(self.measurement.total, pieces)
+                Screening(self.approximations, self.measurement, share)
+                for share in shares(self.measurement.total, pieces)
             ]
         if not self._searched:
-            return [Search(self.subjects[i], self.measurement, self.states[i].screens) for i in self._to_search()]
+            return [Search(self.approximations[i], self.measurement, self.states[i].screens) for i in self._to_search()]
         return [proof for number in self._open() for proof in self._proofs(number)]
 
     def put(self, results: list[Any], number: int, result: Any) -> None:
@@ -121,7 +122,7 @@ class Survey:
         return [i for i, state in enumerate(self.states) if wanted and math.isfinite(state.found.lower)]
 
     def _open(self) -> list[int]:
-        """Return the subjects that are to be proved."""
+        """Return the approximations that are to be proved."""
         if self.measurement.gap is None:
             return []
         return [
@@ -139,13 +140,13 @@ class Survey:
         return max(0, self.measurement.boxes - state.pool.done)
 
     def _proofs(self, number: int) -> list[Proof]:
-        state, subject = self.states[number], self.subjects[number]
+        state, approximation = self.states[number], self.approximations[number]
         if state.pool is None:
             boxes = max(min(FIRST, self.measurement.boxes), certify.least(self.measurement.dimension))
-            return [Proof(subject, self.measurement, state.found, None, boxes)]
+            return [Proof(approximation, self.measurement, state.found, None, boxes)]
         boxes, more = divmod(min(state.pool.done, self._left(state)), PARTS)
         return [
-            Proof(subject, self.measurement, state.found, part, boxes + (index < more))
+            Proof(approximation, self.measurement, state.found, part, boxes + (index < more))
             for index, part in enumerate(certify.split(state.pool, PARTS))
         ]
 

@@ -14,13 +14,13 @@ import numpy as np
 import torch
 
 from hpcsweep.approx.supnorm import points, probes
+from hpcsweep.approx.supnorm.approximations import Approximation, ErrorFunction
 from hpcsweep.approx.supnorm.certificate import certify
 from hpcsweep.approx.supnorm.certificate.enclosure import AffineForm, NoEnclosure
 from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference
 from hpcsweep.approx.supnorm.screening import screen
 from hpcsweep.approx.supnorm.screening.screen import Function
 from hpcsweep.approx.supnorm.search import refine
-from hpcsweep.approx.supnorm.subjects import Pair, Subject
 from hpcsweep.bracket import Bracket
 
 NARROW = 32  # widest hidden layer with which a proof beyond 4-D is worth a try, unless it is asked for
@@ -119,15 +119,15 @@ class Task(ABC):
 class Screening(Task):
     """Some of the tiles of a measurement: those of all its point sets, one after the other, are numbered through."""
 
-    subjects: tuple[Subject, ...]
+    approximations: tuple[Approximation, ...]
     measurement: Measurement
     tiles: range
 
     def run(self, folder: Path, device: str) -> Screens:
         """Screen them; points and target values are shared by networks of one group."""
-        screens: Screens = [[] for _ in self.subjects]
+        screens: Screens = [[] for _ in self.approximations]
         for members in self._groups():
-            pairs = [self.subjects[member].pair(folder, device) for member in members]
+            pairs = [self.approximations[member].error_function(folder, device) for member in members]
             networks = [pair.approximant for pair in pairs]
             first = 0
             for some, count in zip(self.measurement.sets(pairs[0].domain), self.measurement.tiles, strict=True):
@@ -142,8 +142,8 @@ class Screening(Task):
 
     def _groups(self) -> list[list[int]]:
         groups: dict[Any, list[int]] = {}
-        for number, subject in enumerate(self.subjects):
-            groups.setdefault(subject.group, []).append(number)
+        for number, approximation in enumerate(self.approximations):
+            groups.setdefault(approximation.group, []).append(number)
         return list(groups.values())
 
 
@@ -152,13 +152,13 @@ class Screening(Task):
 class Search(Task):
     """From the worst points of the screens of one network to local maxima of its error."""
 
-    subject: Subject
+    approximation: Approximation
     measurement: Measurement
     screens: Sequence[screen.Screen]
 
     def run(self, folder: Path, device: str) -> refine.Refined:
         """Search; see `refine.refine`."""
-        pair = self.subject.pair(folder, device)
+        pair = self.approximation.error_function(folder, device)
         sets = self.measurement.sets(pair.domain)
         return refine.refine(
             pair.error,
@@ -177,7 +177,7 @@ class Search(Task):
 class Proof(Task):
     """So many more boxes of a proof; of one that begins where there is no pool yet."""
 
-    subject: Subject
+    approximation: Approximation
     measurement: Measurement
     bracket: Bracket
     pool: certify.Pool | None
@@ -185,7 +185,7 @@ class Proof(Task):
 
     def run(self, folder: Path, device: str) -> certify.Pool | str:
         """Go on proving, on the CPU; a word about why there can be no proof: no rule, or code that is not what runs."""
-        pair, pool = self.subject.pair(folder, "cpu"), self.pool
+        pair, pool = self.approximation.error_function(folder, "cpu"), self.pool
         difference = enclosed(pair)
         assert self.measurement.gap is not None
         try:
@@ -197,7 +197,7 @@ class Proof(Task):
         except (NoEnclosure, Unenclosed) as missing:
             return f"No certificate: {missing}"
 
-    def _doubtful(self, difference: Difference, pair: Pair) -> bool:
+    def _doubtful(self, difference: Difference, pair: ErrorFunction) -> bool:
         """Return whether what is proved at some points, and at that of the lower bound, misses what is seen there."""
         if probes.contradicted(difference, pair, probes.sample(pair.domain)):
             return True
@@ -205,7 +205,7 @@ class Proof(Task):
         return bool(self.bracket.where) and probes.contradicted(difference, pair, where, self.bracket.lower)
 
 
-def enclosed(pair: Pair) -> Difference:
+def enclosed(pair: ErrorFunction) -> Difference:
     """Return target - approximant on boxes; what a user's code raises there, it raises as `Unenclosed`."""
     target, approximant = (partial(_on_boxes, function) for function in (pair.target, pair.approximant))
     return Difference(target, approximant, pair.domain, pair.terms)

@@ -2,6 +2,6 @@
 
 from hpcsweep.approx.training.loop import train
 from hpcsweep.approx.training.settings import Settings, Trained, pack_key
-from hpcsweep.approx.training.strategies.lessons import Lesson, lesson_from
+from hpcsweep.approx.training.strategies.objectives import Objective, objective_from
 
-__all__ = ["Lesson", "Settings", "Trained", "lesson_from", "pack_key", "train"]
+__all__ = ["Objective", "Settings", "Trained", "objective_from", "pack_key", "train"]

@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.models import MLP, Model, hidden_like
-from hpcsweep.approx.training.batched.general import suit
+from hpcsweep.approx.models import MLP, Model, equivalent_widths
+from hpcsweep.approx.training.batched.general import check_compatible
 from hpcsweep.approx.training.batched.pack import Pack
 from hpcsweep.approx.training.batched.samples import Cells
 from hpcsweep.approx.training.batched.watch import Watch
 from hpcsweep.approx.training.batched.workspace import Task
-from hpcsweep.approx.training.conclude import batched_losses, conclude
 from hpcsweep.approx.training.costs import costs
+from hpcsweep.approx.training.finalize import batched_losses, finalize
 from hpcsweep.approx.training.record import Record
 from hpcsweep.approx.training.settings import Settings, Trained
 from hpcsweep.approx.training.single import alone
@@ -79,7 +79,7 @@ def train(
     Raises
     ------
     ValueError : for shapes or settings that do not fit together
-    StudyError : for an optimizer that asks for what the model cannot give (see `general.suit`)
+    StudyError : for an optimizer that asks for what the model cannot give (see `general.check_compatible`)
     """
     models = [model] * len(parameters) if isinstance(model, Model) else list(model)
     _validate(models, parameters, samples, values, settings, seeds)
@@ -101,7 +101,7 @@ def train(
     last = settings[0].chain[-1]
     batched = last.minibatch(values.shape[1]) is not None
     threads = 1 if shape is not None else torch.get_num_threads()
-    return conclude(last, batched, record, evaluate, threads)
+    return finalize(last, batched, record, evaluate, threads)
 
 
 def _train_batched(
@@ -171,7 +171,7 @@ def _packs(task: Task, record: Record) -> tuple[int, list[list[int]]]:
     rows = np.flatnonzero(record.active).tolist()
     kind, precision = record.last.device.type, str(record.last.dtype).removeprefix("torch.")
     model, samples = task.model, task.cells.values.shape[1]
-    hidden = hidden_like(model.choice, model.dimension, model.parameters)
+    hidden = equivalent_widths(model.choice, model.dimension, model.parameters)
     alike = costs.Perceptron((model.dimension, *hidden, 1), general=not isinstance(model, MLP))
     most = costs.slots(alike.slot_bytes(samples, task.common, precision), kind)
     if not rows:
@@ -201,7 +201,7 @@ def _validate(
     common = settings[0].shared(values.shape[1])
     if any(one.shared(values.shape[1]) != common for one in settings):
         raise ValueError("the settings of one training may differ in learning rates and tolerances only")
-    suit(models[0], settings[0].optimizer)
+    check_compatible(models[0], settings[0].optimizer)
 
 
 def _shape(model: Model) -> tuple[Hashable, ...]:

@@ -99,9 +99,9 @@ class Settings:
             raise StudyError('training.schedule "exponential" needs a positive training.final_learning_rate.')
         if self.schedule == "constant" and final not in (None, self.learning_rate):
             raise StudyError('training.final_learning_rate needs the schedule "exponential" or "cosine".')
-        self._suit(optimizers.needs(self.optimizer))
+        self._check_compatible(optimizers.needs(self.optimizer))
 
-    def _suit(self, needs: optimizers.Needs) -> None:
+    def _check_compatible(self, needs: optimizers.Needs) -> None:
         if needs.all_samples and self.batch is not None:
             raise StudyError(
                 f"{self.optimizer} needs all samples in every step, not {self.batch}. Say so where it is named: "
@@ -171,17 +171,17 @@ def pack_key(
     samples: int,
     settings: Settings,
     precision: str,
-    lesson: Hashable = None,
+    objective: Hashable = None,
 ) -> tuple[Hashable, ...]:
     """Return a key that is equal for cells that may train in one pack.
 
-    `model` is a resolved model choice, `precision` "float64" or "float32", `lesson` what is learned. Learning rates,
+    `model` is a resolved model choice, `precision` "float64" or "float32", `objective` what is learned. Learning rates,
     tolerances, seeds, data and initial parameters may differ within a pack; the shape, the steps and the rest of the
     settings may not.
     """
     shape = {field: value for field, value in model.items() if field not in ("initialisation", "scale")}
     shared = settings.shared(samples).values()
-    return json.dumps(shape, sort_keys=True), dimension, samples, precision, lesson, *shared
+    return json.dumps(shape, sort_keys=True), dimension, samples, precision, objective, *shared
 
 
 @dataclass

@@ -34,7 +34,7 @@ EXPORTS = f"export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 {l
 
 
 @dataclass(frozen=True)
-class Wish:
+class JobRequest:
     """What each element asks of the cluster."""
 
     elements: int = 1
@@ -65,7 +65,7 @@ class Submission:
 
     study: Path
     store: Path
-    wish: Wish
+    wish: JobRequest
     text: str
     seconds: tuple[float, ...]  # predicted for each element, on the reference device
     left: tuple[Shard, ...]
@@ -96,7 +96,7 @@ class Submission:
         )
 
 
-def prepare(study: Path, store: Path, wish: Wish, threads: int = 1, retry_failed: bool = False) -> Submission:
+def prepare(study: Path, store: Path, wish: JobRequest, threads: int = 1, retry_failed: bool = False) -> Submission:
     """Share out a study. Raises `StoreError` if the store or a shard is in use, or is of another number of elements."""
     study, store = study.resolve(), store.resolve()
     parts = shards.beside(store)

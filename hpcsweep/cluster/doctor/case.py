@@ -67,7 +67,7 @@ class Case:
 
     ranks: Sequence[Rank]
     world: World | None
-    silence: str  # why there is no world
+    no_answer: str  # why there is no world
     environment: Mapping[str, str]
     slurm: Mapping[str, str]  # settings of Slurm; empty where there is none
     walltime: float = math.inf  # seconds that the job has left

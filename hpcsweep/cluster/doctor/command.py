@@ -38,12 +38,12 @@ def examine(folder: Path, seconds: float) -> tuple[list[Finding], list[dict[str,
     try:
         told: dict[str, Any] = {"place": asdict(Place.here()), "silent": {}}
         for name, process in (("seat", torch), ("disk", disk)):
-            told[name], silence = _answer(process, start + HALF * seconds)
-            told["silent"] |= {"torch" if name == "seat" else name: silence} if silence else {}
+            told[name], no_answer = _answer(process, start + HALF * seconds)
+            told["silent"] |= {"torch" if name == "seat" else name: no_answer} if no_answer else {}
         token = (told["disk"] or {}).get("token", "")
-        found, silence = _answer(mpi, start + seconds - 0.5, json.dumps(told))
+        found, no_answer = _answer(mpi, start + seconds - 0.5, json.dumps(told))
     finally:
-        _forget(token)
+        _remove(token)
     world = World(**found) if found else None
     if (world.rank if world else 0) > 0 or not (_first() or (world and world.size > 1)):
         return None
@@ -52,7 +52,7 @@ def examine(folder: Path, seconds: float) -> tuple[list[Finding], list[dict[str,
     case = Case(
         ranks=[Rank.told(one) for one in everyone],
         world=world,
-        silence=silence,
+        no_answer=no_answer,
         environment=os.environ,
         slurm=slurm,
         walltime=left,
@@ -80,9 +80,9 @@ def _start(line: list[str]) -> subprocess.Popen[str]:
 
 def _answer(process: subprocess.Popen[str], until: float, told: str = "") -> tuple[Any, str]:
     """Return the answer of a probe, or None and why there is none."""
-    output, silence = _output(process, until, told)
+    output, no_answer = _output(process, until, told)
     lines = [line for line in output.splitlines() if line.startswith("{")]
-    return (json.loads(lines[-1]), "") if lines and not silence else (None, silence or "it said nothing")
+    return (json.loads(lines[-1]), "") if lines and not no_answer else (None, no_answer or "it said nothing")
 
 
 def _output(process: subprocess.Popen[str], until: float, told: str = "") -> tuple[str, str]:
@@ -96,7 +96,7 @@ def _output(process: subprocess.Popen[str], until: float, told: str = "") -> tup
     return output, (last or f"it ended with {process.returncode}") if process.returncode else ""
 
 
-def _forget(token: str) -> None:
+def _remove(token: str) -> None:
     if token:
         with contextlib.suppress(OSError):
             Path(token).unlink()

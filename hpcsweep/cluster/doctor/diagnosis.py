@@ -30,7 +30,7 @@ def _world(case: Case) -> Finding:
     if case.world is None:
         needed = abort.launched(case.environment)
         return Finding(
-            "world", "bad" if needed else "doubtful", f"MPI does not answer: {case.silence}", _without(needed)
+            "world", "bad" if needed else "doubtful", f"MPI does not answer: {case.no_answer}", _without(needed)
         )
     if case.world.size == 1 < told:
         return Finding("world", "bad", f"{by} started {told} tasks, but MPI sees a world of 1", remedy)

@@ -55,7 +55,7 @@ def tiles(cells: DataFrame) -> Iterator[Tile]:
     )
 
 
-Sentences = Iterator[tuple[str, str]]  # subject and sentence
+Sentences = Iterator[tuple[str, str]]  # approximation and sentence
 
 
 def sentences(table: series.Table, laws: Mapping[str, Sequence[Law]]) -> Sentences:

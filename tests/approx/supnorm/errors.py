@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.supnorm.certificate.certify import Pool, advance, start
-from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference, Roof
+from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference, UpperBound
 from hpcsweep.approx.supnorm.dense import Dense
 from tests.approx.supnorm.exact import random_network
 
@@ -22,12 +22,12 @@ class Lipschitz:
     def __init__(self, error: Callable[[Tensor], Tensor], constant: float) -> None:
         self.error, self.constant, self.calls = error, constant, 0
 
-    def roofs(self, centers: Tensor, radii: Tensor, above: slice, below: slice) -> tuple[Roof, Roof]:
+    def upper_bounds(self, centers: Tensor, radii: Tensor, above: slice, below: slice) -> tuple[UpperBound, UpperBound]:
         self.calls += 1
         size = self.constant * radii.sum(1) + 1e-12
         zero = torch.zeros_like(centers)
         return tuple(
-            Roof((sign * self.error(centers) + size)[side], zero[side], torch.full_like(size, 1e-12)[side])
+            UpperBound((sign * self.error(centers) + size)[side], zero[side], torch.full_like(size, 1e-12)[side])
             for sign, side in ((1, above), (-1, below))
         )
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpcsweep.approx.supnorm.certificate.enclosure import relax
-from hpcsweep.approx.supnorm.certificate.enclosure.bows import softplus
+from hpcsweep.approx.supnorm.certificate.enclosure.convex import softplus
 from hpcsweep.approx.supnorm.certificate.enclosure.univariate import FUNCTIONS, image
 from tests.approx.supnorm.digits import UNARY
 

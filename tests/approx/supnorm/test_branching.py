@@ -17,7 +17,7 @@ from torch import Tensor
 from hpcsweep.approx.supnorm.certificate import certify
 from hpcsweep.approx.supnorm.certificate.branching import WHOLE, Boxes, bound, grid, halves
 from hpcsweep.approx.supnorm.certificate.certify import Pool, advance, join, split, start
-from hpcsweep.approx.supnorm.certificate.enclosure.difference import Roof
+from hpcsweep.approx.supnorm.certificate.enclosure.difference import UpperBound
 from hpcsweep.approx.supnorm.certificate.pilot import full_relaxation_pays
 from hpcsweep.approx.supnorm.dense import Dense
 from tests.approx.supnorm.errors import (
@@ -65,11 +65,13 @@ def test_halves_are_never_worse_than_their_parents() -> None:
     class Loose(Lipschitz):
         """Bounds nothing on small boxes."""
 
-        def roofs(self, centers: Tensor, radii: Tensor, above: slice, below: slice) -> tuple[Roof, Roof]:
-            roofs = Lipschitz.roofs(self, centers, radii, above, below)
-            for roof, side in zip(roofs, (above, below), strict=True):
+        def upper_bounds(
+            self, centers: Tensor, radii: Tensor, above: slice, below: slice
+        ) -> tuple[UpperBound, UpperBound]:
+            upper_bounds = Lipschitz.upper_bounds(self, centers, radii, above, below)
+            for roof, side in zip(upper_bounds, (above, below), strict=True):
                 roof.center[radii[side].amax(1) < 0.1] = torch.inf
-            return roofs
+            return upper_bounds
 
     pool = proved(Loose(wave, 4.0), 2, boxes=2000)
     assert pool.done > 1000 and pool.bracket.upper < 5

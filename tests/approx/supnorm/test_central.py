@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hpcsweep
-from hpcsweep.approx.supnorm.measured import conclude
-from hpcsweep.approx.supnorm.subjects import Given, Pair
+from hpcsweep.approx.supnorm.approximations import ErrorFunction, InMemory
+from hpcsweep.approx.supnorm.measured import finalize
 from hpcsweep.approx.supnorm.survey import Survey
 from hpcsweep.approx.supnorm.tasks import Measurement, inner
 from hpcsweep.approx.targets import REGISTRY
@@ -28,8 +28,8 @@ def test_it_is_measured_by_the_same_points_mapped_into_it() -> None:
     survey = Survey(networks(2), replace(CENTRAL, gap=None))
     assert survey.run()
     domain = ((-1.0, 1.0), (-1.0, 1.0))
-    for subject, one in zip(survey.subjects, found(survey), strict=True):
-        pair = subject.pair(Path("."), "cpu")
+    for approximation, one in zip(survey.approximations, found(survey), strict=True):
+        pair = approximation.error_function(Path("."), "cpu")
         own = [kind(0, kind.count)[:] for kind in replace(PLAN, uniform=0).sets(domain)]
         fair, pushed = (0.8 * places for places in own)
         errors = [pair.error(places).abs().numpy() for places in (fair, pushed)]
@@ -84,9 +84,9 @@ def test_a_nan_inside_is_the_outcome_of_both() -> None:
         return torch.where(points[:, 0].abs() < 0.3, math.nan, points[:, 0])
 
     plan = Measurement(("sobol",), 1000, 256, 5, 1, central=0.5)
-    survey = Survey([Given(Pair(target, lambda points: 0 * points[:, 0], ((-1.0, 1.0),)))], plan)
+    survey = Survey([InMemory(ErrorFunction(target, lambda points: 0 * points[:, 0], ((-1.0, 1.0),)))], plan)
     assert survey.run()
-    one = conclude(survey.subjects[0], plan, survey.states[0])
+    one = finalize(survey.approximations[0], plan, survey.states[0])
     assert math.isnan(one.lower) and math.isnan(one.central_lower) and math.isnan(one.central_l2)
 
 

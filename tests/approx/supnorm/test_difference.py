@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hpcsweep.approx.supnorm.certificate.enclosure import rounding
 from hpcsweep.approx.supnorm.certificate.enclosure.affine import NoEnclosure
-from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference, Roof
+from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference, UpperBound
 from hpcsweep.approx.supnorm.dense import Dense
 from tests.approx.supnorm.exact import ACTIVATIONS, exactly, place, random_network
 
@@ -53,7 +53,7 @@ def violations(seeds: range, activation: str, full: bool) -> int:
         radii = np.full_like(centers, radius)
         difference = Difference(target, added(terms), domain, terms, full=full)
         everything = slice(0, 4)
-        roofs = difference.roofs(torch.from_numpy(centers), torch.from_numpy(radii), everything, everything)
+        bounds = difference.upper_bounds(torch.from_numpy(centers), torch.from_numpy(radii), everything, everything)
         for box in range(4):
             for inside in (
                 np.zeros(dimension),
@@ -63,11 +63,11 @@ def violations(seeds: range, activation: str, full: bool) -> int:
                 unit = [mpf(c) + mpf(r) * mpf(e) for c, r, e in zip(centers[box], radii[box], inside, strict=True)]
                 x = place(unit, domain)
                 error = exact_target(x) - mpmath.fsum(exactly(term, x) for term in terms)
-                count += exceeded(roofs[0], box, inside, error) + exceeded(roofs[1], box, inside, -error)
+                count += exceeded(bounds[0], box, inside, error) + exceeded(bounds[1], box, inside, -error)
     return count
 
 
-def exceeded(roof: Roof, box: int, inside: np.ndarray, error: mpf) -> bool:
+def exceeded(roof: UpperBound, box: int, inside: np.ndarray, error: mpf) -> bool:
     slopes = [mpf(slope) * mpf(e) for slope, e in zip(roof.slopes[box].tolist(), inside.tolist(), strict=True)]
     return error > mpf(float(roof.center[box])) + mpmath.fsum(slopes)
 

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from hpcsweep.approx import models
 from hpcsweep.approx.supnorm import dense
+from hpcsweep.approx.supnorm.approximations import Deviation
 from hpcsweep.approx.supnorm.certificate.enclosure.affine import NoEnclosure, boxes
 from hpcsweep.approx.supnorm.points import make
 from hpcsweep.approx.supnorm.screening.evaluator import Evaluator, frozen, piece
 from hpcsweep.approx.supnorm.screening.screen import screen
 from hpcsweep.approx.supnorm.search.ascent import with_slopes
-from hpcsweep.approx.supnorm.subjects import Deviation
 
 DOMAIN = ((-1.0, 1.0), (0.0, 3.0), (-2.0, 0.1))
 HIDDEN = ([], [16, 16], [3, 3, 3], [64, 32, 128], [300, 20], [520, 30])

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.supnorm import survey as surveys
+from hpcsweep.approx.supnorm.approximations import Approximation, ErrorFunction, InMemory
 from hpcsweep.approx.supnorm.certificate.branching import WHOLE, Boxes, bound
 from hpcsweep.approx.supnorm.certificate.certify import Pool
-from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference, Roof
-from hpcsweep.approx.supnorm.measured import Measured, conclude
-from hpcsweep.approx.supnorm.subjects import Given, Pair, Subject
+from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference, UpperBound
+from hpcsweep.approx.supnorm.measured import Measured, finalize
 from hpcsweep.approx.supnorm.survey import Survey
 from hpcsweep.approx.supnorm.tasks import Measurement, Proof
 from hpcsweep.bracket import Bracket
@@ -29,10 +29,10 @@ ALONE = Measurement(("sobol",), 64, 64, 0, 1, gap=0.01, boxes=5000)  # the proof
 
 def measured(target: Callable[[Tensor], Tensor], measurement: Measurement = ALONE) -> Measured:
     """Measure a target against zero on [-1, 1]^dimension."""
-    pair = Pair(target, lambda points: 0 * points[:, 0], line(measurement.dimension))
-    survey = Survey([Given(pair)], measurement)
+    pair = ErrorFunction(target, lambda points: 0 * points[:, 0], line(measurement.dimension))
+    survey = Survey([InMemory(pair)], measurement)
     assert survey.run()
-    return conclude(survey.subjects[0], measurement, survey.states[0])
+    return finalize(survey.approximations[0], measurement, survey.states[0])
 
 
 # Cutting with bounds of two ages
@@ -41,12 +41,12 @@ def measured(target: Callable[[Tensor], Tensor], measurement: Measurement = ALON
 class Tilted:
     """The error 1 everywhere, bounded by 1.5 + u / 2."""
 
-    def roofs(self, centers: Tensor, radii: Tensor, above: slice, below: slice) -> tuple[Roof, Roof]:
+    def upper_bounds(self, centers: Tensor, radii: Tensor, above: slice, below: slice) -> tuple[UpperBound, UpperBound]:
         zero = torch.zeros_like(centers[:, 0])
-        up, down = Roof(1.5 + 0.5 * centers[:, 0], 0.5 * radii, zero), Roof(zero - 1.0, 0.0 * radii, zero)
+        up, down = UpperBound(1.5 + 0.5 * centers[:, 0], 0.5 * radii, zero), UpperBound(zero - 1.0, 0.0 * radii, zero)
         return (
-            Roof(up.center[above], up.slopes[above], up.noise[above]),
-            Roof(down.center[below], down.slopes[below], down.noise[below]),
+            UpperBound(up.center[above], up.slopes[above], up.noise[above]),
+            UpperBound(down.center[below], down.slopes[below], down.noise[below]),
         )
 
     def errors(self, centers: Tensor) -> Tensor:
@@ -222,13 +222,13 @@ def test_a_proof_is_made_on_the_cpu_wherever_it_is_asked_for() -> None:
     assert isinstance(moved, Pool) and moved.status == "closed" and moved.bracket == whole.bracket
 
 
-class _Placed(Subject):
+class _Placed(Approximation):
     """Functions with a number on the device."""
 
     @property
     def group(self) -> str:
         return "placed"
 
-    def pair(self, folder: Path, device: str) -> Pair:
+    def error_function(self, folder: Path, device: str) -> ErrorFunction:
         factor = torch.full((), 3.0, dtype=torch.float64, device=device)
-        return Pair(lambda x: torch.sin(factor * x[:, 0]), lambda x: factor * x[:, 0], line(1))
+        return ErrorFunction(lambda x: torch.sin(factor * x[:, 0]), lambda x: factor * x[:, 0], line(1))

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from hpcsweep.approx.supnorm.approximations import ErrorFunction
 from hpcsweep.approx.supnorm.slice import REACH, raster_of, slice_of, zoom_of
-from hpcsweep.approx.supnorm.subjects import Pair
 
 BOX = ((-1.0, 3.0), (0.5, 1.0))
 
@@ -21,13 +21,13 @@ def target(points: Tensor) -> Tensor:
     return torch.sin(points[:, 0]) * points[:, -1]
 
 
-def bumpy(middle: float, width: float, height: float = 0.25) -> Pair:
+def bumpy(middle: float, width: float, height: float = 0.25) -> ErrorFunction:
     """A pair whose error is a bump at `middle` of the first coordinate, half as high at `width` from there."""
 
     def network(points: Tensor) -> Tensor:
         return target(points) - height * torch.exp(-math.log(2) * ((points[:, 0] - middle) / width) ** 2)
 
-    return Pair(target, network, BOX)
+    return ErrorFunction(target, network, BOX)
 
 
 @given(st.floats(-0.9, 2.9), st.floats(-5.5, -1.5))
@@ -48,7 +48,7 @@ def test_a_zoom_is_as_wide_as_its_glitch(middle: float, exponent: float) -> None
 def test_a_zoom_at_the_edge_or_without_an_end_stays_in_the_domain() -> None:
     zoom = zoom_of(bumpy(3.0, 0.01), (3.0, 0.75), 65)
     assert zoom is not None and zoom[0, -1] == 3.0 and 2.9 < zoom[0, 0] < 3.0
-    flat = Pair(target, lambda points: target(points) + 1, BOX)
+    flat = ErrorFunction(target, lambda points: target(points) + 1, BOX)
     zoom = zoom_of(flat, (0.0, 0.75), 65)
     assert zoom is not None and (zoom[0, 0], zoom[0, -1]) == BOX[0]
     assert zoom_of(flat, (), 65) is None and zoom_of(flat, (math.nan, 0.0), 65) is None
@@ -62,6 +62,9 @@ def test_a_raster_has_the_first_coordinate_along_its_rows() -> None:
         for j, second in enumerate(np.linspace(*BOX[1], 5)):
             point = torch.tensor([[first, second]], dtype=torch.float64)
             assert raster[i, j] == np.float32(bumpy(0.0, 0.5).error(point).item())
-    lopsided = raster_of(Pair(target, lambda points: 0 * points[:, 0], BOX), 5)
+    lopsided = raster_of(ErrorFunction(target, lambda points: 0 * points[:, 0], BOX), 5)
     assert lopsided is not None and not np.array_equal(lopsided, lopsided.T)
-    assert raster_of(Pair(target, target, BOX[:1]), 5) is None and raster_of(Pair(target, target, BOX * 2), 5) is None
+    assert (
+        raster_of(ErrorFunction(target, target, BOX[:1]), 5) is None
+        and raster_of(ErrorFunction(target, target, BOX * 2), 5) is None
+    )

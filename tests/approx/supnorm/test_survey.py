@@ -14,9 +14,9 @@ import torch
 
 from hpcsweep.approx import models
 from hpcsweep.approx.supnorm import survey as surveys
-from hpcsweep.approx.supnorm.measured import Measured, conclude
+from hpcsweep.approx.supnorm.approximations import Approximation, ErrorFunction, InMemory, Network
+from hpcsweep.approx.supnorm.measured import Measured, finalize
 from hpcsweep.approx.supnorm.screening import screen
-from hpcsweep.approx.supnorm.subjects import Given, Network, Pair, Subject
 from hpcsweep.approx.supnorm.survey import Survey
 from hpcsweep.approx.supnorm.tasks import Measurement, planned
 from hpcsweep.approx.targets import REGISTRY
@@ -25,7 +25,7 @@ PLAN = Measurement(("sobol", "inflated"), 3000, 256, 5, 2, uniform=2000, starts=
 MODEL = {"hidden": [6, 6], "activation": "tanh"}
 
 
-def networks(count: int = 3) -> list[Subject]:
+def networks(count: int = 3) -> list[Approximation]:
     model = models.make(MODEL, 2, REGISTRY["exp_cos"](2).domain)
     rows = 4 * model.init(range(1, count + 1), torch.float64).numpy()  # so large that the proof is some work
     return [Network({"name": "exp_cos"}, 2, MODEL, row, samples=20, data_seed=i) for i, row in enumerate(rows)]
@@ -45,8 +45,8 @@ def shared_out(survey: Survey, pieces: int, seed: int) -> Survey:
 
 
 def found(survey: Survey) -> list[Measured]:
-    pairs = zip(survey.subjects, survey.states, strict=True)
-    return [conclude(subject, survey.measurement, state, (0.5, 0.99)) for subject, state in pairs]
+    pairs = zip(survey.approximations, survey.states, strict=True)
+    return [finalize(approximation, survey.measurement, state, (0.5, 0.99)) for approximation, state in pairs]
 
 
 @pytest.mark.parametrize("first", [2**14, 64])
@@ -110,10 +110,10 @@ def test_a_nan_anywhere_is_the_outcome() -> None:
         corner = (points >= 1).all(dim=1)
         return torch.where(corner, torch.full_like(points[:, 0], math.nan), points[:, 0])
 
-    pair = Pair(target, lambda points: 0 * points[:, 0], ((-1.0, 1.0), (-1.0, 1.0)))
-    survey = Survey([Given(pair)], replace(PLAN, kinds=("sobol",)))
+    pair = ErrorFunction(target, lambda points: 0 * points[:, 0], ((-1.0, 1.0), (-1.0, 1.0)))
+    survey = Survey([InMemory(pair)], replace(PLAN, kinds=("sobol",)))
     assert survey.run()
-    one = conclude(survey.subjects[0], PLAN, survey.states[0])
+    one = finalize(survey.approximations[0], PLAN, survey.states[0])
     assert math.isnan(one.lower) and one.where == (1.0, 1.0) and one.nonfinite > 0 and math.isinf(one.upper)
 
 
@@ -134,7 +134,7 @@ def test_means_are_taken_over_the_first_kind() -> None:
     survey = Survey(networks(1), PLAN)
     assert survey.run()
     points = PLAN.sets(((-1.0, 1.0),) * 2)[0](0, 3000)
-    errors = survey.subjects[0].pair(Path("."), "cpu").error(points).abs().numpy()
+    errors = survey.approximations[0].error_function(Path("."), "cpu").error(points).abs().numpy()
     [one] = found(survey)
     assert one.l1 == pytest.approx(errors.mean(), rel=1e-12)
     assert one.l2 == pytest.approx(np.sqrt((errors**2).mean()), rel=1e-12)

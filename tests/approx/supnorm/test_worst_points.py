@@ -15,6 +15,7 @@ from torch import Tensor
 
 from hpcsweep.approx.supnorm.points import PointSet, make
 from hpcsweep.approx.supnorm.screening import histogram
+from hpcsweep.approx.supnorm.screening.accumulator import Accumulator
 from hpcsweep.approx.supnorm.screening.keys import NAN_KEY, value_of
 from hpcsweep.approx.supnorm.screening.screen import (
     Screen,
@@ -26,7 +27,6 @@ from hpcsweep.approx.supnorm.screening.screen import (
     screen,
     tile_count,
 )
-from hpcsweep.approx.supnorm.screening.tally import Tally
 from hpcsweep.bracket import Bracket
 from tests.approx.supnorm.test_screen import SQUARE, target, zero
 
@@ -83,11 +83,11 @@ def test_worst_points_equal_a_full_sort_in_any_order(values: list[float], worst:
 @settings(max_examples=100, deadline=None)
 def test_a_tally_keeps_the_worst_points_of_a_stream(values: list[float], worst: int, tile: int) -> None:
     for backwards in (False, True):  # tiles come in order as a rule, but need not
-        tally = Tally(tile, worst, True, "cpu")
+        accumulator = Accumulator(tile, worst, True, "cpu")
         starts = range(0, len(values), tile)
         for start in reversed(starts) if backwards else starts:
-            tally.add(start, torch.tensor(values[start : start + tile], dtype=torch.float64))
-        assert tally.worst == sorted_out(values, worst)
+            accumulator.add(start, torch.tensor(values[start : start + tile], dtype=torch.float64))
+        assert accumulator.worst == sorted_out(values, worst)
 
 
 @pytest.mark.parametrize("kind", ["grid", "inflated", "sobol", "uniform"])

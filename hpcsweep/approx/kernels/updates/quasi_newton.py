@@ -89,7 +89,7 @@ def _vector(count: int, place: int) -> int:
 
 
 @inlined
-def _forget(numbers: ndarray, vectors: ndarray, count: int) -> None:
+def _reset(numbers: ndarray, vectors: ndarray, count: int) -> None:
     """Let the inverse Hessian be the identity."""
     fill(len(vectors) - VECTORS * count, 0.0, vectors, VECTORS * count)
     for i in range(count):
@@ -188,7 +188,7 @@ def take_dense(
     """Take in a trial of BFGS or one of its relatives."""
     verdict = observe(numbers, vectors, point, gradient, loss)
     if verdict == FAILED and is_weary(numbers):
-        _forget(numbers, vectors, len(point))
+        _reset(numbers, vectors, len(point))
     elif verdict == ACCEPTED:
         _update(numbers, vectors, len(point))
     return int(verdict != NOTHING and verdict != FAILED)
@@ -201,7 +201,7 @@ def propose_dense(numbers: ndarray, vectors: ndarray, point: ndarray, gradient: 
     if numbers[READY] > 0.0:
         slope = slope_along(vectors, count)
         if not slope < 0.0:
-            _forget(numbers, vectors, count)
+            _reset(numbers, vectors, count)
             slope = slope_along(vectors, count)
         if is_hopeless(numbers, slope):
             return 1

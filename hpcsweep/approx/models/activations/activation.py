@@ -14,7 +14,7 @@ Bend = tuple[Tensor, Tensor, Tensor]  # value, slope and second derivative
 
 @dataclass(frozen=True)
 class Hump:
-    """Facts about an activation g like gelu, from which proofs enclose it; see `enclosure.bumps`.
+    """Facts about an activation g like gelu, from which proofs enclose it; see `enclosure.gelu_silu`.
 
     Attributes
     ----------

@@ -7,7 +7,7 @@ a second.
 from __future__ import annotations
 
 from hpcsweep.approx.models.classical.choices import FAMILIES, FIELDS, count, is_direct, refuse, resolve, sized
-from hpcsweep.approx.models.classical.costs import bytes_of, hidden_like, operations
+from hpcsweep.approx.models.classical.costs import bytes_of, equivalent_widths, operations
 from hpcsweep.approx.models.classical.direct import Direct, Unsolvable
 from hpcsweep.approx.models.classical.legendre import Legendre
 from hpcsweep.approx.models.classical.simplex import Simplex
@@ -23,7 +23,7 @@ __all__ = [
     "Unsolvable",
     "bytes_of",
     "count",
-    "hidden_like",
+    "equivalent_widths",
     "is_direct",
     "operations",
     "refuse",

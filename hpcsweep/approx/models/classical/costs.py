@@ -38,7 +38,7 @@ def bytes_of(choice: Mapping[str, Any], dimension: int, samples: int) -> int:
     return 200 * samples
 
 
-def hidden_like(choice: Mapping[str, Any], dimension: int) -> list[int]:
+def equivalent_widths(choice: Mapping[str, Any], dimension: int) -> list[int]:
     """Return the hidden widths of a perceptron that costs about as much at a point."""
     if choice["name"] == "legendre":
         return [max(1, count(choice, dimension) // 2)]

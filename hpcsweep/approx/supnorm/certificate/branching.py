@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference, Roof
+from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference, UpperBound
 
 _GRID = 2.0**51  # the sum of two edges is exact, and so is half of it
 _LOOKED_INTO = 256  # boxes of a round, the worst, in which the error itself is evaluated
@@ -107,11 +107,11 @@ def bound(difference: Difference, boxes: Boxes, level: float) -> Found:
     boxes = boxes[np.argsort(opened[:, 1].astype(np.int8) - opened[:, 0], kind="stable")]
     sides = slice(0, int(opened[:, 0].sum())), slice(len(boxes) - int(opened[:, 1].sum()), len(boxes))
     low, high, bounds = (torch.from_numpy(part) for part in (boxes.low, boxes.high, boxes.bounds.copy()))
-    roofs = difference.roofs((low + high) / 2, (high - low) / 2, *sides)
+    upper_bounds = difference.upper_bounds((low + high) / 2, (high - low) / 2, *sides)
     left = _Left.nothing(low)
-    for column, (side, roof) in enumerate(zip(sides, roofs, strict=True)):
-        bounds[side, column] = torch.minimum(bounds[side, column], roof.top())
-        left.add(side, *_cut(low[side], high[side], bounds[side, column], roof, level), roof)
+    for column, (side, bound) in enumerate(zip(sides, upper_bounds, strict=True)):
+        bounds[side, column] = torch.minimum(bounds[side, column], bound.top())
+        left.add(side, *_cut(low[side], high[side], bounds[side, column], bound, level), bound)
     worst = bounds.amax(1)  # (boxes,)
     points, errors, settled = _look(difference, low, high, worst, left)
     axis, narrow = _axis(low, high, left)
@@ -143,26 +143,26 @@ class _Left:
         low, high = torch.full_like(like, torch.inf), torch.full_like(like, -torch.inf)
         return cls(low, high, torch.zeros_like(like), torch.zeros_like(like), like.new_zeros(len(like)))
 
-    def add(self, side: slice, low: Tensor, high: Tensor, roof: Roof) -> None:
+    def add(self, side: slice, low: Tensor, high: Tensor, bound: UpperBound) -> None:
         """Add what is left of one side."""
         self.low[side] = torch.minimum(self.low[side], low)
         self.high[side] = torch.maximum(self.high[side], high)
-        self.share[side] = torch.maximum(self.share[side], roof.slopes.abs())
-        self.tilt[side] = torch.where(low <= high, roof.slopes, self.tilt[side])
-        self.noise[side] = torch.maximum(self.noise[side], roof.noise)
+        self.share[side] = torch.maximum(self.share[side], bound.slopes.abs())
+        self.tilt[side] = torch.where(low <= high, bound.slopes, self.tilt[side])
+        self.noise[side] = torch.maximum(self.noise[side], bound.noise)
 
 
-def _cut(low: Tensor, high: Tensor, bounds: Tensor, roof: Roof, level: float) -> tuple[Tensor, Tensor]:
+def _cut(low: Tensor, high: Tensor, bounds: Tensor, bound: UpperBound, level: float) -> tuple[Tensor, Tensor]:
     """Return the edges (boxes, dimension) of what may exceed the level; infinite and inverted where nothing may.
 
-    On the axis with slope s the roof falls by |s| per radius, from the edge where its own top is on: beyond
+    On the axis with slope s the bound falls by |s| per radius, from the edge where its own top is on: beyond
     (top - level) / |s| radii it is at most the level, wherever the other coordinates are. An older bound may lie below
     that top; it has no slope, so that it settles whole boxes or nothing.
     """
     # The quotient, inflated, and one step of the grid more than its rounding cover all roundings.
-    steps = ((roof.top() - level).unsqueeze(1) / roof.slopes.abs()).mul_(1 + 1e-12)
+    steps = ((bound.top() - level).unsqueeze(1) / bound.slopes.abs()).mul_(1 + 1e-12)
     depth = steps.mul_((high - low) / 2).nan_to_num_(torch.inf, torch.inf)  # (boxes, dimension)
-    rises = roof.slopes >= 0
+    rises = bound.slopes >= 0
     from_high = ((high - depth).mul_(_GRID).floor_() - 1).mul_(1 / _GRID)
     from_low = ((low + depth).mul_(_GRID).ceil_() + 1).mul_(1 / _GRID)
     settled = (bounds <= level).unsqueeze(1)

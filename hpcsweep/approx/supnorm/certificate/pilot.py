@@ -25,6 +25,6 @@ def _excess(difference: Difference, boxes: Boxes, level: float) -> np.ndarray:
     everything = slice(0, len(boxes))
     centers = (low + high) / 2
     error = difference.signed(centers)
-    above, below = difference.roofs(centers, (high - low) / 2, everything, everything)
+    above, below = difference.upper_bounds(centers, (high - low) / 2, everything, everything)
     excess = torch.stack([above.center - error, below.center + error], 1).clamp(min=1e-300)  # (boxes, 2)
     return excess.numpy()[boxes.bounds > level]

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from hpcsweep.approx.supnorm.points import PointSet
 from hpcsweep.approx.supnorm.screening import histogram, keys
+from hpcsweep.approx.supnorm.screening.accumulator import FIXED, Accumulator
 from hpcsweep.approx.supnorm.screening.keys import INFINITY_KEY as INFINITY_KEY
 from hpcsweep.approx.supnorm.screening.keys import NAN_KEY as NAN_KEY
-from hpcsweep.approx.supnorm.screening.tally import FIXED, Tally
 from hpcsweep.bracket import Bracket, cover
 from hpcsweep.errors import PluginError
 
@@ -183,32 +183,34 @@ def screen(
     """
     if tiles and not 0 <= min(tiles) <= max(tiles) < tile_count(points, tile):
         raise ValueError(f"{tiles} leaves the {tile_count(points, tile)} tiles of {tile} points")
-    tallies = [Tally(tile, max(1, worst), points.fair, device) for _ in networks] if tiles else []
+    accumulators = [Accumulator(tile, max(1, worst), points.fair, device) for _ in networks] if tiles else []
     for number in tiles:
         start = number * tile
         real = min(tile, points.count - start)
         places = points(start, tile, device)  # (tile, dimension)
         values = evaluate(target, places)  # (tile,)
-        for tally, network in zip(tallies, networks, strict=True):
-            tally.add(start, (values - evaluate(network, places))[:real])
-    return [_finished(tally, points, worst, device) for tally in tallies] or [empty() for _ in networks]
+        for accumulator, network in zip(accumulators, networks, strict=True):
+            accumulator.add(start, (values - evaluate(network, places))[:real])
+    return [_finished(accumulator, points, worst, device) for accumulator in accumulators] or [
+        empty() for _ in networks
+    ]
 
 
-def _finished(tally: Tally, points: PointSet, worst: int, device: torch.device | str) -> Screen:
-    key, index = tally.worst[0]
+def _finished(accumulator: Accumulator, points: PointSet, worst: int, device: torch.device | str) -> Screen:
+    key, index = accumulator.worst[0]
     return Screen(
         key=key,
         index=index,
         where=tuple(points(index, 1, device)[0].tolist()),
-        absolute=tally.absolute,
-        square=tally.square,
-        count=tally.count,
-        nans=tally.nans,
-        infinities=tally.infinities,
-        averaged=tally.averaged,
-        worst=tally.worst[:worst],
+        absolute=accumulator.absolute,
+        square=accumulator.square,
+        count=accumulator.count,
+        nans=accumulator.nans,
+        infinities=accumulator.infinities,
+        averaged=accumulator.averaged,
+        worst=accumulator.worst[:worst],
         kept=worst,
-        counts=tally.histogram,
+        counts=accumulator.histogram,
     )
 
 

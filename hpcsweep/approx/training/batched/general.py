@@ -93,7 +93,7 @@ def passes_of(model: Model, layout: Layout, samples: int, weights: Tensor, loss:
     return General(layout, model, samples, weights, loss)
 
 
-def suit(model: Model, optimizer: str) -> None:
+def check_compatible(model: Model, optimizer: str) -> None:
     """Raise StudyError where an optimizer, or one of a chain, asks for what a model cannot give."""
     parts = optimizer.split("+")
     at_once = optimizers.DIRECT in parts

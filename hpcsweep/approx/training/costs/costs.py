@@ -2,7 +2,7 @@
 
 On a processor networks that the kernels know train alone: a step takes its evaluations (multiply-adds of the products
 both ways, activations, a little for each parameter and block of samples) and what the method does, which it says itself
-(`optimizers.demand`). Others train as batched programs of torch: that takes its calls, however many networks, and the
+(`Method.cost`). Others train as batched programs of torch: that takes its calls, however many networks, and the
 arithmetic of each.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from hpcsweep.approx.training.costs.device import Device, probe
-from hpcsweep.approx.training.optimizers.demand import Demand
+from hpcsweep.approx.training.optimizers.step_cost import StepCost
 from hpcsweep.approx.training.settings import Settings
 
 __all__ = ["Device", "Perceptron", "packs", "probe", "slots", "used_slots"]
@@ -60,9 +60,9 @@ class Perceptron:
         """Multiply-adds of a sample, with the gradient; signals are not handed down into the first layer."""
         return 2 * self.parameters + sum(inputs * outputs for inputs, outputs in pairwise(self.widths[1:]))
 
-    def _demand(self, settings: Settings, samples: int) -> Demand:
+    def _demand(self, settings: Settings, samples: int) -> StepCost:
         """Return what one part of a chain asks for in a step that sees so many samples."""
-        return settings.method.demand(self.widths, samples, settings.steps)
+        return settings.method.cost(self.widths, samples, settings.steps)
 
     def flops(self, samples: int, settings: Settings | None = None) -> int:
         """Return the floating-point operations in the products of one step of a part of a chain, Adam by default."""

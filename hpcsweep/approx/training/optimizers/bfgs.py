@@ -22,10 +22,10 @@ from hpcsweep.approx.kernels.problem import aligned
 from hpcsweep.approx.kernels.updates import quasi_newton
 from hpcsweep.approx.kernels.updates.line_search import FLAT
 from hpcsweep.approx.training.operations.passes import Passes
-from hpcsweep.approx.training.optimizers import demand
+from hpcsweep.approx.training.optimizers import step_cost
 from hpcsweep.approx.training.optimizers.optimizer import Needs, Number, Optimizer
 from hpcsweep.approx.training.optimizers.registry import register
-from hpcsweep.approx.training.optimizers.walk import Move, Walk
+from hpcsweep.approx.training.optimizers.walk import QuasiNewtonStep, SearchState
 from hpcsweep.approx.training.single.methods import Compiled, Start, searching_numbers
 
 # From b = s'Bs / s'y and h = y'Hy / s'y, (slots,) each, and the number of parameters to the scaling tau and to the
@@ -44,7 +44,7 @@ class Inverse:
     blank : (slots,) bool on the CPU: knows nothing yet, the matrix is the identity
     """
 
-    walk: Walk
+    walk: SearchState
     matrix: Tensor
     blank: Tensor
 
@@ -105,13 +105,13 @@ class QuasiNewton(Optimizer):
     is_fine: ClassVar = True
     kernels: ClassVar = (method.advance, quasi_newton.propose_dense, quasi_newton.take_dense)
 
-    def demand(self, widths: demand.Widths, samples: int, steps: int) -> demand.Demand:
+    def cost(self, widths: step_cost.Widths, samples: int, steps: int) -> step_cost.StepCost:
         """Return a pass over the lower triangle of the inverse Hessian an iterate."""
-        size = demand.size(widths)
+        size = step_cost.size(widths)
         entry = 7.7 if 4 * size**2 <= _CACHE else 16.0
         held = size**2 + quasi_newton.DENSE * size
         others = (entry / 2 - 1) * size**2 + 90 * size
-        return demand.Demand(demand.SEARCH, products=size**2, others=others, held=held, calls=550)
+        return step_cost.StepCost(step_cost.SEARCH, products=size**2, others=others, held=held, calls=550)
 
     def alone(self, start: Start) -> Compiled:
         """Return the identity as the inverse Hessian."""
@@ -122,7 +122,7 @@ class QuasiNewton(Optimizer):
         return Compiled(self.kernels[1:], start, numbers, vectors)
 
     def init(self, engine: Passes) -> Inverse:
-        walk = Walk.begin(engine)
+        walk = SearchState.begin(engine)
         slots, parameters = walk.weights.shape
         identity = torch.eye(parameters).to(walk.weights).repeat(slots, 1, 1)
         return Inverse(walk, identity, torch.ones(slots, dtype=torch.bool))
@@ -132,7 +132,7 @@ class QuasiNewton(Optimizer):
         """Do one tick; return which slots have a new iterate."""
         walk = state.walk
         move = walk.observe(engine, loss)
-        walk.weary(move, state)
+        walk.reset_if_stalled(move, state)
         _update(state, move, _FAMILIES[self.family])
         walk.launch(engine, move.ready, -state.product(walk.gradient), state)
         return torch.from_numpy(move.accepted)
@@ -144,7 +144,7 @@ class QuasiNewton(Optimizer):
         return torch.from_numpy(state.walk.settled)
 
 
-def _update(state: Inverse, move: Move, family: Family) -> None:
+def _update(state: Inverse, move: QuasiNewtonStep, family: Family) -> None:
     """Update the inverse Hessian where an iterate was accepted, if its step has curvature.
 
     To (H - Hy y'H / y'Hy + phi y'Hy v v') / tau + s s' / s'y with v = s / s'y - Hy / y'Hy: of rank two, in s and Hy.

@@ -25,10 +25,10 @@ from hpcsweep.approx.kernels.problem import aligned
 from hpcsweep.approx.kernels.updates import line_search, quasi_newton
 from hpcsweep.approx.kernels.updates.line_search import FLAT
 from hpcsweep.approx.training.operations.passes import Passes
-from hpcsweep.approx.training.optimizers import demand
+from hpcsweep.approx.training.optimizers import step_cost
 from hpcsweep.approx.training.optimizers.optimizer import Needs, Number, Optimizer
 from hpcsweep.approx.training.optimizers.registry import register
-from hpcsweep.approx.training.optimizers.walk import Move, Walk, dots
+from hpcsweep.approx.training.optimizers.walk import QuasiNewtonStep, SearchState, dots
 from hpcsweep.approx.training.single.methods import Compiled, Start, searching_numbers
 
 
@@ -45,7 +45,7 @@ class Memory:
     blank : (slots,) bool on the CPU: nothing has been written
     """
 
-    walk: Walk
+    walk: SearchState
     steps: Tensor
     changes: Tensor
     triangle: Tensor
@@ -72,13 +72,13 @@ class LBFGS(Optimizer):
     is_fine: ClassVar = True
     kernels: ClassVar = (method.advance, quasi_newton.propose_limited, quasi_newton.take_limited)
 
-    def demand(self, widths: demand.Widths, samples: int, steps: int) -> demand.Demand:
+    def cost(self, widths: step_cost.Widths, samples: int, steps: int) -> step_cost.StepCost:
         """Return two loops over as much memory as is filled, on average over all steps."""
-        size, memory, steps = demand.size(widths), self.memory, max(steps, 1)
+        size, memory, steps = step_cost.size(widths), self.memory, max(steps, 1)
         kept = memory * (1 - memory / (2 * steps)) if steps > memory else steps / 2
         held = (line_search.VECTORS + 2 * memory) * size
         others = (10 * kept + 50) * size
-        return demand.Demand(demand.SEARCH, products=4 * kept * size, others=others, held=held, calls=550)
+        return step_cost.StepCost(step_cost.SEARCH, products=4 * kept * size, others=others, held=held, calls=550)
 
     def alone(self, start: Start) -> Compiled:
         """Return an empty memory."""
@@ -88,7 +88,7 @@ class LBFGS(Optimizer):
         return Compiled(self.kernels[1:], start, numbers, aligned(size, start.dtype))
 
     def init(self, engine: Passes) -> Memory:
-        walk = Walk.begin(engine)
+        walk = SearchState.begin(engine)
         slots, parameters = walk.weights.shape
         steps, changes = walk.weights.new_zeros((2, slots, self.memory, parameters))
         identity = torch.eye(self.memory).to(steps).repeat(slots, 1, 1)
@@ -99,7 +99,7 @@ class LBFGS(Optimizer):
         """Do one tick; return which slots have a new iterate."""
         walk = state.walk
         move = walk.observe(engine, loss)
-        walk.weary(move, state)
+        walk.reset_if_stalled(move, state)
         _remember(state, move)
         walk.launch(engine, move.ready, _direction(state), state)
         return torch.from_numpy(move.accepted)
@@ -112,7 +112,7 @@ class LBFGS(Optimizer):
 
 
 @np.errstate(all="ignore")
-def _remember(state: Memory, move: Move) -> None:
+def _remember(state: Memory, move: QuasiNewtonStep) -> None:
     """Append new pairs of enough curvature, and drop the oldest ones."""
     curvature, squares = dots(move.step, move.change), dots(move.change, move.change)
     good = move.accepted & (curvature > FLAT * np.sqrt(dots(move.step, move.step) * squares))

@@ -21,7 +21,7 @@ from hpcsweep.approx.kernels.residuals import residuals
 from hpcsweep.approx.training.operations.engine import Engine
 from hpcsweep.approx.training.operations.least_squares import solve
 from hpcsweep.approx.training.operations.passes import Passes
-from hpcsweep.approx.training.optimizers import demand
+from hpcsweep.approx.training.optimizers import step_cost
 from hpcsweep.approx.training.optimizers.optimizer import Needs, Number, Optimizer
 from hpcsweep.approx.training.optimizers.registry import register
 from hpcsweep.approx.training.single.features import Solving
@@ -77,12 +77,12 @@ class LeastSquares(Optimizer):
     needs: ClassVar = Needs(all_samples=True, squares=True, rate=False, features=True)
     kernels: ClassVar = (method.write_note, residuals)
 
-    def demand(self, widths: demand.Widths, samples: int, steps: int) -> demand.Demand:
+    def cost(self, widths: step_cost.Widths, samples: int, steps: int) -> step_cost.StepCost:
         """Return one decomposition, and the step is the last."""
         width = widths[-2] + 1
-        others, held = 150.0 * width**2 * samples, 3 * samples * width + demand.size(widths)
+        others, held = 150.0 * width**2 * samples, 3 * samples * width + step_cost.size(widths)
         room = {"calls": 300.0, "calls_alone": 300.0, "most_steps": 1.0}
-        return demand.Demand(0, 3, 0, others, held, **room, in_one_block=True)
+        return step_cost.StepCost(0, 3, 0, others, held, **room, in_one_block=True)
 
     def alone(self, start: Start) -> Alone:
         """Return the features as they were drawn."""
@@ -98,7 +98,7 @@ class LeastSquares(Optimizer):
 
     def tick(self, engine: Passes, state: Solved, numbers: Sequence[Number], rates: Tensor, loss: Tensor) -> None:
         """Solve, unless that is done."""
-        assert isinstance(engine, Engine)  # whose layers are known, as `suit` has seen to
+        assert isinstance(engine, Engine)  # whose layers are known, as `check_compatible` has seen to
         engine.loss(loss)
         if state.slots.all():
             return

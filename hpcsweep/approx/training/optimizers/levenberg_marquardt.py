@@ -20,7 +20,7 @@ from hpcsweep.approx.kernels.problem import Shape, aligned
 from hpcsweep.approx.kernels.residuals import linearise, places, residuals
 from hpcsweep.approx.kernels.updates import marquardt
 from hpcsweep.approx.training.operations.passes import Passes
-from hpcsweep.approx.training.optimizers import demand
+from hpcsweep.approx.training.optimizers import step_cost
 from hpcsweep.approx.training.optimizers.damping import TRIALS, Damped, NormalEquations, noise
 from hpcsweep.approx.training.optimizers.optimizer import Needs, Number, Optimizer
 from hpcsweep.approx.training.optimizers.registry import register
@@ -70,16 +70,16 @@ class LevenbergMarquardt(Optimizer):
     is_fine: ClassVar = True
     kernels: ClassVar = (method.write_note, residuals, linearise, marquardt.propose_marquardt)
 
-    def demand(self, widths: demand.Widths, samples: int, steps: int) -> demand.Demand:
+    def cost(self, widths: step_cost.Widths, samples: int, steps: int) -> step_cost.StepCost:
         """Return a Gram matrix, two Cholesky decompositions, six forwards."""
-        size = demand.size(widths)
+        size = step_cost.size(widths)
         side, dual = min(size, samples), size > samples
         gram = samples**2 * sum(widths) if dual else size**2 * samples / 2
-        return demand.Demand(
+        return step_cost.StepCost(
             forwards=6,
             products=gram + side**3 / 3,
             others=130.0 * side**2 + 30 * size * samples,
-            held=int(places(size, samples, demand.LANES)[-1]),
+            held=int(places(size, samples, step_cost.LANES)[-1]),
             calls=370,
             calls_alone=25,
             in_one_block=dual,

@@ -13,7 +13,7 @@ from torch import Tensor
 from hpcsweep.approx.kernels.objective import objective
 from hpcsweep.approx.kernels.problem import Shape
 from hpcsweep.approx.training.operations.passes import Passes
-from hpcsweep.approx.training.optimizers.demand import Demand, Widths
+from hpcsweep.approx.training.optimizers.step_cost import StepCost, Widths
 from hpcsweep.approx.training.single.methods import Method, Start
 
 Number = float | Tensor  # one for all slots; in ticks that are recorded, a tensor without axes
@@ -64,7 +64,7 @@ class Optimizer(ABC):
     kernels: ClassVar[tuple[Any, ...]] = ()
 
     @abstractmethod
-    def demand(self, widths: Widths, samples: int, steps: int) -> Demand:
+    def cost(self, widths: Widths, samples: int, steps: int) -> StepCost:
         """Return what one of `steps` steps asks for that sees so many samples, with these settings."""
 
     @abstractmethod

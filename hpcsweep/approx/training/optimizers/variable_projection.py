@@ -24,7 +24,7 @@ from hpcsweep.approx.kernels.updates.marquardt import AFTER_FAILURE, FACTORS, HI
 from hpcsweep.approx.training.operations.engine import Engine
 from hpcsweep.approx.training.operations.least_squares import truncated
 from hpcsweep.approx.training.operations.passes import Passes
-from hpcsweep.approx.training.optimizers import demand
+from hpcsweep.approx.training.optimizers import step_cost
 from hpcsweep.approx.training.optimizers.damping import TRIALS, Damped, noise
 from hpcsweep.approx.training.optimizers.optimizer import Needs, Number, Optimizer
 from hpcsweep.approx.training.optimizers.registry import register
@@ -111,12 +111,12 @@ class VariableProjection(Optimizer):
     is_fine: ClassVar = True
     kernels: ClassVar = (method.write_note, residuals, linearise)
 
-    def demand(self, widths: demand.Widths, samples: int, steps: int) -> demand.Demand:
+    def cost(self, widths: step_cost.Widths, samples: int, steps: int) -> step_cost.StepCost:
         """Return three singular value decompositions, two solutions of all else."""
         width = widths[-2] + 1
-        size = demand.size(widths) - width
-        room = int(places(size + width, samples, demand.LANES)[-1])
-        return demand.Demand(
+        size = step_cost.size(widths) - width
+        room = int(places(size + width, samples, step_cost.LANES)[-1])
+        return step_cost.StepCost(
             forwards=4,
             products=size**2 * samples + 2 * size * samples * width,
             others=2.4 * size**3 + 216 * width**2 * samples,
@@ -146,7 +146,7 @@ class VariableProjection(Optimizer):
         ------
         ValueError : for networks without a hidden layer: there is nothing to iterate
         """
-        assert isinstance(engine, Engine)  # whose layers are known, as `suit` has seen to
+        assert isinstance(engine, Engine)  # whose layers are known, as `check_compatible` has seen to
         hidden = engine.layout.parameters - engine.features.shape[1]
         if hidden == 0:
             raise ValueError("variable projection needs a hidden layer")

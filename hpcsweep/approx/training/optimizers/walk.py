@@ -33,7 +33,7 @@ class Curvature(Protocol):
 
 
 @dataclass
-class Move:
+class QuasiNewtonStep:
     """What one tick brought: rows (slots, parameters), zero where no iterate was accepted; masks (slots,) on the host.
 
     Attributes
@@ -50,7 +50,7 @@ class Move:
 
 
 @dataclass
-class Walk:
+class SearchState:
     """The iterates, which lag behind the trials that the engine sees.
 
     Attributes
@@ -69,15 +69,15 @@ class Walk:
     table: Tensor
 
     @staticmethod
-    def begin(engine: Passes) -> Walk:
+    def begin(engine: Passes) -> SearchState:
         """Return walks that start from the engine's weights; nothing is evaluated."""
         rows, slots = engine.layout.rows(engine.weights), engine.layout.slots
         table = torch.tensor(_UNTOUCHED, dtype=torch.float64).unsqueeze(1).repeat(1, slots)
         gradient, direction = torch.zeros_like(rows), torch.zeros_like(rows)
-        return Walk(rows, gradient, direction, rows.clone(), Search.idle(slots, rows.dtype), table)
+        return SearchState(rows, gradient, direction, rows.clone(), Search.idle(slots, rows.dtype), table)
 
     @np.errstate(all="ignore")
-    def observe(self, engine: Passes, loss: Tensor) -> Move:
+    def observe(self, engine: Passes, loss: Tensor) -> QuasiNewtonStep:
         """Evaluate the trials; write the losses at the iterates before this tick into `loss` (slots,)."""
         engine.descend(loss)
         gradient = engine.layout.rows(engine.gradient)
@@ -94,13 +94,13 @@ class Walk:
         table[_FRESH] = 0
         return self._move(gradient, accepted, arrived, failed)
 
-    def _move(self, gradient: Tensor, accepted: np.ndarray, arrived: np.ndarray, failed: np.ndarray) -> Move:
+    def _move(self, gradient: Tensor, accepted: np.ndarray, arrived: np.ndarray, failed: np.ndarray) -> QuasiNewtonStep:
         taken, there = self._column(accepted), self._column(arrived)
         step = torch.where(taken, self.trial - self.weights, 0)
         change = torch.where(taken, gradient - self.gradient, 0)
         self.weights = torch.where(there, self.trial, self.weights)
         self.gradient = torch.where(there, gradient, self.gradient)
-        return Move(step, change, accepted, arrived | failed)
+        return QuasiNewtonStep(step, change, accepted, arrived | failed)
 
     def _column(self, mask: np.ndarray) -> Tensor:
         return torch.from_numpy(mask).to(self.weights.device).unsqueeze(1)
@@ -111,7 +111,7 @@ class Walk:
         engine.layout.fill(buffer, self.weights)
         return buffer
 
-    def weary(self, move: Move, curvature: Curvature) -> None:
+    def reset_if_stalled(self, move: QuasiNewtonStep, curvature: Curvature) -> None:
         """Reset the curvature where searches keep failing."""
         curvature.reset(move.ready & (self.table.numpy()[_FAILURES] >= PATIENCE) & ~curvature.blank.numpy())
 

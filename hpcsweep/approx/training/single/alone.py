@@ -20,7 +20,7 @@ from hpcsweep.approx.models import MLP, Model, Residual
 from hpcsweep.approx.models.operators import SecondOrder
 from hpcsweep.approx.training import streams
 from hpcsweep.approx.training.batched.samples import Cells
-from hpcsweep.approx.training.conclude import Evaluate
+from hpcsweep.approx.training.finalize import Evaluate
 from hpcsweep.approx.training.record import Record, checkpoints, judged, patience
 from hpcsweep.approx.training.settings import Settings
 from hpcsweep.approx.training.single import methods
@@ -147,7 +147,7 @@ class Network:
         if status == method.SETTLED:
             return self._end("No further progress was possible after step {step} of {total}.")
         if state.evaluations >= each:
-            return self._end(f"Given up after {each} evaluations, at step {{step}} of {{total}}.")
+            return self._end(f"InMemory up after {each} evaluations, at step {{step}} of {{total}}.")
         return self._heed(settings)
 
     def _is_over(self, settings: Settings) -> bool:
@@ -250,7 +250,7 @@ def train(
     Returns
     -------
     record : one row for each
-    evaluate : the losses at the last parameters of the record, see `conclude`
+    evaluate : the losses at the last parameters of the record, see `finalize`
     """
     networks = [Network(shape, cells, cell, supervisor) for cell in range(len(cells.parameters))]
     for cell, saved in (resume["networks"] if resume else {}).items():

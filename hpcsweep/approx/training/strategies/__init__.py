@@ -1,1 +1,1 @@
-"""Trainings of several parts, and other lessons than values: stages, layers, equations, direct fits."""
+"""Trainings of several parts, and other objectives than values: stages, layers, equations, direct fits."""

@@ -63,7 +63,7 @@ def train(
     models: Sequence[Sum],
     parameters: Tensor,
     samples: Data,
-    judges: Data,
+    held_out: Data,
     settings: Sequence[Settings],
     seeds: Sequence[int],
     weight_seeds: Sequence[int],
@@ -81,7 +81,7 @@ def train(
     parameters : (cells, parameters), initial as from `Sum.init`; their dtype and device are those of the training.
         Residuals and the sums themselves are always evaluated in float64
     samples : what is fitted
-    judges : held-out points, by which stages are accepted
+    held_out : held-out points, by which stages are accepted
     settings : one for each cell, as in `training.train`, and the same for every stage. The loss tolerance is that of
         the sum; its seconds are shared by the stages, and those of a stage by its candidates
     seeds : of the minibatches, one for each cell; stages count on from it
@@ -100,7 +100,7 @@ def train(
     first = parameters[:, : networks[0].parameters]
     journal = Journal(stop, checkpoints)
     trained = journal.train(networks, first, samples.places, samples.values, shares, seeds)
-    growth = _Growth(models, trained, samples, judges, shares, seeds, weight_seeds, parameters.dtype)
+    growth = _Growth(models, trained, samples, held_out, shares, seeds, weight_seeds, parameters.dtype)
     for stage in range(1, models[0].stages):
         growth.add(stage, journal)
     return replace(trained, parameters=growth.parameters)
@@ -121,13 +121,13 @@ class _Growth:
         models: Sequence[Sum],
         trained: Trained,
         samples: Data,
-        judges: Data,
+        held_out: Data,
         settings: Sequence[Settings],
         seeds: Sequence[int],
         weight_seeds: Sequence[int],
         dtype: torch.dtype,
     ) -> None:
-        self.models, self.trained, self.samples, self.judges = models, trained, samples, judges
+        self.models, self.trained, self.samples, self.held_out = models, trained, samples, held_out
         self._settings, self._seeds, self._weight_seeds, self._dtype = settings, seeds, weight_seeds, dtype
         first = trained.parameters.double()
         self.parameters = first.new_zeros(len(models), models[0].parameters)
@@ -167,12 +167,12 @@ class _Growth:
         # The data, their order and the first stage use the lowest 64 bits of such seeds.
         starts = network.init([self._weight_seeds[cell] + (number << 64) for number in _numbers(stage)], self._dtype)
         starts = starts.to(residual.device)
-        oscillators = [network.oscillator(start) for start in starts]
-        if oscillators[0] is not None:
+        frequency_layers = [network.frequency_layer(start) for start in starts]
+        if frequency_layers[0] is not None:
             wanted = frequency(network.standardised(self.samples.places[cell]), residual)
-            for oscillator, factor in zip(oscillators, FACTORS, strict=True):
-                assert oscillator is not None  # all are of one network
-                oscillator.mul_(max(1.0, factor * wanted))
+            for frequency_layer, factor in zip(frequency_layers, FACTORS, strict=True):
+                assert frequency_layer is not None  # all are of one network
+                frequency_layer.mul_(max(1.0, factor * wanted))
         return starts
 
     def _choose(self, cell: int, stage: int, scale: float, candidates: Trained, own: range) -> None:
@@ -202,7 +202,7 @@ class _Growth:
         return data.values[cell] - compiled.values(self.models[cell], parameters, data.places[cell])
 
     def _held_out_maximum(self, cell: int, parameters: Tensor) -> float:
-        return float(self._errors(cell, parameters, self.judges).abs().amax())
+        return float(self._errors(cell, parameters, self.held_out).abs().amax())
 
     def _note(self, cell: int, scale: float, candidates: Trained, row: int) -> None:
         """Write an accepted stage into the outcome, the loss and the history of the sum."""

@@ -22,7 +22,7 @@ _SIGNS = (1.0, -1.0)
 
 
 @dataclass(frozen=True, eq=False)
-class Roof:
+class UpperBound:
     """Upper bounds of sign * (target - approximant) on boxes, linear in their unit coordinates e in [-1, 1]^d.
 
     Attributes
@@ -84,10 +84,10 @@ class Difference:
         (boxes,), infinite where there is none, and (boxes, dimension)
         """
         everything = slice(0, len(centers))
-        above, below = self.roofs(centers, radii, everything, everything)
+        above, below = self.upper_bounds(centers, radii, everything, everything)
         return torch.maximum(above.top(), below.top()), torch.maximum(above.slopes.abs(), below.slopes.abs())
 
-    def roofs(self, centers: Tensor, radii: Tensor, above: slice, below: slice) -> tuple[Roof, Roof]:
+    def upper_bounds(self, centers: Tensor, radii: Tensor, above: slice, below: slice) -> tuple[UpperBound, UpperBound]:
         """Bound target - approximant on the boxes `above`, and approximant - target on the boxes `below`.
 
         One slice begins with the first box, the other ends with the last.
@@ -106,7 +106,7 @@ class Difference:
                 self._subtract(layers, layers.cells(places), parts, (above, below))
         return parts[0], parts[1]
 
-    def _subtract(self, layers: Layers, cells: Cells, parts: list[Roof], sides: tuple[slice, slice]) -> None:
+    def _subtract(self, layers: Layers, cells: Cells, parts: list[UpperBound], sides: tuple[slice, slice]) -> None:
         """Add the bounds of -sign * network to the parts, block by block."""
         block = self._block(layers)
         for start in range(0, len(cells), block):
@@ -147,14 +147,14 @@ def _form(values: AffineForm | Tensor, places: AffineForm) -> AffineForm:
     return (places[:, 0] * 0.0) + values
 
 
-def _straight(form: AffineForm, sign: float, side: slice) -> Roof:
+def _straight(form: AffineForm, sign: float, side: slice) -> UpperBound:
     """Return the upper bounds of sign * form on some boxes."""
     center, slopes = form.center[side] * sign, form.slopes[:, side].T * sign  # (boxes,), (boxes, dimension)
     noise = (form.center[side].abs() + slopes.abs().sum(1) + form.radius[side]) * gamma(8 + 2 * slopes.shape[1])
-    return Roof(center + form.radius[side] + noise, slopes, noise + TINY)
+    return UpperBound(center + form.radius[side] + noise, slopes, noise + TINY)
 
 
-def _add(layers: Layers, bound: Bound, cells: Cells, roof: Roof, own: slice) -> None:
+def _add(layers: Layers, bound: Bound, cells: Cells, roof: UpperBound, own: slice) -> None:
     """Add a bound of one row on some boxes to some of the boxes of a roof."""
     row = bound.row[0]  # (boxes, dimension)
     size = row.abs()

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.models.activations import ACTIVATIONS, Convex, Hump
-from hpcsweep.approx.supnorm.certificate.enclosure import bends, bows, bumps, waves
+from hpcsweep.approx.supnorm.certificate.enclosure import convex, gelu_silu, sigmoidal, sine
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY
 
 Relaxation = tuple[Tensor, Tensor, Tensor]
@@ -47,21 +47,25 @@ class Function:
 
 def _told(facts: Hump | Convex) -> Function:
     """Return the rule that follows from the facts of an activation."""
-    rule = bumps.Bump(facts) if isinstance(facts, Hump) else bows.Bow(facts.value, facts.place, facts.bottom)
+    rule = (
+        gelu_silu.GeluSilu(facts)
+        if isinstance(facts, Hump)
+        else convex.ConvexFunction(facts.value, facts.place, facts.bottom)
+    )
     return Function(rule.relax, rule.image)
 
 
 FUNCTIONS: Mapping[str, Function] = {
-    "relu": Function(bends.relu, bends.relu_image),
-    "tanh": Function(bends.tanh, bends.rising(torch.tanh)),
-    "sigmoid": Function(bends.sigmoid, bends.rising(bends.logistic)),
-    "erf": Function(bends.erf, bends.rising(torch.erf)),
-    "arctan": Function(bends.arctan, bends.rising(torch.arctan)),
-    "arcsin": Function(bends.arcsin, bends.arcsin_image, (-1.0, 1.0)),
-    "sin": Function(waves.sin, waves.sin_image),
-    "cos": Function(waves.cos, waves.cos_image),
-    "reciprocal": Function(bows.reciprocal, bows.reciprocal_image),
-    **{name: Function(bow.relax, bow.image, bow.domain) for name, bow in bows.BOWS.items()},
+    "relu": Function(sigmoidal.relu, sigmoidal.relu_image),
+    "tanh": Function(sigmoidal.tanh, sigmoidal.rising(torch.tanh)),
+    "sigmoid": Function(sigmoidal.sigmoid, sigmoidal.rising(sigmoidal.logistic)),
+    "erf": Function(sigmoidal.erf, sigmoidal.rising(torch.erf)),
+    "arctan": Function(sigmoidal.arctan, sigmoidal.rising(torch.arctan)),
+    "arcsin": Function(sigmoidal.arcsin, sigmoidal.arcsin_image, (-1.0, 1.0)),
+    "sin": Function(sine.sin, sine.sin_image),
+    "cos": Function(sine.cos, sine.cos_image),
+    "reciprocal": Function(convex.reciprocal, convex.reciprocal_image),
+    **{name: Function(bow.relax, bow.image, bow.domain) for name, bow in convex.CONVEX.items()},
     **{name: _told(one.facts) for name, one in ACTIVATIONS.items() if one.facts is not None},
 }
 

@@ -22,7 +22,7 @@ from hpcsweep.approx.supnorm.search.ascent import with_slopes
 
 
 @dataclass(frozen=True, eq=False)
-class Pair:
+class ErrorFunction:
     """A target and its approximant as functions on a device: (points, dimension) float64 -> (points,) float64.
 
     Parameters
@@ -67,22 +67,22 @@ class Deviation:
         return target - value, rise - slopes
 
 
-class Subject(ABC):
+class Approximation(ABC):
     """Something to be measured, in plain values that travel between processes."""
 
     @property
     @abstractmethod
     def group(self) -> Hashable:
-        """What is equal for subjects that share target and domain, so that points and target values are shared."""
+        """What is equal for approximations of one target on one domain, which share points and target values."""
 
     @abstractmethod
-    def pair(self, folder: Path, device: str) -> Pair:
+    def error_function(self, folder: Path, device: str) -> ErrorFunction:
         """Make the functions; plugin files are relative to `folder`. Raises `UserError` for what cannot be had."""
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Network(Subject):
+class Network(Approximation):
     """A trained network of a study.
 
     Parameters
@@ -104,14 +104,14 @@ class Network(Subject):
     @property
     def width(self) -> int:
         """The widest hidden layer of the perceptron that costs as much, as when the study was planned."""
-        return max(models.hidden_like(self.model, self.dimension, len(self.parameters)), default=1)
+        return max(models.equivalent_widths(self.model, self.dimension, len(self.parameters)), default=1)
 
     @property
     def group(self) -> Hashable:
         """The target: it has one domain in one dimension."""
         return repr(sorted(self.target.items()))
 
-    def pair(self, folder: Path, device: str) -> Pair:
+    def error_function(self, folder: Path, device: str) -> ErrorFunction:
         """Make target and network."""
         target = plugins.target(self.target, self.dimension, folder)
         model = models.make(self.model, self.dimension, target.domain, folder)
@@ -120,21 +120,21 @@ class Network(Subject):
         if self.samples:
             places = torch.from_numpy(sampling.places(self.data_seed, self.samples, target.domain, self.sampling))
             places = places.to(device)
-        return Pair(target, frozen(model, parameters), target.domain, dense.of(model, parameters), places)
+        return ErrorFunction(target, frozen(model, parameters), target.domain, dense.of(model, parameters), places)
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Given(Subject):
+class InMemory(Approximation):
     """Functions of this process, as they are."""
 
-    functions: Pair
+    functions: ErrorFunction
 
     @property
     def group(self) -> Hashable:
         """One of its own."""
         return id(self.functions)
 
-    def pair(self, folder: Path, device: str) -> Pair:
+    def error_function(self, folder: Path, device: str) -> ErrorFunction:
         """Return the functions."""
         return self.functions

@@ -22,7 +22,7 @@ _SLOTS, _BLOCK = 32, 256  # networks and samples at a time
 Evaluate = Callable[[Sequence[int], int], np.ndarray]
 
 
-def conclude(common: Settings, batched: bool, record: Record, evaluate: Evaluate, threads: int) -> Trained:
+def finalize(common: Settings, batched: bool, record: Record, evaluate: Evaluate, threads: int) -> Trained:
     """Return the result of a training whose last part had these settings, and minibatches (`batched`) or not.
 
     A cell that diverged gets its best parameters, others as `Settings.keep` says.

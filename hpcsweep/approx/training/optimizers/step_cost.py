@@ -17,7 +17,7 @@ Widths = tuple[int, ...]  # (inputs, hidden ..., 1)
 
 
 @dataclass(frozen=True)
-class Demand:
+class StepCost:
     """What one step of one network takes.
 
     Attributes
@@ -52,6 +52,6 @@ def size(widths: Widths) -> int:
     return sum(outputs * columns for outputs, columns in blocks(widths))
 
 
-def first_order(widths: Widths, vectors: int, each: float) -> Demand:
-    """Return the demand of a method that keeps some vectors, and takes so long for each parameter."""
-    return Demand(others=each * size(widths), held=vectors * size(widths))
+def first_order(widths: Widths, vectors: int, each: float) -> StepCost:
+    """Return the cost of a step of a method that keeps some vectors, and takes so long for each parameter."""
+    return StepCost(others=each * size(widths), held=vectors * size(widths))

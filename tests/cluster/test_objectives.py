@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hpcsweep.approx.adaptive_sampling import fit
-from hpcsweep.approx.supnorm.subjects import Network
+from hpcsweep.approx.supnorm.approximations import Network
 from hpcsweep.cluster.pricing import Pricer
 from hpcsweep.cluster.worker import networks_of, problem_of
 from hpcsweep.sampling import grid, samples
@@ -35,7 +35,7 @@ def network_of(field: str) -> Network:
 
 @pytest.mark.parametrize("field", FIELDS)
 def test_a_measured_network_knows_where_it_was_trained(field: str) -> None:
-    pair, domain = network_of(field).pair(Path("."), "cpu"), [(0.0, 1.0)] * 2
+    pair, domain = network_of(field).error_function(Path("."), "cpu"), [(0.0, 1.0)] * 2
     if "resample" in field:
         assert pair.samples is None
         return

@@ -17,7 +17,7 @@ _HUGE_KEY = (1023 + 500) << keys.SIGNIFICAND_BITS  # its bit pattern
 
 
 @final
-class Tally:
+class Accumulator:
     """Running counts, exact sums, a histogram and the worst points.
 
     Parameters

@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.supnorm.certificate.enclosure.bends import at_most
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, gamma
+from hpcsweep.approx.supnorm.certificate.enclosure.sigmoidal import at_most
 
 Relaxation = tuple[Tensor, Tensor, Tensor]
 Range = tuple[Tensor, Tensor]

@@ -19,7 +19,7 @@ EQUATIONS, SAMPLINGS = ("none", "poisson"), ("uniform", "grid")
 
 
 @dataclass(frozen=True)
-class Lesson:
+class Objective:
     """What a cell learns from, beside its target.
 
     Attributes
@@ -63,48 +63,48 @@ class Lesson:
         return 1 if self.equation == "none" else dimension + 2
 
 
-NAMES: tuple[str, ...] = tuple(field.name for field in fields(Lesson))
+NAMES: tuple[str, ...] = tuple(field.name for field in fields(Objective))
 
 
-def lesson_from(choice: Mapping[str, Any]) -> Lesson:
+def objective_from(choice: Mapping[str, Any]) -> Objective:
     """Return what the resolved choice of a training method says of it; fields that are left out have their defaults."""
-    return Lesson(**{name: choice[name] for name in NAMES if name in choice})
+    return Objective(**{name: choice[name] for name in NAMES if name in choice})
 
 
-def suit(lesson: Lesson, settings: Settings, model: Model, target: Target, samples: int) -> None:
+def check_compatible(objective: Objective, settings: Settings, model: Model, target: Target, samples: int) -> None:
     """Raise StudyError where something cannot be learned so: from this target, by this model, in these steps."""
-    if lesson.sampling == "grid":
-        _suit_grid(lesson, target.dimension, samples)
-    if lesson.equation != "none":
-        _suit_equation(lesson, settings, model, target)
-    if lesson.layerwise:
-        _suit_layers(lesson, settings, model)
-    if lesson.resample:
-        _suit_rounds(lesson, settings, model, samples)
+    if objective.sampling == "grid":
+        _check_grid(objective, target.dimension, samples)
+    if objective.equation != "none":
+        _check_equation(objective, settings, model, target)
+    if objective.layerwise:
+        _check_layers(objective, settings, model)
+    if objective.resample:
+        _check_rounds(objective, settings, model, samples)
 
 
-def _suit_grid(lesson: Lesson, dimension: int, samples: int) -> None:
+def _check_grid(objective: Objective, dimension: int, samples: int) -> None:
     if side(samples, dimension) is None:
         allowed = " or ".join(map(str, nearest_grids(samples, dimension)))
         power = "a square" if dimension == 2 else f"a power m^{dimension}"
         raise StudyError(f'training.sampling: "grid" needs {power} of samples, not {samples}; the nearest: {allowed}.')
     faces = 2 * dimension
-    if lesson.equation == "none" or lesson.boundary is None:
+    if objective.equation == "none" or objective.boundary is None:
         return
-    if lesson.boundary % faces or side(lesson.boundary // faces, dimension - 1) is None:
-        of_a_face = nearest_grids(max(1, round(lesson.boundary / faces)), dimension - 1)
+    if objective.boundary % faces or side(objective.boundary // faces, dimension - 1) is None:
+        of_a_face = nearest_grids(max(1, round(objective.boundary / faces)), dimension - 1)
         allowed = " or ".join(str(faces * count) for count in of_a_face)
         raise StudyError(
-            f'training.boundary: sampling "grid" needs a grid on each of {faces} faces, which {lesson.boundary} points '
-            f"do not make; the nearest: {allowed}."
+            f'training.boundary: sampling "grid" needs a grid on each of {faces} faces, which {objective.boundary} '
+            f"points do not make; the nearest: {allowed}."
         )
 
 
-def _suit_equation(lesson: Lesson, settings: Settings, model: Model, target: Target) -> None:
-    where = f'training.equation = "{lesson.equation}"'
+def _check_equation(objective: Objective, settings: Settings, model: Model, target: Target) -> None:
+    where = f'training.equation = "{objective.equation}"'
     if not isinstance(model, MLP):
         raise StudyError(f'{where} is for plain perceptrons: it needs model "mlp" with stages = 1.')
-    if lesson.layerwise:
+    if objective.layerwise:
         raise StudyError(f"{where} and training.layerwise exclude each other: say one of them.")
     if model.activation not in BENDS or not model.choice["hidden"]:
         told = f"{model.activation!r} networks" if model.choice["hidden"] else "affine functions"
@@ -120,7 +120,7 @@ def _suit_equation(lesson: Lesson, settings: Settings, model: Model, target: Tar
             raise StudyError(f"{where} is not linear in a last layer of values: {part.optimizer} cannot be used.")
 
 
-def _suit_layers(lesson: Lesson, settings: Settings, model: Model) -> None:
+def _check_layers(objective: Objective, settings: Settings, model: Model) -> None:
     if not isinstance(model, MLP) or not model.choice["hidden"]:
         raise StudyError(
             'training.layerwise is for plain perceptrons: it needs model "mlp", stages = 1, a hidden layer.'
@@ -128,24 +128,24 @@ def _suit_layers(lesson: Lesson, settings: Settings, model: Model) -> None:
     if settings.parts:
         raise StudyError(f"training.layerwise needs one optimizer, not the chain {settings.optimizer!r}.")
     layers = len(model.choice["hidden"])
-    if settings.steps <= layers * lesson.layerwise:
+    if settings.steps <= layers * objective.layerwise:
         raise StudyError(
-            f"training.layerwise = {lesson.layerwise} takes {layers * lesson.layerwise} steps for {layers} hidden "
-            f"layers, which leaves nothing of training.steps = {settings.steps} for the whole network."
+            f"training.layerwise = {objective.layerwise} takes {layers * objective.layerwise} steps for {layers} "
+            f"hidden layers, which leaves nothing of training.steps = {settings.steps} for the whole network."
         )
 
 
-def _suit_rounds(lesson: Lesson, settings: Settings, model: Model, samples: int) -> None:
+def _check_rounds(objective: Objective, settings: Settings, model: Model, samples: int) -> None:
     others = {"equation": "none", "sampling": "uniform", "layerwise": 0}
     for field, plain in others.items():
-        if getattr(lesson, field) != plain:
+        if getattr(objective, field) != plain:
             raise StudyError(f"training.resample and training.{field} exclude each other: say one of them.")
     if isinstance(model, Sum) or classical.is_direct(model.choice):
         raise StudyError("training.resample needs a model that can be trained on: stages = 1, and none that is solved.")
-    rounds, steps = lesson.resample + 1, settings.chain[-1].steps
+    rounds, steps = objective.resample + 1, settings.chain[-1].steps
     if samples < rounds or steps < rounds:
         raise StudyError(
-            f"training.resample = {lesson.resample} makes {rounds} rounds, more than the {samples} samples or the "
+            f"training.resample = {objective.resample} makes {rounds} rounds, more than the {samples} samples or the "
             f"{steps} steps of {settings.chain[-1].optimizer} can be shared by."
         )
 

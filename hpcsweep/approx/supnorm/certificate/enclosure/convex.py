@@ -19,7 +19,7 @@ _ROUNDINGS = 64  # of a value (at most two elementary functions), of slope * x, 
 
 @final
 @dataclass(frozen=True)
-class Bow:
+class ConvexFunction:
     """A convex or concave function g on an interval.
 
     Parameters
@@ -96,13 +96,13 @@ def _logit(slope: Tensor) -> Tensor:
     return torch.log(slope).sub_(torch.log1p(-slope))
 
 
-BOWS = {
-    "exp": Bow(torch.exp, torch.log),
-    "log": Bow(torch.log, torch.reciprocal, domain=(0.0, math.inf)),
-    "sqrt": Bow(torch.sqrt, lambda slope: (4.0 * slope * slope).reciprocal_(), domain=(0.0, math.inf)),
-    "square": Bow(torch.square, lambda slope: 0.5 * slope, bottom=0.0),
-    "abs": Bow(torch.abs, torch.zeros_like, bottom=0.0),
-    "cosh": Bow(torch.cosh, torch.asinh, bottom=0.0),
-    "softplus": Bow(softplus, _logit),
+CONVEX = {
+    "exp": ConvexFunction(torch.exp, torch.log),
+    "log": ConvexFunction(torch.log, torch.reciprocal, domain=(0.0, math.inf)),
+    "sqrt": ConvexFunction(torch.sqrt, lambda slope: (4.0 * slope * slope).reciprocal_(), domain=(0.0, math.inf)),
+    "square": ConvexFunction(torch.square, lambda slope: 0.5 * slope, bottom=0.0),
+    "abs": ConvexFunction(torch.abs, torch.zeros_like, bottom=0.0),
+    "cosh": ConvexFunction(torch.cosh, torch.asinh, bottom=0.0),
+    "softplus": ConvexFunction(softplus, _logit),
 }
-_RECIPROCAL = Bow(torch.reciprocal, lambda slope: (-slope).rsqrt_())
+_RECIPROCAL = ConvexFunction(torch.reciprocal, lambda slope: (-slope).rsqrt_())

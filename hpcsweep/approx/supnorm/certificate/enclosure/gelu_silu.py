@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.models.activations import Hump
-from hpcsweep.approx.supnorm.certificate.enclosure.bends import at_most
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, gamma
+from hpcsweep.approx.supnorm.certificate.enclosure.sigmoidal import at_most
 
 Relaxation = tuple[Tensor, Tensor, Tensor]
 Range = tuple[Tensor, Tensor]
@@ -27,7 +27,7 @@ _PIECES = 4  # of a range; one evaluation each, for remainders within a few perc
 
 @final
 @dataclass(frozen=True)
-class Bump:
+class GeluSilu:
     """One of these functions, by what is known of it."""
 
     known: Hump
