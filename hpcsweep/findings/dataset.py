@@ -10,7 +10,7 @@ import xarray
 
 from hpcsweep.errors import StoreError
 from hpcsweep.store import layout, shards
-from hpcsweep.store.files import opened
+from hpcsweep.store.reading import opened
 
 HISTORY = ("history_loss", "history_step", "checkpoint")
 DIMENSIONS = ("cell", "checkpoint", "quantile", "axis", "choice", "run")

@@ -12,7 +12,7 @@ import numpy as np
 
 from hpcsweep.errors import StoreError
 from hpcsweep.store import layout, lease, shards
-from hpcsweep.store.files import opened
+from hpcsweep.store.reading import opened
 
 
 def duration(seconds: float) -> str:

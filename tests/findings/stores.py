@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from hpcsweep.store.files import Run
 from hpcsweep.store.layout import SLICE
+from hpcsweep.store.reading import Run
 from hpcsweep.store.store import Record, Store
 from hpcsweep.study import expansion, parsing
 from hpcsweep.study.cells import Cell, Cells

@@ -9,7 +9,7 @@ import pytest
 from hpcsweep.approx.catalogue import Catalogue
 from hpcsweep.findings.dataset import read
 from hpcsweep.findings.report import setup
-from hpcsweep.store.files import Run
+from hpcsweep.store.reading import Run
 from hpcsweep.store.store import Store
 from hpcsweep.study.expansion import expand
 from hpcsweep.study.parsing import parse

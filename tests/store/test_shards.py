@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -79,52 +79,27 @@ def test_merged_shards_are_deleted_with_all_that_is_theirs(merged: tuple[Path, P
     assert shards.unmerged(main, shard.with_name("kept")) == []
 
 
-def change_a_result(main: Path) -> None:
-    with h5py.File(main, "r+") as file:
-        file["sup_lower"][17] *= 1 + 2**-52
-
-
-def change_the_last_number_of_a_history(main: Path) -> None:
-    with h5py.File(main, "r+") as file:
-        file["history_loss"][27, -1] = 0.0
-
-
-def change_a_weight(main: Path) -> None:
-    with h5py.File(weights.path_of(main), "r+") as file:
-        file["parameters"][-1] *= 1 + 2**-52
-
-
-def lose_the_weights(main: Path) -> None:
-    weights.path_of(main).unlink()
-
-
-def lose_a_status(main: Path) -> None:
-    with h5py.File(main, "r+") as file:
-        file["status"][13] = layout.PENDING
-
-
-def lose_a_row(main: Path) -> None:
-    with h5py.File(main, "r+") as file:
-        file["key"][13] = b"0" * 32
-
-
 @pytest.mark.parametrize(
-    "damage",
+    ("name", "index", "value"),
     [
-        change_a_result,
-        change_the_last_number_of_a_history,
-        change_a_weight,
-        lose_the_weights,
-        lose_a_status,
-        lose_a_row,
+        ("sup_lower", 17, "its next"),
+        ("history_loss", (27, -1), 0.0),
+        ("parameters", -1, "its next"),
+        ("weights", None, "lost"),
+        ("status", 13, layout.PENDING),
+        ("key", 13, b"0" * 32),
     ],
 )
 def test_a_shard_is_kept_if_one_bit_of_it_is_not_in_the_main_file(
-    merged: tuple[Path, Path], damage: Callable[[Path], None]
+    merged: tuple[Path, Path], name: str, index: object, value: object
 ) -> None:
     main, shard = merged
     before = {path: path.read_bytes() for path in (shard, weights.path_of(shard))}
-    damage(main)
+    if value == "lost":
+        weights.path_of(main).unlink()
+    else:
+        with h5py.File(weights.path_of(main) if name == "parameters" else main, "r+") as file:
+            file[name][index] = np.nextafter(file[name][index], np.inf) if value == "its next" else value
     with pytest.raises(StoreError, match=r"not in .* with the same bits .* It is kept"):
         shards.delete(main, [shard])
     assert {path: path.read_bytes() for path in before} == before
