@@ -46,6 +46,11 @@ class Law:
     sentence: str
 
     @property
+    def panel(self) -> tuple[str, int]:
+        """Target and dimension, which have a panel of a figure together."""
+        return self.target, self.dimension
+
+    @property
     def standing(self) -> str:
         """Steeper or shallower than the bound, or consistent with it, in a word; empty where that cannot be said."""
         return theory.standing(self.law, self.bound)

@@ -124,9 +124,7 @@ def messages(table: series.Table, most: int = MOST_MESSAGES) -> Rows:
 
 def describe(cell: Any) -> str:
     """Describe the cell of a row of `series.Table.cells`."""
-    network = series.network(cell.model, cell.depth, cell.width)
-    what = f"{cell.target}, {cell.dimension}-D, {network}, {cell.samples:,} samples, {cell.optimizer}"
-    return f"{what}, replicate {cell.replicate}"
+    return f"{cell.target}, {cell.dimension}-D, {series.described(cell)}"
 
 
 def launches(dataset: xarray.Dataset) -> Rows:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from hpcsweep.findings import figures, scaling, series
 from hpcsweep.findings.dataset import read
-from hpcsweep.findings.figures.places import kinds
+from hpcsweep.findings.figures.worst_points import kinds
 from hpcsweep.store.store import Record
 from hpcsweep.study.cells import Cell
 from tests.findings.stores import Maker, cells_of, error, record
@@ -163,14 +163,14 @@ def test_uniform_points_are_a_share_of_the_bracket(make_store: Maker) -> None:
 
 def test_places_are_counted(make_store: Maker) -> None:
     dataset = read(make_store(STUDY, rich))
-    figure = figures.places(dataset)
+    figure = figures.worst_points(dataset)
     widths = [bar.get_width() for bar in figure.axes[0].patches]
     assert widths == pytest.approx([0.5, 0.25, 0.25] * 2)  # adam; sgd with 100 samples; sgd with 10
     table = series.table(dataset).cells
     own = table[table["dimension"] == 2]
     found = kinds(own, dataset["sup_where"].values[own.index])
     assert (found == np.where(own["optimizer"] == "adam", 0, np.where(own["samples"] == 100, 1, 2))).all()
-    assert figures.places(read(make_store(STUDY, record, "none.h5"))) is None
+    assert figures.worst_points(read(make_store(STUDY, record, "none.h5"))) is None
 
 
 def test_replicates_are_spread_about_their_median(make_store: Maker) -> None:
@@ -195,5 +195,5 @@ def test_costs_compare_what_was_predicted(make_store: Maker) -> None:
 def test_nothing_measured(make_store: Maker) -> None:
     dataset = read(make_store(STUDY, lambda cell: Record("diverged", {})))
     assert figures.scaling_laws(dataset) is figures.sup_against_l2(dataset) is figures.brackets(dataset) is None
-    assert figures.uniform_points(dataset) is figures.places(dataset) is figures.replicates(dataset) is None
+    assert figures.uniform_points(dataset) is figures.worst_points(dataset) is figures.replicates(dataset) is None
     assert "nothing measured" in figures.optimizer_race(dataset).axes[0].texts[0].get_text()

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from hpcsweep.findings import kept
+from hpcsweep.findings import stored_pictures
 from hpcsweep.findings.dataset import read
 from hpcsweep.findings.figures import gallery, maps
 from hpcsweep.sampling import grid, samples
@@ -58,7 +58,7 @@ def test_samples_are_those_of_the_training_to_the_bit(make_store: Maker) -> None
     for row in (0, 20, 100, len(cells) - 1):
         cell = cells.cell(row)
         expected = samples(cell.data_seed, cell.samples, [(-1.0, 1.0)] * cell.dimension)
-        found = kept.samples(dataset.isel(cell=row), kept.pictures(path, cell.key))
+        found = stored_pictures.samples(dataset.isel(cell=row), stored_pictures.pictures(path, cell.key))
         assert found is not None and found.tobytes() == expected.tobytes()
 
 
@@ -67,12 +67,12 @@ def test_samples_follow_their_method_or_are_not_known(make_store: Maker) -> None
     dataset = read(path)
     row = int(np.flatnonzero((dataset["dimension"].values == 2) & (dataset["samples"].values == 100))[0])
     cell, expected = dataset.isel(cell=row), grid(100, [(-1.0, 1.0)] * 2)
-    found = kept.pictures(path, str(cell["key"].item()))
+    found = stored_pictures.pictures(path, str(cell["key"].item()))
     number, texts = int(cell["optimizer_id"]), cell["choice_text"].values.tolist()
     for further, there in (({"sampling": "grid"}, True), ({"resample": 2}, False), ({"resample": 0}, True)):
         changed = json.dumps({**json.loads(texts[number]), **further})
         told = cell.assign(choice_text=("choice", [*texts[:number], changed, *texts[number + 1 :]]))
-        points = kept.samples(told, found)
+        points = stored_pictures.samples(told, found)
         assert (points is not None) == there
         assert points is None or np.array_equal(points, expected) == ("sampling" in further)
 
@@ -167,8 +167,8 @@ def test_old_stores_are_drawn_with_what_they_have(make_store: Maker) -> None:
     for row, dimension in ((0, 1), (100, 2)):
         cells = np.flatnonzero(dataset["dimension"].values == dimension)
         cell = cells_of(STUDY)[1].cell(int(cells[row % len(cells)]))
-        found = kept.pictures(path, cell.key)
-        points = kept.samples(dataset.isel(cell=int(cells[row % len(cells)])), found)
+        found = stored_pictures.pictures(path, cell.key)
+        points = stored_pictures.samples(dataset.isel(cell=int(cells[row % len(cells)])), found)
         assert found.zoom is None and found.raster is None
         if dimension == 1:  # the ends of the slice tell the domain
             assert points is not None

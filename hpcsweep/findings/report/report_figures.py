@@ -182,7 +182,7 @@ _FIGURES: dict[Chapter, tuple[tuple[str, str, Callable[[Source], Figure | None]]
             "places",
             "Where the largest error was found: on the boundary, in a gap between training samples, or elsewhere in "
             "the interior.",
-            _of_dataset(figures.places),
+            _of_dataset(figures.worst_points),
         ),
         (
             "error_maps",
