@@ -1,20 +1,26 @@
-"""A lease on a store: a file beside it that refuses a second driver, and goes stale by itself.
+"""A lease on a store: a file beside it that refuses a second writer, and goes stale by itself.
 
-The lease names host, process and job; its modification time is the heartbeat. It is stale when its process is gone
-(same host) or when the heartbeat is older than `STALE` seconds (another host). It appears whole, by `os.link`, so that
-of several who try at once exactly one succeeds; a stale one is moved aside first, and put back if it was not the one
-that was seen. A run that finds another claim in its lease has lost it and must not write any more (`Lease.check`).
+The lease names host, process, job and a number that is larger than that of every lease before it; its modification time
+is the heartbeat. Where process numbers mean the same to both (same boot of the kernel, same PID namespace), a lease is
+stale when its process is gone. Elsewhere its heartbeat is watched, and it is stale if that stands still for `STALE`
+seconds; no clocks are compared, and every look opens the file anew, which a network file system answers with what the
+server knows. The lease appears whole, by `os.link`, so that of several who try at once exactly one succeeds; a stale
+one is moved aside first, and put back if it was not the one that was seen. A writer that finds another claim in its
+lease has lost it and must not write any more (`Lease.check`, before every write).
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import socket
+import sys
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +29,8 @@ import psutil
 from hpcsweep.errors import StoreError
 
 HEARTBEAT = 10.0  # seconds between two signs of life
-STALE = 90.0  # seconds without one after which another host may take over
+STALE = 90.0  # seconds without one after which a lease is stale: longer than the caches of network file systems
+LOOK = 1.0  # seconds between two looks at a heartbeat that is watched
 SURE = 0.1  # seconds after which a lease that took the place of a stale one is looked at again
 
 
@@ -33,27 +40,48 @@ def lease_path(store: Path) -> Path:
 
 
 def holder(store: Path) -> str | None:
-    """Return who holds a live lease on `store`, in words, or None."""
-    claim, age = _read(lease_path(store))
-    return f"process {claim.get('process')} on {claim.get('host')}" if _is_live(claim, age) else None
+    """Return who holds a live lease on `store`, in words, or None: at once, to be shown.
+
+    Of a holder whose process cannot be looked up from here, the age of the heartbeat by this clock decides. Who is
+    about to write takes the lease instead, which compares no clocks.
+    """
+    claim, beat = _read(lease_path(store))
+    alive = _alive(claim)
+    live = alive if alive is not None else bool(claim) and abs(time.time() - beat / 1e9) < STALE
+    return _words(claim) if live else None
 
 
-def _read(path: Path) -> tuple[dict[str, Any], float]:
-    """Return the claim in a lease file and the age of its heartbeat; an empty claim where there is none."""
+def _words(claim: dict[str, Any]) -> str:
+    return f"process {claim.get('process')} on {claim.get('host')}"
+
+
+def _read(path: Path) -> tuple[dict[str, Any], int]:
+    """Return the claim in a lease file and its heartbeat (ns); an empty claim where there is none."""
     try:
-        claim, age = json.loads(path.read_text()), time.time() - path.stat().st_mtime
+        with path.open("rb") as file:
+            claim, beat = json.loads(file.read()), os.fstat(file.fileno()).st_mtime_ns
     except (OSError, ValueError):
-        return {}, 0.0
-    return (claim, age) if isinstance(claim, dict) else ({}, 0.0)
+        return {}, 0
+    return (claim, beat) if isinstance(claim, dict) else ({}, 0)
 
 
-def _is_live(claim: dict[str, Any], age: float) -> bool:
+def _alive(claim: dict[str, Any]) -> bool | None:
+    """Return whether the process of a claim lives; None if its number means nothing here."""
     if not claim:
         return False
-    if claim.get("host") != socket.gethostname():
-        return age < STALE
     process = claim.get("process")
-    return isinstance(process, int) and _birth(process) == claim.get("birth")
+    if claim.get("processes") != _processes() or not isinstance(process, int):
+        return None
+    return _birth(process) == claim.get("birth")
+
+
+@functools.cache
+def _processes() -> str:
+    """Return what tells the process numbers that are valid here from all others: boot and PID namespace."""
+    try:
+        return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:  # no /proc here
+        return f"{socket.gethostname()} {psutil.boot_time():.0f}"
 
 
 def _birth(process: int) -> str | None:
@@ -61,9 +89,7 @@ def _birth(process: int) -> str | None:
     try:
         if psutil.Process(process).status() == psutil.STATUS_ZOMBIE:
             return None
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        ticks = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
-        return f"{boot} {ticks}"
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
     except psutil.NoSuchProcess:
         return None
     except (OSError, IndexError):  # no /proc here
@@ -72,24 +98,30 @@ def _birth(process: int) -> str | None:
         return None
 
 
-class Lease:
-    """A held lease; a thread renews it until `release`, which the end of a `with` block calls."""
+def _say(sentence: str) -> None:
+    print(sentence, file=sys.stderr, flush=True)
 
-    def __init__(self, store: Path) -> None:
-        """Take the lease, or raise `StoreError` naming the process that holds it."""
-        self.store, self.path, self._lost = store, lease_path(store), False
-        self._claim = {
-            "host": socket.gethostname(),
-            "process": os.getpid(),
-            "birth": _birth(os.getpid()),
-            "job": os.environ.get("SLURM_JOB_ID", ""),
-            "name": uuid.uuid4().hex,
-        }
+
+class Lease:
+    """A held lease; a thread renews it until `release`, which the end of a `with` block calls.
+
+    number: larger than that of every earlier lease on the store.
+    unsure: the lease before it was taken over from a process that may still live, since it cannot be looked up here.
+    """
+
+    def __init__(self, store: Path, after: int = 0, say: Callable[[str], None] = _say) -> None:
+        """Take the lease, with a number larger than `after`.
+
+        Waits up to `STALE` seconds for a sign of life, and `say`s so.
+        Raises `StoreError` naming the process that holds it.
+        """
+        self.store, self.path, self.unsure = store, lease_path(store), False
+        self._over = threading.Event()
+        self._after, self._say = after, say
         try:
             self._take()
         except OSError as error:
             raise StoreError(f"{store.parent} cannot be written: {error.strerror}; give another file.") from error
-        self._over = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
         self._thread.start()
 
@@ -103,19 +135,34 @@ class Lease:
         """Raise `StoreError` if the store must not be written any more: it was deleted, or another run has taken it."""
         if not self.store.exists():  # writes would go to a file without a name, and vanish with this process
             raise StoreError(f"{self.store} was deleted while it was written; the same command begins it anew.")
-        if self._lost:
-            raise StoreError(f"Another run has taken {self.store} over; this one must not write any more.")
+        for pause in (0.0, SURE, 10 * SURE):  # a file system may stumble, or another look at the lease for an instant
+            time.sleep(pause)
+            claim, _ = _read(self.path)
+            if claim == self._claim:
+                return
+            if claim:
+                break
+        raise StoreError(f"Another run has taken {self.store} over; this one must not write any more.")
 
     def _take(self) -> None:
         """Publish our claim, after moving a stale one aside."""
-        seen, age = _read(self.path)
-        if _is_live(seen, age):
-            raise StoreError(
-                f"{self.store} is being written by {holder(self.store)}; wait for it or stop it, or give another file."
-            )
+        seen = self._require_stale()
+        last = seen.get("number", 0)
+        self.number = 1 + max(self._after, last if isinstance(last, int) else 0)
+        self._claim = {
+            "host": socket.gethostname(),
+            "process": os.getpid(),
+            "processes": _processes(),
+            "birth": _birth(os.getpid()),
+            "job": os.environ.get("SLURM_JOB_ID", ""),
+            "name": uuid.uuid4().hex,
+            "number": self.number,
+        }
         own = self.path.with_name(f".{self.path.name}.{self._claim['name']}")
-        own.write_text(json.dumps(self._claim))
         try:
+            descriptor = os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+            with open(descriptor, "w") as file:
+                json.dump(self._claim, file)
             self._move_aside(seen)
             os.link(own, self.path)
             if seen:
@@ -123,7 +170,34 @@ class Lease:
         except FileExistsError as error:
             raise StoreError(f"{self.store} was taken by another run at this very moment; wait for it.") from error
         finally:
-            own.unlink()
+            own.unlink(missing_ok=True)
+
+    def _require_stale(self) -> dict[str, Any]:
+        """Return the claim in the lease, which is stale, or an empty one. Raises `StoreError` if its holder lives."""
+        seen, beat = _read(self.path)
+        alive = _alive(seen)
+        if alive is None:
+            self._say(
+                f"{self.store} is held by {_words(seen)}; its heartbeat is watched for up to {STALE:.0f} s, to see "
+                "whether that process is still alive."
+            )
+            alive = self._changes(seen, beat)
+            self.unsure = not alive
+        if alive:
+            raise StoreError(
+                f"{self.store} is being written by {_words(seen)}; wait for it or stop it, or give another file."
+            )
+        return seen
+
+    def _changes(self, seen: dict[str, Any], beat: int) -> bool:
+        """Watch a lease; return whether its heartbeat goes on, or whether another one takes its place."""
+        limit = time.monotonic() + STALE
+        while time.monotonic() < limit:
+            self._over.wait(min(LOOK, STALE / 5))
+            claim, now = _read(self.path)
+            if claim and (claim != seen or now != beat):
+                return True
+        return False
 
     def _move_aside(self, seen: dict[str, Any]) -> None:
         """Remove the stale lease that was `seen`; if it is another by now, put it back."""
@@ -157,9 +231,8 @@ class Lease:
     def _beat(self) -> None:
         while not self._over.wait(HEARTBEAT):
             with contextlib.suppress(OSError):  # a file system that stumbles for a moment takes nothing over
-                if not self._ours() and (_read(self.path)[0] or not self.path.exists()):
-                    self._lost = True
-                    return
+                if _read(self.path)[0] not in ({}, self._claim):
+                    return  # lost, which `check` finds
                 os.utime(self.path)
 
     def release(self) -> None:
