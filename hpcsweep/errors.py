@@ -22,6 +22,10 @@ class StoreError(UserError):
     """The store cannot be opened, written, or belongs to something else."""
 
 
+class StateError(UserError):
+    """A file in which unfinished work was saved is damaged, or is something else."""
+
+
 class LaunchError(UserError):
     """The programme was started in a way that cannot work."""
 
