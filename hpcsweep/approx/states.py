@@ -23,7 +23,7 @@ _TREE = "tree"
 
 
 def write(path: Path, state: Any, classes: Sequence[type] = ()) -> None:
-    """Write a state to a new file.
+    """Write a state to a file.
 
     It may consist of None, numbers, texts, bytes, lists, tuples, dictionaries, arrays of numbers, tensors, and
     dataclasses of these `classes`, whatever is nested in what. Raises `TypeError` for anything else, and `OSError`.
@@ -31,7 +31,7 @@ def write(path: Path, state: Any, classes: Sequence[type] = ()) -> None:
     arrays: list[np.ndarray] = []
     tree = _Encoder({kind: name for name, kind in _named(classes).items()}, arrays).encode(state)
     text = np.frombuffer(json.dumps(tree).encode(), np.uint8)
-    with path.open("xb") as file:
+    with path.open("wb") as file:
         np.savez(file, allow_pickle=False, **{_TREE: text}, **{str(i): array for i, array in enumerate(arrays)})
 
 

@@ -12,6 +12,7 @@ from hpcsweep.errors import StoreError
 from hpcsweep.store import layout, weights, write_errors
 from hpcsweep.store.reading import opened
 from hpcsweep.store.remeasured import Values
+from hpcsweep.store.weights_writer import Writer
 
 
 def moved(path: Path, values: Mapping[int, Values]) -> dict[int, int]:
@@ -47,7 +48,7 @@ def draw(
     try:
         with opened(path) as file:
             count = len(file["key"])
-        with contextlib.closing(weights.Writer(path, count)) as writer:
+        with contextlib.closing(Writer(path, count)) as writer:
             writer.draw(rows, lines)
     except OSError as error:
         raise StoreError(f"{weights.path_of(path)} cannot be written: {write_errors.reason(error)}.") from error

@@ -29,7 +29,7 @@ from hpcsweep.cluster.pricing import places_of
 from hpcsweep.cluster.progress import Display, Style, display
 from hpcsweep.cluster.workforce import AGAIN, Workforce, assemble
 from hpcsweep.errors import LaunchError, StoreError
-from hpcsweep.store import layout, remeasured, weights
+from hpcsweep.store import journal, layout, opening, remeasured, verifying, weights
 from hpcsweep.store.lease import Lease
 from hpcsweep.store.reading import opened, read_cells
 from hpcsweep.study.parsing import section
@@ -172,15 +172,20 @@ def stored(path: Path, chosen: SupNormSection, keys: Sequence[str], style: Style
             return 0
         workforce.stop.before(stopping.walltime())
         path = path.resolve()
-        lease = Lease(path)
-        try:
-            return _stored(path, chosen, keys, style, folder, workforce)
-        finally:
-            lease.release()
+        with Lease(path, opening.last_lease(path)) as lease:
+            journal.replay(path)
+            verifying.require(path)
+            return _stored(path, chosen, keys, style, folder, workforce, lease)
 
 
 def _stored(
-    path: Path, chosen: SupNormSection, keys: Sequence[str], style: Style, folder: Path, workforce: Workforce
+    path: Path,
+    chosen: SupNormSection,
+    keys: Sequence[str],
+    style: Style,
+    folder: Path,
+    workforce: Workforce,
+    lease: Lease,
 ) -> int:
     groups = _groups(path, keys)
     if chosen.central is not None:
@@ -204,12 +209,19 @@ def _stored(
                 values = remeasured.combined(path, _found(rows, job.surveys[number], folder))
                 state = values, redraw.moved(path, values)
                 last.save(state)
-            remeasured.write(path, state[0])
+            key_of = dict(zip(rows, _keys(path, rows), strict=True))
+            remeasured.write(path, {key_of[row]: values for row, values in state[0].items()}, lease)
+            lease.check()
             redraw.draw(path, dict(zip(rows, networks, strict=True)), state[0], state[1], folder)
             job.finish(number)
             written.unlink(missing_ok=True)
     job.saver.path.unlink(missing_ok=True)
     return 0
+
+
+def _keys(path: Path, rows: Sequence[int]) -> list[str]:
+    with opened(path) as file:
+        return [key.decode() for key in file["key"][:][list(rows)].tolist()]
 
 
 def _digest(things: object) -> str:

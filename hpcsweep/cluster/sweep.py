@@ -62,6 +62,7 @@ class Sweep:
 
     def show(self) -> None:
         """Show how many cells are finished, and how long the others will take."""
+        self.store.settle(now=False)
         status = self.store.status[: self.store.planned]
         finished = sum(int((status == code).sum()) for code in layout.FINISHED)
         # Until something is known, trust the prediction; then correct it by what packs really took.
@@ -128,8 +129,9 @@ class _Job(Job):
         sweep.workforce.stop.learn(done.saving)
         finished = [(row, record) for row, record in zip(self.rows, done.records, strict=True) if record is not None]
         if finished:
-            store.put([row for row, _ in finished], [record for _, record in finished])
-            sweep.checkpoints.clear(store.keys(self.rows))
+            keys = store.keys(self.rows)
+            rows, records = zip(*finished, strict=True)
+            store.put(rows, records, lambda: sweep.checkpoints.clear(keys))
         if len(finished) < len(self.rows):
             store.release([row for row, record in zip(self.rows, done.records, strict=True) if record is None])
             sweep.workforce.stop_everyone()  # somebody was asked to stop: all are

@@ -57,7 +57,7 @@ def merge(file: Path, shards: tuple[Path, ...], delete_shards: bool) -> int:
     """
     from hpcsweep.errors import StoreError
     from hpcsweep.store import shards as parts
-    from hpcsweep.store.store import merge as merge_stores
+    from hpcsweep.store.merging import merge as merge_stores
 
     given = [shard for shard in shards or parts.beside(file) if shard.resolve() != file.resolve()]
     if not given and not shards:

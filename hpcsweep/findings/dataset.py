@@ -13,6 +13,7 @@ from hpcsweep.store import layout, shards
 from hpcsweep.store.reading import opened
 
 HISTORY = ("history_loss", "history_step", "checkpoint")
+UNREAD = ("checksum", "run_checksum", *layout.FILE, "file")  # of use to the store alone
 DIMENSIONS = ("cell", "checkpoint", "quantile", "axis", "choice", "run")
 MEASURED = (layout.DONE, layout.OUT_OF_BUDGET)  # their error was measured; a diverged network has none
 OF_STUDY = ("title", "seed", "precision")  # attributes in which stores that are read together agree
@@ -57,7 +58,8 @@ def _read(path: str | Path, history: bool) -> xarray.Dataset:
     with opened(path), _open(path, () if history else HISTORY) as stored:
         # The writer puts the status last, so it must be read first: what it calls finished is then complete.
         status = stored["status"].load()
-        dataset = stored.load().assign(status=status)
+        dataset = stored.load().assign(status=status).drop_vars(UNREAD, errors="ignore")
+        dataset = dataset.isel(run=np.flatnonzero(~np.isnan(dataset["run_started"])))  # others are for launches to come
     return _label(_mask(dataset))
 
 

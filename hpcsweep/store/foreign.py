@@ -7,7 +7,7 @@ believes in any shape that a file declares.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Sequence
 
 import h5py
 
@@ -16,7 +16,7 @@ from hpcsweep.errors import StoreError
 _DENSEST = 1100  # times that compression can make zeros smaller, at most
 
 
-def refuse(file: h5py.File, rows: Collection[str] = ()) -> None:
+def refuse(file: h5py.File, rows: Sequence[str] = ()) -> None:
     """Raise `StoreError` if a file refers to other files, or declares more than it holds.
 
     rows: the datasets of which all that are there must have as many rows as the first.

@@ -10,6 +10,7 @@ import numpy as np
 FORMAT = "hpcsweep 1"
 SAVED = ".checkpoints"  # after the name of a store: the folder of what packs on their way have saved
 CHECKPOINTS = 64  # logarithmically spaced steps of the training history
+SPARE_RUNS = 16  # rows for launches to come, so that these change no layout
 RASTER = 65  # points along each side of the stored raster of the error, for cells of dimension 2
 SLICE = 257  # points of the stored one-dimensional slice through the worst point
 ZOOM = 129  # points of the stored slice close to the worst point
@@ -127,6 +128,7 @@ RESULTS = {
     "message": Column(f"S{MESSAGE_BYTES}", "what went wrong, or is worth knowing", fill=b""),
     "history_loss": _result("training loss at the checkpoints", "checkpoint"),
     "history_step": _count("training step of the checkpoints", "checkpoint"),
+    "checksum": Column("u8", "checksum of the row, see hpcsweep.store.checksums; 0 until the cell is done", fill=0),
 }
 
 CHOICES = {
@@ -141,17 +143,29 @@ RUNS = {
     "run_ranks": Column("i4", "MPI ranks", ("run",)),
     "run_devices": Column("S1000", "devices of the ranks: names and, of GPUs, how their UUIDs begin", ("run",)),
     "run_versions": Column("S240", "versions of what computed", ("run",)),
-    "run_started": Column("f8", "start (Unix time)", ("run",)),
+    "run_started": Column("f8", "start (Unix time); NaN in rows for launches to come", ("run",), np.nan),
     "run_seconds": Column(
         "f8", "duration, of a killed run until it last began or finished a pack; NaN before that", ("run",)
     ),
+    "run_checksum": Column("u8", "checksum of the row", ("run",), 0),
 }
+
+FILE = {
+    "lease": Column("i8", "number of the last lease under which the file was written", ("file",), 0),
+    "digest": Column(
+        "S32", "digest of all bytes of the file that never change, see hpcsweep.store.checksums", ("file",)
+    ),
+}
+
+OF_CELLS = tuple(name for name, column in {**COORDINATES, **FACTS, **RESULTS}.items() if column.dimensions[0] == "cell")
 
 WEIGHTS = {
     "key": COORDINATES["key"],
     "offset": Column("i8", "first parameter of the cell in `parameters`"),
     "count": Column("i8", "number of its parameters"),
     "kept": Column("i1", "0 nothing, 1 parameters, 2 slice too, 3 raster too", fill=0),
+    "checksum": Column("u8", "checksum of key and parameters", fill=0),
+    "picture_checksum": Column("u8", "checksum of slice, zoom and raster", fill=0),
     "parameters": Column("f8", "parameters of all cells, one after the other", ("parameter",)),
     "slice_x": Column("f8", "first coordinate along the slice through sup_where", ("cell", "slice")),
     "slice_target": Column("f8", "target along the slice", ("cell", "slice")),
@@ -165,7 +179,9 @@ WEIGHTS = {
         "target - trained model on a regular raster of the domain, its ends included",
         ("picture", "first", "second"),
     ),
+    "digest": FILE["digest"],
 }
+CONSTANT_WEIGHTS = ("key", "offset", "count", "raster")  # written when the file is laid out, and never again
 
 
 def make(file: h5py.File, name: str, column: Column, shape: tuple[int, ...], text_bytes: int = 1) -> h5py.Dataset:

@@ -13,6 +13,7 @@ import numpy as np
 
 from hpcsweep.errors import StoreError
 from hpcsweep.store import layout
+from hpcsweep.store.foreign import refuse
 from hpcsweep.study.cells import Cells, Facts
 
 MOST = 5  # keys that a message names
@@ -37,6 +38,7 @@ def opened(path: str | Path) -> Iterator[h5py.File]:
     with _open(Path(path)) as file:
         if file.attrs.get("format") != layout.FORMAT:
             raise StoreError(f"{path} is not a store of hpcsweep (expected format {layout.FORMAT!r}).")
+        refuse(file, layout.OF_CELLS)
         yield file
 
 
@@ -76,10 +78,16 @@ def _facts(file: h5py.File, choices: list[str], columns: dict[str, np.ndarray]) 
     return facts
 
 
+def launches(file: h5py.File) -> int:
+    """Return how many launches a store knows; the rows after theirs are for launches to come."""
+    return int((~np.isnan(file["run_started"][:])).sum())
+
+
 def read_runs(path: Path) -> list[Run]:
     """Read the launches recorded in a store."""
     with opened(path) as file:
-        columns: list[list[Any]] = [file[f"run_{field.name}"][:].tolist() for field in fields(Run)]
+        count = launches(file)
+        columns: list[list[Any]] = [file[f"run_{field.name}"][:count].tolist() for field in fields(Run)]
     texts = [[v.decode() if isinstance(v, bytes) else v for v in column] for column in columns]
     return [Run(*row) for row in zip(*texts, strict=True)]
 
@@ -94,11 +102,12 @@ def row_of(keys: np.ndarray, key: str, path: Path) -> int:
     if len(found) == 1:
         return int(found[0])
     if len(found):
-        named = _named(texts[found].tolist())
-        raise StoreError(f"{len(found)} cells of {path} have keys that begin with {key!r}: {named}; give more of it.")
-    raise StoreError(f"{path} has no cell {key!r}; its keys are {_named(texts.tolist())}.")
+        several = named(texts[found].tolist())
+        raise StoreError(f"{len(found)} cells of {path} have keys that begin with {key!r}: {several}; give more of it.")
+    raise StoreError(f"{path} has no cell {key!r}; its keys are {named(texts.tolist())}.")
 
 
-def _named(keys: Sequence[str]) -> str:
-    named = ", ".join(keys[:MOST])
-    return f"{named} and {len(keys) - MOST} more" if len(keys) > MOST else named or "none"
+def named(keys: Sequence[str], most: int = MOST) -> str:
+    """Return keys for a message: `most` of them, and how many more there are."""
+    shown = ", ".join(keys[:most])
+    return f"{shown} and {len(keys) - most} more" if len(keys) > most else shown or "none"

@@ -12,7 +12,8 @@ import numpy as np
 
 from hpcsweep.bracket import Bracket, cover, tighten
 from hpcsweep.errors import StoreError
-from hpcsweep.store import layout, write_errors
+from hpcsweep.store import journal, layout, write_errors
+from hpcsweep.store.lease import Lease
 from hpcsweep.store.reading import opened
 
 Values = dict[str, Any]
@@ -20,8 +21,6 @@ _SUMS = ("points", "boxes", "nonfinite")
 _MEANS = ("averaged", "l2_error", "l1_error", "quantile_error")
 _UNIFORM = ("sup_uniform", "uniform_volume")
 _CENTRAL = ("central_share", "central_l2_error", "central_sup_lower")
-# Each value is right by itself, and a bound is written after its place: a kill between two leaves nothing wrong.
-_ORDER = ("sup_where", "boundary", "sample_distance", "sup_lower", "certificate", "sup_upper")
 
 
 def combined(path: str | Path, measured: Mapping[int, Mapping[str, Any]]) -> dict[int, Values]:
@@ -95,19 +94,13 @@ def _bracket(lower: float, upper: float, where: tuple[float, ...]) -> Bracket:
     return Bracket(lower, math.inf if math.isnan(lower) else upper, where if np.isfinite(where).all() else ())
 
 
-def write(path: str | Path, values: Mapping[int, Values]) -> None:
-    """Overwrite these values of these rows; harmless twice. The caller holds the lease.
+def write(path: Path, values: Mapping[str, Values], lease: Lease) -> None:
+    """Overwrite these values of finished cells, by key; harmless twice.
 
     Raises
     ------
-    StoreError : if the store cannot be written
+    StoreError : if the lease is lost, the store has not these cells finished, or it cannot be written
     """
-    with (
-        write_errors.explained(f"The store {path} cannot be written", KeyError),
-        write_errors.deferred(Path(path), "r+") as file,
-    ):
-        for row, columns in values.items():
-            for name in sorted(columns, key=lambda name: _ORDER.index(name) if name in _ORDER else len(_ORDER)):
-                value = columns[name]
-                file[name][(row, slice(len(value))) if isinstance(value, tuple) else row] = value
-                file.flush()
+    with write_errors.explained(f"The store {path} cannot be written", KeyError):
+        lease.check()
+        journal.change(path, values)

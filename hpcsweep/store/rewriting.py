@@ -10,6 +10,8 @@ import contextlib
 import glob
 import math
 import os
+import secrets
+import stat
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -17,7 +19,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from hpcsweep.store import layout, write_errors
+from hpcsweep.store import integrity, layout, write_errors
 from hpcsweep.store.reading import Run, opened
 from hpcsweep.study.cells import Cells
 
@@ -33,15 +35,18 @@ class Take:
     target: np.ndarray
 
 
-def assign(cells: Cells, sources: Sequence[Path]) -> list[Take]:
+def assign(cells: Cells, sources: Sequence[Path], lost: Collection[bytes] = ()) -> list[Take]:
     """Decide once, for results and weights alike, from which store each finished cell is copied.
 
-    The first store that has it finished; but one that has failed yields to a store where it has not.
+    The first store that has it finished; but one that has failed yields to a store where it has not. Damaged rows, and
+    those with the keys `lost`, do not count as finished.
     """
     seen = []
     for path in sources:
         with opened(path) as file:  # which may be growing
-            seen.append((file["key"][:], file["status"][:]))
+            keys, status = file["key"][:], file["status"][:]
+            bad = integrity.damaged(file) | np.isin(keys, np.array(list(lost), dtype="S32"))
+            seen.append((keys, np.where(bad, layout.PENDING, status)))
     free = np.ones(len(cells), dtype=bool)
     takes = []
     for failed in (False, True):
@@ -57,12 +62,20 @@ def assign(cells: Cells, sources: Sequence[Path]) -> list[Take]:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path; when the block ends well, its file is on disk and takes the place of `path`.
+    """Give the path of a new, empty file; when the block ends well, it is on disk and takes the place of `path`.
 
-    A kill inside the block leaves the temporary file; the next run sweeps it up (`sweep`).
+    It gets the permissions and the group of the file that it replaces; a link stays, and its target is replaced. A kill
+    inside the block leaves the temporary file; the next run sweeps it up (`sweep`).
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    path = Path(os.path.realpath(path))
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     try:
+        with contextlib.closing(os.fdopen(descriptor, "wb")), contextlib.suppress(FileNotFoundError):
+            old = path.stat()
+            with contextlib.suppress(PermissionError):  # of a group that this user is not in
+                os.chown(descriptor, -1, old.st_gid)
+            os.chmod(descriptor, stat.S_IMODE(old.st_mode))
         yield temporary
         _sync(temporary)
         os.replace(temporary, path)
@@ -95,16 +108,19 @@ def build(
     takes: Sequence[Take],
     sources: Sequence[Path],
     killed: Collection[bytes],
+    lease: int,
 ) -> None:
     """Write the store of `cells` to `path`, with the finished rows `takes`, and the attempts known to `sources`.
 
-    The cells with the keys `killed` were killed once more than these know.
+    The cells with the keys `killed` were killed once more than these know. `lease` is the number of the writer's lease.
     """
     with write_errors.deferred(path, "w") as file:
-        _lay_out(file, cells, len(runs))
+        _lay_out(file, cells, len(runs) + layout.SPARE_RUNS)
+        file["lease"][0] = lease
         for field in fields(Run):
             values = [getattr(run, field.name) for run in runs]
-            file[f"run_{field.name}"][:] = [v.encode() if isinstance(v, str) else v for v in values]
+            file[f"run_{field.name}"][: len(runs)] = [v.encode() if isinstance(v, str) else v for v in values]
+        file["run_checksum"][: len(runs)] = integrity.run_sums(file, len(runs))
         file.attrs["coordinates"] = " ".join([*layout.NAMED, *cells.extra])
         file.attrs.update(format=layout.FORMAT, title=title, study=text, precision=cells.precision, seed=cells.seed)
         for source in sources:
@@ -113,8 +129,12 @@ def build(
         for take in takes:
             with opened(take.path) as old:
                 for name in layout.RESULTS:
-                    if name not in layout.COUNTERS and name in old:
+                    if name not in (*layout.COUNTERS, "checksum") and name in old:
                         _copy_column(old[name], file[name], take.origin, take.target)
+        status = file["status"][:]
+        sums = integrity.sums(file, {"status": status})
+        file["checksum"][:] = np.where(np.isin(status, layout.FINISHED), sums, np.uint64(0))
+    integrity.seal(path, integrity.CHANGING)
 
 
 def size_of(cells: Cells) -> int:
@@ -135,10 +155,10 @@ def _lay_out(file: h5py.File, cells: Cells, runs: int) -> None:
     """Create every dataset and write the coordinates."""
     axes = int(cells.columns["dimension"].max(initial=1))
     sizes = {"cell": len(cells), "checkpoint": layout.CHECKPOINTS, "quantile": len(layout.QUANTILES), "axis": axes}
-    for name, size in {**sizes, "choice": len(cells.choices), "run": runs}.items():
+    for name, size in {**sizes, "choice": len(cells.choices), "run": runs, "file": 1}.items():
         layout.make_dimension(file, name, size)
     coordinates = {**cells.coordinates(), **cells.fact_columns()}
-    for name, column in {**layout.COORDINATES, **layout.FACTS, **layout.RESULTS, **layout.RUNS}.items():
+    for name, column in {**layout.COORDINATES, **layout.FACTS, **layout.RESULTS, **layout.RUNS, **layout.FILE}.items():
         shape = tuple(len(file[dimension]) for dimension in column.dimensions)
         values = coordinates.get(name)
         layout.make(file, name, column, shape, values.dtype.itemsize if values is not None else 1)

@@ -8,6 +8,7 @@ word, when the disk is full.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import os
@@ -47,6 +48,26 @@ class Datasets:
         values = np.fromfile(self._path, place.dtype, math.prod(place.shape), offset=place.offset)
         return values.reshape(place.shape)
 
+    def row(self, name: str, row: int) -> np.ndarray:
+        """Read a row of a dataset, (1, ...)."""
+        place = self._places[name]
+        shape, offset = (1, *place.shape[1:]), place.offset + row * place.row_bytes
+        return np.fromfile(self._path, place.dtype, math.prod(shape), offset=offset).reshape(shape)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._places
+
+    def extents(self, names: Iterable[str]) -> list[tuple[int, int]]:
+        """Return where datasets lie: (offset, size) in bytes."""
+        places = [self._places[name] for name in names if name in self._places]
+        return [(place.offset, place.row_bytes * place.shape[0]) for place in places]
+
+    def is_current(self) -> bool:
+        """Return whether the file still has its name: nobody has put another one in its place."""
+        with contextlib.suppress(FileNotFoundError):
+            return self._descriptor is not None and os.path.samestat(os.stat(self._path), os.fstat(self._descriptor))
+        return False
+
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of a dataset."""
         return self._places[name].shape
@@ -73,6 +94,11 @@ class Datasets:
         while left:
             written = os.pwrite(self._descriptor, left, where)
             where, left = where + written, left[written:]
+
+    def sync(self) -> None:
+        """Force everything that was written onto the disk. Raises `OSError` if that cannot be."""
+        if self._descriptor is not None:
+            os.fsync(self._descriptor)
 
     def close(self) -> None:
         """Close the file, all that was written on the disk. Raises `OSError` if that cannot be; harmless twice."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from hpcsweep.errors import StoreError
 from hpcsweep.store import layout, lease, shards
-from hpcsweep.store.reading import opened
+from hpcsweep.store.reading import launches, opened
 
 
 def duration(seconds: float) -> str:
@@ -41,6 +41,7 @@ def summary(path: str | Path) -> dict[str, Any]:
         if live is None:  # nobody is running them any more
             counts["pending"] += counts.pop("running")
             counts = {"pending": counts["pending"], "running": 0, **counts}
+        last = launches(file) - 1
         rate, eta = _pace(file, status, finished, live is not None)
         return {
             "file": str(path),
@@ -52,7 +53,7 @@ def summary(path: str | Path) -> dict[str, Any]:
             "cells_per_second": rate,
             "eta_seconds": eta,
             "failures": _failures(file, status),
-            "launch": {name[4:]: _plain(file[name][-1]) for name in layout.RUNS},
+            "launch": {name[4:]: _plain(file[name][last]) for name in layout.RUNS if name != "run_checksum"},
         }
 
 
@@ -96,7 +97,7 @@ def is_live(found: dict[str, Any]) -> bool:
 
 def _pace(file: h5py.File, status: np.ndarray, finished: np.ndarray, live: bool) -> tuple[float | None, float | None]:
     """Return cells per second of the last launch, and the seconds that what is left will take at its pace."""
-    started = float(file["run_started"][-1])
+    started = float(file["run_started"][launches(file) - 1])
     ours = finished >= started  # (cells,): finished by this launch
     if not ours.any():
         return None, None

@@ -1,32 +1,37 @@
 """The study's HDF5 file: laid out before the run, filled row by row, readable at any moment.
 
-Two rules make it safe. *Structure* (layout, extension, attributes, a new run's provenance) changes only by writing a
-whole new file and `os.replace`. *Values* change only by overwriting rows in place (`row_writer`), `status` last. So no
-metadata changes while values are written: a kill at any moment leaves a readable file in which every row
-marked done is right. Rank 0 alone writes; anyone may read at any time with ``locking=False``.
+Three rules make it safe. *Structure* (layout, extension, attributes) changes only by writing a whole new file and
+`os.replace`. *Values* change only by overwriting rows in place (`row_writer`), with a checksum of each row, so that no
+metadata changes while values are written. A row is marked finished only when its values are on the disk, for many rows
+together (`Store.settle`): a kill or a power cut at any moment leaves a readable file in which every row marked done is
+right. Rows that are complete and not marked yet are known by their checksums, so that a kill loses none. Rank 0 alone
+writes, and looks before each write whether it still holds the lease; anyone may read at any time with
+``locking=False``.
 """
 
 from __future__ import annotations
 
 import contextlib
-import textwrap
 import time
-import tomllib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from hpcsweep.errors import StoreError
-from hpcsweep.store import layout, rewriting, weights, write_errors
+from hpcsweep.store import checksums, integrity, layout, opening, rewriting, weights, write_errors
 from hpcsweep.store.lease import Lease
-from hpcsweep.store.reading import Run, opened, read_cells, read_runs
+from hpcsweep.store.reading import Run
 from hpcsweep.store.row_writer import Datasets
+from hpcsweep.store.weights_writer import Writer
 from hpcsweep.study.cells import Cells
 from hpcsweep.study.parsing import Study
 
-MEASURED = tuple(n for n in layout.RESULTS if n not in ("status", "predicted_seconds", "finished", *layout.COUNTERS))
+_KEPT = ("status", "predicted_seconds", *layout.COUNTERS)  # columns that a store has in memory
+MEASURED = tuple(name for name in layout.RESULTS if name not in (*_KEPT, "finished", "checksum"))
+SETTLED = 1.0  # seconds after which finished rows are forced onto the disk and marked, at least
+COST = 20  # times as long as that takes, at least
 LONGEST_NAME = 150  # letters: the weights, the lease and temporary files have longer names
 
 
@@ -48,20 +53,26 @@ class Store:
     def __init__(self, path: Path, cells: Cells, planned: int, lease: Lease, keep_weights: bool) -> None:
         self.path, self.cells, self.planned = path, cells, planned
         self._lease = lease
-        self._data = Datasets(path, (*layout.RESULTS, "run_seconds"))
-        self._weights = weights.Writer(path, len(cells)) if keep_weights else None
-        self.status: np.ndarray = self._data["status"]  # (cells,)
-        self.attempts: np.ndarray = self._data["attempts"]  # (cells,)
-        self.kills: np.ndarray = self._data["kills"]  # (cells,)
-        self._runs, self._started = self._data.shape("run_seconds")[0], time.monotonic()
+        self._data = Datasets(path, integrity.CHANGING)
+        self._weights = Writer(path, len(cells)) if keep_weights else None
+        self.status, self._predicted, self.attempts, self.kills = (self._data[name] for name in _KEPT)  # (cells,) each
+        self._launch = int((~np.isnan(self._data["run_started"])).sum()) - 1  # row of this one
+        self._run = {name: self._data[name][[self._launch]] for name in layout.RUNS if name != "run_checksum"}
+        self._started = time.monotonic()
+        self._unmarked: list[int] = []  # rows that are finished in memory, and not marked so in the file
+        self._due, self._afterwards = 0.0, list[Callable[[], object]]()
 
     @staticmethod
-    def open(path: str | Path, study: Study, cells: Cells, run: Run, spared: Collection[str] = ()) -> Store:
+    def open(
+        path: str | Path, study: Study, cells: Cells, run: Run, spared: Collection[str] = (), repair: bool = False
+    ) -> Store:
         """Create the store of a study, or open it again to resume or extend it.
 
         Finished cells are kept, whatever the study now says; unfinished ones that it no longer has are dropped. Cells
-        that ran when the last run died count as killed once more, but for the keys `spared`, which had got on.
-        Raises `StoreError` if the file belongs to another study, is held by a live run, or cannot be written.
+        that ran when the last run died count as killed once more, but for the keys `spared`, which had got on. With
+        `repair`, finished cells that are damaged, or whose weights are damaged or missing, are pending again.
+        Raises `StoreError` if the file belongs to another study, is held by a live run, is damaged, or cannot be
+        written.
         """
         path = Path(path).resolve()  # a link would be replaced, and its target escape the lease
         if len(path.name) > LONGEST_NAME:
@@ -73,10 +84,10 @@ class Store:
         except OSError as error:
             raise StoreError(f"The folder {path.parent} cannot be made: {error.strerror}.") from error
         with contextlib.ExitStack() as failing, write_errors.explained(f"The store {path} cannot be written"):
-            lease = failing.enter_context(Lease(path))
+            lease = failing.enter_context(Lease(path, opening.last_lease(path)))
             rewriting.sweep(path)
             rewriting.sweep(weights.path_of(path))
-            rows = _prepare(path, study, cells, run, spared)
+            rows = opening.prepare(path, study, cells, run, lease, spared, repair)
             store = Store(path, rows, len(cells), lease, study.weights)
             failing.pop_all()  # from here on the store holds the lease
             return store
@@ -91,21 +102,22 @@ class Store:
 
     def clear(self, status: int) -> None:
         """Make this study's rows with this status pending again (to retry what failed)."""
+        self.settle()
         rows = np.flatnonzero(self.status[: self.planned] == status)
         self.kills[rows] = 0
-        self._data.write(rows, {"kills": self.kills[rows]})
+        self._write(rows, {"checksum": np.zeros(len(rows), np.uint64), "kills": self.kills[rows]})
         self._mark(rows, layout.PENDING)
 
     def predict(self, seconds: np.ndarray) -> None:
         """Store the predicted seconds of every row; NaN leaves a row as it is."""
-        known = self._data["predicted_seconds"]
-        self._data.put("predicted_seconds", 0, np.where(np.isnan(seconds), known, seconds))
+        self._predicted = np.where(np.isnan(seconds), self._predicted, seconds)
+        self._check()
+        self._data.put("predicted_seconds", 0, self._predicted)
 
     def start(self, rows: Sequence[int]) -> None:
         """Count an attempt of these rows and mark them running."""
         self.attempts[list(rows)] += 1
-        self._lease.check()
-        self._data.write(rows, {"attempts": self.attempts[list(rows)]})
+        self._write(rows, {"attempts": self.attempts[list(rows)]})
         self._clock()
         self._mark(rows, layout.RUNNING)
 
@@ -113,30 +125,73 @@ class Store:
         """Make rows pending again whose work was interrupted."""
         self._mark(rows, layout.PENDING)
 
-    def put(self, rows: Sequence[int], records: Sequence[Record]) -> None:
-        """Store finished cells: parameters first, then values, then their status."""
-        if not rows:
+    def put(
+        self, rows: Sequence[int], records: Sequence[Record], afterwards: Callable[[], object] | None = None
+    ) -> None:
+        """Store finished cells: parameters, values with their checksums, and their status when these are on the disk.
+
+        `afterwards` is called once all of this is on the disk.
+        """
+        if rows:
+            self._check()
+            order = np.argsort(rows)
+            rows, records = [int(rows[i]) for i in order], [records[i] for i in order]
+            if self._weights is not None:
+                self._weights.put(rows, records)
+            self.status[rows] = [layout.OUTCOMES[record.status] for record in records]
+            columns = {name: self._column(name, records) for name in MEASURED}
+            columns["finished"] = np.full(len(rows), time.time())
+            kept = dict(zip(_KEPT, (self.status, self._predicted, self.attempts, self.kills), strict=True))
+            known = {name: values[rows] for name, values in kept.items()} | {"key": self.cells.columns["key"][rows]}
+            self._data.write(rows, {**columns, "checksum": checksums.rows({**known, **columns})})
+            self._clock()
+            self._unmarked += rows
+        self._afterwards += [afterwards] if afterwards is not None else []
+        if time.monotonic() >= self._due:
+            self.settle()
+
+    def settle(self, now: bool = True) -> None:
+        """Force finished rows onto the disk, and then mark them; unless `now`, only when this is due.
+
+        The time between grows with what this costs. Raises `OSError` if what was written cannot reach the disk.
+        """
+        if not (self._unmarked or self._afterwards) or not (now or time.monotonic() >= self._due):
             return
-        self._lease.check()
-        order = np.argsort(rows)
-        rows = [int(rows[i]) for i in order]
-        records = [records[i] for i in order]
+        begun = time.monotonic()
+        self._check()
         if self._weights is not None:
-            self._weights.put(rows, records)
-        columns = {name: self._column(name, records) for name in MEASURED}
-        self._data.write(rows, {**columns, "finished": np.full(len(rows), time.time())})
-        self._clock()
-        self._mark(rows, [layout.OUTCOMES[record.status] for record in records])
+            self._weights.sync()
+        self._data.sync()
+        rows = np.unique(self._unmarked).astype(np.int64)
+        self._data.write(rows, {"status": self.status[rows]})
+        for action in self._afterwards:
+            action()
+        self._unmarked, self._afterwards = [], []
+        ended = time.monotonic()
+        self._due = ended + max(SETTLED, COST * (ended - begun))
+
+    def _check(self) -> None:
+        """Raise `StoreError` if this store must not be written any more."""
+        self._lease.check()
+        if not self._data.is_current():
+            raise StoreError(f"Another file has taken the place of {self.path}; this run must not write any more.")
+
+    def _write(self, rows: Sequence[int] | np.ndarray, columns: Mapping[str, np.ndarray]) -> None:
+        self._check()
+        order = np.argsort(rows)
+        self._data.write(np.asarray(rows)[order], {name: values[order] for name, values in columns.items()})
 
     def _clock(self) -> None:
         """Store how long this launch has taken."""
-        self._data.put("run_seconds", self._runs - 1, np.array([time.monotonic() - self._started]))
+        self._run["run_seconds"] = np.array([time.monotonic() - self._started])
+        self._data.put("run_seconds", self._launch, self._run["run_seconds"])
+        self._data.put("run_checksum", self._launch, checksums.rows(self._run))
 
-    def _mark(self, rows: Sequence[int] | np.ndarray, status: int | list[int]) -> None:
-        rows = np.asarray(rows, dtype=np.int64)
+    def _mark(self, rows: Sequence[int] | np.ndarray, status: int) -> None:
+        rows = np.sort(np.asarray(rows, dtype=np.int64))
         if len(rows):
             self.status[rows] = status
-            self._data.write(rows, {"status": self.status[rows]})
+            self._write(rows, {"status": self.status[rows]})
 
     def _column(self, name: str, records: Sequence[Record]) -> np.ndarray:
         """Return the values of some records in one column: (records, ...), the rest of a short row filled."""
@@ -152,110 +207,12 @@ class Store:
     def close(self) -> None:
         """Close and give the lease back. Raises `StoreError` if what was written cannot reach the disk."""
         with self._lease, write_errors.explained(f"{self.path} cannot be closed"):
-            if self._weights is not None:
-                self._weights.close()
-            with contextlib.suppress(StoreError):  # of a lease that another has taken: then the file is theirs
-                self._lease.check()
-                self._clock()
-            self._data.close()
-
-
-def _prepare(path: Path, study: Study, cells: Cells, run: Run, spared: Collection[str]) -> Cells:
-    """Write the file of this run: new, or with all that is finished in the old one. Returns its rows."""
-    if not path.exists():
-        return _replace(path, cells, study.title, study.text, [run], [], study.weights)
-    old = read_cells(path)
-    _refuse_another(path, study, cells, old)
-    with opened(path) as file:
-        keys, status = file["key"][:], file["status"][:]
-    killed = set(keys[status == layout.RUNNING].tolist()) - {key.encode() for key in spared}
-    rows = cells.union(old.take(np.flatnonzero(np.isin(status, layout.FINISHED))))
-    return _replace(path, rows, study.title, study.text, [*read_runs(path), run], [path], study.weights, killed)
-
-
-def _replace(
-    path: Path,
-    rows: Cells,
-    title: str,
-    text: str,
-    runs: list[Run],
-    sources: list[Path],
-    keep_weights: bool,
-    killed: Collection[bytes] = (),
-) -> Cells:
-    """Put a new file, and new weights, in place of the old ones, with what `sources` have finished; return its rows."""
-    write_errors.require_space(path.parent, rewriting.size_of(rows))
-    takes = rewriting.assign(rows, sources)
-    with rewriting.replacing(path) as temporary:
-        rewriting.build(temporary, rows, title, text, runs, takes, sources, killed)
-        if keep_weights:  # first, so that a store never has finished rows that its weights do not know
-            weights.build(path, rows, takes)
-    return rows
-
-
-def _refuse_another(path: Path, study: Study, cells: Cells, old: Cells) -> None:
-    """Raise `StoreError` if a store is of another study: no cell in common, or another title."""
-    title, text = _identity(path)
-    if title == study.title and (len(old) == 0 or np.isin(cells.columns["key"], old.columns["key"]).any()):
-        return
-    raise StoreError(
-        f"{path} holds another study ({title!r}): {first_difference(text, study.text)}. "
-        "Give another file with -o, or undo the change; only the grids of a study may grow."
-    )
-
-
-def _identity(path: Path) -> tuple[str, str]:
-    """Return title and text of the study of a store."""
-    with opened(path) as file:
-        return str(file.attrs["title"]), str(file.attrs["study"])
-
-
-def first_difference(old: str, new: str) -> str:
-    """Say in words how two study texts differ, outside their grids where possible."""
-    before, after = (_flatten(tomllib.loads(text)) for text in (old, new))
-    differing = sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k))
-    for key in [k for k in differing if not k.startswith("grid")] or differing:
-        there, here = (textwrap.shorten(repr(texts.get(key, "unset")), 80) for texts in (before, after))
-        return f"{key} is {there} there and {here} here"
-    return "a plugin or the version of hpcsweep has changed since"
-
-
-def _flatten(table: dict[str, object], prefix: str = "") -> dict[str, object]:
-    flat: dict[str, object] = {}
-    for key, value in table.items():
-        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
-
-
-def merge(path: str | Path, shards: Iterable[str | Path]) -> tuple[int, int]:
-    """Copy the finished rows of shards by key into the main file; harmless twice. Returns (new rows, finished rows).
-
-    Raises `StoreError` if a file is no store or of another study, or if a live run holds the main file.
-    """
-    path = Path(path).resolve()
-    with Lease(path), write_errors.explained(f"The stores cannot be merged into {path}", KeyError):
-        present = list(
-            dict.fromkeys([*([path] if path.exists() else []), *(Path(shard).resolve() for shard in shards)])
-        )
-        before = _finished(path) if path.exists() else 0
-        runs = {(run.host, run.job, run.started): run for file in present[::-1] for run in read_runs(file)[::-1]}
-        keep_weights = any(weights.path_of(file).exists() for file in present)
-        _replace(path, _united(present), *_identity(present[0]), list(runs.values())[::-1], present, keep_weights)
-        return _finished(path) - before, _finished(path)
-
-
-def _united(files: list[Path]) -> Cells:
-    """Return the cells of several stores of one study."""
-    title, _ = _identity(files[0])
-    rows = read_cells(files[0])
-    for file in files[1:]:
-        cells = read_cells(file)
-        if (_identity(file)[0], cells.seed, cells.precision) != (title, rows.seed, rows.precision):
-            raise StoreError(f"{file} holds another study than {files[0]}: its title, seed or precision differs.")
-        rows = rows.union(cells)
-    return rows
-
-
-def _finished(path: Path) -> int:
-    with opened(path) as file:
-        return int(np.isin(file["status"][:], (layout.DONE, layout.DIVERGED, layout.OUT_OF_BUDGET)).sum())
+            try:
+                with contextlib.suppress(StoreError):  # of a lease that another has taken: then the file is theirs
+                    self.settle()
+                    self._check()
+                    self._clock()
+            finally:
+                if self._weights is not None:
+                    self._weights.close()
+                self._data.close()

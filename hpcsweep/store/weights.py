@@ -8,24 +8,26 @@ written after the rest. Files from before there were zooms (slices close to the 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 
 from hpcsweep.errors import StoreError
-from hpcsweep.store import layout, write_errors
-from hpcsweep.store.reading import opened
+from hpcsweep.store import checksums, integrity, layout, write_errors
+from hpcsweep.store.foreign import refuse
+from hpcsweep.store.reading import named, opened
 from hpcsweep.store.rewriting import Take, replacing
-from hpcsweep.store.row_writer import Datasets
 from hpcsweep.study.cells import Cells
 
 SLICES = ("slice_x", "slice_target", "slice_model")
 ZOOMS = ("zoom_x", "zoom_target", "zoom_model")
-RASTERS = ("raster", "raster_error")
+PICTURES = (*SLICES, *ZOOMS)
+BLOCK = 4096  # rows whose checksums are computed at a time
+_CHECKED = ("checksum", "picture_checksum")
+CHANGING = ("kept", *_CHECKED, "parameters", *PICTURES, "raster_error", "digest")  # overwritten in place
 
 
 @dataclass(frozen=True)
@@ -56,25 +58,26 @@ def build(store: Path, cells: Cells, takes: Sequence[Take]) -> None:
     Raises `StoreError` if they cannot be written, as when the disk has no room for them.
     """
     path = path_of(store)
-    if {take.path for take in takes} <= {store} and _has_keys(path, cells):
+    if {take.path for take in takes} <= {store} and is_laid_out(store, cells):
         return
     write_errors.require_space(path.parent, size_of(cells))
-    with (
-        write_errors.explained(f"{path} cannot be written"),
-        replacing(path) as temporary,
-        write_errors.deferred(temporary, "w") as file,
-    ):
-        _lay_out(file, cells)
-        for take in takes:
-            if path_of(take.path).exists():
-                _copy(take, file)
+    with write_errors.explained(f"{path} cannot be written"), replacing(path) as temporary:
+        with write_errors.deferred(temporary, "w") as file:
+            _lay_out(file, cells)
+            for take in takes:
+                if path_of(take.path).exists():
+                    _copy(take, file)
+        integrity.seal(temporary, CHANGING)
 
 
-def _has_keys(path: Path, cells: Cells) -> bool:
+def is_laid_out(store: Path, cells: Cells) -> bool:
+    """Return whether the weights of a store are there, laid out for these cells, and undamaged outside their rows."""
+    path = path_of(store)
     try:
         with h5py.File(path, "r", locking=False) as file:
-            return layout.WEIGHTS.keys() <= set(file) and np.array_equal(file["key"][:], cells.columns["key"])
-    except OSError:
+            same = layout.WEIGHTS.keys() <= set(file) and np.array_equal(file["key"][:], cells.columns["key"])
+        return same and integrity.is_sealed(path, CHANGING)
+    except (OSError, RuntimeError, KeyError, ValueError):
         return False
 
 
@@ -84,6 +87,7 @@ def _opened(store: str | Path) -> Iterator[h5py.File]:
     path = path_of(store)
     try:
         with h5py.File(path, "r", locking=False) as file:
+            refuse(file, ("key", "offset", "count", "kept", "raster", *_CHECKED, *PICTURES))
             yield file
     except (OSError, KeyError) as error:
         raise StoreError(f"{path} cannot be read: {error}; move it away to do without weights.") from error
@@ -92,7 +96,7 @@ def _opened(store: str | Path) -> Iterator[h5py.File]:
 def _lay_out(file: h5py.File, cells: Cells) -> None:
     counts = cells.columns["parameters"].astype(np.int64)
     pictured = cells.columns["dimension"] == 2
-    sizes = {"first": layout.RASTER, "second": layout.RASTER, "slice": layout.SLICE, "zoom": layout.ZOOM}
+    sizes = {"file": 1, "first": layout.RASTER, "second": layout.RASTER, "slice": layout.SLICE, "zoom": layout.ZOOM}
     for name, size in {**sizes, "cell": len(cells), "picture": int(pictured.sum())}.items():
         layout.make_dimension(file, name, size)
     file.create_dataset("parameter", shape=(int(counts.sum()),), dtype="i1").make_scale("parameter")  # never written
@@ -116,12 +120,15 @@ def _copy(take: Take, new: h5py.File) -> None:
         for row, origin, size in _pieces(rows, origins):
             (start, end), (begin, stop) = ends[new][[row, row + size]], ends[old][[origin, origin + size]]
             new["parameters"][start:end] = old["parameters"][begin:stop]
-            for name in (name for name in (*SLICES, *ZOOMS, "kept") if name in old):
+            for name in (name for name in (*PICTURES, *_CHECKED, "kept") if name in old):
                 new[name][row : row + size] = old[name][origin : origin + size]
         if (pictured := kept[origins] == 3).any():  # a file without rasters has no such rows
             rasters = new["raster"][:][rows[pictured]], old["raster"][:][origins[pictured]]
             for row, origin, size in _pieces(*rasters):
                 new["raster_error"][row : row + size] = old["raster_error"][origin : origin + size]
+        if "checksum" not in old and len(rows):  # which is from before there were checksums
+            new["checksum"][rows] = _parameter_sums(new, rows)
+            new["picture_checksum"][rows] = _picture_sums(new, rows)
 
 
 def _pieces(rows: np.ndarray, origins: np.ndarray) -> Iterator[tuple[int, int, int]]:
@@ -131,6 +138,52 @@ def _pieces(rows: np.ndarray, origins: np.ndarray) -> Iterator[tuple[int, int, i
     for piece in np.split(index, np.flatnonzero(breaks) + 1):
         if len(piece):
             yield int(rows[piece[0]]), int(origins[piece[0]]), len(piece)
+
+
+def _parameter_sums(file: h5py.File, rows: np.ndarray) -> np.ndarray:
+    """Return the checksums that the parameters of rows (ascending) of a file should have, (rows,)."""
+    sums, (offsets, counts) = np.empty(len(rows), np.uint64), (file[name][:][rows] for name in ("offset", "count"))
+    for start in range(0, len(rows), BLOCK):
+        block = slice(start, start + BLOCK)
+        first, count_of = offsets[block].min(), counts[block]
+        values = file["parameters"][first : (offsets[block] + count_of).max()]
+        sums[block] = checksums.rows({"key": file["key"][:][rows[block]]})
+        for count in np.unique(count_of):
+            same = start + np.flatnonzero(count_of == count)
+            taken = values[(offsets[same] - first)[:, None] + np.arange(count)]
+            sums[same] += checksums.contribution("parameters", taken)
+    return sums
+
+
+def _picture_sums(file: h5py.File, rows: np.ndarray) -> np.ndarray:
+    """Return the checksums that the pictures of rows (ascending) of a file should have, (rows,)."""
+    sums, kept, rasters = np.empty(len(rows), np.uint64), file["kept"][:][rows], file["raster"][:][rows]
+    for start in range(0, len(rows), BLOCK):
+        block = rows[start : start + BLOCK]
+        lines = {name: file[name][block] for name in PICTURES if name in file}
+        sums[start : start + BLOCK] = checksums.rows({"key": file["key"][block], **lines})
+    for place in np.flatnonzero(kept == 3).tolist():
+        image = file["raster_error"][rasters[place]][None]
+        sums[place : place + 1] += checksums.contribution("raster_error", image)
+    return sums
+
+
+def damaged(store: Path, keys: np.ndarray) -> tuple[list[str], list[str]]:
+    """Return which of these finished cells have damaged parameters or pictures, and which have none."""
+    if not path_of(store).exists():
+        return [], [key.decode() for key in keys.tolist()]
+    with _opened(store) as file:
+        kept = file["kept"][:]
+        rows = np.flatnonzero((kept != 0) & np.isin(file["key"][:], keys))
+        there = file["key"][:][rows]
+        bad = ~np.isin(kept[rows], (1, 2, 3))
+        if "checksum" in file and len(rows):
+            bad |= file["checksum"][:][rows] != _parameter_sums(file, rows)
+            pictured = np.flatnonzero(kept[rows] >= 2)
+            shown = rows[pictured]
+            bad[pictured] |= file["picture_checksum"][:][shown] != _picture_sums(file, shown)
+    lost = np.setdiff1d(keys, there)
+    return [key.decode() for key in there[bad].tolist()], [key.decode() for key in lost.tolist()]
 
 
 def differing(store: Path, other: Path, keys: np.ndarray) -> set[bytes]:
@@ -154,57 +207,6 @@ def _has(main: h5py.File, row: int | None, part: h5py.File, origin: int) -> bool
     ours, theirs = ([parameters, *vars(kept).values()] for parameters, kept in (_kept(main, row), _kept(part, origin)))
     pairs = zip(ours, theirs, strict=True)
     return all(b is None or (a is not None and a.tobytes() == b.tobytes()) for a, b in pairs)
-
-
-class Writer:
-    """The weights file of a store, open for overwriting rows."""
-
-    def __init__(self, store: Path, rows: int) -> None:
-        self._data = Datasets(path_of(store), ("offset", "count", "parameters", "kept", *SLICES, *ZOOMS, *RASTERS))
-        if self._data.shape("kept") != (rows,):
-            raise StoreError(f"{path_of(store)} does not belong to {store}; move it away and run again.")
-        self._offset, self._count, self._raster = (self._data[name] for name in ("offset", "count", "raster"))
-
-    def put(self, rows: Sequence[int], records: Sequence[Any]) -> None:
-        """Write parameters, slice, zoom and raster of these rows (ascending) where they are there, at last `kept`.
-
-        `records` are `hpcsweep.store.store.Record`. Pictures without parameters, and a zoom or a raster without a
-        slice, are left out.
-        """
-        marks, lines = {}, {}
-        for row, record in zip(rows, records, strict=True):
-            if record.parameters is None:
-                continue
-            if record.parameters.shape != (self._count[row],):
-                raise ValueError(f"{record.parameters.shape} parameters for a cell of {self._count[row]}")
-            self._data.put("parameters", self._offset[row], record.parameters)
-            marks[row] = 1
-            if record.slice is not None:
-                lines[row] = (record.slice, np.zeros((3, layout.ZOOM)) if record.zoom is None else record.zoom)
-                marks[row] = 2
-                if record.raster is not None and self._raster[row] >= 0:
-                    self._data.put("raster_error", int(self._raster[row]), record.raster[None])
-                    marks[row] = 3
-        self._put_lines(lines)
-        self._data.write(list(marks), {"kept": list(marks.values())})
-
-    def draw(self, kept: Mapping[int, int], lines: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
-        """Replace slices and zooms of the rows of `kept` (ascending), and set their `kept` again when all is in place.
-
-        Until then they have no pictures, so that nobody sees a target of one line beside a network of another.
-        """
-        self._data.write(list(kept), {"kept": [1] * len(kept)})
-        self._put_lines(dict(zip(kept, lines, strict=True)))
-        self._data.write(list(kept), {"kept": list(kept.values())})
-
-    def _put_lines(self, lines: Mapping[int, tuple[np.ndarray, np.ndarray]]) -> None:
-        """Write slices and zooms, (3, points) each, by row (ascending)."""
-        for names, values in zip((SLICES, ZOOMS), zip(*lines.values(), strict=True), strict=bool(lines)):
-            self._data.write(list(lines), dict(zip(names, np.stack(values, axis=1), strict=True)))
-
-    def close(self) -> None:
-        """Close the file, all that was written on the disk."""
-        self._data.close()
 
 
 def pictured(store: Path) -> np.ndarray:
@@ -234,7 +236,21 @@ def parameters(store: str | Path, keys: Sequence[str]) -> list[np.ndarray | None
         row_of = {key: row for row, key in enumerate(file["key"][:].tolist())}
         offset, count, kept = (file[name][:] for name in ("offset", "count", "kept"))
         rows, data = [row_of.get(key.encode(), -1) for key in keys], file["parameters"]
-        return [data[offset[row] : offset[row] + count[row]] if row >= 0 and kept[row] else None for row in rows]
+        rows = [row if row >= 0 and kept[row] else -1 for row in rows]
+        _require_sound(file, np.unique([row for row in rows if row >= 0]).astype(np.int64))
+        return [data[offset[row] : offset[row] + count[row]] if row >= 0 else None for row in rows]
+
+
+def _require_sound(file: h5py.File, rows: np.ndarray) -> None:
+    """Raise `StoreError` if the parameters of rows (ascending) are not those that were stored."""
+    if "checksum" in file and len(rows):
+        bad = rows[file["checksum"][:][rows] != _parameter_sums(file, rows)]
+        if len(bad):
+            keys = [key.decode() for key in file["key"][:][bad].tolist()]
+            raise StoreError(
+                f"{file.filename}: the parameters of {named(keys)} are damaged; `run` with --repair trains these cells "
+                "again."
+            )
 
 
 def pictures(store: str | Path, key: str) -> Pictures:
@@ -245,6 +261,8 @@ def pictures(store: str | Path, key: str) -> Pictures:
             return Pictures()
     with _opened(store) as file:
         row = np.flatnonzero(file["key"][:] == key.encode())
+        if "checksum" in file and (file["picture_checksum"][:][row] != _picture_sums(file, row)).any():
+            return Pictures()  # damaged, or just being replaced
         return _kept(file, row[0])[1] if len(row) else Pictures()
 
 

@@ -111,7 +111,15 @@ def test_what_is_no_store_is_refused(kind: str, tmp_path: Path) -> None:
 def test_xarray_opens_the_file_itself(full: Path) -> None:
     read = dataset.read(full)  # HDF5 does not open a file twice in one process with different locking
     with xarray.open_dataset(full, engine="h5netcdf") as raw:
-        sizes = {"cell": 144, "checkpoint": 64, "quantile": 4, "axis": 2, "choice": raw.sizes["choice"], "run": 1}
+        sizes = {
+            "cell": 144,
+            "checkpoint": 64,
+            "quantile": 4,
+            "axis": 2,
+            "choice": raw.sizes["choice"],
+            "file": 1,
+            "run": 17,
+        }
         assert dict(raw.sizes) == sizes
         assert raw["quantile"].values.tolist() == [0.5, 0.9, 0.99, 0.999]
         assert {"key", "target", "dimension", "width", "samples", "optimizer", "replicate"} <= set(raw.coords)
@@ -129,10 +137,12 @@ study, cells = cells_of(STUDY)
 store = Store.open(Path(sys.argv[1]), study, cells, RUN)
 for row in store.pending().tolist():
     if row in (0, len(cells) // 2):
+        store.settle()
         print("waiting", flush=True)
         sys.stdin.readline()
     store.start([row])
     store.put([row], [record(cells.cell(row))])
+store.settle()
 sys.stdin.read()  # keeps the store open until it is killed
 """
 

@@ -147,14 +147,17 @@ def test_without_pictures_there_are_none(make_store: Maker) -> None:
     assert gallery.glitches(read(path), path) is not None and maps.error_maps(read(path), path) is None
 
 
+CHECKS = ("checksum", "picture_checksum", "digest")
+
+
 def as_of_old(path: Path) -> None:
-    """Take from a store and its weights what was not stored before there were facts, zooms and rasters."""
+    """Take from a store and its weights what was not stored before there were facts, zooms, rasters and checksums."""
     with h5py.File(path, "r+", locking=False) as file:
-        for name in (*layout.FACTS, "choice_about"):
+        for name in (*layout.FACTS, "choice_about", *layout.FILE, "checksum", "run_checksum"):
             del file[name]
     with h5py.File(path_of(path), "r+", locking=False) as file:
         file["kept"][:] = np.minimum(file["kept"][:], 2)
-        for name in ("zoom_x", "zoom_target", "zoom_model", "raster", "raster_error"):
+        for name in ("zoom_x", "zoom_target", "zoom_model", "raster", "raster_error", *CHECKS):
             del file[name]
 
 

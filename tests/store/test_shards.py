@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from hpcsweep.errors import LaunchError, StoreError
 from hpcsweep.store import layout, shards, status, weights
 from hpcsweep.store.lease import Lease
+from hpcsweep.store.merging import merge
 from hpcsweep.store.shards import Shard
-from hpcsweep.store.store import merge
 from hpcsweep.study import plan
 from hpcsweep.study.plan import Pack
 from tests.conftest import TINY, fill

@@ -18,8 +18,10 @@ import xarray
 
 from hpcsweep.errors import StoreError
 from hpcsweep.store import layout, lease, status, weights
+from hpcsweep.store.merging import merge
+from hpcsweep.store.opening import first_difference
 from hpcsweep.store.reading import opened, read_cells, read_runs
-from hpcsweep.store.store import Record, first_difference, merge
+from hpcsweep.store.store import Record
 from tests.conftest import TINY, fill, open_store, record_of
 
 WIDER = TINY.replace("width = [4, 8]", "width = [2, 8, 16]")

@@ -15,8 +15,9 @@ from hpcsweep.approx.catalogue import Catalogue
 from hpcsweep.findings import scaling, series
 from hpcsweep.findings.dataset import read
 from hpcsweep.store import layout, weights
+from hpcsweep.store.merging import merge
 from hpcsweep.store.reading import read_cells
-from hpcsweep.store.store import Record, merge
+from hpcsweep.store.store import Record
 from hpcsweep.study.cells import Cell, Facts
 from hpcsweep.study.expansion import expand
 from hpcsweep.study.parsing import parse

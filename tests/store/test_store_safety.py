@@ -17,8 +17,9 @@ import pytest
 
 from hpcsweep.errors import StoreError
 from hpcsweep.store import layout, lease, weights
+from hpcsweep.store.merging import merge
 from hpcsweep.store.reading import opened, read_cells, read_runs
-from hpcsweep.store.store import Record, merge
+from hpcsweep.store.store import Record
 from tests.conftest import TINY, fill, open_store, record_of
 from tests.store.test_store import contents
 
@@ -40,7 +41,7 @@ def test_of_several_who_start_at_once_exactly_one_holds_the_lease(tmp_path: Path
     for attempt in range(8):
         path = tmp_path / f"{attempt}.h5"
         if stale:
-            claim = {"host": os.uname().nodename, "process": 1, "birth": "long ago"}
+            claim = {"processes": lease._processes(), "process": 1, "birth": "long ago"}
             lease.lease_path(path).write_text(json.dumps(claim))
         barrier, held = context.Barrier(4), context.Value("i", 0)
         rivals = [context.Process(target=_try_to_take, args=(path, barrier, held)) for _ in range(4)]

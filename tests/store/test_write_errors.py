@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from hpcsweep.errors import StoreError
-from hpcsweep.store import remeasured, write_errors
+from hpcsweep.store import journal, remeasured, write_errors
+from hpcsweep.store.lease import Lease
+from hpcsweep.store.reading import read_cells
 from tests.conftest import environment
 
 
@@ -70,7 +72,7 @@ LIMITED = """
 import resource, sys
 from pathlib import Path
 from hpcsweep.errors import StoreError
-from hpcsweep.store.store import merge
+from hpcsweep.store.merging import merge
 from tests.conftest import TINY, fill, open_store
 
 folder, text = Path(sys.argv[1]), TINY.replace("replicate = 2", "replicate = 40")
@@ -104,9 +106,11 @@ def test_a_limit_on_the_size_of_files_is_a_sentence_and_leaves_the_store_as_it_w
 
 
 def test_a_measurement_that_cannot_be_written_is_a_sentence(finished_store: Path) -> None:
+    key = read_cells(finished_store).cell(0).key
     finished_store.with_name("full.h5").symlink_to("/dev/full")
     with pytest.raises(StoreError):
-        remeasured.write(finished_store.with_name("full.h5"), {0: {"sup_lower": 1.0}})
-    remeasured.write(finished_store, {0: {"sup_lower": 0.75}})
+        journal.change(finished_store.with_name("full.h5"), {key: {"sup_lower": 1.0}})
+    with Lease(finished_store) as lease:
+        remeasured.write(finished_store, {key: {"sup_lower": 0.75}}, lease)
     with h5py.File(finished_store, "r", locking=False) as file:
         assert file["sup_lower"][0] == 0.75

@@ -16,7 +16,7 @@ from submitit.core.utils import DelayedSubmission, cloudpickle_dump
 
 from hpcsweep.cluster import abort, stopping
 from hpcsweep.errors import LaunchError
-from hpcsweep.store import shards, store
+from hpcsweep.store import merging, shards
 from hpcsweep.store.shards import Shard
 
 AGAIN = 75  # exit code: what is missing is told, run the same command again
@@ -125,7 +125,7 @@ def merge(path: Path, files: tuple[Path, ...]) -> tuple[list[str], int]:
     lacking, present = shards.missing(files), [file for file in files if file.exists()]
     if not present:
         return lacking, AGAIN
-    new, finished = store.merge(path, present)
+    new, finished = merging.merge(path, present)
     failed = shards.failures(path)
     told = [f"{path}: {new} cells new, {finished} finished in all" + (f", {failed} failed" if failed else "")]
     return [*told, *lacking], AGAIN if lacking else int(failed > 0)

@@ -1,0 +1,156 @@
+"""How a launch begins with a store: with a new file, or in the old one, whose finished rows are kept in any case."""
+
+from __future__ import annotations
+
+import contextlib
+import textwrap
+import tomllib
+from collections.abc import Collection
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+
+from hpcsweep.errors import StoreError
+from hpcsweep.store import checksums, integrity, journal, layout, rewriting, verifying, weights, write_errors
+from hpcsweep.store.lease import Lease
+from hpcsweep.store.reading import Run, launches, opened, read_cells, read_runs
+from hpcsweep.store.row_writer import Datasets
+from hpcsweep.study.cells import Cells
+from hpcsweep.study.parsing import Study
+
+
+def last_lease(path: Path) -> int:
+    """Return the number of the last lease under which a store was written, as far as it can be read."""
+    if path.exists():
+        with contextlib.suppress(StoreError, KeyError), opened(path) as file:
+            return int(file["lease"][0])
+    return 0
+
+
+def prepare(
+    path: Path, study: Study, cells: Cells, run: Run, lease: Lease, spared: Collection[str], repair: bool
+) -> Cells:
+    """Make the file of a store ready for a launch, which holds its lease; return its rows.
+
+    See `Store.open`. Raises `StoreError` for a store that is damaged, unless it is to be repaired.
+    """
+    if not path.exists():
+        return replace(path, cells, study.title, study.text, [run], [], study.weights, lease)
+    journal.replay(path)
+    if not repair:
+        verifying.require(path)
+    damage = verifying.verify(path) if repair else verifying.Damage()
+    old = read_cells(path)
+    _refuse_another(path, study, cells, old)
+    _complete(path)
+    lost = {key.encode() for key in (*damage.rows, *damage.weights, *damage.missing)}
+    with opened(path) as file:
+        keys, status = file["key"][:], file["status"][:]
+        space = launches(file) < len(file["run_started"]) and set(integrity.CHANGING) <= set(file)
+    finished = np.isin(status, layout.FINISHED) & ~np.isin(keys, np.array(list(lost), dtype="S32"))
+    rows = cells.union(old.take(np.flatnonzero(finished)))
+    killed = set(keys[status == layout.RUNNING].tolist()) - {key.encode() for key in spared}
+    # After a writer that may still live elsewhere, a new file: what that one writes goes into the old one, unseen.
+    if space and not damage and not lease.unsure and _is_laid_out(path, study, rows, old):
+        _continue(path, rows, run, lease, killed)
+        return rows
+    runs = [*read_runs(path), run]
+    return replace(path, rows, study.title, study.text, runs, [path], study.weights, lease, killed, lost)
+
+
+def _complete(path: Path) -> None:
+    """Mark rows that are complete, and were not marked when a process was killed."""
+    with opened(path) as file:
+        outcomes = integrity.completed(file)
+    rows = np.flatnonzero(outcomes >= 0)
+    if len(rows):
+        with contextlib.closing(Datasets(path, ("status",))) as data:
+            data.sync()
+            data.write(rows, {"status": outcomes[rows]})
+
+
+def _is_laid_out(path: Path, study: Study, rows: Cells, old: Cells) -> bool:
+    """Return whether the file of a store, and that of its weights, have the layout that a launch would give them."""
+    same = np.array_equal(rows.columns["key"], old.columns["key"]) and identity(path) == (study.title, study.text)
+    same = same and (rows.choices, rows.labels, rows.abouts()) == (old.choices, old.labels, old.abouts())
+    return same and (not study.weights or weights.is_laid_out(path, rows))
+
+
+def _continue(path: Path, rows: Cells, run: Run, lease: Lease, killed: Collection[bytes]) -> None:
+    """Begin a launch in the file as it is."""
+    with contextlib.closing(Datasets(path, integrity.CHANGING)) as data:
+        data.put("lease", 0, np.array([lease.number]))
+        launch = int((~np.isnan(data["run_started"])).sum())
+        values = {f"run_{field.name}": getattr(run, field.name) for field in fields(Run)}
+        row = {
+            name: np.array([value.encode() if isinstance(value, str) else value], layout.RUNS[name].dtype)
+            for name, value in values.items()
+        }
+        for name, value in {**row, "run_checksum": checksums.rows(row)}.items():
+            if name != "run_started":
+                data.put(name, launch, value)
+        data.put("run_started", launch, row["run_started"])  # last: now it is there
+        kills, status = data["kills"], data["status"]
+        hit = np.isin(rows.columns["key"], np.array(list(killed), dtype="S32"))
+        data.put("kills", 0, kills + hit)
+        data.put("status", 0, np.where(status == layout.RUNNING, np.int8(layout.PENDING), status))
+
+
+def replace(
+    path: Path,
+    rows: Cells,
+    title: str,
+    text: str,
+    runs: list[Run],
+    sources: list[Path],
+    keep_weights: bool,
+    lease: Lease,
+    killed: Collection[bytes] = (),
+    lost: Collection[bytes] = (),
+) -> Cells:
+    """Put a new file, and new weights, in place of the old ones, with what `sources` have finished; return its rows.
+
+    Cells with the keys `lost` do not count as finished.
+    """
+    write_errors.require_space(path.parent, rewriting.size_of(rows))
+    takes = rewriting.assign(rows, sources, lost)
+    with rewriting.replacing(path) as temporary:
+        rewriting.build(temporary, rows, title, text, runs, takes, sources, killed, lease.number)
+        if keep_weights:  # first, so that a store never has finished rows that its weights do not know
+            weights.build(path, rows, takes)
+    return rows
+
+
+def _refuse_another(path: Path, study: Study, cells: Cells, old: Cells) -> None:
+    """Raise `StoreError` if a store is of another study: no cell in common, or another title."""
+    title, text = identity(path)
+    if title == study.title and (len(old) == 0 or np.isin(cells.columns["key"], old.columns["key"]).any()):
+        return
+    raise StoreError(
+        f"{path} holds another study ({title!r}): {first_difference(text, study.text)}. "
+        "Give another file with -o, or undo the change; only the grids of a study may grow."
+    )
+
+
+def identity(path: Path) -> tuple[str, str]:
+    """Return title and text of the study of a store."""
+    with opened(path) as file:
+        return str(file.attrs["title"]), str(file.attrs["study"])
+
+
+def first_difference(old: str, new: str) -> str:
+    """Say in words how two study texts differ, outside their grids where possible."""
+    before, after = (_flatten(tomllib.loads(text)) for text in (old, new))
+    differing = sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k))
+    for key in [k for k in differing if not k.startswith("grid")] or differing:
+        there, here = (textwrap.shorten(repr(texts.get(key, "unset")), 80) for texts in (before, after))
+        return f"{key} is {there} there and {here} here"
+    return "a plugin or the version of hpcsweep has changed since"
+
+
+def _flatten(table: dict[str, object], prefix: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for key, value in table.items():
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat

@@ -1,0 +1,107 @@
+"""Whether a store is what was written: its rows, its weights, and everything that never changes."""
+
+from __future__ import annotations
+
+import contextlib
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from hpcsweep.errors import StoreError
+from hpcsweep.store import integrity, layout, weights
+from hpcsweep.store.reading import launches, named, opened
+
+
+@dataclass
+class Damage:
+    """What of a store is not what was written.
+
+    rows: finished cells whose values are not those that were stored.
+    weights: finished cells whose parameters, or pictures, are not those that were stored.
+    missing: finished cells without parameters, in a store that keeps them.
+    elsewhere: sentences about what belongs to no cell.
+    """
+
+    rows: list[str] = field(default_factory=list)
+    weights: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.rows or self.weights or self.missing or self.elsewhere)
+
+    def lines(self, most: int = 10) -> list[str]:
+        """Return sentences for people, which name `most` cells of each kind."""
+        told = list(self.elsewhere)
+        for keys, what in (
+            (self.rows, "finished cell(s) are damaged: their values are not those that were stored"),
+            (self.weights, "finished cell(s) have damaged weights or pictures"),
+            (self.missing, "finished cell(s) have no weights, though this store keeps them"),
+        ):
+            if keys:
+                told.append(f"{len(keys)} {what}: {named(keys, most)}")
+        if self.rows or self.weights or self.missing:
+            told.append("`run` with --repair trains these cells again, and touches nothing else")
+        return told or ["every row, and all that belongs to none, is what was written"]
+
+
+def look(path: Path) -> Damage:
+    """Return what of a store, without its weights, is damaged. Raises `StoreError` if it cannot be read at all."""
+    damage = Damage()
+    with opened(path):
+        pass  # a sentence of its own for what is no store
+    with _readable(path):
+        if not integrity.is_sealed(path, integrity.CHANGING):
+            damage.elsewhere.append(f"{path} is damaged outside the results of its cells (metadata or coordinates).")
+        with opened(path) as file:
+            damage.rows = _keys(file, integrity.damaged(file))
+            runs = launches(file)
+            if (
+                runs
+                and "run_checksum" in file
+                and not np.array_equal(file["run_checksum"][:runs], integrity.run_sums(file, runs))
+            ):
+                damage.elsewhere.append(f"{path}: the description of a launch is damaged.")
+    return damage
+
+
+def require(path: Path) -> None:
+    """Raise `StoreError` if a store is damaged, without a look at its weights."""
+    if damage := look(path):
+        raise StoreError(f"{path} is damaged, and is left as it is. {'; '.join(damage.lines())}.")
+
+
+def verify(path: Path) -> Damage:
+    """Return everything that is damaged in a store and in its weights. Raises `StoreError` if they cannot be read."""
+    damage = look(path)
+    kept = weights.path_of(path)
+    with _readable(kept), opened(path) as file:
+        if kept.exists() and not integrity.is_sealed(kept, weights.CHANGING):
+            damage.elsewhere.append(f"{kept} is damaged outside the weights of its cells.")
+        measured = np.isin(file["status"][:], (layout.DONE, layout.OUT_OF_BUDGET))
+        damage.weights, lost = weights.damaged(path, file["key"][:][measured])
+        if _keeps_weights(file):
+            damage.missing = lost
+    return damage
+
+
+def _keeps_weights(file: h5py.File) -> bool:
+    """Return whether the study of a store wants parameters to be kept."""
+    return bool(tomllib.loads(str(file.attrs["study"])).get("store", {}).get("weights", True))
+
+
+def _keys(file: h5py.File, rows: np.ndarray) -> list[str]:
+    return [key.decode() for key in file["key"][:][rows].tolist()]
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turn what HDF5 and NumPy raise at damaged metadata into a sentence."""
+    try:
+        yield
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeDecodeError, MemoryError) as error:
+        raise StoreError(f"{path} is damaged and cannot be read: {error}.") from error

@@ -1,0 +1,86 @@
+"""Overwriting rows of the weights of a store, each with its checksums."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hpcsweep.errors import StoreError
+from hpcsweep.store import checksums, layout
+from hpcsweep.store.row_writer import Datasets
+from hpcsweep.store.weights import CHANGING, PICTURES, path_of
+
+
+class Writer:
+    """The weights file of a store, open for overwriting rows."""
+
+    def __init__(self, store: Path, rows: int) -> None:
+        names = ("key", "offset", "count", "raster", *(name for name in CHANGING if name != "digest"))
+        self._data = Datasets(path_of(store), names)
+        if self._data.shape("kept") != (rows,):
+            raise StoreError(f"{path_of(store)} does not belong to {store}; move it away and run again.")
+        fixed = ("key", "offset", "count", "raster")
+        self._key, self._offset, self._count, self._raster = (self._data[name] for name in fixed)
+
+    def put(self, rows: Sequence[int], records: Sequence[Any]) -> None:
+        """Write parameters, slice, zoom and raster of these rows (ascending) where they are there, at last `kept`.
+
+        `records` are `hpcsweep.store.store.Record`. Pictures without parameters, and a zoom or a raster without a
+        slice, are left out.
+        """
+        marks, sums = {}, {}
+        lines, rasters = {}, {}
+        for row, record in zip(rows, records, strict=True):
+            if record.parameters is None:
+                continue
+            if record.parameters.shape != (self._count[row],):
+                raise ValueError(f"{record.parameters.shape} parameters for a cell of {self._count[row]}")
+            parameters = np.asarray(record.parameters, np.float64)
+            self._data.put("parameters", self._offset[row], parameters)
+            sums[row] = checksums.rows({"key": self._key[[row]], "parameters": parameters[None]})[0]
+            marks[row] = 1
+            if record.slice is not None:
+                lines[row] = (record.slice, np.zeros((3, layout.ZOOM)) if record.zoom is None else record.zoom)
+                marks[row] = 2
+                if record.raster is not None and self._raster[row] >= 0:
+                    rasters[row] = np.asarray(record.raster, np.float32)
+                    self._data.put("raster_error", int(self._raster[row]), rasters[row][None])
+                    marks[row] = 3
+        self._put_lines(lines, rasters)
+        self._data.write(list(marks), {"checksum": list(sums.values()), "kept": list(marks.values())})
+
+    def draw(self, kept: Mapping[int, int], lines: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
+        """Replace slices and zooms of the rows of `kept` (ascending), and set their `kept` again when all is in place.
+
+        Until then they have no pictures, so that nobody sees a target of one line beside a network of another.
+        """
+        self._data.write(list(kept), {"kept": [1] * len(kept)})
+        self._data.sync()
+        rasters = {row: self._data.row("raster_error", int(self._raster[row]))[0] for row in kept if kept[row] == 3}
+        self._put_lines(dict(zip(kept, lines, strict=True)), rasters)
+        self._data.sync()
+        self._data.write(list(kept), {"kept": list(kept.values())})
+
+    def _put_lines(self, lines: Mapping[int, tuple[np.ndarray, np.ndarray]], rasters: Mapping[int, np.ndarray]) -> None:
+        """Write slices and zooms, (3, points) each, by row (ascending), and the checksums of these and of `rasters`."""
+        if not lines:
+            return
+        rows = list(lines)
+        values = [part for parts in zip(*lines.values(), strict=True) for part in np.stack(parts, axis=1)]
+        columns = dict(zip(PICTURES, values, strict=True))
+        sums = checksums.rows({"key": self._key[rows], **columns})
+        for place, row in enumerate(rows):
+            if row in rasters:
+                sums[place : place + 1] += checksums.contribution("raster_error", rasters[row][None])
+        self._data.write(rows, {**columns, "picture_checksum": sums})
+
+    def sync(self) -> None:
+        """Force everything that was written onto the disk."""
+        self._data.sync()
+
+    def close(self) -> None:
+        """Close the file, all that was written on the disk."""
+        self._data.close()
