@@ -130,6 +130,7 @@ WALLS = {
     "submitit": ("cluster",),
     "scipy": ("findings", "approx.models.classical"),
     "xarray": ("findings",),
+    "pandas": ("findings",),
     "matplotlib": ("findings",),
     "jinja2": ("findings",),
 }
