@@ -82,7 +82,7 @@ class Compared:
             return "yes"
         bound = most if self.ours > most else least
         if math.isfinite(self.ours) and self.ours * bound > 0:
-            return f"no: {self.ours / bound:.2g} of the {'largest' if bound == most else 'smallest'} accepted"
+            return f"no: {self.ours / bound:.2g} times the {'largest' if bound == most else 'smallest'} accepted"
         return f"no: {self.ours:.3g} is not within [{least:g}, {most:g}]"
 
 
