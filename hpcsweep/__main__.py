@@ -22,7 +22,7 @@ from hpcsweep.version import __version__
 EXIT_CODES = """
 \b
 Exit codes: 0 every cell is finished and none failed; 1 some cells failed (they are listed); 2 the
-request is invalid; 75 stopped early: run the same command again to continue.
+request is invalid; 75 the run stopped early: run the same command again to continue.
 """
 
 
@@ -53,15 +53,15 @@ def commands() -> None:
     type=click.IntRange(min=1),
     default=1,
     envvar="HPCSWEEP_THREADS",
-    help="Networks that each rank trains at once, one core each; results do not change. Default: 1",
+    help="Number of networks that each rank trains at once, on one core each; results do not change. Default: 1",
 )
 @click.option(
     "--stop-after",
     type=Duration(),
-    help="Stop gracefully after this time: 90m, 2:30:00. Slurm's walltime is respected without it.",
+    help="Stop early after this time, such as 90m or 2:30:00; in any case before the end of Slurm's walltime.",
 )
 @click.option("--requeue", is_flag=True, help="Under Slurm, requeue the job if it stops early.")
-@click.option("--shard", metavar="k/K", default="1/1", help="Run only the share of element k of K: jobs/array.sbatch.")
+@click.option("--shard", metavar="k/K", default="1/1", help="Run the share of element k of K: see jobs/array.sbatch.")
 @on_devices
 def run(
     study: Path,
@@ -75,7 +75,7 @@ def run(
 ) -> int:
     """Run STUDY, alone or under mpiexec or srun. The same command resumes or extends it.
 
-    Finished cells are kept; only the others are run. To extend a study, add values to it and run it again.
+    Finished cells are kept; only the others are run. To extend a study, add values to a grid and run it again.
 
     \b
       python -m hpcsweep run study.toml
@@ -101,13 +101,13 @@ def run(
     "-o", "--output", type=click.Path(file_okay=False, path_type=Path), help="Output folder. Default: FILE-report"
 )
 @click.option(
-    "--export", type=click.Path(dir_okay=False, path_type=Path), help="Only export a table, to a .csv or .parquet file."
+    "--export", type=click.Path(dir_okay=False, path_type=Path), help="Write only a table, to a .csv or .parquet file."
 )
 @click.option(
     "--smoothness",
     type=Smoothness(),
     multiple=True,
-    help="Smoothness of a target (n: bounded derivatives up to order n; inf), for theoretical rates. Repeatable.",
+    help="Smoothness of a target, for theoretical rates: the derivatives up to order N are bounded. Repeatable.",
 )
 def report(file: Path, output: Path | None, export: Path | None, smoothness: tuple[tuple[str, float], ...]) -> int:
     """Write the figures of the store FILE and an HTML page that shows them. Requires neither torch nor MPI.
@@ -134,13 +134,13 @@ def report(file: Path, output: Path | None, export: Path | None, smoothness: tup
 def check(plugin: str, dimension: int) -> int:
     """Check a target (a name, module:Class or path.py:Class) against the rules that the built-in targets satisfy.
 
-    Prints one line per violated rule; the exit code is then 1.
+    Prints one line for each violated rule; the exit code is 1 if there is any.
     """
     from hpcsweep.approx import plugins
     from hpcsweep.approx.targets import check as rules
 
     broken = rules(plugins.unchecked({"name": plugin}, dimension))
-    click.echo("\n".join(broken) if broken else f"{plugin} in dimension {dimension}: all rules kept")
+    click.echo("\n".join(broken) if broken else f"{plugin} in dimension {dimension}: all rules are satisfied")
     return 1 if broken else 0
 
 

@@ -13,8 +13,8 @@ from hpcsweep.commands.parameters import STUDY, Duration, on_devices
 
 SUBMIT_EPILOG = """
 \b
-Exit codes: 0 submitted (local, debug: all cells are done); 1 some cells failed;
-2 the request is invalid; 75 stopped early: submit it again to continue.
+Exit codes: 0 submitted (with --cluster local or debug: all done); 1 some cells failed;
+2 the request is invalid; 75 the run stopped early: submit it again to continue.
 """
 COUNT = click.IntRange(min=1)
 
@@ -26,7 +26,7 @@ COUNT = click.IntRange(min=1)
 def plan(study: Path, ranks: int, as_json: bool) -> int:
     """Predict the cost of STUDY: cells, packs, weights, flops, memory, and time on the given number of ranks.
 
-    Times are predicted for devices like the one that runs this command, from a probe of 0.3 s.
+    Times are predicted for devices like the one that runs this command, whose speed is measured for 0.3 s.
     """
     from hpcsweep.cluster import launch
 
@@ -54,7 +54,7 @@ def _plan_text(priced: dict[str, Any]) -> str:
 @click.argument("study", type=STUDY)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="File of the store. Default: results/STUDY.h5")
 @click.option(
-    "--array", "elements", type=COUNT, default=1, show_default=True, help="Array elements that share the study."
+    "--array", "elements", type=COUNT, default=1, show_default=True, help="Elements among which STUDY is divided."
 )
 @click.option("--nodes", type=COUNT, default=1, show_default=True, help="Nodes of each element.")
 @click.option("--ntasks-per-node", "tasks", type=COUNT, default=1, show_default=True, help="MPI ranks on each node.")
@@ -64,7 +64,7 @@ def _plan_text(priced: dict[str, Any]) -> str:
 @click.option("--partition")
 @click.option("--account")
 @click.option("--qos")
-@click.option("--mpi", default="pmi2", show_default=True, help="One of srun --mpi=list: pmi2 (MPICH), pmix (Open MPI).")
+@click.option("--mpi", default="pmi2", show_default=True, help="pmi2 (MPICH), pmix (Open MPI); see srun --mpi=list.")
 @click.option(
     "--threads", type=COUNT, default=1, show_default=True, help="Networks that each rank trains at once, one core each."
 )
@@ -75,10 +75,10 @@ def _plan_text(priced: dict[str, Any]) -> str:
 def submit(
     study: Path, output: Path | None, threads: int, retry_failed: bool, dry_run: bool, cluster: Any, **wish: Any
 ) -> int:
-    """Submit STUDY to Slurm as a job array and a final job that merges the results. Each element runs its share.
+    """Submit STUDY to Slurm as a job array and a final job that merges the results. Each element runs a share of it.
 
     Elements continue automatically after preemption or at the end of their walltime. With --cluster local, elements are
-    processes on this machine; with debug, they run in this process.
+    processes on this machine; with --cluster debug, they run in this process.
 
     \b
       python -m hpcsweep submit study.toml -o results.h5 --array 8 --nodes 2 \\

@@ -18,7 +18,7 @@ Exit codes: 0 all bits agree, 1 some differ, 2 the request is invalid.
 @click.command(epilog=REPLAY_EPILOG)
 @click.argument("file", type=STORE)
 @click.argument("key")
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Save the network: net.npy")
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Save the parameters: net.npy")
 @click.option("--folder", type=click.Path(file_okay=False, path_type=Path), default=".", help="Folder of plugin files.")
 @on_devices
 def replay(file: Path, key: str, output: Path | None, folder: Path) -> int:

@@ -13,7 +13,7 @@ from hpcsweep.commands.parameters import STORE
 MERGE_EPILOG = """
 \b
 Exit codes: 0 merged; 2 the request is invalid; 75 merged, but cells are missing
-(they are listed): run the missing elements, then run the same command again.
+(their shards are listed): run the missing elements, then the same command again.
 """
 
 
@@ -53,7 +53,7 @@ def status(file: Path, as_json: bool, watch: bool, ask: bool) -> int:
 def merge(file: Path, shards: tuple[Path, ...], delete_shards: bool) -> int:
     """Copy the finished cells of SHARDS into the store FILE. Merging twice is harmless.
 
-    By default SHARDS are the files that the elements of a job array have written next to FILE.
+    By default, SHARDS are the stores that the elements of a job array have written next to FILE.
     """
     from hpcsweep.errors import StoreError
     from hpcsweep.store import shards as parts
@@ -63,7 +63,7 @@ def merge(file: Path, shards: tuple[Path, ...], delete_shards: bool) -> int:
     if not given and not shards:
         raise StoreError(f"There are no shards next to {file}; name the stores to merge into it.")
     new, finished = merge_stores(file, given or shards)
-    click.echo(f"{file}: {new} cells new, {finished} finished in all")
+    click.echo(f"{file}: {new} new cells, {finished} finished in all")
     lacking = parts.missing(given)
     if lacking:
         click.echo("\n".join(lacking))

@@ -61,7 +61,7 @@ def test_elements_together_give_what_one_process_gives_to_the_bit(hpcsweep: Run,
     parts = [by_key(path) for path in beside(tmp_path / "r.h5")]
     assert sum(map(len, parts)) == 18 and len({key for part in parts for key in part}) == 18
     done = hpcsweep("merge", "r.h5", "--delete-shards")
-    assert done.returncode == 0 and "18 cells new" in done.stdout and "3 shards deleted" in done.stdout, done.stderr
+    assert done.returncode == 0 and "18 new cells" in done.stdout and "3 shards deleted" in done.stdout, done.stderr
     assert not beside(tmp_path / "r.h5")
     assert by_key(tmp_path / "r.h5") == by_key(tmp_path / "alone.h5")
     assert weights_by_key(tmp_path / "r.h5") == weights_by_key(tmp_path / "alone.h5")

@@ -40,7 +40,7 @@ def test_without_slurm_elements_give_what_one_process_gives_to_the_bit(
     hpcsweep: Run, tiny: Path, tmp_path: Path, how: tuple[str, ...]
 ) -> None:
     done = hpcsweep("submit", tiny, "-o", "r.h5", "--array", 3, "--cluster", *how)
-    assert done.returncode == 0 and "18 cells new" in done.stdout, done.stderr
+    assert done.returncode == 0 and "18 new cells" in done.stdout, done.stderr
     assert "3 of 3 element(s)" in done.stdout and "flops" in done.stdout
     assert hpcsweep("run", tiny, "-o", "alone.h5").returncode == 0
     assert by_key(tmp_path / "r.h5") == by_key(tmp_path / "alone.h5")
@@ -51,7 +51,7 @@ def test_submitted_again_only_what_is_left_is_done(hpcsweep: Run, tiny: Path) ->
     submit = ("submit", tiny, "-o", "r.h5", "--cluster", "debug")
     assert hpcsweep(*submit, "--array", 3).returncode == 0
     again = hpcsweep(*submit, "--array", 3)
-    assert again.returncode == 0 and "0 of 3 element(s)" in again.stdout and "0 cells new" in again.stdout
+    assert again.returncode == 0 and "0 of 3 element(s)" in again.stdout and "0 new cells" in again.stdout
     other = hpcsweep(*submit, "--array", 2)
     assert other.returncode == 2 and "--delete-shards" in other.stderr
     assert hpcsweep("merge", "r.h5", "--delete-shards").returncode == 0

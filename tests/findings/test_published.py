@@ -139,7 +139,7 @@ def test_mistakes_are_named(make_store: Maker, tmp_path: Path) -> None:
 
 def test_the_script_prints_a_table_and_says_by_its_exit_code_whether_all_is_accepted(make_store: Maker) -> None:
     store = make_store(STUDY)
-    for most, code, verdict in (("1.0", 0, "yes"), ("1e-9", 1, "of the largest accepted")):
+    for most, code, verdict in (("1.0", 0, "yes"), ("1e-9", 1, "times the largest accepted")):
         (cases := store.parent / "cases.toml").write_text(CASE.format(figure="RMSE", most=most))
         line = [sys.executable, str(ROOT / "analysis/reproduce_table.py"), str(store.parent), "--cases", str(cases)]
         done = subprocess.run([*line, "--markdown"], capture_output=True, text=True)

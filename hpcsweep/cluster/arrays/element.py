@@ -127,5 +127,5 @@ def merge(path: Path, files: tuple[Path, ...]) -> tuple[list[str], int]:
         return lacking, AGAIN
     new, finished = store.merge(path, present)
     failed = shards.failures(path)
-    told = [f"{path}: {new} cells new, {finished} finished in all" + (f", {failed} failed" if failed else "")]
+    told = [f"{path}: {new} new cells, {finished} finished in all" + (f", {failed} failed" if failed else "")]
     return [*told, *lacking], AGAIN if lacking else int(failed > 0)
