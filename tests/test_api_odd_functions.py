@@ -296,5 +296,5 @@ def test_a_dimension_that_nobody_tells_is_asked_for(tmp_path: Path) -> None:
     np.savez(tmp_path / "net.npz", W0=np.ones((1, 2)))
     with pytest.raises(UserError, match="the input dimension is not known; give --dimension"):
         files.files("own.py:two", "own.py:zero", "0,1", None, "relu", tmp_path)
-    with pytest.raises(UserError, match=r"net.npz has 2 inputs, not 3; mend --dimension or --domain"):
+    with pytest.raises(UserError, match=r"net.npz has 2 inputs, not 3; correct --dimension or --domain"):
         files.files("net.npz", "own.py:zero", "0,1", 3, "relu", tmp_path)

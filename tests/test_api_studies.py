@@ -79,12 +79,12 @@ MISTAKES = [
     ({"trainig.steps": 8}, r"study: unknown name 'trainig'. Did you mean 'training'\?"),
     ({"grid.0.target": ["sin"]}, "target: unknown name 'sin'. Did you mean 'sine'"),
     ({"training.steps": -1}, "training.steps: must be greater than 0, not -1"),
-    ({"grid.2.width": [8]}, r"grid\.2\.width: '2' is no entry of a list of 2; allowed: 0 to 1"),
-    ({"grid.width": [8]}, "grid.width: 'width' is no entry of a list"),
+    ({"grid.2.width": [8]}, r"grid\.2\.width: '2' is not an entry of a list of 2; allowed: 0 to 1"),
+    ({"grid.width": [8]}, "grid.width: 'width' is not an entry of a list"),
     ({"title.size": 8}, "title.size: title is 'tiny', which has no entries"),
-    ({"training.steps": object}, "training.steps: a study holds texts, numbers, true and false, lists and tables"),
+    ({"training.steps": object}, "training.steps: a study contains strings, numbers, booleans, lists and tables"),
     ({"grid": None}, "grid: is missing"),
-    ({"training": {3: 4}}, "training: a name must be a text, not 3"),
+    ({"training": {3: 4}}, "training: a name must be a string, not 3"),
 ]
 
 
@@ -96,7 +96,7 @@ def test_a_mistake_is_one_sentence(study: package.Study, changes: dict[str, Any]
 
 
 def test_none_is_no_value_of_a_study() -> None:
-    with pytest.raises(package.UserError, match=r"seed: a study holds .*, not None"):
+    with pytest.raises(package.UserError, match=r"seed: a study contains .*, not None"):
         package.Study.from_dict({**TABLES, "seed": None})
 
 

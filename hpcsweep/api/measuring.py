@@ -58,7 +58,7 @@ def measure(
     """
     if domain is None:
         if not isinstance(target, Target):
-            raise PluginError("measure: the domain is missing; only a Target of hpcsweep knows its own.")
+            raise PluginError("measure: the domain is missing; only a hpcsweep.Target has a domain of its own.")
         domain = target.domain
     box = domain_of(domain)
     made = adapted(approximant, box)

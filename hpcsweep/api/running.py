@@ -85,7 +85,7 @@ def run(
         that cannot be written; if not called from the main thread, which alone receives signals.
     """
     if threading.current_thread() is not threading.main_thread():
-        raise LaunchError("run: call it from the main thread, which alone can be interrupted.")
+        raise LaunchError("run: call it from the main thread; other threads cannot be interrupted.")
     if threads is not None and (not isinstance(threads, int) or threads < 1):
         raise LaunchError(f"run: threads must be an integer of at least 1, not {threads!r}.")
     made = study if isinstance(study, Study) else Study.load(study)

@@ -160,5 +160,5 @@ def _place(tables: Any, name: str, path: str) -> Any:
         return name
     if not name.isdecimal() or int(name) >= len(tables):
         counted = f"0 to {len(tables) - 1}" if tables else "none"
-        raise StudyError(f"{path}: {name!r} is no entry of a list of {len(tables)}; allowed: {counted}.")
+        raise StudyError(f"{path}: {name!r} is not an entry of a list of {len(tables)}; allowed: {counted}.")
     return int(name)

@@ -131,7 +131,7 @@ def _drive(
             Sweep(pricer, store, workforce, shown, checkpoints).run(packs)
         code = _exit_code(store)
     except (OSError, RuntimeError) as error:  # h5py raises either
-        raise StoreError(f"{store_path} cannot be written any more: {deferred_errors.reason(error)}.") from error
+        raise StoreError(f"{store_path} can no longer be written: {deferred_errors.reason(error)}.") from error
     finally:
         store.close()
     if style != "none":
@@ -151,8 +151,8 @@ def _give_up(store: Store) -> None:
     """Let cells fail that were there every time that a process was killed."""
     rows = [row for row in store.pending().tolist() if store.kills[row] >= MOST_KILLS]
     message = (
-        f"Its process was killed {MOST_KILLS} times while it ran, or came to no end when it was told to stop: "
-        "memory (the machine's log may say so), or a plugin that crashes or hangs."
+        f"Its process was killed {MOST_KILLS} times while it ran, or did not end when it was told to stop: it lacked "
+        "memory (the log of the machine may say so), or a plugin crashes or hangs."
     )
     store.put(rows, [Record("failed", {"message": message}) for _ in rows])
 
@@ -191,11 +191,11 @@ def _report(path: Path, code: int) -> None:
     """Say what became of the study."""
     print("\n".join(status.lines(status.summary(path))))
     advice = {
-        0: f"Look at it:  python -m hpcsweep report {path}"
+        0: f"See the results:  python -m hpcsweep report {path}"
         if of(path) is None
         else "This shard is ready to be merged.",
-        1: "Some cells failed (above); mend the cause and run the same command with --retry-failed.",
-        AGAIN: "Stopped before the end; run the same command again to go on.",
+        1: "Some cells failed (above); remove the cause and run the same command with --retry-failed.",
+        AGAIN: "Stopped before the end; run the same command again to continue.",
     }
     print(advice[code])
 

@@ -160,7 +160,7 @@ def _crowded(crowd: _Crowd, seats: Sequence[Seat]) -> str:
     numbers = ", ".join(map(str, crowd.ranks[:16])) + (", ..." if len(crowd.ranks) > 16 else "")
     return (
         f"{len(crowd.ranks)} ranks on {first.host} ({numbers}) see only {len(crowd.gpus)} GPU(s) ({shown}) and would "
-        f"share; {each}start as many ranks as GPUs ({fewer}), or say --share-gpus, or --device cpu."
+        f"share them; {each}start as many ranks as GPUs ({fewer}), or use --share-gpus or --device cpu."
     )
 
 
@@ -171,12 +171,12 @@ def _blind(rank: int, seat: Seat) -> str:
     if seat.hidden:
         cause = f"{seat.hidden} hides them; unset it"
     elif seat.build == "cpu":
-        cause = "this torch is built for processors alone; install one for CUDA or ROCm (pytorch.org/get-started)"
+        cause = "this torch is built for CPUs only; install one for CUDA or ROCm (pytorch.org/get-started)"
     elif seat.slurm and not seat.granted:
         cause = "ask Slurm for them (srun --gpus-per-task=1, or sbatch --gpus-per-node=...)"
     else:
-        cause = f"torch is built for {seat.build}; see whether the driver there works and is new enough ({tool})"
-    return f"Rank {rank} on {seat.host} sees no GPU{gift}: {cause}; or compute on cores with --device cpu."
+        cause = f"torch is built for {seat.build}; check whether the driver works and is new enough ({tool})"
+    return f"Rank {rank} on {seat.host} sees no GPU{gift}: {cause}; or compute on CPU cores with --device cpu."
 
 
 def refuse_oversubscription(seats: Sequence[Seat]) -> None:

@@ -99,7 +99,7 @@ class Measurements(Job):
     def hang(self, steps: Sequence[Step]) -> str:
         """Save what is measured and say how many parts come to no end."""
         self.save()
-        return f"{len(steps)} part(s) of the measurement come to no end and are left"
+        return f"{len(steps)} part(s) of the measurement do not end and are abandoned"
 
 
 def _pieces(survey: Survey) -> int:
@@ -248,7 +248,7 @@ def _groups(path: Path, keys: Sequence[str]) -> list[tuple[list[int], list[Netwo
             groups.setdefault((cell.dimension, network.width, network.group), []).append((row, network))
     if not groups:
         raise StoreError(
-            f"{path} has no trained parameters to measure; they are kept unless [store] says weights = false."
+            f"{path} has no trained parameters to measure; they are stored unless [store] weights = false."
         )
     return [
         ([row for row, _ in part], [network for _, network in part])

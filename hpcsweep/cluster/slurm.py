@@ -55,7 +55,7 @@ def longest_array() -> int:
     try:
         told = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True, timeout=60)
     except OSError as error:
-        raise LaunchError("There is no Slurm here (no scontrol); say --cluster local, or debug.") from error
+        raise LaunchError("There is no Slurm here (no scontrol); use --cluster local or debug.") from error
     except subprocess.TimeoutExpired as error:
         raise LaunchError("Slurm does not answer (scontrol show config); try again later.") from error
     if told.returncode:
@@ -84,10 +84,10 @@ class Queue:
         try:
             told = subprocess.run(line, capture_output=True, text=True, timeout=60)
         except (OSError, subprocess.TimeoutExpired) as error:
-            self.problem = f"the queue cannot be asked: {error}"
+            self.problem = f"the queue cannot be queried: {error}"
             return []
         over = "Invalid job id" in told.stderr  # a single job, long over
-        self.problem = "" if told.returncode == 0 or over else f"the queue cannot be asked: {told.stderr.strip()}"
+        self.problem = "" if told.returncode == 0 or over else f"the queue cannot be queried: {told.stderr.strip()}"
         rows = (row.split("|", 4) for row in told.stdout.splitlines())
         return [Job(*row) for row in rows if len(row) == 5]
 

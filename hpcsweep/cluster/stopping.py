@@ -156,9 +156,9 @@ def requeue(environment: Mapping[str, str] = os.environ) -> str:
     """Ask Slurm to put this job, or array element, into its queue again; return what became of that, in a sentence."""
     job = job_of(environment)
     if not job:
-        return "Not requeued: this is no Slurm job."
+        return "Not requeued: this is not a Slurm job."
     if not still_running(environment):
-        return f"Job {job} is not requeued: it is being cancelled, or Slurm does so itself."
+        return f"Job {job} is not requeued: it is being cancelled, or Slurm requeues it."
     try:
         done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired) as error:

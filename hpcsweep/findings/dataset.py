@@ -101,7 +101,7 @@ def _joined(parts: list[xarray.Dataset], names: list[str]) -> xarray.Dataset:
     for part, name in zip(parts, names, strict=True):
         for attribute in OF_STUDY:
             if part.attrs[attribute] != parts[0].attrs[attribute]:
-                raise StoreError(f"{name} and {names[0]} are not of one study: they differ in {attribute!r}.")
+                raise StoreError(f"{name} and {names[0]} do not belong to one study: they differ in {attribute!r}.")
     if len(parts) == 1:
         return parts[0]
     choices = np.cumsum([0, *(part.sizes["choice"] for part in parts)])

@@ -143,7 +143,7 @@ def _worked_out(numbers: DataFrame, formula: str, row: Row) -> Series:
     try:
         return numbers.eval(formula).astype(float)
     except Exception as error:  # pandas raises many kinds for a formula that is none
-        raise StoreError(f"{row.case}, {row.figure}: {formula!r} cannot be worked out: {error}.") from None
+        raise StoreError(f"{row.case}, {row.figure}: {formula!r} cannot be evaluated: {error}.") from None
 
 
 def _reduced(cells: DataFrame, values: DataFrame, row: Row) -> float:
@@ -152,7 +152,7 @@ def _reduced(cells: DataFrame, values: DataFrame, row: Row) -> float:
     kept = [name for _, name in steps] + ([row.slope] if row.slope else [])
     if cells.groupby(kept, dropna=False).ngroups < len(cells) if kept else len(cells) > 1:
         left = [name for name in axes_of(cells) if name not in kept and name not in CHOICES]
-        raise StoreError(f"{row.case}, {row.figure}: cells differ in {', '.join(left)} too: reduce that by `over`.")
+        raise StoreError(f"{row.case}, {row.figure}: cells differ in {', '.join(left)} too: reduce these with `over`.")
     table = cells[kept].join(values)
     for reduction, name in steps:
         kept.remove(name)

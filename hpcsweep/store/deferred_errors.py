@@ -19,9 +19,9 @@ from typing import Any, Literal
 import h5py
 
 REMEDIES = {
-    errno.ENOSPC: "make room on the disk, or give a file elsewhere with -o",
-    errno.EDQUOT: "make room in your quota, or give a file elsewhere with -o",
-    errno.EFBIG: "raise the limit on the size of a file (ulimit -f), or give a file elsewhere with -o",
+    errno.ENOSPC: "free space on the disk, or choose a file elsewhere with -o",
+    errno.EDQUOT: "free space in your quota, or choose a file elsewhere with -o",
+    errno.EFBIG: "raise the limit on the size of a file (ulimit -f), or choose a file elsewhere with -o",
 }
 
 
@@ -114,6 +114,6 @@ def reason(error: Exception) -> str:
     if isinstance(error, KeyError):  # of a file that lacks something
         return str(error)
     if not isinstance(error, OSError) or error.errno is None:
-        return f"{error}; free the way and run again"
-    remedy = REMEDIES.get(error.errno, "free the way and run again, or give a file elsewhere with -o")
+        return f"{error}; remove the cause and run again"
+    remedy = REMEDIES.get(error.errno, "remove the cause and run again, or choose a file elsewhere with -o")
     return f"{os.strerror(error.errno)}; {remedy}"

@@ -157,7 +157,7 @@ def require_space(folder: Path, size: int) -> None:
     if size > free:
         raise StoreError(
             f"{folder} has {free / 2**20:.3g} MiB free and the store cannot be written in less than "
-            f"{size / 2**20:.3g} MiB; make room, or give a file elsewhere with -o."
+            f"{size / 2**20:.3g} MiB; free some space, or choose a file elsewhere with -o."
         )
 
 
@@ -279,7 +279,7 @@ def first_difference(old: str, new: str) -> str:
     differing = sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k))
     for key in [k for k in differing if not k.startswith("grid")] or differing:
         there, here = (textwrap.shorten(repr(texts.get(key, "unset")), 80) for texts in (before, after))
-        return f"{key} is {there} there and {here} here"
+        return f"{key} is {there} in the store and {here} in the study"
     return "a plugin or the version of hpcsweep has changed since"
 
 

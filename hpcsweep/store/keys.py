@@ -23,7 +23,7 @@ def row_of(keys: np.ndarray, key: str, path: Path) -> int:
         return int(found[0])
     if len(found):
         named = _named(texts[found].tolist())
-        raise StoreError(f"{len(found)} cells of {path} have keys that begin with {key!r}: {named}; give more of it.")
+        raise StoreError(f"{len(found)} cells of {path} have keys that begin with {key!r}: {named}; add characters.")
     raise StoreError(f"{path} has no cell {key!r}; its keys are {_named(texts.tolist())}.")
 
 

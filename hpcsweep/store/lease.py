@@ -88,7 +88,7 @@ class Lease:
         try:
             self._take(store)
         except OSError as error:
-            raise StoreError(f"{store.parent} cannot be written: {error.strerror}; give another file.") from error
+            raise StoreError(f"{store.parent} cannot be written: {error.strerror}; choose another file.") from error
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
         self._thread.start()
@@ -98,7 +98,7 @@ class Lease:
         seen, age = _read(self.path)
         if _is_live(seen, age):
             raise StoreError(
-                f"{store} is being written by {holder(store)}; wait for it or stop it, or give another file."
+                f"{store} is being written by {holder(store)}; wait for it or stop it, or choose another file."
             )
         own = self.path.with_name(f".{self.path.name}.{self._claim['name']}")
         own.write_text(json.dumps(self._claim))
@@ -108,7 +108,7 @@ class Lease:
             if seen:
                 self._make_sure()
         except FileExistsError as error:
-            raise StoreError(f"{store} was taken by another run at this very moment; wait for it.") from error
+            raise StoreError(f"Another run has just begun to write {store}; wait for its end.") from error
         finally:
             own.unlink()
 

@@ -47,8 +47,8 @@ def require_central(path: str | Path) -> None:
     with opened(path) as file:
         if not set(_CENTRAL) <= set(file):
             raise StoreError(
-                f"{path} is from a version without the columns {', '.join(_CENTRAL)}; "
-                f"`python -m hpcsweep merge {path} {path}` writes it anew with them."
+                f"{path} was written by a version without the columns {', '.join(_CENTRAL)}; "
+                f"`python -m hpcsweep merge {path} {path}` adds them."
             )
 
 

@@ -87,6 +87,6 @@ class Datasets:
 def _place(path: Path, dataset: h5py.Dataset) -> _Place:
     offset = dataset.id.get_offset()
     if offset is None and dataset.size:
-        raise StoreError(f"{path} was rewritten by another program: {dataset.name} is not contiguous any more.")
+        raise StoreError(f"{path} was rewritten by another program: {dataset.name} is no longer contiguous.")
     row_bytes = dataset.dtype.itemsize * math.prod(dataset.shape[1:])
     return _Place(offset or 0, dataset.shape, dataset.dtype, row_bytes)

@@ -49,7 +49,7 @@ def parse(text: str) -> Shard:
     """Return the shard "k/K". Raises `LaunchError` for what is none."""
     number, _, count = text.partition("/")
     if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
-        raise LaunchError(f"{text!r} is no shard; write k/K with k from 1 to K, such as 2/8.")
+        raise LaunchError(f"{text!r} is not a shard; write k/K with k from 1 to K, such as 2/8.")
     return Shard(int(count), int(number))
 
 
@@ -68,14 +68,14 @@ def beside(store: Path) -> list[Path]:
 
 def missing(files: Sequence[Path]) -> list[str]:
     """Say what keeps these shards from being all of their study, finished; nothing if nothing does."""
-    told = [f"{path}: was never begun" for path in files if not path.exists()]
+    told = [f"{path}: was never started" for path in files if not path.exists()]
     for path in (path for path in files if path.exists()):
         if left := unfinished(path):
             told.append(f"{path}: {left} cells are not finished")
     known = {(path.parent, _stem(path), shard) for path in files if (shard := of(path)) is not None}
     for folder, stem, count in sorted({(folder, stem, shard.count) for folder, stem, shard in known}):
         absent = [number for number in range(1, count + 1) if (folder, stem, Shard(count, number)) not in known]
-        told += [f"{folder / stem}: shard {Shard(count, number)} is not given" for number in absent]
+        told += [f"{folder / stem}: shard {Shard(count, number)} is missing" for number in absent]
     return told
 
 
@@ -105,7 +105,7 @@ def delete(store: Path, files: Sequence[Path]) -> None:
     """
     for path in files:
         if path.resolve() == store.resolve():
-            raise StoreError(f"{path} is the main file, no shard of it.")
+            raise StoreError(f"{path} is the main file, not a shard of it.")
         held = Lease(path)
         try:
             _refuse_loss(store, path)
@@ -118,11 +118,11 @@ def delete(store: Path, files: Sequence[Path]) -> None:
 
 def _refuse_loss(store: Path, path: Path) -> None:
     if left := unfinished(path):
-        raise StoreError(f"{path}: {left} cells are not finished; let them, or delete the file yourself. It is kept.")
+        raise StoreError(f"{path}: {left} cells are not finished, so it is kept; finish them, or delete it yourself.")
     if lost := unmerged(store, path):
         raise StoreError(
             f"{len(lost)} finished cells of {path} are not in {store} with the same bits (the first: {lost[0]}): "
-            "merged from elsewhere, or measured again since. It is kept."
+            "they come from elsewhere, or were measured again. It is kept."
         )
 
 

@@ -158,7 +158,7 @@ def lines(found: dict[str, Any], most: int = 10) -> list[str]:
     state = f"running now ({found['live']})" if found["live"] else "not running"
     text.append(f"{state}; last launch on {launch['host']} with {launch['ranks']} rank(s), {launch['devices']}")
     if found["checkpoints"]["packs"]:
-        text.append(f"{_saved(found)}; the same command, of the same version, goes on from there")
+        text.append(f"{_saved(found)}; the same command, of the same version, continues from there")
     if found["cells_per_second"]:
         text.append(f"{found['cells_per_second']:.3g} cells per second")
     if found["eta_seconds"] is not None:

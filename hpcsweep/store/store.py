@@ -76,9 +76,9 @@ class Store:
         """
         path = Path(path).resolve()  # a link would be replaced, and its target escape the lease
         if len(path.name) > LONGEST_NAME:
-            raise StoreError(f"The name {path.name[:20]}... is longer than {LONGEST_NAME} letters; give a shorter one.")
+            raise StoreError(f"The name {path.name[:20]}... is longer than {LONGEST_NAME} letters; use a shorter one.")
         if path.is_dir():
-            raise StoreError(f"{path} is a folder; give a file in it, such as {path / 'results.h5'}.")
+            raise StoreError(f"{path} is a folder; choose a file in it, such as {path / 'results.h5'}.")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -166,9 +166,9 @@ class Store:
 
     def _check_lease(self) -> None:
         if not self.path.exists():  # what is written would go to a file without a name, and vanish with this process
-            raise StoreError(f"{self.path} was deleted while it was written; the same command begins it anew.")
+            raise StoreError(f"{self.path} was deleted while it was being written; the same command starts anew.")
         if self._lease.lost:
-            raise StoreError(f"Another run has taken {self.path} over; this one must not write any more.")
+            raise StoreError(f"Another run has taken over {self.path}; this run may no longer write it.")
 
     def close(self) -> None:
         """Close and give the lease back. Raises `StoreError` if what was written cannot reach the disk."""
@@ -226,8 +226,8 @@ def _refuse_another(path: Path, study: Study, cells: Cells, old: Cells) -> None:
     if title == study.title and (len(old) == 0 or len(common_keys(cells, old)[0])):
         return
     raise StoreError(
-        f"{path} holds another study ({title!r}): {first_difference(text, study.text)}. "
-        "Give another file with -o, or undo the change; only the grids of a study may grow."
+        f"{path} contains another study ({title!r}): {first_difference(text, study.text)}. "
+        "Choose another file with -o, or undo the change; only the grids of a study may grow."
     )
 
 
@@ -269,7 +269,7 @@ def _united(files: list[Path]) -> Cells:
     for file in files[1:]:
         cells = read_cells(file)
         if (_identity(file)[0], cells.seed, cells.precision) != (title, rows.seed, rows.precision):
-            raise StoreError(f"{file} holds another study than {files[0]}: its title, seed or precision differs.")
+            raise StoreError(f"{file} contains another study than {files[0]}: its title, seed or precision differs.")
         rows = rows.union(cells)
     return rows
 

@@ -230,7 +230,7 @@ def pictured(store: Path) -> np.ndarray:
                     kept = file["kept"][:]
                     return np.where(kept >= 2, kept, 0)
     except (OSError, KeyError) as error:
-        raise StoreError(f"{path_of(store)} cannot be read: {error}; move it away to do without weights.") from error
+        raise StoreError(f"{path_of(store)} cannot be read: {error}; move it away to run without weights.") from error
     return np.zeros(len(keys), np.int8)
 
 
@@ -250,7 +250,7 @@ def parameters(store: str | Path, keys: Sequence[str]) -> list[np.ndarray | None
             data = file["parameters"]
             return [data[offset[row] : offset[row] + count[row]] if row >= 0 and kept[row] else None for row in found]
     except (OSError, KeyError) as error:
-        raise StoreError(f"{path} cannot be read: {error}; move it away to do without weights.") from error
+        raise StoreError(f"{path} cannot be read: {error}; move it away to run without weights.") from error
 
 
 def read(store: str | Path, key: str) -> tuple[np.ndarray, np.ndarray | None] | None:
@@ -278,7 +278,7 @@ def _read(store: str | Path, key: str) -> tuple[np.ndarray, Pictures] | None:
             rows = np.flatnonzero(file["key"][:] == key.encode())
             return _kept(file, rows[0]) if len(rows) and file["kept"][rows[0]] else None
     except (OSError, KeyError) as error:
-        raise StoreError(f"{path_of(store)} cannot be read: {error}; move it away to do without weights.") from error
+        raise StoreError(f"{path_of(store)} cannot be read: {error}; move it away to run without weights.") from error
 
 
 def _kept(file: h5py.File, row: int) -> tuple[np.ndarray, Pictures]:

@@ -36,7 +36,7 @@ def _lines(table: Mapping[str, Any], path: str) -> list[str]:
 
 def _key(name: object, path: str) -> str:
     if not isinstance(name, str):
-        raise StudyError(f"{path}: a name must be a text, not {name!r}.")
+        raise StudyError(f"{path}: a name must be a string, not {name!r}.")
     return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _text(name)
 
 
@@ -61,4 +61,4 @@ def _value(value: Any, path: str) -> str:
     if isinstance(value, Mapping):
         pairs = ", ".join(f"{_key(name, path)} = {_value(one, f'{path}.{name}')}" for name, one in value.items())
         return f"{{ {pairs} }}" if pairs else "{}"
-    raise StudyError(f"{path}: a study holds texts, numbers, true and false, lists and tables, not {value!r}.")
+    raise StudyError(f"{path}: a study contains strings, numbers, booleans, lists and tables, not {value!r}.")

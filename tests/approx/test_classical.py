@@ -186,7 +186,7 @@ def test_what_has_no_fit_says_why() -> None:
         ({"name": "legendre", "order": 3, "degree": 3}, 1, 9, 'model.degree belongs to model "spline", not to "leg'),
         ({"name": "mlp", "hidden": [4], "order": 3}, 1, 9, 'model.order belongs to model "legendre", not to "mlp"'),
         ({"name": "spline", "degree": 4}, 1, 9, "one of 1, 3, 5, not 4"),
-        ({"name": "spline", "degree": 3}, 2, 9, "exists in dimension 1, not in 2"),
+        ({"name": "spline", "degree": 3}, 2, 9, "exists only in dimension 1, not in 2"),
         ({"name": "spline", "degree": 3}, 1, 3, "at least 4 samples here, not 3"),
         ({"name": "simplex"}, 3, 4, "at least 5 samples here, not 4"),
         ({"name": "legendre", "order": 10**6}, 3, 9, "choose a lower one"),

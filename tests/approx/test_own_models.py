@@ -101,7 +101,7 @@ def test_a_residual_network_is_what_it_says() -> None:
     torch.testing.assert_close(model.apply(row, points), expected, rtol=1e-13, atol=1e-14)
     assert model.parameters == models.count_parameters(model.choice, 2) == 3 * 3 + 2 * 3 * 4 + 4
     for hidden in ([], [3, 4]):
-        with pytest.raises(PluginError, match="layers of one width"):
+        with pytest.raises(PluginError, match="all of one width"):
             models.resolve({"name": "residual", "hidden": hidden})
 
 

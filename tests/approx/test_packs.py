@@ -258,9 +258,9 @@ def test_a_gradient_tolerance_stops_at_a_checkpoint() -> None:
     [
         (
             {"optimizer": "bfgs", "batch": 5},
-            "bfgs needs all samples in every step, not 5. Say so where it is named: optimizer",
+            "bfgs needs all samples in every step, not 5. Set this where it is named: optimizer",
         ),
-        ({"optimizer": "levenberg_marquardt", "loss": {"p": 4}}, "minimises squares and nothing else"),
+        ({"optimizer": "levenberg_marquardt", "loss": {"p": 4}}, "minimises only sums of squares"),
         ({"loss": {"p": 3}}, "an even number"),
         ({"loss": "mae"}, "an even number"),
         ({"keep": "first"}, "Allowed: best, last"),

@@ -256,7 +256,7 @@ def test_the_walltime_is_that_of_the_environment() -> None:
 
 
 def test_outside_slurm_nothing_is_requeued() -> None:
-    assert "no Slurm job" in stopping.requeue({})
+    assert "not a Slurm job" in stopping.requeue({})
 
 
 def test_a_stop_request_that_travels_is_that_of_the_process_where_it_arrives() -> None:

@@ -69,7 +69,7 @@ def test_every_rank_of_every_recorded_environment_gets_a_gpu_of_its_own_or_a_sen
 
 @pytest.mark.parametrize("flags", RECORDED)
 def test_gpus_that_slurm_gave_but_torch_does_not_see_are_an_error(flags: str) -> None:
-    for build, cause in (("cpu", "built for processors alone"), (build_for(flags), "whether the driver there works")):
+    for build, cause in (("cpu", "built for CPUs only"), (build_for(flags), "whether the driver works")):
         blind = [seat(task, build, driver=False) for task in RECORDED[flags]]
         assert placement.assign(blind, "cpu") == [None] * len(blind)
         if "gpu" not in flags:

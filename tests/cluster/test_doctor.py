@@ -74,7 +74,7 @@ WRONG = {  # case -> line, state, and words that help
         replace(GOOD, ranks=[GOOD.ranks[0], replace(GOOD.ranks[1], moved=("plain", "batched"))]),
         "products",
         "doubtful",
-        "plain and batched ones depend on the addresses of matrices, on 1 rank(s), first 1 on n1",
+        "plain and batched products depend on the addresses of matrices, on 1 rank(s), first 1 on n1",
     ),
     "silent torch": (
         replace(GOOD, ranks=[GOOD.ranks[0], Rank(PLACE, DISK, None, "", {"torch": "no answer in time"})]),

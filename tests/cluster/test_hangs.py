@@ -100,17 +100,17 @@ def test_a_cell_that_hangs_keeps_no_run_from_stopping_and_has_failed_after_three
         if code != 75:
             break
         assert "Traceback" not in told and status.summary(store)["live"] is None
-        said += [told] if "come to no end" in told else []
+        said += [told] if "do not end" in told else []
     assert code == 1 and "1 failed" in told, told
     assert len(said) == 3, said
     for told in said:  # a pack at first; what it is alone, once it is suspected
-        assert "come to no end and are left: hangs.py:Hangs in dimension 1" in told and "Not requeued" in told
-    assert "1 cell(s) come to no end" in said[-1] and "77 samples" in said[-1]
+        assert "do not end and are abandoned: hangs.py:Hangs in dimension 1" in told and "Not requeued" in told
+    assert "1 cell(s) do not end" in said[-1] and "77 samples" in said[-1]
     with opened(store) as file:
         failed = file["status"][:] == layout.FAILED
         assert file["samples"][:][failed].tolist() == [77] and file["kills"][:][failed].tolist() == [3]
         assert (file["status"][:][~failed] == layout.DONE).all()
-        assert b"came to no end" in file["message"][:][failed][0]
+        assert b"did not end" in file["message"][:][failed][0]
 
 
 @pytest.mark.mpi
@@ -118,7 +118,7 @@ def test_a_rank_that_hangs_is_ended_with_the_others_by_the_walltime(study: Path,
     """What is finished stays; the pack that hangs, on the other rank, stays marked running."""
     store = tmp_path / "s.h5"
     code, told = end(launch("run", study, "-o", store, folder=tmp_path, ranks=2))
-    assert code == 75 and "come to no end and are left" in told and "Traceback" not in told, told
+    assert code == 75 and "do not end and are abandoned" in told and "Traceback" not in told, told
     with opened(store) as file:
         state = dict(zip(zip(file["target"][:], file["samples"][:], strict=True), file["status"][:], strict=True))
     assert state[b"exp_cos", 20] == layout.DONE and state[b"hangs.py:Hangs", 77] == layout.RUNNING
@@ -143,4 +143,4 @@ def test_a_measurement_that_hangs_keeps_its_command_from_nothing(tmp_path: Path)
     (tmp_path / "mine.py").write_text(MINE)
     names = ("--network", "mine.py:net", "--target", "mine.py:f", "--domain", "-1,1", "--certificate", "off")
     code, told = stop_once_it_hangs(launch("measure", *names, folder=tmp_path), tmp_path)
-    assert code == 75 and "come to no end and are left" in told and "Traceback" not in told, told
+    assert code == 75 and "do not end and are abandoned" in told and "Traceback" not in told, told

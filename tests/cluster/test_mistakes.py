@@ -57,7 +57,7 @@ def test_a_mistake_about_the_output_is_a_sentence_and_2(hpcsweep: Run, tiny: Pat
     before = (tmp_path / "s.h5").read_bytes()
     tiny.write_text(tiny.read_text().replace("steps = 40", "steps = 41"))
     another = hpcsweep("run", tiny, "-o", "s.h5")
-    assert another.returncode == 2 and "training.steps is 40 there and 41 here" in another.stderr
+    assert another.returncode == 2 and "training.steps is 40 in the store and 41 in the study" in another.stderr
     assert (tmp_path / "s.h5").read_bytes() == before
     missing = hpcsweep("run", "none.toml")
     assert missing.returncode == 2 and "none.toml" in missing.stderr

@@ -60,7 +60,7 @@ def test_a_slice_that_is_half_drawn_is_not_shown(store: Path, monkeypatch: pytes
         whole(self, name, row, given)
 
     monkeypatch.setattr(row_writer.Datasets, "put", full)
-    with pytest.raises(StoreError, match="make room"):
+    with pytest.raises(StoreError, match="free space"):
         redraw.draw(store, dict(zip(rows, networks, strict=True)), values, moved, store.parent)
     assert [weights.pictures(store, key) for key in keys] == [weights.Pictures()] * 2
     monkeypatch.undo()

@@ -52,7 +52,7 @@ def test_a_full_disk_is_an_error_at_the_end_and_hdf5_goes_on(tmp_path: Path) -> 
             deferred_errors.written(Path("/dev/full"), "w") as file,
         ):
             _fill(file)
-        assert told.value.errno == errno.ENOSPC and "make room" in deferred_errors.reason(told.value)
+        assert told.value.errno == errno.ENOSPC and "free space" in deferred_errors.reason(told.value)
     with deferred_errors.written(tmp_path / "good.h5", "w") as file:
         _fill(file)
     with h5py.File(tmp_path / "good.h5", "r") as file:

@@ -151,10 +151,10 @@ def test_shards_that_live_or_are_not_finished_are_kept(tmp_path: Path) -> None:
 def test_what_is_missing_is_told_by_name(tmp_path: Path) -> None:
     whole, half = fill(tmp_path / "r.1-of-3.h5", TINY), fill(tmp_path / "r.3-of-3.h5", TINY, slice(0, 6))
     told = shards.missing([whole, half])
-    assert len(told) == 2 and "r.3-of-3.h5: 12 cells" in told[0] and "shard 2/3 is not given" in told[1]
+    assert len(told) == 2 and "r.3-of-3.h5: 12 cells" in told[0] and "shard 2/3 is missing" in told[1]
     never = tmp_path / "r.2-of-3.h5"
     told = shards.missing([whole, never, half])
-    assert len(told) == 2 and told[0] == f"{never}: was never begun"
+    assert len(told) == 2 and told[0] == f"{never}: was never started"
     assert shards.missing([whole.rename(tmp_path / "other.h5")]) == []
 
 
@@ -169,5 +169,5 @@ def test_the_status_of_shards_counts_every_cell_once(tmp_path: Path) -> None:
     assert "r.2-of-2.h5: 18 cells: 10 pending, 8 done; not running" in text and "together: 18 cells" in text
     main.unlink()
     assert "not merged yet" in "\n".join(status.lines(status.everything(main)))
-    with pytest.raises(StoreError, match="no shard of it"):
+    with pytest.raises(StoreError, match="not a shard of it"):
         status.everything(tmp_path / "q.h5")

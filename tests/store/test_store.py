@@ -149,9 +149,9 @@ def test_a_launch_that_finished_nothing_tells_how_long_it_took(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (("steps = 40", "steps = 50"), "training.steps is 40 there and 50 here"),
-        (("seed = 7", "seed = 8"), "seed is 7 there and 8 here"),
-        (('title = "tiny"', 'title = "other"'), "title is 'tiny' there and 'other' here"),
+        (("steps = 40", "steps = 50"), "training.steps is 40 in the store and 50 in the study"),
+        (("seed = 7", "seed = 8"), "seed is 7 in the store and 8 in the study"),
+        (('title = "tiny"', 'title = "other"'), "title is 'tiny' in the store and 'other' in the study"),
     ],
 )
 def test_a_store_of_another_study_is_refused_and_left_alone(
@@ -292,4 +292,4 @@ def test_summary_counts_and_paces(tmp_path: Path) -> None:
 
 def test_first_difference_speaks_of_grids_last() -> None:
     other = TINY.replace("width = [4, 8]", "width = [4]").replace("tile = 256", "tile = 512")
-    assert first_difference(TINY, other) == "sup_norm.tile is 256 there and 512 here"
+    assert first_difference(TINY, other) == "sup_norm.tile is 256 in the store and 512 in the study"

@@ -53,7 +53,7 @@ def folder() -> Path:
             with tempfile.TemporaryFile(dir=made):  # root may be refused by a file system though not by permissions
                 pass
             return made
-    raise OSError(f"No folder can be written to for compiled code; name one in {VARIABLE}.")
+    raise OSError(f"No folder for compiled code can be written; choose one with {VARIABLE}.")
 
 
 def _sweep(place: Path) -> None:

@@ -69,14 +69,14 @@ def files(
     loaded = load_network(network, activation, folder)
     inputs = dimension or (pairs if pairs > 1 else _inputs(loaded, pairs))
     if isinstance(loaded, Dense) and inputs != loaded.dimension:
-        raise PluginError(f"{network} has {loaded.dimension} inputs, not {inputs}; mend --dimension or --domain.")
+        raise PluginError(f"{network} has {loaded.dimension} inputs, not {inputs}; correct --dimension or --domain.")
     known = load_target(target, inputs, folder)
     if domain is not None:
         box = domain_of(domain, inputs)
     elif isinstance(known, Target):
         box = domain_of(known.domain)
     else:
-        raise PluginError(f'the target {target!r} does not know its domain; give --domain, such as "-1,1".')
+        raise PluginError(f'the target {target!r} has no domain of its own; give --domain, such as "-1,1".')
     approximation = Files(network, target, box, activation)
     approximation.error_function(folder, "cpu")
     return approximation
@@ -156,5 +156,5 @@ def network_file(path: Path, activation: str) -> Dense:
             shapes = f"W{layer} {tuple(weight.shape)} and b{layer} {tuple(bias.shape)}"
             raise PluginError(f"{path}: {shapes} do not follow {after} inputs; each W is (outputs, inputs).")
     if len(weights[-1]) != 1:
-        raise PluginError(f"{path}: the last layer has {len(weights[-1])} outputs; the sup-norm of one is measured.")
+        raise PluginError(f"{path}: the last layer has {len(weights[-1])} outputs; it must have one.")
     return Dense(weights, biases, activation)

@@ -109,9 +109,9 @@ class RandomWaves(Target):
         chosen, waves = self.chosen, self.chosen["waves"]
         for name in ("variables", "plane"):
             if chosen[name] > self.dimension:
-                raise PluginError(f"target RandomWaves: {name} = {chosen[name]}, of {self.dimension} variables.")
+                raise PluginError(f"target RandomWaves: {name} = {chosen[name]} exceeds {self.dimension} variables.")
         if chosen["variables"] and chosen["plane"]:
-            raise PluginError("target RandomWaves: say variables or plane, not both.")
+            raise PluginError("target RandomWaves: set variables or plane, not both.")
         generator = np.random.Generator(np.random.Philox(key=chosen["seed"]))
         directions = self._directions(generator)
         rates = chosen["frequency"] * directions / np.linalg.norm(directions, axis=1, keepdims=True)

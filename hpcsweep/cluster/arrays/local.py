@@ -59,7 +59,7 @@ def _launcher(tasks: int) -> str:
     beside = Path(sys.executable).with_name("mpiexec")
     mpiexec = str(beside) if beside.exists() else shutil.which("mpiexec")
     if mpiexec is None:
-        raise LaunchError("There is no mpiexec here: install an MPI, or say --ntasks-per-node 1.")
+        raise LaunchError("There is no mpiexec here: install an MPI, or use --ntasks-per-node 1.")
     return shlex.join([mpiexec, "-n", str(tasks), sys.executable])
 
 

@@ -86,13 +86,13 @@ class Submission:
         """Say what will be submitted."""
         wish, total = self.wish, sum(self.seconds)
         each = f"{wish.nodes} node(s) x {wish.tasks} task(s) x {wish.cores} core(s)"
-        devices = f", {wish.gpus} GPU(s) a node" if wish.gpus else ""
+        devices = f", {wish.gpus} GPU(s) per node" if wish.gpus else ""
         spread = (
             f"{min(self.seconds) / total:.1%} to {max(self.seconds) / total:.1%} of the cost" if total else "no cost"
         )
         return (
-            f"{len(self.left)} of {wish.elements} element(s) with something to do, each {spread}, on {each}{devices}, "
-            f"{wish.minutes} min; at most {len(self.left) * wish.nodes * wish.minutes / 60:.3g} node hours a start"
+            f"{len(self.left)} of {wish.elements} element(s) with unfinished cells, each {spread}, on {each}{devices}, "
+            f"{wish.minutes} min; at most {len(self.left) * wish.nodes * wish.minutes / 60:.3g} node hours per start"
         )
 
 
@@ -101,10 +101,10 @@ def prepare(study: Path, store: Path, wish: JobRequest, threads: int = 1, retry_
     study, store = study.resolve(), store.resolve()
     parts = shards.beside(store)
     if held := shards.holder([store, *parts]):
-        raise StoreError(f"{held} is being written now; wait for it or stop it.")
+        raise StoreError(f"{held} is being written by a run; wait for its end or stop it.")
     if others := [path for path in parts if shards.of(path) not in wish.shards]:
         raise StoreError(
-            f"{others[0]} is a shard of another number of elements; first merge what there is: "
+            f"{others[0]} is a shard of an array with another number of elements; first merge it: "
             f"python -m hpcsweep merge {store} --delete-shards"
         )
     read, cells = launch.read(study)
@@ -139,7 +139,7 @@ def submit(wanted: Submission, cluster: Cluster) -> int:
         with slurm.outside():
             return _to_slurm(wanted)
     if wanted.wish.nodes > 1:
-        raise LaunchError("There is one node here; say --nodes 1, or --cluster slurm.")
+        raise LaunchError("There is only one node here; use --nodes 1 or --cluster slurm.")
     with slurm.outside():
         codes = _in_turn(wanted) if cluster == "debug" else _side_by_side(wanted)
     merged = _merge_here(wanted, wanted.files)
@@ -169,7 +169,7 @@ def _executor(wanted: Submission, **changes: Any) -> submitit.SlurmExecutor:
     try:
         executor = submitit.SlurmExecutor(slurm.folder_of(wanted.store), max_num_timeout=MOST_TIMEOUTS)
     except RuntimeError as error:
-        raise LaunchError("There is no Slurm here (no srun); say --cluster local, or debug.") from error
+        raise LaunchError("There is no Slurm here (no srun); use --cluster local or debug.") from error
     named = {"partition": wish.partition, "account": wish.account, "qos": wish.qos, "gpus_per_node": wish.gpus or None}
     arguments = ["--kill-on-bad-exit=1", f"--mpi={wish.mpi}", f"--cpus-per-task={wish.cores}"]
     parameters = {
@@ -202,7 +202,7 @@ def _to_slurm(wanted: Submission) -> int:
             print(f"Submitted: job {_submit_merge(wanted, numbers)} merges them at the end into {wanted.store}")
     except (FailedSubmissionError, UncompletedJobError) as error:
         raise LaunchError(f"Slurm refuses: {str(error).strip()}") from error
-    print(f"Look:  python -m hpcsweep status {wanted.store} --jobs")
+    print(f"Progress:  python -m hpcsweep status {wanted.store} --jobs")
     return 0
 
 
@@ -223,7 +223,7 @@ def _submit_merge(wanted: Submission, numbers: Sequence[str]) -> str:
 def _in_turn(wanted: Submission) -> list[int]:
     """Run the elements in this process, one after the other; return their exit codes."""
     if wanted.wish.tasks > 1:
-        raise LaunchError("--cluster debug runs in this process alone; say --ntasks-per-node 1, or --cluster local.")
+        raise LaunchError("--cluster debug runs in this process only; use --ntasks-per-node 1 or --cluster local.")
     executor, codes = submitit.DebugExecutor(slurm.folder_of(wanted.store)), []
     for one in wanted.elements(wanted.wish.seconds):
         job = executor.submit(one)

@@ -39,7 +39,7 @@ def _world(case: Case) -> Finding:
             "world", "doubtful", f"{by} started {told} tasks, and MPI sees a world of {case.world.size}", remedy
         )
     if by == "no launcher":
-        return Finding("world", "good", "one process; start with srun or mpiexec to look at ranks")
+        return Finding("world", "good", "one process; start it with srun or mpiexec to examine ranks")
     hosts = len({rank.place.host for rank in case.ranks})
     return Finding("world", "good", f"{case.world.size} rank(s) on {hosts} host(s), started by {by}")
 
@@ -57,7 +57,7 @@ def _library(case: Case) -> Finding | None:
     wants = ("Open MPI",) if by in ("srun (PMI-2)", "mpiexec of MPICH (Hydra)") else wants
     if any(name in library for name in wants):
         remedy = "use the mpiexec (or srun --mpi=...) of the MPI that mpi4py loads; MPI4PY_MPIABI chooses another"
-        return Finding("MPI", "doubtful", f"{library} under {by}: they rarely fit", remedy)
+        return Finding("MPI", "doubtful", f"{library} under {by}: these rarely work together", remedy)
     return Finding("MPI", "good", library)
 
 
@@ -73,7 +73,7 @@ def _silent(ranks: Sequence[Rank], name: str) -> str:
 def _devices(case: Case) -> Finding:
     if quiet := _silent(case.ranks, "torch"):
         if HUNG not in quiet:
-            return Finding("devices", "bad", quiet, "mend the installation of torch, or its driver")
+            return Finding("devices", "bad", quiet, "repair the installation of torch, or its driver")
         remedy = "a slow disk of the Python environment, or a driver that hangs (nvidia-smi, rocm-smi)? Try --limit 60"
         return Finding("devices", "doubtful", quiet, remedy)
     taken = [rank.seat for rank in case.ranks if rank.seat is not None]
@@ -116,15 +116,15 @@ def _products(ranks: Sequence[Rank]) -> Finding | None:
         return Finding("products", "good", "the same bits wherever matrices lie in memory")
     number, rank = moved[0]
     where = f"on {len(moved)} rank(s), first {number} on {rank.place.host}"
-    seen = f"last bits of {' and '.join(rank.moved)} ones depend on the addresses of matrices, {where}"
+    seen = f"last bits of {' and '.join(rank.moved)} products depend on the addresses of matrices, {where}"
     asked, concerned = (
         f"{libraries.MKL_NAME}={libraries.MKL_VALUE}",
         "models in torch code, targets that are networks, and proofs",
     )
     if asked in rank.torch:
-        remedy = f"{asked} does not help: {concerned} have bits that depend on company"
+        remedy = f"{asked} does not help: the bits of {concerned} depend on the order of the work"
         return Finding("products", "doubtful", seen, remedy)
-    remedy = f"{concerned} have bits that depend on the number of ranks; export {asked} before srun or mpiexec"
+    remedy = f"the bits of {concerned} depend on the number of ranks; export {asked} before srun or mpiexec"
     return Finding("products", "doubtful", seen, remedy)
 
 
@@ -184,7 +184,7 @@ def _cores(case: Case) -> Finding:
         here = [rank for rank in case.ranks if rank.place.host == host]
         cores = len({core for rank in here for core in rank.place.cores})
         if len(here) > cores:
-            remedy = f"start at most {cores} rank(s) a node (--ntasks-per-node={cores}), or ask for more cores"
+            remedy = f"start at most {cores} rank(s) per node (--ntasks-per-node={cores}), or ask for more cores"
             return Finding("cores", "doubtful", f"{len(here)} ranks on {host} share {cores} core(s)", remedy)
         if len(here) > 1 and any(rank.place.threads_told != "1" for rank in here):
             seen = f"OMP_NUM_THREADS is {told[0] or 'not set'} for {len(here)} ranks on the {cores} cores of {host}"
@@ -202,7 +202,7 @@ def _memory(ranks: Sequence[Rank]) -> Finding:
     limited = ", within the limit of a cgroup" if any(rank.place.memory_limited for rank in ranks) else ""
     text = f"{each / GIB:.1f} GiB for each rank{limited}"
     if each < GIB:
-        return Finding("memory", "doubtful", text, "ask for more (--mem, --mem-per-cpu), or start fewer ranks a node")
+        return Finding("memory", "doubtful", text, "ask for more (--mem, --mem-per-cpu), or start fewer ranks per node")
     return Finding("memory", "good", text)
 
 
@@ -212,7 +212,7 @@ def _clocks(case: Case) -> Finding:
     text = f"ranks differ by {between:.3g} s, the file system by {disk:.3g} s"
     if max(between, disk) > 20:  # a lease is given up for dead after 90 s without a sign
         return Finding(
-            "clocks", "bad", text, "have the clocks of the nodes set (NTP): leases and resuming rest on them"
+            "clocks", "bad", text, "have the clocks of the nodes set (NTP): leases and resuming depend on them"
         )
     return Finding("clocks", "doubtful" if max(between, disk) > 2 else "good", text)
 
@@ -233,10 +233,10 @@ def _shm(ranks: Sequence[Rank]) -> Finding:
     free, left = min(rank.place.shm for rank in ranks), max(rank.place.shm_left for rank in ranks)
     text = f"{free / GIB:.1f} GiB free in /dev/shm"
     if left:
-        remedy = "runs of MPICH that were killed; remove those of yours that no process uses: rm /dev/shm/mpich_shm_*"
+        remedy = "killed runs of MPICH left files; remove those of yours that no process uses: rm /dev/shm/mpich_shm_*"
         return Finding("/dev/shm", "doubtful", f"{text}, {left / GIB:.2f} GiB left behind", remedy)
     if free < 2**26 * len(ranks):
-        return Finding("/dev/shm", "doubtful", text, "MPI may fail; give containers more (docker --shm-size=1g)")
+        return Finding("/dev/shm", "doubtful", text, "MPI may fail; enlarge it for containers (docker --shm-size=1g)")
     return Finding("/dev/shm", "good", text)
 
 

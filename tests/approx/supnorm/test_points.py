@@ -105,8 +105,8 @@ def test_indices_out_of_reach_are_refused(kind: str) -> None:
         ("uniform", 1, 8, ((1.0, 1.0),), "no axis"),
         ("uniform", 1, 8, ((0.0, math.inf),), "no axis"),
         ("uniform", 1, 8, ((math.nan, 1.0),), "no axis"),
-        ("grid", 41, 8, ((0.0, 1.0),) * 41, "take sobol"),
-        ("sobol", 21202, 8, ((0.0, 1.0),) * 21202, "take uniform"),
+        ("grid", 41, 8, ((0.0, 1.0),) * 41, "use sobol"),
+        ("sobol", 21202, 8, ((0.0, 1.0),) * 21202, "use uniform"),
     ],
 )
 def test_mistakes_are_told(kind: str, dimension: int, count: int, domain: tuple, match: str) -> None:

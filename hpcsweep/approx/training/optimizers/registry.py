@@ -52,7 +52,7 @@ def defaults(name: str) -> dict[str, Any]:
         return {}
     if name not in REGISTRY:
         if name.strip() in REGISTRY:
-            raise PluginError(f"optimizer: {name!r} has a space; chains are written without, such as 'adam+ssbroyden'.")
+            raise PluginError(f"optimizer: {name!r} has a space; write chains without one, as in 'adam+ssbroyden'.")
         raise PluginError(unknown("optimizer", name, (*REGISTRY, DIRECT)))
     family, fixed = REGISTRY[name].family, REGISTRY[name].fixed
     own = (field for field in fields(family) if field.name not in fixed)
