@@ -171,7 +171,7 @@ def _grid(grid: Mapping[str, Any], where: str) -> dict[str, Sequence[Any]]:
         values["hidden"] = [grid["hidden"]]
     count = math.prod(len(listed) for listed in values.values())
     if count > MOST_CELLS:
-        raise StudyError(f"{where}: asks for {count:,} cells, more than {MOST_CELLS:,}; divide it into studies.")
+        raise StudyError(f"{where}: asks for {count:,} cells, more than {MOST_CELLS:,}; make several studies.")
     return values
 
 

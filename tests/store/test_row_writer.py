@@ -78,5 +78,5 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(tmp_path: Path) -> Non
 def test_a_file_that_another_program_has_rewritten_is_refused(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("numbers", data=np.ones(4), chunks=(2,))
-    with pytest.raises(StoreError, match="not contiguous"):
+    with pytest.raises(StoreError, match="no longer contiguous"):
         Datasets(tmp_path / "a.h5", ["numbers"])

@@ -169,5 +169,5 @@ def test_the_status_of_shards_counts_every_cell_once(tmp_path: Path) -> None:
     assert "r.2-of-2.h5: 18 cells: 10 pending, 8 done; not running" in text and "together: 18 cells" in text
     main.unlink()
     assert "not merged yet" in "\n".join(status.lines(status.everything(main)))
-    with pytest.raises(StoreError, match="not a shard of it"):
+    with pytest.raises(StoreError, match="no shard of it"):
         status.everything(tmp_path / "q.h5")
