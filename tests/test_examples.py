@@ -72,7 +72,7 @@ def test_measure_network(tmp_path: Path) -> None:
 def test_study(tmp_path: Path) -> None:
     text = printed("study", tmp_path)
     assert text.startswith("12 networks") and "12 of 12 cells done" in text
-    [seen], [bound] = numbers(text, r"errs by ([\d.]+)"), numbers(text, r"by at most ([\d.]+)")
+    [seen], [bound] = numbers(text, r"error ([\d.]+) at"), numbers(text, r"at most ([\d.]+)")
     assert seen <= bound == pytest.approx(float(hpcsweep.read(tmp_path / "study.h5")["sup_upper"].min()), abs=1e-4)
 
 
