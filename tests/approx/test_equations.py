@@ -102,7 +102,7 @@ def test_grids_and_boundaries() -> None:
         assert ((edge >= [0, -1]) & (edge <= [1, 3])).all()
     assert sorted(boundary(5, 12, domain, True)[0::4, 1]) == pytest.approx([-1 / 3, 1, 7 / 3])
     assert boundary(5, 2, [(2.0, 4.0)], True).tolist() == [[2.0], [4.0]]
-    with pytest.raises(ValueError, match="10 points are no grid in 2"):
+    with pytest.raises(ValueError, match="10 points do not form a grid in 2"):
         grid(10, domain)
     assert Objective(equation="poisson").boundary_points(900, 2) == 120 and Objective().boundary_points(900, 2) == 0
     assert Objective(equation="poisson").boundary_points(900, 1) == 2

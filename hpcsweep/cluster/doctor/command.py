@@ -121,5 +121,5 @@ def _slurm(asked: list[subprocess.Popen[str]], until: float) -> tuple[dict[str, 
     pairs = (line.split("=", 1) for line in (told[0][0] if told else "").splitlines() if "=" in line)
     settings = {name.strip(): value.strip() for name, value in pairs}
     if not settings and "SLURM_JOB_ID" in os.environ:
-        settings = {"error": f"Slurm does not say how it is set: {told[0][1] if told else 'there is no scontrol here'}"}
+        settings = {"error": f"Slurm does not tell its settings: {told[0][1] if told else 'there is no scontrol here'}"}
     return settings, left

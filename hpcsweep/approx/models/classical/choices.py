@@ -45,7 +45,7 @@ def refuse(choice: Mapping[str, Any], name: str) -> None:
         if choice.get(field) is not None and field not in FAMILIES.get(name, ()):
             [owner] = [family for family, own in FAMILIES.items() if field in own]
             raise PluginError(
-                f'model.{field} belongs to model "{owner}", not to "{name}"; say it in that model\'s table.'
+                f'model.{field} belongs to model "{owner}", not to "{name}"; set it in that model\'s table.'
             )
 
 
