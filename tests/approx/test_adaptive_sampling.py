@@ -132,7 +132,7 @@ MISTAKES = {
     "equation": ('[training]\nresample = 2\nequation = "poisson"', "training.equation exclude"),
     "grid": ('[training]\nresample = 2\nsampling = "grid"', "training.sampling exclude"),
     "layers": ("[training]\nresample = 2\nlayerwise = 9", "training.layerwise exclude"),
-    "too few": ("[training]\nresample = 9", "makes 10 rounds, more than the 9 samples"),
+    "too few": ("[training]\nresample = 9", r"makes 10 rounds, more than there are samples \(9\)"),
 }
 
 

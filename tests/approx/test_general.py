@@ -178,9 +178,9 @@ def test_what_a_model_cannot_give_is_refused() -> None:
     for name in WORKING:
         check_compatible(MODELS["residual"], name)
     check_compatible(MODELS["rational"], "adam+ssbroyden")
-    with pytest.raises(StudyError, match=r"'least_squares' needs a linear last layer.*'residual'.*work: adam.*muon"):
+    with pytest.raises(StudyError, match=r"'least_squares' needs a linear last layer.*'residual'.*work with it: adam.*muon"):
         check_compatible(MODELS["residual"], "adam+least_squares")
-    with pytest.raises(StudyError, match=r"'muon' needs the matrices.*'Rational'.*work: adam, adamw, bfgs, lbfgs, lev"):
+    with pytest.raises(StudyError, match=r"'muon' needs the weight matrices.*'Rational'.*work with it: adam, adamw, bfgs, lbfgs, lev"):
         check_compatible(MODELS["rational"], "muon")
 
 

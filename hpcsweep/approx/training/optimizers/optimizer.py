@@ -35,8 +35,8 @@ class Needs:
     def unmet(self, widths: Widths) -> str:
         """Return what a model in torch code, of layers of these widths or (), cannot give; empty if it gives all."""
         if self.features:
-            return "a linear last layer that it knows"
-        return "the matrices of layers" if self.matrices and not widths else ""
+            return "a linear last layer"
+        return "the weight matrices" if self.matrices and not widths else ""
 
 
 @dataclass(frozen=True)
