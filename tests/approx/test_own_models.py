@@ -141,7 +141,7 @@ def test_a_class_that_breaks_a_rule_is_refused(tmp_path: Path, old: str) -> None
     [
         (STUDY.replace("mine.py:Fourier", "mine.py:Furier"), "Did you mean 'Fourier'"),
         (STUDY.replace('"adam", "muon"', '"adam+least_squares"'), "'least_squares' needs a linear last layer"),
-        (STUDY.replace('"ssbroyden"', '"soap"'), "'soap' needs the matrices of layers"),
+        (STUDY.replace('"ssbroyden"', '"soap"'), "'soap' needs the weight matrices"),
         (STUDY.replace('model = ["residual"]', 'model = ["residuum"]'), "Did you mean 'residual'"),
     ],
 )

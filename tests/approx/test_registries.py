@@ -66,7 +66,7 @@ def test_what_a_method_needs_says_what_it_can_train(name: str) -> None:
     assert needs.rate or needs.all_samples, "without a learning rate there is a search, on all samples"
     assert needs.all_samples or not needs.squares
     assert (needs.unmet((2, 8, 1)) == "") == (name not in ("least_squares", "variable_projection"))
-    assert (needs.unmet(()) == "the matrices of layers") == (name in ("muon", "soap"))
+    assert (needs.unmet(()) == "the weight matrices") == (name in ("muon", "soap"))
     assert dataclasses.is_dataclass(optimizers.REGISTRY[name].family)
 
 
