@@ -76,6 +76,16 @@ class Reach:
     largest: float
 
     @property
+    def curve(self) -> tuple[str, int, str]:
+        """What it is the smallest size of: target, dimension and label."""
+        return self.target, self.dimension, self.label
+
+    @property
+    def varied(self) -> bool:
+        """Whether more than one size was tried."""
+        return self.smallest < self.largest
+
+    @property
     def bare(self) -> str:
         """The size without its interval; > and ≤: beyond the sizes tried."""
         if math.isnan(self.size):

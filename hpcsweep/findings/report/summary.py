@@ -152,7 +152,7 @@ def _sizes_needed(table: series.Table, against: str, targets: Sequence[str]) -> 
     level = levels[(len(levels) - 1) // 2]
     sizes: dict[str, list[str]] = {target: [] for target in targets}
     for reach in scaling.smallest(table, level, against):
-        if reach.target in sizes and reach.smallest < reach.largest:
+        if reach.target in sizes and reach.varied:
             sizes[reach.target].append(f"{reach.bare} in {reach.dimension}-D")
     parts = "; ".join(f"{', '.join(own)} for {target}" for target, own in sizes.items() if own)
     return f" The {NOUNS[against]} needed for an error of {level:g} are {parts}." if parts else ""
