@@ -82,9 +82,9 @@ MISTAKES = [
     ({"grid.2.width": [8]}, r"grid\.2\.width: '2' is no entry of a list of 2; allowed: 0 to 1"),
     ({"grid.width": [8]}, "grid.width: 'width' is no entry of a list"),
     ({"title.size": 8}, "title.size: title is 'tiny', which has no entries"),
-    ({"training.steps": object}, "training.steps: a study holds texts, numbers, true and false, lists and tables"),
+    ({"training.steps": object}, "training.steps: a study holds strings, numbers, true and false, lists and tables"),
     ({"grid": None}, "grid: is missing"),
-    ({"training": {3: 4}}, "training: a name must be a text, not 3"),
+    ({"training": {3: 4}}, "training: a name must be a string, not 3"),
 ]
 
 

@@ -61,8 +61,10 @@ def unstacked(dataset: xarray.Dataset) -> xarray.Dataset:
 
 def _refuse_sparse(cells: int, axes: list[str], shape: tuple[int, ...]) -> None:
     if math.prod(shape) > SPARSE * max(cells, 1):
-        told = " x ".join(f"{size} {name}" for name, size in zip(axes, shape, strict=True))
-        raise StoreError(f"{cells:,} cells are no grid of {told}: select a part first, such as one target.")
+        axes_in_words = " x ".join(f"{size} {name}" for name, size in zip(axes, shape, strict=True))
+        raise StoreError(
+            f"{cells:,} cells are far from a grid of {axes_in_words}: select a part first, such as one target."
+        )
 
 
 def axes_of(cells: DataFrame) -> list[str]:

@@ -74,10 +74,10 @@ def missing(files: Sequence[Path]) -> list[str]:
         f"{path}: {left} cells are not finished" for path in files if path.exists() and (left := unfinished(path))
     ]
     names = [(path.parent, name) for path in files if (name := _NAME.fullmatch(path.name)) is not None]
-    given: dict[tuple[Path, int], set[int]] = {}  # numbers by path without number, and count
+    present: dict[tuple[Path, int], set[int]] = {}  # numbers by path without number, and count
     for folder, name in names:
-        given.setdefault((folder / name["stem"], int(name["count"])), set()).add(int(name["number"]))
-    for (stem, count), numbers in sorted(given.items()):
+        present.setdefault((folder / name["stem"], int(name["count"])), set()).add(int(name["number"]))
+    for (stem, count), numbers in sorted(present.items()):
         absent = sorted(set(range(1, count + 1)) - numbers)
         reasons += [f"{stem}: shard {Shard(count, number)} is not given" for number in absent]
     return reasons

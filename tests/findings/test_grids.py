@@ -73,7 +73,7 @@ def test_what_is_far_from_a_grid_is_refused(make_store: Maker) -> None:
     text = 'title = "Sparse"\n' + grids_of.replace("\ntarget", "\ndimension = 1\noptimizer = 'adam'\ntarget")
     read = dataset.read(make_store(text, lambda cell: Record("done", {"sup_lower": 1.0})))
     assert grids.unstacked(read)["missing"].dims == ("target",)  # one axis tells all
-    with pytest.raises(StoreError, match="200 cells are no grid of 200 width x 200 samples"):
+    with pytest.raises(StoreError, match="200 cells are far from a grid of 200 width x 200 samples"):
         grids._refuse_sparse(200, ["width", "samples"], (200, 200))
 
 

@@ -95,18 +95,12 @@ def test_rows_in_any_order_and_pieces(tmp_path: Path) -> None:
     assert done == sorted(rows)
 
 
-def test_resuming_keeps_what_is_finished(tmp_path: Path) -> None:
-    path = fill(tmp_path / "s.h5", TINY, slice(0, 5))
-    before = contents(path)
-    with contextlib.closing(open_store(path, TINY)) as store:
-        assert store.pending().tolist() == list(range(5, 18))
-    assert contents(path).keys() == before.keys()
-    assert len(read_runs(path)) == 2
-
-
 def test_extension_keeps_finished_cells_and_their_weights(tmp_path: Path) -> None:
     path = fill(tmp_path / "s.h5", TINY, slice(0, 12))
     before = {key: value for key, value in contents(path).items() if value[1] == layout.DONE}
+    with contextlib.closing(open_store(path, TINY)) as store:
+        assert store.pending().tolist() == list(range(12, 18))
+    assert before.items() <= contents(path).items() and len(read_runs(path)) == 2
     with contextlib.closing(open_store(path, WIDER)) as store:
         assert len(store.cells) == store.planned + 8  # width 4 is no longer asked for, but finished
         assert len(store.pending()) == store.planned - 4
@@ -158,23 +152,17 @@ def test_a_store_of_another_study_is_refused_and_left_alone(
 
 
 def test_something_that_is_no_store_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "s.h5"
-    path.write_text("hello")
-    with pytest.raises(StoreError, match="not a readable HDF5 file"):
+    (path := tmp_path / "s.h5").write_text("hello")
+    with pytest.raises(StoreError, match=r"s\.h5 .*not a readable HDF5 file"):
         open_store(path, TINY)
-    path.unlink()
     with h5py.File(path, "w") as file:
         file["x"] = 1
-    with pytest.raises(StoreError, match="not a store of hpcsweep"):
+    with pytest.raises(StoreError, match=r"s\.h5 is not a store of hpcsweep"):
         open_store(path, TINY)
-    with pytest.raises(StoreError, match="no such file"):
+    with pytest.raises(StoreError, match=r"none\.h5 .*no such file"):
         status.summary(tmp_path / "none.h5")
-
-
-def test_an_unwritable_place_is_one_sentence(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="cannot be made"):
-        open_store(tmp_path / "file" / "s.h5", TINY)
+        open_store(path / "s.h5", TINY)  # in a file
 
 
 def test_long_messages_are_cut_at_a_whole_character(tmp_path: Path) -> None:
