@@ -38,8 +38,8 @@ def rich(cell: Cell) -> Record:
     where = [(-1.0 if cell.replicate else 1.0) if adam else 0.25 * cell.replicate] * cell.dimension
     proof = {"sup_upper": 1.01 * sup, "certificate": 1} if proved else {"certificate": 4}
     uniform = {"sup_uniform": (0.9 if proved else 0.5) * sup, "eval_seconds": 1.0}
-    place = {"boundary": int(adam), "sample_distance": 1.0 if cell.samples == 100 else 0.01, "sup_where": where}
-    return record(cell, train_seconds=1e-3 * cell.parameters, **{**proof, **uniform, **place})
+    worst = {"boundary": int(adam), "sample_distance": 1.0 if cell.samples == 100 else 0.01, "sup_where": where}
+    return record(cell, train_seconds=1e-3 * cell.parameters, **{**proof, **uniform, **worst})
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +86,8 @@ def test_laws_are_drawn_through_their_medians(data: xarray.Dataset) -> None:
 
 def test_the_other_error_stands_beside_a_single_line(data: xarray.Dataset) -> None:
     assert "L2" not in words(figures.scaling_laws(data, beside="l2_error"))  # two methods: there is no room
-    one = data.isel(cell=np.flatnonzero(data["optimizer"].values == "adam"))
-    figure = figures.scaling_laws(one, beside="l2_error")
+    single = data.isel(cell=np.flatnonzero(data["optimizer"].values == "adam"))
+    figure = figures.scaling_laws(single, beside="l2_error")
     axes = panels(figure)["wave, 2-D"]
     chosen = [c for c in cells(2) if (c.samples, c.optimizer["name"]) == (100, "adam")]
     medians = [(c.parameters, error(c)) for c in chosen if c.replicate == 1]

@@ -110,9 +110,9 @@ def test_what_it_took(table: series.Table) -> None:
         (reach.target, reach.dimension, reach.label): reach
         for reach in scaling.smallest(table, 1.1 / (25 * 1000) * (1 + 1e-9), "width")
     }
-    one = reaches["wave", 1, "adam"]
-    assert (one.size, one.low, one.high, one.smallest, one.largest) == (8, 8, 16, 4, 32)
-    assert str(one) == "8 (8 to 16)"
+    reach = reaches["wave", 1, "adam"]
+    assert (reach.size, reach.low, reach.high, reach.smallest, reach.largest) == (8, 8, 16, 4, 32)
+    assert str(reach) == "8 (8 to 16)"
     assert str(reaches["wave", 1, "sgd"]) == "> 32" and math.isnan(reaches["wave", 1, "sgd"].size)
     easy = scaling.smallest(table, 1.0, "samples")
     assert {str(reach) for reach in easy} == {"≤ 10"}

@@ -31,11 +31,11 @@ def contents(path: Path) -> dict[str, tuple[float | None, int]]:
     with opened(path) as file:
         columns = {name: file[name][:] for name in layout.RESULTS}
     stored = weights.parameters(path, [cell.key for cell in cells])
-    found = {}
+    values = {}
     for row, cell in enumerate(cells):
         state = columns["status"][row]
         value = float(columns["sup_lower"][row])
-        found[cell.key] = (None if np.isnan(value) else value, int(state))
+        values[cell.key] = (None if np.isnan(value) else value, int(state))
         if state == layout.DONE:
             expected = record_of(cell)
             number = expected.values["sup_lower"]
@@ -51,7 +51,7 @@ def contents(path: Path) -> dict[str, tuple[float | None, int]]:
             assert line.shape == (3, layout.SLICE) and (line == number).all()
         else:
             assert np.isnan(columns["sup_lower"][row]) or state == layout.RUNNING
-    return found
+    return values
 
 
 def test_a_new_store_is_laid_out_whole(tmp_path: Path) -> None:
@@ -168,8 +168,8 @@ def test_something_that_is_no_store_is_refused(tmp_path: Path) -> None:
 def test_long_messages_are_cut_at_a_whole_character(tmp_path: Path) -> None:
     with contextlib.closing(open_store(tmp_path / "s.h5", TINY)) as store:
         store.put([0], [Record("failed", {"message": "ä" * 500})])
-    found = status.summary(tmp_path / "s.h5")
-    assert found["failures"][0]["message"] == "ä" * (layout.MESSAGE_BYTES // 2)
+    [failure] = status.summary(tmp_path / "s.h5")["failures"]
+    assert failure["message"] == "ä" * (layout.MESSAGE_BYTES // 2)
 
 
 def test_a_second_driver_is_refused_and_a_dead_one_is_not_waited_for(tmp_path: Path) -> None:
