@@ -21,7 +21,7 @@ import numpy as np
 
 from hpcsweep.approx.catalogue import Catalogue
 from hpcsweep.store import layout
-from hpcsweep.store.files import Run
+from hpcsweep.store.reading import Run
 from hpcsweep.store.store import Record, Store
 from hpcsweep.study.cells import Cell
 from hpcsweep.study.expansion import expand

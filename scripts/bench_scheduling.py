@@ -37,7 +37,7 @@ from hpcsweep.cluster.stopping import StopRequest
 from hpcsweep.cluster.sweep import Sweep
 from hpcsweep.cluster.workforce import Workforce, assemble
 from hpcsweep.store import layout
-from hpcsweep.store.files import Run, opened
+from hpcsweep.store.reading import Run, opened
 from hpcsweep.store.store import Record, Store
 from hpcsweep.study import plan
 from hpcsweep.study.cells import Cell

@@ -174,17 +174,18 @@ def fill(path: Path, text: str, rows: slice = slice(None)) -> Path:
     return path
 
 
-def open_store(path: Path, text: str) -> object:
-    """Open a store of a study for writing."""
+def open_store(path: Path, text: str, seconds_ago: float = 0.0) -> object:
+    """Open a store of a study for writing, as a launch that began some time ago; plugins lie beside it."""
     from hpcsweep.approx.catalogue import Catalogue
-    from hpcsweep.store.files import Run
+    from hpcsweep.store.reading import Run
     from hpcsweep.store.store import Store
     from hpcsweep.study.expansion import expand
     from hpcsweep.study.parsing import parse
 
-    study = parse(text, Catalogue())
-    run = Run("host", "", 1, "cpu", "versions", time.time())
-    return Store.open(path, study, expand(study, Catalogue()), run)
+    catalogue = Catalogue(path.parent)
+    study = parse(text, catalogue)
+    run = Run("host", "", 1, "cpu", "versions", time.time() - seconds_ago)
+    return Store.open(path, study, expand(study, catalogue), run)
 
 
 def record_of(cell: object) -> object:

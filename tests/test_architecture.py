@@ -26,10 +26,10 @@ ORDER = (
     "study.writing",
     "study.chains",
     "study.expansion",
-    "store.deferred_errors",
+    "store.write_errors",
     "store.layout",
-    "store.files",
-    "store.keys",
+    "store.reading",
+    "store.rewriting",
     "store.lease",
     "store.remeasured",
     "store.row_writer",
@@ -100,11 +100,11 @@ ORDER = (
     "findings.dataset",
     "findings.grids",
     "findings.export",
-    "findings.kept",
     "findings.powerlaw",
     "findings.published",
     "findings.series",
-    "findings.sheet",
+    "findings.stored_pictures",
+    "findings.style",
     "findings.tables",
     "findings.theory",
     "findings.scaling",
@@ -264,7 +264,7 @@ def test_reading_needs_neither_torch_nor_mpi(arguments: str, finished_store: Pat
         f"sys.argv = ['hpcsweep', *{filled.split()!r}]\n"
         "try:\n    runpy.run_module('hpcsweep', run_name='__main__')\n"
         "except SystemExit as end:\n    assert not end.code, end.code\n"
-        "heavy = {'torch', 'mpi4py', 'submitit'} & set(sys.modules)\n"
+        "heavy = {'torch', 'mpi4py', 'submitit', 'matplotlib.pyplot'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

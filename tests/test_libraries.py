@@ -13,7 +13,7 @@ import torch
 from hpcsweep import libraries
 from hpcsweep.approx import machine
 from hpcsweep.store import layout
-from hpcsweep.store.files import read_runs
+from hpcsweep.store.reading import read_runs
 from tests.conftest import Run, environment
 
 

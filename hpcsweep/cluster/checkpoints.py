@@ -19,7 +19,7 @@ from typing import Any
 
 import hpcsweep
 from hpcsweep.store import layout
-from hpcsweep.store.files import replacing
+from hpcsweep.store.rewriting import replacing
 
 SECONDS = 60.0  # between two checkpoints of a pack, unless the user wants others
 

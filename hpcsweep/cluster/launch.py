@@ -23,8 +23,9 @@ from hpcsweep.cluster.progress import Style, display
 from hpcsweep.cluster.sweep import Sweep
 from hpcsweep.cluster.workforce import AGAIN, Workforce, assemble
 from hpcsweep.errors import StoreError
-from hpcsweep.store import deferred_errors, layout, status, weights
-from hpcsweep.store.files import Run, read_runs, size_of
+from hpcsweep.store import layout, status, weights, write_errors
+from hpcsweep.store.reading import Run, read_runs
+from hpcsweep.store.rewriting import size_of
 from hpcsweep.store.shards import WHOLE, Shard, of
 from hpcsweep.store.store import Record, Store
 from hpcsweep.study import plan
@@ -131,7 +132,7 @@ def _drive(
             Sweep(pricer, store, workforce, shown, checkpoints).run(packs)
         code = _exit_code(store)
     except (OSError, RuntimeError) as error:  # h5py raises either
-        raise StoreError(f"{store_path} can no longer be written: {deferred_errors.reason(error)}.") from error
+        raise StoreError(f"{store_path} can no longer be written: {write_errors.reason(error)}.") from error
     finally:
         store.close()
     if style != "none":

@@ -9,8 +9,8 @@ from pathlib import Path
 from hpcsweep.approx.supnorm.approximations import Network
 from hpcsweep.approx.supnorm.slice import slice_of, zoom_of
 from hpcsweep.errors import StoreError
-from hpcsweep.store import deferred_errors, layout, weights
-from hpcsweep.store.files import opened
+from hpcsweep.store import layout, weights, write_errors
+from hpcsweep.store.reading import opened
 from hpcsweep.store.remeasured import Values
 
 
@@ -50,4 +50,4 @@ def draw(
         with contextlib.closing(weights.Writer(path, count)) as writer:
             writer.draw(rows, lines)
     except OSError as error:
-        raise StoreError(f"{weights.path_of(path)} cannot be written: {deferred_errors.reason(error)}.") from error
+        raise StoreError(f"{weights.path_of(path)} cannot be written: {write_errors.reason(error)}.") from error

@@ -30,8 +30,8 @@ from hpcsweep.cluster.progress import Display, Style, display
 from hpcsweep.cluster.workforce import AGAIN, Workforce, assemble
 from hpcsweep.errors import LaunchError, StoreError
 from hpcsweep.store import layout, remeasured, weights
-from hpcsweep.store.files import opened, read_cells
 from hpcsweep.store.lease import Lease
+from hpcsweep.store.reading import opened, read_cells
 from hpcsweep.study.parsing import section
 from hpcsweep.study.schema import SupNormSection
 

@@ -29,8 +29,7 @@ from hpcsweep.cluster.sweep import Sweep
 from hpcsweep.cluster.workforce import Workforce
 from hpcsweep.errors import LaunchError
 from hpcsweep.store import layout, weights
-from hpcsweep.store.files import opened, read_cells
-from hpcsweep.store.keys import row_of
+from hpcsweep.store.reading import opened, read_cells, row_of
 from hpcsweep.store.store import Record
 from hpcsweep.study import parsing
 from hpcsweep.study.cells import Cells

@@ -19,7 +19,7 @@ from hpcsweep.approx.models.activations import ACTIVATIONS
 from hpcsweep.approx.training.costs.costs import Device
 from hpcsweep.cluster.pricing import Pricer
 from hpcsweep.store import layout
-from hpcsweep.store.files import opened
+from hpcsweep.store.reading import opened
 from hpcsweep.store.shards import Shard
 from hpcsweep.study import plan
 from hpcsweep.study.cells import Cell, Cells

@@ -11,7 +11,7 @@ import xarray
 
 from hpcsweep.errors import StoreError, nearest
 from hpcsweep.findings.grids import frame
-from hpcsweep.store.files import replacing
+from hpcsweep.store.rewriting import replacing
 
 if TYPE_CHECKING:
     from pandas import DataFrame

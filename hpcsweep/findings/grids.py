@@ -61,8 +61,8 @@ def unstacked(dataset: xarray.Dataset) -> xarray.Dataset:
 
 def _refuse_sparse(cells: int, axes: list[str], shape: tuple[int, ...]) -> None:
     if math.prod(shape) > SPARSE * max(cells, 1):
-        told = " x ".join(f"{size} {name}" for name, size in zip(axes, shape, strict=True))
-        raise StoreError(f"{cells:,} cells do not fill a grid of {told}: first select some, such as one target.")
+        grid = " x ".join(f"{size} {name}" for name, size in zip(axes, shape, strict=True))
+        raise StoreError(f"{cells:,} cells do not fill a grid of {grid}: first select some, such as one target.")
 
 
 def axes_of(cells: DataFrame) -> list[str]:

@@ -126,16 +126,16 @@ def _selected(dataset: xarray.Dataset, row: Row, where: Mapping[str, Any]) -> tu
     """Return the cells that count, by their axes, and the value of each, and the divisor if there is one."""
     numbers = frame(dataset)
     mask = np.ones(len(numbers), dtype=bool)
-    for name, wanted in where.items():
+    for name, values in where.items():
         if name not in numbers:
             raise StoreError(unknown(f"{row.case}, {row.figure}: where", name, numbers.columns))
-        mask &= numbers[name].isin(wanted if isinstance(wanted, list) else [wanted]).to_numpy()
+        mask &= numbers[name].isin(values if isinstance(values, list) else [values]).to_numpy()
     columns = [*AXES, *CHOICES, *further_axes(dataset)]
     cells = dataset[columns].to_dataframe()[columns].reset_index(drop=True).assign(parameters=numbers["parameters"])
-    values = {"value": _worked_out(numbers, row.value, row)[mask]}
+    worked_out = {"value": _worked_out(numbers, row.value, row)[mask]}
     if row.divided_by:
-        values["divisor"] = _worked_out(numbers, row.divided_by, row)[mask]
-    return cells[mask], DataFrame(values)
+        worked_out["divisor"] = _worked_out(numbers, row.divided_by, row)[mask]
+    return cells[mask], DataFrame(worked_out)
 
 
 def _worked_out(numbers: DataFrame, formula: str, row: Row) -> Series:

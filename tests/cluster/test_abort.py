@@ -13,7 +13,7 @@ import pytest
 
 from hpcsweep.cluster import abort
 from hpcsweep.store import layout
-from hpcsweep.store.files import opened
+from hpcsweep.store.reading import opened
 from tests.cluster.test_checkpoints import DEADLY, KILLER
 from tests.conftest import Run, environment, mpiexec
 

@@ -19,7 +19,7 @@ from hpcsweep.cluster.checkpoints import CheckpointDir, Saver
 from hpcsweep.cluster.pricing import Pricer
 from hpcsweep.cluster.stopping import StopRequest
 from hpcsweep.store import layout
-from hpcsweep.store.files import opened
+from hpcsweep.store.reading import opened
 from hpcsweep.study.cells import Cell
 from hpcsweep.study.expansion import expand
 from hpcsweep.study.parsing import parse

@@ -25,7 +25,7 @@ from hpcsweep.cluster.sweep import Sweep
 from hpcsweep.cluster.workforce import Workforce
 from hpcsweep.errors import LaunchError
 from hpcsweep.store import layout
-from hpcsweep.store.files import opened
+from hpcsweep.store.reading import opened
 from hpcsweep.study import plan
 from hpcsweep.study.parsing import parse
 from hpcsweep.study.plan import Pack

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hpcsweep.store import layout, status
-from hpcsweep.store.files import opened
+from hpcsweep.store.reading import opened
 from tests.cluster.test_run import family
 from tests.conftest import command, environment
 

@@ -16,7 +16,7 @@ from hpcsweep.cluster.shares import REFERENCE
 from hpcsweep.cluster.sweep import Sweep
 from hpcsweep.cluster.workforce import Workforce
 from hpcsweep.store import layout
-from hpcsweep.store.files import opened
+from hpcsweep.store.reading import opened
 from hpcsweep.study import plan
 from hpcsweep.study.cells import Cell
 from hpcsweep.study.expansion import expand

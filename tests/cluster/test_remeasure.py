@@ -16,8 +16,8 @@ import pytest
 from hpcsweep.errors import StoreError
 from hpcsweep.findings import dataset
 from hpcsweep.store import layout, remeasured, weights
-from hpcsweep.store.files import opened
 from hpcsweep.store.lease import Lease
+from hpcsweep.store.reading import opened
 from tests.conftest import Run, command, environment, runner
 from tests.forks import Forks
 

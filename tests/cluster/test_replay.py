@@ -14,7 +14,7 @@ import pytest
 from hpcsweep.cluster.replay import replay
 from hpcsweep.errors import StoreError
 from hpcsweep.store import layout, weights
-from hpcsweep.store.files import read_cells
+from hpcsweep.store.reading import read_cells
 from tests.conftest import command, environment
 
 STUDY = """

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from hpcsweep.store import layout, status
-from hpcsweep.store.files import opened
+from hpcsweep.store.reading import opened
 from scripts.fault_matrix.stored import by_key, weights_by_key
 from tests.conftest import Run, command, environment
 

@@ -154,9 +154,9 @@ def _read_while_written(path: Path) -> None:
     """Write as a store is written and read it at the same time, as `status` does."""
     import h5py
 
-    from hpcsweep.store import deferred_errors
+    from hpcsweep.store import write_errors
 
-    with deferred_errors.written(path, "w") as file:
+    with write_errors.deferred(path, "w") as file:
         rows = file.create_dataset("rows", shape=(1000,), dtype="f8")
         rows[7] = 7.0
         file.flush()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hpcsweep.store import layout, status
-from hpcsweep.store.files import opened
+from hpcsweep.store.reading import opened
 from tests.cluster.slurm.conftest import Slurm
 from tests.cluster.test_run import SLOW, by_key
 from tests.conftest import Run

@@ -12,24 +12,25 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
-from hpcsweep.findings import series, sheet
+from hpcsweep.findings import series, style
 from hpcsweep.findings.figures import panels
+from hpcsweep.findings.style import Heading, Look
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 EXPECTED = -math.log(
     0.05
-)  # samples that the empty ball should hold: 5 % of random places have so wide a gap around them
+)  # samples that the empty ball should hold: 5 % of random points have as wide a gap around them
 MOST = 14  # bars
-KINDS = {
-    "on the boundary": (sheet.PALETTE[1], ""),
-    "inside, in a gap between samples": (sheet.PALETTE[0], "///"),
-    "inside, elsewhere": (sheet.PALETTE[5], ""),
+KINDS: dict[str, Look] = {
+    "on the boundary": {"facecolor": style.PALETTE[1], "hatch": ""},
+    "inside, in a gap between samples": {"facecolor": style.PALETTE[0], "hatch": "///"},
+    "inside, elsewhere": {"facecolor": style.PALETTE[5], "hatch": ""},
 }
 
 
-def places(dataset: xarray.Dataset) -> Figure | None:
+def worst_points(dataset: xarray.Dataset) -> Figure | None:
     """Draw which share of networks is worst on the boundary, in a gap, or elsewhere; None where it was not stored.
 
     A gap: the ball around the worst point that holds no training sample is so large that as many uniform samples would
@@ -42,24 +43,20 @@ def places(dataset: xarray.Dataset) -> Figure | None:
     every = panels.panels_of(cells)
     shown = every[:MOST]
     about = "Gap: farther from every sample than 95 % of the domain would be from samples drawn at random."
-    more = "For gaps, the domain counts as the box that the worst points of a target span."
-    footnote = panels.footnote(dataset, table.cells, len(every) - len(shown)).replace(panels.UNITS, more)
-    legend = [
-        Patch(label=name, facecolor=color, hatch=hatch, edgecolor="white") for name, (color, hatch) in KINDS.items()
-    ]
-    figure = sheet.make(
-        6.6, 0.8 + 0.34 * len(shown), sheet.Heading("Where networks are worst", about, footnote), legend
-    )
+    note = "For gaps, the domain counts as the box that the worst points of a target span."
+    note = f"{note} {panels.footnote(dataset, table.cells, len(every) - len(shown))}"
+    legend = [Patch(label=label, **look, edgecolor="white") for label, look in KINDS.items()]
+    figure = style.make(6.6, 0.8 + 0.34 * len(shown), Heading("Where networks are worst", about, note), legend)
     axes = figure.subplots()
-    sheet.style(axes)
+    style.apply(axes)
     for row, panel in enumerate(shown):
         own = panels.of(cells, panel)
         _bar(axes, row, kinds(own, dataset["sup_where"].values[own.index]))
-    axes.set_yticks(range(len(shown)), [f"{sheet.plain(target)}, {d}-D" for target, d in shown])
+    axes.set_yticks(range(len(shown)), [style.plain(panels.name(panel)) for panel in shown])
     axes.set(ylim=(len(shown) - 0.4, -0.6), xlim=(0, 1))
     axes.grid(False, axis="y")
     axes.xaxis.set_major_formatter(PercentFormatter(1))
-    axes.set_xlabel("share of the networks", **sheet.LABEL)
+    axes.set_xlabel("share of the networks", **style.LABEL)
     return figure
 
 
@@ -72,12 +69,12 @@ def kinds(cells: DataFrame, where: np.ndarray) -> np.ndarray:
     return np.where(cells["boundary"].to_numpy() == 1, 0, np.where(gap, 1, 2))
 
 
-def _bar(axes: Axes, row: int, found: np.ndarray) -> None:
-    """Draw one bar of shares, each with its number if there is room."""
+def _bar(axes: Axes, row: int, numbers: np.ndarray) -> None:
+    """Draw one bar of shares of the kinds of these `numbers`, each share written where there is room."""
     start = 0.0
-    for kind, (color, hatch) in enumerate(KINDS.values()):
-        share = float(np.mean(found == kind))
-        axes.barh(row, share, left=start, height=0.72, color=color, hatch=hatch, edgecolor="white", linewidth=0.8)
+    for kind, look in enumerate(KINDS.values()):
+        share = float(np.mean(numbers == kind))
+        axes.barh(row, share, left=start, height=0.72, edgecolor="white", linewidth=0.8, **look)
         if share >= 0.06:
             box = {"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.85}
             axes.text(start + share / 2, row, f"{share:.0%}", ha="center", va="center", size=8, bbox=box)

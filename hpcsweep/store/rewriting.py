@@ -10,35 +10,18 @@ import contextlib
 import glob
 import math
 import os
-import shutil
-import textwrap
-import tomllib
-from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 
-from hpcsweep.errors import StoreError
-from hpcsweep.store import deferred_errors, layout
-from hpcsweep.study.cells import Cells, Facts
+from hpcsweep.store import layout, write_errors
+from hpcsweep.store.reading import Run, opened
+from hpcsweep.study.cells import Cells
 
 BLOCK = 2**15  # rows copied at a time
-
-
-@dataclass(frozen=True)
-class Run:
-    """Provenance of one launch."""
-
-    host: str
-    job: str
-    ranks: int
-    devices: str
-    versions: str
-    started: float
-    seconds: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -55,7 +38,10 @@ def assign(cells: Cells, sources: Sequence[Path]) -> list[Take]:
 
     The first store that has it finished; but one that has failed yields to a store where it has not.
     """
-    seen = [_snapshot(path) for path in sources]
+    seen = []
+    for path in sources:
+        with opened(path) as file:  # which may be growing
+            seen.append((file["key"][:], file["status"][:]))
     free = np.ones(len(cells), dtype=bool)
     takes = []
     for failed in (False, True):
@@ -67,12 +53,6 @@ def assign(cells: Cells, sources: Sequence[Path]) -> list[Take]:
             takes.append(Take(path, origin[chosen][order], target[chosen][order]))
             free[target[chosen]] = False
     return [take for take in takes if len(take.target)]
-
-
-def _snapshot(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return keys and status of a store, which may be growing."""
-    with opened(path) as file:
-        return file["key"][:], file["status"][:]
 
 
 @contextlib.contextmanager
@@ -114,22 +94,22 @@ def build(
     runs: list[Run],
     takes: Sequence[Take],
     sources: Sequence[Path],
-    killed: np.ndarray,
+    killed: Collection[bytes],
 ) -> None:
     """Write the store of `cells` to `path`, with the finished rows `takes`, and the attempts known to `sources`.
 
     The cells with the keys `killed` were killed once more than these know.
     """
-    with deferred_errors.written(path, "w") as file:
+    with write_errors.deferred(path, "w") as file:
         _lay_out(file, cells, len(runs))
-        for name, values in zip([f"run_{field.name}" for field in fields(Run)], _transposed(runs), strict=True):
-            file[name][:] = values
+        for field in fields(Run):
+            values = [getattr(run, field.name) for run in runs]
+            file[f"run_{field.name}"][:] = [v.encode() if isinstance(v, str) else v for v in values]
         file.attrs["coordinates"] = " ".join([*layout.NAMED, *cells.extra])
-        known = {"format": layout.FORMAT, "title": title, "study": text}
-        file.attrs.update({**known, "precision": cells.precision, "seed": cells.seed})
+        file.attrs.update(format=layout.FORMAT, title=title, study=text, precision=cells.precision, seed=cells.seed)
         for source in sources:
             _copy_counters(source, file, cells)
-        file["kills"][:] += np.isin(cells.columns["key"], killed)
+        file["kills"][:] += np.isin(cells.columns["key"], np.array(list(killed), dtype="S32"))
         for take in takes:
             with opened(take.path) as old:
                 for name in layout.RESULTS:
@@ -149,21 +129,6 @@ def size_of(cells: Cells) -> int:
     coordinates = [values.dtype.itemsize for values in cells.coordinates().values()]
     facts = 8 * (1 + 2 * shape["axis"])
     return len(cells) * (sum(sizes) + sum(coordinates) + facts + 8 * len(cells.extra)) + 2**16
-
-
-def require_space(folder: Path, size: int) -> None:
-    """Ask before writing: a disk that fills up under HDF5 leaves it unable to close the file."""
-    free = shutil.disk_usage(folder).free
-    if size > free:
-        raise StoreError(
-            f"{folder} has {free / 2**20:.3g} MiB free and the store cannot be written in less than "
-            f"{size / 2**20:.3g} MiB; free some space, or choose a file elsewhere with -o."
-        )
-
-
-def _transposed(runs: list[Run]) -> list[list[object]]:
-    rows = [[v.encode() if isinstance(v, str) else v for v in astuple(run)] for run in runs]
-    return [list(column) for column in zip(*rows, strict=True)]
 
 
 def _lay_out(file: h5py.File, cells: Cells, runs: int) -> None:
@@ -212,79 +177,3 @@ def _copy_column(old: h5py.Dataset, new: h5py.Dataset, origin: np.ndarray, targe
         block = new[start : start + BLOCK]
         block[(target[first:last] - start, *width)] = taken
         new[start : start + BLOCK] = block
-
-
-def read_cells(path: Path) -> Cells:
-    """Read the cells of a store. Raises `StoreError` if it is none."""
-    with opened(path) as file:
-        choices, labels = ([text.decode() for text in file[name][:]] for name in ("choice_text", "choice_label"))
-        names = [n for n in layout.COORDINATES if layout.COORDINATES[n].dtype != "S"]
-        extra = tuple(str(file.attrs["coordinates"]).split()[len(layout.NAMED) :])
-        columns = {name: file[name][:] for name in [*names, *extra]}
-        precision, seed = str(file.attrs["precision"]), int(file.attrs["seed"])
-        facts = _facts(file, choices, columns) if layout.FACTS.keys() <= set(file) else {}
-    return Cells(choices, labels, columns, precision, seed, extra, facts)
-
-
-def _facts(file: h5py.File, choices: list[str], columns: dict[str, np.ndarray]) -> dict[tuple[str, int], Facts]:
-    """Return what a store says of each target in each dimension."""
-    pairs = np.stack([columns["target_id"].astype(np.int64), columns["dimension"]], axis=1)
-    kinds, rows = np.unique(pairs, axis=0, return_index=True)
-    smoothness, low, high = (file[name][:][rows] for name in layout.FACTS)
-    abouts = file["choice_about"][:] if "choice_about" in file else np.full(len(choices), b"")  # not in older stores
-    facts = {}
-    for (target, axes), n, *ends in zip(kinds.tolist(), smoothness.tolist(), low.tolist(), high.tolist(), strict=True):
-        domain = tuple(zip(*(end[:axes] for end in ends), strict=True))
-        known = () if np.isnan(domain).any() else domain
-        facts[choices[target], axes] = Facts(n, known, abouts[target].decode())
-    return facts
-
-
-@contextlib.contextmanager
-def opened(path: str | Path) -> Iterator[h5py.File]:
-    """Open a store for reading, also while it is written. Raises `StoreError` if it is none."""
-    with _open(Path(path)) as file:
-        if file.attrs.get("format") != layout.FORMAT:
-            raise StoreError(f"{path} is not a store of hpcsweep (expected format {layout.FORMAT!r}).")
-        yield file
-
-
-def _open(path: Path) -> h5py.File:
-    try:
-        return h5py.File(path, "r", locking=False)
-    except OSError as error:
-        if "locking flag" in str(error):  # this process has it open with locking: HDF5 wants the same again
-            return h5py.File(path, "r")
-        reason = "there is no such file" if not path.exists() else f"it is not a readable HDF5 file ({error})"
-        raise StoreError(f"{path} cannot be opened: {reason}.") from error
-
-
-def read_runs(path: Path) -> list[Run]:
-    """Read the launches recorded in a store."""
-    with opened(path) as file:
-        columns: list[list[Any]] = [file[f"run_{field.name}"][:].tolist() for field in fields(Run)]
-    texts = [[v.decode() if isinstance(v, bytes) else v for v in column] for column in columns]
-    return [Run(*row) for row in zip(*texts, strict=True)]
-
-
-def common_keys(cells: Cells, others: Cells) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows, in each of two sets of cells, of those that both have."""
-    _, rows, other_rows = np.intersect1d(cells.columns["key"], others.columns["key"], return_indices=True)
-    return rows, other_rows
-
-
-def first_difference(old: str, new: str) -> str:
-    """Say in words how two study texts differ, outside their grids where possible."""
-    before, after = (_flatten(tomllib.loads(text)) for text in (old, new))
-    differing = sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k))
-    for key in [k for k in differing if not k.startswith("grid")] or differing:
-        there, here = (textwrap.shorten(repr(texts.get(key, "unset")), 80) for texts in (before, after))
-        return f"{key} is {there} in the store and {here} in the study"
-    return "a plugin or the version of hpcsweep has changed since"
-
-
-def _flatten(table: dict[str, object], prefix: str = "") -> dict[str, object]:
-    flat: dict[str, object] = {}
-    for key, value in table.items():
-        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat

@@ -1,4 +1,4 @@
-"""What all figures share: colours, and a sheet with a heading, a legend above the panels and a footnote below.
+"""What all figures share: colours, and a frame with a heading, a legend above the panels and a footnote below.
 
 Figures are made without pyplot and set every size explicitly, so that nothing global is touched and no display is
 needed. The colours are those of Okabe and Ito (jfly.uni-koeln.de/color), which colour-blind readers tell apart.
@@ -30,7 +30,7 @@ CHARACTER = 0.0078  # inches of width per point of size, a little more than the 
 
 @dataclass(frozen=True)
 class Heading:
-    """The words of a sheet."""
+    """The words around the panels of a figure."""
 
     title: str
     subtitle: str = ""
@@ -42,7 +42,7 @@ def make(width: float, height: float, heading: Heading, handles: Sequence[Artist
 
     Panels that are added later arrange themselves (constrained layout) in the space that the words leave.
     """
-    subtitle, footnote = (_wrap(text, width, SIZES[name]) for name, text in _small_print(heading))
+    subtitle, footnote = _wrap(heading.subtitle, width, "subtitle"), _wrap(heading.footnote, width, "footnote")
     columns = _legend_columns(handles, width)
     legend_rows = math.ceil(len(handles) / columns)
     top = MARGIN + 0.26 + 0.18 * len(subtitle) + 0.165 * legend_rows + 0.12 * bool(legend_rows)
@@ -64,12 +64,8 @@ def make(width: float, height: float, heading: Heading, handles: Sequence[Artist
 _LEGEND = {"frameon": False, "fontsize": SIZES["legend"], "handlelength": 2.4, "labelspacing": 0.35, "borderpad": 0.4}
 
 
-def _small_print(heading: Heading) -> tuple[tuple[str, str], tuple[str, str]]:
-    return ("subtitle", heading.subtitle), ("footnote", heading.footnote)
-
-
-def _wrap(text: str, width: float, size: float) -> list[str]:
-    return textwrap.wrap(plain(text), int((width - 2 * MARGIN) / (CHARACTER * size)))
+def _wrap(text: str, width: float, kind: str) -> list[str]:
+    return textwrap.wrap(plain(text), int((width - 2 * MARGIN) / (CHARACTER * SIZES[kind])))
 
 
 def _legend_columns(handles: Sequence[Artist], width: float) -> int:
@@ -86,7 +82,7 @@ def plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def style(axes: Axes) -> None:
+def apply(axes: Axes) -> None:
     """Give a panel its plain look: two spines, a pale grid, small ticks."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(GREY)

@@ -1,8 +1,7 @@
-"""Files of HDF5 on disks that take no more: an error that is told, never a crash, never a damaged store."""
+"""HDF5 files on disks that take no more: an error in one sentence, never a crash, never a damaged store."""
 
 from __future__ import annotations
 
-import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 
 from hpcsweep.errors import StoreError
-from hpcsweep.store import deferred_errors, remeasured
+from hpcsweep.store import remeasured, write_errors
 from tests.conftest import environment
 
 
@@ -26,20 +25,20 @@ def _fill(file: h5py.File) -> None:
 
 def _contents(path: Path) -> dict[str, tuple[bytes, dict[str, object]]]:
     with h5py.File(path, "r", locking=False) as file:
-        return {name: (one[:].tobytes(), dict(one.attrs)) for name, one in file.items()}
+        return {name: (dataset[:].tobytes(), dict(dataset.attrs)) for name, dataset in file.items()}
 
 
 def test_a_file_has_what_hdf5_writes_by_itself(tmp_path: Path) -> None:
     plain, ours = tmp_path / "plain.h5", tmp_path / "ours.h5"
     with h5py.File(plain, "w", locking=False) as file:
         _fill(file)
-    with deferred_errors.written(ours, "w") as file:
+    with write_errors.deferred(ours, "w") as file:
         _fill(file)
     assert _contents(ours) == _contents(plain)
     before = ours.read_bytes()
     with h5py.File(plain, "r+", locking=False) as file:
         file["rows3"][7] = 1e300
-    with deferred_errors.written(ours, "r+") as file:
+    with write_errors.deferred(ours, "r+") as file:
         file["rows3"][7] = 1e300
     assert _contents(ours) == _contents(plain) and len(before) == ours.stat().st_size
     assert sum(a != b for a, b in zip(before, ours.read_bytes(), strict=True)) <= 8  # that value, in its place
@@ -48,21 +47,21 @@ def test_a_file_has_what_hdf5_writes_by_itself(tmp_path: Path) -> None:
 def test_a_full_disk_is_an_error_at_the_end_and_hdf5_goes_on(tmp_path: Path) -> None:
     for _ in range(3):
         with (
-            pytest.raises(OSError, match="No space left") as told,
-            deferred_errors.written(Path("/dev/full"), "w") as file,
+            pytest.raises(StoreError, match=r"s\.h5 cannot be written: No space left .*; free space on the disk"),
+            write_errors.explained("s.h5 cannot be written"),
+            write_errors.deferred(Path("/dev/full"), "w") as file,
         ):
             _fill(file)
-        assert told.value.errno == errno.ENOSPC and "free space" in deferred_errors.reason(told.value)
-    with deferred_errors.written(tmp_path / "good.h5", "w") as file:
+    with write_errors.deferred(tmp_path / "good.h5", "w") as file:
         _fill(file)
     with h5py.File(tmp_path / "good.h5", "r") as file:
         assert file["rows19"][15] == 2 * (35.0 + 19)
 
 
-def test_what_is_no_fault_of_the_disk_is_told_as_it_is(tmp_path: Path) -> None:
-    with pytest.raises(KeyError), deferred_errors.written(tmp_path / "s.h5", "w") as file:
+def test_other_errors_are_raised_as_they_are(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), write_errors.deferred(tmp_path / "s.h5", "w") as file:
         file["nothing"][:] = 1.0
-    with pytest.raises(FileNotFoundError), deferred_errors.written(tmp_path / "no" / "s.h5", "w"):
+    with pytest.raises(FileNotFoundError), write_errors.deferred(tmp_path / "no" / "s.h5", "w"):
         pass
 
 
@@ -99,9 +98,9 @@ def test_a_limit_on_the_size_of_files_is_a_sentence_and_leaves_the_store_as_it_w
         line, env=environment(), cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
-    told = done.stdout.splitlines()
-    assert len(told) == 24 and all("File too large; raise the limit" in line and ".h5" in line for line in told), told
-    assert sum(".weights.h5" in line for line in told) >= 2
+    sentences = done.stdout.splitlines()
+    assert len(sentences) == 24 and sum(".weights.h5" in sentence for sentence in sentences) >= 2
+    assert all("File too large; raise the limit" in line and ".h5" in line for line in sentences), sentences
 
 
 def test_a_measurement_that_cannot_be_written_is_a_sentence(finished_store: Path) -> None:
