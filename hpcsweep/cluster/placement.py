@@ -5,7 +5,6 @@ Everything here is a function of what is told (environments, seats of all ranks)
 
 from __future__ import annotations
 
-import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Literal
 
 from hpcsweep.errors import LaunchError
 
-Wanted = Literal["auto", "gpu", "cpu"]
+DeviceChoice = Literal["auto", "gpu", "cpu"]
 # The launcher's own first: under mpiexec within a job every rank inherits the 0 of the batch script from Slurm.
 LOCAL_RANK = ("MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK", "PMI_LOCAL_RANK", "SLURM_LOCALID")
 NVIDIA, AMD = ("CUDA_VISIBLE_DEVICES",), ("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES")
@@ -87,17 +86,17 @@ def identities(host: str, told: Sequence[str], environment: Mapping[str, str]) -
     return [uuid or f"{host}/{number}" for uuid, number in zip(told, numbers, strict=True)]
 
 
-def assign(seats: Sequence[Seat], wanted: Wanted = "auto", share: bool = False) -> list[int | None]:
+def assign(seats: Sequence[Seat], choice: DeviceChoice = "auto", share: bool = False) -> list[int | None]:
     """Return which GPU each rank computes on, as it counts them itself; None for cores.
 
     A device that a rank is bound to already is taken as it is; of several, each rank gets one of its own, so that all
     have one if that is possible at all (a bipartite matching), in the order of their local ranks. With `share` as few
     ranks as possible share a GPU. Raises `LaunchError` if a rank sees none but should, or would have to share.
     """
-    if wanted == "cpu":
+    if choice == "cpu":
         return [None] * len(seats)
     for rank, seat in enumerate(seats):
-        if not seat.gpus and (wanted == "gpu" or seat.granted):
+        if not seat.gpus and (choice == "gpu" or seat.granted):
             raise LaunchError(_blind(rank, seat))
     takers = _match(seats, 1)
     most = 1
@@ -211,11 +210,3 @@ def summary(devices: Sequence[tuple[str, str]], limit: int = 1000) -> str:
         parts.append(f"{count} x {name}" + (f" ({', '.join(uuids)})" if uuids else ""))
     text = "; ".join(parts)
     return text if len(text) <= limit else text[: limit - 4] + " ..."
-
-
-def chosen_device(environment: Mapping[str, str] = os.environ) -> Wanted:
-    """Return what `--device` said."""
-    told = environment.get("HPCSWEEP_DEVICE", "auto")
-    if told not in ("auto", "gpu", "cpu"):
-        raise LaunchError(f"HPCSWEEP_DEVICE={told!r}: choose auto, gpu or cpu.")
-    return told  # type: ignore[return-value]

@@ -25,9 +25,11 @@ from hpcsweep.approx.supnorm.tasks import planned
 from hpcsweep.cluster import redraw, stopping, worker
 from hpcsweep.cluster.checkpoints import Saver
 from hpcsweep.cluster.driver import Driver, Job, Step
+from hpcsweep.cluster.options import RunOptions
 from hpcsweep.cluster.pricing import places_of
 from hpcsweep.cluster.progress import Display, Style, display
-from hpcsweep.cluster.workforce import AGAIN, Workforce, assemble
+from hpcsweep.cluster.stopping import AGAIN
+from hpcsweep.cluster.workforce import Workforce, assemble
 from hpcsweep.errors import LaunchError, StoreError
 from hpcsweep.store import layout, remeasured, weights
 from hpcsweep.store.files import opened, read_cells
@@ -107,9 +109,9 @@ def _pieces(survey: Survey) -> int:
     return min(MOST_PIECES, -(-points // PIECE))
 
 
-def options(given: Mapping[str, Any]) -> SupNormSection:
+def chosen_section(choices: Mapping[str, Any]) -> SupNormSection:
     """Return the choices of a command line as those of `[sup_norm]`. Raises `StudyError`."""
-    chosen = dict(given)
+    chosen = dict(choices)
     if "points" in chosen:
         chosen["points"] = list(chosen["points"])
     with contextlib.suppress(ValueError):
@@ -117,13 +119,15 @@ def options(given: Mapping[str, Any]) -> SupNormSection:
     return section(SupNormSection, chosen, "measure")
 
 
-def named(names: Mapping[str, Any], chosen: SupNormSection, style: Style, folder: Path) -> tuple[int, dict | None]:
+def named(
+    names: Mapping[str, Any], chosen: SupNormSection, style: Style, folder: Path, options: RunOptions
+) -> tuple[int, dict | None]:
     """Measure a network and a target by their names (see `files.files`).
 
     Returns the exit code and, on rank 0, what was found: sup_lower, sup_upper, where, certificate, points, seconds.
     """
     start = time.perf_counter()
-    with assemble() as workforce:
+    with assemble(options) as workforce:
         if workforce is None:
             return 0, None
         workforce.stop.before(stopping.walltime())
@@ -161,13 +165,15 @@ def _of_central(found: Measured) -> dict[str, float]:
     return dict(zip(names, (found.central_share, found.central_l2, found.central_lower), strict=True))
 
 
-def stored(path: Path, chosen: SupNormSection, keys: Sequence[str], style: Style, folder: Path) -> int:
+def stored(
+    path: Path, chosen: SupNormSection, keys: Sequence[str], style: Style, folder: Path, options: RunOptions
+) -> int:
     """Measure networks of a store again, all or those of some keys, and tighten what the store says of them.
 
     Holds the lease of the store. Returns 0, or 75 if it was stopped before the end. Raises `StoreError` if a run holds
     the store, or nothing can be measured.
     """
-    with assemble() as workforce:
+    with assemble(options) as workforce:
         if workforce is None:
             return 0
         workforce.stop.before(stopping.walltime())

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from types import FrameType
 
+AGAIN = 75  # exit code: stopped early, run the same command again
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 LEAST_MARGIN = 60.0  # seconds before the end of the walltime
 LONGEST_TASK = 20.0  # seconds of a task that cannot be interrupted, about
@@ -110,9 +111,9 @@ def walltime(environment: Mapping[str, str] = os.environ) -> float:
 
     Older ones do not tell in the environment, and are asked: once, by rank 0.
     """
-    told, job = environment.get("SLURM_JOB_END_TIME", ""), job_of(environment)
-    if told.isdigit() or not job:
-        return float(told) if told.isdigit() else math.inf
+    end, job = environment.get("SLURM_JOB_END_TIME", ""), job_of(environment)
+    if end.isdigit() or not job:
+        return float(end) if end.isdigit() else math.inf
     return time.time() + duration(_queued(job, "%L", 20.0) or "")
 
 
@@ -138,10 +139,10 @@ def duration(text: str) -> float:
 def _queued(job: str, what: str, patience: float) -> str | None:
     """Return what the queue of Slurm says of a job; None where it says nothing in so many seconds."""
     try:
-        told = subprocess.run(["squeue", "-h", "-j", job, "-o", what], capture_output=True, text=True, timeout=patience)
+        done = subprocess.run(["squeue", "-h", "-j", job, "-o", what], capture_output=True, text=True, timeout=patience)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return told.stdout.strip() if told.returncode == 0 else None
+    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def still_running(environment: Mapping[str, str] = os.environ) -> bool:

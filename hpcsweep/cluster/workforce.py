@@ -16,10 +16,8 @@ from typing import Any, NoReturn
 
 from hpcsweep.cluster import abort, devices, stopping
 from hpcsweep.cluster.options import RunOptions
-from hpcsweep.cluster.stopping import StopRequest
+from hpcsweep.cluster.stopping import AGAIN, StopRequest
 from hpcsweep.errors import LaunchError, UserError
-
-AGAIN = 75  # exit code: run the same command again
 
 
 class Workforce:

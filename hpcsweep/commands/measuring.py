@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hpcsweep.commands.parameters import STORE, STYLES, Count, on_devices
+
+if TYPE_CHECKING:
+    from hpcsweep.cluster.options import RunOptions
 
 MEASURE_EPILOG = """
 \b
@@ -37,7 +40,15 @@ same command again to continue.
 @click.option("--progress", type=STYLES, default="auto", show_default=True)
 @click.option("--folder", type=click.Path(file_okay=False, path_type=Path), default=".", help="Folder of plugin files.")
 @on_devices
-def measure(file: Path | None, keys: tuple[str, ...], as_json: bool, progress: Any, folder: Path, **given: Any) -> int:
+def measure(
+    file: Path | None,
+    keys: tuple[str, ...],
+    as_json: bool,
+    progress: Any,
+    folder: Path,
+    options: RunOptions,
+    **choices: Any,
+) -> int:
     """Measure the sup-norm error of stored networks again, or of any network.
 
     For the networks in the store FILE the brackets are tightened. With --network and --target no store is needed.
@@ -52,15 +63,15 @@ def measure(file: Path | None, keys: tuple[str, ...], as_json: bool, progress: A
     abort.listen()  # from here on, a failure ends all ranks
     from hpcsweep.cluster import remeasure
 
-    named = {name: given.pop(name) for name in ("network", "target", "domain", "dimension", "activation")}
-    options = remeasure.options({name: value for name, value in given.items() if value not in (None, ())})
-    if file is not None and (named["network"] or named["target"]):
+    names = {name: choices.pop(name) for name in ("network", "target", "domain", "dimension", "activation")}
+    section = remeasure.chosen_section({name: value for name, value in choices.items() if value not in (None, ())})
+    if file is not None and (names["network"] or names["target"]):
         raise click.UsageError("Give a store FILE, or --network and --target, not both.")
     if file is not None:
-        return remeasure.stored(file, options, keys, progress, folder)
-    if not named["network"] or not named["target"]:
+        return remeasure.stored(file, section, keys, progress, folder, options)
+    if not names["network"] or not names["target"]:
         raise click.UsageError("Give a store FILE, or --network and --target.")
-    code, found = remeasure.named(named, options, progress, folder)
+    code, found = remeasure.named(names, section, progress, folder, options)
     if found is not None:
         lines = [f"{name:12} {value}" for name, value in found.items()]
         click.echo(json.dumps(_strict(found)) if as_json else "\n".join(lines))

@@ -15,7 +15,6 @@ from hpcsweep.approx import machine
 from hpcsweep.cluster import memory, placement
 from hpcsweep.cluster.placement import Gpu, Seat
 from hpcsweep.errors import LaunchError
-from hpcsweep.store import status
 from tests.conftest import Run
 
 RECORDED = json.loads((Path(__file__).parent / "slurm" / "slurm_environments.json").read_text())
@@ -190,8 +189,3 @@ def test_a_gpu_where_there_is_none_is_one_sentence_for_all_ranks(hpcsweep: Run, 
     assert refused.returncode == 2 and "Traceback" not in refused.stderr
     assert refused.stderr.count("sees no GPU") == 1 and "--device cpu" in refused.stderr
     assert not list(tiny.parent.glob("s*.h5*")), "something was written"
-
-
-def test_what_a_run_computed_on_is_recorded(hpcsweep: Run, tiny: Path, tmp_path: Path) -> None:
-    assert hpcsweep("run", tiny, "-o", "s.h5", "--device", "cpu").returncode == 0
-    assert status.summary(tmp_path / "s.h5")["launch"]["devices"] == "1 x cpu, 1 thread(s)"

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from hpcsweep.cluster.leftovers import NAMES, SHARED_MEMORY
+from hpcsweep.cluster.shared_memory import NAMES, SHARED_MEMORY
 from hpcsweep.cluster.slurm import Queue
 from hpcsweep.store import shards, status
+from scripts.fault_matrix.stored import by_key
+from tests.cluster.launches import LONG
 from tests.cluster.slurm.conftest import Slurm
-from tests.cluster.test_run import by_key
-from tests.cluster.test_submit import LONG, logs, wait_until_running
+from tests.cluster.test_submit import logs, wait_until_running
 from tests.conftest import Run, command
 
 pytestmark = pytest.mark.slurm

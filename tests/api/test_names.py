@@ -17,7 +17,7 @@ from hpcsweep.api import measuring, studies
 from tests.conftest import Run
 
 NAMES = ["Bracket", "Model", "Study", "Target", "UserError", "measure", "network", "read", "run", "unstacked"]
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def imported_by(code: str) -> set[str]:
