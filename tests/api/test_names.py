@@ -14,7 +14,6 @@ import torch
 
 import hpcsweep
 from hpcsweep.api import measuring, studies
-from tests.conftest import Run
 
 NAMES = ["Bracket", "Model", "Study", "Target", "UserError", "measure", "network", "read", "run", "unstacked"]
 ROOT = Path(__file__).parents[2]
@@ -71,32 +70,6 @@ def test_reading_needs_neither_torch_nor_mpi(finished_store: Path) -> None:
 
 def test_base_classes_of_plugins_need_neither_stores_nor_mpi() -> None:
     assert not imported_by("hpcsweep.Target, hpcsweep.Model") & {"mpi4py", "h5py", "xarray", "pydantic"}
-
-
-OWN = """
-import torch
-from hpcsweep import {base}
-from hpcsweep.approx.targets import Target as deep
-assert deep is {base} or "{base}" == "Model"
-
-class Bump(deep):
-    parameters = {{"sharpness": 10.0}}
-    smoothness = 0
-
-    def __call__(self, points):
-        return torch.exp(-self.chosen["sharpness"] * torch.square(points).sum(dim=1))
-"""
-
-
-def test_a_plugin_of_the_public_class_passes_the_check_and_so_does_one_of_the_old_path(
-    hpcsweep: Run, tmp_path: Path
-) -> None:
-    for base in ("Target", "Model"):
-        (tmp_path / "own.py").write_text(OWN.format(base=base))
-        done = hpcsweep("check", "own.py:Bump", "-d", "3")
-        assert done.returncode == 0 and "all rules kept" in done.stdout, done.stderr
-    (tmp_path / "own.py").write_text("import math\n")
-    assert "must define a class derived from hpcsweep.Target." in hpcsweep("check", "own.py:Bump").stderr
 
 
 @pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))])

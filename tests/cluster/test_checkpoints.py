@@ -68,6 +68,8 @@ def test_a_stopped_run_goes_on_where_it_was_to_the_same_bits(hpcsweep: Run, tmp_
         assert done.returncode == 75, done.stderr
         stops += len(CheckpointDir.beside(tmp_path / "s.h5").packs()) > 0
     assert done.returncode == 0 and stops
+    with opened(whole) as file:
+        assert (file["status"][:] == layout.DONE).all() and (file["steps"][:] == 100_600).all()  # of both parts
     assert_same(tmp_path / "s.h5", whole)
     assert not (tmp_path / "s.h5.checkpoints").exists()
 
