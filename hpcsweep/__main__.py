@@ -174,10 +174,10 @@ def main() -> None:
 
 def _refuse(mistake: str) -> NoReturn:
     """Report a user error and end all ranks; ranks without an error wait for this one when MPI starts."""
-    from hpcsweep.cluster import abort
+    from hpcsweep.cluster import abort, launchers
 
     command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
-    if abort.launched() and command not in WITHOUT_MPI and "mpi4py.MPI" not in sys.modules:
+    if launchers.launched() and command not in WITHOUT_MPI and "mpi4py.MPI" not in sys.modules:
         with contextlib.suppress(ImportError, RuntimeError):  # no MPI here: each rank reports for itself
             abort.agree(mistake)
     click.echo(mistake, err=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -34,7 +35,9 @@ class Forks:
         self._folder = tempfile.TemporaryDirectory()
         self._address = Path(self._folder.name) / "socket"
         line = [sys.executable, "-m", "tests.forks", "--serve", self._address]
-        self._server = subprocess.Popen(line, cwd=Path(__file__).parents[1], env=dict(environment))
+        self._server = subprocess.Popen(
+            line, cwd=Path(__file__).parents[1], env=dict(environment), stdin=subprocess.PIPE
+        )
         while not self._address.exists():
             assert self._server.poll() is None, "the process that forks has ended"
             time.sleep(0.01)
@@ -52,8 +55,7 @@ class Forks:
 
     def close(self) -> None:
         """End the process."""
-        self._server.terminate()
-        self._server.wait(30)
+        self._server.communicate(timeout=30)
         self._folder.cleanup()
 
 
@@ -94,11 +96,12 @@ def _serve(address: str) -> None:
     listener, forks = socket.socket(socket.AF_UNIX), dict[int, socket.socket]()
     listener.bind(address)
     listener.listen(64)
-    listener.setblocking(False)
     while True:
-        with contextlib.suppress(BlockingIOError):
+        readable, _, _ = select.select([0, listener, *forks.values()], [], [], 0.01 if forks else None)
+        if 0 in readable:  # closed, or whoever started this process has ended
+            return
+        if listener in readable:
             asking, _ = listener.accept()
-            asking.setblocking(True)
             request, descriptors = _received(asking)
             fork = os.fork()
             if fork == 0:
@@ -106,19 +109,17 @@ def _serve(address: str) -> None:
                 return
             for descriptor in descriptors:
                 os.close(descriptor)
-            asking.sendall(f"{fork}\n".encode())
-            asking.setblocking(False)
             forks[fork] = asking
+            with contextlib.suppress(OSError):
+                asking.sendall(f"{fork}\n".encode())
         for fork, asking in list(forks.items()):
-            with contextlib.suppress(BlockingIOError):
-                if asking.recv(1) == b"":  # whoever stands for it was killed
-                    os.kill(fork, signal.SIGKILL)
+            if asking in readable:  # whoever stands for it was killed
+                os.kill(fork, signal.SIGKILL)
             done, status = os.waitpid(fork, os.WNOHANG)
             if done:
-                with contextlib.suppress(BrokenPipeError):
+                with contextlib.suppress(OSError):
                     asking.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
                 forks.pop(fork).close()
-        time.sleep(0.005 if forks else 0.02)
 
 
 def _received(asking: socket.socket) -> tuple[dict[str, Any], list[int]]:

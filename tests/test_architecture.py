@@ -75,6 +75,7 @@ ORDER = (
     "approx.training",
     "approx.fitting",
     "approx.adaptive_sampling",
+    "cluster.launchers",
     "cluster.abort",
     "cluster.memory",
     "cluster.placement",

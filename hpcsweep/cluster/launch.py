@@ -16,7 +16,7 @@ import numpy as np
 
 from hpcsweep.approx import machine
 from hpcsweep.approx.catalogue import Catalogue
-from hpcsweep.cluster import devices, placement, pricing, scheduling, shared_memory, shares, stopping
+from hpcsweep.cluster import devices, placement, pricing, scheduling, shared_memory, shares, slurm, stopping
 from hpcsweep.cluster.checkpoints import CheckpointDir
 from hpcsweep.cluster.options import RunOptions
 from hpcsweep.cluster.progress import Style, display
@@ -91,16 +91,16 @@ def run(
     with assemble(options, stop) as workforce:
         if workforce is None:  # another rank than 0: its work is done
             return 0
-        stop.before(stopping.walltime())
+        stop.before(slurm.walltime())
         try:
             code = _drive(source, Path(store), style, retry_failed, workforce, shard, options.checkpoint_seconds)
         except stopping.Stuck:
             if requeue:
-                print(stopping.requeue(), file=sys.stderr)
+                print(slurm.requeue(), file=sys.stderr)
             stuck()
             raise
     if requeue and code == AGAIN:
-        print(stopping.requeue(), file=sys.stderr)
+        print(slurm.requeue(), file=sys.stderr)
     return code
 
 

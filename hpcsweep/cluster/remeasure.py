@@ -22,7 +22,7 @@ from hpcsweep.approx.supnorm.approximations import Network
 from hpcsweep.approx.supnorm.measured import Measured, finalize
 from hpcsweep.approx.supnorm.survey import Survey
 from hpcsweep.approx.supnorm.tasks import planned
-from hpcsweep.cluster import redraw, stopping, worker
+from hpcsweep.cluster import redraw, slurm, worker
 from hpcsweep.cluster.checkpoints import Saver
 from hpcsweep.cluster.driver import Driver, Job, Step
 from hpcsweep.cluster.options import RunOptions
@@ -130,7 +130,7 @@ def named(
     with assemble(options) as workforce:
         if workforce is None:
             return 0, None
-        workforce.stop.before(stopping.walltime())
+        workforce.stop.before(slurm.walltime())
         approximation = files.files(**names, folder=folder)  # plugins run where their mistakes end all ranks
         dimension = len(approximation.domain)
         width = approximation.error_function(folder, "cpu").width
@@ -176,7 +176,7 @@ def stored(
     with assemble(options) as workforce:
         if workforce is None:
             return 0
-        workforce.stop.before(stopping.walltime())
+        workforce.stop.before(slurm.walltime())
         path = path.resolve()
         lease = Lease(path)
         try:

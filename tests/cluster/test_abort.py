@@ -96,14 +96,6 @@ def test_a_plugin_that_fails_at_import_is_told_once_and_ends_all_ranks(
     assert done.returncode == 2 and done.stderr.count("the culprit") == 1, done.stderr
 
 
-def test_what_launchers_tell() -> None:
-    step = {"SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "8"}
-    assert abort.tasks(step) == abort.ranks(step) == 8 and abort.launched(step)
-    assert abort.tasks({"SLURM_STEP_NUM_TASKS": "8"}) == 1  # a batch script
-    assert abort.ranks({"PMI_SIZE": "4"}) == 4 and abort.launched({"PMI_SIZE": "1"})
-    assert abort.ranks({}) == 1 and not abort.launched({}) and not abort.launched({"SLURM_JOB_ID": "7"})
-
-
 def test_importing_any_module_leaves_mpi_alone(tmp_path: Path) -> None:
     """A login node may have no MPI, or kill who initialises it."""
     code = (

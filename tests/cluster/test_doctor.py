@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from hpcsweep.cluster.abort import launcher
 from hpcsweep.cluster.doctor import inspection
 from hpcsweep.cluster.doctor.diagnosis import diagnose
 from hpcsweep.cluster.doctor.evidence import Evidence, Finding, RankReport
@@ -137,22 +136,6 @@ def test_products_that_depend_on_addresses_have_a_remedy_unless_it_was_taken() -
 
     assert "export MKL_CBWR=AUTO,STRICT" in remedy("torch 2, MKL_CBWR=AUTO")
     assert "does not help" in remedy("torch 2, MKL_CBWR=AUTO,STRICT")
-
-
-@pytest.mark.parametrize(
-    ("variables", "name"),
-    [
-        ({}, "no launcher"),
-        ({"PMI_SIZE": "2", "HYDI_CONTROL_FD": "7"}, "mpiexec of MPICH (Hydra)"),
-        ({"PMI_SIZE": "2", "HYDI_CONTROL_FD": "7", "SLURM_STEP_ID": "0"}, "mpiexec of MPICH (Hydra)"),
-        ({"PMI_SIZE": "2", "SLURM_STEP_ID": "0"}, "srun (PMI-2)"),
-        ({"PMIX_RANK": "0", "SLURM_STEP_ID": "0"}, "srun (PMIx)"),
-        ({"PMIX_RANK": "0", "OMPI_COMM_WORLD_SIZE": "2"}, "mpiexec of Open MPI"),
-        ({"SLURM_STEP_ID": "0"}, "srun without MPI"),
-    ],
-)
-def test_the_launcher_is_known_by_what_it_leaves(variables: dict[str, str], name: str) -> None:
-    assert launcher(variables) == name
 
 
 def test_a_line_has_its_sign_and_its_remedy() -> None:

@@ -7,7 +7,7 @@ import signal
 import time
 from pathlib import Path
 
-from hpcsweep.cluster.slurm import clean, folder_of
+from hpcsweep.cluster.slurm import folder_of
 from hpcsweep.store import shards, status
 from tests.cluster.launches import LONG, assert_same, end, start
 from tests.conftest import Run, command
@@ -93,15 +93,3 @@ def test_mistakes_are_told_before_anything_runs(hpcsweep: Run, tiny: Path, tmp_p
     done = hpcsweep("submit", tiny, "-o", "r.h5", PATH=str(tmp_path))
     assert done.returncode == 2 and "--cluster local" in done.stderr and "Traceback" not in done.stderr
     assert not list(tmp_path.glob("r.*"))
-
-
-def test_an_allocation_leaves_no_trace_in_what_is_submitted_from_it() -> None:
-    inside = {
-        "SLURM_NTASKS": "8",
-        "SLURM_MEM_PER_CPU": "1",
-        "SBATCH_PARTITION": "x",
-        "PMI_RANK": "3",
-        "OMPI_UNIVERSE": "1",
-    }
-    outside = {"SLURM_CONF": "/x", "HOME": "/y", "HPCSWEEP_DEVICE": "cpu", "CUDA_HOME": "/z", "SBATCH_ACCOUNT": "mine"}
-    assert clean({**inside, **outside}) == outside

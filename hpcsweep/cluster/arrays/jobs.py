@@ -14,14 +14,12 @@ from typing import Any
 from submitit import JobEnvironment
 from submitit.core.utils import DelayedSubmission, cloudpickle_dump
 
-from hpcsweep.cluster import abort, stopping
+from hpcsweep.cluster import abort, launchers, slurm, stopping
 from hpcsweep.cluster.options import RunOptions
 from hpcsweep.cluster.stopping import AGAIN
 from hpcsweep.errors import LaunchError
 from hpcsweep.store import shards, store
 from hpcsweep.store.shards import Shard
-
-MPI_RANK = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK")
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,7 @@ def _requeue(handler: Any) -> None:
 
 
 def _hand_back(handler: Any) -> None:
-    if callable(handler) and stopping.still_running():
+    if callable(handler) and slurm.still_running():
         handler(signal.SIGUSR2, None)
 
 
@@ -100,8 +98,7 @@ def _stuck(handler: Any) -> None:
 
 def _only_rank_0_reports() -> None:
     """End the other ranks of an mpiexec here: submitit sees one process and would write one result several times."""
-    rank = next((os.environ[name] for name in MPI_RANK if name in os.environ), "0")
-    if os.environ.get("SUBMITIT_EXECUTOR") == "local" and rank != "0":
+    if os.environ.get("SUBMITIT_EXECUTOR") == "local" and launchers.rank() > 0:
         raise SystemExit(0)
 
 

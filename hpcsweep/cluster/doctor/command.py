@@ -14,12 +14,11 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from hpcsweep.cluster import stopping
+from hpcsweep.cluster import launchers, slurm
 from hpcsweep.cluster.doctor.diagnosis import diagnose
 from hpcsweep.cluster.doctor.evidence import HUNG, Evidence, Finding, RankReport
 from hpcsweep.cluster.doctor.inspection import Node, World
@@ -33,7 +32,8 @@ def examine(folder: Path, seconds: float, options: RunOptions) -> tuple[list[Fin
     start = time.monotonic()
     torch, disk = _ask("hpcsweep.cluster.devices"), _ask("hpcsweep.cluster.doctor.inspection", "disk", str(folder))
     mpi = _ask("hpcsweep.cluster.doctor.inspection", "world")
-    asked = _ask_slurm() if _first() else []
+    first = launchers.rank() == 0  # which speaks if MPI does not work, and asks Slurm
+    asked = _ask_slurm() if first else []
     token = ""
     try:
         own: dict[str, Any] = {"place": asdict(Node.here()), "silent": {}}
@@ -47,27 +47,21 @@ def examine(folder: Path, seconds: float, options: RunOptions) -> tuple[list[Fin
             with contextlib.suppress(OSError):
                 Path(token).unlink()
     world = World(**answer) if answer else None
-    if (world.rank if world else 0) > 0 or not (_first() or (world and world.size > 1)):
+    if (world.rank if world else 0) > 0 or not (first or (world and world.size > 1)):
         return None
     everyone = list(world.everyone) if world else [own]
-    slurm, left = _slurm(asked, start + HALF * seconds)
+    settings, left = _slurm(asked, start + HALF * seconds)
     evidence = Evidence(
         ranks=[RankReport.from_answers(answers) for answers in everyone],
         world=world,
         no_answer=no_answer,
         environment=os.environ,
-        slurm=slurm,
+        slurm=settings,
         walltime=left,
         device=options.device,
         share=options.share_gpus,
     )
     return diagnose(evidence), everyone
-
-
-def _first(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether the launcher counts this process first; what speaks if MPI does not work, and asks Slurm."""
-    numbers = (environment.get(name) for name in ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID"))
-    return next((number for number in numbers if number is not None), "0") == "0"
 
 
 def _ask(module: str, *arguments: str) -> subprocess.Popen[str]:
@@ -113,7 +107,7 @@ def _slurm(asked: list[subprocess.Popen[str]], until: float) -> tuple[dict[str, 
     end = os.environ.get("SLURM_JOB_END_TIME", "")
     left = float(end) - time.time() if end.isdigit() else math.inf
     if len(outputs) > 1:
-        left = stopping.duration(outputs[1][0].strip())
+        left = slurm.duration(outputs[1][0].strip())
     pairs = (line.split("=", 1) for line in (outputs[0][0] if outputs else "").splitlines() if "=" in line)
     settings = {name.strip(): value.strip() for name, value in pairs}
     if not settings and "SLURM_JOB_ID" in os.environ:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from hpcsweep import libraries
-from hpcsweep.cluster import abort, placement
+from hpcsweep.cluster import launchers, placement
 from hpcsweep.cluster.doctor.evidence import HUNG, SIGNS, Evidence, Finding, RankReport
 from hpcsweep.cluster.doctor.inspection import Disk
 from hpcsweep.errors import LaunchError
@@ -30,20 +30,20 @@ def diagnose(evidence: Evidence) -> list[Finding]:
 
 
 def _world(evidence: Evidence) -> Finding:
-    told, by = abort.ranks(evidence.environment), abort.launcher(evidence.environment)
+    tasks, by = launchers.ranks(evidence.environment), launchers.launcher(evidence.environment)
     remedy = (
         "srun --mpi=list shows the choices: --mpi=pmi2 for MPICH, --mpi=pmix for Open MPI; or the MPI's own mpiexec"
     )
     if evidence.world is None:
-        needed = abort.launched(evidence.environment)
+        needed = launchers.launched(evidence.environment)
         return Finding(
             "world", "bad" if needed else "doubtful", f"MPI does not answer: {evidence.no_answer}", _without(needed)
         )
-    if evidence.world.size == 1 < told:
-        return Finding("world", "bad", f"{by} started {told} tasks, but MPI sees a world of 1", remedy)
-    if told > 1 and evidence.world.size != told and evidence.world.size % told:
+    if evidence.world.size == 1 < tasks:
+        return Finding("world", "bad", f"{by} started {tasks} tasks, but MPI sees a world of 1", remedy)
+    if tasks > 1 and evidence.world.size != tasks and evidence.world.size % tasks:
         return Finding(
-            "world", "doubtful", f"{by} started {told} tasks, and MPI sees a world of {evidence.world.size}", remedy
+            "world", "doubtful", f"{by} started {tasks} tasks, and MPI sees a world of {evidence.world.size}", remedy
         )
     if by == "no launcher":
         return Finding("world", "good", "one process; start with srun or mpiexec to look at ranks")
@@ -59,7 +59,7 @@ def _without(needed: bool) -> str:
 def _library(evidence: Evidence) -> Finding | None:
     if evidence.world is None:
         return None
-    by, library = abort.launcher(evidence.environment), evidence.world.library
+    by, library = launchers.launcher(evidence.environment), evidence.world.library
     wants = {"srun (PMIx)": ("MPICH",), "mpiexec of Open MPI": ("MPICH", "Intel")}.get(by, ())
     wants = ("Open MPI",) if by in ("srun (PMI-2)", "mpiexec of MPICH (Hydra)") else wants
     if any(name in library for name in wants):

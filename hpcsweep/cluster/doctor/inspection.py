@@ -21,7 +21,7 @@ from typing import Any
 
 import psutil
 
-from hpcsweep.cluster import abort, memory, shared_memory
+from hpcsweep.cluster import launchers, memory, shared_memory
 
 DRIVERS = ("/dev/nvidiactl", "/dev/kfd")  # of NVIDIA, of AMD
 
@@ -167,7 +167,7 @@ def world(environment: Mapping[str, str] = os.environ) -> World:
     """Gather what all ranks tell on their standard inputs. Without a launcher MPI is not initialised: login nodes."""
     import mpi4py
 
-    mpi4py.rc.initialize = abort.launched(environment)
+    mpi4py.rc.initialize = launchers.launched(environment)
     from mpi4py import MPI
 
     library = " ".join(MPI.Get_library_version().partition("\n")[0].replace("\x00", "").split())
