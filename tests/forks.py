@@ -81,7 +81,8 @@ def _stand_for(address: str, arguments: list[str]) -> None:
         signal.signal(number, lambda number, _: os.kill(fork, number))
     code = int(answers.readline())
     if code < 0:
-        signal.signal(-code, signal.SIG_DFL)
+        with contextlib.suppress(OSError):  # of SIGKILL
+            signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
     os._exit(code)
 

@@ -197,11 +197,13 @@ def clipping_tensors(x: Tensor) -> Tensor:
     return x.clamp_(-0.5, 0.5)[:, 0].clone()
 
 
+OVERWRITING = [doubling, doubling_tensors, clipping, clipping_tensors]
+
+
 def single_later(x: Tensor) -> Tensor:
     return x[:, 0].float() if len(x) > 100 else x[:, 0]
 
 
-CHANGING = dict.fromkeys(
     [doubling, doubling_tensors, clipping, clipping_tensors], "changes the points that it is given"
 )
 
