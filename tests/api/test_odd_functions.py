@@ -197,21 +197,17 @@ def clipping_tensors(x: Tensor) -> Tensor:
     return x.clamp_(-0.5, 0.5)[:, 0].clone()
 
 
-OVERWRITING = [doubling, doubling_tensors, clipping, clipping_tensors]
-
-
 def single_later(x: Tensor) -> Tensor:
     return x[:, 0].float() if len(x) > 100 else x[:, 0]
-
-
-    [doubling, doubling_tensors, clipping, clipping_tensors], "changes the points that it is given"
-)
 
 
 @pytest.mark.parametrize(
     ("function", "said"),
     [
-        *((function, "changes the points that it is given") for function in OVERWRITING),
+        (doubling, "changes the points that it is given"),
+        (doubling_tensors, "changes the points that it is given"),
+        (clipping, "changes the points that it is given"),
+        (clipping_tensors, "changes the points that it is given"),
         (single_later, r"^single_later returned torch\.float32"),
     ],
 )
