@@ -54,13 +54,13 @@ class CheckpointDir:
 
     def packs(self, since: float = 0.0) -> list[tuple[str, ...]]:
         """Return the cells of every pack with a checkpoint written after `since` (Unix time), in a fixed order."""
-        found = []
+        packs = []
         for path in sorted(self.folder.glob("*")) if self.folder.is_dir() else []:
             with contextlib.suppress(Exception), path.open("rb") as file:  # pickle raises anything for nonsense
                 keys = pickle.load(file)
                 if path == self.path(keys) and path.stat().st_mtime >= since:
-                    found.append(tuple(keys))
-        return found
+                    packs.append(tuple(keys))
+        return packs
 
     def sweep(self) -> None:
         """Remove what killed runs left of unfinished files; only for the holder of the store's lease."""

@@ -44,8 +44,8 @@ class Seat:
 
 def local_rank(environment: Mapping[str, str], otherwise: int = 0) -> int:
     """Return the number of this rank among those of its host, as its launcher says."""
-    told = (environment.get(name, "") for name in LOCAL_RANK)
-    return next((int(text) for text in told if text.isdigit()), otherwise)
+    numbers = (environment.get(name, "") for name in LOCAL_RANK)
+    return next((int(number) for number in numbers if number.isdigit()), otherwise)
 
 
 def granted(environment: Mapping[str, str]) -> str:
@@ -71,19 +71,19 @@ def redundant(environment: Mapping[str, str], build: str) -> list[str]:
     return [name for name in AMD[1:] if environment.get(name) == first]
 
 
-def identities(host: str, told: Sequence[str], environment: Mapping[str, str]) -> list[str]:
-    """Return what tells each visible GPU from all others: what the driver tells, its UUID, where that is of use.
+def identities(host: str, uuids: Sequence[str], environment: Mapping[str, str]) -> list[str]:
+    """Return what tells each visible GPU from all others: its UUID, as the driver gives it, where that is of use.
 
     Slices of one GPU (MIG) may tell its UUID and are told apart by their own names; a driver that tells nothing leaves
     the numbers that Slurm or the user gave.
     """
     listed = environment.get("CUDA_VISIBLE_DEVICES", "").split(",")
-    if len(listed) == len(told) and all(name.startswith("MIG-") for name in listed):
+    if len(listed) == len(uuids) and all(name.startswith("MIG-") for name in listed):
         return listed
     numbers = granted(environment).split(",")
-    if len(numbers) != len(told):
-        numbers = listed if len(listed) == len(told) else [str(number) for number in range(len(told))]
-    return [uuid or f"{host}/{number}" for uuid, number in zip(told, numbers, strict=True)]
+    if len(numbers) != len(uuids):
+        numbers = listed if len(listed) == len(uuids) else [str(number) for number in range(len(uuids))]
+    return [uuid or f"{host}/{number}" for uuid, number in zip(uuids, numbers, strict=True)]
 
 
 def assign(seats: Sequence[Seat], choice: DeviceChoice = "auto", share: bool = False) -> list[int | None]:
@@ -124,13 +124,13 @@ def _match(seats: Sequence[Seat], most: int) -> dict[str, list[int]] | _Crowd:
     takers: dict[str, list[int]] = defaultdict(list)
     for rank in sorted(range(len(seats)), key=lambda rank: (seats[rank].local, rank)):
         tried: set[str] = set()
-        if seats[rank].gpus and not _place(rank, seats, takers, most, tried):
+        if seats[rank].gpus and not _seat_on_gpu(rank, seats, takers, most, tried):
             seen = [{gpu.uuid for gpu in seat.gpus} for seat in seats]
             return _Crowd([other for other, uuids in enumerate(seen) if uuids and uuids <= tried], tried)
     return takers
 
 
-def _place(rank: int, seats: Sequence[Seat], takers: dict[str, list[int]], most: int, tried: set[str]) -> bool:
+def _seat_on_gpu(rank: int, seats: Sequence[Seat], takers: dict[str, list[int]], most: int, tried: set[str]) -> bool:
     """Find a GPU for a rank, moving others if need be (an augmenting path)."""
     uuids = [gpu.uuid for gpu in seats[rank].gpus]
     for uuid in uuids:
@@ -142,7 +142,7 @@ def _place(rank: int, seats: Sequence[Seat], takers: dict[str, list[int]], most:
             continue
         tried.add(uuid)
         for other in list(takers[uuid]):
-            if _place(other, seats, takers, most, tried):
+            if _seat_on_gpu(other, seats, takers, most, tried):
                 takers[uuid].remove(other)
                 takers[uuid].append(rank)
                 return True
@@ -180,13 +180,13 @@ def _blind(rank: int, seat: Seat) -> str:
 
 def refuse_oversubscription(seats: Sequence[Seat]) -> None:
     """Raise `LaunchError` if ranks with several threads share cores: none would be as fast as it was planned to be."""
-    for host in {one.host for one in seats if one.threads > 1}:
-        ranks = [one for one in seats if one.host == host]
-        cores, threads = len(frozenset().union(*(one.cores for one in ranks))), sum(one.threads for one in ranks)
-        if threads > cores or any(one.threads > len(one.cores) for one in ranks):
+    for host in {seat.host for seat in seats if seat.threads > 1}:
+        ranks = [seat for seat in seats if seat.host == host]
+        cores, threads = len(frozenset().union(*(seat.cores for seat in ranks))), sum(seat.threads for seat in ranks)
+        if threads > cores or any(seat.threads > len(seat.cores) for seat in ranks):
             raise LaunchError(
                 f"{len(ranks)} rank(s) on {host} have {threads} threads in all for {cores} cores; ask for more cores "
-                f"(srun --cpus-per-task={max(one.threads for one in ranks)}), start fewer ranks, or lower --threads."
+                f"(srun --cpus-per-task={max(seat.threads for seat in ranks)}), start fewer ranks, or lower --threads."
             )
 
 

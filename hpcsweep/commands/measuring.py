@@ -71,14 +71,14 @@ def measure(
         return remeasure.stored(file, section, keys, progress, folder, options)
     if not names["network"] or not names["target"]:
         raise click.UsageError("Give a store FILE, or --network and --target.")
-    code, found = remeasure.named(names, section, progress, folder, options)
-    if found is not None:
-        lines = [f"{name:12} {value}" for name, value in found.items()]
-        click.echo(json.dumps(_strict(found)) if as_json else "\n".join(lines))
+    code, results = remeasure.named(names, section, progress, folder, options)
+    if results is not None:
+        lines = [f"{name:12} {value}" for name, value in results.items()]
+        click.echo(json.dumps(_strict(results)) if as_json else "\n".join(lines))
     return code
 
 
-def _strict(found: dict[str, Any]) -> dict[str, Any]:
+def _strict(results: dict[str, Any]) -> dict[str, Any]:
     """Replace infinite values and NaN, which JSON cannot represent, by null."""
-    lost = {name for name, value in found.items() if isinstance(value, float) and not math.isfinite(value)}
-    return {name: None if name in lost else value for name, value in found.items()}
+    lost = {name for name, value in results.items() if isinstance(value, float) and not math.isfinite(value)}
+    return {name: None if name in lost else value for name, value in results.items()}
