@@ -7,10 +7,11 @@ import dataclasses
 import io
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import click
 
+from hpcsweep.cluster.options import RunOptions
 from hpcsweep.commands.doctoring import doctor
 from hpcsweep.commands.measuring import measure
 from hpcsweep.commands.parameters import STUDY, STYLES, Duration, Smoothness, on_devices
@@ -19,9 +20,6 @@ from hpcsweep.commands.replaying import replay
 from hpcsweep.commands.storing import merge, status
 from hpcsweep.errors import UserError
 from hpcsweep.version import __version__
-
-if TYPE_CHECKING:
-    from hpcsweep.cluster.options import RunOptions
 
 EXIT_CODES = """
 \b

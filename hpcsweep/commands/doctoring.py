@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from hpcsweep.cluster.options import RunOptions
 from hpcsweep.commands.parameters import Duration, on_devices
-
-if TYPE_CHECKING:
-    from hpcsweep.cluster.options import RunOptions
 
 EPILOG = """
 \b

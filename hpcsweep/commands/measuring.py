@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from hpcsweep.cluster.options import RunOptions
 from hpcsweep.commands.parameters import STORE, STYLES, Count, on_devices
-
-if TYPE_CHECKING:
-    from hpcsweep.cluster.options import RunOptions
 
 MEASURE_EPILOG = """
 \b

@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from hpcsweep.cluster.options import RunOptions
+
 STUDY = click.Path(exists=True, dir_okay=False, path_type=Path)
 STORE = click.Path(exists=True, dir_okay=False, path_type=Path)
 STYLES = click.Choice(["auto", "bar", "lines", "none"])
@@ -35,8 +37,6 @@ def on_devices(command: Callable[..., Any]) -> Callable[..., Any]:
     )
     @functools.wraps(command)
     def computing(*arguments: Any, device: Any, share_gpus: bool, **named: Any) -> Any:
-        from hpcsweep.cluster.options import RunOptions
-
         options = dataclasses.replace(RunOptions.read(), device=device, share_gpus=share_gpus)
         return command(*arguments, options=options, **named)
 

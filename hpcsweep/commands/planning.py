@@ -5,14 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from hpcsweep.cluster.options import RunOptions
 from hpcsweep.commands.parameters import STUDY, Duration, on_devices
-
-if TYPE_CHECKING:
-    from hpcsweep.cluster.options import RunOptions
 
 SUBMIT_EPILOG = """
 \b

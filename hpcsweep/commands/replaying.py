@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from hpcsweep.cluster.options import RunOptions
 from hpcsweep.commands.parameters import STORE, on_devices
-
-if TYPE_CHECKING:
-    from hpcsweep.cluster.options import RunOptions
 
 REPLAY_EPILOG = """
 \b
