@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import finished
+
 PACKAGE = Path(__file__).parents[1] / "hpcsweep"
 
 # Bottom first. A module may import what stands before it.
@@ -268,7 +270,7 @@ def test_reading_needs_neither_torch_nor_mpi(arguments: str, finished_store: Pat
         "heavy = {'torch', 'mpi4py', 'submitit'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = finished([sys.executable, "-c", code], tmp_path)
     assert done.returncode == 0, done.stderr
 
 

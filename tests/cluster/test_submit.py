@@ -52,7 +52,7 @@ def test_told_to_stop_elements_save_themselves_and_go_on_when_submitted_again(
 ) -> None:
     """Told by a signal to all processes, as from the keyboard, and the second time to the first of them alone."""
     study, store = tmp_path / "long.toml", tmp_path / "r.h5"
-    study.write_text(LONG.replace("1500000", "1500000").replace("[4, 8]", "[4]").replace("[10, 20]", "[10]"))
+    study.write_text(LONG.replace("1500000", "300000").replace("[4, 8]", "[4]").replace("[10, 20]", "[10]"))
     submit = ("submit", study, "-o", store, "--array", 2, "--cluster", "local")
     for tell, number in ((os.killpg, signal.SIGINT), (os.kill, signal.SIGTERM)):
         run = start(command(*submit, python=forks.python), tmp_path)
