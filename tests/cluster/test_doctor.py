@@ -192,4 +192,5 @@ def test_it_ends_in_time_whatever_hangs(hpcsweep: Run, tmp_path: Path, lines: di
     done = hpcsweep("doctor", "-o", tmp_path, "--limit", 9, PYTHONPATH=path)
     assert time.monotonic() - start < 40, "ten seconds, and more for a busy machine; what hangs takes 100"
     hanging = [line for line in done.stdout.splitlines() if "no answer in time" in line]
-    assert sorted(line[:9].strip() for line in hanging) == sorted(lines.values()), done.stdout + done.stderr
+    # A busy machine may keep others from answering too.
+    assert set(lines.values()) <= {line[:9].strip() for line in hanging}, done.stdout + done.stderr
