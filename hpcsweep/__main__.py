@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, NoReturn
 
 import click
 
+from hpcsweep.cluster.options import RunOptions
 from hpcsweep.commands.doctoring import doctor
 from hpcsweep.commands.measuring import measure
 from hpcsweep.commands.parameters import STUDY, STYLES, Duration, Smoothness, on_devices
@@ -72,6 +74,7 @@ def run(
     stop_after: float | None,
     requeue: bool,
     shard: str,
+    options: RunOptions,
 ) -> int:
     """Run STUDY, alone or under mpiexec or srun. The same command resumes or extends it.
 
@@ -82,9 +85,6 @@ def run(
       mpiexec -n 4 python -m hpcsweep run study.toml
       srun -n 256 python -m hpcsweep run study.toml -o results.h5
     """
-    import os
-
-    os.environ["HPCSWEEP_THREADS"] = str(threads)
     from hpcsweep.cluster import abort
 
     abort.listen()  # from here on, a failure ends all ranks
@@ -92,7 +92,8 @@ def run(
     from hpcsweep.store.shards import parse
 
     store = output or Path("results") / f"{study.stem}.h5"
-    return launch.run(study, store, progress, retry_failed, stop_after, requeue, parse(shard))
+    options = dataclasses.replace(options, threads=threads)
+    return launch.run(study, store, progress, retry_failed, stop_after, requeue, parse(shard), options=options)
 
 
 @commands.command()
@@ -161,9 +162,9 @@ def main() -> None:
     except UserError as error:
         _refuse(f"hpcsweep: {error}")
     except click.ClickException as error:
-        told = io.StringIO()
-        error.show(told)
-        _refuse(told.getvalue().rstrip())
+        text = io.StringIO()
+        error.show(text)
+        _refuse(text.getvalue().rstrip())
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     sys.exit(code if isinstance(code, int) else 0)
@@ -171,10 +172,10 @@ def main() -> None:
 
 def _refuse(mistake: str) -> NoReturn:
     """Report a user error and end all ranks; ranks without an error wait for this one when MPI starts."""
-    from hpcsweep.cluster import abort
+    from hpcsweep.cluster import abort, launchers
 
-    asked = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
-    if abort.launched() and asked not in WITHOUT_MPI and "mpi4py.MPI" not in sys.modules:
+    command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    if launchers.launched() and command not in WITHOUT_MPI and "mpi4py.MPI" not in sys.modules:
         with contextlib.suppress(ImportError, RuntimeError):  # no MPI here: each rank reports for itself
             abort.agree(mistake)
     click.echo(mistake, err=True)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import finished
+
 PACKAGE = Path(__file__).parents[1] / "hpcsweep"
 
 # Bottom first. A module may import what stands before it.
@@ -75,12 +77,13 @@ ORDER = (
     "approx.training",
     "approx.fitting",
     "approx.adaptive_sampling",
+    "cluster.launchers",
     "cluster.abort",
-    "cluster.checkpoints",
-    "cluster.leftovers",
     "cluster.memory",
     "cluster.placement",
     "cluster.options",
+    "cluster.checkpoints",
+    "cluster.shared_memory",
     "cluster.devices",
     "cluster.pricing",
     "cluster.progress",
@@ -89,6 +92,7 @@ ORDER = (
     "cluster.slurm",
     "cluster.stopping",
     "cluster.doctor",
+    "cluster.scheduling",
     "cluster.worker",
     "cluster.workforce",
     "cluster.driver",
@@ -267,7 +271,7 @@ def test_reading_needs_neither_torch_nor_mpi(arguments: str, finished_store: Pat
         "heavy = {'torch', 'mpi4py', 'submitit', 'matplotlib.pyplot'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = finished([sys.executable, "-c", code], tmp_path)
     assert done.returncode == 0, done.stderr
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 
 import hpcsweep
-from tests.conftest import environment
+from tests.conftest import finished
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 TESTED = ("figure", "measure_network", "own_model", "own_target", "study")
@@ -19,8 +18,7 @@ TESTED = ("figure", "measure_network", "own_model", "own_target", "study")
 
 def printed(name: str, folder: Path) -> str:
     """What an example prints, run from another folder than its own."""
-    line = [sys.executable, "-W", "error::FutureWarning", EXAMPLES / f"{name}.py", folder]
-    done = subprocess.run(line, cwd=folder, env=environment(), capture_output=True, text=True, timeout=120)
+    done = finished([sys.executable, "-W", "error::FutureWarning", EXAMPLES / f"{name}.py", folder], folder)
     assert done.returncode == 0 and not done.stderr, done.stderr
     return done.stdout
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from hpcsweep.cluster.options import RunOptions
 from hpcsweep.commands.parameters import STORE, STYLES, Count, on_devices
 
 MEASURE_EPILOG = """
@@ -37,8 +38,16 @@ early: run it again to continue.
 @click.option("--progress", type=STYLES, default="auto", show_default=True, help="auto: a bar on a terminal, or lines.")
 @click.option("--folder", type=click.Path(file_okay=False, path_type=Path), default=".", help="Folder of plugin files.")
 @on_devices
-def measure(file: Path | None, keys: tuple[str, ...], as_json: bool, progress: Any, folder: Path, **given: Any) -> int:
-    """Measure the sup-norm error of stored networks again, or of any other network.
+def measure(
+    file: Path | None,
+    keys: tuple[str, ...],
+    as_json: bool,
+    progress: Any,
+    folder: Path,
+    options: RunOptions,
+    **choices: Any,
+) -> int:
+    """Measure the sup-norm error of stored networks again, or of any network.
 
     With a store FILE, the brackets of its networks are tightened. With --network and --target, no store is needed.
 
@@ -52,22 +61,22 @@ def measure(file: Path | None, keys: tuple[str, ...], as_json: bool, progress: A
     abort.listen()  # from here on, a failure ends all ranks
     from hpcsweep.cluster import remeasure
 
-    named = {name: given.pop(name) for name in ("network", "target", "domain", "dimension", "activation")}
-    options = remeasure.options({name: value for name, value in given.items() if value not in (None, ())})
-    if file is not None and (named["network"] or named["target"]):
+    names = {name: choices.pop(name) for name in ("network", "target", "domain", "dimension", "activation")}
+    section = remeasure.chosen_section({name: value for name, value in choices.items() if value not in (None, ())})
+    if file is not None and (names["network"] or names["target"]):
         raise click.UsageError("Give a store FILE, or --network and --target, not both.")
     if file is not None:
-        return remeasure.stored(file, options, keys, progress, folder)
-    if not named["network"] or not named["target"]:
+        return remeasure.stored(file, section, keys, progress, folder, options)
+    if not names["network"] or not names["target"]:
         raise click.UsageError("Give a store FILE, or --network and --target.")
-    code, found = remeasure.named(named, options, progress, folder)
-    if found is not None:
-        lines = [f"{name:12} {value}" for name, value in found.items()]
-        click.echo(json.dumps(_strict(found)) if as_json else "\n".join(lines))
+    code, results = remeasure.named(names, section, progress, folder, options)
+    if results is not None:
+        lines = [f"{name:12} {value}" for name, value in results.items()]
+        click.echo(json.dumps(_strict(results)) if as_json else "\n".join(lines))
     return code
 
 
-def _strict(found: dict[str, Any]) -> dict[str, Any]:
+def _strict(results: dict[str, Any]) -> dict[str, Any]:
     """Replace infinite values and NaN, which JSON cannot represent, by null."""
-    lost = {name for name, value in found.items() if isinstance(value, float) and not math.isfinite(value)}
-    return {name: None if name in lost else value for name, value in found.items()}
+    lost = {name for name, value in results.items() if isinstance(value, float) and not math.isfinite(value)}
+    return {name: None if name in lost else value for name, value in results.items()}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import click
 
+from hpcsweep.cluster.options import RunOptions
 from hpcsweep.commands.parameters import STUDY, Duration, on_devices
 
 SUBMIT_EPILOG = """
@@ -73,7 +74,14 @@ def _plan_text(priced: dict[str, Any]) -> str:
 @click.option("--cluster", type=click.Choice(["slurm", "local", "debug"]), default="slurm", show_default=True)
 @on_devices
 def submit(
-    study: Path, output: Path | None, threads: int, retry_failed: bool, dry_run: bool, cluster: Any, **wish: Any
+    study: Path,
+    output: Path | None,
+    threads: int,
+    retry_failed: bool,
+    dry_run: bool,
+    cluster: Any,
+    options: RunOptions,
+    **request: Any,
 ) -> int:
     """Submit STUDY to Slurm as a job array and a final job that merges the results. Each element runs a share of it.
 
@@ -88,15 +96,15 @@ def submit(
     from hpcsweep.cluster import launch
     from hpcsweep.cluster.arrays import submit as submitting
 
-    asked = submitting.JobRequest(**{**wish, "cores": max(wish["cores"], threads)})
+    job = submitting.JobRequest(**{**request, "cores": max(request["cores"], threads)})
     store = output or Path("results") / f"{study.stem}.h5"
-    wanted = submitting.prepare(study, store, asked, threads, retry_failed)
-    device = os.environ.pop("HPCSWEEP_DEVICE", None) if cluster == "slurm" else None
-    click.echo(_plan_text(launch.price(study, asked.elements * asked.nodes * asked.tasks)))
-    if device is not None:  # only for the elements: a login node may have no GPU
-        os.environ["HPCSWEEP_DEVICE"] = device
-    click.echo(f"  submit   {wanted.about()}")
+    options = dataclasses.replace(options, threads=threads)
+    submission = submitting.prepare(study, store, job, options, retry_failed)
+    # The device is that of the elements: a login node may have no GPU.
+    here = dataclasses.replace(options, device="auto") if cluster == "slurm" else options
+    click.echo(_plan_text(launch.price(study, job.elements * job.nodes * job.tasks, here)))
+    click.echo(f"  submit   {submission.about()}")
     if dry_run:
-        click.echo(submitting.text(wanted) if cluster == "slurm" and wanted.left else "")
+        click.echo(submitting.text(submission) if cluster == "slurm" and submission.left else "")
         return 0
-    return submitting.submit(wanted, cluster)
+    return submitting.submit(submission, cluster)

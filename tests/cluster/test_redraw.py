@@ -13,16 +13,8 @@ from hpcsweep.cluster import redraw, remeasure
 from hpcsweep.errors import StoreError
 from hpcsweep.findings import dataset
 from hpcsweep.store import row_writer, weights
-from tests.cluster.test_remeasure import MORE, STUDY, columns
+from tests.cluster.test_remeasure import MORE, columns
 from tests.conftest import Run
-
-
-@pytest.fixture
-def store(hpcsweep: Run, tmp_path: Path) -> Path:
-    """A finished store beside its study, to be measured again."""
-    (tmp_path / "study.toml").write_text(STUDY)
-    assert hpcsweep("run", "study.toml", "-o", "s.h5").returncode == 0
-    return tmp_path / "s.h5"
 
 
 def test_slices_follow_the_worst_point(hpcsweep: Run, store: Path) -> None:

@@ -1,4 +1,4 @@
-"""What submitit runs in a job: one element of an array, or the merge at its end. Light to unpickle, see `Element`."""
+"""The jobs of an array for submitit: an element, and the merge at the end. Light to unpickle, see `Element`."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ from typing import Any
 from submitit import JobEnvironment
 from submitit.core.utils import DelayedSubmission, cloudpickle_dump
 
-from hpcsweep.cluster import abort, stopping
+from hpcsweep.cluster import abort, launchers, slurm, stopping
+from hpcsweep.cluster.options import RunOptions
+from hpcsweep.cluster.stopping import AGAIN
 from hpcsweep.errors import LaunchError
 from hpcsweep.store import shards, store
 from hpcsweep.store.shards import Shard
-
-AGAIN = 75  # exit code: what is missing is told, run the same command again
-MPI_RANK = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK")
 
 
 @dataclass(frozen=True)
@@ -38,14 +37,13 @@ class Element:
     text: str  # of the study when it was submitted: shares follow from it
     store: Path
     shard: Shard
-    threads: int = 1
+    options: RunOptions
     seconds: float | None = None  # after which to stop, where no Slurm does it
     retry_failed: bool = False
 
     def __call__(self) -> int:
         """Run; return the exit code of the run, on rank 0."""
         theirs = signal.getsignal(signal.SIGUSR2)
-        os.environ["HPCSWEEP_THREADS"] = str(self.threads)
         abort.listen()
         from hpcsweep.cluster import launch
 
@@ -59,6 +57,7 @@ class Element:
             self.seconds,
             shard=self.shard,
             stuck=functools.partial(_stuck, theirs),
+            options=self.options,
         )
         if code == AGAIN and os.environ.get("SUBMITIT_EXECUTOR") == "slurm":
             _requeue(theirs)
@@ -83,7 +82,7 @@ def _requeue(handler: Any) -> None:
 
 
 def _hand_back(handler: Any) -> None:
-    if callable(handler) and stopping.still_running():
+    if callable(handler) and slurm.still_running():
         handler(signal.SIGUSR2, None)
 
 
@@ -99,13 +98,12 @@ def _stuck(handler: Any) -> None:
 
 def _only_rank_0_reports() -> None:
     """End the other ranks of an mpiexec here: submitit sees one process and would write one result several times."""
-    rank = next((os.environ[name] for name in MPI_RANK if name in os.environ), "0")
-    if os.environ.get("SUBMITIT_EXECUTOR") == "local" and rank != "0":
+    if os.environ.get("SUBMITIT_EXECUTOR") == "local" and launchers.rank() > 0:
         raise SystemExit(0)
 
 
 @dataclass(frozen=True)
-class Merging:
+class MergeJob:
     """The last job: merges what the elements have finished."""
 
     store: Path
@@ -113,8 +111,8 @@ class Merging:
 
     def __call__(self) -> int:
         """Merge, say what is missing; the exit code of the job is 0 if nothing is, 1 if cells failed, else 75."""
-        told, code = merge(self.store, self.shards)
-        print("\n".join(told), flush=True)
+        lines, code = merge(self.store, self.shards)
+        print("\n".join(lines), flush=True)
         if code:
             raise SystemExit(code)
         return code
@@ -127,5 +125,5 @@ def merge(path: Path, files: tuple[Path, ...]) -> tuple[list[str], int]:
         return lacking, AGAIN
     new, finished = store.merge(path, present)
     failed = shards.failures(path)
-    told = [f"{path}: {new} new cells, {finished} finished in all" + (f", {failed} failed" if failed else "")]
-    return [*told, *lacking], AGAIN if lacking else int(failed > 0)
+    counts = f"{path}: {new} new cells, {finished} finished in all" + (f", {failed} failed" if failed else "")
+    return [counts, *lacking], AGAIN if lacking else int(failed > 0)

@@ -102,14 +102,9 @@ def test_mistakes_are_told_in_one_sentence(arguments: tuple, options: dict, said
         hpcsweep.measure(*arguments, **options)
 
 
-def save(path: Path, **arrays: np.ndarray) -> str:
-    np.savez(path, **arrays)
-    return path.name
-
-
 def test_a_file_of_weights_is_the_network_that_it_says(tmp_path: Path) -> None:
     """|x| as a network of two ReLU neurons: against the target |x| the error is nil, against 0 it is 1."""
-    save(tmp_path / "abs.npz", W0=np.array([[1.0], [-1.0]]), W1=np.array([[1.0, 1.0]]), b1=np.array([0.25]))
+    np.savez(tmp_path / "abs.npz", W0=np.array([[1.0], [-1.0]]), W1=np.array([[1.0, 1.0]]), b1=np.array([0.25]))
     (tmp_path / "own.py").write_text("import torch\ndef zero(x):\n    return 0 * x[:, 0]\n")
     approximation = files.files("abs.npz", "own.py:zero", "-1,1", None, "relu", tmp_path)
     error = approximation.error_function(tmp_path, "cpu").error(torch.tensor([[-1.0], [0.5]], dtype=torch.float64))
@@ -129,24 +124,21 @@ def test_a_file_of_weights_is_the_network_that_it_says(tmp_path: Path) -> None:
     ],
 )
 def test_a_file_of_other_shapes_is_refused(tmp_path: Path, arrays: dict, said: str) -> None:
-    save(tmp_path / "bad.npz", **arrays)
+    np.savez(tmp_path / "bad.npz", **arrays)
     with pytest.raises(UserError, match=said):
         files.network_file(tmp_path / "bad.npz", "relu")
 
 
-@pytest.mark.parametrize("share", [0.0, 0.2, 0.5])
-def test_a_damaged_file_of_weights_is_told(tmp_path: Path, share: float) -> None:
-    path = tmp_path / save(tmp_path / "net.npz", W0=np.ones((1, 2)))
-    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.5, None])
+def test_a_damaged_file_of_weights_and_a_single_array_are_refused(tmp_path: Path, share: float | None) -> None:
+    path = tmp_path / "net.npz"
+    if share is None:
+        np.save(path.open("wb"), np.ones((1, 2)))
+    else:
+        np.savez(path, W0=np.ones((1, 2)))
+        path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     with pytest.raises(UserError, match=r"cannot be read as an \.npz file"):
         files.network_file(path, "relu")
-
-
-def test_a_single_array_is_no_file_of_weights(tmp_path: Path) -> None:
-    with open(tmp_path / "net.npz", "wb") as file:
-        np.save(file, np.ones((1, 2)))
-    with pytest.raises(UserError, match=r"cannot be read as an \.npz file"):
-        files.network_file(tmp_path / "net.npz", "relu")
 
 
 def test_why_a_network_cannot_be_tried_is_told(tmp_path: Path) -> None:

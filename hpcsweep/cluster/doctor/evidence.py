@@ -1,4 +1,4 @@
-"""What `doctor` knows when it makes a diagnosis, and what a finding is. Pure: nothing is looked at here."""
+"""What `doctor` knows when it makes a diagnosis, and what a finding is; nothing is looked at here."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from hpcsweep.cluster.doctor.probes import Disk, Place, World
-from hpcsweep.cluster.placement import Gpu, Seat, Wanted
+from hpcsweep.cluster.doctor.inspection import Disk, Node, World
+from hpcsweep.cluster.placement import DeviceChoice, Gpu, Seat
 
 SIGNS = {"good": "✓", "doubtful": "!", "bad": "✗"}
 HUNG = "no answer in time"
@@ -31,10 +31,10 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Rank:
+class RankReport:
     """What one rank told; None for what did not answer, and why."""
 
-    place: Place
+    node: Node
     disk: Disk | None = None
     seat: Seat | None = None
     torch: str = ""
@@ -42,11 +42,11 @@ class Rank:
     moved: tuple[str, ...] = ()  # kinds of products whose bits depend on addresses
 
     @classmethod
-    def told(cls, answers: Mapping[str, Any]) -> Rank:
+    def from_answers(cls, answers: Mapping[str, Any]) -> RankReport:
         """Return it from JSON."""
-        place, disk, seat = answers["place"], answers["disk"], answers["seat"]
+        disk, seat = answers["disk"], answers["seat"]
         return cls(
-            Place(**place),
+            Node(**answers["place"]),
             disk and Disk(**disk),
             seat and _seat(seat),
             (seat or {}).get("torch", ""),
@@ -55,21 +55,21 @@ class Rank:
         )
 
 
-def _seat(told: Mapping[str, Any]) -> Seat:
-    known = {name: value for name, value in told.items() if name not in ("torch", "moved")}
-    known["gpus"] = tuple(Gpu(**gpu) for gpu in told["gpus"])
-    return Seat(**{**known, "cores": frozenset(told["cores"])})
+def _seat(answer: Mapping[str, Any]) -> Seat:
+    values = {name: value for name, value in answer.items() if name not in ("torch", "moved")}
+    gpus = tuple(Gpu(**gpu) for gpu in answer["gpus"])
+    return Seat(**{**values, "gpus": gpus, "cores": frozenset(answer["cores"])})
 
 
 @dataclass(frozen=True)
-class Case:
+class Evidence:
     """All that is known when a diagnosis is made, on rank 0."""
 
-    ranks: Sequence[Rank]
+    ranks: Sequence[RankReport]
     world: World | None
     no_answer: str  # why there is no world
     environment: Mapping[str, str]
     slurm: Mapping[str, str]  # settings of Slurm; empty where there is none
     walltime: float = math.inf  # seconds that the job has left
-    device: Wanted = "auto"
+    device: DeviceChoice = "auto"
     share: bool = False

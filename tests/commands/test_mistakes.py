@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import subprocess
 from pathlib import Path
 
 import h5py
@@ -11,7 +9,8 @@ import pytest
 
 from hpcsweep.cluster.options import RunOptions
 from hpcsweep.errors import LaunchError
-from tests.conftest import Run, command, environment
+from tests.conftest import Run, command, finished
+from tests.forks import Forks
 
 MISTAKES = {
     "axis": (("width =", "wdith ="), "Did you mean 'width'?"),
@@ -63,42 +62,37 @@ def test_a_mistake_about_the_output_is_a_sentence_and_2(hpcsweep: Run, tiny: Pat
     assert missing.returncode == 2 and "none.toml" in missing.stderr
 
 
-def told_by(line: list[str], folder: Path, **variables: str) -> str:
-    """Return what a command says that has to end with 2; it is given up if ranks wait for each other."""
-    told = {**environment(), **variables}
-    done = subprocess.run(line, cwd=folder, env=told, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
-    assert not list(folder.glob("s*.h5*")), "something was written"
-    return done.stderr
-
-
 @pytest.mark.mpi
-def test_a_wrong_option_of_any_rank_ends_all_and_is_told_once(tiny: Path, tmp_path: Path) -> None:
-    both = command("run", tiny, "-o", "s.h5", "--wrong", ranks=2)
-    assert told_by(both, tmp_path).count("No such option") == 1
-    right, wrong = command("run", tiny, "-o", "s.h5"), command("measure", "s.h5")  # which is not there yet
-    one = [both[0], "-n", "1", *right, ":", "-n", "1", *wrong]
-    assert told_by(one, tmp_path).count("does not exist") == 1
+@pytest.mark.parametrize("mistake", ["option of both", "option of one", "variable"])
+def test_a_mistake_of_any_rank_ends_all_and_is_told_once(forks: Forks, tiny: Path, mistake: str) -> None:
+    """It is given up if ranks wait for each other."""
+    (mpiexec, *_), wrong = command(ranks=2), command("run", tiny, "-o", "s.h5", "--wrong", python=forks.python)
+    right, other = wrong[:-1], command("measure", "s.h5", python=forks.python)  # which is not there yet
+    line, variables, expected = {
+        "option of both": (["-n", "2", *wrong], {}, "No such option"),
+        "option of one": (["-n", "1", *right, ":", "-n", "1", *other], {}, "does not exist"),
+        "variable": (
+            ["-n", "2", *right],
+            {"HPCSWEEP_CHECKPOINT_SECONDS": "often"},
+            "HPCSWEEP_CHECKPOINT_SECONDS is 'often'; give seconds such as 60",
+        ),
+    }[mistake]
+    done = finished([mpiexec, *line], tiny.parent, **variables)
+    assert done.returncode == 2 and "Traceback" not in done.stderr and done.stderr.count(expected) == 1, done.stderr
+    assert not list(tiny.parent.glob("s*.h5*")), "something was written"
 
 
-@pytest.mark.mpi
-def test_a_wrong_variable_is_told_once_with_its_name(tiny: Path, tmp_path: Path) -> None:
-    line = command("run", tiny, "-o", "s.h5", ranks=2)
-    told = told_by(line, tmp_path, HPCSWEEP_CHECKPOINT_SECONDS="often")
-    assert told.count("HPCSWEEP_CHECKPOINT_SECONDS is 'often'; give seconds such as 60") == 1
-
-
-@pytest.mark.parametrize("told", ["often", "", "-1", "nan"])
-def test_seconds_between_checkpoints_are_a_number(told: str) -> None:
+@pytest.mark.parametrize("text", ["often", "", "-1", "nan"])
+def test_seconds_between_checkpoints_are_a_number(text: str) -> None:
     with pytest.raises(LaunchError, match="HPCSWEEP_CHECKPOINT_SECONDS"):
-        RunOptions.read({"HPCSWEEP_CHECKPOINT_SECONDS": told})
-    for given, seconds in (("0", 0.0), ("inf", math.inf)):
-        assert RunOptions.read({"HPCSWEEP_CHECKPOINT_SECONDS": given}).checkpoint_seconds == seconds
+        RunOptions.read({"HPCSWEEP_CHECKPOINT_SECONDS": text})
+    for number in ("0", "inf"):
+        assert RunOptions.read({"HPCSWEEP_CHECKPOINT_SECONDS": number}).checkpoint_seconds == float(number)
 
 
 def test_what_nobody_sets_has_its_default() -> None:
     assert RunOptions.read({}) == RunOptions() == RunOptions(1, "auto", False, 60.0)
-    told = {"HPCSWEEP_THREADS": "3", "HPCSWEEP_DEVICE": "cpu", "HPCSWEEP_SHARE_GPUS": "True"}
-    assert RunOptions.read(told) == RunOptions(3, "cpu", True)
+    variables = {"HPCSWEEP_THREADS": "3", "HPCSWEEP_DEVICE": "cpu", "HPCSWEEP_SHARE_GPUS": "True"}
+    assert RunOptions.read(variables) == RunOptions(3, "cpu", True)
     with pytest.raises(LaunchError, match="HPCSWEEP_DEVICE='tpu': choose auto, gpu or cpu"):
         RunOptions.read({"HPCSWEEP_DEVICE": "tpu"})

@@ -1,4 +1,4 @@
-"""What ranks that were killed leave on a node, and what keeps the next start of the same job from beginning.
+"""Shared memory that killed ranks leave on a node, and that keeps the next start of the same job from beginning.
 
 MPICH names its shared memory in /dev/shm after job and step, and removes it when the ranks end. If they are killed it
 stays; a requeued job has the same number, finds it on the same node and dies in MPI_Init ("Message truncated").
@@ -7,6 +7,7 @@ stays; a requeued job has the same number, finds it on the same node and dies in
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,17 +18,21 @@ SHARED_MEMORY = Path("/dev/shm")
 NAMES = "mpich_shm_*"
 
 
-def sweep(environment: Mapping[str, str] = os.environ, folder: Path = SHARED_MEMORY) -> list[Path]:
+def abandoned(folder: Path = SHARED_MEMORY, before: float = math.inf) -> list[Path]:
+    """Return MPICH's files that are ours, older than `before` (Unix time) and used by no process, as far as we see."""
+    old = [path for path in folder.glob(NAMES) if _is_ours(path, before)]
+    used = _used() if old else ""
+    return [path for path in old if str(path) not in used]
+
+
+def remove_abandoned(environment: Mapping[str, str] = os.environ, folder: Path = SHARED_MEMORY) -> list[Path]:
     """Remove, in a requeued Slurm job and before MPI begins, what is left of its earlier starts; return what that was.
 
-    That is what is ours, is older than this step and is used by no process.
+    Nothing is removed that is younger than this step: its other ranks may be in MPI_Init already.
     """
     if environment.get("SLURM_RESTART_COUNT", "0") == "0":
         return []
-    begun = psutil.Process(os.getppid()).create_time()  # of the step: its other ranks may be in MPI_Init already
-    old = [path for path in folder.glob(NAMES) if _is_ours(path, begun)]
-    used = _used() if old else ""
-    left = [path for path in old if str(path) not in used]
+    left = abandoned(folder, psutil.Process(os.getppid()).create_time())
     for path in left:
         path.unlink(missing_ok=True)  # the other ranks of this node do the same
     return left
@@ -35,8 +40,8 @@ def sweep(environment: Mapping[str, str] = os.environ, folder: Path = SHARED_MEM
 
 def _is_ours(path: Path, before: float) -> bool:
     with contextlib.suppress(OSError):
-        found = path.stat()
-        return found.st_uid == os.getuid() and found.st_mtime < before
+        status = path.stat()
+        return status.st_uid == os.getuid() and status.st_mtime < before
     return False
 
 

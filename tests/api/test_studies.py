@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -102,11 +103,11 @@ def test_none_is_no_value_of_a_study() -> None:
 
 def test_a_plan_says_what_the_command_says(hpcsweep: Run, tiny: Path, study: package.Study) -> None:
     threads = torch.get_num_threads()
-    found = study.plan(ranks=3)
-    told = json.loads(hpcsweep("plan", tiny, "--ranks", "3", "--json").stdout)
-    assert found.keys() == told.keys() and found["ranks"] == 3 and found["seconds"] > 0
-    exact = [name for name in told if "seconds" not in name and name not in ("packs", "memory_bytes")]
-    assert [found[name] for name in exact] == [told[name] for name in exact]
+    plan = study.plan(ranks=3)
+    printed = json.loads(hpcsweep("plan", tiny, "--ranks", "3", "--json").stdout)
+    assert plan.keys() == printed.keys() and plan["ranks"] == 3 and plan["seconds"] > 0
+    exact = [name for name in plan if "seconds" not in name and name not in ("packs", "memory_bytes")]
+    assert [plan[name] for name in exact] == [printed[name] for name in exact]
     assert torch.get_num_threads() == threads
     with pytest.raises(package.UserError, match="ranks must be an integer of at least 1, not 0"):
         study.plan(ranks=0)
@@ -183,15 +184,6 @@ def test_mistakes_of_a_call_are_told(study: package.Study, tmp_path: Path) -> No
         package.run(tmp_path / "missing.toml", tmp_path / "s.h5")
     with pytest.raises(package.UserError, match="threads must be an integer of at least 1, not 0"):
         package.run(study, tmp_path / "s.h5", threads=0)
-    told: list[str] = []
-
-    def elsewhere() -> None:
-        try:
-            package.run(study, tmp_path / "s.h5")
-        except package.UserError as error:
-            told.append(str(error))
-
-    thread = threading.Thread(target=elsewhere)
-    thread.start()
-    thread.join()
-    assert told and "main thread" in told[0] and not (tmp_path / "s.h5").exists()
+    with ThreadPoolExecutor(1) as elsewhere, pytest.raises(package.UserError, match="main thread"):
+        elsewhere.submit(package.run, study, tmp_path / "s.h5").result()
+    assert not (tmp_path / "s.h5").exists()

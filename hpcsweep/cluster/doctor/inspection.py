@@ -1,12 +1,11 @@
 """What `doctor` asks of a rank's machine: its limits, the output folder, the world of MPI.
 
 What may hang, the folder and the world, is asked in a process of its own
-(``python -m hpcsweep.cluster.doctor.probes``), which answers with one line of JSON.
+(``python -m hpcsweep.cluster.doctor.inspection``), which answers with one line of JSON.
 """
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import json
 import os
@@ -15,22 +14,21 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from hpcsweep.cluster import abort, memory
+from hpcsweep.cluster import launchers, memory, shared_memory
 
-SHM = Path("/dev/shm")
 DRIVERS = ("/dev/nvidiactl", "/dev/kfd")  # of NVIDIA, of AMD
 
 
 @dataclass(frozen=True)
-class Place:
-    """What is cheap to know of where a rank runs."""
+class Node:
+    """What is cheap to know of the node on which a rank runs."""
 
     host: str
     cores: list[int]  # that it may use
@@ -44,7 +42,7 @@ class Place:
     drivers: list[str]  # device files of GPU drivers
 
     @classmethod
-    def here(cls) -> Place:
+    def here(cls) -> Node:
         """Look at this process and its host."""
         limits, free = memory.cgroup_limits(), psutil.virtual_memory().available
         return cls(
@@ -55,8 +53,8 @@ class Place:
             memory_limited=any(limit < psutil.virtual_memory().total for limit in limits),
             files=_limit(resource.RLIMIT_NOFILE),
             processes=_limit(resource.RLIMIT_NPROC),
-            shm=_free(SHM),
-            shm_left=sum(_left_behind()),
+            shm=_free(shared_memory.SHARED_MEMORY),
+            shm_left=sum(path.stat().st_size for path in shared_memory.abandoned()),
             drivers=[path for path in DRIVERS if os.path.exists(path)],
         )
 
@@ -69,27 +67,10 @@ def _limit(which: int) -> int:
 
 def _free(folder: Path) -> int:
     try:
-        found = os.statvfs(folder)
+        space = os.statvfs(folder)
     except OSError:
         return 0
-    return found.f_bavail * found.f_frsize
-
-
-def _left_behind() -> Iterator[int]:
-    """Yield the sizes of MPICH's files in shared memory that no process maps any more; ours alone can be told."""
-    with contextlib.suppress(OSError):
-        mapped = {line.rpartition(" ")[2] for line in _maps()}
-        for path in SHM.glob("mpich_shm_*"):
-            with contextlib.suppress(OSError):
-                if str(path) not in mapped and path.stat().st_uid == os.getuid():
-                    yield path.stat().st_size
-
-
-def _maps() -> Iterator[str]:
-    """Yield the lines of what this user's processes map from shared memory."""
-    for path in Path("/proc").glob("[0-9]*/maps"):
-        with contextlib.suppress(OSError):
-            yield from (line for line in path.read_text().splitlines() if str(SHM) in line)
+    return space.f_bavail * space.f_frsize
 
 
 @dataclass(frozen=True)
@@ -113,7 +94,7 @@ def disk(folder: Path) -> Disk:
     """Do in a folder what a run does there, and clean up, but for the token."""
     import h5py  # here, and not above: it may hang, and the doctor must not
 
-    folder = next(place for place in (folder.resolve(), *folder.resolve().parents) if place.is_dir())
+    folder = next(path for path in (folder.resolve(), *folder.resolve().parents) if path.is_dir())
     versions = f"h5py {h5py.__version__}, HDF5 {h5py.version.hdf5_version}"
     try:
         handle, name = tempfile.mkstemp(prefix=f".hpcsweep-doctor-{socket.gethostname()}-", dir=folder)
@@ -186,17 +167,17 @@ def world(environment: Mapping[str, str] = os.environ) -> World:
     """Gather what all ranks tell on their standard inputs. Without a launcher MPI is not initialised: login nodes."""
     import mpi4py
 
-    mpi4py.rc.initialize = abort.launched(environment)
+    mpi4py.rc.initialize = launchers.launched(environment)
     from mpi4py import MPI
 
     library = " ".join(MPI.Get_library_version().partition("\n")[0].replace("\x00", "").split())
-    told = json.load(sys.stdin)
+    answers = json.load(sys.stdin)
     if not MPI.Is_initialized():
-        return World(0, 1, library, 0.0, (told,), (True,))
+        return World(0, 1, library, 0.0, (answers,), (True,))
     comm = MPI.COMM_WORLD
-    token = comm.bcast((told["disk"] or {}).get("token", ""))
+    token = comm.bcast((answers["disk"] or {}).get("token", ""))
     seen = comm.gather(not token or os.path.exists(token))
-    everyone = comm.gather(told)
+    everyone = comm.gather(answers)
     skews = []
     for _ in range(3):
         comm.Barrier()

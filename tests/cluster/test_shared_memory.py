@@ -7,7 +7,7 @@ import os
 import time
 from pathlib import Path
 
-from hpcsweep.cluster import leftovers
+from hpcsweep.cluster.shared_memory import remove_abandoned
 
 AGAIN = {"SLURM_RESTART_COUNT": "1"}
 
@@ -20,9 +20,10 @@ def test_only_what_is_old_and_unused_is_removed_and_only_after_a_restart(tmp_pat
         os.utime(path, (0, 0))
     os.utime(young, (time.time() + 60,) * 2)
     with used.open("r+b") as file, mmap.mmap(file.fileno(), 0):
-        assert leftovers.sweep({}, tmp_path) == leftovers.sweep({"SLURM_RESTART_COUNT": "0"}, tmp_path) == []
+        for environment in ({}, {"SLURM_RESTART_COUNT": "0"}):
+            assert remove_abandoned(environment, tmp_path) == []
         assert old.exists()
-        assert leftovers.sweep(AGAIN, tmp_path) == [old]
+        assert remove_abandoned(AGAIN, tmp_path) == [old]
         assert {path.name for path in tmp_path.iterdir()} == {used.name, young.name, other.name}
-    assert leftovers.sweep(AGAIN, tmp_path) == [used]
-    assert leftovers.sweep(AGAIN, tmp_path / "nowhere") == []
+    assert remove_abandoned(AGAIN, tmp_path) == [used]
+    assert remove_abandoned(AGAIN, tmp_path / "nowhere") == []

@@ -186,15 +186,6 @@ def doubling_tensors(x: Tensor) -> Tensor:
     return x[:, 0].clone()
 
 
-def changing(x: Tensor) -> Tensor:
-    return x[:, 0].float() if len(x) > 100 else x[:, 0]
-
-
-def test_a_function_that_changes_its_type_later_is_named() -> None:
-    with pytest.raises(UserError, match=r"^changing returned torch\.float32"):
-        hpcsweep.measure(changing, zero, LINE, **FEW)
-
-
 def clipping(x: Any) -> Any:
     """Leave the points at a quarter and at three quarters of [-1, 1] as they are."""
     inside = np.asarray(x)
@@ -206,9 +197,22 @@ def clipping_tensors(x: Tensor) -> Tensor:
     return x.clamp_(-0.5, 0.5)[:, 0].clone()
 
 
-@pytest.mark.parametrize("function", [doubling, doubling_tensors, clipping, clipping_tensors])
-def test_a_function_that_changes_its_points_is_refused(function: Callable[..., Any]) -> None:
-    with pytest.raises(UserError, match="changes the points that it is given"):
+def single_later(x: Tensor) -> Tensor:
+    return x[:, 0].float() if len(x) > 100 else x[:, 0]
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (doubling, "changes the points that it is given"),
+        (doubling_tensors, "changes the points that it is given"),
+        (clipping, "changes the points that it is given"),
+        (clipping_tensors, "changes the points that it is given"),
+        (single_later, r"^single_later returned torch\.float32"),
+    ],
+)
+def test_a_function_that_changes_its_points_or_its_type_is_refused(function: Callable[..., Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
         hpcsweep.measure(lambda x: torch.exp(x[:, 0]), function, LINE, **FEW)
 
 
@@ -234,20 +238,21 @@ def test_a_scripted_module_is_measured_and_left_as_it_is() -> None:
     assert all(part.dtype == torch.float32 and part.requires_grad for part in scripted.parameters())
 
 
-@pytest.mark.parametrize("domain", [5, (-1.0, 1.0), [(-1, 1), 3], [None], {0: (0, 1)}, "\u22121,1", [(0, 1, 2)]])
-def test_what_is_no_domain_is_refused(domain: Any) -> None:
-    with pytest.raises(UserError, match='the domain must be "low,high" for each axis'):
-        hpcsweep.measure(zero, lambda x: x[:, 0], domain, **FEW)
+DOMAINS = (5, (-1.0, 1.0), [(-1, 1), 3], [None], {0: (0, 1)}, "\u22121,1", [(0, 1, 2)])
+SAMPLES = ("abc", object(), [[1.0], [1.0, 2.0]], [[1j]], [0.1, 0.2], [[0.1, math.nan]], [[math.inf, 0.0]], [[[0.0]]])
 
 
 @pytest.mark.parametrize(
-    "samples",
-    ["abc", object(), [[1.0], [1.0, 2.0]], [[1j]], [0.1, 0.2], [[0.1, math.nan]], [[math.inf, 0.0]], [[[0.0]]]],
+    ("options", "said"),
+    [
+        *(({"domain": domain}, 'the domain must be "low,high" for each axis') for domain in DOMAINS),
+        *(({"samples": places}, r"the samples must be \(samples, 2\), finite real numbers") for places in SAMPLES),
+    ],
 )
-def test_what_are_no_samples_is_refused(samples: Any) -> None:
+def test_what_is_no_domain_and_what_are_no_samples_is_refused(options: dict[str, Any], said: str) -> None:
     """Places beside samples that are no numbers would be NaN, and so would the error there."""
-    with pytest.raises(UserError, match=r"the samples must be \(samples, 2\), finite real numbers"):
-        hpcsweep.measure(zero, lambda x: x[:, 0] + x[:, 1], PLANE, samples=samples, **FEW)
+    with pytest.raises(UserError, match=said):
+        hpcsweep.measure(zero, lambda x: x[:, 0] + x[:, 1], **{"domain": PLANE, **options}, **FEW)
 
 
 @pytest.mark.parametrize("make", [list, np.array, torch.tensor])
@@ -273,26 +278,17 @@ def zero(x):
 """
 
 
-@pytest.mark.parametrize(
-    ("name", "domain", "dimension", "inputs"),
-    [
+def test_the_dimension_that_is_given_goes_before_a_guess_and_is_asked_for_where_nobody_tells(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(FOURIER)
+    for name, domain, dimension, inputs in (
         ("two", "0,1 0,1", None, 2),
         ("two", "0,1", 2, 2),
         ("one", "0,1", None, 1),
         ("plain", "0,1", None, 3),
         ("plain", "0,1 0,1 0,1", 3, 3),
-    ],
-)
-def test_the_dimension_that_is_given_goes_before_a_guess(
-    tmp_path: Path, name: str, domain: str, dimension: int | None, inputs: int
-) -> None:
-    (tmp_path / "own.py").write_text(FOURIER)
-    approximation = files.files(f"own.py:{name}", "own.py:zero", domain, dimension, "relu", tmp_path)
-    assert len(approximation.domain) == inputs
-
-
-def test_a_dimension_that_nobody_tells_is_asked_for(tmp_path: Path) -> None:
-    (tmp_path / "own.py").write_text(FOURIER)
+    ):
+        approximation = files.files(f"own.py:{name}", "own.py:zero", domain, dimension, "relu", tmp_path)
+        assert len(approximation.domain) == inputs
     np.savez(tmp_path / "net.npz", W0=np.ones((1, 2)))
     with pytest.raises(UserError, match="the input dimension is not known; give --dimension"):
         files.files("own.py:two", "own.py:zero", "0,1", None, "relu", tmp_path)
