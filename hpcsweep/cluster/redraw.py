@@ -40,8 +40,8 @@ def draw(
         return
     lines = []
     for row in rows:
-        pair, place = networks[row].error_function(folder, "cpu"), values[row]["sup_where"]
-        line, zoom = slice_of(pair, place, layout.SLICE), zoom_of(pair, place, layout.ZOOM)
+        functions, place = networks[row].error_function(folder, "cpu"), values[row]["sup_where"]
+        line, zoom = slice_of(functions, place, layout.SLICE), zoom_of(functions, place, layout.ZOOM)
         assert line is not None and zoom is not None  # a place that was written is a point
         lines.append((line, zoom))
     try:

@@ -14,7 +14,7 @@ from torch.nn.utils import parametrize
 
 from hpcsweep.approx.models.activations import ACTIVATIONS
 from hpcsweep.approx.networks import Network
-from hpcsweep.approx.supnorm import dense, probes
+from hpcsweep.approx.supnorm import consistency, dense
 from hpcsweep.approx.supnorm.certificate.enclosure import NoEnclosure
 from hpcsweep.approx.supnorm.dense import Dense
 from hpcsweep.approx.supnorm.screening.screen import Function
@@ -93,12 +93,12 @@ def _untouched(made: Function, points: Tensor, name: str) -> Any:
 
 def _check_repeats(made: Function, domain: Domain, name: str) -> None:
     try:
-        _untouched(made, probes.sample(domain), name)
-        off = probes.moody(made, domain)
+        _untouched(made, consistency.sample(domain), name)
+        off = consistency.variation(made, domain)
     except PluginError:
         raise
     except Exception as error:  # of other numbers of points
-        shape = probes.POINTS, len(domain)
+        shape = consistency.POINTS, len(domain)
         raise PluginError(f"{name} fails on points {shape}: {type(error).__name__}: {error}.") from error
     if off:
         raise PluginError(
@@ -198,7 +198,7 @@ def terms_of(function: Callable[..., Any], made: Function, domain: Domain) -> tu
         for part, weight in zip(linear, weights, strict=True)
     )
     term = Dense(weights, biases, name)
-    return (term,) if probes.agree(term, made, domain) else ()
+    return (term,) if consistency.agree(term, made, domain) else ()
 
 
 def _altered(part: nn.Module) -> bool:

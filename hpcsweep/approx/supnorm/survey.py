@@ -21,7 +21,7 @@ from hpcsweep.approx.supnorm.approximations import Approximation
 from hpcsweep.approx.supnorm.certificate import certify
 from hpcsweep.approx.supnorm.screening import screen
 from hpcsweep.approx.supnorm.search import refine
-from hpcsweep.approx.supnorm.tasks import Measurement, Proof, Screening, Screens, Search, Task, shares
+from hpcsweep.approx.supnorm.tasks import Measurement, MeasurementTask, Proof, Screening, Screens, Search, shares
 from hpcsweep.bracket import Bracket
 
 FIRST = 2**14  # boxes of a proof before it is shared out; then in each round as many again as were done before
@@ -63,7 +63,7 @@ class Survey:
         """Whether what is left is a proof that did not close at the first go, and is worth sharing out."""
         return self._rounds > 0
 
-    def tasks(self, pieces: int = 1) -> list[Task]:
+    def tasks(self, pieces: int = 1) -> list[MeasurementTask]:
         """Return what can be done now, in any order; screening in about so many pieces. Empty: all is done."""
         if not self.approximations:
             return []

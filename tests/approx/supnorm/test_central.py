@@ -29,10 +29,10 @@ def test_it_is_measured_by_the_same_points_mapped_into_it() -> None:
     assert survey.run()
     domain = ((-1.0, 1.0), (-1.0, 1.0))
     for approximation, one in zip(survey.approximations, found(survey), strict=True):
-        pair = approximation.error_function(Path("."), "cpu")
+        error_function = approximation.error_function(Path("."), "cpu")
         own = [kind(0, kind.count)[:] for kind in replace(PLAN, uniform=0).sets(domain)]
         fair, pushed = (0.8 * places for places in own)
-        errors = [pair.error(places).abs().numpy() for places in (fair, pushed)]
+        errors = [error_function(places).abs().numpy() for places in (fair, pushed)]
         assert one.central_share == 0.8
         assert one.central_l2 == pytest.approx(np.sqrt((errors[0] ** 2).mean()), rel=1e-9)
         seen = max(values.max() for values in errors)

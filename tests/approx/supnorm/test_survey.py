@@ -134,7 +134,7 @@ def test_means_are_taken_over_the_first_kind() -> None:
     survey = Survey(networks(1), PLAN)
     assert survey.run()
     points = PLAN.sets(((-1.0, 1.0),) * 2)[0](0, 3000)
-    errors = survey.approximations[0].error_function(Path("."), "cpu").error(points).abs().numpy()
+    errors = survey.approximations[0].error_function(Path("."), "cpu")(points).abs().numpy()
     [one] = found(survey)
     assert one.l1 == pytest.approx(errors.mean(), rel=1e-12)
     assert one.l2 == pytest.approx(np.sqrt((errors**2).mean()), rel=1e-12)

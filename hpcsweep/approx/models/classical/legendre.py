@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, final
 
 import numpy as np
@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.models.classical.crosses import cross
-from hpcsweep.approx.models.classical.direct import Unsolvable
-from hpcsweep.approx.models.model import Domain, Model
+from hpcsweep.approx.models.classical.direct import Direct, Unsolvable
+from hpcsweep.approx.models.model import Domain
 
 _AT_ONCE = 1 << 18  # numbers of the matrix of polynomials that are made at once: 2 MiB, a core's cache
 # Enclosures of the recurrence widen by up to 1 + sqrt 2 with each degree: in 1-D proofs closed up to order 30, and with
@@ -22,7 +22,7 @@ Level = tuple[Tensor, Tensor]  # rows of the level before, and of the table of f
 
 
 @final
-class Legendre(Model):
+class Legendre(Direct):
     """sum_nu c_nu psi_nu(x), psi_nu = prod_i sqrt(2 nu_i + 1) P_nu_i(u_i), over a hyperbolic cross; u in [-1, 1]^d.
 
     The psi are orthonormal under the uniform probability measure on the domain. The coefficients minimise the squared
@@ -47,10 +47,6 @@ class Legendre(Model):
         self._degree = int(self.indices.max())
         self._levels = _levels(self.indices)
         self._scales = torch.from_numpy(np.sqrt(2.0 * self.indices + 1.0).prod(axis=1))  # (parameters,)
-
-    def init(self, seeds: Sequence[int], dtype: torch.dtype) -> Tensor:
-        """Return (cells, parameters) zeros: nothing is fitted yet."""
-        return torch.zeros(len(seeds), self.parameters, dtype=dtype)
 
     def solve(self, places: np.ndarray, values: np.ndarray) -> Tensor:
         """Return the coefficients (parameters,) by singular values (LAPACK's gelsd), which is backward stable."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hpcsweep.approx.supnorm.certificate.enclosure import arithmetic, choices, elementary, moving  # noqa: F401 - they fill RULES
+from hpcsweep.approx.supnorm.certificate.enclosure import arithmetic, conditions, elementary, shapes  # noqa: F401 - they fill RULES
 from hpcsweep.approx.supnorm.certificate.enclosure.affine import AffineForm, NoEnclosure, boxes
-from hpcsweep.approx.supnorm.certificate.enclosure.univariate import relax
+from hpcsweep.approx.supnorm.certificate.enclosure.univariate.registry import relax
 
 __all__ = ["AffineForm", "NoEnclosure", "boxes", "relax"]

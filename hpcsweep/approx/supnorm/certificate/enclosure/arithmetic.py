@@ -17,7 +17,8 @@ from hpcsweep.approx.supnorm.certificate.enclosure.affine import (
     constant,
     rule,
 )
-from hpcsweep.approx.supnorm.certificate.enclosure.moving import (
+from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, gamma, outward
+from hpcsweep.approx.supnorm.certificate.enclosure.shapes import (
     aligned,
     feature_axes,
     shared,
@@ -25,18 +26,9 @@ from hpcsweep.approx.supnorm.certificate.enclosure.moving import (
     unsqueeze,
     widened,
 )
-from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, gamma
 
 Term = AffineForm | Constant
 _CROSS = 8  # dimensions up to which a product looks at every pair of coordinates
-
-
-def outward(low: Tensor, high: Tensor, roundings: int) -> tuple[Tensor, Tensor]:
-    """Return a range whose ends were computed with so many roundings each, made certain; NaN: no end at all."""
-    # An end that overflowed becomes NaN here, because low - inf and high + inf are computed.
-    low = torch.sub(low, low.abs(), alpha=gamma(roundings + 1)).sub_(TINY)
-    high = torch.add(high, high.abs(), alpha=gamma(roundings + 1)).add_(TINY)
-    return low.nan_to_num_(-math.inf, math.inf, -math.inf), high.nan_to_num_(math.inf, math.inf, -math.inf)
 
 
 def extremes(candidates: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

@@ -19,7 +19,8 @@ from hpcsweep.approx.supnorm.certificate.enclosure.arithmetic import (
     total,
 )
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import UNIT
-from hpcsweep.approx.supnorm.certificate.enclosure.univariate import Relaxation, image, relax
+from hpcsweep.approx.supnorm.certificate.enclosure.univariate.registry import image, relax
+from hpcsweep.approx.supnorm.certificate.enclosure.univariate.relaxation import Relaxation
 
 # The ranges of these are as good as their forms, and wide layers would pay for them.
 _UNBOUNDED = {"gelu", "silu"}
@@ -43,7 +44,7 @@ _NAMES = {
 
 
 def univariate(name: str, form: AffineForm) -> AffineForm:
-    """Return g(form) for a function g of `univariate.FUNCTIONS`."""
+    """Return g(form) for a function g of `registry.FUNCTIONS`."""
     low, high = form.range()
     lines = relax(name, low, high)
     if name in _UNBOUNDED:

@@ -12,7 +12,8 @@ from torch import Tensor
 from hpcsweep.approx.supnorm.certificate.enclosure.affine import AffineForm, Constant, NoEnclosure, apply, rule
 from hpcsweep.approx.supnorm.certificate.enclosure.arithmetic import add, multiply, negate, subtract
 from hpcsweep.approx.supnorm.certificate.enclosure.elementary import unless
-from hpcsweep.approx.supnorm.certificate.enclosure.moving import (
+from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, gamma
+from hpcsweep.approx.supnorm.certificate.enclosure.shapes import (
     aligned,
     as_form,
     feature_axes,
@@ -23,7 +24,6 @@ from hpcsweep.approx.supnorm.certificate.enclosure.moving import (
     unsqueeze,
     widened,
 )
-from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, gamma
 
 Term = AffineForm | Constant
 

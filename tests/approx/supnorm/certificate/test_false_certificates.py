@@ -21,8 +21,8 @@ from hpcsweep.approx.supnorm.measured import Measured, finalize
 from hpcsweep.approx.supnorm.survey import Survey
 from hpcsweep.approx.supnorm.tasks import Measurement, Proof
 from hpcsweep.bracket import Bracket
-from tests.approx.supnorm.errors import line, of, proved, smooth
-from tests.approx.supnorm.exact import random_network
+from tests.approx.supnorm.certificate.errors import line, of, proved, smooth
+from tests.approx.supnorm.certificate.exact import random_network
 
 ALONE = Measurement(("sobol",), 64, 64, 0, 1, gap=0.01, boxes=5000)  # the proof is all there is
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from hpcsweep.approx.supnorm.points import PointSet, make
 from hpcsweep.approx.supnorm.screening import histogram
 from hpcsweep.approx.supnorm.screening.accumulator import Accumulator
-from hpcsweep.approx.supnorm.screening.keys import NAN_KEY, value_of
+from hpcsweep.approx.supnorm.screening.error_keys import NAN_KEY, value_of
 from hpcsweep.approx.supnorm.screening.screen import (
     Screen,
     candidates,
@@ -28,7 +28,7 @@ from hpcsweep.approx.supnorm.screening.screen import (
     tile_count,
 )
 from hpcsweep.bracket import Bracket
-from tests.approx.supnorm.test_screen import SQUARE, target, zero
+from tests.approx.supnorm.screening.test_screen import SQUARE, target, zero
 
 errors = st.one_of(
     st.sampled_from([0.0, 1.0, -1.0, 2.5, math.inf, -math.inf, math.nan, -math.nan, 5e-324]),

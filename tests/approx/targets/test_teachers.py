@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hpcsweep.approx.targets import REGISTRY
-from tests.approx.test_targets import gradients, spread
+from tests.approx.targets.test_targets import gradients, spread
 
 
 def plain_berner_teacher(seed: int, dimension: int) -> torch.nn.Sequential:

@@ -17,7 +17,7 @@ from hpcsweep.approx.supnorm.points import make
 from hpcsweep.approx.supnorm.search.ascent import GROUP, Error
 from hpcsweep.approx.supnorm.search.refine import Refined, on_boundary, refine
 from hpcsweep.bracket import Bracket
-from tests.approx.supnorm.planted import beside, random_network, slab, spike, tensor, uniform
+from tests.approx.supnorm.search.planted import beside, random_network, slab, spike, tensor, uniform
 
 SQUARE = ((-1.0, 1.0),) * 2
 CUBE = ((-1.0, 1.0),) * 4

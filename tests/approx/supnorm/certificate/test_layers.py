@@ -15,17 +15,18 @@ from torch import Tensor
 
 from hpcsweep.approx.models import ACTIVATE
 from hpcsweep.approx.supnorm.certificate.enclosure import layers as layers_module
-from hpcsweep.approx.supnorm.certificate.enclosure import rounding, univariate
+from hpcsweep.approx.supnorm.certificate.enclosure import rounding
+from hpcsweep.approx.supnorm.certificate.enclosure.activation_lines import ReluLines, lines_about, tanh
 from hpcsweep.approx.supnorm.certificate.enclosure.affine import AffineForm, boxes
-from hpcsweep.approx.supnorm.certificate.enclosure.layers import Cells, Layers
-from hpcsweep.approx.supnorm.certificate.enclosure.lines import Bent, about, tanh
+from hpcsweep.approx.supnorm.certificate.enclosure.layers import InputBoxes, Layers
+from hpcsweep.approx.supnorm.certificate.enclosure.univariate import registry
 from hpcsweep.approx.supnorm.dense import Dense
-from tests.approx.supnorm.exact import ACTIVATIONS, exactly, random_network
+from tests.approx.supnorm.certificate.exact import ACTIVATIONS, exactly, random_network
 
 
-def cells(generator: np.random.Generator, count: int, dimension: int, radius: float) -> Cells:
+def input_boxes(generator: np.random.Generator, count: int, dimension: int, radius: float) -> InputBoxes:
     center = torch.from_numpy(generator.uniform(-1, 1, (count, dimension)))
-    return Cells(center, torch.full_like(center, radius), torch.zeros_like(center))
+    return InputBoxes(center, torch.full_like(center, radius), torch.zeros_like(center))
 
 
 # Lines about activations
@@ -35,7 +36,7 @@ def lines(activation: str, low: float, high: float) -> tuple[float, float, float
     """Return slope and offset of the line above, and of the line below, as the backward pass sees them."""
     pair = [torch.tensor([[end]], dtype=torch.float64) for end in (low, high)]
     one = torch.ones(1, 1, 1, dtype=torch.float64)
-    made = about(activation, *pair)
+    made = lines_about(activation, *pair)
     above, below = made.substitute(one), made.substitute(-one)
     return float(above[0]), float(above[1]), -float(below[0]), -float(below[1])
 
@@ -78,7 +79,7 @@ def test_tanh_is_no_wider_than_the_general_rule() -> None:
     low = torch.from_numpy(generator.normal(size=4000) * 2)
     high = low + torch.from_numpy(10.0 ** generator.uniform(-6, 1, 4000))
     _, least, most = tanh(low.clone(), high.clone())
-    _, wanted_least, wanted_most = univariate.relax("tanh", low, high)
+    _, wanted_least, wanted_most = registry.relax("tanh", low, high)
     assert ((most - least) <= (wanted_most - wanted_least) * 1.001 + 1e-12).all()
 
 
@@ -110,7 +111,7 @@ def by_hand(activation: str, low: float, high: float) -> tuple[float, float, flo
         slope = high / (high - low) if low < 0 < high else float(low >= 0)
         return slope, 0.0, max(-slope * low if low < 0 < high else 0.0, 0.0)
     pair = [torch.tensor([end], dtype=torch.float64) for end in (low, high)]
-    rule = tanh if activation == "tanh" else lambda *ends: univariate.relax(activation, *ends)
+    rule = tanh if activation == "tanh" else lambda *ends: registry.relax(activation, *ends)
     return tuple(float(part) for part in rule(*pair))
 
 
@@ -134,10 +135,10 @@ def backward_by_loops(network: Dense, made: list, sign: float) -> tuple[np.ndarr
 def test_both_passes_equal_loops(activation: str, hidden: list[int]) -> None:
     generator = np.random.default_rng(3)
     network = random_network(generator, 3, hidden, activation, scale=1.5, amplitude=-0.7)
-    layers, where = Layers(network), cells(generator, 6, 3, 0.2)
-    passed = layers.forward(where)
+    layers, where = Layers(network), input_boxes(generator, 6, 3, 0.2)
+    forward_pass = layers.forward(where)
     for sign in (1.0, -1.0):
-        bound = layers.above(passed, sign)
+        bound = layers.above(forward_pass, sign)
         for box in range(6):
             made: list[list] = [[] for _ in hidden]
             forward_by_loops(network, where.center[box].numpy(), 0.2, made)
@@ -153,7 +154,7 @@ def violations(seeds: range, activation: str, full: bool = False) -> int:
         generator = np.random.default_rng(seed)
         hidden = generator.integers(4, 17, size=generator.integers(0, 4)).tolist()
         network = random_network(generator, 2, hidden, activation, scale=2.0, amplitude=1 / 3)
-        layers, where = Layers(network), cells(generator, 4, 2, 10.0 ** -generator.uniform(0, 15))
+        layers, where = Layers(network), input_boxes(generator, 4, 2, 10.0 ** -generator.uniform(0, 15))
         bounds = [layers.above(layers.forward(where, full), sign) for sign in (1.0, -1.0)]
         peaks = [layers.peak(bound, where)[0].tolist() for bound in bounds]
         for box, inside in enumerate(generator.choice([-1.0, 0.0, 1.0], (4, 2))):
@@ -177,14 +178,16 @@ def test_roundings_of_layers_are_needed() -> None:
 def outside(seeds: range, monkeypatch: pytest.MonkeyPatch) -> int:
     """Count exact pre-activations outside of their ranges, in networks that are constant: nothing but roundings."""
     count, ranges = 0, []
-    monkeypatch.setattr(layers_module, "about", lambda *a: ranges.append((a[1].clone(), a[2].clone())) or about(*a))
+    monkeypatch.setattr(
+        layers_module, "lines_about", lambda *a: ranges.append((a[1].clone(), a[2].clone())) or lines_about(*a)
+    )
     for seed in seeds:
         generator = np.random.default_rng(seed)
         network = random_network(generator, 2, [16, 16, 16], "relu", scale=2.0)
         for part in (network.weights[0], *network.biases[1:]):
             part.zero_()  # and no bias whose roundings would cover those of the products
         ranges.clear()
-        Layers(network).forward(cells(generator, 1, 2, 0.5))
+        Layers(network).forward(input_boxes(generator, 1, 2, 0.5))
         signal = [mpf(0), mpf(0)]
         for layer, (low, high) in enumerate(ranges):
             part = zip(network.weights[layer].tolist(), network.biases[layer].tolist(), strict=True)
@@ -206,17 +209,17 @@ def test_ranges_of_constant_networks_hold_to_fifty_digits(monkeypatch: pytest.Mo
 def test_values_inside_stay_below(activation: str, full: bool) -> None:
     generator = np.random.default_rng(4)
     network = random_network(generator, 2, [10, 10, 10], activation, scale=1.5)
-    layers, where = Layers(network), cells(generator, 20, 2, 0.3)
-    passed = layers.forward(where, full)
+    layers, where = Layers(network), input_boxes(generator, 20, 2, 0.3)
+    forward_pass = layers.forward(where, full)
     inside = torch.from_numpy(generator.uniform(-1, 1, (200, 1, 2))) * where.reach + where.center  # (points, boxes, 2)
     values = network(inside.reshape(-1, 2)).view(200, 20)
     for sign in (1.0, -1.0):
-        assert (sign * values <= layers.peak(layers.above(passed, sign), where)[0]).all()
+        assert (sign * values <= layers.peak(layers.above(forward_pass, sign), where)[0]).all()
 
 
 def test_full_relaxation_of_a_shallow_network_is_the_quick_one() -> None:
     generator = np.random.default_rng(4)
-    layers, where = Layers(random_network(generator, 2, [10], "tanh")), cells(generator, 20, 2, 0.3)
+    layers, where = Layers(random_network(generator, 2, [10], "tanh")), input_boxes(generator, 20, 2, 0.3)
     quick, full = (layers.above(layers.forward(where, full), 1.0) for full in (False, True))
     assert torch.equal(quick.constant, full.constant) and torch.equal(quick.row, full.row)
 
@@ -225,7 +228,7 @@ def test_standardised_inputs_are_seen_by_the_first_layer() -> None:
     generator = np.random.default_rng(6)
     network = random_network(generator, 2, [4], "tanh", standardised=True)
     places = boxes(torch.zeros(1, 2, dtype=torch.float64), torch.ones(1, 2, dtype=torch.float64), [(0.1, 0.4), (-3, 5)])
-    seen = Layers(network).cells(places)
+    seen = Layers(network).input_boxes(places)
     ends = torch.tensor([[0.1, -3.0], [0.4, 5.0]], dtype=torch.float64)
     low, high = torch.sort(network.standardised(ends), dim=0).values
     spread = seen.reach.abs() + seen.radius
@@ -244,7 +247,7 @@ def test_roundings_of_standardised_inputs_are_counted() -> None:
             points = torch.from_numpy(generator.normal(size=(1, 3)))
             form = AffineForm(torch.cat([points[None], torch.zeros(3, 1, 3).double()]), torch.zeros_like(points))
             with contextlib.nullcontext() if counted else rounding.ignored():
-                seen = Layers(network).cells(form)
+                seen = Layers(network).input_boxes(form)
             constants = zip(points[0].tolist(), network.shift.tolist(), network.factor.tolist(), strict=True)
             exact = [(mpf(x) - mpf(shift)) * mpf(factor) for x, shift, factor in constants]
             ends = zip(exact, seen.center[0].tolist(), seen.radius[0].tolist(), strict=True)
@@ -254,8 +257,8 @@ def test_roundings_of_standardised_inputs_are_counted() -> None:
 
 def test_relu_needs_no_case_for_stable_neurons() -> None:
     low, high = torch.tensor([[-2.0, 0.5, -1.0, 0.0]]).double(), torch.tensor([[-1.0, 2.0, 3.0, 0.0]]).double()
-    made = about("relu", low, high)
-    assert isinstance(made, Bent)
+    made = lines_about("relu", low, high)
+    assert isinstance(made, ReluLines)
     assert made.slope.tolist() == [[0.0, 1.0, 0.75, 0.0]]
 
 
@@ -266,7 +269,7 @@ def test_activations_are_those_of_the_models() -> None:
         torch.testing.assert_close(activate(x.clone()), exact, rtol=1e-14, atol=1e-15)
 
 
-def peak_by_points(network: Dense, where: Cells, count: int) -> Tensor:
+def peak_by_points(network: Dense, where: InputBoxes, count: int) -> Tensor:
     """Return the largest value at a grid of points in each box, (boxes,)."""
     axis = torch.linspace(-1, 1, count, dtype=torch.float64)
     inside = torch.cartesian_prod(*[axis] * where.center.shape[1]).view(-1, 1, where.center.shape[1])
@@ -278,7 +281,7 @@ def peak_by_points(network: Dense, where: Cells, count: int) -> Tensor:
 def test_small_boxes_are_bounded_closely(activation: str) -> None:
     generator = np.random.default_rng(7)
     network = random_network(generator, 2, [16, 16], activation)
-    layers, where = Layers(network), cells(generator, 50, 2, 0.01)
+    layers, where = Layers(network), input_boxes(generator, 50, 2, 0.01)
     above = layers.peak(layers.above(layers.forward(where), 1.0), where)[0]
     excess = above - peak_by_points(network, where, 9)
     assert (excess > -1e-12).all() and float(excess.median()) < 2e-4

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.models.activations import ACTIVATIONS
-from hpcsweep.approx.supnorm.certificate.enclosure import univariate
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import ELEMENTARY, TINY, gamma
+from hpcsweep.approx.supnorm.certificate.enclosure.univariate import registry
 
 _LEAST = 2.0**-1074  # a length to divide by where there is none
 
@@ -64,7 +64,7 @@ class Lines(ABC):
 
 
 @final
-class Bent(Lines):
+class ReluLines(Lines):
     """ReLU: the chord above; below, the steeper of 0 and x where the chord is the steeper one.
 
     The forward pass takes the parallels of the chord (the parallelogram of least area, as in zonotopes: Singh et al.,
@@ -87,12 +87,12 @@ class Bent(Lines):
         constant = (above * self.low).sum(-1).neg_()
         return above.add_(below), constant, constant.new_zeros(())
 
-    def cut(self, boxes: slice) -> Bent:
-        return Bent(self.slope[boxes], self.low[boxes], self.size[boxes])
+    def cut(self, boxes: slice) -> ReluLines:
+        return ReluLines(self.slope[boxes], self.low[boxes], self.size[boxes])
 
 
 @final
-class Parallel(Lines):
+class ParallelLines(Lines):
     """Two parallel lines: least <= g(x) - slope x <= most, (boxes, width) each."""
 
     def __init__(self, slope: Tensor, least: Tensor, most: Tensor, size: Tensor) -> None:
@@ -110,8 +110,8 @@ class Parallel(Lines):
         constant = ends.sum(-1)
         return row * self.slope, constant, ends.abs_().sum(-1)
 
-    def cut(self, boxes: slice) -> Parallel:
-        return Parallel(self.slope[boxes], self.least[boxes], self.most[boxes], self.size[boxes])
+    def cut(self, boxes: slice) -> ParallelLines:
+        return ParallelLines(self.slope[boxes], self.least[boxes], self.most[boxes], self.size[boxes])
 
 
 def largest(low: Tensor, high: Tensor) -> Tensor:
@@ -119,7 +119,7 @@ def largest(low: Tensor, high: Tensor) -> Tensor:
     return torch.maximum(high.amax(1), low.amin(1).neg_())
 
 
-def about(activation: str, low: Tensor, high: Tensor, mass: Tensor | None = None) -> Lines:
+def lines_about(activation: str, low: Tensor, high: Tensor, mass: Tensor | None = None) -> Lines:
     """Return lines about an activation on ranges (boxes, width), which are overwritten.
 
     Parameters
@@ -129,17 +129,17 @@ def about(activation: str, low: Tensor, high: Tensor, mass: Tensor | None = None
     """
     if activation == "relu":
         lines = _relu(low, high)
-        return lines if mass is None else Bent(lines.slope, lines.low, mass.mul(2 * (1 + gamma(4))))
+        return lines if mass is None else ReluLines(lines.slope, lines.low, mass.mul(2 * (1 + gamma(4))))
     # |slope x| <= steepness |x|, and |least|, |most| <= |g(x)| + |slope x|; |g(x)| <= offset + steepness |x|.
     known = ACTIVATIONS[activation]
     size = (largest(low, high) if mass is None else mass).mul(3 * known.steepness * (1 + gamma(8)))
     if known.offset:
         size.add_(known.offset * (1 + gamma(8)))
-    slope, least, most = tanh(low, high) if activation == "tanh" else univariate.relax(activation, low, high)
-    return Parallel(slope, least, most, size)
+    slope, least, most = tanh(low, high) if activation == "tanh" else registry.relax(activation, low, high)
+    return ParallelLines(slope, least, most, size)
 
 
-def _relu(low: Tensor, high: Tensor) -> Bent:
+def _relu(low: Tensor, high: Tensor) -> ReluLines:
     """Return the lines about max(x, 0).
 
     On [low, high] with low <= 0 <= high the slope high / (high - low) is that of the chord; elsewhere the clamped
@@ -149,7 +149,7 @@ def _relu(low: Tensor, high: Tensor) -> Bent:
     low.clamp_(max=0)
     high.clamp_(min=0)
     size = high.amax(1).mul_(2 * (1 + gamma(4)))  # slope |x| + the height <= 2 high
-    return Bent(high.div_(torch.sub(high, low).clamp_(min=_LEAST)), low, size)
+    return ReluLines(high.div_(torch.sub(high, low).clamp_(min=_LEAST)), low, size)
 
 
 def tanh(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:

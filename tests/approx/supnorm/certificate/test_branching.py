@@ -20,7 +20,7 @@ from hpcsweep.approx.supnorm.certificate.certify import Pool, advance, join, spl
 from hpcsweep.approx.supnorm.certificate.enclosure.difference import UpperBound
 from hpcsweep.approx.supnorm.certificate.pilot import full_relaxation_pays
 from hpcsweep.approx.supnorm.dense import Dense
-from tests.approx.supnorm.errors import (
+from tests.approx.supnorm.certificate.errors import (
     PLENTY,
     Lipschitz,
     constant,
@@ -32,7 +32,7 @@ from tests.approx.supnorm.errors import (
     smooth,
     wave,
 )
-from tests.approx.supnorm.exact import random_network
+from tests.approx.supnorm.certificate.exact import random_network
 
 # Boxes
 

@@ -10,15 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.models.activations import ACTIVATIONS, Convex, Hump
-from hpcsweep.approx.supnorm.certificate.enclosure import convex, gelu_silu, sigmoidal, sine
+from hpcsweep.approx.models.activations import ACTIVATIONS, ConvexFunction, SelfGatedFunction
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY
+from hpcsweep.approx.supnorm.certificate.enclosure.univariate import convex, gelu_silu, relu_sigmoids, sin_cos
+from hpcsweep.approx.supnorm.certificate.enclosure.univariate.relaxation import Range, Relaxation
 
-Relaxation = tuple[Tensor, Tensor, Tensor]
 _EVERYWHERE = (-math.inf, math.inf)
 _OUTSIDE = 1e-9  # by so much of its size a range may leave a domain: that is rounding
 _NOTHING = 1e-200  # and by so much where its size is zero: `TINY`, added up and scaled
@@ -32,7 +33,7 @@ class Function:
     """
 
     relax: Callable[[Tensor, Tensor], Relaxation]
-    image: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+    image: Callable[[Tensor, Tensor], Range]
     domain: tuple[float, float] = _EVERYWHERE
 
     def undefined(self, low: Tensor, high: Tensor) -> Tensor | None:
@@ -45,28 +46,25 @@ class Function:
         return outside if outside.any() else None
 
 
-def _told(facts: Hump | Convex) -> Function:
-    """Return the rule that follows from the facts of an activation."""
-    rule = (
-        gelu_silu.GeluSilu(facts)
-        if isinstance(facts, Hump)
-        else convex.ConvexFunction(facts.value, facts.place, facts.bottom)
-    )
-    return Function(rule.relax, rule.image)
+def _described(function: SelfGatedFunction | ConvexFunction) -> Function:
+    """Return the rule of a function that is known by its description."""
+    if isinstance(function, SelfGatedFunction):
+        return Function(partial(gelu_silu.relax, function), partial(gelu_silu.image, function))
+    return Function(partial(convex.relax, function), partial(convex.image, function), function.domain)
 
 
 FUNCTIONS: Mapping[str, Function] = {
-    "relu": Function(sigmoidal.relu, sigmoidal.relu_image),
-    "tanh": Function(sigmoidal.tanh, sigmoidal.rising(torch.tanh)),
-    "sigmoid": Function(sigmoidal.sigmoid, sigmoidal.rising(sigmoidal.logistic)),
-    "erf": Function(sigmoidal.erf, sigmoidal.rising(torch.erf)),
-    "arctan": Function(sigmoidal.arctan, sigmoidal.rising(torch.arctan)),
-    "arcsin": Function(sigmoidal.arcsin, sigmoidal.arcsin_image, (-1.0, 1.0)),
-    "sin": Function(sine.sin, sine.sin_image),
-    "cos": Function(sine.cos, sine.cos_image),
+    "relu": Function(relu_sigmoids.relu, relu_sigmoids.relu_image),
+    "tanh": Function(relu_sigmoids.tanh, relu_sigmoids.rising(torch.tanh)),
+    "sigmoid": Function(relu_sigmoids.sigmoid, relu_sigmoids.rising(relu_sigmoids.logistic)),
+    "erf": Function(relu_sigmoids.erf, relu_sigmoids.rising(torch.erf)),
+    "arctan": Function(relu_sigmoids.arctan, relu_sigmoids.rising(torch.arctan)),
+    "arcsin": Function(relu_sigmoids.arcsin, relu_sigmoids.arcsin_image, (-1.0, 1.0)),
+    "sin": Function(sin_cos.sin, sin_cos.sin_image),
+    "cos": Function(sin_cos.cos, sin_cos.cos_image),
     "reciprocal": Function(convex.reciprocal, convex.reciprocal_image),
-    **{name: Function(bow.relax, bow.image, bow.domain) for name, bow in convex.CONVEX.items()},
-    **{name: _told(one.facts) for name, one in ACTIVATIONS.items() if one.facts is not None},
+    **{name: _described(function) for name, function in convex.CONVEX.items()},
+    **{name: _described(known.facts) for name, known in ACTIVATIONS.items() if known.facts is not None},
 }
 
 
@@ -85,7 +83,7 @@ def relax(name: str, low: Tensor, high: Tensor) -> Relaxation:
     return slope.masked_fill(undefined, 0.0), least, most
 
 
-def image(name: str, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+def image(name: str, low: Tensor, high: Tensor) -> Range:
     """Return (least, most) of g on [low, high], rounding included."""
     least, most = FUNCTIONS[name].image(low, high)
     undefined = FUNCTIONS[name].undefined(low, high)
@@ -94,7 +92,7 @@ def image(name: str, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     return least.sub_(TINY), most.add_(TINY)
 
 
-def settled(slope: Tensor, least: Tensor, most: Tensor, constant: Callable[[], tuple[Tensor, Tensor]]) -> Relaxation:
+def settled(slope: Tensor, least: Tensor, most: Tensor, constant: Callable[[], Range]) -> Relaxation:
     """Replace what infinite arguments have spoilt by the constant range of the function."""
     if all(math.isfinite(part.sum()) for part in (slope, least, most)):  # cheap, and nearly always so
         return slope, least, most

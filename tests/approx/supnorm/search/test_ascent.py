@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from torch import Tensor
 
-from hpcsweep.approx.supnorm.screening.keys import INFINITY_KEY, NAN_KEY
+from hpcsweep.approx.supnorm.screening.error_keys import INFINITY_KEY, NAN_KEY
 from hpcsweep.approx.supnorm.search.ascent import GROUP, Climb, ascend, keys, largest_first
-from tests.approx.supnorm.planted import random_network, tensor, uniform
+from tests.approx.supnorm.search.planted import random_network, tensor, uniform
 
 UNEVEN = ((-1.0, 3.0), (0.1, 0.3), (-500.0, 100.0))
 SQUARE = ((-1.0, 1.0),) * 2

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from hpcsweep.approx.supnorm.certificate.enclosure import rounding
-from hpcsweep.approx.supnorm.certificate.enclosure.univariate import FUNCTIONS, image, relax
-from tests.approx.supnorm.digits import UNARY
+from hpcsweep.approx.supnorm.certificate.enclosure.univariate.registry import FUNCTIONS, image, relax
+from tests.approx.supnorm.certificate.digits import UNARY
 
 RANGES = 800
 DOMAIN = {"log": (0.0, math.inf), "sqrt": (0.0, math.inf), "arcsin": (-1.0, 1.0)}

@@ -15,7 +15,7 @@ from torch.quasirandom import SobolEngine
 from hpcsweep.approx.supnorm.points import PointSet, Sobol, make
 from hpcsweep.approx.supnorm.points.directions import direction_numbers
 from hpcsweep.approx.supnorm.points.inflation import BLOCK, FACTORS, Inflated, inflate
-from tests.approx.supnorm.test_points import AWKWARD, CUBE, DEVICES, kinds
+from tests.approx.supnorm.points.test_points import AWKWARD, CUBE, DEVICES, kinds
 
 
 def exact_sobol(index: int, directions: np.ndarray, shift: list[int]) -> list[float]:

@@ -7,11 +7,15 @@ import math
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, gamma
-from hpcsweep.approx.supnorm.certificate.enclosure.sigmoidal import at_most
+from hpcsweep.approx.supnorm.certificate.enclosure.rounding import gamma
+from hpcsweep.approx.supnorm.certificate.enclosure.univariate.relaxation import (
+    Range,
+    Relaxation,
+    at_most,
+    chord,
+    remainder,
+)
 
-Relaxation = tuple[Tensor, Tensor, Tensor]
-Range = tuple[Tensor, Tensor]
 _PERIOD = 2 * math.pi
 
 
@@ -43,22 +47,20 @@ def cos_image(low: Tensor, high: Tensor) -> Range:
 
 def _slope(below: Tensor, above: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """Return the chord's slope; 0 beyond one period, where the constant range is better."""
-    width = high - low
-    slope = (above - below).div_(width.clamp(min=TINY)).clamp_(-1.0, 1.0)
-    return slope.mul_(width < _PERIOD)
+    return chord(below, above, low, high).clamp_(-1.0, 1.0).mul_(high - low < _PERIOD)
 
 
 def _wave(
     below: Tensor, above: Tensor, low: Tensor, high: Tensor, slope: Tensor, crest: Tensor, trough: Tensor
 ) -> Relaxation:
     """Relax a wave with crests (of its remainder) at crest + 2 pi k, troughs at trough + 2 pi k."""
-    at_low = torch.addcmul(below, slope, low, value=-1.0)
-    at_high = torch.addcmul(above, slope, high, value=-1.0)
+    at_low = remainder(below, slope, low)
+    at_high = remainder(above, slope, high)
     height = ((1.0 - slope) * (1.0 + slope)).sqrt_()  # 1 - slope^2 would lose half of its digits at a slope near 1
     rising = torch.ge(slope, 0.0, out=torch.empty_like(slope))
     # against a rising line the first crest and the last trough of the range stand out, against a falling one the others
     place, inside = _nearest(crest, low, high, rising)
-    peak = torch.addcmul(height, slope, place, value=-1.0)
+    peak = remainder(height, slope, place)
     most = torch.maximum(at_low, at_high)
     most = torch.lerp(most, torch.maximum(most, peak), inside)
     place, inside = _nearest(trough, low, high, 1.0 - rising)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpcsweep.approx.supnorm.search.starts import boundary, corners, face_centres, gaps, nearest, on_faces, spread
-from tests.approx.supnorm.planted import tensor, uniform
+from tests.approx.supnorm.search.planted import tensor, uniform
 
 UNEVEN = ((-1.0, 3.0), (0.1, 0.3), (-500.0, 100.0))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from hpcsweep.approx import models
 from hpcsweep.approx.supnorm import dense
-from hpcsweep.approx.supnorm.approximations import Deviation
+from hpcsweep.approx.supnorm.approximations import ErrorFunction
 from hpcsweep.approx.supnorm.certificate.enclosure.affine import NoEnclosure, boxes
 from hpcsweep.approx.supnorm.points import make
 from hpcsweep.approx.supnorm.screening.evaluator import Evaluator, frozen, piece
@@ -69,13 +70,13 @@ def test_slopes_are_those_of_the_model() -> None:
 def test_slopes_of_an_error_are_those_of_autograd() -> None:
     model, parameters = network([16, 16], "tanh")
     points = places(512)
-    error = Deviation(lambda x: torch.sin(x).prod(1), frozen(model, parameters))
+    error = ErrorFunction(lambda x: torch.sin(x).prod(1), frozen(model, parameters), DOMAIN)
     values, slopes = with_slopes(error, points)
     expected = with_slopes(lambda x: error(x), points)
     assert torch.equal(values, error(points))
     assert torch.allclose(values, expected[0], rtol=0, atol=1e-14)
     assert torch.allclose(slopes, expected[1], rtol=0, atol=1e-13)
-    flat = Deviation(lambda x: torch.zeros(len(x), dtype=torch.float64), frozen(model, parameters))
+    flat = replace(error, target=lambda x: torch.zeros(len(x), dtype=torch.float64))
     assert torch.equal(with_slopes(flat, points)[1], -with_slopes(flat.approximant, points)[1])
 
 

@@ -14,8 +14,8 @@ import torch
 
 from hpcsweep.approx.supnorm.certificate.enclosure import AffineForm, boxes, rounding
 from hpcsweep.approx.targets import REGISTRY
-from tests.approx.supnorm.digits import Exact
-from tests.approx.supnorm.expressions import BINARY, UNARY, expression
+from tests.approx.supnorm.certificate.digits import Exact
+from tests.approx.supnorm.certificate.expressions import BINARY, UNARY, expression
 
 Domain = Sequence[tuple[float, float]]
 BOXES, POINTS = 3, 4

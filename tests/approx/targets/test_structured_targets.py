@@ -9,7 +9,7 @@ import torch
 
 from hpcsweep.approx.targets import REGISTRY
 from hpcsweep.errors import PluginError
-from tests.approx.test_targets import gradients, spread
+from tests.approx.targets.test_targets import gradients, spread
 
 
 @pytest.mark.parametrize(("dimension", "m"), [(4, 1), (4, 2), (5, 2), (3, 3)])

@@ -11,7 +11,7 @@ from torch import Tensor
 from hpcsweep.approx.supnorm.certificate.certify import Pool, advance, start
 from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference, UpperBound
 from hpcsweep.approx.supnorm.dense import Dense
-from tests.approx.supnorm.exact import random_network
+from tests.approx.supnorm.certificate.exact import random_network
 
 PLENTY = 200_000
 

@@ -15,7 +15,7 @@ from hpcsweep.approx.supnorm.dense import Dense
 from hpcsweep.approx.supnorm.points import make
 from hpcsweep.approx.supnorm.search.ascent import Box
 from hpcsweep.approx.supnorm.search.kinks import breakpoints, kink_points, project
-from tests.approx.supnorm.planted import beside, random_network, slab, tensor, uniform
+from tests.approx.supnorm.search.planted import beside, random_network, slab, tensor, uniform
 
 CUBE = ((-1.0, 1.0),) * 4
 UNEVEN = ((-1.0, 3.0), (0.1, 0.3), (-500.0, 100.0))

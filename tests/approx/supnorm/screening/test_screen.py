@@ -27,7 +27,6 @@ from hpcsweep.approx.supnorm.screening.screen import (
     screen,
     tile_count,
 )
-from hpcsweep.approx.supnorm.slice import slice_through
 from hpcsweep.bracket import Bracket
 from hpcsweep.errors import PluginError
 
@@ -275,14 +274,3 @@ def test_default_tile_follows_the_machine() -> None:
     assert {default_tile(width) for width in (1, 64, 10**6)} == {8192}
     widths = {16: 2**20, 64: 2**20, 128: 2**20, 256: 2**19, 512: 2**18, 10**6: 2**16}
     assert {width: default_tile(width, "cuda") for width in widths} == widths
-
-
-def test_slice_runs_through_the_point_from_end_to_end() -> None:
-    domain, where = ((-1.0, 0.1), (0.0, 2.0)), (0.05, 1.25)
-    network = perceptron(4)
-    positions, values, outputs = slice_through(target, network, where, domain, count=11)
-    assert (positions[0], positions[-1], len(positions)) == (-1.0, 0.1, 11)
-    places = torch.tensor([[position, 1.25] for position in positions], dtype=torch.float64)
-    np.testing.assert_array_equal(values, target(places).numpy())
-    np.testing.assert_array_equal(outputs, network(places).numpy())
-    assert {positions.dtype, values.dtype, outputs.dtype} == {np.dtype("float64")}

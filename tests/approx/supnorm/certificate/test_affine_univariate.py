@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpcsweep.approx.supnorm.certificate.enclosure import relax
-from hpcsweep.approx.supnorm.certificate.enclosure.convex import softplus
-from hpcsweep.approx.supnorm.certificate.enclosure.univariate import FUNCTIONS, image
-from tests.approx.supnorm.digits import UNARY
+from hpcsweep.approx.supnorm.certificate.enclosure.univariate.convex import softplus
+from hpcsweep.approx.supnorm.certificate.enclosure.univariate.registry import FUNCTIONS, image
+from tests.approx.supnorm.certificate.digits import UNARY
 
 # exact but for rounding, on any range; gelu and silu have no closed form
 LOOSENESS = dict.fromkeys(FUNCTIONS, 1.001) | {"gelu": 2.3, "silu": 2.3}

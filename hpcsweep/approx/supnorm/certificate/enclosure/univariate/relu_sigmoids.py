@@ -1,4 +1,4 @@
-"""Functions with one bend or one turning point of their slope: relu, tanh, sigmoid, erf, arctan, arcsin."""
+"""relu, and functions whose slope has one extreme, at zero: tanh, sigmoid, erf, arctan, arcsin."""
 
 from __future__ import annotations
 
@@ -9,20 +9,13 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, gamma
-
-Relaxation = tuple[Tensor, Tensor, Tensor]
-Range = tuple[Tensor, Tensor]
-
-
-def at_most(one: Tensor | float, other: Tensor | float) -> Tensor:
-    """Return 1.0 where one <= other, else 0.0: a weight for torch.lerp, which is exact at both.
-
-    On a CPU, torch.where mispredicts its way through such masks: three times slower than both together.
-    """
-    if isinstance(one, Tensor):
-        return torch.le(one, other, out=torch.empty_like(one))
-    assert isinstance(other, Tensor)
-    return torch.ge(other, one, out=torch.empty_like(other))
+from hpcsweep.approx.supnorm.certificate.enclosure.univariate.relaxation import (
+    Range,
+    Relaxation,
+    at_most,
+    chord,
+    remainder,
+)
 
 
 def relu(low: Tensor, high: Tensor) -> Relaxation:
@@ -32,7 +25,7 @@ def relu(low: Tensor, high: Tensor) -> Relaxation:
     """
     slope = torch.clamp_(high / (high - low).clamp_(min=TINY), 0.0, 1.0)
     # at the upper end (1 - s) high, at the lower one -s low; with s = 0 or 1 these are <= 0 beyond the kink
-    most = torch.maximum(torch.addcmul(high, slope, high, value=-1.0), -slope * low).clamp_(min=0.0)
+    most = torch.maximum(remainder(high, slope, high), -slope * low).clamp_(min=0.0)
     most.add_(high.abs(), alpha=gamma(4)).add_(TINY)
     return slope, torch.zeros_like(low), most
 
@@ -85,18 +78,18 @@ def logistic(inputs: Tensor) -> Tensor:
 def erf(low: Tensor, high: Tensor) -> Relaxation:
     """Exact: 2 / sqrt(pi) exp(-x^2) = s where x = +-sqrt(-log(s sqrt(pi) / 2))."""
     below, above = torch.erf(low), torch.erf(high)
-    slope = _chord(below, above, low, high).clamp_(0.0, 2 / math.sqrt(math.pi))
+    slope = chord(below, above, low, high).clamp_(0.0, 2 / math.sqrt(math.pi))
     place = (slope * (math.sqrt(math.pi) / 2)).log_().neg_().clamp_(0.0, 1e3).sqrt_()
-    height = torch.addcmul(torch.erf(place), slope, place, value=-1.0)
+    height = remainder(torch.erf(place), slope, place)
     return _odd(below, above, low, high, slope, place, height, gamma(96))
 
 
 def arctan(low: Tensor, high: Tensor) -> Relaxation:
     """Exact: 1 / (1 + x^2) = s where x = +-sqrt((1 - s) / s)."""
     below, above = torch.arctan(low), torch.arctan(high)
-    slope = _chord(below, above, low, high).clamp_(0.0, 1.0)
+    slope = chord(below, above, low, high).clamp_(0.0, 1.0)
     place = ((1.0 - slope) / slope).sqrt_().clamp_(max=1e150)
-    height = torch.addcmul(torch.arctan(place), slope, place, value=-1.0)
+    height = remainder(torch.arctan(place), slope, place)
     return _odd(below, above, low, high, slope, place, height, gamma(160))
 
 
@@ -104,7 +97,7 @@ def arcsin(low: Tensor, high: Tensor) -> Relaxation:
     """Exact: 1 / sqrt(1 - x^2) = s where x = +-sqrt(1 - 1 / s^2); steep at the ends +-1, where the chord is finite."""
     left, right = low.clamp(-1.0, 1.0), high.clamp(-1.0, 1.0)
     below, above = torch.arcsin(left), torch.arcsin(right)
-    slope = _chord(below, above, left, right).clamp_(1.0, 1e8)  # arcsin is steeper only within 1e-16 of the ends
+    slope = chord(below, above, left, right).clamp_(1.0, 1e8)  # arcsin is steeper only within 1e-16 of the ends
     root = ((slope - 1.0) * (slope + 1.0)).sqrt_()  # s times the place
     height = root - torch.arctan(root)  # arccos(1 / s), which would lose half of its digits at a slope near 1
     # the largest remainder is at the negative place; near the ends a place is uncertain by UNIT, its value by s UNIT
@@ -114,10 +107,6 @@ def arcsin(low: Tensor, high: Tensor) -> Relaxation:
 def arcsin_image(low: Tensor, high: Tensor) -> Range:
     """Rising."""
     return torch.arcsin(low.clamp(-1.0, 1.0)).sub_(gamma(24)), torch.arcsin(high.clamp(-1.0, 1.0)).add_(gamma(24))
-
-
-def _chord(below: Tensor, above: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    return (above - below).div_((high - low).clamp_(min=TINY))
 
 
 def _odd(
@@ -137,8 +126,8 @@ def _odd(
     place, height: g(x) - slope x has its local maximum at x = place, of this height, and its minimum at -place.
     slack: of rounding.
     """
-    at_low = torch.addcmul(below, slope, low, value=-1.0)
-    at_high = torch.addcmul(above, slope, high, value=-1.0)
+    at_low = remainder(below, slope, low)
+    at_high = remainder(above, slope, high)
     least, most = torch.minimum(at_low, at_high), torch.maximum(at_low, at_high)
     most = torch.lerp(most, torch.maximum(most, height), at_most(low, place).mul_(at_most(place, high)))
     place, height = place.neg(), height.neg()

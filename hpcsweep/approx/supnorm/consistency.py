@@ -22,13 +22,13 @@ _EPSILON = 2.0**-52
 
 def sample(domain: Sequence[Sequence[float]]) -> Tensor:
     """Return repeatable points (64, dimension) float64 of a domain."""
-    low, high = torch.tensor([tuple(pair) for pair in domain], dtype=torch.float64).T
+    low, high = torch.tensor([tuple(side) for side in domain], dtype=torch.float64).T
     generator = torch.Generator().manual_seed(SEED)
     shares = torch.rand(POINTS, len(low), dtype=torch.float64, generator=generator)
     return torch.clamp(low + (high - low) * shares, low, high)
 
 
-def moody(function: Callable[[Tensor], Tensor], domain: Sequence[Sequence[float]]) -> float:
+def variation(function: Callable[[Tensor], Tensor], domain: Sequence[Sequence[float]]) -> float:
     """Return by how much values at a point change with the call, the size of the batch, or their order in it; or 0.
 
     Zero too for what is within 1e-10 of max |f|. Infinite where a value is a number only sometimes.
@@ -61,13 +61,13 @@ def agree(one: Callable[[Tensor], Tensor], other: Callable[[Tensor], Tensor], do
 
 
 def contradicted(
-    difference: Difference, pair: ErrorFunction, places: Tensor, found: float = 0.0, claimed: float = math.inf
+    difference: Difference, functions: ErrorFunction, places: Tensor, found: float = 0.0, claimed: float = math.inf
 ) -> bool:
     """Return whether an evaluation passes what is proved there by more than rounding.
 
     Parameters
     ----------
-    difference: of the functions of `pair`.
+    difference: of the functions of `functions`.
     places: (points, dimension) in the domain.
     found: an |error| that was seen at every one of them, beside what it is now.
     claimed: a bound that was proved everywhere, beside what is proved there.
@@ -76,13 +76,13 @@ def contradicted(
     ------
     NoEnclosure: where nothing can be proved
     """
-    low, high = torch.tensor([tuple(side) for side in pair.domain], dtype=torch.float64).T
+    low, high = torch.tensor([tuple(side) for side in functions.domain], dtype=torch.float64).T
     middle, half = low / 2 + high / 2, high / 2 - low / 2
     centers = ((places - middle) / half).clamp(-1.0, 1.0)
     radii = (8 * _EPSILON * (1 + middle.abs() / half)).expand_as(centers)  # the places are in there, rounding or not
     upper = difference.bounds(centers, radii)[0].clamp(max=claimed)  # (points,)
     with torch.no_grad():
-        target, approximant = pair.target(places.clone()), pair.approximant(places.clone())
+        target, approximant = functions.target(places.clone()), functions.approximant(places.clone())
     errors = (target - approximant).abs().clamp(min=found)
     sizes = torch.maximum(target.abs(), approximant.abs())
     return bool((errors - upper > ROUNDING * sizes).any())  # never of NaN

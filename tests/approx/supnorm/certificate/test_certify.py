@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hpcsweep.approx.supnorm.dense import Dense
-from tests.approx.supnorm.errors import (
+from tests.approx.supnorm.certificate.errors import (
     Lipschitz,
     constant,
     doubles,
@@ -21,7 +21,7 @@ from tests.approx.supnorm.errors import (
     proved,
     smooth,
 )
-from tests.approx.supnorm.exact import random_network
+from tests.approx.supnorm.certificate.exact import random_network
 
 # Against the truth
 
