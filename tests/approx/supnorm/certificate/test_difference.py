@@ -9,11 +9,12 @@ import torch
 from mpmath import mpf
 from torch import Tensor
 
+from hpcsweep.approx.models import ACTIVATIONS
 from hpcsweep.approx.supnorm.certificate.enclosure import rounding
 from hpcsweep.approx.supnorm.certificate.enclosure.affine import NoEnclosure
 from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference, UpperBound
 from hpcsweep.approx.supnorm.dense import Dense
-from tests.approx.supnorm.certificate.exact import ACTIVATIONS, exactly, place, random_network
+from tests.approx.supnorm.certificate.exact import exactly, place, random_network
 
 DOMAIN = ((-1.0, 1.0), (0.1, 2.3), (-7.0, -3.0))
 

@@ -14,7 +14,7 @@ import torch
 
 from hpcsweep.approx.supnorm.certificate.enclosure import AffineForm, boxes, rounding
 from hpcsweep.approx.targets import REGISTRY
-from tests.approx.supnorm.certificate.digits import Exact
+from tests.approx.supnorm.certificate.exact import Exact
 from tests.approx.supnorm.certificate.expressions import BINARY, UNARY, expression
 
 Domain = Sequence[tuple[float, float]]
