@@ -18,7 +18,7 @@ from hpcsweep.approx.supnorm.measured import finalize
 from hpcsweep.approx.supnorm.survey import Survey
 from hpcsweep.approx.supnorm.tasks import Measurement, inner
 from hpcsweep.approx.targets import REGISTRY
-from tests.approx.supnorm.test_survey import PLAN, found, networks, shared_out
+from tests.approx.supnorm.test_survey import PLAN, found, networks
 
 CENTRAL = replace(PLAN, central=0.8)
 FEW = {"count": 2000, "uniform": 1000, "starts": 32, "kinks": 64, "certificate": "off"}
@@ -38,15 +38,6 @@ def test_it_is_measured_by_the_same_points_mapped_into_it() -> None:
         seen = max(values.max() for values in errors)
         inside = max(map(abs, one.where)) <= 0.8
         assert one.central_lower == pytest.approx(one.lower if inside else seen, rel=1e-9)
-
-
-def test_sharing_out_changes_no_bit() -> None:
-    whole = Survey(networks(), CENTRAL)
-    assert whole.run()
-    for pieces, seed in [(1, 0), (3, 1), (40, 2)]:
-        assert found(shared_out(Survey(networks(), CENTRAL), pieces, seed)) == found(whole)
-    for one in found(whole):
-        assert 0 < one.central_lower <= one.lower and 0 < one.central_l2 < one.central_lower
 
 
 def test_what_is_known_of_the_whole_domain_is_not_less() -> None:

@@ -49,17 +49,21 @@ def found(survey: Survey) -> list[Measured]:
     return [finalize(approximation, survey.measurement, state, (0.5, 0.99)) for approximation, state in pairs]
 
 
-@pytest.mark.parametrize("first", [2**14, 64])
-def test_sharing_out_changes_no_bit(first: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where proofs go on in parts."""
+@pytest.mark.parametrize(("first", "central"), [(2**14, None), (64, None), (2**14, 0.8)])
+def test_sharing_out_changes_no_bit(first: int, central: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where proofs go on in parts, and where a central box is measured apart."""
     monkeypatch.setattr(surveys, "FIRST", first)
-    whole = Survey(networks(), PLAN)
+    plan = replace(PLAN, central=central)
+    whole = Survey(networks(), plan)
     assert whole.run()
     for pieces, seed in [(1, 0), (3, 1), (40, 2)]:
-        assert found(shared_out(Survey(networks(), PLAN), pieces, seed)) == found(whole)
-    for one in found(whole):
-        assert one.certificate == "closed" and one.screened <= one.lower <= one.upper <= 1.0101 * one.lower
-        assert one.uniform <= one.lower and 0 < one.sample_distance < 3
+        shared = found(shared_out(Survey(networks(), plan), pieces, seed))
+        assert [repr(measured) for measured in shared] == [repr(measured) for measured in found(whole)]  # NaN too
+    for measured in found(whole):
+        assert measured.certificate == "closed" and measured.screened <= measured.lower
+        assert measured.lower <= measured.upper <= 1.0101 * measured.lower
+        assert measured.uniform <= measured.lower and 0 < measured.sample_distance < 3
+        assert central is None or 0 < measured.central_l2 < measured.central_lower <= measured.lower
 
 
 def test_what_is_kept_of_screening_does_not_grow_with_its_parts() -> None:

@@ -9,8 +9,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from hpcsweep.approx.targets import REGISTRY, Target, check
 from hpcsweep.approx.targets.rules import sample
@@ -150,26 +148,19 @@ def spread(target: Target, count: int, seed: int = 0) -> torch.Tensor:
     return box[:, 0] + (box[:, 1] - box[:, 0]) * shares
 
 
-@pytest.mark.parametrize(("name", "dimension"), EVERY)
-def test_gradients_stay_below_the_lipschitz_constant(name: str, dimension: int) -> None:
-    target = REGISTRY[name](dimension)
-    if target.lipschitz is None:
-        assert target.smoothness == -1 or name == "feynman_grating"
-        return
-    steepest = torch.linalg.vector_norm(gradients(target, spread(target, 4096)), dim=1).max()
-    assert float(steepest) <= target.lipschitz
-
-
 SHARP = {"absolute": 3, "berner_sine": 1, "exp_cos": 1, "exp_cos5": 2, "feynman_distance": 4, "logsin": 1}
 SHARP |= {"feynman_field_energy": 2, "peak": 1, "product": 2, "runge": 2, "sine": 2, "sine_product": 2, "square": 1}
 
 
-@pytest.mark.parametrize(("name", "dimension"), SHARP.items())
-def test_these_lipschitz_constants_are_sharp(name: str, dimension: int) -> None:
-    target = REGISTRY[name](dimension)
-    steepest = torch.linalg.vector_norm(gradients(target, spread(target, 20000)), dim=1).max()
-    assert target.lipschitz is not None
-    assert float(steepest) >= 0.98 * target.lipschitz
+@pytest.mark.parametrize(("name", "dimension"), EVERY)
+def test_gradients_stay_below_the_lipschitz_constant(name: str, dimension: int) -> None:
+    target, sharp = REGISTRY[name](dimension), SHARP.get(name) == dimension
+    if target.lipschitz is None:
+        assert target.smoothness == -1 or name == "feynman_grating"
+        return
+    slopes = gradients(target, spread(target, 20_000 if sharp else 4096))
+    steepest = float(torch.linalg.vector_norm(slopes, dim=1).max())
+    assert (0.98 * target.lipschitz if sharp else 0.0) <= steepest <= target.lipschitz
 
 
 @pytest.mark.parametrize(("name", "dimension"), SMOOTH)
@@ -210,21 +201,6 @@ def test_values_on_a_gpu_are_those_of_the_cpu() -> None:
         values = target(points.cuda())
         assert values.cpu().tolist() == pytest.approx(target(points).tolist(), rel=1e-11, abs=1e-13)
     assert torch.equal(torch.cuda.get_rng_state(), before)
-
-
-@settings(deadline=None, max_examples=60)
-@given(data=st.data())
-def test_values_do_not_depend_on_their_neighbours_and_keep_the_dtype(data: st.DataObject) -> None:
-    name, dimension = data.draw(st.sampled_from(EVERY))
-    dtype = data.draw(st.sampled_from([torch.float32, torch.float64]))
-    target = REGISTRY[name](dimension)
-    points = spread(target, data.draw(st.integers(2, 70)), seed=data.draw(st.integers(0, 2**32))).to(dtype)
-    rows = data.draw(st.permutations(range(len(points))))[: data.draw(st.integers(1, len(points)))]
-    alone, together = target(points[rows]), target(points)[rows]
-    assert alone.dtype == together.dtype == dtype
-    tolerance = 1e3 * torch.finfo(dtype).eps * float(target(points).abs().max())
-    if target.smoothness >= 0:
-        assert float((alone - together).abs().max()) <= tolerance
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
@@ -62,3 +65,20 @@ def test_teachers_differ_by_seed_and_shape() -> None:
     kind, points = REGISTRY["berner_teacher"], torch.zeros(1, 1, dtype=torch.float64)
     choices = ({}, {"index": 1}, {"hidden": [8]}, {"hidden": (8, 8)})
     assert len({float(kind(1, **choice)(points)) for choice in choices}) == 4
+
+
+def test_teachers_made_in_several_threads_are_the_same() -> None:
+    """They pass through torch's global generator, so that drawing must be one at a time."""
+    points = torch.linspace(-0.5, 0.5, 9, dtype=torch.float64).reshape(-1, 1)
+
+    def value(index: int) -> list[float]:
+        return REGISTRY["berner_teacher"](1, index=index)(points).tolist()
+
+    expected = [value(index) for index in range(40)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # so that a missing lock shows
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            assert list(threads.map(value, range(40))) == expected
+    finally:
+        sys.setswitchinterval(interval)

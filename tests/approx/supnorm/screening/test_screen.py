@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import math
-import pickle
 import struct
 from collections.abc import Callable
 from fractions import Fraction
-from functools import reduce
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor
 
 from hpcsweep.approx.supnorm.points import PointSet, make
@@ -103,32 +99,6 @@ def test_means_neither_overflow_nor_vanish(size: float) -> None:
     assert result.l2 == (0.0 if size < 1e-162 else pytest.approx(size, rel=1e-14))
 
 
-# Order
-
-
-@given(order=st.permutations(range(16)), data=st.data())
-@settings(max_examples=60, deadline=None)
-def test_any_order_and_grouping_gives_the_same_bits(order: list[int], data: st.DataObject) -> None:
-    points = make("sobol", 2, 1000, 3, SQUARE)
-    (expected,) = whole(points, 64, target, perceptron(0))
-    parts = [screen(points, range(t, t + 1), 64, target, [perceptron(0)])[0] for t in order] + [empty()]
-    while len(parts) > 1:  # a random tree
-        place = data.draw(st.integers(0, len(parts) - 2))
-        parts[place : place + 2] = [merge(parts[place], parts[place + 1])]
-    assert parts == [expected]
-
-
-@pytest.mark.parametrize("ranks", [1, 2, 3, 5, 40])
-def test_any_number_of_ranks_gives_the_same_bits(ranks: int) -> None:
-    points = make("sobol", 2, 2000, 3, SQUARE)
-    networks = [perceptron(seed, width=64) for seed in range(3)]
-    tiles = tile_count(points, 64)
-    shares = [screen(points, range(r, tiles, ranks), 64, target, networks) for r in range(ranks)]
-    merged = [reduce(merge, column, empty()) for column in zip(*reversed(shares), strict=True)]
-    assert merged == whole(points, 64, target, *networks)
-    assert [pickle.loads(pickle.dumps(one)) for one in merged] == merged
-
-
 def test_nothing_is_neutral_and_knows_nothing() -> None:
     assert merge(empty(), empty()) == empty()
     assert empty().bracket == Bracket(0.0, math.inf)
@@ -153,16 +123,6 @@ def test_not_finite_on_any_tile(index: int, value: float) -> None:
         assert math.isnan(norm) if math.isnan(value) else norm == math.inf
 
 
-def test_nan_stands_above_infinity_and_the_first_is_told() -> None:
-    points = make("sobol", 1, 12, 0, ((0.0, 1.0),))
-    values = {1: math.inf, 6: math.nan, 7: math.nan, 9: -math.inf, 10: math.nan}
-    (result,) = whole(points, 4, at(points, values), zero)
-    assert result.index == 6
-    assert math.isnan(result.supremum)
-    assert math.isnan(result.l2)
-    assert (result.nans, result.infinities, result.count) == (3, 2, 12)
-
-
 def test_nans_of_every_payload_are_equal() -> None:
     points = make("sobol", 1, 12, 0, ((0.0, 1.0),))
     (odd,) = struct.unpack("<d", struct.pack("<q", NAN_KEY + 291))
@@ -178,15 +138,7 @@ def test_infinity_less_infinity_is_a_nan() -> None:
     assert (result.nans, result.index) == (1, 3)
 
 
-# Ties and the tail
-
-
-@pytest.mark.parametrize("tied", [[2, 3], [3, 4], [5, 9], [1, 6, 10]])
-def test_ties_go_to_the_smallest_index(tied: list[int]) -> None:
-    points = make("uniform", 1, 12, 0, ((0.0, 1.0),))
-    signs = {index: 2.0 * (-1) ** index for index in tied}
-    parts = [screen(points, range(t, t + 1), 4, at(points, signs), [zero])[0] for t in (2, 0, 1)]
-    assert reduce(merge, parts).index == tied[0]
+# The tail
 
 
 @pytest.mark.parametrize("beyond", [5.0, math.nan, math.inf])
@@ -202,36 +154,6 @@ def test_what_lies_beyond_the_last_point_is_left_out(beyond: float) -> None:
     assert seen == [4, 4, 4]  # at full shape all the same
     assert (result.supremum, result.index, result.count, result.nans) == (1.0, 9, 10, 0)
     assert result.l1 == 0.1
-
-
-# Known suprema
-
-
-def test_supremum_in_closed_form_on_the_grid() -> None:
-    domain = ((-1.0, 0.1), (-2.0, 3.0))
-    (result,) = whole(make("grid", 2, 10**4, 0, domain), 256, lambda x: x[:, 0] * x[:, 1], zero)
-    assert (result.supremum, result.where) == (3.0, (-1.0, 3.0))  # at a vertex, which the grid hits exactly
-
-
-@pytest.mark.parametrize("kind", ["inflated", "sobol", "uniform"])
-def test_supremum_in_closed_form_from_below(kind: str) -> None:
-    def bump(x: Tensor) -> Tensor:
-        return 2.5 * torch.exp(-(x[:, 0] - 0.3).square() - (x[:, 1] + 0.2).square())
-
-    (result,) = whole(make(kind, 2, 2**14, 1, SQUARE), 1024, bump, zero)
-    assert 2.5 * (1 - 2e-3) < result.supremum <= 2.5
-    assert result.where == pytest.approx((0.3, -0.2), abs=0.05)
-
-
-@pytest.mark.parametrize("kind", ["grid", "inflated", "sobol", "uniform"])
-def test_axis_aligned_slab_is_invisible_to_the_grid(kind: str) -> None:
-    """A glitch of half-width 1e-3 across one axis in four dimensions."""
-    points = make(kind, 4, 4096, 1, ((-1.0, 1.0),) * 4)
-    for axis in range(4):
-        slab = [lambda x, axis=axis: ((x[:, axis] - 0.37).abs() < 1e-3).to(torch.float64)]
-        (result,) = screen(points, range(4), 1024, zero, slab)
-        assert result.count == 4096
-        assert result.supremum == float(kind != "grid")
 
 
 # Contracts
