@@ -71,8 +71,8 @@ def resolve_own(choice: Mapping[str, Any], folder: str | Path) -> dict[str, Any]
     if choice.get("code", code) != code:
         raise PluginError(f"the source of model {name!r} has changed since the study was read; run the study again.")
     unread = [field for field in FIELDS if field not in kind.fields]
-    given = {field: value for field, value in choice.items() if field not in unread}
-    full = validated({**DEFAULTS, **({"hidden": []} if "hidden" in unread else {}), **given})
+    read = {field: value for field, value in choice.items() if field not in unread}
+    full = validated({**DEFAULTS, **({"hidden": []} if "hidden" in unread else {}), **read})
     return {field: value for field, value in full.items() if field not in unread} | {"code": code}
 
 
@@ -87,12 +87,14 @@ def _network(text: str, dimension: int, folder: str) -> Model:
     """Once for each choice: it holds the digest of the source, and all cells of a shape share one network."""
     choice = json.loads(text)
     kind = plugins.load(choice["name"], folder, Model)
-    told = f"model {choice['name']!r} in dimension {dimension}"
-    network = plugins.guarded(f"{told} cannot be made", lambda: kind(choice, dimension))  # type: ignore[call-arg]
+    subject = f"model {choice['name']!r} in dimension {dimension}"
+    network = plugins.guarded(f"{subject} cannot be made", lambda: kind(choice, dimension))  # type: ignore[call-arg]
     for rule in (_size, _initial, _values, _derivatives):
-        broken = plugins.guarded(f"{told} cannot be evaluated", functools.partial(_breaches, rule, network, dimension))
+        broken = plugins.guarded(
+            f"{subject} cannot be evaluated", functools.partial(_breaches, rule, network, dimension)
+        )
         if broken:  # the later rules lean on the earlier ones
-            raise PluginError(f"{told} breaks the rules: {'; '.join(broken)}.")
+            raise PluginError(f"{subject} breaks the rules: {'; '.join(broken)}.")
     return network
 
 

@@ -36,7 +36,7 @@ def variation(function: Callable[[Tensor], Tensor], domain: Sequence[Sequence[fl
     points = sample(domain)
     with torch.no_grad():
         values = function(points.clone()).clone()
-        off = max(_distance(other, values) for other in _repeated(function, points))
+        off = max(_distance(right, values) for right in _repeated(function, points))
     finite = values[values.isfinite()].abs()
     return 0.0 if off <= TOLERANCE * float(finite.max() if len(finite) else 0.0) else off
 
@@ -47,21 +47,21 @@ def _repeated(function: Callable[[Tensor], Tensor], points: Tensor) -> Iterator[
     yield torch.cat([function(part.clone()) for part in points.split(PARTS)])
 
 
-def _distance(one: Tensor, other: Tensor) -> float:
-    same = (one == other) | (one.isnan() & other.isnan())
-    return float((one - other).abs().masked_fill(same, 0.0).nan_to_num(math.inf).max())
+def _distance(left: Tensor, right: Tensor) -> float:
+    same = (left == right) | (left.isnan() & right.isnan())
+    return float((left - right).abs().masked_fill(same, 0.0).nan_to_num(math.inf).max())
 
 
-def agree(one: Callable[[Tensor], Tensor], other: Callable[[Tensor], Tensor], domain: Any) -> bool:
+def agree(left: Callable[[Tensor], Tensor], right: Callable[[Tensor], Tensor], domain: Any) -> bool:
     """Return whether two functions are the same at the points of `sample`, within 1e-10 of the largest value."""
     points = sample(domain)
     with torch.no_grad():
-        values = other(points.clone())
-        return _distance(one(points), values) <= TOLERANCE * float(values.abs().max())
+        values = right(points.clone())
+        return _distance(left(points), values) <= TOLERANCE * float(values.abs().max())
 
 
 def contradicted(
-    difference: Difference, functions: ErrorFunction, places: Tensor, found: float = 0.0, claimed: float = math.inf
+    difference: Difference, functions: ErrorFunction, places: Tensor, seen: float = 0.0, claimed: float = math.inf
 ) -> bool:
     """Return whether an evaluation passes what is proved there by more than rounding.
 
@@ -69,7 +69,7 @@ def contradicted(
     ----------
     difference: of the functions of `functions`.
     places: (points, dimension) in the domain.
-    found: an |error| that was seen at every one of them, beside what it is now.
+    seen: an |error| that was seen at every one of them, beside what it is now.
     claimed: a bound that was proved everywhere, beside what is proved there.
 
     Raises
@@ -83,6 +83,6 @@ def contradicted(
     upper = difference.bounds(centers, radii)[0].clamp(max=claimed)  # (points,)
     with torch.no_grad():
         target, approximant = functions.target(places.clone()), functions.approximant(places.clone())
-    errors = (target - approximant).abs().clamp(min=found)
+    errors = (target - approximant).abs().clamp(min=seen)
     sizes = torch.maximum(target.abs(), approximant.abs())
     return bool((errors - upper > ROUNDING * sizes).any())  # never of NaN

@@ -101,8 +101,8 @@ def finalize(
     refuted = _refuted(functions, state)
     bracket = _bracket(state, refuted)
     first, alone = state.screens[0], state.screens[-1] if measurement.uniform else None
-    points = sum(one.count for one in state.screens) + (refined.values + refined.gradients if refined else 0)
-    nonfinite = sum(one.nans + one.infinities for one in state.screens) + (refined.nonfinite if refined else 0)
+    points = sum(seen.count for seen in state.screens) + (refined.values + refined.gradients if refined else 0)
+    nonfinite = sum(seen.nans + seen.infinities for seen in state.screens) + (refined.nonfinite if refined else 0)
     met = _met(state)
     points, nonfinite = points + met, nonfinite + met
     return Measured(
@@ -126,16 +126,16 @@ def finalize(
     )
 
 
-def _central(functions: ErrorFunction, measurement: Measurement, state: State, found: Bracket) -> dict[str, float]:
+def _central(functions: ErrorFunction, measurement: Measurement, state: State, best: Bracket) -> dict[str, float]:
     """Return what is known of the central box, by field; nothing where it was not asked for."""
     if measurement.central is None:
         return {}
     kinds = len(measurement.kinds)
     screens = state.screens[kinds : 2 * kinds]
     box = inner(functions.domain, measurement.central)
-    within = bool(found.where) and all(low <= x <= high for x, (low, high) in zip(found.where, box, strict=True))
-    seen = reduce(screen.higher, [one.bracket for one in screens] + [found] * within)
-    return {"central_share": measurement.central, "central_l2": screens[0].l2, "central_lower": seen.lower}
+    within = bool(best.where) and all(low <= x <= high for x, (low, high) in zip(best.where, box, strict=True))
+    largest = reduce(screen.higher, [inside.bracket for inside in screens] + [best] * within)
+    return {"central_share": measurement.central, "central_l2": screens[0].l2, "central_lower": largest.lower}
 
 
 def _message(nonfinite: int, points: int, reason: str) -> str:
@@ -144,7 +144,7 @@ def _message(nonfinite: int, points: int, reason: str) -> str:
 
 def _best(state: State, pool: Pool) -> Bracket:
     """Return the largest error of all that was seen, with nothing above."""
-    return screen.higher(state.found, Bracket(pool.lower, where=pool.where))
+    return screen.higher(state.best_seen, Bracket(pool.lower, where=pool.where))
 
 
 def _refuted(functions: ErrorFunction, state: State) -> bool:
@@ -164,7 +164,7 @@ def _refuted(functions: ErrorFunction, state: State) -> bool:
 def _bracket(state: State, refuted: bool) -> Bracket:
     """Return the bracket of all that was found and proved."""
     if state.pool is None:
-        return state.found
+        return state.best_seen
     best = _best(state, state.pool)
     # The lower bound is evaluated in float64; at the floor of that arithmetic it may pass the proof by an ulp.
     return best if refuted else Bracket(best.lower, max(state.pool.bracket.upper, best.lower), best.where)

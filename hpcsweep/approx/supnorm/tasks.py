@@ -65,15 +65,15 @@ class Measurement:
         Raises `StudyError` for what cannot be.
         """
         boxes = [domain] if self.central is None else [domain, inner(domain, self.central)]
-        made = [points.make(kind, self.dimension, self.count, self.seed, box) for box in boxes for kind in self.kinds]
+        sets = [points.make(kind, self.dimension, self.count, self.seed, box) for box in boxes for kind in self.kinds]
         if self.uniform:
-            made.append(points.make("uniform", self.dimension, self.uniform, self.seed + _UNIFORM_SEED, domain))
-        return made
+            sets.append(points.make("uniform", self.dimension, self.uniform, self.seed + _UNIFORM_SEED, domain))
+        return sets
 
     @cached_property
     def counts(self) -> list[int]:
         """How many points each set really has: a grid has a whole number along every axis."""
-        return [some.count for some in self.sets(((0.0, 1.0),) * self.dimension)]
+        return [point_set.count for point_set in self.sets(((0.0, 1.0),) * self.dimension)]
 
     @property
     def tiles(self) -> list[int]:
@@ -130,13 +130,13 @@ class Screening(MeasurementTask):
             error_functions = [self.approximations[member].error_function(folder, device) for member in members]
             networks = [functions.approximant for functions in error_functions]
             first = 0
-            for some, count in zip(
+            for point_set, count in zip(
                 self.measurement.sets(error_functions[0].domain), self.measurement.tiles, strict=True
             ):
                 own = range(max(self.tiles.start - first, 0), min(self.tiles.stop - first, count))
                 first += count
-                found = screen.screen(
-                    some,
+                of_members = screen.screen(
+                    point_set,
                     own,
                     self.measurement.tile,
                     error_functions[0].target,
@@ -144,8 +144,8 @@ class Screening(MeasurementTask):
                     device,
                     worst=self.measurement.starts,
                 )
-                for member, one in zip(members, found, strict=True):
-                    screens[member].append(one)
+                for member, of_member in zip(members, of_members, strict=True):
+                    screens[member].append(of_member)
         return screens
 
     def _groups(self) -> list[list[int]]:

@@ -39,14 +39,14 @@ class ConvexFunction:
     Attributes
     ----------
     value : g
-    place : s -> x with g'(x) = s, any x where there is none
-    bottom : where g is smallest inside its domain, or None where g is monotone
+    inverse_derivative : s -> x with g'(x) = s, any x where there is none
+    minimizer : where g is smallest inside its domain, or None where g is monotone
     domain : g is not defined beyond these ends
     """
 
     value: Callable[[Tensor], Tensor]
-    place: Callable[[Tensor], Tensor]
-    bottom: float | None = None
+    inverse_derivative: Callable[[Tensor], Tensor]
+    minimizer: float | None = None
     domain: tuple[float, float] = (-math.inf, math.inf)
 
 

@@ -90,10 +90,10 @@ class Triangulation:
     def interpolated(self, values: Tensor, points: Tensor) -> Tensor:
         """Return the values (points,) at points (points, dimension) for values (nodes,) at the nodes."""
         where = points.detach().cpu().double().numpy()
-        found = self._simplices(where)
-        result = values[torch.from_numpy(self._nearest(where, found < 0)).to(values.device)]
-        inside = torch.from_numpy(found >= 0).to(points.device)
-        simplex = torch.from_numpy(found[found >= 0])
+        containing = self._simplices(where)
+        result = values[torch.from_numpy(self._nearest(where, containing < 0)).to(values.device)]
+        inside = torch.from_numpy(containing >= 0).to(points.device)
+        simplex = torch.from_numpy(containing[containing >= 0])
         maps = self.maps[simplex].to(points)  # (inside, dimension + 1, dimension)
         shares = (maps[:, :-1] @ (points[inside] - maps[:, -1]).unsqueeze(2)).squeeze(2)  # (inside, dimension)
         corners = values[self.corners[simplex].to(values.device)]  # (inside, dimension + 1)
@@ -109,9 +109,9 @@ class Triangulation:
         side = max(2, round(len(places) ** (1 / places.shape[1])))
         low, high = self.mesh.min_bound, self.mesh.max_bound
         order = np.lexsort(np.floor((places - low) * (side / (high - low))).T)
-        found = np.empty(len(places), dtype=np.int64)
-        found[order] = self.mesh.find_simplex(places[order])
-        return found
+        containing = np.empty(len(places), dtype=np.int64)
+        containing[order] = self.mesh.find_simplex(places[order])
+        return containing
 
     def _nearest(self, places: np.ndarray, asked: np.ndarray) -> np.ndarray:
         """Return the node nearest to each place that is asked for, any one to the others."""

@@ -38,10 +38,10 @@ class Spline(Direct):
         order = places[:, 0].argsort(kind="stable")
         nodes = places[order, 0]
         try:
-            made = make_interp_spline(nodes, values[order], k=self._degree)
+            spline = make_interp_spline(nodes, values[order], k=self._degree)
         except ValueError as error:  # numpy's LinAlgError is one
             raise Unsolvable(f"There is no such spline: {error}") from error
-        return torch.from_numpy(np.concatenate([nodes, made.c]))
+        return torch.from_numpy(np.concatenate([nodes, spline.c]))
 
     def apply(self, parameters: Tensor, points: Tensor) -> Tensor:
         """Return the values (points,) at points (points, 1), by de Boor's algorithm."""

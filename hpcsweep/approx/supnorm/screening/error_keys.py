@@ -50,8 +50,8 @@ def worst_of(keys: Tensor, start: int, count: int, floor: int) -> Ranked:
     Those below `floor` may be missing. `torch.topk` would not say which of equal ones it takes.
     """
     if count == 1:
-        place = int(keys.argmax())  # the first of equal ones
-        return ((int(keys[place]), start + place),)
+        largest = int(keys.argmax())  # the first of equal ones
+        return ((int(keys[largest]), start + largest),)
     places = (keys >= floor).nonzero()[:, 0]  # in order of the index, which a stable sort keeps among equal keys
     values, order = keys[places].sort(descending=True, stable=True)
     new = torch.ones_like(values, dtype=torch.bool)

@@ -148,8 +148,8 @@ def candidates(screens: Sequence[Screen], sets: Sequence[PointSet], count: int, 
     chosen = [(key, *distinct[key]) for key in sorted(distinct)][:count]
     places = torch.empty(len(chosen), sets[0].dimension, dtype=torch.float64, device=device)
     for number, points in enumerate(sets):
-        own = [place for place, (_, of, _) in enumerate(chosen) if of == number]
-        indices = torch.tensor([chosen[place][2] for place in own], dtype=torch.int64, device=device)
+        own = [rank for rank, (_, of, _) in enumerate(chosen) if of == number]
+        indices = torch.tensor([chosen[rank][2] for rank in own], dtype=torch.int64, device=device)
         places[torch.tensor(own, dtype=torch.int64, device=device)] = points.at(indices)
     return places
 

@@ -165,12 +165,12 @@ def tanh(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     slope = torch.tanh(width).div_(width).mul_(torch.mul(first, last).neg_().add_(1))
     slope.clamp_(min=TINY, max=1)
     top = torch.rsub(slope, 1).sqrt_()  # tanh p
-    place = torch.add(top, 1, out=width).div_(torch.sqrt(slope)).log_()  # p
-    peak = torch.addcmul(top, slope, place, value=-1, out=top)  # h(p)
+    stationary = torch.add(top, 1, out=width).div_(torch.sqrt(slope)).log_()  # p
+    peak = torch.addcmul(top, slope, stationary, value=-1, out=top)  # h(p)
     first.addcmul_(slope, low, value=-1)
     last.addcmul_(slope, high, value=-1)
-    most = torch.sub(place, high, out=high).clamp_(min=0).mul_(-2).add_(peak)
-    least = torch.add(place, low, out=low).clamp_(min=0).mul_(2).sub_(peak)
+    most = torch.sub(stationary, high, out=high).clamp_(min=0).mul_(-2).add_(peak)
+    least = torch.add(stationary, low, out=low).clamp_(min=0).mul_(2).sub_(peak)
     most = torch.maximum(torch.maximum(most, first, out=most), last, out=most)
     least = torch.minimum(torch.minimum(least, first, out=least), last, out=least)
     # h(p): 1.5 elementary values of t and p's argument, p < 1 / s; ends: one elementary value below 1

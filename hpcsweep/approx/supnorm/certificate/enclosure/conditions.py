@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hpcsweep.approx.supnorm.certificate.enclosure.affine import AffineForm, Constant, NoEnclosure, apply, rule
 from hpcsweep.approx.supnorm.certificate.enclosure.arithmetic import add, multiply, negate, subtract
-from hpcsweep.approx.supnorm.certificate.enclosure.elementary import unless
+from hpcsweep.approx.supnorm.certificate.enclosure.elementary import not_in_place
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, gamma
 from hpcsweep.approx.supnorm.certificate.enclosure.shapes import (
     aligned,
@@ -83,19 +83,13 @@ class Mask:
 
     def all(self, dim: int) -> Mask:
         """Return whether all entries of a feature axis are true."""
-        axis = self._axis(dim)
+        (axis,) = feature_axes(self.always, dim)
         return Mask(self.always.all(axis), self.sometimes.all(axis), self.dimension)
 
     def any(self, dim: int) -> Mask:
         """Return whether any entry of a feature axis is true."""
-        axis = self._axis(dim)
+        (axis,) = feature_axes(self.always, dim)
         return Mask(self.always.any(axis), self.sometimes.any(axis), self.dimension)
-
-    def _axis(self, dim: int) -> int:
-        axis = dim + self.always.ndim if dim < 0 else dim
-        if not 1 <= axis < self.always.ndim:
-            raise NoEnclosure("an operation across the points of a batch")
-        return axis
 
     def __bool__(self) -> bool:
         raise NoEnclosure("bool")
@@ -140,110 +134,96 @@ def _mask(value: Any, dimension: int) -> Mask:
 
 
 @rule("ge", "greater_equal")
-def at_least(one: Term, other: Term) -> Mask:
-    """one >= other."""
-    low, high, dimension = _difference(one, other)
+def at_least(left: Term, right: Term) -> Mask:
+    """left >= right."""
+    low, high, dimension = _difference(left, right)
     return Mask(low >= 0.0, high >= 0.0, dimension)
 
 
 @rule("gt", "greater")
-def above(one: Term, other: Term) -> Mask:
-    """one > other."""
-    low, high, dimension = _difference(one, other)
+def above(left: Term, right: Term) -> Mask:
+    """left > right."""
+    low, high, dimension = _difference(left, right)
     return Mask(low > 0.0, high > 0.0, dimension)
 
 
-@rule("le", "less_equal")
-def at_most(one: Term, other: Term) -> Mask:
-    """one <= other."""
-    return ~above(one, other)
+rule("le", "less_equal")(lambda left, right: ~above(left, right))
+rule("lt", "less")(lambda left, right: ~at_least(left, right))
 
 
-@rule("lt", "less")
-def below(one: Term, other: Term) -> Mask:
-    """one < other."""
-    return ~at_least(one, other)
-
-
-def _difference(one: Term, other: Term) -> tuple[Tensor, Tensor, int]:
-    """Return the ends of one - other, of certain sign, and the dimension of the boxes; beside a NaN all is possible."""
-    if not isinstance(one, AffineForm):
-        low, high, dimension = _difference(other, one)
+def _difference(left: Term, right: Term) -> tuple[Tensor, Tensor, int]:
+    """Return the ends of left - right, of certain sign, and the dimension of the boxes; of a NaN all is possible."""
+    if not isinstance(left, AffineForm):
+        low, high, dimension = _difference(right, left)
         return -high, -low, dimension
-    if isinstance(other, AffineForm):
-        return *subtract(one, other).range(), len(one.slopes)
-    number = shared(other, one)
-    low, high = widened(one, number).range()
+    if isinstance(right, AffineForm):
+        return *subtract(left, right).range(), len(left.slopes)
+    number = shared(right, left)
+    low, high = widened(left, number).range()
     low, high = low - number, high - number  # the sign of a rounded difference is right
     return (
         low.nan_to_num_(-math.inf, math.inf, -math.inf),
         high.nan_to_num_(math.inf, math.inf, -math.inf),
-        len(one.slopes),
+        len(left.slopes),
     )
 
 
 @rule("where")
-def where(condition: Mask | Tensor, one: Term, other: Term) -> AffineForm:
+def where(condition: Mask | Tensor, left: Term, right: Term) -> AffineForm:
     """Decided boxes take their branch, undecided ones the hull of both; one-sided limits are thereby included."""
-    like = next((part for part in (one, other) if isinstance(part, AffineForm)), None)
+    like = next((part for part in (left, right) if isinstance(part, AffineForm)), None)
     condition = _mask(condition, len(like.slopes) if like is not None else 0)
     if like is None:
-        one, other = (torch.as_tensor(part, dtype=torch.float64) for part in (one, other))
-        return _between(condition, one, other)
+        left, right = (torch.as_tensor(part, dtype=torch.float64) for part in (left, right))
+        return _between(condition, left, right)
     if condition.always.ndim != like.ndim:
         raise NoEnclosure(f"where with a condition of shape {tuple(condition.shape)}")
-    one, other = aligned(*(widened(as_form(part, like), condition.always) for part in (one, other)))
-    half = multiply(add(one, other), 0.5)
-    apart = multiply(subtract(one, other), 0.5).mass()
+    left, right = aligned(*(widened(as_form(part, like), condition.always) for part in (left, right)))
+    half = multiply(add(left, right), 0.5)
+    apart = multiply(subtract(left, right), 0.5).mass()
     hull = AffineForm(half.terms, (half.radius + apart).mul_(1 + gamma(2)).add_(TINY))
-    ranges = [form.range() for form in (one, other)]
+    ranges = [form.range() for form in (left, right)]
     known = (torch.minimum(ranges[0][0], ranges[1][0]), torch.maximum(ranges[0][1], ranges[1][1]))
     low, high = (_pick(condition, *ends) for ends in zip(*ranges, known, strict=True))
-    terms = _pick(condition, one.terms, other.terms, hull.terms)
-    return AffineForm(terms, _pick(condition, one.radius, other.radius, hull.radius), (low, high))
+    terms = _pick(condition, left.terms, right.terms, hull.terms)
+    return AffineForm(terms, _pick(condition, left.radius, right.radius, hull.radius), (low, high))
 
 
-def _between(condition: Mask, one: Tensor, other: Tensor) -> AffineForm:
+def _between(condition: Mask, left: Tensor, right: Tensor) -> AffineForm:
     """Return a choice between constants, (boxes, *features): all its slopes are zero."""
-    for part in (one, other):
+    for part in (left, right):
         if part.ndim == condition.always.ndim:
             refuse_rows(part)
-    one, other = (part.to(condition.always.device).expand(condition.shape) for part in (one, other))
-    half, apart = 0.5 * one + 0.5 * other, (0.5 * one - 0.5 * other).abs()
-    apart = (apart + (one.abs() + other.abs()) * gamma(6)) * (1 + gamma(2)) + TINY
+    left, right = (part.to(condition.always.device).expand(condition.shape) for part in (left, right))
+    half, apart = 0.5 * left + 0.5 * right, (0.5 * left - 0.5 * right).abs()
+    apart = (apart + (left.abs() + right.abs()) * gamma(6)) * (1 + gamma(2)) + TINY
     terms = half.new_zeros(1 + condition.dimension, *half.shape)
-    terms[0] = _pick(condition, one, other, half)
+    terms[0] = _pick(condition, left, right, half)
     return AffineForm(terms, _pick(condition, terms.new_zeros(()), terms.new_zeros(()), apart))
 
 
-def _pick(condition: Mask, one: Tensor, other: Tensor, undecided: Tensor) -> Tensor:
-    return torch.where(condition.always, one, torch.where(condition.sometimes, undecided, other))
+def _pick(condition: Mask, left: Tensor, right: Tensor, undecided: Tensor) -> Tensor:
+    return torch.where(condition.always, left, torch.where(condition.sometimes, undecided, right))
 
 
 @rule("maximum", "fmax")
-def maximum(one: Term, other: Term) -> AffineForm:
-    """Return other + relu(one - other)."""
-    return add(other, apply("relu", subtract(one, other)))
+def maximum(left: Term, right: Term) -> AffineForm:
+    """Return right + relu(left - right)."""
+    return add(right, apply("relu", subtract(left, right)))
 
 
 @rule("minimum", "fmin")
-def minimum(one: Term, other: Term) -> AffineForm:
-    """Return other - relu(other - one)."""
-    return subtract(other, apply("relu", subtract(other, one)))
+def minimum(left: Term, right: Term) -> AffineForm:
+    """Return right - relu(right - left)."""
+    return subtract(right, apply("relu", subtract(right, left)))
 
 
 @rule("max")
-def largest_of(one: Term, other: Term) -> AffineForm:
+def largest_of(left: Term, right: Term) -> AffineForm:
     """torch.max of two values."""
-    if not isinstance(one, AffineForm | Tensor) or not isinstance(other, AffineForm | Tensor):
+    if not isinstance(left, AffineForm | Tensor) or not isinstance(right, AffineForm | Tensor):
         raise NoEnclosure("max with places")
-    return maximum(one, other)
-
-
-@rule("min")
-def smallest_of(one: Term, other: Term) -> AffineForm:
-    """torch.min of two values."""
-    return negate(largest_of(-one, -other))
+    return maximum(left, right)
 
 
 @rule("clamp", "clip")
@@ -251,18 +231,6 @@ def clamp(form: AffineForm, min: Term | None = None, max: Term | None = None) ->
     """Cut off below and above."""
     form = form if min is None else maximum(form, min)
     return form if max is None else minimum(form, max)
-
-
-@rule("hardtanh")
-def hardtanh(form: AffineForm, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> AffineForm:
-    """Cut off at -1 and 1, or elsewhere."""
-    return clamp(unless(form, inplace), min_val, max_val)
-
-
-@rule("relu6")
-def relu6(form: AffineForm, inplace: bool = False) -> AffineForm:
-    """Cut off at 0 and 6."""
-    return clamp(unless(form, inplace), 0.0, 6.0)
 
 
 @rule("amax")
@@ -277,7 +245,12 @@ def amax(form: AffineForm, dim: int, keepdim: bool = False) -> AffineForm:
     return unsqueeze(largest, axis) if keepdim else largest
 
 
-@rule("amin")
-def amin(form: AffineForm, dim: int, keepdim: bool = False) -> AffineForm:
-    """Smallest entry of a feature axis."""
-    return negate(amax(negate(form), dim, keepdim))
+@rule("hardtanh")
+def hardtanh(form: AffineForm, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> AffineForm:
+    """Cut off at -1 and 1, or elsewhere."""
+    return clamp(not_in_place(form, inplace), min_val, max_val)
+
+
+rule("relu6")(lambda form, inplace=False: clamp(not_in_place(form, inplace), 0.0, 6.0))
+rule("min")(lambda left, right: negate(largest_of(-left, -right)))
+rule("amin")(lambda form, dim, keepdim=False: negate(amax(negate(form), dim, keepdim)))

@@ -19,7 +19,7 @@ def moved(form: AffineForm, move: Callable[[Tensor, int], Tensor]) -> AffineForm
     return AffineForm(move(form.terms, 1), move(form.radius, 0), known)
 
 
-def feature_axes(form: AffineForm, dim: int | Sequence[int] | None) -> list[int]:
+def feature_axes(form: AffineForm | Tensor, dim: int | Sequence[int] | None) -> list[int]:
     """Return the axes `dim`, counted from the front; never the axis of the boxes, which are not to be mixed."""
     axes = [dim] if isinstance(dim, int) else [] if dim is None else list(dim)
     axes = [axis + form.ndim if axis < 0 else axis for axis in axes]
@@ -28,20 +28,20 @@ def feature_axes(form: AffineForm, dim: int | Sequence[int] | None) -> list[int]
     return axes
 
 
-def widened(form: AffineForm, other: Tensor) -> AffineForm:
+def widened(form: AffineForm, right: Tensor) -> AffineForm:
     """Expand the features of `form` to those of form + constant."""
-    shape = _common(form.shape, other.shape)
+    shape = _common(form.shape, right.shape)
     return form if shape == form.shape else _expanded(form, shape)
 
 
-def aligned(one: AffineForm, other: AffineForm) -> tuple[AffineForm, AffineForm]:
+def aligned(left: AffineForm, right: AffineForm) -> tuple[AffineForm, AffineForm]:
     """Expand the features of two forms on the same boxes to their common shape."""
-    if len(one.terms) != len(other.terms) or one.ndim != other.ndim:
-        raise NoEnclosure(f"forms of shapes {tuple(one.shape)} and {tuple(other.shape)} together")
-    if one.shape == other.shape:
-        return one, other
-    shape = _common(one.shape, other.shape)
-    return _expanded(one, shape), _expanded(other, shape)
+    if len(left.terms) != len(right.terms) or left.ndim != right.ndim:
+        raise NoEnclosure(f"forms of shapes {tuple(left.shape)} and {tuple(right.shape)} together")
+    if left.shape == right.shape:
+        return left, right
+    shape = _common(left.shape, right.shape)
+    return _expanded(left, shape), _expanded(right, shape)
 
 
 def shared(value: Constant, like: AffineForm) -> Tensor:
@@ -64,13 +64,13 @@ def refuse_rows(values: Tensor) -> None:
         raise NoEnclosure("a constant with a value for each point of a batch")
 
 
-def _common(shape: Sequence[int], other: Sequence[int]) -> tuple[int, ...]:
+def _common(shape: Sequence[int], right: Sequence[int]) -> tuple[int, ...]:
     try:
-        both = np.broadcast_shapes(shape, other)
+        both = np.broadcast_shapes(shape, right)
     except ValueError as error:
-        raise NoEnclosure(f"shapes {tuple(shape)} and {tuple(other)} together") from error
+        raise NoEnclosure(f"shapes {tuple(shape)} and {tuple(right)} together") from error
     if len(both) != len(shape) or both[0] != shape[0]:
-        raise NoEnclosure(f"shapes {tuple(shape)} and {tuple(other)} together, which would mix the points of a batch")
+        raise NoEnclosure(f"shapes {tuple(shape)} and {tuple(right)} together, which would mix the points of a batch")
     return both
 
 
@@ -173,18 +173,6 @@ def as_form(value: AffineForm | Tensor | float, like: AffineForm) -> AffineForm:
     return _exact(shared(value, like).expand(like.shape), like)
 
 
-@rule("ones_like")
-def ones_like(form: AffineForm, **options: Any) -> Tensor:
-    """Constants are plain tensors."""
-    return full_like(form, 1.0, **options)
-
-
-@rule("zeros_like")
-def zeros_like(form: AffineForm, **options: Any) -> Tensor:
-    """Constants are plain tensors."""
-    return full_like(form, 0.0, **options)
-
-
 @rule("full_like")
 def full_like(form: AffineForm, fill_value: float, *, dtype: torch.dtype | None = None, **_: Any) -> Tensor:
     """Constants are plain tensors of the dtype that is asked for, and join forms exactly as what that made of them."""
@@ -197,30 +185,15 @@ def to(form: AffineForm | Tensor, *like: Any, dtype: torch.dtype | None = None, 
     if isinstance(form, Tensor):  # constant.to(form)
         return form.to(like[0].device, torch.float64)
     dtypes = [getattr(part, "dtype", part) for part in (*like, dtype) if isinstance(part, torch.dtype | Tensor)]
-    if any(wanted != torch.float64 for wanted in dtypes):
+    if any(part != torch.float64 for part in dtypes):
         raise NoEnclosure(f"to({dtypes[0]})")
     return form
 
 
-@rule("double", "contiguous", "clone", "detach")
-def same(form: AffineForm, *_: Any, **__: Any) -> AffineForm:
-    """What changes no value."""
-    return form
-
-
-@rule("size")
-def size(form: AffineForm, dim: int | None = None) -> Any:
-    """The shape, or one length of it."""
-    return form.shape if dim is None else form.shape[dim]
-
-
-@rule("dim")
-def dim(form: AffineForm) -> int:
-    """The number of axes."""
-    return form.ndim
-
-
-@rule("numel")
-def numel(form: AffineForm) -> int:
-    """The number of values."""
-    return math.prod(form.shape)
+# Constants are plain tensors; what changes no value; the shape, or one length of it; the numbers of axes and of values.
+rule("ones_like")(lambda form, **options: full_like(form, 1.0, **options))
+rule("zeros_like")(lambda form, **options: full_like(form, 0.0, **options))
+rule("double", "contiguous", "clone", "detach")(lambda form, *_, **__: form)
+rule("size")(lambda form, dim=None: form.shape if dim is None else form.shape[dim])
+rule("dim")(lambda form: form.ndim)
+rule("numel")(lambda form: math.prod(form.shape))

@@ -20,7 +20,7 @@ def relax(function: ConvexFunction, low: Tensor, high: Tensor) -> Relaxation:
     low, high = low.clamp(*function.domain), high.clamp(*function.domain)
     below, above = function.value(low), function.value(high)
     slope = chord(below, above, low, high)
-    touch = torch.minimum(torch.maximum(function.place(slope), low), high)
+    touch = torch.minimum(torch.maximum(function.inverse_derivative(slope), low), high)
     ends = [remainder(at, slope, x) for at, x in ((below, low), (above, high), (function.value(touch), touch))]
     slack = slope.abs().mul_(torch.maximum(low.abs(), high.abs()))
     slack.add_(torch.maximum(below.abs(), above.abs())).mul_(gamma(_ROUNDINGS)).add_(TINY)
@@ -33,8 +33,8 @@ def image(function: ConvexFunction, low: Tensor, high: Tensor) -> Range:
     low, high = low.clamp(*function.domain), high.clamp(*function.domain)
     below, above = function.value(low), function.value(high)
     least, most = torch.minimum(below, above), torch.maximum(below, above)
-    if function.bottom is not None:
-        at_bottom = torch.full_like(low, function.bottom)
+    if function.minimizer is not None:
+        at_bottom = torch.full_like(low, function.minimizer)
         least = function.value(torch.minimum(torch.maximum(at_bottom, low), high))
     return outward(least, most, _ROUNDINGS - 1, 0.0)
 
@@ -73,9 +73,9 @@ CONVEX = {
     "exp": ConvexFunction(torch.exp, torch.log),
     "log": ConvexFunction(torch.log, torch.reciprocal, domain=(0.0, math.inf)),
     "sqrt": ConvexFunction(torch.sqrt, lambda slope: (4.0 * slope * slope).reciprocal_(), domain=(0.0, math.inf)),
-    "square": ConvexFunction(torch.square, lambda slope: 0.5 * slope, bottom=0.0),
-    "abs": ConvexFunction(torch.abs, torch.zeros_like, bottom=0.0),
-    "cosh": ConvexFunction(torch.cosh, torch.asinh, bottom=0.0),
+    "square": ConvexFunction(torch.square, lambda slope: 0.5 * slope, minimizer=0.0),
+    "abs": ConvexFunction(torch.abs, torch.zeros_like, minimizer=0.0),
+    "cosh": ConvexFunction(torch.cosh, torch.asinh, minimizer=0.0),
     "softplus": ConvexFunction(softplus, _logit),
 }
 _RECIPROCAL = ConvexFunction(torch.reciprocal, lambda slope: (-slope).rsqrt_())

@@ -53,12 +53,12 @@ def tanh(low: Tensor, high: Tensor) -> Relaxation:
     below, width = torch.tanh(low), (high - low).clamp_(min=TINY)
     slope = torch.tanh(high).sub_(below).div_(width).clamp_(0.0, 1.0)
     height = (1.0 - slope).sqrt_()
-    place = (height + 1.0).square_().div_(slope).log_().mul_(0.5).clamp_(max=400.0)  # below 373 for any s > 0
-    height.addcmul_(slope, place, value=-1.0)
+    stationary = (height + 1.0).square_().div_(slope).log_().mul_(0.5).clamp_(max=400.0)  # below 373 for any s > 0
+    height.addcmul_(slope, stationary, value=-1.0)
     at_ends = below.addcmul_(slope, low, value=-1.0)
-    most = torch.lerp(at_ends, height, at_most(low, place).mul_(at_most(place, high)))
-    place.neg_()
-    least = torch.lerp(at_ends, height.neg_(), at_most(low, place).mul_(at_most(place, high)))
+    most = torch.lerp(at_ends, height, at_most(low, stationary).mul_(at_most(stationary, high)))
+    stationary.neg_()
+    least = torch.lerp(at_ends, height.neg_(), at_most(low, stationary).mul_(at_most(stationary, high)))
     # s max(|low|, |high|) <= 2 for a chord of tanh: some 80 roundings of numbers up to 2, with those of the slope
     return slope, least.sub_(gamma(160)), most.add_(gamma(160))
 
@@ -79,18 +79,18 @@ def erf(low: Tensor, high: Tensor) -> Relaxation:
     """Exact: 2 / sqrt(pi) exp(-x^2) = s where x = +-sqrt(-log(s sqrt(pi) / 2))."""
     below, above = torch.erf(low), torch.erf(high)
     slope = chord(below, above, low, high).clamp_(0.0, 2 / math.sqrt(math.pi))
-    place = (slope * (math.sqrt(math.pi) / 2)).log_().neg_().clamp_(0.0, 1e3).sqrt_()
-    height = remainder(torch.erf(place), slope, place)
-    return _odd(below, above, low, high, slope, place, height, gamma(96))
+    stationary = (slope * (math.sqrt(math.pi) / 2)).log_().neg_().clamp_(0.0, 1e3).sqrt_()
+    height = remainder(torch.erf(stationary), slope, stationary)
+    return _odd(below, above, low, high, slope, stationary, height, gamma(96))
 
 
 def arctan(low: Tensor, high: Tensor) -> Relaxation:
     """Exact: 1 / (1 + x^2) = s where x = +-sqrt((1 - s) / s)."""
     below, above = torch.arctan(low), torch.arctan(high)
     slope = chord(below, above, low, high).clamp_(0.0, 1.0)
-    place = ((1.0 - slope) / slope).sqrt_().clamp_(max=1e150)
-    height = remainder(torch.arctan(place), slope, place)
-    return _odd(below, above, low, high, slope, place, height, gamma(160))
+    stationary = ((1.0 - slope) / slope).sqrt_().clamp_(max=1e150)
+    height = remainder(torch.arctan(stationary), slope, stationary)
+    return _odd(below, above, low, high, slope, stationary, height, gamma(160))
 
 
 def arcsin(low: Tensor, high: Tensor) -> Relaxation:
@@ -115,7 +115,7 @@ def _odd(
     low: Tensor,
     high: Tensor,
     slope: Tensor,
-    place: Tensor,
+    stationary: Tensor,
     height: Tensor,
     slack: Tensor | float,
 ) -> Relaxation:
@@ -123,13 +123,13 @@ def _odd(
 
     Parameters
     ----------
-    place, height: g(x) - slope x has its local maximum at x = place, of this height, and its minimum at -place.
+    stationary, height: g(x) - slope x is locally largest at x = stationary, of this height, smallest at -stationary.
     slack: of rounding.
     """
     at_low = remainder(below, slope, low)
     at_high = remainder(above, slope, high)
     least, most = torch.minimum(at_low, at_high), torch.maximum(at_low, at_high)
-    most = torch.lerp(most, torch.maximum(most, height), at_most(low, place).mul_(at_most(place, high)))
-    place, height = place.neg(), height.neg()
-    least = torch.lerp(least, torch.minimum(least, height), at_most(low, place).mul_(at_most(place, high)))
+    most = torch.lerp(most, torch.maximum(most, height), at_most(low, stationary).mul_(at_most(stationary, high)))
+    stationary, height = stationary.neg(), height.neg()
+    least = torch.lerp(least, torch.minimum(least, height), at_most(low, stationary).mul_(at_most(stationary, high)))
     return slope, least.sub_(slack), most.add_(slack)

@@ -59,27 +59,27 @@ def _wave(
     height = ((1.0 - slope) * (1.0 + slope)).sqrt_()  # 1 - slope^2 would lose half of its digits at a slope near 1
     rising = torch.ge(slope, 0.0, out=torch.empty_like(slope))
     # against a rising line the first crest and the last trough of the range stand out, against a falling one the others
-    place, inside = _nearest(crest, low, high, rising)
-    peak = remainder(height, slope, place)
+    stationary, inside = _nearest(crest, low, high, rising)
+    peak = remainder(height, slope, stationary)
     most = torch.maximum(at_low, at_high)
     most = torch.lerp(most, torch.maximum(most, peak), inside)
-    place, inside = _nearest(trough, low, high, 1.0 - rising)
-    valley = torch.addcmul(height, slope, place).neg_()
+    stationary, inside = _nearest(trough, low, high, 1.0 - rising)
+    valley = torch.addcmul(height, slope, stationary).neg_()
     least = torch.minimum(at_low, at_high)
     least = torch.lerp(least, torch.minimum(least, valley), inside)
     slack = _slack(low, high)
     return slope, least.sub_(slack), most.add_(slack)
 
 
-def _nearest(place: Tensor, low: Tensor, high: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+def _nearest(stationary: Tensor, low: Tensor, high: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
     """Return the first (for a weight of 1; the last for 0) of place + 2 pi k inside the range, and 1 if there is one.
 
     Only the far end is compared: rounding may then count a place that lies just outside, never lose one inside by more
     than its own uncertainty, which changes the remainder by its square.
     """
-    turns = torch.lerp(((high - place) / _PERIOD).floor_(), ((low - place) / _PERIOD).ceil_(), first)
-    place = torch.add(place, turns, alpha=_PERIOD)
-    return place, torch.lerp(at_most(low, place), at_most(place, high), first)
+    turns = torch.lerp(((high - stationary) / _PERIOD).floor_(), ((low - stationary) / _PERIOD).ceil_(), first)
+    stationary = torch.add(stationary, turns, alpha=_PERIOD)
+    return stationary, torch.lerp(at_most(low, stationary), at_most(stationary, high), first)
 
 
 def _slack(low: Tensor, high: Tensor) -> Tensor:
@@ -96,7 +96,7 @@ def _image(below: Tensor, above: Tensor, low: Tensor, high: Tensor, crest: float
     return least.sub_(slack).clamp_(-1.0, 1.0).nan_to_num_(-1.0), most.add_(slack).clamp_(-1.0, 1.0).nan_to_num_(1.0)
 
 
-def _reaches(place: Tensor, low: Tensor, high: Tensor, slack: Tensor) -> Tensor:
+def _reaches(stationary: Tensor, low: Tensor, high: Tensor, slack: Tensor) -> Tensor:
     """Say where place + 2 pi k is inside the range, or nearly."""
-    first = torch.add(place, ((low - slack - place) / _PERIOD).ceil_(), alpha=_PERIOD)
+    first = torch.add(stationary, ((low - slack - stationary) / _PERIOD).ceil_(), alpha=_PERIOD)
     return (first <= high + slack).logical_or_((high - low).isfinite().logical_not_())
