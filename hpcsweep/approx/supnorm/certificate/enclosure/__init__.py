@@ -1,4 +1,11 @@
-"""Rigorous enclosures of functions on many boxes at once: affine forms that run a user's own torch code."""
+"""Rigorous enclosures of functions on many boxes at once.
+
+``affine``  affine forms, which run a user's own torch code by rules: ``arithmetic``, ``shapes``, ``conditions``,
+            ``elementary`` (functions of one variable under torch's names)
+``univariate``  how functions of one variable are enclosed, gelu and tanh among them
+``layers``  networks by their layers, with the lines of ``activation_lines`` about their activations
+``difference``  a target and a network together; ``rounding``: what float64 may lose
+"""
 
 from __future__ import annotations
 
