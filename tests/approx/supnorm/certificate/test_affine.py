@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from hpcsweep.approx.supnorm.certificate.enclosure import AffineForm, NoEnclosure, boxes
 from hpcsweep.approx.targets import REGISTRY
@@ -101,23 +99,6 @@ def test_point_enclosures_are_narrow() -> None:
         target = kind((kind.dimensions or (2,))[0])
         low, high = target(boxes(*some_boxes(target.dimension, 0.0), target.domain)).range()
         assert bool((high - low <= 1e-11 * (1 + high.abs())).all()), kind
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    names=st.lists(st.sampled_from(("sin", "tanh", "exp", "square", "erf", "cos", "abs", "sigmoid")), max_size=4),
-    factor=st.floats(-3, 3),
-    radius=st.sampled_from((1.0, 0.3, 1e-3, 1e-9)),
-)
-def test_compositions_contain_their_values(names: list[str], factor: float, radius: float) -> None:
-    def function(x: Any) -> Any:
-        value = torch.sin(factor * x[:, 0]) - x[:, 1]
-        for name in names:
-            value = getattr(torch, name)(torch.tanh(value) * factor)
-        return value * x[:, 1]
-
-    inside, _ = contained(function, CUBE, radius)
-    assert inside
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,6 @@ from hpcsweep.approx.supnorm.certificate import certify
 from hpcsweep.approx.supnorm.certificate.branching import WHOLE, Boxes, bound, grid, halves
 from hpcsweep.approx.supnorm.certificate.certify import Pool, advance, join, split, start
 from hpcsweep.approx.supnorm.certificate.enclosure.difference import UpperBound
-from hpcsweep.approx.supnorm.certificate.pilot import full_relaxation_pays
 from hpcsweep.approx.supnorm.dense import Dense
 from tests.approx.supnorm.certificate.errors import (
     PLENTY,
@@ -207,7 +206,7 @@ def test_the_pilot_chooses_by_tightness_and_cost() -> None:
     choices = []
     for network in (deep, flat):
         quick = of(network, smooth, line(4))
-        choices.append(full_relaxation_pays(quick, quick.fully(), boxes, 0.0))
+        choices.append(certify.full_relaxation_pays(quick, quick.fully(), boxes, 0.0))
     assert choices == [True, False]
 
 

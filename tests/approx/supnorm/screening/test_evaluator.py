@@ -37,9 +37,12 @@ def evaluated(model: models.Model, parameters: Tensor, points: Tensor) -> list[T
 
 @pytest.mark.parametrize("hidden", HIDDEN, ids=str)
 @pytest.mark.parametrize("activation", models.ACTIVATIONS)
-@pytest.mark.parametrize("standardise", [False, True])
-def test_values_are_those_of_the_model(hidden: list[int], activation: str, standardise: bool) -> None:
-    model, parameters = network(hidden, activation, standardise=standardise)
+@pytest.mark.parametrize("options", [{}, {"standardise": True}, {"stages": 3}], ids=str)
+def test_values_are_those_of_the_model(hidden: list[int], activation: str, options: dict[str, object]) -> None:
+    model, parameters = network(hidden, activation, **options)
+    if isinstance(model, models.Sum):
+        model.networks(parameters)[1].copy_(model.network.init([8], torch.float64)[0])
+        model.amplitudes(parameters)[0] = 0.01  # the third stage was not trained
     points = places(4096)
     expected = model.apply(parameters, points)
     for values in evaluated(model, parameters, points):
@@ -79,18 +82,6 @@ def test_residual_networks_are_compiled_and_on_boxes_their_own_code() -> None:
     middle = torch.zeros(1, 3, dtype=torch.float64)
     with pytest.raises(NoEnclosure):  # as of the model itself
         evaluate(boxes(middle, middle + 0.1, DOMAIN))
-
-
-def test_sums_of_networks() -> None:
-    model, parameters = network([24, 24], "sin", stages=3)
-    assert isinstance(model, models.Sum)
-    rows = model.networks(parameters)
-    rows[1].copy_(model.network.init([8], torch.float64)[0])
-    model.amplitudes(parameters)[0] = 0.01  # the third stage was not trained
-    points = places(4096)
-    expected = model.apply(parameters, points)
-    for values in evaluated(model, parameters, points):
-        assert torch.allclose(values, expected, rtol=0, atol=2e-14)
 
 
 def test_results_are_kept_apart_from_the_buffers() -> None:
