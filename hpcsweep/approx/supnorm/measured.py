@@ -105,6 +105,9 @@ def finalize(
     nonfinite = sum(seen.nans + seen.infinities for seen in state.screens) + (refined.nonfinite if refined else 0)
     met = _met(state)
     points, nonfinite = points + met, nonfinite + met
+    message = CONTRADICTION if refuted else state.reason
+    if nonfinite:
+        message = f"The error is NaN or infinite at {nonfinite} of {points} points."
     return Measured(
         bracket=bracket,
         screened=state.screened.lower,
@@ -121,7 +124,7 @@ def finalize(
         sample_distance=_distance(functions, bracket.where),
         uniform=alone.supremum if alone else math.nan,
         volume=-math.expm1(math.log1p(-CONFIDENCE) / alone.count) if alone else math.nan,
-        message=_message(nonfinite, points, CONTRADICTION if refuted else state.reason),
+        message=message,
         **_central(functions, measurement, state, bracket),
     )
 
@@ -136,10 +139,6 @@ def _central(functions: ErrorFunction, measurement: Measurement, state: State, b
     within = bool(best.where) and all(low <= x <= high for x, (low, high) in zip(best.where, box, strict=True))
     largest = reduce(screen.higher, [inside.bracket for inside in screens] + [best] * within)
     return {"central_share": measurement.central, "central_l2": screens[0].l2, "central_lower": largest.lower}
-
-
-def _message(nonfinite: int, points: int, reason: str) -> str:
-    return f"The error is NaN or infinite at {nonfinite} of {points} points." if nonfinite else reason
 
 
 def _best(state: State, pool: Pool) -> Bracket:

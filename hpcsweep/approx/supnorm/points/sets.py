@@ -188,15 +188,11 @@ def _inflated(dimension: int, count: int, seed: int, domain: Domain) -> Inflated
     return inflate(base)
 
 
-def _uniform(dimension: int, count: int, seed: int, domain: Domain) -> Uniform:
-    return Uniform(dimension, count, domain, seed)
-
-
 _KINDS: dict[str, Callable[[int, int, int, Domain], PointSet]] = {
     "grid": _grid,
     "inflated": _inflated,
     "sobol": _sobol,
-    "uniform": _uniform,
+    "uniform": lambda dimension, count, seed, domain: Uniform(dimension, count, domain, seed),
 }
 
 

@@ -29,17 +29,6 @@ kinds = pytest.mark.parametrize("kind", KINDS)
 
 
 @kinds
-@given(start=st.integers(0, 2**50), count=st.integers(1, 70), cut=st.integers(1, 69))
-@settings(max_examples=40, deadline=None)
-def test_random_access_equals_sequential(kind: str, start: int, count: int, cut: int) -> None:
-    points = make(kind, 3, 1000, 7, AWKWARD)
-    for begin in (start, start % 1000):
-        whole = points(begin, count + cut)
-        assert torch.equal(torch.cat((points(begin, cut), points(begin + cut, count))), whole)
-        assert torch.equal(whole[cut:][:1], points(begin + cut, 1))
-
-
-@kinds
 def test_points_stay_in_the_domain(kind: str) -> None:
     points = make(kind, 3, 2**12, 3, AWKWARD)
     coordinates = points(0, points.count + 100)

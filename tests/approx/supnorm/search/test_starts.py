@@ -22,14 +22,6 @@ def bounds_met(places: torch.Tensor, domain: tuple) -> torch.Tensor:
     return ((places == low) | (places == high)).sum(1)
 
 
-@pytest.mark.parametrize("dimension", [1, 2, 3, 5])
-def test_all_corners_where_they_fit(dimension: int) -> None:
-    domain = (UNEVEN * 2)[:dimension]
-    places = corners(domain, 2**dimension, 0)
-    assert {tuple(place) for place in places.tolist()} == set(product(*domain))
-    assert len(places) == 2**dimension
-
-
 @pytest.mark.parametrize("dimension", [5, 60])
 def test_random_corners_where_there_are_too_many(dimension: int) -> None:
     domain = ((-1.0, 0.3),) * dimension

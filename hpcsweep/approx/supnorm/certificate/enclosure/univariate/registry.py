@@ -53,15 +53,16 @@ def _described(function: SelfGatedFunction | ConvexFunction) -> Function:
     return Function(partial(convex.relax, function), partial(convex.image, function), function.domain)
 
 
+_ARCSIN = relu_sigmoids.rising(lambda x: torch.arcsin(x.clamp(-1.0, 1.0)), 24)
 FUNCTIONS: Mapping[str, Function] = {
-    "relu": Function(relu_sigmoids.relu, relu_sigmoids.relu_image),
+    "relu": Function(relu_sigmoids.relu, lambda low, high: (low.clamp(min=0.0), high.clamp(min=0.0))),
     "tanh": Function(relu_sigmoids.tanh, relu_sigmoids.rising(torch.tanh)),
     "sigmoid": Function(relu_sigmoids.sigmoid, relu_sigmoids.rising(relu_sigmoids.logistic)),
     "erf": Function(relu_sigmoids.erf, relu_sigmoids.rising(torch.erf)),
     "arctan": Function(relu_sigmoids.arctan, relu_sigmoids.rising(torch.arctan)),
-    "arcsin": Function(relu_sigmoids.arcsin, relu_sigmoids.arcsin_image, (-1.0, 1.0)),
-    "sin": Function(sin_cos.sin, sin_cos.sin_image),
-    "cos": Function(sin_cos.cos, sin_cos.cos_image),
+    "arcsin": Function(relu_sigmoids.arcsin, _ARCSIN, (-1.0, 1.0)),
+    "sin": Function(sin_cos.sin, partial(sin_cos.image, torch.sin, math.pi / 2)),
+    "cos": Function(sin_cos.cos, partial(sin_cos.image, torch.cos, 0.0)),
     "reciprocal": Function(convex.reciprocal, convex.reciprocal_image),
     **{name: _described(function) for name, function in convex.CONVEX.items()},
     **{name: _described(known.facts) for name, known in ACTIVATIONS.items() if known.facts is not None},

@@ -30,16 +30,11 @@ def relu(low: Tensor, high: Tensor) -> Relaxation:
     return slope, torch.zeros_like(low), most
 
 
-def relu_image(low: Tensor, high: Tensor) -> Range:
-    """Exact."""
-    return low.clamp(min=0.0), high.clamp(min=0.0)
-
-
-def rising(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Tensor], Range]:
+def rising(function: Callable[[Tensor], Tensor], roundings: int = 48) -> Callable[[Tensor, Tensor], Range]:
     """Return the image of a rising function of at most 2 in absolute value."""
 
     def image(low: Tensor, high: Tensor) -> Range:
-        return function(low).sub_(gamma(48)), function(high).add_(gamma(48))
+        return function(low).sub_(gamma(roundings)), function(high).add_(gamma(roundings))
 
     return image
 
@@ -102,11 +97,6 @@ def arcsin(low: Tensor, high: Tensor) -> Relaxation:
     height = root - torch.arctan(root)  # arccos(1 / s), which would lose half of its digits at a slope near 1
     # the largest remainder is at the negative place; near the ends a place is uncertain by UNIT, its value by s UNIT
     return _odd(below, above, left, right, slope, -root / slope, height, (slope + 2.0) * gamma(48))
-
-
-def arcsin_image(low: Tensor, high: Tensor) -> Range:
-    """Rising."""
-    return torch.arcsin(low.clamp(-1.0, 1.0)).sub_(gamma(24)), torch.arcsin(high.clamp(-1.0, 1.0)).add_(gamma(24))
 
 
 def _odd(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -33,16 +34,6 @@ def cos(low: Tensor, high: Tensor) -> Relaxation:
     slope = _slope(below, above, low, high)
     angle = torch.arcsin(slope)
     return _wave(below, above, low, high, slope, -angle, angle + math.pi)
-
-
-def sin_image(low: Tensor, high: Tensor) -> Range:
-    """Return the range of sin."""
-    return _image(torch.sin(low), torch.sin(high), low, high, math.pi / 2)
-
-
-def cos_image(low: Tensor, high: Tensor) -> Range:
-    """Return the range of cos."""
-    return _image(torch.cos(low), torch.cos(high), low, high, 0.0)
 
 
 def _slope(below: Tensor, above: Tensor, low: Tensor, high: Tensor) -> Tensor:
@@ -87,8 +78,9 @@ def _slack(low: Tensor, high: Tensor) -> Tensor:
     return torch.maximum(low.abs(), high.abs()).add_(1.0).mul_(gamma(48))
 
 
-def _image(below: Tensor, above: Tensor, low: Tensor, high: Tensor, crest: float) -> Range:
-    """Return the range of a wave with crests at crest + 2 pi k."""
+def image(wave: Callable[[Tensor], Tensor], crest: float, low: Tensor, high: Tensor) -> Range:
+    """Return the range of a wave, sin or cos, with crests at crest + 2 pi k."""
+    below, above = wave(low), wave(high)
     least, most = torch.minimum(below, above), torch.maximum(below, above)
     slack = _slack(low, high)
     peaks, valleys = (_reaches(torch.full_like(low, at), low, high, slack) for at in (crest, crest + math.pi))
