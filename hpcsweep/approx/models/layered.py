@@ -11,17 +11,15 @@ from torch import Tensor
 
 from hpcsweep.approx.models.choices import resolve
 from hpcsweep.approx.models.layers import BOUNDED, blocks_of, count, draw
-from hpcsweep.approx.models.model import FIELDS, Domain, Model, input_map, mapped
+from hpcsweep.approx.models.model import FIELDS, Domain, Standardising
 
 
-class Layered(Model):
+class Layered(Standardising):
     """A network of layers with one output, linear in its last layer.
 
     Attributes
     ----------
     activation : name of the activation of all hidden layers
-    shift, factor : the input map x -> (x - shift) * factor, (dimension,) float64 each, or None if not standardised:
-        the inputs then have mean 0 and variance 1 under the uniform distribution on the domain
     frequency_block : which block is the first layer with an activation
     """
 
@@ -31,14 +29,11 @@ class Layered(Model):
     def __init__(self, choice: Mapping[str, Any], dimension: int, domain: Domain) -> None:
         if len(domain) != dimension:
             raise ValueError(f"the domain has {len(domain)} axes, the model {dimension} inputs")
-        self.choice = resolve(choice)
+        super().__init__(resolve(choice), domain)
         self.dimension = dimension
         self.widths = self.widths_of(self.choice["hidden"], dimension)
         self.parameters = count(self.widths)
         self.activation: str = self.choice["activation"]
-        self.shift: Tensor | None
-        self.factor: Tensor | None
-        self.shift, self.factor = input_map(self.choice["standardise"], domain) or (None, None)
 
     @staticmethod
     @abstractmethod
@@ -49,22 +44,9 @@ class Layered(Model):
         """Draw initial parameters (cells, parameters) as `layers.draw` says."""
         return draw(self.widths, self.choice, seeds, dtype)
 
-    def standardised(self, points: Tensor) -> Tensor:
-        """Return what the first layer sees of points (..., dimension): the points, or their standardised image."""
-        return mapped(points, self.shift, self.factor)
-
     def layers(self, parameters: Tensor) -> list[Tensor]:
         """Return the blocks (outputs, inputs + 1) of one network's flat vector (parameters,) as views."""
         return blocks_of(self.widths, parameters)
-
-    def apply(self, parameters: Tensor, points: Tensor) -> Tensor:
-        """Return the values (points,) of the network `parameters` (parameters,) at `points` (points, dimension).
-
-        Computes in the dtype and on the device of `parameters`; the points must agree. Nothing is recorded unless an
-        argument requires gradients. The bits depend on the number of points of a call and, on some processors, on the
-        place of a point among them, not on its companions.
-        """
-        return self.evaluate(parameters, self.standardised(points))
 
     def frequency_layer(self, parameters: Tensor) -> Tensor | None:
         """Return the first layer with an activation, biases included: the kinks stay where they are."""

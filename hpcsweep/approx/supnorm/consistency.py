@@ -80,7 +80,7 @@ def contradicted(
     middle, half = low / 2 + high / 2, high / 2 - low / 2
     centers = ((places - middle) / half).clamp(-1.0, 1.0)
     radii = (8 * _EPSILON * (1 + middle.abs() / half)).expand_as(centers)  # the places are in there, rounding or not
-    upper = difference.bounds(centers, radii)[0].clamp(max=claimed)  # (points,)
+    upper = difference.bounds(centers, radii).clamp(max=claimed)  # (points,)
     with torch.no_grad():
         target, approximant = functions.target(places.clone()), functions.approximant(places.clone())
     errors = (target - approximant).abs().clamp(min=seen)

@@ -18,8 +18,6 @@ from torch import Tensor
 from hpcsweep.approx.supnorm.points import PointSet
 from hpcsweep.approx.supnorm.screening import error_keys, histogram
 from hpcsweep.approx.supnorm.screening.accumulator import FIXED, Accumulator
-from hpcsweep.approx.supnorm.screening.error_keys import INFINITY_KEY as INFINITY_KEY
-from hpcsweep.approx.supnorm.screening.error_keys import NAN_KEY as NAN_KEY
 from hpcsweep.bracket import Bracket, cover
 from hpcsweep.errors import PluginError
 

@@ -68,8 +68,8 @@ def test_halves_are_never_worse_than_their_parents() -> None:
             self, centers: Tensor, radii: Tensor, above: slice, below: slice
         ) -> tuple[UpperBound, UpperBound]:
             upper_bounds = Lipschitz.upper_bounds(self, centers, radii, above, below)
-            for roof, side in zip(upper_bounds, (above, below), strict=True):
-                roof.center[radii[side].amax(1) < 0.1] = torch.inf
+            for upper_bound, side in zip(upper_bounds, (above, below), strict=True):
+                upper_bound.center[radii[side].amax(1) < 0.1] = torch.inf
             return upper_bounds
 
     pool = proved(Loose(wave, 4.0), 2, boxes=2000)

@@ -54,7 +54,7 @@ class Tilted:
 
 
 @pytest.mark.parametrize("older", [math.inf, 1.6, 1.0])
-def test_a_cut_is_that_of_the_roof_whatever_is_known_besides(older: float) -> None:
+def test_a_cut_is_that_of_the_new_bound_whatever_is_known_besides(older: float) -> None:
     boxes = Boxes(np.array([[-1.0]]), np.array([[1.0]]), np.array([[older, 0.0]]), np.array([WHOLE], np.int8))
     left = bound(Tilted(), boxes, 0.9).boxes
     assert (left.low, left.high, left.bounds[0, 0]) == (-1.0, 1.0, min(older, 2.0))
@@ -136,7 +136,7 @@ def test_a_comparison_with_what_may_be_nan_is_not_decided() -> None:
     for compare in (torch.le, torch.lt, torch.ge, torch.gt, lambda x, nan: ~torch.le(x, nan)):
         against = Difference(lambda x, by=compare: torch.where(by(x[:, 0], torch.nan), 0.25, 1.0), smooth, line(1))
         centers = torch.linspace(-0.9, 0.9, 19, dtype=torch.float64)[:, None]
-        assert bool((against.bounds(centers, torch.full_like(centers, 0.1))[0] >= against.errors(centers)).all())
+        assert bool((against.bounds(centers, torch.full_like(centers, 0.1)) >= against.errors(centers)).all())
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.supnorm.points import PointSet, make
+from hpcsweep.approx.supnorm.screening.error_keys import NAN_KEY
 from hpcsweep.approx.supnorm.screening.screen import (
-    NAN_KEY,
     Screen,
     default_tile,
     empty,

@@ -72,20 +72,16 @@ class Difference:
         """Return roughly the multiplications for one box."""
         return sum(layers.flops(len(self._domain), self._full) for layers in self._layers)
 
-    def bounds(self, centers: Tensor, radii: Tensor) -> tuple[Tensor, Tensor]:
-        """Return upper bounds of |target - approximant| on boxes, and what each axis contributes.
+    def bounds(self, centers: Tensor, radii: Tensor) -> Tensor:
+        """Return upper bounds of |target - approximant| on boxes, (boxes,), infinite where there is none.
 
         Parameters
         ----------
         centers, radii: (boxes, dimension), in unit coordinates.
-
-        Returns
-        -------
-        (boxes,), infinite where there is none, and (boxes, dimension)
         """
         everything = slice(0, len(centers))
         above, below = self.upper_bounds(centers, radii, everything, everything)
-        return torch.maximum(above.top(), below.top()), torch.maximum(above.slopes.abs(), below.slopes.abs())
+        return torch.maximum(above.top(), below.top())
 
     def upper_bounds(self, centers: Tensor, radii: Tensor, above: slice, below: slice) -> tuple[UpperBound, UpperBound]:
         """Bound target - approximant on the boxes `above`, and approximant - target on the boxes `below`.
