@@ -13,11 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hpcsweep
-from hpcsweep.approx.supnorm.approximations import ErrorFunction, InMemory
-from hpcsweep.approx.supnorm.measured import finalize
 from hpcsweep.approx.supnorm.survey import Survey
 from hpcsweep.approx.supnorm.tasks import Measurement, inner
 from hpcsweep.approx.targets import REGISTRY
+from tests.approx.supnorm.certificate.errors import measured
 from tests.approx.supnorm.test_survey import PLAN, found, networks
 
 CENTRAL = replace(PLAN, central=0.8)
@@ -75,9 +74,7 @@ def test_a_nan_inside_is_the_outcome_of_both() -> None:
         return torch.where(points[:, 0].abs() < 0.3, math.nan, points[:, 0])
 
     plan = Measurement(("sobol",), 1000, 256, 5, 1, central=0.5)
-    survey = Survey([InMemory(ErrorFunction(target, lambda points: 0 * points[:, 0], ((-1.0, 1.0),)))], plan)
-    assert survey.run()
-    one = finalize(survey.approximations[0], plan, survey.states[0])
+    one = measured(target, plan)
     assert math.isnan(one.lower) and math.isnan(one.central_lower) and math.isnan(one.central_l2)
 
 

@@ -14,12 +14,13 @@ import torch
 
 from hpcsweep.approx import models
 from hpcsweep.approx.supnorm import survey as surveys
-from hpcsweep.approx.supnorm.approximations import Approximation, ErrorFunction, InMemory, Network
+from hpcsweep.approx.supnorm.approximations import Approximation, Network
 from hpcsweep.approx.supnorm.measured import Measured, finalize
 from hpcsweep.approx.supnorm.screening import screen
 from hpcsweep.approx.supnorm.survey import Survey
 from hpcsweep.approx.supnorm.tasks import Measurement, planned
 from hpcsweep.approx.targets import REGISTRY
+from tests.approx.supnorm.certificate.errors import measured
 
 PLAN = Measurement(("sobol", "inflated"), 3000, 256, 5, 2, uniform=2000, starts=48, kinks=100, gap=0.01, boxes=2**14)
 MODEL = {"hidden": [6, 6], "activation": "tanh"}
@@ -58,12 +59,12 @@ def test_sharing_out_changes_no_bit(first: int, central: float | None, monkeypat
     assert whole.run()
     for pieces, seed in [(1, 0), (3, 1), (40, 2)]:
         shared = found(shared_out(Survey(networks(), plan), pieces, seed))
-        assert [repr(measured) for measured in shared] == [repr(measured) for measured in found(whole)]  # NaN too
-    for measured in found(whole):
-        assert measured.certificate == "closed" and measured.screened <= measured.lower
-        assert measured.lower <= measured.upper <= 1.0101 * measured.lower
-        assert measured.uniform <= measured.lower and 0 < measured.sample_distance < 3
-        assert central is None or 0 < measured.central_l2 < measured.central_lower <= measured.lower
+        assert list(map(repr, shared)) == list(map(repr, found(whole)))  # NaN too
+    for known in found(whole):
+        assert known.certificate == "closed" and known.screened <= known.lower
+        assert known.lower <= known.upper <= 1.0101 * known.lower
+        assert known.uniform <= known.lower and 0 < known.sample_distance < 3
+        assert central is None or 0 < known.central_l2 < known.central_lower <= known.lower
 
 
 def test_what_is_kept_of_screening_does_not_grow_with_its_parts() -> None:
@@ -107,10 +108,7 @@ def test_a_nan_anywhere_is_the_outcome() -> None:
         corner = (points >= 1).all(dim=1)
         return torch.where(corner, torch.full_like(points[:, 0], math.nan), points[:, 0])
 
-    pair = ErrorFunction(target, lambda points: 0 * points[:, 0], ((-1.0, 1.0), (-1.0, 1.0)))
-    survey = Survey([InMemory(pair)], replace(PLAN, kinds=("sobol",)))
-    assert survey.run()
-    one = finalize(survey.approximations[0], PLAN, survey.states[0])
+    one = measured(target, replace(PLAN, kinds=("sobol",)))
     assert math.isnan(one.lower) and one.where == (1.0, 1.0) and one.nonfinite > 0 and math.isinf(one.upper)
 
 

@@ -8,9 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hpcsweep.approx.supnorm.approximations import ErrorFunction, InMemory
 from hpcsweep.approx.supnorm.certificate.certify import Pool, advance, start
 from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference, UpperBound
 from hpcsweep.approx.supnorm.dense import Dense
+from hpcsweep.approx.supnorm.measured import Measured, finalize
+from hpcsweep.approx.supnorm.survey import Survey
+from hpcsweep.approx.supnorm.tasks import Measurement
 from tests.approx.supnorm.certificate.exact import random_network
 
 PLENTY = 200_000
@@ -58,6 +62,14 @@ def line(dimension: int) -> tuple[tuple[float, float], ...]:
 
 def of(network: Dense, target: Callable[[Tensor], Tensor], domain: tuple[tuple[float, float], ...]) -> Difference:
     return Difference(target, network, domain, [network])
+
+
+def measured(target: Callable[[Tensor], Tensor], measurement: Measurement) -> Measured:
+    """Measure a target against zero on [-1, 1]^dimension."""
+    functions = ErrorFunction(target, lambda points: 0 * points[:, 0], line(measurement.dimension))
+    survey = Survey([InMemory(functions)], measurement)
+    assert survey.run()
+    return finalize(survey.approximations[0], measurement, survey.states[0])
 
 
 def doubles(numbers: list) -> Tensor:

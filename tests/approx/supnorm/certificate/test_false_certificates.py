@@ -13,26 +13,16 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.supnorm import survey as surveys
-from hpcsweep.approx.supnorm.approximations import Approximation, ErrorFunction, InMemory
+from hpcsweep.approx.supnorm.approximations import Approximation, ErrorFunction
 from hpcsweep.approx.supnorm.certificate.branching import WHOLE, Boxes, bound
 from hpcsweep.approx.supnorm.certificate.certify import Pool
 from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference, UpperBound
-from hpcsweep.approx.supnorm.measured import Measured, finalize
-from hpcsweep.approx.supnorm.survey import Survey
 from hpcsweep.approx.supnorm.tasks import Measurement, Proof
 from hpcsweep.bracket import Bracket
-from tests.approx.supnorm.certificate.errors import line, of, proved, smooth
+from tests.approx.supnorm.certificate.errors import line, measured, of, proved, smooth
 from tests.approx.supnorm.certificate.exact import random_network
 
 ALONE = Measurement(("sobol",), 64, 64, 0, 1, gap=0.01, boxes=5000)  # the proof is all there is
-
-
-def measured(target: Callable[[Tensor], Tensor], measurement: Measurement = ALONE) -> Measured:
-    """Measure a target against zero on [-1, 1]^dimension."""
-    pair = ErrorFunction(target, lambda points: 0 * points[:, 0], line(measurement.dimension))
-    survey = Survey([InMemory(pair)], measurement)
-    assert survey.run()
-    return finalize(survey.approximations[0], measurement, survey.states[0])
 
 
 # Cutting with bounds of two ages
@@ -151,7 +141,7 @@ def test_a_comparison_with_what_may_be_nan_is_not_decided() -> None:
 )
 def test_two_conditions_compared_are_a_condition(slab: Callable[[Tensor, Tensor], Tensor]) -> None:
     """Python would compare the objects, and answer for all boxes what is true of none."""
-    found = measured(lambda x: 0.1 * x[:, 0] + slab(torch.abs(x[:, 0] - 0.4321) < 1e-7, x[:, 0] > -2.0))
+    found = measured(lambda x: 0.1 * x[:, 0] + slab(torch.abs(x[:, 0] - 0.4321) < 1e-7, x[:, 0] > -2.0), ALONE)
     assert found.upper >= 1.0
 
 
