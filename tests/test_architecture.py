@@ -53,7 +53,7 @@ ORDER = (
     "approx.supnorm.screening",
     "approx.supnorm.search",
     "approx.supnorm.approximations",
-    "approx.supnorm.probes",
+    "approx.supnorm.consistency",
     "approx.supnorm.functions",
     "approx.supnorm.files",
     "approx.supnorm.slice",

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcsweep.approx.supnorm.survey import Survey
-from hpcsweep.approx.supnorm.tasks import Task
+from hpcsweep.approx.supnorm.tasks import MeasurementTask
 from hpcsweep.cluster import stopping, worker
 from hpcsweep.cluster.workforce import Workforce
 
@@ -34,7 +34,7 @@ class Step:
     """Something to be executed: a numbered part of the survey of a job, or what comes before or after (no part)."""
 
     job: Job
-    part: Task | None = None
+    part: MeasurementTask | None = None
     number: int = 0
 
 

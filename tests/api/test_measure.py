@@ -107,7 +107,7 @@ def test_a_file_of_weights_is_the_network_that_it_says(tmp_path: Path) -> None:
     np.savez(tmp_path / "abs.npz", W0=np.array([[1.0], [-1.0]]), W1=np.array([[1.0, 1.0]]), b1=np.array([0.25]))
     (tmp_path / "own.py").write_text("import torch\ndef zero(x):\n    return 0 * x[:, 0]\n")
     approximation = files.files("abs.npz", "own.py:zero", "-1,1", None, "relu", tmp_path)
-    error = approximation.error_function(tmp_path, "cpu").error(torch.tensor([[-1.0], [0.5]], dtype=torch.float64))
+    error = approximation.error_function(tmp_path, "cpu")(torch.tensor([[-1.0], [0.5]], dtype=torch.float64))
     assert error.tolist() == [-1.25, -0.75]
 
 

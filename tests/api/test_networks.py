@@ -15,7 +15,7 @@ import torch
 import hpcsweep
 from hpcsweep.approx import models
 from hpcsweep.store import weights
-from tests.approx.test_own_models import GOOD
+from tests.approx.models.test_own_models import GOOD
 
 TARGET = """
 

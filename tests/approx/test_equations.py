@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hpcsweep.approx import models
 from hpcsweep.approx.fitting import Problem, fit
-from hpcsweep.approx.models.operators import BENDS, SecondOrder
+from hpcsweep.approx.models.operators import TWICE_DIFFERENTIABLE, SecondOrder
 from hpcsweep.approx.targets import REGISTRY
 from hpcsweep.approx.training import Objective, Settings, optimizers, train
 from hpcsweep.approx.training.strategies.poisson import minus_laplacian, residual_rows
@@ -45,7 +45,7 @@ def by_autograd(network: models.MLP, parameters: Tensor, points: Tensor) -> Tens
 @given(
     hidden=st.lists(st.integers(1, 7), min_size=1, max_size=4),
     dimension=st.integers(1, 4),
-    activation=st.sampled_from(sorted(BENDS)),
+    activation=st.sampled_from(sorted(TWICE_DIFFERENTIABLE)),
     standardise=st.booleans(),
     seed=st.integers(0, 2**32),
 )
@@ -138,7 +138,7 @@ class Packs:
         return train([self.models[row] for row in rows], *data, [chosen] * len(rows), rows)
 
 
-@pytest.mark.parametrize("activation", sorted(BENDS))
+@pytest.mark.parametrize("activation", sorted(TWICE_DIFFERENTIABLE))
 def test_bits_do_not_depend_on_the_companions(activation: str) -> None:
     packs = Packs(activation=activation)
     everyone = packs.train(QUICK)

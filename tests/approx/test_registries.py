@@ -102,8 +102,8 @@ def test_what_proofs_rely_on_is_true(name: str) -> None:
         assert torch.allclose(found, wanted, rtol=1e-10, atol=1e-12)
     if one.facts is not None:
         assert torch.allclose(one.facts.value(GRID), value, rtol=1e-12, atol=1e-13)
-    if isinstance(one.facts, activations.Hump):
-        _check_hump(one.facts, value.detach(), one)
+    if isinstance(one.facts, activations.SelfGatedFunction):
+        _check_self_gated(one.facts, value.detach(), one)
 
 
 def _curvature(one: Activation) -> Tensor:
@@ -112,7 +112,7 @@ def _curvature(one: Activation) -> Tensor:
     return torch.autograd.grad(slope.sum(), leaf)[0] if slope.requires_grad else torch.zeros_like(GRID)
 
 
-def _check_hump(facts: activations.Hump, value: Tensor, one: Activation) -> None:
+def _check_self_gated(facts: activations.SelfGatedFunction, value: Tensor, one: Activation) -> None:
     below, curved = GRID.clamp(min=0) - value, _curvature(one)
     assert torch.allclose(facts.curvature(GRID), curved, rtol=1e-9, atol=1e-12)
     assert math.isclose(float(below.max()), facts.depth, rel_tol=1e-6) and below.max() <= facts.depth

@@ -49,8 +49,9 @@ class Files(Approximation):
         """Load both."""
         network = load_network(self.network, self.activation, folder)
         target = load_target(self.target, len(self.domain), folder)
-        made = adapted(network, self.domain)
-        return ErrorFunction(adapted(target, self.domain), made, self.domain, terms_of(network, made, self.domain))
+        approximant = adapted(network, self.domain)
+        terms = terms_of(network, approximant, self.domain)
+        return ErrorFunction(adapted(target, self.domain), approximant, self.domain, terms)
 
 
 def files(
@@ -107,8 +108,8 @@ def load_target(name: str, dimension: int, folder: Path) -> Callable[..., Any]:
     """Return a target by its name. Raises PluginError."""
     if ":" not in name:
         return plugins.target({"name": name}, dimension, folder)
-    found = plugins.member(name, folder)
-    return found(dimension) if isinstance(found, type) and issubclass(found, Target) else _callable(found, name)
+    member = plugins.member(name, folder)
+    return member(dimension) if isinstance(member, type) and issubclass(member, Target) else _callable(member, name)
 
 
 def load_network(name: str, activation: str, folder: Path) -> Callable[..., Any]:
@@ -120,10 +121,10 @@ def load_network(name: str, activation: str, folder: Path) -> Callable[..., Any]
     return _callable(plugins.member(name, folder), name)
 
 
-def _callable(found: object, name: str) -> Callable[..., Any]:
-    if not callable(found):
-        raise PluginError(f"{name} is a {type(found).__name__}; it must be a function of points (points, dimension).")
-    return found
+def _callable(member: object, name: str) -> Callable[..., Any]:
+    if not callable(member):
+        raise PluginError(f"{name} is a {type(member).__name__}; it must be a function of points (points, dimension).")
+    return member
 
 
 def network_file(path: Path, activation: str) -> Dense:
@@ -136,20 +137,16 @@ def network_file(path: Path, activation: str) -> Dense:
     if activation not in ACTIVATIONS:
         raise PluginError(unknown("activation", activation, ACTIVATIONS))
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            given = {
-                name: torch.from_numpy(arrays[name].astype(np.float64, casting="same_kind")) for name in arrays.files
-            }
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: torch.from_numpy(file[name].astype(np.float64, casting="same_kind")) for name in file.files}
     except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise PluginError(f"{path} cannot be read as an .npz file of weights: {error}.") from error
-    layers = sum(name.startswith("W") for name in given)
+    layers = sum(name.startswith("W") for name in arrays)
     expected = [f"{letter}{layer}" for layer in range(layers) for letter in "Wb"]
-    if not layers or not {name for name in expected if name[0] == "W"} <= given.keys() <= set(expected):
-        raise PluginError(f"{path} holds {', '.join(sorted(given))}; it must hold W0, b0, W1, b1, ... of all layers.")
-    weights = tuple(given[f"W{layer}"] for layer in range(layers))
-    biases = tuple(
-        given.get(f"b{layer}", given[f"W{layer}"].new_zeros(given[f"W{layer}"].shape[:1])) for layer in range(layers)
-    )
+    if not layers or not {name for name in expected if name[0] == "W"} <= arrays.keys() <= set(expected):
+        raise PluginError(f"{path} holds {', '.join(sorted(arrays))}; it must hold W0, b0, W1, b1, ... of all layers.")
+    weights = tuple(arrays[f"W{layer}"] for layer in range(layers))
+    biases = tuple(arrays.get(f"b{i}", weight.new_zeros(weight.shape[:1])) for i, weight in enumerate(weights))
     for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
         after = len(weights[layer - 1]) if layer else math.prod(weight.shape[1:])
         if weight.ndim != 2 or not weight.numel() or weight.shape[1] != after or bias.shape != weight.shape[:1]:

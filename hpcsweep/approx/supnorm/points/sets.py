@@ -83,8 +83,8 @@ class Sobol(PointSet):
         """Return any points as integers, (dimension, points): bit after bit of their indices."""
         directions = torch.tensor(self.directions).to(indices.device)[:, :, None]  # (53, dimension, 1)
         bits = self.shift.to(indices.device)[:, None].repeat(1, len(indices))  # (dimension, points)
-        for place in range(int(indices.max()).bit_length() if len(indices) else 0):
-            bits ^= directions[place] * (indices >> place & 1)
+        for bit in range(int(indices.max()).bit_length() if len(indices) else 0):
+            bits ^= directions[bit] * (indices >> bit & 1)
         return bits
 
     def _corners_of(self, first: int, last: int, device: torch.device) -> Iterator[Tensor]:
@@ -188,15 +188,11 @@ def _inflated(dimension: int, count: int, seed: int, domain: Domain) -> Inflated
     return inflate(base)
 
 
-def _uniform(dimension: int, count: int, seed: int, domain: Domain) -> Uniform:
-    return Uniform(dimension, count, domain, seed)
-
-
 _KINDS: dict[str, Callable[[int, int, int, Domain], PointSet]] = {
     "grid": _grid,
     "inflated": _inflated,
     "sobol": _sobol,
-    "uniform": _uniform,
+    "uniform": lambda dimension, count, seed, domain: Uniform(dimension, count, domain, seed),
 }
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from hpcsweep.approx.models import MLP, Model, Sum, classical
-from hpcsweep.approx.models.operators import BENDS
+from hpcsweep.approx.models.operators import TWICE_DIFFERENTIABLE
 from hpcsweep.approx.targets import Target
 from hpcsweep.approx.training import optimizers
 from hpcsweep.approx.training.settings import Settings
@@ -106,9 +106,9 @@ def _check_equation(objective: Objective, settings: Settings, model: Model, targ
         raise StudyError(f'{where} is for plain perceptrons: it needs model "mlp" with stages = 1.')
     if objective.layerwise:
         raise StudyError(f"{where} and training.layerwise exclude each other: set only one of them.")
-    if model.activation not in BENDS or not model.choice["hidden"]:
+    if model.activation not in TWICE_DIFFERENTIABLE or not model.choice["hidden"]:
         told = f"{model.activation!r} networks" if model.choice["hidden"] else "affine functions"
-        allowed = ", ".join(BENDS)
+        allowed = ", ".join(TWICE_DIFFERENTIABLE)
         raise StudyError(
             f"{where} makes no sense for {told}, whose Laplacian is zero; model.activation must be: {allowed}."
         )
