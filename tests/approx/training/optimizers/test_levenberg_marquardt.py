@@ -16,7 +16,7 @@ from hpcsweep.approx.training.operations.engine import Engine
 from hpcsweep.approx.training.optimizers.damping import Damping, NormalEquations
 from hpcsweep.approx.training.optimizers.levenberg_marquardt import LevenbergMarquardt
 from hpcsweep.approx.training.optimizers.optimizer import Optimizer
-from tests.approx.test_engine import DOUBLE, SHAPES, pack
+from tests.approx.training.operations.test_engine import DOUBLE, SHAPES, pack
 
 CASES = [([5], 1, 30, "tanh"), ([6, 5], 2, 30, "tanh"), ([8, 8], 1, 20, "sin"), ([7], 2, 40, "gelu")]
 

@@ -20,8 +20,8 @@ from hpcsweep.approx.training.loop import never
 from hpcsweep.approx.training.single import alone, supervisor
 from hpcsweep.approx.training.strategies.journal import UNSAVED, Checkpoints, Journal
 from tests.approx.test_adaptive_sampling import problem
-from tests.approx.test_layerwise import Towers
-from tests.approx.test_stages import Fits, make
+from tests.approx.training.strategies.test_layerwise import Towers
+from tests.approx.training.strategies.test_stages import Fits, make
 
 Stop = Callable[[], bool]
 Procedure = Callable[[Stop, Checkpoints], Trained | list[Fitted]]

@@ -20,7 +20,7 @@ from hpcsweep.approx.training.operations.engine import Engine, full_loss
 from hpcsweep.approx.training.operations.passes import Passes
 from hpcsweep.errors import StudyError
 from tests.approx.packs import Cells
-from tests.approx.test_engine import SHAPES, pack
+from tests.approx.training.operations.test_engine import SHAPES, pack
 
 DOUBLE = torch.float64
 WORKING = [name for name in optimizers.NAMES if not optimizers.needs(name).features]

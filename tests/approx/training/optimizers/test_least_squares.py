@@ -16,8 +16,8 @@ from hpcsweep.approx.training.operations.engine import Engine, Layout
 from hpcsweep.approx.training.operations.least_squares import solve, truncated
 from hpcsweep.approx.training.optimizers.least_squares import LeastSquares
 from hpcsweep.approx.training.optimizers.variable_projection import VariableProjection
-from tests.approx.test_engine import DOUBLE, pack
-from tests.approx.test_levenberg_marquardt import iterate, iterate_once, smooth
+from tests.approx.training.operations.test_engine import DOUBLE, pack
+from tests.approx.training.optimizers.test_levenberg_marquardt import iterate, iterate_once, smooth
 
 
 def random_problems(width: int, samples: int, slots: int = 4) -> tuple[Tensor, Tensor]:
