@@ -17,7 +17,7 @@ from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
 from hpcsweep.approx.kernels import cache
-from hpcsweep.approx.kernels.code import Code
+from hpcsweep.approx.kernels.builder import Code
 from hpcsweep.approx.kernels.vectors import DOUBLE, INT, SINGLE, Array, Index, Integers, Number, Precision
 
 F = TypeVar("F", bound=Callable[..., Any])

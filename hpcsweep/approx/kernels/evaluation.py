@@ -12,10 +12,9 @@ from typing import Final
 import numpy as np
 
 from hpcsweep.approx.kernels import layers, matrices, network
-from hpcsweep.approx.kernels.code import Code
+from hpcsweep.approx.kernels.builder import Code
 from hpcsweep.approx.kernels.compiling import INTEGERS, NOTHING, VECTOR, entry, kernel
 from hpcsweep.approx.kernels.network import Rooms, upwards
-from hpcsweep.approx.kernels.objective import parameters_of
 from hpcsweep.approx.kernels.problem import (
     ACTIVATION,
     BLOCK,
@@ -23,8 +22,10 @@ from hpcsweep.approx.kernels.problem import (
     LANES,
     LAYERS,
     LONGEST,
+    PARAMETERS,
     SKIP,
     WIDTHS,
+    ZERO,
     Shape,
     lanes,
 )
@@ -76,13 +77,11 @@ def _values_of_block(code: Code, point: Array, shape: Integers, work: Array, col
 
 
 @kernel
-def _slopes_of_block(
-    code: Code, point: Array, parameters: Index, shape: Integers, work: Array, zero: Index, columns: Index
-) -> Index:
+def _slopes_of_block(code: Code, point: Array, shape: Integers, work: Array, columns: Index) -> Index:
     """Compute the derivatives of the outputs of a block, which are there, by its inputs; return where they are."""
     with code.loop(columns, code.lanes) as s:
         (work + Rooms(code, shape).deltas()).put(code.vector(1.0), s)
-    return network.by_inputs(code, point, parameters, shape, work, zero, columns)
+    return network.by_inputs(code, point, shape, work, columns)
 
 
 @entry(NOTHING, VECTOR, INTEGERS, VECTOR, VECTOR, VECTOR, VECTOR)
@@ -112,16 +111,15 @@ def values_and_slopes(
 ) -> None:
     """Write the values, and the slopes (points, inputs) row by row."""
     points, block, inputs = len(out), shape[BLOCK], shape[WIDTHS]
-    parameters, zero = parameters_of(shape), len(work) - 1
     outputs = (2 * shape[LAYERS] - 1) * (shape[LONGEST] + 1) * block  # as `Rooms.deltas` says
     for start in range(0, points, block):
         real = min(points - start, block)
         columns = -(-real // shape[LANES]) * shape[LANES]
         _load(shape, source, points, constants, work, block, start, columns)
-        network.forward(point, shape, work, zero, columns)
+        network.forward(point, shape, work, columns)
         for s in range(real):
             out[start + s] = work[outputs + s]
-        found = _slopes_of_block(point, parameters, shape, work, zero, columns)
+        found = _slopes_of_block(point, shape, work, columns)
         for s in range(real):
             for k in range(inputs):
                 slopes[(start + s) * inputs + k] = work[found + k * block + s] * constants[inputs + k]
@@ -153,7 +151,7 @@ class Frozen:
         """Return the values (points,) and their derivatives by the inputs (points, inputs), likewise."""
         out = np.empty(points.shape[1], dtype=self.point.dtype)
         slopes = np.empty(points.T.shape, dtype=out.dtype)
-        work = self._work(2 * len(self.network.widths) * (max(self.network.widths) + 1))
+        work = self._work(self._rows_of_slopes)
         values_and_slopes[out.dtype](*self._given(points), work, out, slopes.reshape(-1))
         return out, slopes
 
@@ -165,12 +163,18 @@ class Frozen:
     def _block(self) -> int:
         return _ROW // self.point.dtype.itemsize
 
+    @property
+    def _rows_of_slopes(self) -> int:
+        """Rows of a block that slopes take."""
+        return 2 * len(self.network.widths) * (max(self.network.widths) + 1)
+
     @cached_property
     def _shape(self) -> np.ndarray:
         widths = self.network.widths
         shape = np.zeros(WIDTHS + len(widths), dtype=np.int64)
         shape[[BLOCK, LANES, CHANNELS, LAYERS]] = self._block, lanes(self.point.dtype), 1, len(widths) - 1
         shape[[SKIP, ACTIVATION, LONGEST]] = self.network.skip, self.network.activation, max(widths)
+        shape[[PARAMETERS, ZERO]] = self.network.parameters, self._rows_of_slopes * self._block
         shape[WIDTHS:] = widths
         return shape
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from hpcsweep.approx.kernels.code import Code
+from hpcsweep.approx.kernels.builder import Code
 from hpcsweep.approx.kernels.compiling import is_wide, kernel
 from hpcsweep.approx.kernels.vectors import Array, Index, Number, fma
 
@@ -103,14 +103,7 @@ def add_outer(
 
 @kernel
 def multiply(
-    code: Code,
-    rows: Index,
-    columns: Index,
-    stride: Index,
-    work: Array,
-    at: Index,
-    factor_at: Index,
-    out_at: Index,
+    code: Code, rows: Index, columns: Index, stride: Index, work: Array, at: Index, factor_at: Index, out_at: Index
 ) -> None:
     """Write out = matrix * factor, number by number; all three lie in `work`, with rows `stride` apart."""
     with code.loop(rows) as i, code.loop(columns, code.lanes) as s:

@@ -55,7 +55,7 @@ SINGLE: Final = Precision(ir.FloatType(), ir.IntType(32), "f32")
 
 
 class Writer(Protocol):
-    """What values are written into: see `code.Code`."""
+    """What values are written into: see `builder.Code`."""
 
     builder: Any
     precision: Precision

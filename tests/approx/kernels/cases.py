@@ -14,7 +14,7 @@ from hpcsweep.approx.kernels.problem import Problem, Shape, aligned, padded
 from hpcsweep.approx.models import MLP, Residual
 from hpcsweep.approx.models.operators import SecondOrder
 from hpcsweep.approx.training import Settings, streams
-from hpcsweep.approx.training.single import alone, methods
+from hpcsweep.approx.training.single import methods, network_training
 
 Floats = np.ndarray[Any, Any]
 DOUBLE = torch.float64
@@ -62,7 +62,7 @@ class Case:
 
     @property
     def shape(self) -> Shape:
-        shape = alone.shape_of(self.model)
+        shape = network_training.shape_of(self.model)
         assert shape is not None
         return shape
 

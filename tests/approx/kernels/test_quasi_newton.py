@@ -11,7 +11,7 @@ import pytest
 import scipy.optimize
 import torch
 
-from hpcsweep.approx.kernels import method
+from hpcsweep.approx.kernels import iteration
 from hpcsweep.approx.kernels.updates import line_search
 from hpcsweep.approx.training import Settings
 from tests.approx.kernels.cases import NO_MARKS, Case, assert_near, choice, evaluated
@@ -31,7 +31,7 @@ def recorded(case: Case, name: str, steps: int) -> Iterator[tuple[Floats, Floats
     """Give iterate, gradient, direction and the length of the last step, at the start and after each step."""
     made, count = case.method(choice(optimizer=name, memory=4 if name == "lbfgs" else None)), len(case.parameters)
     for step in range(steps + 1):
-        if made.advance(NO_MARKS, 0, step, -1.0, 10**6) != method.DUE:
+        if made.advance(NO_MARKS, 0, step, -1.0, 10**6) != iteration.DUE:
             return
         vectors = made.state.vectors[: 5 * len(made.state.point)].reshape(5, -1)[:, :count].astype(float)
         yield (*vectors[:3].copy(), made.state.numbers[line_search.STEP])
@@ -136,6 +136,6 @@ def test_a_search_that_meets_infinity_comes_back() -> None:
     for step in range(10):
         status = made.advance(NO_MARKS, 0, step, -1.0, 10**4)
         losses.append(made.state.loss)
-        if status != method.DUE:
+        if status != iteration.DUE:
             break
     assert np.isfinite(losses).all() and losses == sorted(losses, reverse=True)

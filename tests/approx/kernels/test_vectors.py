@@ -11,7 +11,7 @@ import numba
 import numpy as np
 import pytest
 
-from hpcsweep.approx.kernels.code import Code
+from hpcsweep.approx.kernels.builder import Code
 from hpcsweep.approx.kernels.compiling import kernel
 from hpcsweep.approx.kernels.vectors import Array, Index, Integers, Number, fma, select
 from tests.forks import without_avx512

@@ -10,7 +10,7 @@ import math
 
 from numpy import ndarray
 
-from hpcsweep.approx.kernels.code import Code
+from hpcsweep.approx.kernels.builder import Code
 from hpcsweep.approx.kernels.compiling import inlined, kernel
 from hpcsweep.approx.kernels.matrices import add_multiple, add_outer
 from hpcsweep.approx.kernels.vectors import Array, Index, fma

@@ -7,10 +7,10 @@ from typing import Final
 
 from numpy import ndarray
 
-from hpcsweep.approx.kernels import elementary
-from hpcsweep.approx.kernels.code import Code
+from hpcsweep.approx.kernels import elementary_functions
+from hpcsweep.approx.kernels.builder import Code
 from hpcsweep.approx.kernels.compiling import entry, kernel, part
-from hpcsweep.approx.kernels.method import LOSS, OWN, PROPOSE, STEPS, TAKE
+from hpcsweep.approx.kernels.iteration import LOSS, OWN, PROPOSE, STEPS, TAKE
 from hpcsweep.approx.kernels.vectors import Array, Index, Number, fma, select
 
 RATE, FINAL, SCHEDULE, PLANNED = range(OWN, OWN + 4)  # learning rates; the schedule; steps of that
@@ -25,19 +25,19 @@ _SWEEP = 64  # steps between looks for what has decayed: processors are slow on 
 @kernel
 def exponential(code: Code, exponent: Number) -> Number:
     """Return the exponential function: ours, since that of the C library is another one on another machine."""
-    return elementary.exp(exponent)
+    return elementary_functions.exp(exponent)
 
 
 @kernel
 def logarithm(code: Code, number: Number) -> Number:
     """Return the natural logarithm."""
-    return elementary.log(number)
+    return elementary_functions.log(number)
 
 
 @kernel
 def cosine(code: Code, angle: Number) -> Number:
     """Return the cosine."""
-    return elementary.cos(angle)
+    return elementary_functions.cos(angle)
 
 
 @part
@@ -92,14 +92,7 @@ def adam_step(
 
 @kernel
 def momentum_step(
-    code: Code,
-    count: Index,
-    rate: Number,
-    momentum: Number,
-    ahead: Number,
-    point: Array,
-    gradient: Array,
-    sums: Array,
+    code: Code, count: Index, rate: Number, momentum: Number, ahead: Number, point: Array, gradient: Array, sums: Array
 ) -> None:
     """Update sum = momentum * sum + gradient, and point -= rate * (sum + ahead * (gradient + (momentum - 1) sum))."""
     rates, momenta, aheads = rate.spread(), momentum.spread(), ahead.spread()

@@ -14,9 +14,9 @@ from typing import Final
 from numpy import ndarray
 
 from hpcsweep.approx.kernels.compiling import INTEGER, INTEGERS, NUMBERS, VECTOR, entry, inlined, part
+from hpcsweep.approx.kernels.iteration import LOSS, OWN, STEPS
 from hpcsweep.approx.kernels.matrices import add_multiple, add_outer, copy, dot, fill, product, write_multiple
-from hpcsweep.approx.kernels.method import LOSS, OWN, STEPS
-from hpcsweep.approx.kernels.problem import LANES
+from hpcsweep.approx.kernels.problem import LANES, ZERO
 from hpcsweep.approx.kernels.residuals import (
     ACCELERATION,
     AHEAD,
@@ -98,7 +98,7 @@ def _tried(residuals: Callable[..., float], point: ndarray, shape: ndarray, sour
     add_multiple(count, _AHEAD, room, velocity, trial, 0)
     residuals(trial, room, at[AHEAD], shape, source, work)
     # The second derivative of the residuals along the velocity by one finite difference: equation 13 of the paper.
-    product(1, at[PARAMETERS], at[COLUMNS], room, velocity, 0, 1, work, len(work) - 1, 0, room, at[JACOBIAN],
+    product(1, at[PARAMETERS], at[COLUMNS], room, velocity, 0, 1, work, shape[ZERO], 0, room, at[JACOBIAN],
             at[COLUMNS], room, at[RIGHT], 0)  # fmt: skip
     for s in range(at[COLUMNS]):
         change = (room[at[AHEAD] + s] - room[at[RESIDUAL] + s]) / _AHEAD - room[at[RIGHT] + s]

@@ -12,8 +12,8 @@ from typing import Final
 from numpy import ndarray
 
 from hpcsweep.approx.kernels.compiling import entry, inlined
+from hpcsweep.approx.kernels.iteration import PROPOSE, STEPS
 from hpcsweep.approx.kernels.matrices import add_multiple, add_outer, dot, fill, product, write_multiple
-from hpcsweep.approx.kernels.method import PROPOSE, STEPS
 from hpcsweep.approx.kernels.problem import LANES, LAYERS, WIDTHS
 from hpcsweep.approx.kernels.updates import first_order
 from hpcsweep.approx.kernels.updates.first_order import FIRST, FLOOR, SECOND, clear_tiny, corrected, is_sweep

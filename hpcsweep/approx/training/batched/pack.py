@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from hpcsweep.approx.training.batched.monitor import LONGEST, Monitor
 from hpcsweep.approx.training.batched.samples import Cells
-from hpcsweep.approx.training.batched.watch import LONGEST, Watch
 from hpcsweep.approx.training.batched.workspace import Task, Workspace
 from hpcsweep.approx.training.record import Record, checkpoints, judged, patience
 
@@ -97,12 +97,12 @@ class Pack:
         """Return what a later pack can take up, in plain values, arrays and tensors; between two ticks."""
         return {"progress": deepcopy(vars(self._progress)), "workspace": self._workspace.state()}
 
-    def run(self, watch: Watch) -> None:
+    def run(self, monitor: Monitor) -> None:
         """Train until every cell has left."""
         while self._progress.active.any():
-            self._advance(watch)
+            self._advance(monitor)
 
-    def _advance(self, watch: Watch) -> None:
+    def _advance(self, monitor: Monitor) -> None:
         """Do one tick, and look if it is time to."""
         progress, workspace = self._progress, self._workspace
         row, settled = progress.tick - self._first, workspace.settled() & progress.active
@@ -118,7 +118,7 @@ class Pack:
             losses = self._trace[: row + 1].double().cpu().numpy()  # (ticks, slots)
             self._look(losses, settled)
             self._first = progress.tick
-            self._after(losses[-1], watch)
+            self._after(losses[-1], monitor)
 
     def _look(self, losses: np.ndarray, settled: np.ndarray) -> None:
         """Read the losses since the last look; let those cells leave that have come to an end."""
@@ -218,16 +218,16 @@ class Pack:
         self._progress.active[slots] = False
         self._limits[slots] = -1.0
 
-    def _after(self, losses: np.ndarray, watch: Watch) -> None:
+    def _after(self, losses: np.ndarray, monitor: Monitor) -> None:
         """After a look: heed requests to stop, save, report, and decide when to look again."""
-        progress, verdict = self._progress, watch.verdict()
-        if watch.saves(verdict):
-            watch.save(self.state())
+        progress, verdict = self._progress, monitor.verdict()
+        if monitor.saves(verdict):
+            monitor.save(self.state())
         if verdict:
             self._leave(np.flatnonzero(progress.active), losses, "Stopped at step {step} of {total}.", verdict)
         here = progress.active
         work = progress.steps[here].sum() / max(self._end, 1)
-        watch.progress(float((self._rows - here.sum() + work) / self._rows))
+        monitor.progress(float((self._rows - here.sum() + work) / self._rows))
         if here.any():  # a tick completes one step at most
             wait = min((progress.due - progress.steps)[here].min(), self._patience - progress.tick)
-            self._look_at = progress.tick + min(watch.pause(progress.tick), LONGEST, 1 + max(0, int(wait))) - 1
+            self._look_at = progress.tick + min(monitor.pause(progress.tick), LONGEST, 1 + max(0, int(wait))) - 1

@@ -13,7 +13,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.kernels import method
+from hpcsweep.approx.kernels import iteration
 from hpcsweep.approx.kernels.problem import aligned
 from hpcsweep.approx.kernels.updates import first_order
 from hpcsweep.approx.training.operations.passes import Passes
@@ -56,7 +56,7 @@ class Adam(Optimizer):
     epsilon: float = 1e-8
     weight_decay: float = 0.01
 
-    kernels: ClassVar = (method.advance, first_order.propose_adam, first_order.take)
+    kernels: ClassVar = (iteration.advance, first_order.propose_adam, first_order.take)
 
     def cost(self, widths: step_cost.Widths, samples: int, steps: int) -> step_cost.StepCost:
         """Return some passes over the parameters, and both moments."""

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.kernels import method
+from hpcsweep.approx.kernels import iteration
 from hpcsweep.approx.kernels.problem import aligned
 from hpcsweep.approx.kernels.updates import quasi_newton
 from hpcsweep.approx.kernels.updates.line_search import FLAT
@@ -25,8 +25,8 @@ from hpcsweep.approx.training.operations.passes import Passes
 from hpcsweep.approx.training.optimizers import step_cost
 from hpcsweep.approx.training.optimizers.optimizer import Needs, Number, Optimizer
 from hpcsweep.approx.training.optimizers.registry import register
-from hpcsweep.approx.training.optimizers.walk import QuasiNewtonStep, SearchState
-from hpcsweep.approx.training.single.methods import Compiled, Start, searching_numbers
+from hpcsweep.approx.training.optimizers.search_state import QuasiNewtonStep, SearchState
+from hpcsweep.approx.training.single.methods import Compiled, Start, quasi_newton_numbers
 
 # From b = s'Bs / s'y and h = y'Hy / s'y, (slots,) each, and the number of parameters to the scaling tau and to the
 # member phi of Broyden's family (1 is BFGS, 0 is DFP).
@@ -103,7 +103,7 @@ class QuasiNewton(Optimizer):
 
     needs: ClassVar = Needs(all_samples=True, rate=False)
     is_fine: ClassVar = True
-    kernels: ClassVar = (method.advance, quasi_newton.propose_dense, quasi_newton.take_dense)
+    kernels: ClassVar = (iteration.advance, quasi_newton.propose, quasi_newton.take)
 
     def cost(self, widths: step_cost.Widths, samples: int, steps: int) -> step_cost.StepCost:
         """Return a pass over the lower triangle of the inverse Hessian an iterate."""
@@ -115,8 +115,7 @@ class QuasiNewton(Optimizer):
 
     def alone(self, start: Start) -> Compiled:
         """Return the identity as the inverse Hessian."""
-        numbers, count = searching_numbers(start), start.count
-        numbers[quasi_newton.KIND], numbers[quasi_newton.PARAMETERS] = _KINDS[self.family], start.network.parameters
+        numbers, count = quasi_newton_numbers(start, _KINDS[self.family]), start.count
         vectors = aligned(quasi_newton.DENSE * count + count * count, start.dtype)
         vectors[quasi_newton.DENSE * count :: count + 1] = 1  # the identity
         return Compiled(self.kernels[1:], start, numbers, vectors)

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.kernels import method
+from hpcsweep.approx.kernels import iteration
 from hpcsweep.approx.kernels.problem import aligned
 from hpcsweep.approx.kernels.updates import line_search, quasi_newton
 from hpcsweep.approx.kernels.updates.line_search import FLAT
@@ -28,8 +28,8 @@ from hpcsweep.approx.training.operations.passes import Passes
 from hpcsweep.approx.training.optimizers import step_cost
 from hpcsweep.approx.training.optimizers.optimizer import Needs, Number, Optimizer
 from hpcsweep.approx.training.optimizers.registry import register
-from hpcsweep.approx.training.optimizers.walk import QuasiNewtonStep, SearchState, dots
-from hpcsweep.approx.training.single.methods import Compiled, Start, searching_numbers
+from hpcsweep.approx.training.optimizers.search_state import QuasiNewtonStep, SearchState, dots
+from hpcsweep.approx.training.single.methods import Compiled, Start, quasi_newton_numbers
 
 
 @dataclass
@@ -70,7 +70,7 @@ class LBFGS(Optimizer):
 
     needs: ClassVar = Needs(all_samples=True, rate=False)
     is_fine: ClassVar = True
-    kernels: ClassVar = (method.advance, quasi_newton.propose_limited, quasi_newton.take_limited)
+    kernels: ClassVar = (iteration.advance, quasi_newton.propose, quasi_newton.take)
 
     def cost(self, widths: step_cost.Widths, samples: int, steps: int) -> step_cost.StepCost:
         """Return two loops over as much memory as is filled, on average over all steps."""
@@ -82,7 +82,7 @@ class LBFGS(Optimizer):
 
     def alone(self, start: Start) -> Compiled:
         """Return an empty memory."""
-        numbers = searching_numbers(start)
+        numbers = quasi_newton_numbers(start, quasi_newton.LBFGS)
         numbers[quasi_newton.MEMORY] = self.memory
         size = (line_search.VECTORS + 2 * self.memory) * start.count + 2 * self.memory
         return Compiled(self.kernels[1:], start, numbers, aligned(size, start.dtype))

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.kernels import method
+from hpcsweep.approx.kernels import iteration
 from hpcsweep.approx.kernels.problem import Shape, aligned
 from hpcsweep.approx.kernels.residuals import linearise, places, residuals
 from hpcsweep.approx.kernels.updates import marquardt
@@ -68,7 +68,7 @@ class LevenbergMarquardt(Optimizer):
 
     needs: ClassVar = Needs(all_samples=True, squares=True, rate=False)
     is_fine: ClassVar = True
-    kernels: ClassVar = (method.write_note, residuals, linearise, marquardt.propose_marquardt)
+    kernels: ClassVar = (iteration.write_note, residuals, linearise, marquardt.propose_marquardt)
 
     def cost(self, widths: step_cost.Widths, samples: int, steps: int) -> step_cost.StepCost:
         """Return a Gram matrix, two Cholesky decompositions, six forwards."""

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.kernels import method
+from hpcsweep.approx.kernels import iteration
 from hpcsweep.approx.kernels.problem import aligned
 from hpcsweep.approx.kernels.updates import first_order, muon
-from hpcsweep.approx.training.operations.layout import Layout
+from hpcsweep.approx.training.operations.parameter_layout import Layout
 from hpcsweep.approx.training.operations.passes import Passes
 from hpcsweep.approx.training.optimizers import step_cost
 from hpcsweep.approx.training.optimizers.adam import Adam, Moments
@@ -45,7 +45,7 @@ class Muon(Optimizer):
     nesterov: bool = True
 
     needs: ClassVar = Needs(matrices=True)
-    kernels: ClassVar = (method.advance, muon.propose_muon, first_order.take)
+    kernels: ClassVar = (iteration.advance, muon.propose_muon, first_order.take)
 
     def cost(self, widths: step_cost.Widths, samples: int, steps: int) -> step_cost.StepCost:
         """Return the iterations of the inner layers, and some passes over the parameters."""

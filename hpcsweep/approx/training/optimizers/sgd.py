@@ -9,7 +9,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.kernels import method
+from hpcsweep.approx.kernels import iteration
 from hpcsweep.approx.kernels.problem import aligned
 from hpcsweep.approx.kernels.updates import first_order
 from hpcsweep.approx.training.operations.passes import Passes
@@ -42,7 +42,7 @@ class SGD(Optimizer):
     momentum: float = 0.9
     nesterov: bool = True
 
-    kernels: ClassVar = (method.advance, first_order.propose_momentum, first_order.take)
+    kernels: ClassVar = (iteration.advance, first_order.propose_momentum, first_order.take)
 
     def cost(self, widths: step_cost.Widths, samples: int, steps: int) -> step_cost.StepCost:
         """Return a few passes over the parameters, and the velocity."""

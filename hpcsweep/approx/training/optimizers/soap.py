@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.kernels import method
+from hpcsweep.approx.kernels import iteration
 from hpcsweep.approx.kernels.problem import aligned
 from hpcsweep.approx.kernels.updates import first_order, soap
 from hpcsweep.approx.training.operations.passes import Passes
@@ -67,7 +67,7 @@ class SOAP(Optimizer):
     refresh: int = 10
 
     needs: ClassVar = Needs(matrices=True)
-    kernels: ClassVar = (method.advance, soap.propose_soap, first_order.take)
+    kernels: ClassVar = (iteration.advance, soap.propose_soap, first_order.take)
 
     def cost(self, widths: step_cost.Widths, samples: int, steps: int) -> step_cost.StepCost:
         """Return rotations, covariances, a turn of the bases now and then, and some passes over the parameters."""

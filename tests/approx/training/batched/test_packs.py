@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.training import Settings, optimizers
-from hpcsweep.approx.training.batched import watch
+from hpcsweep.approx.training.batched import monitor
 from hpcsweep.approx.training.costs import costs
 from hpcsweep.approx.training.operations.engine import Engine
 from hpcsweep.approx.training.optimizers import step_cost
@@ -137,7 +137,7 @@ def test_a_cell_that_diverges_in_a_part_has_diverged() -> None:
 
 @pytest.mark.parametrize("seconds", [None, 0.01])
 def test_the_share_of_the_work_done_grows_to_the_end(seconds: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "_REPORT", 0.0)
+    monkeypatch.setattr(monitor, "_REPORT", 0.0)
     monkeypatch.setattr(costs, "slots", lambda *_: 3)
     told: list[float] = []
     part = Settings("sgd", steps=100 if seconds is None else 10**6, seconds=seconds, **RATE)

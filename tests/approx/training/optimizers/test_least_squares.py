@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hpcsweep.approx import models
 from hpcsweep.approx.training.operations.engine import Engine, Layout
-from hpcsweep.approx.training.operations.least_squares import solve, truncated
+from hpcsweep.approx.training.operations.linear_least_squares import solve, truncated
 from hpcsweep.approx.training.optimizers.least_squares import LeastSquares
 from hpcsweep.approx.training.optimizers.variable_projection import VariableProjection
 from tests.approx.training.operations.test_engine import DOUBLE, pack

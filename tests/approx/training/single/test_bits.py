@@ -12,7 +12,7 @@ import torch
 
 from hpcsweep.approx.kernels.compiling import is_wide  # noqa: F401 - for the other process
 from hpcsweep.approx.training import Settings, optimizers
-from hpcsweep.approx.training.single import alone, supervisor
+from hpcsweep.approx.training.single import network_training, supervisor
 from tests.approx.packs import Cells, equal
 from tests.forks import without_avx512
 
@@ -52,7 +52,7 @@ def test_nor_threads(name: str) -> None:
 def resumed_anywhere(cells: Cells, chosen: Settings, monkeypatch: pytest.MonkeyPatch, places: int = 9) -> int:
     """Look after every evaluation; go on from several of the states; return how many states there were."""
     whole, states = cells.train(chosen), []
-    monkeypatch.setattr(alone, "_PAUSE", 0.0)
+    monkeypatch.setattr(network_training, "_PAUSE", 0.0)
     looked = cells.train(chosen, checkpoint=lambda state: states.append(pickle.dumps(state)), checkpoint_seconds=0.0)
     everyone = range(len(cells.seeds))
     assert equal(whole, looked, everyone)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hpcsweep.approx.kernels.updates.line_search import PATIENCE
 from hpcsweep.approx.training.operations.passes import Passes
-from hpcsweep.approx.training.optimizers.line_search import Search
+from hpcsweep.approx.training.optimizers.batched_search import Search
 
 _LOSS, _DROP, _FAILURES, _FRESH, _SETTLED = range(5)
 _UNTOUCHED = (0.0, 0.0, 0.0, 1.0, 0.0)

@@ -13,7 +13,7 @@ import torch
 
 from hpcsweep.approx.training import Settings, Trained, optimizers, train
 from hpcsweep.approx.training.batched import pack
-from hpcsweep.approx.training.single import alone
+from hpcsweep.approx.training.single import network_training
 from hpcsweep.approx.training.single.supervisor import Supervisor
 from tests.approx.kernels.cases import Case
 from tests.approx.packs import Cells, equal
@@ -241,7 +241,7 @@ def test_stopping_comes_soon_whatever_a_step_takes(hidden: list[int], samples: i
 
 @pytest.mark.parametrize("name", ["bfgs", "lbfgs"])
 def test_a_search_without_end_is_given_up_after_so_many_evaluations(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (alone, pack):
+    for module in (network_training, pack):
         monkeypatch.setattr(module, "patience", lambda steps: 30)
     found, expected = both(Cells([6], 1, 30, 2), Settings(optimizer=name, steps=500))
     assert_alike(found, expected)

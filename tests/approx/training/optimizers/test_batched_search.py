@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpcsweep.approx.training.optimizers.line_search import Search
+from hpcsweep.approx.training.optimizers.batched_search import Search
 from tests.approx.twins import EPSILON, Function, search
 
 
