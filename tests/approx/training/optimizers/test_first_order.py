@@ -1,9 +1,10 @@
-"""First-order optimizers: against torch.optim and naive twins of one network. All: that losses fall."""
+"""First-order optimizers, trained alone and batched: against torch.optim and a naive twin. All: that losses fall."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,50 +12,49 @@ import pytest
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.training import optimizers
+from hpcsweep.approx.training import Settings, optimizers
+from hpcsweep.approx.training.batched.schedules import learning_rate
 from hpcsweep.approx.training.optimizers.muon import orthogonal
 from hpcsweep.approx.training.optimizers.soap import SHIFT, turned
 from tests.approx.packs import DOUBLE, RATES, Cells, Race
 
-SHAPES = ([7, 12, 5], [6], [])
+FINAL = {"final_learning_rate": 1e-4}
+CASES: list[tuple[list[int], str, dict[str, Any]]] = [
+    ([7, 12, 5], "tanh", {}),
+    ([6], "relu", {"schedule": "cosine"}),
+    ([1, 2], "gelu", {"schedule": "cosine", **FINAL}),
+    ([9, 9, 9], "tanh", {"schedule": "exponential", **FINAL}),
+    ([], "tanh", {}),
+]
 
-Twin = Callable[[list[Tensor], float], Any]
+Twin = Callable[[list[Tensor]], Any]  # from the matrices of the layers to an optimizer as of torch
 
 
-def twin(cells: Cells, row: int, steps: int, make: Twin) -> tuple[Tensor, list[float]]:
-    """Train one cell by autograd; return its flat parameters and the losses before each step."""
+def twin(cells: Cells, row: int, chosen: Settings, make: Twin) -> tuple[Tensor, list[float]]:
+    """Train one cell by autograd; return its flat parameters and the losses before each step and after the last."""
     matrices = [block.clone().requires_grad_() for block in cells.model.layers(cells.parameters[row])]
-    optimizer, losses = make(matrices, RATES[row % 3]), []
-    for _ in range(steps):
-        signal = cells.points[row].T
-        for matrix in matrices[:-1]:
-            signal = torch.tanh(matrix[:, :-1] @ signal + matrix[:, -1:])
-        values = (matrices[-1][:, :-1] @ signal + matrices[-1][:, -1:])[0]
+    optimizer, losses = make(matrices), []
+    for step in range(chosen.steps + 1):
+        values = cells.model.apply(torch.cat([matrix.flatten() for matrix in matrices]), cells.points[row])
         loss = (values - cells.values[row]).square().mean()
-        for matrix, slope in zip(matrices, torch.autograd.grad(loss, matrices), strict=True):
-            matrix.grad = slope
-        optimizer.step()
         losses.append(loss.item())
+        if step < chosen.steps:
+            for matrix, slope in zip(matrices, torch.autograd.grad(loss, matrices), strict=True):
+                matrix.grad = slope
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(chosen, step)
+            optimizer.step()
     return torch.cat([matrix.detach().flatten() for matrix in matrices]), losses
-
-
-def torch_sgd(**chosen: Any) -> Twin:
-    return lambda matrices, rate: torch.optim.SGD(matrices, lr=rate, **chosen)
-
-
-def torch_adamw(**chosen: Any) -> Twin:
-    return lambda matrices, rate: torch.optim.AdamW(matrices, lr=rate, **chosen)
 
 
 class TorchMuon:
     """torch.optim.Muon on the matrices between hidden layers, torch.optim.Adam on the others."""
 
-    def __init__(self, matrices: list[Tensor], rate: float, **chosen: Any) -> None:
-        outer = [matrices[0], *matrices[1:][-1:]]
-        self.parts: list[torch.optim.Optimizer] = [torch.optim.Adam(outer, lr=rate)]
+    def __init__(self, matrices: list[Tensor], **chosen: Any) -> None:
+        self.parts: list[torch.optim.Optimizer] = [torch.optim.Adam([matrices[0], *matrices[1:][-1:]])]
         if len(matrices) > 2:
-            muon = torch.optim.Muon(matrices[1:-1], rate, 0.0, adjust_lr_fn="match_rms_adamw", **chosen)
-            self.parts.append(muon)
+            self.parts += [torch.optim.Muon(matrices[1:-1], 1, 0.0, adjust_lr_fn="match_rms_adamw", **chosen)]
+        self.param_groups = [group for part in self.parts for group in part.param_groups]
 
     def step(self) -> None:
         for part in self.parts:
@@ -64,8 +64,9 @@ class TorchMuon:
 class NaiveSOAP:
     """One network in numpy: moments in the original coordinates, rotated back and forth in every step."""
 
-    def __init__(self, matrices: list[Tensor], rate: float) -> None:
-        self.matrices, self.rate, self.count = matrices, rate, 0
+    def __init__(self, matrices: list[Tensor], decay: tuple[float, float] = (0.95, 0.95), refresh: int = 10) -> None:
+        self.matrices, self.decay, self.refresh, self.count = matrices, decay, refresh, 0
+        self.param_groups = [{"lr": 0.0}]
         self.state = [
             [np.zeros(m.shape), np.zeros(m.shape), *[np.zeros((k, k)) for k in m.shape], *[np.eye(k) for k in m.shape]]
             for m in matrices
@@ -73,51 +74,81 @@ class NaiveSOAP:
 
     def step(self) -> None:
         self.count += 1
+        one, two = self.decay
         for matrix, state in zip(self.matrices, self.state, strict=True):
             gradient = matrix.grad.numpy()
             mean, square, left, right, first, last = state
-            left, right = 0.95 * left + 0.05 * gradient @ gradient.T, 0.95 * right + 0.05 * gradient.T @ gradient
-            if self.count % 10 == 1:
+            left = two * left + (1 - two) * gradient @ gradient.T
+            right = two * right + (1 - two) * gradient.T @ gradient
+            if (self.count - 1) % self.refresh == 0:
                 first, last = (
                     np.linalg.qr((c / np.trace(c) + SHIFT / len(c) * np.eye(len(c))) @ q)[0]
                     for c, q in ((left, first), (right, last))
                 )
-            mean = 0.95 * mean + 0.05 * gradient
-            square = 0.95 * square + 0.05 * (first.T @ gradient @ last) ** 2
-            bias = 1 - 0.95**self.count
-            step = (first.T @ mean @ last / bias) / (np.sqrt(square / bias) + 1e-8)
-            matrix.data -= self.rate * torch.from_numpy(first @ step @ last.T)
+            mean = one * mean + (1 - one) * gradient
+            square = two * square + (1 - two) * (first.T @ gradient @ last) ** 2
+            quotient = first.T @ mean @ last / (1 - one**self.count)
+            quotient /= np.sqrt(square / (1 - two**self.count)) + 1e-8
+            matrix.data -= self.param_groups[0]["lr"] * torch.from_numpy(first @ quotient @ last.T)
             state[:] = mean, square, left, right, first, last
 
 
-@pytest.mark.parametrize("hidden", SHAPES)
+@pytest.mark.parametrize(("hidden", "activation", "schedule"), CASES, ids=str)
 @pytest.mark.parametrize(
-    ("name", "chosen", "make"),
+    ("name", "fields", "make"),
     [
-        ("sgd", {}, torch_sgd(momentum=0.9, nesterov=True)),
-        ("sgd", {"momentum": 0.8, "nesterov": False}, torch_sgd(momentum=0.8)),
-        ("sgd", {"momentum": 0.0, "nesterov": False}, torch_sgd()),
-        ("adamw", {}, torch_adamw()),
-        (
-            "adamw",
-            {"weight_decay": 0.3, "beta1": 0.8, "epsilon": 1e-3},
-            torch_adamw(weight_decay=0.3, betas=(0.8, 0.999), eps=1e-3),
-        ),
+        ("sgd", {}, partial(torch.optim.SGD, momentum=0.9, nesterov=True)),
+        ("sgd", {"momentum": 0.8, "nesterov": False}, partial(torch.optim.SGD, momentum=0.8)),
+        ("sgd", {"momentum": 0.0, "nesterov": False}, torch.optim.SGD),
+        ("adam", {}, torch.optim.Adam),
+        ("adam", {"beta1": 0.5, "beta2": 0.9, "epsilon": 1e-3}, partial(torch.optim.Adam, betas=(0.5, 0.9), eps=1e-3)),
+        ("adamw", {}, torch.optim.AdamW),
+        ("adamw", {"weight_decay": 0.3}, partial(torch.optim.AdamW, weight_decay=0.3)),
         ("muon", {}, TorchMuon),
-        ("muon", {"nesterov": False, "momentum": 0.8}, lambda m, r: TorchMuon(m, r, nesterov=False, momentum=0.8)),
+        ("muon", {"nesterov": False, "momentum": 0.8}, partial(TorchMuon, nesterov=False, momentum=0.8)),
         ("soap", {}, NaiveSOAP),
+        ("soap", {"refresh": 3, "beta1": 0.8, "beta2": 0.99}, partial(NaiveSOAP, decay=(0.8, 0.99), refresh=3)),
     ],
+    ids=str,
 )
-def test_path_is_that_of_a_twin(
-    hidden: list[int], name: str, chosen: Mapping[str, object], make: Twin, monkeypatch: pytest.MonkeyPatch
+def test_trainings_are_those_of_a_twin(
+    hidden: list[int],
+    activation: str,
+    schedule: Mapping[str, Any],
+    name: str,
+    fields: Mapping[str, Any],
+    make: Twin,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.Tensor, "bfloat16", torch.Tensor.clone)  # in which torch's Muon iterates otherwise
-    cells = Cells(hidden, 2, 40, 3)
-    losses, _, weights = Race(optimizers.make(name, chosen), cells, range(3)).run(60)
-    for row in range(3):
-        parameters, expected = twin(cells, row, 60, make)
-        assert (weights[row] - parameters).abs().max() < 1e-9 * parameters.abs().max()
-        np.testing.assert_allclose(losses[:, row], expected, rtol=1e-9)
+    cells = Cells(hidden, 2, 40, 3, activation, standardise=activation == "gelu")
+    chosen = [Settings(name, steps=60, learning_rate=rate, keep="last", **fields, **schedule) for rate in RATES]
+    expected = [twin(cells, row, chosen[row], make) for row in range(3)]
+    tolerance = 1e-7 if name == "soap" else 1e-9  # rotations add to what rounding does
+    for batched in (False, True):
+        trained = cells.train(chosen, batched=batched)
+        for row, (parameters, losses) in enumerate(expected):
+            assert (trained.parameters[row] - parameters).abs().max() < tolerance * parameters.abs().max()
+            steps = trained.history_step[row][trained.history_step[row] >= 0]
+            np.testing.assert_allclose(trained.history_loss[row][: len(steps)], np.array(losses)[steps], rtol=tolerance)
+            assert trained.loss[row] == pytest.approx(losses[-1], rel=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "make"),
+    [
+        ({}, partial(torch.optim.lr_scheduler.ConstantLR, factor=1.0)),
+        ({"schedule": "cosine", **FINAL}, partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=90, eta_min=1e-4)),
+        ({"schedule": "exponential", **FINAL}, partial(torch.optim.lr_scheduler.ExponentialLR, gamma=1e-2 ** (1 / 90))),
+    ],
+)
+def test_learning_rates_are_those_of_torch(schedule: Mapping[str, Any], make: Callable[..., Any]) -> None:
+    chosen, optimizer = Settings(steps=90, learning_rate=1e-2, **schedule), torch.optim.SGD([torch.zeros(1)], lr=1e-2)
+    scheduler = make(optimizer)
+    for step in range(91):
+        assert learning_rate(chosen, step) == pytest.approx(scheduler.get_last_lr()[0], rel=1e-12)
+        optimizer.step()
+        scheduler.step()
 
 
 @pytest.mark.parametrize("dtype", [DOUBLE, torch.float32])
