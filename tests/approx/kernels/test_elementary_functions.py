@@ -7,15 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import mpmath
-import numba
 import numpy as np
 import pytest
 
 from hpcsweep.approx.kernels import elementary_functions
 from hpcsweep.approx.kernels.activations import ACTIVATIONS
-from hpcsweep.approx.kernels.builder import Code
-from hpcsweep.approx.kernels.compiling import kernel
-from hpcsweep.approx.kernels.vectors import Array, Index, Number
+from hpcsweep.approx.kernels.vectors import Number
+from tests.approx.kernels.cases import by_lanes_and_by_numbers, is_compiled_for_avx512
 from tests.forks import without_avx512
 
 Floats = np.ndarray[Any, Any]
@@ -31,7 +29,7 @@ COLUMNS = [
 ]
 
 
-def _all(x: Number) -> list[Number]:
+def _all(x: Number, *_: Number) -> list[Number]:
     """Return what COLUMNS names."""
     found = [function(x) for function in FUNCTIONS.values()]
     for one in ACTIVATIONS.values():
@@ -42,35 +40,14 @@ def _all(x: Number) -> list[Number]:
     return found
 
 
-@kernel
-def _lanes(code: Code, x: Array, out: Array, count: Index) -> None:
-    with code.loop(count, step=code.lanes) as i:
-        for column, value in enumerate(_all(x.vector(i))):
-            out.put(value, count * column + i)
+_by_lanes, _by_numbers = by_lanes_and_by_numbers(_all)
 
 
-@kernel
-def _numbers(code: Code, x: Array, out: Array, count: Index) -> None:
-    with code.loop(count) as i:
-        for column, value in enumerate(_all(x.number(i))):
-            out.put(value, count * column + i)
-
-
-@numba.njit
-def _by_lanes(x: Floats, out: Floats) -> None:
-    _lanes(x, out, len(x))
-
-
-@numba.njit
-def _by_numbers(x: Floats, out: Floats) -> None:
-    _numbers(x, out, len(x))
-
-
-def values(x: Floats, call: Callable[[Floats, Floats], None] = _by_lanes) -> dict[str, Floats]:
+def values(x: Floats, call: Callable[..., None] = _by_lanes) -> dict[str, Floats]:
     """Return every function of these numbers, by its name in COLUMNS."""
     padded = np.concatenate([x, np.zeros(-len(x) % 16, x.dtype)])
     out = np.empty((len(COLUMNS), len(padded)), x.dtype)
-    call(padded, out.reshape(-1))
+    call(padded, padded, padded, out.reshape(-1))
     return {name: row[: len(x)] for name, row in zip(COLUMNS, out, strict=True)}
 
 
@@ -249,8 +226,7 @@ def digest() -> str:
     for kind in PRECISIONS:
         for name, row in values(np.concatenate([_places(name, kind) for name in FUNCTIONS])).items():
             known.update(name.encode() + np.where(np.isnan(row), kind(0), row).tobytes())
-    wide = any("zmm" in text for text in _by_lanes.inspect_asm().values())
-    return f"{known.hexdigest()} {'zmm' if wide else 'ymm'}"
+    return f"{known.hexdigest()} {'zmm' if is_compiled_for_avx512(_by_lanes) else 'ymm'}"
 
 
 def test_the_bits_are_those_of_a_processor_without_avx512() -> None:

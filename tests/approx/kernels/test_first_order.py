@@ -11,7 +11,7 @@ from hpcsweep.approx.kernels.compiling import NUMBER, NUMBERS, entry
 from hpcsweep.approx.kernels.updates import first_order
 from hpcsweep.approx.kernels.updates.first_order import rate_of
 from hpcsweep.approx.training.batched.schedules import learning_rate
-from tests.approx.kernels.cases import NO_MARKS, Case, choice, walk
+from tests.approx.kernels.cases import NO_MARKS, Case, choice, iterates
 
 SCHEDULES: list[dict[str, Any]] = [
     {},
@@ -40,7 +40,7 @@ def test_what_nothing_feeds_decays_to_zero_and_not_to_subnormal_numbers(name: st
     case = Case.of([6, 6], 1, 20, activation="relu")
     settings = choice(optimizer=name, learning_rate=1e-3)
     method = case.method(settings)
-    walk(method, 1)
+    iterates(method, 1)
     dead = 12  # the first layer: its neurons never fire again
     method.state.point[:dead:2], method.state.point[1:dead:2] = 0.0, -1.0
     method.advance(NO_MARKS, 0, 10**6, -1.0, 9000)

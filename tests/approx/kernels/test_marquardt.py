@@ -7,7 +7,7 @@ import pytest
 
 from hpcsweep.approx.kernels import residuals
 from hpcsweep.approx.training import Settings
-from tests.approx.kernels.cases import Case, choice, walk
+from tests.approx.kernels.cases import Case, choice, iterates
 from tests.approx.packs import Cells
 
 SHAPES = [([], 2, 12), ([4], 1, 10), ([4], 1, 60), ([9], 2, 20), ([6, 5], 2, 300), ([5, 5, 5], 1, 129), ([20], 3, 40)]
@@ -26,15 +26,15 @@ def test_a_perfect_fit_settles() -> None:
     case = Case.of([5], 1, 30)
     case.values.copy_(case.model.evaluate(case.parameters, case.inputs))
     made = case.method(choice(optimizer="levenberg_marquardt"))
-    walk(made, 200)
+    iterates(made, 200)
     assert made.state.loss < 1e-28 and made.state.steps <= 41
 
 
 def test_the_slope_is_that_of_the_gradient() -> None:
     case = Case.of([5], 2, 30)
     made, other = (case.method(choice(optimizer=name)) for name in ("levenberg_marquardt", "adam"))
-    walk(made, 0)
-    walk(other, 0)
+    iterates(made, 0)
+    iterates(other, 0)
     assert made.slope == pytest.approx(other.slope, rel=1e-12)
 
 

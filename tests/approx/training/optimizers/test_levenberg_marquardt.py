@@ -26,20 +26,13 @@ def smooth(engine: Engine) -> None:
     engine.values.copy_(torch.sin(2 * engine.points.sum(1, keepdim=True)) + engine.points[:, :1] / 2)
 
 
-def iterate(optimizer: Optimizer, engine: Engine, steps: int) -> tuple[Tensor, Any]:
-    """Return the losses (steps, slots) before each step, and the state after the last."""
-    state = optimizer.init(engine)
+def iterate(optimizer: Optimizer, engine: Engine, steps: int, state: Any = None) -> tuple[Tensor, Any]:
+    """Return the losses (steps, slots) before each step, and the state after the last; from a state, or the start."""
+    state = optimizer.init(engine) if state is None else state
     losses = engine.weights.new_empty((steps, engine.layout.slots))
     for count in range(steps):
         optimizer.step(engine, state, count, torch.empty(0), losses[count])
     return losses, state
-
-
-def iterate_once(optimizer: Optimizer, engine: Engine, state: object) -> Tensor:
-    """Return the losses (slots,) before one step."""
-    loss = engine.weights.new_empty(engine.layout.slots)
-    optimizer.step(engine, state, 0, torch.empty(0), loss)
-    return loss
 
 
 @settings(max_examples=60, deadline=None)
@@ -56,18 +49,6 @@ def test_jacobian_is_that_of_autograd(activation: str, shape: dict) -> None:
         assert (out[slot].T - expected).abs().max() <= 1e-12 * expected.abs().max()
         difference = residuals[slot, 0] - (model.apply(parameters[slot], points[slot]) - values[slot])
         assert difference.abs().max() <= 1e-12 * (1 + expected.abs().max())
-
-
-@pytest.mark.parametrize("activation", models.ACTIVATIONS)
-def test_the_jacobian_leads_to_the_gradient_and_repeats_its_bits(activation: str) -> None:
-    _, engine, *_ = pack([7, 6, 5], 2, 20, 3, 0, activation)
-    out = torch.empty((2, 3, engine.layout.parameters, 20), dtype=DOUBLE)
-    residuals = engine.jacobian(out[0]).clone()
-    engine.descend(torch.empty(3, dtype=DOUBLE))
-    engine.jacobian(out[1])
-    assert torch.equal(out[0], out[1])
-    gradient = (out[0] * residuals).mean(2) * 2
-    torch.testing.assert_close(engine.layout.rows(engine.gradient), gradient, rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.parametrize(("parameters", "samples"), [(12, 30), (30, 12), (20, 20)])
