@@ -137,7 +137,7 @@ class Pack:
         self._leave(self._those(at >= self._end), last)
         self._leave(self._those(settled), last, "No further progress was possible after step {step} of {total}.")
         late = self._those(np.full(len(at), self._progress.tick > self._patience))
-        self._leave(late, last, f"InMemory up after {self._patience} evaluations, at step {{step}} of {{total}}.")
+        self._leave(late, last, f"Given up after {self._patience} evaluations, at step {{step}} of {{total}}.")
 
     def _those(self, where: np.ndarray) -> np.ndarray:
         """Return the slots in use where something is so."""

@@ -147,7 +147,7 @@ class NetworkTraining:
         if status == iteration.SETTLED:
             return self._end("No further progress was possible after step {step} of {total}.")
         if state.evaluations >= each:
-            return self._end(f"InMemory up after {each} evaluations, at step {{step}} of {{total}}.")
+            return self._end(f"Given up after {each} evaluations, at step {{step}} of {{total}}.")
         return self._heed(settings)
 
     def _is_over(self, settings: Settings) -> bool:

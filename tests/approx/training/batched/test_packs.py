@@ -230,7 +230,7 @@ def test_nothing_runs_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     trained = cells.train(Settings("stubborn", steps=10))
     assert trained.outcome == ["done"] * 2 and trained.steps.tolist() == [0, 0]
     assert len(Stubborn.ticks) == 301
-    assert trained.message[0] == "InMemory up after 300 evaluations, at step 0 of 10."
+    assert trained.message[0] == "Given up after 300 evaluations, at step 0 of 10."
     assert torch.equal(trained.parameters, cells.parameters)
 
 

@@ -245,7 +245,7 @@ def test_a_search_without_end_is_given_up_after_so_many_evaluations(name: str, m
         monkeypatch.setattr(module, "patience", lambda steps: 30)
     found, expected = both(Cells([6], 1, 30, 2), Settings(optimizer=name, steps=500))
     assert_alike(found, expected)
-    assert all(one.startswith("InMemory up after 30 evaluations, at step ") for one in found.message)
+    assert all(one.startswith("Given up after 30 evaluations, at step ") for one in found.message)
 
 
 def test_a_mistake_in_one_network_is_raised() -> None:
