@@ -27,9 +27,10 @@ from hpcsweep.approx.kernels.problem import (
     WIDTHS,
     ZERO,
     Shape,
+    aligned,
     lanes,
 )
-from hpcsweep.approx.kernels.vectors import BYTES, Array, Index, Integers
+from hpcsweep.approx.kernels.vectors import Array, Index, Integers
 
 _ROW: Final = 768  # bytes of a neuron's signals in a block: whole tiles of a product; 576 to 960 are as fast
 
@@ -94,9 +95,9 @@ def values(
         real = min(points - start, block)
         columns = -(-real // shape[LANES]) * shape[LANES]
         _load(shape, source, points, constants, work, block, start, columns)
-        found = _values_of_block(point, shape, work, columns)
+        outputs = _values_of_block(point, shape, work, columns)
         for s in range(real):
-            out[start + s] = work[found + s]
+            out[start + s] = work[outputs + s]
 
 
 @entry(NOTHING, VECTOR, INTEGERS, VECTOR, VECTOR, VECTOR, VECTOR, VECTOR)
@@ -119,10 +120,10 @@ def values_and_slopes(
         network.forward(point, shape, work, columns)
         for s in range(real):
             out[start + s] = work[outputs + s]
-        found = _slopes_of_block(point, shape, work, columns)
+        derivatives = _slopes_of_block(point, shape, work, columns)
         for s in range(real):
             for k in range(inputs):
-                slopes[(start + s) * inputs + k] = work[found + k * block + s] * constants[inputs + k]
+                slopes[(start + s) * inputs + k] = work[derivatives + k * block + s] * constants[inputs + k]
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +145,7 @@ class Frozen:
         """Return the values (points,) at points (inputs, points), rows of one axis each, in the network's precision."""
         out = np.empty(points.shape[1], dtype=self.point.dtype)
         work = self._work(2 * max(self.network.widths))
-        values[out.dtype](*self._given(points), work, out)
+        values[out.dtype](*self._arguments(points), work, out)
         return out
 
     def values_and_slopes(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -152,10 +153,10 @@ class Frozen:
         out = np.empty(points.shape[1], dtype=self.point.dtype)
         slopes = np.empty(points.T.shape, dtype=out.dtype)
         work = self._work(self._rows_of_slopes)
-        values_and_slopes[out.dtype](*self._given(points), work, out, slopes.reshape(-1))
+        values_and_slopes[out.dtype](*self._arguments(points), work, out, slopes.reshape(-1))
         return out, slopes
 
-    def _given(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def _arguments(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         source = np.ascontiguousarray(points, dtype=self.point.dtype)
         return self.point, self._shape, source.reshape(-1), self.constants.reshape(-1)
 
@@ -180,11 +181,6 @@ class Frozen:
 
     def _work(self, rows: int) -> np.ndarray:
         """Return room for so many rows of a block, from where a vector may begin, and a zero behind them."""
-        dtype = self.point.dtype
-        raw = np.empty(rows * self._block + 2 * lanes(dtype), dtype=dtype)
-        start = (
-            -raw.__array_interface__["data"][0] % BYTES // dtype.itemsize
-        )  # `ctypes` takes as long as a small network
-        work = raw[start : start + rows * self._block + 1]
+        work = aligned(rows * self._block + 1, self.point.dtype, np.empty)
         work[-1] = 0.0
         return work

@@ -145,8 +145,8 @@ def combine_channels(
 ) -> None:
     """Replace the value of a network by what an equation asks of it: its value times a factor, plus its curvature."""
     with code.loop(columns, code.lanes) as s:
-        place, factor = work + (at + s), (work + (factors_at + s)).vector(slopes * block)
-        place.put(fma(factor, place.vector(), place.vector((slopes + 1) * columns)))
+        entries, factor = work + (at + s), (work + (factors_at + s)).vector(slopes * block)
+        entries.put(fma(factor, entries.vector(), entries.vector((slopes + 1) * columns)))
 
 
 @kernel
@@ -155,20 +155,20 @@ def spread_channels(
 ) -> None:
     """Hand a derivative by that to the channels."""
     with code.loop(columns, code.lanes) as s:
-        place, factor = work + (at + s), (work + (factors_at + s)).vector(slopes * block)
-        delta = place.vector()
+        entries, factor = work + (at + s), (work + (factors_at + s)).vector(slopes * block)
+        delta = entries.vector()
         with code.loop(slopes) as j:
-            place.put(code.vector(0.0), (j + 1) * columns)
-        place.put(delta, (slopes + 1) * columns)
-        place.put(factor * delta)
+            entries.put(code.vector(0.0), (j + 1) * columns)
+        entries.put(delta, (slopes + 1) * columns)
+        entries.put(factor * delta)
 
 
 @kernel
 def subtract(code: Code, columns: Index, work: Array, at: Index, values_at: Index) -> None:
     """Make residuals of outputs."""
     with code.loop(columns, code.lanes) as s:
-        place = work + (at + s)
-        place.put(place.vector() - (work + values_at).vector(s))
+        entries = work + (at + s)
+        entries.put(entries.vector() - (work + values_at).vector(s))
 
 
 @kernel
@@ -176,8 +176,8 @@ def squares(code: Code, columns: Index, work: Array, at: Index) -> Number:
     """Return the sum of squares."""
     total = code.variable(code.vector(0.0))
     with code.loop(columns, code.lanes) as s:
-        some = (work + at).vector(s)
-        total.set(fma(some, some, total.get()))
+        terms = (work + at).vector(s)
+        total.set(fma(terms, terms, total.get()))
     return total.get().sum()
 
 
@@ -185,5 +185,5 @@ def squares(code: Code, columns: Index, work: Array, at: Index) -> Number:
 def scale(code: Code, columns: Index, factor: Number, work: Array, at: Index) -> None:
     """Multiply by a number."""
     with code.loop(columns, code.lanes) as s:
-        place = work + (at + s)
-        place.put(place.vector() * factor.spread())
+        entries = work + (at + s)
+        entries.put(entries.vector() * factor.spread())

@@ -17,7 +17,7 @@ from hpcsweep.approx.kernels import layers, matrices
 from hpcsweep.approx.kernels.builder import Code, Variable
 from hpcsweep.approx.kernels.compiling import kernel
 from hpcsweep.approx.kernels.problem import ACTIVATION, BLOCK, CHANNELS, LAYERS, LONGEST, PARAMETERS, SKIP, WIDTHS, ZERO
-from hpcsweep.approx.kernels.vectors import Array, Index, Integers
+from hpcsweep.approx.kernels.vectors import Array, Index, Integers, Matrix
 
 
 class Rooms:
@@ -171,51 +171,34 @@ def add_gradient(code: Code, point: Array, gradient: Array, shape: Integers, wor
 
 @kernel
 def write_jacobian(
-    code: Code,
-    point: Array,
-    shape: Integers,
-    work: Array,
-    columns: Index,
-    out: Array,
-    out_at: Index,
-    out_row: Index,
-    gram_at: Index,
-    gram_row: Index,
+    code: Code, point: Array, shape: Integers, work: Array, columns: Index, out: Matrix, gram: Matrix
 ) -> None:
     """Write the derivatives of the outputs of a block by each parameter, a row each, from derivatives by its outputs.
 
-    Where `gram_row` is not 0 their products, summed over parameters, are added to a lower triangle.
+    Where `gram.row` is not 0 their products, summed over parameters, are added to a lower triangle.
     """
     room = Rooms(code, shape)
     now = code.variable(room.deltas())
     for layer in downwards(code, shape):
         pulled, signals = _pulled(code, shape, room, work, columns, layer, now.get()), room.signals(layer.number)
-        matrices.multiply_rows.write(code, layer.outputs, layer.row, columns, room.channels, room.stride, work, pulled,
-                                     signals, out, out_at + layer.start * out_row, out_row)  # fmt: skip
-        with code.when(code.index(0) < gram_row):
-            _add_gram(code, room, work, columns, layer, pulled, signals, out, gram_at, gram_row)
+        left, right = (work, pulled, room.stride), (work, signals, room.stride)
+        rows = out.start, layer.start * out.row, out.row
+        matrices.multiply_rows.write(code, layer.outputs, layer.row, columns, room.channels, *left, *right, *rows)
+        with code.when(code.index(0) < gram.row):
+            _add_gram(code, room, work, columns, layer, pulled, signals, gram)
         with code.when(code.index(0) < layer.number):
             _descend(code, point, room, work, columns, layer, pulled, now)
 
 
 def _add_gram(
-    code: Code,
-    room: Rooms,
-    work: Array,
-    columns: Index,
-    layer: Layer,
-    delta: Index,
-    signals: Index,
-    out: Array,
-    at: Index,
-    row: Index,
+    code: Code, room: Rooms, work: Array, columns: Index, layer: Layer, delta: Index, signals: Index, gram: Matrix
 ) -> None:
     """Add what a layer gives to products of Jacobians."""
     with code.loop(room.channels) as left, code.loop(room.channels) as right, code.loop(columns, 8) as first:
         wide = columns.least((first + 8).rounded_up(code.lanes))
         one, other = left * columns, right * columns
         matrices.add_gram.write(code, first, wide, layer.outputs, layer.row, room.stride, work, delta + one,
-                                signals + one, delta + other, signals + other, out, at, row)  # fmt: skip
+                                signals + one, delta + other, signals + other, gram.start, 0, gram.row)  # fmt: skip
 
 
 def by_inputs(code: Code, point: Array, shape: Integers, work: Array, columns: Index) -> Index:

@@ -65,8 +65,8 @@ def load(code: Code, shape: Integers, source: Array, work: Array, start: Index, 
             sample = (start + s).where(start + s < count, start)
             drawn = _drawn(code, shape[KEY], done * count + sample + 1, table) * numbers
             with code.loop(numbers) as k:
-                place = (sample + k * count).where(is_full, drawn + k)
-                (work + row(k)).put((source + place).number(), s)
+                entry_at = (sample + k * count).where(is_full, drawn + k)
+                (work + row(k)).put((source + entry_at).number(), s)
         with code.when(room.is_equation):
             _write_unit_slopes(code, shape, room, work, columns)
         with code.when(is_full), code.when(count < shape[BLOCK] + 1):

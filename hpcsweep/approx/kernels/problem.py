@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
@@ -39,10 +40,11 @@ def padded(count: int, dtype: np.dtype) -> int:
     return -(-count // lanes(dtype)) * lanes(dtype)
 
 
-def aligned(count: int, dtype: np.dtype) -> np.ndarray:
-    """Return zeros (count,) that begin where a vector may."""
-    raw = np.zeros(count + lanes(dtype), dtype=dtype)
-    start = -raw.ctypes.data % BYTES // dtype.itemsize
+def aligned(count: int, dtype: np.dtype, make: Callable[..., np.ndarray] = np.zeros) -> np.ndarray:
+    """Return zeros (count,) that begin where a vector may; `make=np.empty`: any numbers."""
+    raw = make(count + lanes(dtype), dtype=dtype)
+    # `ctypes` would take as long as a small network.
+    start = -raw.__array_interface__["data"][0] % BYTES // dtype.itemsize
     return raw[start : start + count]
 
 

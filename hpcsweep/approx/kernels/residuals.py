@@ -11,7 +11,7 @@ from hpcsweep.approx.kernels.matrices import fill
 from hpcsweep.approx.kernels.network import Rooms
 from hpcsweep.approx.kernels.objective import blocks_of, spread
 from hpcsweep.approx.kernels.problem import SAMPLES
-from hpcsweep.approx.kernels.vectors import Array, Index, Integers, Number
+from hpcsweep.approx.kernels.vectors import Array, Index, Integers, Matrix, Number
 
 # From (point, out, where in it, shape, source, work) to the mean square.
 RESIDUALS = NUMBER, VECTOR, VECTOR, INTEGER, INTEGERS, VECTOR, VECTOR
@@ -49,16 +49,7 @@ def write_residuals(
 
 @kernel
 def write_jacobian(
-    code: Code,
-    point: Array,
-    out: Array,
-    at: Index,
-    row: Index,
-    gram_at: Index,
-    gram_row: Index,
-    shape: Integers,
-    source: Array,
-    work: Array,
+    code: Code, point: Array, out: Matrix, gram: Matrix, shape: Integers, source: Array, work: Array
 ) -> None:
     """Write the derivatives of all residuals, a row for each parameter; see `network.write_jacobian` for the gram."""
     room = Rooms(code, shape)
@@ -69,8 +60,8 @@ def write_jacobian(
             one = (code.index(1).where(s < real, 0)).of(code)
             (work + room.deltas()).put(one, s)
         spread(code, shape, work, columns)
-        network.write_jacobian.write(code, point, shape, work, columns, out, at + start, row, gram_at,
-                                     gram_row)  # fmt: skip
+        rows = out.start, start, out.row, gram.start, 0, gram.row
+        network.write_jacobian.write(code, point, shape, work, columns, *rows)
 
 
 @entry(*RESIDUALS)
@@ -89,5 +80,5 @@ def linearise(
     columns, size, dual, jacobian, gram = at[COLUMNS], at[SIZE], at[DUAL], at[JACOBIAN], at[GRAM]
     if dual:
         fill(size * size, 0.0, room, gram)
-    write_jacobian(point, room, jacobian, columns, gram, size if dual else 0, shape, source, work)
+    write_jacobian(point, room, jacobian, columns, room, gram, size if dual else 0, shape, source, work)
     return write_residuals(point, room, at[RESIDUAL], shape, source, work)

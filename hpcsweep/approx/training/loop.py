@@ -144,14 +144,14 @@ def _run_part(
         if monitor.stopped:
             _dismiss(task, record, rows)
             continue
-        place = {"part": task.part, "pack": number, "packs": packs, "slots": slots}
+        progress = {"part": task.part, "pack": number, "packs": packs, "slots": slots}
         budget = None if task.common.seconds is None else task.common.seconds * len(rows)
         done = (task.part + sum(map(len, packs[:number])) / total) / parts
         saved = resume["state"] if resume is not None and number == first else None
 
-        def saved_with(place: dict[str, Any] = place) -> dict[str, Any]:
+        def saved_with(progress: dict[str, Any] = progress) -> dict[str, Any]:
             count_seconds()
-            return {**place, "record": record.state()}
+            return {**progress, "record": record.state()}
 
         monitor.begin(budget, done, len(rows) / total / parts, saved_with)
         Pack(task, slots, record, rows, saved).run(monitor)

@@ -8,7 +8,7 @@ import torch
 
 from hpcsweep.approx import models
 from hpcsweep.approx.training import Settings, streams
-from tests.approx.packs import Cells, equal, numpy_minibatches
+from tests.approx.packs import Cells, equal, history, numpy_minibatches
 
 WAYS = ("alone", "batched")
 
@@ -37,9 +37,8 @@ def test_minibatches_against_naive_numpy() -> None:
             corrected = first / (1 - 0.9 ** (step + 1)), second / (1 - 0.999 ** (step + 1))
             theta -= rate * corrected[0] / (np.sqrt(corrected[1]) + 1e-8)
         np.testing.assert_allclose(trained.parameters[cell].numpy(), theta, rtol=1e-10, atol=1e-12)
-        noted = trained.history_step[cell]
-        noted = noted[(noted >= 0) & (noted < steps)]
-        np.testing.assert_allclose(trained.history_loss[cell][: len(noted)], np.array(losses)[noted], rtol=1e-9)
+        noted, expected = history(trained, cell)
+        np.testing.assert_allclose(expected[:-1], np.array(losses)[noted[:-1]], rtol=1e-9)
 
 
 def test_streams_are_splitmix64() -> None:

@@ -19,7 +19,7 @@ POWER_FIRST, POWER_SECOND, FLOOR = range(OWN + 8, OWN + 11)  # beta1^t, beta2^t;
 END: Final = OWN + 11
 CONSTANT, EXPONENTIAL, COSINE = range(3)  # schedules
 
-_SWEEP = 64  # steps between looks for what has decayed: processors are slow on subnormal numbers
+SWEEP = 64  # steps between looks for what has decayed: processors are slow on subnormal numbers
 
 
 @kernel
@@ -55,9 +55,9 @@ def rate_of(numbers: ndarray) -> float:
 def clear_tiny(code: Code, count: Index, least: Number, vector: Array, at: Index) -> None:
     """Make zeros of what is smaller than `least`."""
     with code.loop(count, code.lanes) as i:
-        place = vector + (at + i)
-        some = place.vector()
-        place.put(select(abs(some) < least.spread(), 0.0, some))
+        entries = vector + (at + i)
+        numbers = entries.vector()
+        entries.put(select(abs(numbers) < least.spread(), 0.0, numbers))
 
 
 @kernel
@@ -78,16 +78,16 @@ def adam_step(
     second_at: Index,
 ) -> None:
     """Update the moments by `first` and `second`, 1 - beta; point = kept * point - factor * m / (sqrt(v) + epsilon)."""
-    spread = [one.spread() for one in (factor, epsilon, first, second, kept)]
+    spread = [number.spread() for number in (factor, epsilon, first, second, kept)]
     factors, epsilons, firsts, seconds, kepts = spread
     with code.loop(count, code.lanes) as i:
-        slope, place, moment = (gradient + gradient_at).vector(i), point + (point_at + i), moments + i
+        slope, weights, moment = (gradient + gradient_at).vector(i), point + (point_at + i), moments + i
         mean, square = moment.vector(first_at), moment.vector(second_at)
         mean = fma(firsts, slope - mean, mean)
         square = fma(seconds, fma(slope, slope, -square), square)
         moment.put(mean, first_at)
         moment.put(square, second_at)
-        place.put(kepts * place.vector() - factors * mean / (square.sqrt() + epsilons))
+        weights.put(kepts * weights.vector() - factors * mean / (square.sqrt() + epsilons))
 
 
 @kernel
@@ -97,11 +97,11 @@ def momentum_step(
     """Update sum = momentum * sum + gradient, and point -= rate * (sum + ahead * (gradient + (momentum - 1) sum))."""
     rates, momenta, aheads = rate.spread(), momentum.spread(), ahead.spread()
     with code.loop(count, code.lanes) as i:
-        slope, place = gradient.vector(i), point + i
+        slope, weights = gradient.vector(i), point + i
         total = fma(momenta, sums.vector(i), slope)
         sums.put(total, i)
         nesterov = fma(momenta, total, slope)
-        place.put(fma(-rates, fma(aheads, nesterov - total, total), place.vector()))
+        weights.put(fma(-rates, fma(aheads, nesterov - total, total), weights.vector()))
 
 
 @part
@@ -120,7 +120,7 @@ def corrected(numbers: ndarray) -> tuple[float, float]:
 @part
 def is_sweep(numbers: ndarray) -> bool:
     """Return whether it is time to look for what has decayed."""
-    return int(numbers[STEPS]) % _SWEEP == 0
+    return int(numbers[STEPS]) % SWEEP == 0
 
 
 @entry(*TAKE)

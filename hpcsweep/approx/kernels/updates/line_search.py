@@ -26,7 +26,7 @@ TRIALS: Final = 20  # in one search
 PATIENCE: Final = 3  # searches in a row that may fail before a method starts afresh; as many more, and it is settled
 FLAT: Final = 1e-14  # curvature s'y of a step s, in units of |s| |y|, that is lost in rounding errors
 
-# Numbers: of the walk; then step, loss and slope of the low and of the high end of the search.
+# Numbers: of the iterates; then step, loss and slope of the low and of the high end of the search.
 FRESH, READY, BLANK, DROP, FAILURES, UNIT, SLOPE, STEP, COUNT, CONFIRMING = range(OWN, OWN + 10)
 LOW: Final = OWN + 10
 HIGH: Final = OWN + 13

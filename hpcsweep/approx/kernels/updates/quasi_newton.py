@@ -76,8 +76,8 @@ def _pass_rows(code: Code, count: Index, row: Index, state: Array, change_at: In
     visit(diagonal, False)
     for out, parts in zip((hy, hg), sums, strict=True):
         for r, total in enumerate(parts):
-            place = out + (row + r)
-            place.put(place.number() + total.get().sum())
+            total_at = out + (row + r)
+            total_at.put(total_at.number() + total.get().sum())
 
 
 @inlined
@@ -187,10 +187,10 @@ def _remember(numbers: ndarray, vectors: ndarray, count: int) -> None:
     steps, changes = VECTORS * count, (VECTORS + memory) * count
     curvature, squares = dot(count, vectors, s, vectors, y), dot(count, vectors, y, vectors, y)
     if curvature > FLAT * math.sqrt(dot(count, vectors, s, vectors, s) * squares):
-        place = int(numbers[WRITTEN]) % memory
-        copy(count, vectors, s, vectors, steps + place * count)
-        copy(count, vectors, y, vectors, changes + place * count)
-        vectors[changes + memory * count + place] = curvature
+        slot = int(numbers[WRITTEN]) % memory
+        copy(count, vectors, s, vectors, steps + slot * count)
+        copy(count, vectors, y, vectors, changes + slot * count)
+        vectors[changes + memory * count + slot] = curvature
         numbers[WRITTEN], numbers[SCALE], numbers[BLANK] = numbers[WRITTEN] + 1.0, curvature / squares, 0.0
     _two_loops(numbers, vectors, count)
 
@@ -206,16 +206,16 @@ def _two_loops(numbers: ndarray, vectors: ndarray, count: int) -> None:
     curvatures, written = changes + memory * count, int(numbers[WRITTEN])
     write_multiple(count, -1.0, vectors, count, vectors, d)
     for back in range(min(written, memory)):
-        place = (written - 1 - back) % memory
-        share = dot(count, vectors, steps + place * count, vectors, d) / vectors[curvatures + place]
-        vectors[curvatures + memory + place] = share
-        add_multiple(count, -share, vectors, changes + place * count, vectors, d)
+        slot = (written - 1 - back) % memory
+        share = dot(count, vectors, steps + slot * count, vectors, d) / vectors[curvatures + slot]
+        vectors[curvatures + memory + slot] = share
+        add_multiple(count, -share, vectors, changes + slot * count, vectors, d)
     write_multiple(count, numbers[SCALE], vectors, d, vectors, d)
     for back in range(min(written, memory) - 1, -1, -1):
-        place = (written - 1 - back) % memory
-        other = dot(count, vectors, changes + place * count, vectors, d) / vectors[curvatures + place]
-        share = vectors[curvatures + memory + place] - other
-        add_multiple(count, share, vectors, steps + place * count, vectors, d)
+        slot = (written - 1 - back) % memory
+        other = dot(count, vectors, changes + slot * count, vectors, d) / vectors[curvatures + slot]
+        share = vectors[curvatures + memory + slot] - other
+        add_multiple(count, share, vectors, steps + slot * count, vectors, d)
 
 
 @entry(*TAKE)

@@ -127,9 +127,9 @@ class Pack:
         due = self._those(at >= self._progress.due)
         whole = self._judgement(due, last)
         self._note(due, last, whole)
-        places = list(zip(self._earlier[due].tolist(), at[due].tolist(), strict=True))
-        events = {place: self._next_event(*place) for place in set(places)}  # most slots share them
-        self._progress.due[due] = [events[place] for place in places]
+        steps = list(zip(self._earlier[due].tolist(), at[due].tolist(), strict=True))
+        events = {pair: self._next_event(*pair) for pair in set(steps)}  # most slots share them
+        self._progress.due[due] = [events[pair] for pair in steps]
         if self._tolerant:
             within = (whole <= self._limits.double().cpu().numpy()) & (at % self._epoch == 0)
             self._leave(self._those(within), whole, "Within the loss tolerance at step {step}.")
@@ -171,8 +171,8 @@ class Pack:
 
     def _next_event(self, earlier: int, step: int) -> int:
         """Return the next step at which to look at a slot that has done `step` steps, and `earlier` in other parts."""
-        place = np.searchsorted(self._marks, earlier + step, side="right")
-        events = [self._end, *(self._marks[place : place + 1] - earlier)]
+        following = np.searchsorted(self._marks, earlier + step, side="right")
+        events = [self._end, *(self._marks[following : following + 1] - earlier)]
         if self._tolerant and self._epoch > 1:
             events.append((step // self._epoch + 1) * self._epoch)
         if self._judged is not None:

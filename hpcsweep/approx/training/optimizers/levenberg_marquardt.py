@@ -26,9 +26,6 @@ from hpcsweep.approx.training.optimizers.optimizer import Needs, Number, Optimiz
 from hpcsweep.approx.training.optimizers.registry import register
 from hpcsweep.approx.training.single.methods import Start, Stepwise
 
-_AHEAD = 0.1  # where the second derivative along a step is taken, in steps (h of the paper)
-_LARGEST_RATIO = 0.75  # of twice the acceleration to the velocity (alpha of the paper)
-
 
 @final
 class Alone(Stepwise):
@@ -133,15 +130,15 @@ def _second_derivative(engine: Passes, jacobian: Tensor, start: Tensor, residual
     """
     ahead = torch.empty_like(residuals)
     for trial in range(TRIALS):
-        engine.layout.fill(engine.weights, torch.add(start, velocity[:, trial], alpha=_AHEAD))
+        engine.layout.fill(engine.weights, torch.add(start, velocity[:, trial], alpha=marquardt.AHEAD_SHARE))
         ahead[:, trial] = engine.forward()[:, 0]
     linear = torch.bmm(velocity, jacobian)
-    return ahead.sub_(residuals).div_(_AHEAD).sub_(linear).mul_(2 / _AHEAD)
+    return ahead.sub_(residuals).div_(marquardt.AHEAD_SHARE).sub_(linear).mul_(2 / marquardt.AHEAD_SHARE)
 
 
 def _better(engine: Passes, start: Tensor, velocity: Tensor, acceleration: Tensor) -> tuple[Tensor, Tensor]:
     """Return steps (slots, 2, parameters), accelerated where allowed and better, and their losses (slots, 2)."""
-    short = 2 * acceleration.norm(dim=2) < _LARGEST_RATIO * velocity.norm(dim=2)  # (slots, 2), false if not finite
+    short = 2 * acceleration.norm(dim=2) < marquardt.LARGEST_RATIO * velocity.norm(dim=2)  # false if not finite
     curved = velocity + acceleration
     plain_loss, curved_loss = _losses(engine, start, velocity), _losses(engine, start, curved)
     better = short & ((curved_loss < plain_loss) | ~torch.isfinite(plain_loss))

@@ -22,9 +22,6 @@ from hpcsweep.approx.training.optimizers.optimizer import Needs, Number, Optimiz
 from hpcsweep.approx.training.optimizers.registry import register
 from hpcsweep.approx.training.single.methods import Compiled, Start, first_order_numbers
 
-_COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic x -> a x + b x^3 + c x^5 that drives singular values to 1
-_ITERATIONS = 5
-
 
 @final
 @register("muon")
@@ -104,8 +101,8 @@ def orthogonal(matrices: Tensor) -> Tensor:
     signal = matrices.transpose(1, 2).contiguous() if tall else matrices  # (slots, short, long)
     tiniest = math.sqrt(torch.finfo(signal.dtype).tiny)  # squares of less than this vanish
     signal = signal / signal.square().sum(dim=(1, 2), keepdim=True).sqrt_().clamp_min_(tiniest)
-    first, third, fifth = _COEFFICIENTS
-    for _ in range(_ITERATIONS):
+    first, third, fifth = muon.COEFFICIENTS
+    for _ in range(muon.ITERATIONS):
         gram = torch.bmm(signal, signal.transpose(1, 2))
         odd = torch.baddbmm(gram, gram, gram, beta=third, alpha=fifth)
         signal = torch.baddbmm(signal, odd, signal, beta=first)

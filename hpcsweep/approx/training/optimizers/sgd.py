@@ -19,8 +19,6 @@ from hpcsweep.approx.training.optimizers.optimizer import Number, Optimizer
 from hpcsweep.approx.training.optimizers.registry import register
 from hpcsweep.approx.training.single.methods import Compiled, Start, first_order_numbers
 
-_SWEEP = 64  # steps between sweeps of the velocity
-
 
 @dataclass
 class Velocity:
@@ -58,8 +56,8 @@ class SGD(Optimizer):
         return Velocity(torch.zeros_like(engine.weights), torch.zeros_like(engine.weights))
 
     def upkeep(self, engine: Passes, state: Velocity, count: int) -> bool:
-        """Now and then, clear what has decayed; all ticks can be replayed."""
-        if count % _SWEEP == 0:  # a sum that nothing feeds decays into subnormal numbers, on which processors are slow
+        """Now and then, clear what has decayed (see `adam.floor`); all ticks can be replayed."""
+        if count % first_order.SWEEP == 0:
             state.sum.masked_fill_(state.sum.abs() < floor(state.sum), 0)
         return True
 

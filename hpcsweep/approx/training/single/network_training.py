@@ -95,10 +95,10 @@ class NetworkTraining:
         begun, evaluations, before = time.perf_counter(), 4, float(self.record.seconds[0])
         left = False
         while not left:
-            started, made = time.perf_counter(), self.state.evaluations
+            started, evaluated = time.perf_counter(), self.state.evaluations
             status = self._advance(settings, evaluations)
-            now, made = time.perf_counter(), max(1, self.state.evaluations - made)
-            evaluations = max(1, min(_MOST, int(made * _PAUSE / max(now - started, 1e-6)), 4 * evaluations))
+            now, evaluated = time.perf_counter(), max(1, self.state.evaluations - evaluated)
+            evaluations = max(1, min(_MOST, int(evaluated * _PAUSE / max(now - started, 1e-6)), 4 * evaluations))
             self._spent, self.record.seconds[0] = now - begun, before + now - begun
             left = self._look(settings, status)
 
@@ -225,8 +225,8 @@ class NetworkTraining:
 
     def saved(self) -> dict[str, Any]:
         """Return all that `restore` needs, in plain values and arrays."""
-        place = {"part": self._part, "before": self._before, "due": self._due, "slope": self._slope}
-        return {**place, "record": self.record.state(), "state": self.state.copy()}
+        progress = {"part": self._part, "before": self._before, "due": self._due, "slope": self._slope}
+        return {**progress, "record": self.record.state(), "state": self.state.copy()}
 
     def restore(self, saved: Mapping[str, Any]) -> None:
         """Go on where `saved` was taken, to the same bits; seconds of a budget begin anew."""

@@ -12,11 +12,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from hpcsweep.approx.kernels.updates.soap import SHIFT
 from hpcsweep.approx.training import Settings, optimizers
 from hpcsweep.approx.training.batched.schedules import learning_rate
 from hpcsweep.approx.training.optimizers.muon import orthogonal
-from hpcsweep.approx.training.optimizers.soap import SHIFT, turned
-from tests.approx.packs import DOUBLE, RATES, Cells, Race
+from hpcsweep.approx.training.optimizers.soap import turned
+from tests.approx.packs import DOUBLE, RATES, Cells, Race, history
 
 FINAL = {"final_learning_rate": 1e-4}
 CASES: list[tuple[list[int], str, dict[str, Any]]] = [
@@ -35,11 +36,10 @@ def twin(cells: Cells, row: int, chosen: Settings, make: Twin) -> tuple[Tensor, 
     matrices = [block.clone().requires_grad_() for block in cells.model.layers(cells.parameters[row])]
     optimizer, losses = make(matrices), []
     for step in range(chosen.steps + 1):
-        values = cells.model.apply(torch.cat([matrix.flatten() for matrix in matrices]), cells.points[row])
-        loss = (values - cells.values[row]).square().mean()
-        losses.append(loss.item())
+        loss, gradient = cells.loss(row, torch.cat([matrix.flatten() for matrix in matrices]))
+        losses.append(loss)
         if step < chosen.steps:
-            for matrix, slope in zip(matrices, torch.autograd.grad(loss, matrices), strict=True):
+            for matrix, slope in zip(matrices, cells.model.layers(gradient), strict=True):
                 matrix.grad = slope
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(chosen, step)
@@ -129,8 +129,8 @@ def test_trainings_are_those_of_a_twin(
         trained = cells.train(chosen, batched=batched)
         for row, (parameters, losses) in enumerate(expected):
             assert (trained.parameters[row] - parameters).abs().max() < tolerance * parameters.abs().max()
-            steps = trained.history_step[row][trained.history_step[row] >= 0]
-            np.testing.assert_allclose(trained.history_loss[row][: len(steps)], np.array(losses)[steps], rtol=tolerance)
+            steps, noted = history(trained, row)
+            np.testing.assert_allclose(noted, np.array(losses)[steps], rtol=tolerance)
             assert trained.loss[row] == pytest.approx(losses[-1], rel=tolerance)
 
 

@@ -13,7 +13,7 @@ from scipy.optimize import minimize
 
 from hpcsweep.approx.training import Settings, optimizers
 from hpcsweep.approx.training.optimizers.lbfgs import LBFGS
-from tests.approx.packs import DOUBLE, Cells, Race
+from tests.approx.packs import DOUBLE, Cells, Race, history
 from tests.approx.training.optimizers.twins import broyden, dense_twin, limited_twin, scaled, unscaled
 
 METHODS = {name: optimizers.make(name, {}) for name in ("bfgs", "ssbfgs", "ssbroyden", "lbfgs")}
@@ -33,9 +33,8 @@ def loss_of(cells: Cells, cell: int) -> Callable[[np.ndarray], tuple[float, np.n
     """Return loss and gradient of one network by torch.autograd."""
 
     def value(weights: np.ndarray) -> tuple[float, np.ndarray]:
-        leaf = torch.from_numpy(weights).requires_grad_()
-        loss = (cells.model.apply(leaf, cells.points[cell]) - cells.values[cell]).square().mean()
-        return loss.item(), torch.autograd.grad(loss, leaf)[0].numpy()
+        loss, gradient = cells.loss(cell, torch.from_numpy(weights))
+        return loss, gradient.numpy()
 
     return value
 
@@ -48,8 +47,8 @@ def test_first_iterates_are_those_of_a_naive_twin(method: str, batched: bool) ->
     for cell in range(4):
         twin = limited_twin if isinstance(family, int) else dense_twin
         expected = twin(loss_of(cells, cell), cells.parameters[cell].numpy(), 30, family)
-        steps = trained.history_step[cell][trained.history_step[cell] >= 0]
-        np.testing.assert_allclose(trained.history_loss[cell][: len(steps)], np.array(expected)[steps], rtol=1e-8)
+        steps, losses = history(trained, cell)
+        np.testing.assert_allclose(losses, np.array(expected)[steps], rtol=1e-8)
 
 
 @pytest.mark.parametrize("batched", [False, True])
