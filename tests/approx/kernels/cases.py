@@ -89,7 +89,7 @@ class Case:
     def method(self, settings: Settings) -> methods.Method:
         """Return a method at the start, on all samples or on minibatches of seed 0."""
         samples = len(self.values)
-        batch, block = settings.minibatch(samples), settings.method.block(self.shape, samples)
+        batch, block = settings.minibatch(samples), settings.method.block(self.shape.parameters, samples)
         problem, start = self.problem(settings.power, batch, block=block), self.point()[: len(self.parameters)].copy()
         return settings.method.alone(methods.Start(self.shape, problem, settings.rates, start))
 

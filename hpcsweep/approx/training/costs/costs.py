@@ -112,8 +112,8 @@ class Perceptron:
         step = settings.minibatch(samples) or samples
         cost = self._step_cost(settings, step)
         layers, widest = len(self.widths) - 1, max(self.widths)
-        block = self.channels * (step if cost.in_one_block else min(step, _BLOCK))
-        room = (2 * layers + 2) * (widest + 1) * block + 2 * step
+        block = settings.method.block(self.parameters, step) or min(step, _BLOCK)
+        room = (2 * layers + 2) * (widest + 1) * self.channels * block + 2 * step
         copies = samples * (self.widths[0] + 2)
         return _ITEM[precision] * (room + copies + cost.held + 6 * self.parameters)
 

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.kernels import iteration
-from hpcsweep.approx.kernels.problem import Shape
 from hpcsweep.approx.kernels.residuals import residuals
 from hpcsweep.approx.training.operations.engine import Engine
 from hpcsweep.approx.training.operations.linear_least_squares import solve
@@ -82,13 +81,13 @@ class LeastSquares(Optimizer):
         width = widths[-2] + 1
         others, held = 150.0 * width**2 * samples, 3 * samples * width + step_cost.size(widths)
         room = {"calls": 300.0, "calls_alone": 300.0, "most_steps": 1.0}
-        return step_cost.StepCost(0, 3, 0, others, held, **room, in_one_block=True)
+        return step_cost.StepCost(0, 3, 0, others, held, **room)
 
     def alone(self, start: Start) -> Alone:
         """Return the features as they were drawn."""
         return Alone(start, self.feature_scale)
 
-    def block(self, network: Shape, samples: int) -> int:
+    def block(self, parameters: int, samples: int) -> int:
         """Return all samples."""
         return samples
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.kernels import iteration
-from hpcsweep.approx.kernels.problem import Shape, aligned
+from hpcsweep.approx.kernels.problem import aligned
 from hpcsweep.approx.kernels.residuals import linearise, places, residuals
 from hpcsweep.approx.kernels.updates import marquardt
 from hpcsweep.approx.training.operations.passes import Passes
@@ -79,16 +79,15 @@ class LevenbergMarquardt(Optimizer):
             held=int(places(size, samples, step_cost.LANES)[-1]),
             calls=370,
             calls_alone=25,
-            in_one_block=dual,
         )
 
     def alone(self, start: Start) -> Alone:
         """Return the initial damping."""
         return Alone(start)
 
-    def block(self, network: Shape, samples: int) -> int | None:
+    def block(self, parameters: int, samples: int) -> int | None:
         """Return all samples in the dual form, whose matrix couples them."""
-        return samples if network.parameters > samples else None
+        return samples if parameters > samples else None
 
     def init(self, engine: Passes) -> Damped:
         """Return the initial damping; nothing is evaluated."""

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.kernels import iteration
-from hpcsweep.approx.kernels.problem import Shape
 from hpcsweep.approx.kernels.residuals import COLUMNS, RESIDUAL, linearise, places, residuals
 from hpcsweep.approx.kernels.updates.marquardt import AFTER_FAILURE, FACTORS, HIGHEST, INITIAL, LOWEST, PATIENCE
 from hpcsweep.approx.training.operations.engine import Engine
@@ -123,7 +122,6 @@ class VariableProjection(Optimizer):
             held=room + 3 * size * samples + 2 * size**2,
             calls=600,
             calls_alone=600,
-            in_one_block=True,
         )
 
     def alone(self, start: Start) -> Alone:
@@ -135,7 +133,7 @@ class VariableProjection(Optimizer):
         """
         return Alone(start)
 
-    def block(self, network: Shape, samples: int) -> int:
+    def block(self, parameters: int, samples: int) -> int:
         """Return all samples."""
         return samples
 

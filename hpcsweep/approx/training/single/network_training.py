@@ -70,7 +70,7 @@ class NetworkTraining:
             settings.power,
             None if every else settings.minibatch(samples),
             int(streams.keys([self._seed])[0]),
-            settings.method.block(self._shape, samples),
+            settings.method.block(self._shape.parameters, samples),
         )
 
     def run(self) -> None:
