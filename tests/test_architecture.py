@@ -63,7 +63,7 @@ ORDER = (
     "approx.training.operations",
     "approx.training.record",
     "approx.training.single.methods",
-    "approx.training.single.features",
+    "approx.training.single.last_layer",
     "approx.training.optimizers",
     "approx.training.settings",
     "approx.training.costs",

@@ -24,8 +24,8 @@ from hpcsweep.approx.models import MLP, Model, classical
 from hpcsweep.approx.models.classical import Direct
 from hpcsweep.approx.training import optimizers
 from hpcsweep.approx.training.operations.engine import Engine
-from hpcsweep.approx.training.operations.layout import Layout
 from hpcsweep.approx.training.operations.losses import Loss, MeanSquare
+from hpcsweep.approx.training.operations.parameter_layout import Layout
 from hpcsweep.approx.training.operations.passes import Passes
 from hpcsweep.errors import StudyError
 

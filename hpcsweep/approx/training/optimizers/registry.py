@@ -65,6 +65,6 @@ def make(name: str, settings: Mapping[str, Any]) -> Optimizer:
     A setting that is missing, or None, is left to the optimizer's own default.
     """
     family, fixed = REGISTRY[name].family, REGISTRY[name].fixed
-    given = {field.name: settings.get(field.name) for field in fields(family)}
-    known = {field: value for field, value in given.items() if value is not None}
+    chosen = {field.name: settings.get(field.name) for field in fields(family)}
+    known = {field: value for field, value in chosen.items() if value is not None}
     return family(**{**known, **fixed})

@@ -1,75 +1,18 @@
-"""Training: against torch.optim step by step, against naive numpy, and to the last bit against itself."""
+"""Training: minibatches against naive numpy, and the bits of a cell whatever its companions."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
 
 from hpcsweep.approx import models
 from hpcsweep.approx.training import Settings, streams
-from tests.approx.packs import Cells, equal, numpy_minibatches
+from tests.approx.packs import Cells, equal, history, numpy_minibatches
 
 WAYS = ("alone", "batched")
 
-DOUBLE = torch.float64
 COSINE = {"schedule": "cosine", "final_learning_rate": 1e-4}
-EXPONENTIAL = {"schedule": "exponential", "final_learning_rate": 1e-4}
-
-
-def torch_adam(cells: Cells, cell: int, chosen: Settings) -> tuple[Tensor, list[float]]:
-    """Train one cell with torch.nn and torch.optim; return its flat parameters and its losses before each step."""
-    leaves = [block.clone() for block in cells.model.layers(cells.parameters[cell])]
-    layers: list[nn.Module] = []
-    for block in leaves:
-        linear = nn.Linear(block.shape[1] - 1, block.shape[0], dtype=DOUBLE)
-        linear.weight.data, linear.bias.data = block[:, :-1].clone(), block[:, -1].clone()
-        layers += [linear, {"tanh": nn.Tanh, "relu": nn.ReLU, "gelu": nn.GELU}[cells.model.activation]()]
-    network = nn.Sequential(*layers[:-1])
-    betas = (chosen.beta1, chosen.beta2)
-    optimizer = torch.optim.Adam(network.parameters(), lr=chosen.learning_rate, betas=betas, eps=chosen.epsilon)
-    final = chosen.final_learning_rate or 0.0
-    schedule = {
-        "constant": lambda: torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0),
-        "cosine": lambda: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, chosen.steps, final),
-        "exponential": lambda: torch.optim.lr_scheduler.ExponentialLR(
-            optimizer, (final / chosen.learning_rate) ** (1 / chosen.steps)
-        ),
-    }[chosen.schedule]()
-    inputs, losses = cells.model.standardised(cells.points[cell]), []
-    for _ in range(chosen.steps):
-        optimizer.zero_grad()
-        loss = nn.functional.mse_loss(network(inputs)[:, 0], cells.values[cell])
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        losses.append(loss.item())
-    rows = [torch.cat([one.weight, one.bias[:, None]], 1).flatten() for one in network if isinstance(one, nn.Linear)]
-    return torch.cat(rows).detach(), losses
-
-
-@pytest.mark.parametrize(
-    ("hidden", "activation", "common"),
-    [
-        ([16, 16], "tanh", {}),
-        ([8], "relu", COSINE),
-        ([5, 9, 4], "gelu", EXPONENTIAL),
-        ([], "tanh", {"beta1": 0.8, "beta2": 0.99, "epsilon": 1e-3}),
-    ],
-)
-def test_adam_is_that_of_torch(hidden: list[int], activation: str, common: dict) -> None:
-    cells = Cells(hidden, 2, 40, 3, activation, standardise=activation == "gelu")
-    chosen = [Settings(steps=100, learning_rate=rate, **common) for rate in (1e-3, 3e-3, 1e-2)]
-    trained = cells.train(chosen)
-    for cell in range(3):
-        parameters, losses = torch_adam(cells, cell, chosen[cell])
-        torch.testing.assert_close(trained.parameters[cell], parameters, rtol=1e-10, atol=1e-12)
-        steps = trained.history_step[cell]
-        expected = [losses[step] for step in steps[(steps >= 0) & (steps < 100)]]
-        np.testing.assert_allclose(trained.history_loss[cell][: len(expected)], expected, rtol=1e-10)
-        final = (cells.model.apply(parameters, cells.points[cell]) - cells.values[cell]).square().mean()
-        assert trained.loss[cell] == pytest.approx(final.item(), rel=1e-9)
 
 
 def test_minibatches_against_naive_numpy() -> None:
@@ -94,9 +37,8 @@ def test_minibatches_against_naive_numpy() -> None:
             corrected = first / (1 - 0.9 ** (step + 1)), second / (1 - 0.999 ** (step + 1))
             theta -= rate * corrected[0] / (np.sqrt(corrected[1]) + 1e-8)
         np.testing.assert_allclose(trained.parameters[cell].numpy(), theta, rtol=1e-10, atol=1e-12)
-        noted = trained.history_step[cell]
-        noted = noted[(noted >= 0) & (noted < steps)]
-        np.testing.assert_allclose(trained.history_loss[cell][: len(noted)], np.array(losses)[noted], rtol=1e-9)
+        noted, expected = history(trained, cell)
+        np.testing.assert_allclose(expected[:-1], np.array(losses)[noted[:-1]], rtol=1e-9)
 
 
 def test_streams_are_splitmix64() -> None:

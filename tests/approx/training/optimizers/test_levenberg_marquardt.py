@@ -1,4 +1,4 @@
-"""Levenberg-Marquardt: the Jacobian, the normal equations, and the whole against a naive twin and against SciPy."""
+"""Levenberg-Marquardt: the normal equations, and the whole against a naive twin and against SciPy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
 from scipy.optimize import least_squares
 from torch import Tensor
 
@@ -16,7 +15,7 @@ from hpcsweep.approx.training.operations.engine import Engine
 from hpcsweep.approx.training.optimizers.damping import Damping, NormalEquations
 from hpcsweep.approx.training.optimizers.levenberg_marquardt import LevenbergMarquardt
 from hpcsweep.approx.training.optimizers.optimizer import Optimizer
-from tests.approx.test_engine import DOUBLE, SHAPES, pack
+from tests.approx.training.operations.test_engine import DOUBLE, pack
 
 CASES = [([5], 1, 30, "tanh"), ([6, 5], 2, 30, "tanh"), ([8, 8], 1, 20, "sin"), ([7], 2, 40, "gelu")]
 
@@ -26,48 +25,13 @@ def smooth(engine: Engine) -> None:
     engine.values.copy_(torch.sin(2 * engine.points.sum(1, keepdim=True)) + engine.points[:, :1] / 2)
 
 
-def iterate(optimizer: Optimizer, engine: Engine, steps: int) -> tuple[Tensor, Any]:
-    """Return the losses (steps, slots) before each step, and the state after the last."""
-    state = optimizer.init(engine)
+def iterate(optimizer: Optimizer, engine: Engine, steps: int, state: Any = None) -> tuple[Tensor, Any]:
+    """Return the losses (steps, slots) before each step, and the state after the last; from a state, or the start."""
+    state = optimizer.init(engine) if state is None else state
     losses = engine.weights.new_empty((steps, engine.layout.slots))
     for count in range(steps):
         optimizer.step(engine, state, count, torch.empty(0), losses[count])
     return losses, state
-
-
-def iterate_once(optimizer: Optimizer, engine: Engine, state: object) -> Tensor:
-    """Return the losses (slots,) before one step."""
-    loss = engine.weights.new_empty(engine.layout.slots)
-    optimizer.step(engine, state, 0, torch.empty(0), loss)
-    return loss
-
-
-@settings(max_examples=60, deadline=None)
-@given(shape=SHAPES)
-@pytest.mark.parametrize("activation", models.ACTIVATIONS)
-def test_jacobian_is_that_of_autograd(activation: str, shape: dict) -> None:
-    model, engine, parameters, points, values = pack(**shape, activation=activation)
-    out = engine.weights.new_empty((shape["slots"], model.parameters, shape["samples"]))
-    gram = engine.weights.new_empty((shape["slots"], shape["samples"], shape["samples"]))
-    residuals = engine.jacobian(out, gram)
-    torch.testing.assert_close(gram, out.mT @ out, rtol=1e-12, atol=1e-12 * float(gram.abs().max()))
-    for slot in range(shape["slots"]):
-        expected = torch.func.jacrev(model.apply)(parameters[slot], points[slot])  # (samples, parameters)
-        assert (out[slot].T - expected).abs().max() <= 1e-12 * expected.abs().max()
-        difference = residuals[slot, 0] - (model.apply(parameters[slot], points[slot]) - values[slot])
-        assert difference.abs().max() <= 1e-12 * (1 + expected.abs().max())
-
-
-@pytest.mark.parametrize("activation", models.ACTIVATIONS)
-def test_the_jacobian_leads_to_the_gradient_and_repeats_its_bits(activation: str) -> None:
-    _, engine, *_ = pack([7, 6, 5], 2, 20, 3, 0, activation)
-    out = torch.empty((2, 3, engine.layout.parameters, 20), dtype=DOUBLE)
-    residuals = engine.jacobian(out[0]).clone()
-    engine.descend(torch.empty(3, dtype=DOUBLE))
-    engine.jacobian(out[1])
-    assert torch.equal(out[0], out[1])
-    gradient = (out[0] * residuals).mean(2) * 2
-    torch.testing.assert_close(engine.layout.rows(engine.gradient), gradient, rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.parametrize(("parameters", "samples"), [(12, 30), (30, 12), (20, 20)])

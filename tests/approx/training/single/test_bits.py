@@ -12,7 +12,7 @@ import torch
 
 from hpcsweep.approx.kernels.compiling import is_wide  # noqa: F401 - for the other process
 from hpcsweep.approx.training import Settings, optimizers
-from hpcsweep.approx.training.single import alone, supervisor
+from hpcsweep.approx.training.single import network_training, supervisor
 from tests.approx.packs import Cells, equal
 from tests.forks import without_avx512
 
@@ -49,10 +49,10 @@ def test_nor_threads(name: str) -> None:
     assert equal(two, cells.train(settings(name)), range(5))
 
 
-def resumed_anywhere(cells: Cells, chosen: Settings, monkeypatch: pytest.MonkeyPatch, places: int = 9) -> int:
+def resumed_anywhere(cells: Cells, chosen: Settings, monkeypatch: pytest.MonkeyPatch, places: int) -> int:
     """Look after every evaluation; go on from several of the states; return how many states there were."""
     whole, states = cells.train(chosen), []
-    monkeypatch.setattr(alone, "_PAUSE", 0.0)
+    monkeypatch.setattr(network_training, "_PAUSE", 0.0)
     looked = cells.train(chosen, checkpoint=lambda state: states.append(pickle.dumps(state)), checkpoint_seconds=0.0)
     everyone = range(len(cells.seeds))
     assert equal(whole, looked, everyone)
@@ -61,32 +61,32 @@ def resumed_anywhere(cells: Cells, chosen: Settings, monkeypatch: pytest.MonkeyP
     return len(states)
 
 
-@pytest.mark.parametrize("name", [*optimizers.NAMES, *CHAINS])
-def test_nor_interruptions_at_any_moment(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    parts = {"steps": 30} if "+" in name else {}
-    states = resumed_anywhere(Cells([7, 6], 1, 40, 2), settings(name, **parts), monkeypatch)
-    assert states >= (1 if name == "least_squares" else 50)
+FLAT = {"sgd": 7e-3, "bfgs": 2e-4, "levenberg_marquardt": 1e-6}  # tolerances of the gradient that are met
+INTERRUPTED = [
+    *((name, {"steps": 30} if "+" in name else {}, 9, 50) for name in (*optimizers.NAMES, *CHAINS)),
+    *((name, {"steps": 400, "gradient_tolerance": least}, 60, 10) for name, least in FLAT.items()),
+    *(
+        (name, {"steps": 60, "batch": 16, "keep": keep, "loss_tolerance": 1e-9}, 5, 100)
+        for name in ("sgd", "adam", "adamw", "muon", "soap", "adam+soap")
+        for keep in ("best", "last")
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "fields", "places", "least"), INTERRUPTED, ids=str)
+def test_nor_interruptions_at_any_moment(
+    name: str, fields: dict[str, Any], places: int, least: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells, chosen = Cells([7, 6], 1, 40, 2), settings(name, **fields)
+    if "gradient_tolerance" in fields:
+        assert cells.train(chosen).message[0].startswith("Within the gradient tolerance")
+    assert resumed_anywhere(cells, chosen, monkeypatch, places) >= (1 if name == "least_squares" else least)
 
 
 def test_nor_interruptions_after_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
     cells, chosen = Cells([7, 6], 1, 40, 2), settings("adam", schedule="exponential", final_learning_rate=30.0)
     assert (cells.train(chosen).loss < cells.train(replace(chosen, keep="last")).loss).all()
     assert resumed_anywhere(cells, chosen, monkeypatch, 20) >= 50
-
-
-@pytest.mark.parametrize("name", ["sgd", "bfgs", "levenberg_marquardt"])
-def test_nor_interruptions_between_looks_at_the_gradient(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    cells, tolerance = Cells([7, 6], 1, 40, 2), {"sgd": 7e-3, "bfgs": 2e-4, "levenberg_marquardt": 1e-6}[name]
-    chosen = settings(name, steps=400, gradient_tolerance=tolerance)
-    assert cells.train(chosen).message[0].startswith("Within the gradient tolerance")
-    assert resumed_anywhere(cells, chosen, monkeypatch, 60) >= 10
-
-
-@pytest.mark.parametrize("keep", ["best", "last"])
-@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "muon", "soap", "adam+soap"])
-def test_nor_interruptions_between_minibatches(name: str, keep: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    chosen = settings(name, steps=60, batch=16, keep=keep, loss_tolerance=1e-9)
-    assert resumed_anywhere(Cells([7, 6], 1, 40, 2), chosen, monkeypatch, 5) >= 100
 
 
 @pytest.mark.parametrize("name", ["soap", "ssbroyden", "levenberg_marquardt"])

@@ -64,16 +64,26 @@ def test_rows_are_the_inverse_of_fill(widths: list[int], slots: int) -> None:
     assert all(block.is_contiguous() for block in layout.blocks(buffer))
 
 
-@settings(max_examples=100, deadline=None)
-@given(shape=SHAPES, activation=st.sampled_from(models.ACTIVATIONS))
-def test_gradient_is_that_of_autograd(shape: dict, activation: str) -> None:
+@settings(max_examples=60, deadline=None)
+@given(shape=SHAPES)
+@pytest.mark.parametrize("activation", models.ACTIVATIONS)
+def test_derivatives_are_those_of_autograd(activation: str, shape: dict) -> None:
     model, engine, *data = pack(**shape, activation=activation)
-    loss = torch.empty(shape["slots"], dtype=DOUBLE)
+    slots, samples = shape["slots"], shape["samples"]
+    loss, gram = engine.weights.new_empty(slots), engine.weights.new_empty((slots, samples, samples))
+    jacobian = engine.weights.new_empty((slots, model.parameters, samples))
     engine.descend(loss)
+    residuals = engine.jacobian(jacobian, gram)
+    torch.testing.assert_close(gram, jacobian.mT @ jacobian, rtol=1e-12, atol=1e-12 * float(gram.abs().max()))
     for slot, gradient in enumerate(engine.layout.rows(engine.gradient)):
-        expected_loss, expected = truth(model, *(tensor[slot] for tensor in data))
+        parameters, points, values = (tensor[slot] for tensor in data)
+        expected_loss, expected = truth(model, parameters, points, values)
         assert abs(loss[slot] - expected_loss) <= 1e-12 * expected_loss
         assert (gradient - expected).abs().max() <= 1e-12 * expected.abs().max() + 1e-14 * expected_loss.sqrt()
+        expected = torch.func.jacrev(model.apply)(parameters, points)  # (samples, parameters)
+        assert (jacobian[slot].T - expected).abs().max() <= 1e-12 * expected.abs().max()
+        difference = residuals[slot, 0] - (model.apply(parameters, points) - values)
+        assert difference.abs().max() <= 1e-12 * (1 + expected.abs().max())
 
 
 @pytest.mark.parametrize("activation", models.ACTIVATIONS)
@@ -88,61 +98,18 @@ def test_float32_stays_float32(activation: str) -> None:
 
 
 @pytest.mark.parametrize("activation", models.ACTIVATIONS)
-def test_repeated_passes_give_the_same_bits(activation: str) -> None:
-    _, engine, *_ = pack([7, 6], 2, 20, 3, 0, activation)
-    losses = torch.empty((3, 3), dtype=DOUBLE)
-    engine.descend(losses[0])
-    gradient = engine.gradient.clone()
-    engine.descend(losses[1])
-    engine.loss(losses[2])
-    assert torch.equal(engine.gradient, gradient)
-    assert torch.equal(losses[0], losses[1]) and torch.equal(losses[0], losses[2])
-
-
-@pytest.mark.parametrize("activation", models.ACTIVATIONS)
 def test_derivatives_far_out(activation: str) -> None:
     size = torch.tensor([0.0, 1e-300, 1e-8, 1.0, 30.0, 800.0, 1e5], dtype=DOUBLE)
     inputs = torch.cat([size, -size]).requires_grad_()
     plain = {"relu": torch.relu, "tanh": torch.tanh, "sin": torch.sin, "gelu": torch.nn.functional.gelu}
     expected = plain.get(activation, torch.nn.functional.silu)(inputs)
     slope = torch.autograd.grad(expected.sum(), inputs)[0]
-    function, outputs, gradient = (
-        ACTIVATIONS[activation],
-        torch.empty_like(size.repeat(2)),
-        torch.ones(14, dtype=DOUBLE),
-    )
+    function, outputs, gradient = ACTIVATIONS[activation], torch.empty_like(expected), torch.ones(14, dtype=DOUBLE)
     function.value(inputs.detach(), outputs)
     torch.testing.assert_close(outputs, expected.detach(), rtol=1e-15, atol=1e-14)
     function.prepare(inputs.detach().clone(), outputs)
     function.pull(gradient, outputs)
     torch.testing.assert_close(gradient, slope, rtol=1e-14, atol=1e-14)
-
-
-@pytest.mark.parametrize("poison", [torch.nan, torch.inf, 1e200])
-@pytest.mark.parametrize("activation", models.ACTIVATIONS)
-def test_a_poisoned_slot_does_not_touch_the_others(activation: str, poison: float) -> None:
-    _, engine, parameters, points, values = pack([9, 5], 2, 23, 6, 1, activation)
-    loss, others = torch.empty(6, dtype=DOUBLE), [0, 1, 3, 4, 5]
-    engine.descend(loss)
-    clean = loss.clone(), engine.layout.rows(engine.gradient)
-    for tensor in (parameters, points, values):
-        spoilt = tensor.clone()
-        spoilt[2] = poison
-        engine.layout.fill(engine.weights, spoilt if tensor is parameters else parameters)
-        engine.feed(spoilt if tensor is points else points, spoilt if tensor is values else values)
-        engine.descend(loss)
-        assert torch.equal(loss[others], clean[0][others])
-        assert torch.equal(engine.layout.rows(engine.gradient)[others], clean[1][others])
-
-
-@pytest.mark.parametrize("block", [1, 4, 10, 29, 30, 31, 64])
-def test_full_loss_in_blocks(block: int) -> None:
-    model, engine, parameters, points, values = pack([6], 2, 30, 3, 2)
-    judge = Engine(engine.layout, "tanh", block, engine.weights)
-    losses = full_loss(judge, points, values)
-    for slot in range(3):
-        expected, _ = truth(model, parameters[slot], points[slot], values[slot])
-        assert losses[slot].item() == pytest.approx(expected.item(), rel=1e-13)
 
 
 def test_full_loss_of_one_block_has_the_bits_of_training() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hpcsweep.approx.kernels import activations, method
+from hpcsweep.approx.kernels import activations, iteration
 from hpcsweep.approx.kernels.objective import objective
 from hpcsweep.approx.kernels.problem import Problem, Shape, aligned, padded
 from hpcsweep.approx.models import MLP, Model, Residual
@@ -44,7 +44,7 @@ def shape_of(model: Model) -> Shape | None:
     return None
 
 
-class Network:
+class NetworkTraining:
     """The training of one network, through all parts of its chain; what became of it is its `record`, of one row."""
 
     def __init__(self, shape: Shape, cells: Cells, cell: int, supervisor: Supervisor) -> None:
@@ -70,7 +70,7 @@ class Network:
             settings.power,
             None if every else settings.minibatch(samples),
             int(streams.keys([self._seed])[0]),
-            settings.method.block(self._shape, samples),
+            settings.method.block(self._shape.parameters, samples),
         )
 
     def run(self) -> None:
@@ -95,10 +95,10 @@ class Network:
         begun, evaluations, before = time.perf_counter(), 4, float(self.record.seconds[0])
         left = False
         while not left:
-            started, made = time.perf_counter(), self.state.evaluations
+            started, evaluated = time.perf_counter(), self.state.evaluations
             status = self._advance(settings, evaluations)
-            now, made = time.perf_counter(), max(1, self.state.evaluations - made)
-            evaluations = max(1, min(_MOST, int(made * _PAUSE / max(now - started, 1e-6)), 4 * evaluations))
+            now, evaluated = time.perf_counter(), max(1, self.state.evaluations - evaluated)
+            evaluations = max(1, min(_MOST, int(evaluated * _PAUSE / max(now - started, 1e-6)), 4 * evaluations))
             self._spent, self.record.seconds[0] = now - begun, before + now - begun
             left = self._look(settings, status)
 
@@ -117,7 +117,7 @@ class Network:
         here = (self._marks >= first) & (self._marks <= self._before + settings.steps)
         self._noted = self._marks[here] - self._before
         numbers = self._method.state.numbers
-        numbers[method.SCORE] = self.record.score[0] if self._judged is None else -np.inf
+        numbers[iteration.SCORE] = self.record.score[0] if self._judged is None else -np.inf
 
     @property
     def state(self) -> methods.State:
@@ -134,20 +134,20 @@ class Network:
     def _look(self, settings: Settings, status: int) -> bool:
         """See what has come about; return whether this part is over."""
         state, each = self.state, patience(settings.steps)
-        if status == method.DIVERGED:
+        if status == iteration.DIVERGED:
             step, loss = self._before + state.steps, state.loss
             self._leave(step, loss)
             self.record.last = self.record.best.clone()
             self.record.finish(0, "diverged", f"The loss was {loss} at step {step}.")
             return True
-        if status == method.DUE and self._is_over(settings):
+        if status == iteration.DUE and self._is_over(settings):
             return True
-        if status == method.WITHIN:
+        if status == iteration.WITHIN:
             return self._end("Within the loss tolerance at step {step}.")
-        if status == method.SETTLED:
+        if status == iteration.SETTLED:
             return self._end("No further progress was possible after step {step} of {total}.")
         if state.evaluations >= each:
-            return self._end(f"InMemory up after {each} evaluations, at step {{step}} of {{total}}.")
+            return self._end(f"Given up after {each} evaluations, at step {{step}} of {{total}}.")
         return self._heed(settings)
 
     def _is_over(self, settings: Settings) -> bool:
@@ -199,10 +199,10 @@ class Network:
     def _leave(self, step: int, loss: float) -> None:
         """Write down what was noted in this part, and where it ended."""
         numbers, record = self.state.numbers, self.record
-        for mark, noted in zip(self._noted[: int(numbers[method.NOTED])], self.state.losses, strict=False):
+        for mark, noted in zip(self._noted[: int(numbers[iteration.NOTED])], self.state.losses, strict=False):
             record.note(0, int(self._before + mark), float(noted))
-        if self._judged is None and numbers[method.SCORE] < record.score[0]:
-            record.improves(0, float(numbers[method.SCORE]))
+        if self._judged is None and numbers[iteration.SCORE] < record.score[0]:
+            record.improves(0, float(numbers[iteration.SCORE]))
             record.best[0] = torch.from_numpy(self.state.best[: self._shape.parameters])
         self.record.last[0] = torch.from_numpy(self._iterate())
         self.record.leave(0, step, loss)
@@ -225,8 +225,8 @@ class Network:
 
     def saved(self) -> dict[str, Any]:
         """Return all that `restore` needs, in plain values and arrays."""
-        place = {"part": self._part, "before": self._before, "due": self._due, "slope": self._slope}
-        return {**place, "record": self.record.state(), "state": self.state.copy()}
+        progress = {"part": self._part, "before": self._before, "due": self._due, "slope": self._slope}
+        return {**progress, "record": self.record.state(), "state": self.state.copy()}
 
     def restore(self, saved: Mapping[str, Any]) -> None:
         """Go on where `saved` was taken, to the same bits; seconds of a budget begin anew."""
@@ -252,7 +252,7 @@ def train(
     record : one row for each
     evaluate : the losses at the last parameters of the record, see `finalize`
     """
-    networks = [Network(shape, cells, cell, supervisor) for cell in range(len(cells.parameters))]
+    networks = [NetworkTraining(shape, cells, cell, supervisor) for cell in range(len(cells.parameters))]
     for cell, saved in (resume["networks"] if resume else {}).items():
         networks[cell].restore(saved)
         supervisor.keep(cell, saved)

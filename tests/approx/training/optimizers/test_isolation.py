@@ -59,12 +59,12 @@ def test_a_poisoned_slot_does_not_touch_the_others(shape: str, name: str, poison
     clean = race(shape, name, 6, list(range(6))).run(ticks)
     for start, what in ((0, "weights"), (0, "values"), (11, "points"), (11, "weights"), (11, "state")):
         spoilt = race(shape, name, 6, list(range(6)))
-        early, engine, walk = spoilt.run(start), spoilt.engine, getattr(spoilt.state, "walk", None)
+        early, engine, search = spoilt.run(start), spoilt.engine, getattr(spoilt.state, "search", None)
         tensors = {
             "weights": spoilt.layout.blocks(engine.weights),
             "points": [engine.points],
             "values": [engine.values],
-            "state": [walk.gradient, walk.direction] if walk else [],
+            "state": [search.gradient, search.direction] if search else [],
         }[what]
         for tensor in tensors:
             tensor[2] = poison

@@ -11,7 +11,7 @@ _PAUSE = 0.025  # seconds of work between two looks, about
 _REPORT = 0.3  # seconds between two reports, at least
 
 
-class Watch:
+class Monitor:
     """Shared by the packs that one call trains one after another; once asked to stop, it stays so."""
 
     def __init__(

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from hpcsweep.approx.kernels import method
+from hpcsweep.approx.kernels import iteration
 from hpcsweep.approx.kernels.residuals import COLUMNS, places, residuals
 from hpcsweep.approx.training.single.methods import Start, Stepwise
 
 
-class Solving(Stepwise):
+class LastLayerMethod(Stepwise):
     """What they have in common: the last layer, its inputs, and values."""
 
-    def __init__(self, start: Start, numbers: int = method.OWN) -> None:
+    def __init__(self, start: Start, numbers: int = iteration.OWN) -> None:
         super().__init__(start, numbers)
         network, problem = start.network, start.problem
         self._width = network.widths[-2] + 1

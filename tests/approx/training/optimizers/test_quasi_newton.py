@@ -11,13 +11,13 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
-from hpcsweep.approx.training import optimizers
+from hpcsweep.approx.training import Settings, optimizers
 from hpcsweep.approx.training.optimizers.lbfgs import LBFGS
-from tests.approx.packs import DOUBLE, Cells, Race
-from tests.approx.twins import broyden, dense_twin, limited_twin, scaled, unscaled
+from tests.approx.packs import DOUBLE, Cells, Race, history
+from tests.approx.training.optimizers.twins import broyden, dense_twin, limited_twin, scaled, unscaled
 
 METHODS = {name: optimizers.make(name, {}) for name in ("bfgs", "ssbfgs", "ssbroyden", "lbfgs")}
-METHODS["lbfgs of 3"] = LBFGS(memory=3)
+METHODS["lbfgs of 3"], MEMORY = LBFGS(memory=3), {"lbfgs of 3": 3}
 TWINS = {"bfgs": unscaled, "ssbfgs": scaled, "ssbroyden": broyden, "lbfgs": 50, "lbfgs of 3": 3}
 
 
@@ -33,33 +33,34 @@ def loss_of(cells: Cells, cell: int) -> Callable[[np.ndarray], tuple[float, np.n
     """Return loss and gradient of one network by torch.autograd."""
 
     def value(weights: np.ndarray) -> tuple[float, np.ndarray]:
-        leaf = torch.from_numpy(weights).requires_grad_()
-        loss = (cells.model.apply(leaf, cells.points[cell]) - cells.values[cell]).square().mean()
-        return loss.item(), torch.autograd.grad(loss, leaf)[0].numpy()
+        loss, gradient = cells.loss(cell, torch.from_numpy(weights))
+        return loss, gradient.numpy()
 
     return value
 
 
+@pytest.mark.parametrize("batched", [False, True])
 @pytest.mark.parametrize("method", METHODS)
-def test_first_iterates_are_those_of_a_naive_twin(method: str) -> None:
+def test_first_iterates_are_those_of_a_naive_twin(method: str, batched: bool) -> None:
     cells, family = problem([6], 2, 30, 4), TWINS[method]
-    losses, advanced, _ = Race(METHODS[method], cells, range(4)).run(60)
+    trained = cells.train(Settings(method.split()[0], steps=29, memory=MEMORY.get(method)), batched=batched)
     for cell in range(4):
         twin = limited_twin if isinstance(family, int) else dense_twin
         expected = twin(loss_of(cells, cell), cells.parameters[cell].numpy(), 30, family)
-        ticks = torch.cat([torch.tensor([0]), advanced[:, cell].nonzero()[:, 0] + 1])[:30]
-        np.testing.assert_allclose(losses[ticks, cell].numpy(), expected, rtol=1e-8)
+        steps, losses = history(trained, cell)
+        np.testing.assert_allclose(losses, np.array(expected)[steps], rtol=1e-8)
 
 
+@pytest.mark.parametrize("batched", [False, True])
 @pytest.mark.parametrize("method", ["bfgs", "ssbfgs", "ssbroyden", "lbfgs"])
-def test_as_good_as_scipy(method: str) -> None:
+def test_as_good_as_scipy(method: str, batched: bool) -> None:
     """In the median: on the way to a distant minimum one is ahead of the other by chance."""
     cells, ratios = problem([4], 1, 20, 9), []
-    _, _, weights = Race(METHODS[method], cells, range(9)).run(700)
+    trained = cells.train(Settings(method, steps=500), batched=batched)
     for cell in range(9):
-        function, start = loss_of(cells, cell), cells.parameters[cell].numpy()
-        reached = minimize(function, start, jac=True, method="BFGS").fun  # SciPy stops where components are < 1e-5
-        ratios.append(function(weights[cell].numpy())[0] / reached)
+        start = cells.parameters[cell].numpy()
+        reached = minimize(loss_of(cells, cell), start, jac=True, method="BFGS").fun  # stops at components < 1e-5
+        ratios.append(trained.loss[cell] / reached)
     assert np.median(ratios) <= 1.01
 
 

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from hpcsweep.approx import models
 from hpcsweep.approx.training import Settings, optimizers
-from hpcsweep.approx.training.batched.general import General, check_compatible, layout_of
+from hpcsweep.approx.training.batched.general import General, check_compatible, layout_of, passes_of
 from hpcsweep.approx.training.operations import losses
-from hpcsweep.approx.training.operations.engine import Engine, full_loss
+from hpcsweep.approx.training.operations.engine import full_loss
 from hpcsweep.approx.training.operations.passes import Passes
 from hpcsweep.errors import StudyError
 from tests.approx.packs import Cells
-from tests.approx.test_engine import SHAPES, pack
+from tests.approx.training.operations.test_engine import SHAPES, pack
 
 DOUBLE = torch.float64
 WORKING = [name for name in optimizers.NAMES if not optimizers.needs(name).features]
@@ -51,7 +51,8 @@ def residual(hidden: Sequence[int] = (6, 6), dimension: int = 2, **choice: objec
     return made
 
 
-MODELS = {
+MODELS: dict[str, models.Model] = {
+    **{name: models.MLP({"hidden": [9, 5], "activation": name}, 2, [(-1.0, 1.0)] * 2) for name in models.ACTIVATIONS},
     "residual": residual(),
     "sine": residual((5, 5, 5), 1, activation="sin", standardise=True),
     "gelu": residual((7,), 3, activation="gelu"),
@@ -59,15 +60,15 @@ MODELS = {
 }
 
 
-def furnished(model: models.Model, slots: int, samples: int = 23, kind: type = General) -> Passes:
-    """Return passes of a model with parameters, points and values that depend on the slot."""
-    layout = layout_of(model, slots)
+def furnished(model: models.Model, slots: int, samples: int = 23, general: bool = False) -> Passes:
+    """Return passes of a model with parameters, points and values that depend on the slot.
+
+    In closed form where there is one, unless it shall be `general`.
+    """
+    layout, loss = layout_of(model, slots), losses.make(2)
     weights = torch.empty(slots * layout.parameters, dtype=DOUBLE)
-    if kind is Engine:
-        assert isinstance(model, models.MLP)
-        passes: Passes = Engine(layout, model.activation, samples, weights)
-    else:
-        passes = General(layout, model, samples, weights)
+    arguments = samples, weights, loss
+    passes = General(layout, model, *arguments) if general else passes_of(model, layout, *arguments)
     place(passes, model, range(slots))
     return passes
 
@@ -107,7 +108,7 @@ def test_a_perceptron_has_the_loss_gradient_and_jacobian_of_the_closed_form(
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_other_models_have_the_derivatives_of_autograd(name: str) -> None:
+def test_models_have_the_derivatives_of_autograd(name: str) -> None:
     model = MODELS[name]
     passes = furnished(model, 4)
     loss, gradient, jacobian, gram, residuals = evaluated(passes)
@@ -146,12 +147,13 @@ def test_the_bits_of_a_slot_do_not_depend_on_its_company(name: str, samples: int
     assert all(torch.equal(one, other) for one, other in zip(evaluated(many), truth, strict=True))
 
 
-@pytest.mark.parametrize("block", [1, 10, 23, 40])
-def test_full_loss_in_blocks(block: int) -> None:
-    passes = furnished(MODELS["residual"], 3)
+@pytest.mark.parametrize("block", [1, 4, 10, 22, 23, 24, 40])
+@pytest.mark.parametrize("name", ["tanh", "residual"])
+def test_full_loss_in_blocks(name: str, block: int) -> None:
+    passes = furnished(MODELS[name], 3)
     loss = torch.empty(3, dtype=DOUBLE)
     passes.loss(loss)
-    judge = General(passes.layout, MODELS["residual"], block, passes.weights)
+    judge = passes_of(MODELS[name], passes.layout, block, passes.weights, losses.make(2))
     torch.testing.assert_close(full_loss(judge, passes.points.mT, passes.values[:, 0]), loss, rtol=1e-13, atol=0)
 
 
@@ -160,8 +162,8 @@ def test_each_optimizer_goes_the_way_it_goes_with_the_closed_form(name: str) -> 
     """For 50 ticks; those with a line search and such are sensitive to rounding, so that they are compared by loss."""
     model = models.make({"hidden": [5, 4]}, 2, [(-1.0, 1.0)] * 2)
     histories = []
-    for kind in (Engine, General):
-        passes, optimizer = furnished(model, 3, kind=kind), optimizers.make(name, {})
+    for general in (False, True):
+        passes, optimizer = furnished(model, 3, general=general), optimizers.make(name, {})
         state, rates = optimizer.init(passes), torch.full_like(passes.weights, 1e-2)
         found = torch.empty((50, 3), dtype=DOUBLE)
         for tick in range(50):

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from hpcsweep.approx import models
 from hpcsweep.approx.training.operations.engine import Engine, Layout
-from hpcsweep.approx.training.operations.least_squares import solve, truncated
+from hpcsweep.approx.training.operations.linear_least_squares import solve, truncated
 from hpcsweep.approx.training.optimizers.least_squares import LeastSquares
 from hpcsweep.approx.training.optimizers.variable_projection import VariableProjection
-from tests.approx.test_engine import DOUBLE, pack
-from tests.approx.test_levenberg_marquardt import iterate, iterate_once, smooth
+from tests.approx.training.operations.test_engine import DOUBLE, pack
+from tests.approx.training.optimizers.test_levenberg_marquardt import iterate, smooth
 
 
 def random_problems(width: int, samples: int, slots: int = 4) -> tuple[Tensor, Tensor]:
@@ -88,7 +88,7 @@ def test_random_features_reach_machine_precision(function: Callable, feature_sca
     optimizer = LeastSquares(feature_scale)
     state = optimizer.init(engine)
     assert not optimizer.settled(engine, state).any()
-    iterate_once(optimizer, engine, state)
+    iterate(optimizer, engine, 1, state)
     assert optimizer.settled(engine, state).all()
     assert largest_errors(model, engine, function).median() <= 1e-12
     first = engine.layout.blocks(engine.weights)[0]
@@ -100,7 +100,7 @@ def test_a_second_step_changes_nothing() -> None:
     smooth(engine)
     losses, state = iterate(LeastSquares(), engine, 1)
     solved = engine.layout.rows(engine.weights)
-    after = iterate_once(LeastSquares(), engine, state)
+    after = iterate(LeastSquares(), engine, 1, state)[0][0]
     assert (after < losses[0]).all()
     assert torch.equal(engine.layout.rows(engine.weights), solved)
 
@@ -111,7 +111,7 @@ def test_features_can_be_taken_as_they_are() -> None:
     losses, state = iterate(LeastSquares(feature_scale=0), engine, 1)
     rows = engine.layout.rows(engine.weights)
     assert torch.equal(rows[:, :-7], parameters[:, :-7])
-    assert (iterate_once(LeastSquares(), engine, state) < losses[0]).all()
+    assert (iterate(LeastSquares(), engine, 1, state)[0][0] < losses[0]).all()
     loss = torch.empty(3, dtype=DOUBLE)
     engine.descend(loss)
     gradient = engine.layout.rows(engine.gradient)[:, -7:]
@@ -127,7 +127,7 @@ def test_dependent_relu_features_do_not_explode() -> None:
     hidden[:, 45:] = -hidden[:, 45:].abs() - 5 * torch.tensor([0.0, 1.0], dtype=DOUBLE)  # dead
     engine.layout.fill(engine.weights, parameters)
     _, state = iterate(LeastSquares(), engine, 1)
-    after = iterate_once(LeastSquares(), engine, state)
+    after = iterate(LeastSquares(), engine, 1, state)[0][0]
     coefficients = engine.layout.blocks(engine.weights)[1]
     assert (coefficients.abs().amax((1, 2)) < 1e8).all()
     engine.forward()

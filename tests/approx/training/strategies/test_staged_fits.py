@@ -157,7 +157,7 @@ def test_costs_grow_with_the_stages() -> None:
 
 
 def test_the_preset_of_michaud_pairs_one_and_two_stages() -> None:
-    path = Path(__file__).parents[2] / "jobs" / "studies" / "michaud-teacher.toml"
+    path = Path(__file__).parents[4] / "jobs" / "studies" / "michaud-teacher.toml"
     cells = list(expand(load(path, Catalogue()), Catalogue()))
     assert {cell.parameters for cell in cells} == {481, 2 * 481 + 1}
     pairs = {(cell.optimizer["name"], cell.weight_seed, cell.data_seed) for cell in cells}

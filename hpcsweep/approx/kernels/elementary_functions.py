@@ -1,4 +1,4 @@
-"""exp, log, tanh, sin, cos and erf in the vector language: branch-free, so that lanes and numbers have the same bits.
+"""exp, log, tanh, sin and cos in the vector language: branch-free, so that lanes and numbers have the same bits.
 
 Each is a reduction of the argument, which fused multiply-adds make exact or nearly so (as in Cody and Waite, Software
 Manual for the Elementary Functions, 1980), and one polynomial. The polynomials interpolate at the Chebyshev points of
@@ -37,7 +37,6 @@ class Constants:
     sin: tuple[float, ...]  # (sin(r) / r - 1) / z, |r| <= pi / 4
     cos: tuple[float, ...]  # (cos(r) - 1 + z / 2) / z^2
     log: tuple[float, ...]  # (2 artanh(s) / s - 2) / s^2, |s| <= 0.1716
-    erf: tuple[float, ...]  # erf(x) / x - 1, in x^2 <= 1
     normal: tuple[float, ...]  # (F(z) - 1/2) / z, in z^2 <= 0.75^2, F the normal distribution function
     tail: tuple[float, ...]  # R(a) = f(a) / F(-a) - a, 0 <= a <= tail_end, f the normal density: this ...
     tail_over: tuple[float, ...]  # ... over this
@@ -78,11 +77,6 @@ _DOUBLE: Final = Constants(
         0.666666666666667, 0.3999999999989931, 0.28571428626063405, 0.22222211120446472, 0.1818289017047407,
         0.15331686864286195, 0.14616878964530466,
     ),
-    erf=(
-        0.12837916709551256, -0.37612638903183543, 0.11283791670945006, -0.02686617064323777, 0.0052239776071164225,
-        -0.0008548325975389692, 0.00012055294904839707, -1.4924736907419654e-05, 1.6447424703317288e-06,
-        -1.620848380187118e-07, 1.3720064546775592e-08, -7.795898826998504e-10,
-    ),
     normal=(
         0.39894228040143265, -0.06649038006690419, 0.009973557009976547, -0.001187328214396983,
         0.00011543467768540948, -9.444605057900199e-06, 6.658139159575583e-07, -4.09503995224161e-08,
@@ -113,10 +107,6 @@ _SINGLE: Final = Constants(
     sin=(-0.166666641831398, 0.008332747966051102, -0.000195878412341699),
     cos=(0.0416666641831398, -0.001388830249197781, 2.454789137118496e-05),
     log=(0.6666666865348816, 0.4000012278556824, 0.28550806641578674, 0.23330830037593842),
-    erf=(
-        0.12837916612625122, -0.3761262595653534, 0.11283594369888306, -0.02685421146452427, 0.005189087241888046,
-        -0.000801686430349946, 7.875874871388078e-05,
-    ),
     normal=(
         0.3989422917366028, -0.0664902999997139, 0.009972360916435719, -0.0011813188903033733, 0.00010297051630914211,
     ),
@@ -128,7 +118,6 @@ _SINGLE: Final = Constants(
     density=(0.3989422917366028, -1.1335170135851058e-08),
 )  # fmt: skip
 _ROOT_HALF: Final = 0.7071067811865476
-_ROOT_TWO: Final = 1.4142135623730951
 
 
 def constants(x: Number) -> Constants:
@@ -277,17 +266,6 @@ def sin(x: Number) -> Number:
 def cos(x: Number) -> Number:
     """Return the cosine."""
     return sincos(x)[1]
-
-
-def erf(x: Number) -> Number:
-    """Return the error function, to 1.25 ulp."""
-    known = constants(x)
-    y = least(abs(x), 0.5 * known.tail_end)
-    square = y * y
-    near = fma(y, polynomial(square, known.erf), y)
-    over, below = tail_ratio(y * _ROOT_TWO)
-    far = fma(-2.0, exp_of_sum(-square, None, known.density) * (over / below), 1.0)
-    return select(y < 1.0, near, far).flipped(x.sign())
 
 
 def tail_ratio(a: Number) -> tuple[Number, Number]:

@@ -13,7 +13,7 @@ import torch
 
 from hpcsweep.approx.training import Settings, Trained, optimizers, train
 from hpcsweep.approx.training.batched import pack
-from hpcsweep.approx.training.single import alone
+from hpcsweep.approx.training.single import network_training
 from hpcsweep.approx.training.single.supervisor import Supervisor
 from tests.approx.kernels.cases import Case
 from tests.approx.packs import Cells, equal
@@ -78,12 +78,11 @@ def test_gradient_tolerances(name: str) -> None:
 
 @pytest.mark.parametrize("name", BATCHES)
 @pytest.mark.parametrize("keep", ["best", "last"])
-@pytest.mark.parametrize("tolerance", [0.0, 0.6])
-def test_minibatches(name: str, keep: str, tolerance: float) -> None:
+@pytest.mark.parametrize("fields", [{}, {"loss_tolerance": 0.6}, {"loss": {"p": 8}}], ids=str)
+def test_minibatches(name: str, keep: str, fields: dict[str, Any]) -> None:
     cells = Cells([6], 1, 30, 3)
     for batch in (1, 7, 29, 30, 100):
-        chosen = Settings(optimizer=name, steps=60, batch=batch, keep=keep, loss_tolerance=tolerance)
-        assert_alike(*both(cells, chosen))
+        assert_alike(*both(cells, Settings(optimizer=name, steps=60, batch=batch, keep=keep, **fields)))
 
 
 @pytest.mark.parametrize("name", ["adam", "bfgs", "levenberg_marquardt"])
@@ -96,19 +95,12 @@ def test_other_models(kind: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", optimizers.NAMES)
-@pytest.mark.parametrize("samples", [1, 2])
-def test_hardly_any_samples(name: str, samples: int) -> None:
-    found, expected = both(Cells([4], 1, samples, 2), Settings(optimizer=name, steps=6, learning_rate=1e-3))
-    assert found.outcome == expected.outcome == ["done"] * 2
-    assert np.allclose(found.loss, expected.loss, rtol=1e-5, atol=1e-12)
-
-
-@pytest.mark.parametrize("name", optimizers.NAMES)
-@pytest.mark.parametrize("value", [0.0, 3.0])
-def test_constant_values(name: str, value: float) -> None:
-    cells = Cells([4], 1, 20, 2)
-    cells.values[:] = value
-    found, expected = both(cells, Settings(optimizer=name, steps=8, learning_rate=1e-3))
+@pytest.mark.parametrize(("samples", "value"), [(1, None), (2, None), (20, 0.0), (20, 3.0)])
+def test_hardly_any_samples_and_constant_values(name: str, samples: int, value: float | None) -> None:
+    cells = Cells([4], 1, samples, 2)
+    if value is not None:
+        cells.values[:] = value
+    found, expected = both(cells, Settings(optimizer=name, steps=6, learning_rate=1e-3))
     assert found.outcome == expected.outcome == ["done"] * 2
     assert np.allclose(found.loss, expected.loss, rtol=1e-4, atol=1e-10)
 
@@ -162,10 +154,8 @@ def test_chains(chain: dict[str, Any]) -> None:
 
 
 def test_a_divergence_ends_a_chain() -> None:
-    whole = Settings(optimizer="sgd+bfgs", steps=30)
-    parts = tuple(Settings(**{**vars(part), "learning_rate": 1e30, "parts": ()}) for part in whole.parts)
-    cells = Cells([6], 1, 30, 2, "relu")
-    assert_alike(*both(cells, Settings(optimizer="sgd+bfgs", steps=30, parts=parts)))
+    parts = Settings("sgd", steps=30, learning_rate=1e30), Settings("bfgs", steps=30)
+    assert_alike(*both(Cells([6], 1, 30, 2, "relu"), Settings(optimizer="sgd+bfgs", parts=parts)))
 
 
 @pytest.mark.parametrize("name", ["adam", "bfgs", "levenberg_marquardt"])
@@ -174,21 +164,6 @@ def test_no_further_progress(name: str) -> None:
     cells.parameters.zero_()
     cells.values.zero_()
     assert_alike(*both(cells, Settings(optimizer=name, steps=60)))
-
-
-@pytest.mark.parametrize("name", ["adam", "soap", "ssbroyden", "levenberg_marquardt"])
-def test_a_budget_is_one_network_s_own(name: str) -> None:
-    cells = Cells([20, 20], 1, 200, 3)
-    begun = time.perf_counter()
-    trained = cells.train(Settings(optimizer=name, steps=10**8, seconds=0.1, keep="last"))
-    assert trained.outcome == ["out of budget"] * 3 or "No further" in "".join(trained.message)
-    assert time.perf_counter() - begun < 3 * 0.1 + 1.5
-    for cell, stop in enumerate(trained.steps.tolist()):
-        assert equal_parameters(trained, cells, Settings(optimizer=name, steps=stop, keep="last"), cell)
-
-
-def equal_parameters(trained: Trained, cells: Cells, chosen: Settings, cell: int) -> bool:
-    return torch.equal(cells.train(chosen, [cell]).parameters[0], trained.parameters[cell])
 
 
 def test_a_budget_of_a_part_hands_over() -> None:
@@ -241,11 +216,11 @@ def test_stopping_comes_soon_whatever_a_step_takes(hidden: list[int], samples: i
 
 @pytest.mark.parametrize("name", ["bfgs", "lbfgs"])
 def test_a_search_without_end_is_given_up_after_so_many_evaluations(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (alone, pack):
+    for module in (network_training, pack):
         monkeypatch.setattr(module, "patience", lambda steps: 30)
     found, expected = both(Cells([6], 1, 30, 2), Settings(optimizer=name, steps=500))
     assert_alike(found, expected)
-    assert all(one.startswith("InMemory up after 30 evaluations, at step ") for one in found.message)
+    assert all(one.startswith("Given up after 30 evaluations, at step ") for one in found.message)
 
 
 def test_a_mistake_in_one_network_is_raised() -> None:
@@ -285,12 +260,6 @@ def test_what_has_ended_is_saved_when_others_are_stopped(threads: int) -> None:
     found = cells.train(chosen, stop=stop, checkpoint=states.append, checkpoint_seconds=1e9)
     ended = [cell for cell, outcome in enumerate(found.outcome) if outcome == "done"]
     assert len(states) <= 1 and ("interrupted" not in found.outcome or set(ended) <= set(states[0]["networks"]))
-
-
-def test_the_loss_of_minibatches_is_that_of_the_settings() -> None:
-    chosen = Settings(steps=40, batch=10, loss={"p": 8}, learning_rate=1e-2)
-    found, expected = both(Cells([6], 2, 60, 3), chosen)
-    assert np.allclose(found.loss, expected.loss, rtol=1e-9) and not np.allclose(found.loss, found.mean_square)
 
 
 def test_a_state_of_the_other_engine_begins_anew() -> None:

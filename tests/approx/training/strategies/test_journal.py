@@ -15,13 +15,13 @@ import torch
 from hpcsweep.approx import adaptive_sampling
 from hpcsweep.approx.fitting import Fitted
 from hpcsweep.approx.training import Settings, Trained
-from hpcsweep.approx.training.batched import watch
+from hpcsweep.approx.training.batched import monitor
 from hpcsweep.approx.training.loop import never
-from hpcsweep.approx.training.single import alone, supervisor
+from hpcsweep.approx.training.single import network_training, supervisor
 from hpcsweep.approx.training.strategies.journal import UNSAVED, Checkpoints, Journal
 from tests.approx.test_adaptive_sampling import problem
-from tests.approx.test_layerwise import Towers
-from tests.approx.test_stages import Fits, make
+from tests.approx.training.strategies.test_layerwise import Towers
+from tests.approx.training.strategies.test_stages import Fits, make
 
 Stop = Callable[[], bool]
 Procedure = Callable[[Stop, Checkpoints], Trained | list[Fitted]]
@@ -31,7 +31,7 @@ Procedure = Callable[[Stop, Checkpoints], Trained | list[Fitted]]
 def _often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trainings look up as often as they can."""
     monkeypatch.setattr(supervisor, "_ASKS", 0.0)
-    monkeypatch.setattr(watch, "_PAUSE", 0.005)
+    monkeypatch.setattr(monitor, "_PAUSE", 0.005)
 
 
 def staged(stop: Stop, checkpoints: Checkpoints) -> Trained:
@@ -56,7 +56,7 @@ KERNELS = ["alone", "batched"]
 def procedure(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Procedure:
     name, kind = request.param
     if kind == "batched":
-        monkeypatch.setattr(alone, "shape_of", lambda _: None)
+        monkeypatch.setattr(network_training, "shape_of", lambda _: None)
     return PROCEDURES[name]
 
 
@@ -137,8 +137,8 @@ def test_stopped_again_and_again_it_comes_to_the_same_bits(
     procedure: Procedure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After so many looks, whatever the clock says: trainings look up after every evaluation."""
-    monkeypatch.setattr(alone, "_PAUSE", 0.0)
-    monkeypatch.setattr(watch, "_PAUSE", 0.0)
+    monkeypatch.setattr(network_training, "_PAUSE", 0.0)
+    monkeypatch.setattr(monitor, "_PAUSE", 0.0)
     whole, checkpoints, chance, stops = values(procedure(never, UNSAVED)), SavedStates(), random.Random(1), 0
     places = set()
     for _ in range(2000):

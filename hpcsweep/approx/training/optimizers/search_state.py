@@ -1,9 +1,10 @@
-"""Iterates of all slots and the searches between them: what the methods with a line search have in common."""
+"""Iterates of all slots and the searches between them: what the quasi-Newton methods have in common."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -11,25 +12,11 @@ from torch import Tensor
 
 from hpcsweep.approx.kernels.updates.line_search import PATIENCE
 from hpcsweep.approx.training.operations.passes import Passes
-from hpcsweep.approx.training.optimizers.line_search import Search
+from hpcsweep.approx.training.optimizers.batched_search import Search
+from hpcsweep.approx.training.optimizers.optimizer import Number
 
 _LOSS, _DROP, _FAILURES, _FRESH, _SETTLED = range(5)
 _UNTOUCHED = (0.0, 0.0, 0.0, 1.0, 0.0)
-
-
-class Curvature(Protocol):
-    """What a method knows of the second derivatives.
-
-    Attributes
-    ----------
-    blank : (slots,) bool on the CPU: nothing, so that its directions have no scale
-    """
-
-    blank: Tensor
-
-    def reset(self, where: np.ndarray) -> None:
-        """Forget everything in some slots (slots,)."""
-        ...
 
 
 @dataclass
@@ -38,12 +25,12 @@ class QuasiNewtonStep:
 
     Attributes
     ----------
-    step, change : from the last iterate to this one, and of the gradient
+    displacement, change : from the last iterate to this one, and of the gradient
     accepted : a new iterate
     ready : a slot that waits for a direction: after a new iterate, the first one, or a failed search
     """
 
-    step: Tensor
+    displacement: Tensor
     change: Tensor
     accepted: np.ndarray
     ready: np.ndarray
@@ -56,7 +43,7 @@ class SearchState:
     Attributes
     ----------
     weights, gradient, direction, trial : rows (slots, parameters)
-    search : along the directions
+    line_search : along the directions
     table : (5, slots) float64 on the CPU. Row by row: the loss at the iterate; by how much it was less than the one
         before; searches in vain since; 1 before the first evaluation; 1 once there is nowhere to go
     """
@@ -65,12 +52,12 @@ class SearchState:
     gradient: Tensor
     direction: Tensor
     trial: Tensor
-    search: Search
+    line_search: Search
     table: Tensor
 
     @staticmethod
     def begin(engine: Passes) -> SearchState:
-        """Return walks that start from the engine's weights; nothing is evaluated."""
+        """Return the state at the engine's weights; nothing is evaluated."""
         rows, slots = engine.layout.rows(engine.weights), engine.layout.slots
         table = torch.tensor(_UNTOUCHED, dtype=torch.float64).unsqueeze(1).repeat(1, slots)
         gradient, direction = torch.zeros_like(rows), torch.zeros_like(rows)
@@ -81,26 +68,26 @@ class SearchState:
         """Evaluate the trials; write the losses at the iterates before this tick into `loss` (slots,)."""
         engine.descend(loss)
         gradient = engine.layout.rows(engine.gradient)
-        found, slope = torch.stack([loss, (gradient * self.direction).sum(1)]).double().cpu().numpy()
-        accepted, failed = self.search.advance(found, slope)
+        trial_loss, slope = torch.stack([loss, (gradient * self.direction).sum(1)]).double().cpu().numpy()
+        accepted, failed = self.line_search.advance(trial_loss, slope)
         table = self.table.numpy()
         fresh, moving = table[_FRESH] > 0, (table[_FRESH] + table[_SETTLED]) == 0
         accepted, failed = accepted & moving, failed & moving
         arrived = accepted | fresh
-        loss.copy_(torch.from_numpy(np.where(fresh, found, table[_LOSS])))
-        np.copyto(table[_DROP], table[_LOSS] - found, where=accepted)
-        np.copyto(table[_LOSS], found, where=arrived)
+        loss.copy_(torch.from_numpy(np.where(fresh, trial_loss, table[_LOSS])))
+        np.copyto(table[_DROP], table[_LOSS] - trial_loss, where=accepted)
+        np.copyto(table[_LOSS], trial_loss, where=arrived)
         table[_FAILURES] = np.where(arrived, 0, table[_FAILURES] + failed)
         table[_FRESH] = 0
         return self._move(gradient, accepted, arrived, failed)
 
     def _move(self, gradient: Tensor, accepted: np.ndarray, arrived: np.ndarray, failed: np.ndarray) -> QuasiNewtonStep:
-        taken, there = self._column(accepted), self._column(arrived)
-        step = torch.where(taken, self.trial - self.weights, 0)
-        change = torch.where(taken, gradient - self.gradient, 0)
-        self.weights = torch.where(there, self.trial, self.weights)
-        self.gradient = torch.where(there, gradient, self.gradient)
-        return QuasiNewtonStep(step, change, accepted, arrived | failed)
+        is_accepted, has_arrived = self._column(accepted), self._column(arrived)
+        displacement = torch.where(is_accepted, self.trial - self.weights, 0)
+        change = torch.where(is_accepted, gradient - self.gradient, 0)
+        self.weights = torch.where(has_arrived, self.trial, self.weights)
+        self.gradient = torch.where(has_arrived, gradient, self.gradient)
+        return QuasiNewtonStep(displacement, change, accepted, arrived | failed)
 
     def _column(self, mask: np.ndarray) -> Tensor:
         return torch.from_numpy(mask).to(self.weights.device).unsqueeze(1)
@@ -110,10 +97,6 @@ class SearchState:
         buffer = torch.empty_like(engine.weights)
         engine.layout.fill(buffer, self.weights)
         return buffer
-
-    def reset_if_stalled(self, move: QuasiNewtonStep, curvature: Curvature) -> None:
-        """Reset the curvature where searches keep failing."""
-        curvature.reset(move.ready & (self.table.numpy()[_FAILURES] >= PATIENCE) & ~curvature.blank.numpy())
 
     @property
     def loss(self) -> np.ndarray:
@@ -125,6 +108,10 @@ class SearchState:
         """Which slots (slots,) have nowhere to go, bool."""
         return self.table.numpy()[_SETTLED] > 0
 
+    def stalled(self, ready: np.ndarray) -> np.ndarray:
+        """Return which of the slots `ready` have searches that keep failing, (slots,)."""
+        return ready & (self.table.numpy()[_FAILURES] >= PATIENCE)
+
     @np.errstate(all="ignore")
     def launch(self, engine: Passes, ready: np.ndarray, direction: Tensor, curvature: Curvature) -> None:
         """Begin searches in the slots `ready` along `direction` (slots, parameters), and set the engine's weights.
@@ -133,17 +120,17 @@ class SearchState:
         whose gradient is zero, or whose searches keep failing, becomes settled.
         """
         table, slope = self.table.numpy(), dots(direction, self.gradient)
-        lost = ready & ~(slope < 0)
-        if lost.any():
-            curvature.reset(lost)
-            direction = torch.where(self._column(lost), -self.gradient, direction)
-            slope = np.where(lost, dots(direction, self.gradient), slope)
+        ascending = ready & ~(slope < 0)
+        if ascending.any():
+            curvature.reset(ascending)
+            direction = torch.where(self._column(ascending), -self.gradient, direction)
+            slope = np.where(ascending, dots(direction, self.gradient), slope)
         hopeless = (slope == 0) | (table[_FAILURES] >= 2 * PATIENCE)
         table[_SETTLED] = np.where(ready, hopeless, table[_SETTLED])
         ready = ready & ~hopeless
         self.direction = torch.where(self._column(ready), direction, self.direction)
-        self.search.begin(ready, self.loss, slope, self._first_trial(slope, curvature.blank.numpy()))
-        steps = torch.from_numpy(np.where(self.settled, 0, self.search.steps))
+        self.line_search.begin(ready, self.loss, slope, self._first_trial(slope, curvature.blank.numpy()))
+        steps = torch.from_numpy(np.where(self.settled, 0, self.line_search.steps))
         self.trial = self.weights + self.direction * steps.to(self.weights).unsqueeze(1)
         engine.layout.fill(engine.weights, self.trial)
 
@@ -161,6 +148,55 @@ class SearchState:
             total = self.gradient.abs().sum(1).double().cpu().numpy()
             step = np.where(blank, np.minimum(1, 1 / total), step)
         return np.ldexp(step, -2 * table[_FAILURES].astype(int))
+
+
+@dataclass
+class Curvature(ABC):
+    """The state of a method: its iterates, and what it knows of the second derivatives.
+
+    Attributes
+    ----------
+    search : the iterates
+    blank : (slots,) bool on the CPU: nothing is known, so that directions have no scale
+    """
+
+    search: SearchState
+    blank: Tensor
+
+    @abstractmethod
+    def reset(self, where: np.ndarray) -> None:
+        """Forget everything in some slots (slots,)."""
+
+    @abstractmethod
+    def update(self, step: QuasiNewtonStep) -> None:
+        """Take in what the accepted steps say, where they have enough curvature."""
+
+    @abstractmethod
+    def direction(self) -> Tensor:
+        """Return minus the product of the inverse Hessian with the gradients, (slots, parameters)."""
+
+    @np.errstate(all="ignore")
+    def tick(self, engine: Passes, loss: Tensor) -> Tensor:
+        """Do one tick; return which slots have a new iterate."""
+        step = self.search.observe(engine, loss)
+        self.reset(self.search.stalled(step.ready) & ~self.blank.numpy())
+        self.update(step)
+        self.search.launch(engine, step.ready, self.direction(), self)
+        return torch.from_numpy(step.accepted)
+
+
+class BatchedQuasiNewton:
+    """How the optimizers of this family train a pack: their state, a `Curvature`, does a tick."""
+
+    def tick(self, engine: Passes, state: Curvature, numbers: Sequence[Number], rates: Tensor, loss: Tensor) -> Tensor:
+        """Do one tick; return which slots have a new iterate."""
+        return state.tick(engine, loss)
+
+    def iterate(self, engine: Passes, state: Curvature) -> Tensor:
+        return state.search.flat(engine)
+
+    def settled(self, engine: Passes, state: Curvature) -> Tensor:
+        return torch.from_numpy(state.search.settled)
 
 
 def dots(one: Tensor, other: Tensor) -> np.ndarray:

@@ -79,10 +79,10 @@ class Search:
         table[_COUNT] += 1
         trial, short = self._next(last, table[_LOW], table[_HIGH])
         spent = (short | (table[_COUNT] >= TRIALS)) & ~accepted
-        found = (table[3] > 0) & (table[4] < table[_LOSS])
-        table[_CONFIRMING] = spent & found
-        np.copyto(table[_STEP], np.where(spent & found, table[3], trial), where=~accepted)
-        return accepted, spent & ~found
+        is_lower = (table[3] > 0) & (table[4] < table[_LOSS])
+        table[_CONFIRMING] = spent & is_lower
+        np.copyto(table[_STEP], np.where(spent & is_lower, table[3], trial), where=~accepted)
+        return accepted, spent & ~is_lower
 
     def _compare(self, table: np.ndarray, loss: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return whether a loss has decreased sufficiently, and whether it is that of the origin but for noise."""
@@ -108,9 +108,9 @@ def _wolfe(start: np.ndarray, slope: np.ndarray, lower: np.ndarray, level: np.nd
     return flat & (lower | (level & (slope <= (2 * DECREASE - 1) * start)))
 
 
-def cubic(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+def cubic(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Return the minimiser of the cubic through two points, each (step, loss, slope); their middle if there is none."""
-    (a, f, p), (b, g, q) = one, other
+    (a, f, p), (b, g, q) = first, second
     mean = p + q - 3 * (f - g) / (a - b)
     root = np.sqrt(mean * mean - p * q) * np.sign(b - a)
     guess = b - (b - a) * ((q + root - mean) / (q - p + 2 * root))

@@ -11,8 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpcsweep.approx.training.optimizers.line_search import Search
-from tests.approx.twins import EPSILON, Function, search
+from hpcsweep.approx.training.optimizers.batched_search import Search
+from tests.approx.training.optimizers.twins import EPSILON, Function, search
 
 
 def packed_search(functions: Sequence[Function], starts: Sequence[tuple[float, float, float]]) -> list[tuple]:

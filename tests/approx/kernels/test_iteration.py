@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from hpcsweep.approx.kernels import method as module
+from hpcsweep.approx.kernels import iteration as module
 from hpcsweep.approx.training.single.methods import Compiled
 from tests.approx.kernels.cases import NO_MARKS, Case, assert_near, choice, naive
 

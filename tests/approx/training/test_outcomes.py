@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hpcsweep.approx import models
 from hpcsweep.approx.training import Settings, pack_key, train
 from hpcsweep.approx.training.record import checkpoints
-from tests.approx.packs import Cells, equal, numpy_minibatches
+from tests.approx.packs import Cells, equal, history, numpy_minibatches
 
 WAYS = ("alone", "batched")
 
@@ -61,8 +61,7 @@ def test_a_diverged_cell_keeps_its_best_checkpoint() -> None:
     trained = cells.train(chosen)
     assert trained.outcome == ["diverged"] * 2
     for cell in range(2):
-        noted = trained.history_step[cell] >= 0
-        steps, losses = trained.history_step[cell][noted], trained.history_loss[cell][noted]
+        steps, losses = history(trained, cell)
         assert steps[-1] == trained.steps[cell] and not np.isfinite(losses[-1])
         assert trained.loss[cell] == np.min(losses[:-1])
         assert trained.loss[cell] < losses[0]
@@ -86,8 +85,7 @@ def test_history() -> None:
         assert trained.history_step[cell].tolist() == [*noted, *[-1] * (64 - len(noted))]
         assert np.isnan(trained.history_loss[cell][len(noted) :]).all()
         for place, parameters in ((0, cells.parameters[cell]), (len(noted) - 1, trained.parameters[cell])):
-            error = cells.model.apply(parameters, cells.points[cell]) - cells.values[cell]
-            assert trained.history_loss[cell][place] == pytest.approx(error.square().mean().item(), rel=1e-12)
+            assert trained.history_loss[cell][place] == pytest.approx(cells.loss(cell, parameters)[0], rel=1e-12)
         assert trained.loss[cell] == trained.history_loss[cell][len(noted) - 1]
     # A checkpoint is what a shorter training ends with.
     assert np.array_equal(cells.train(Settings(steps=7)).loss, trained.history_loss[:, 7])
@@ -129,13 +127,14 @@ def test_loss_tolerance_with_minibatches_means_all_samples() -> None:
         assert torch.equal(cells.train(replace(plain, steps=stop), [cell]).parameters[0], trained.parameters[cell])
 
 
-def test_a_budget_of_seconds_ends_with_the_weights_of_that_step() -> None:
-    cells = Cells([8], 1, 20, 3)
-    trained = cells.train(Settings(steps=10**8, seconds=0.03, keep="last"))
+@pytest.mark.parametrize("name", ["adam", "soap", "ssbroyden", "levenberg_marquardt"])
+def test_a_budget_of_seconds_ends_with_the_weights_of_that_step(name: str) -> None:
+    cells, chosen = Cells([20, 20], 1, 200, 3), Settings(name, steps=10**8, seconds=0.03, keep="last")
+    trained = cells.train(chosen)
     assert trained.outcome == ["out of budget"] * 3 and trained.seconds.max() < 1
     for cell, stop in enumerate(trained.steps.tolist()):
         assert 0 < stop < 10**6 and trained.message[cell] == f"Stopped at step {stop} of 100000000."
-        shorter = cells.train(Settings(steps=stop, keep="last"), [cell])
+        shorter = cells.train(replace(chosen, steps=stop, seconds=None), [cell])
         assert torch.equal(shorter.parameters[0], trained.parameters[cell]) and shorter.loss[0] == trained.loss[cell]
 
 

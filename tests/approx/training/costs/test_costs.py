@@ -18,7 +18,7 @@ from hpcsweep.approx.models import ACTIVATIONS, MLP
 from hpcsweep.approx.training import Settings, optimizers, train
 from hpcsweep.approx.training.batched.samples import Cells
 from hpcsweep.approx.training.costs import costs
-from hpcsweep.approx.training.single import alone
+from hpcsweep.approx.training.single import network_training
 from hpcsweep.approx.training.single.supervisor import Supervisor
 
 DOUBLE = torch.float64
@@ -91,7 +91,7 @@ def test_bytes_are_those_that_a_network_holds(name: str) -> None:
     settings = Settings(optimizer=name, steps=2)
     cells = Cells(parameters, points, values, [settings], [0])
     shape = Shape(model.widths, ACTIVATIONS.index("tanh"))
-    network = alone.Network(shape, cells, 0, Supervisor(1, lambda: False, None, None, 60))
+    network = network_training.NetworkTraining(shape, cells, 0, Supervisor(1, lambda: False, None, None, 60))
     network._begin(settings)
     arrays = [*vars(network._problem).values(), *vars(network.state).values(), *vars(network._method).values()]
     held = sum({id(one): one.nbytes for one in arrays if isinstance(one, np.ndarray)}.values())
@@ -136,8 +136,7 @@ def test_batched_packs_cover_all_cells_once(cells: int, most: int, kind: str) ->
     ranges = costs.packs(cells, most, kind)
     assert [cell for begin, end in ranges for cell in range(begin, end)] == list(range(cells))
     sizes = [end - begin for begin, end in ranges]
-    assert (
-        max(sizes) <= most and len(sizes) == math.ceil(cells / most) and (kind == "cuda" or max(sizes) - min(sizes) < 2)
-    )
+    assert max(sizes) <= most and len(sizes) == math.ceil(cells / most)
+    assert kind == "cuda" or max(sizes) - min(sizes) < 2
     assert all(costs.used_slots(size, most, kind) >= max(2, size) for size in sizes)
     assert costs.slots(1 << 30, kind) in (2, 8) and costs.slots(1, kind) == 4096

@@ -56,10 +56,10 @@ SETTLED: Final = 4  # there is no next point
 @part
 def note(numbers: ndarray, vectors: ndarray, point: ndarray, best: ndarray, losses: ndarray, marks: ndarray) -> None:
     """Note the loss at the iterate where it is to be noted, and the iterate if it is the best so far."""
-    place = int(numbers[NOTED])
-    if place < len(marks) and numbers[STEPS] >= marks[place]:
-        losses[place] = numbers[LOSS]
-        numbers[NOTED] = place + 1.0
+    noted = int(numbers[NOTED])
+    if noted < len(marks) and numbers[STEPS] >= marks[noted]:
+        losses[noted] = numbers[LOSS]
+        numbers[NOTED] = noted + 1.0
         if numbers[LOSS] < numbers[SCORE]:
             numbers[SCORE] = numbers[LOSS]
             copy(len(point), vectors if numbers[WALKS] > 0.0 else point, 0, best, 0)

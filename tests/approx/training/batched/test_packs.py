@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.training import Settings, optimizers
-from hpcsweep.approx.training.batched import watch
+from hpcsweep.approx.training.batched import monitor
 from hpcsweep.approx.training.costs import costs
 from hpcsweep.approx.training.operations.engine import Engine
 from hpcsweep.approx.training.optimizers import step_cost
@@ -23,7 +23,7 @@ from hpcsweep.approx.training.optimizers.registry import Registered
 from hpcsweep.approx.training.record import checkpoints, judged
 from hpcsweep.approx.training.single.methods import Method, Start
 from hpcsweep.errors import StudyError
-from tests.approx.packs import Cells, equal
+from tests.approx.packs import Cells, equal, history
 
 WAYS = ("batched",)
 
@@ -68,27 +68,17 @@ def test_packs_of_any_size_and_saved_ones_give_the_same_bits(
     assert equal(together, cells.train(chosen, [4]), [4])
 
 
-def test_a_state_is_saved_before_an_interruption(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One: the packs that have not begun are not in it, and begin when it is taken up."""
+@pytest.mark.parametrize("seconds", [None, 1e3])
+def test_a_state_is_saved_once_before_an_interruption(seconds: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The packs that have not begun are not in it, and begin when it is taken up; none is taken for one that ended."""
     monkeypatch.setattr(costs, "slots", lambda *_: 3)
-    cells, chosen = Cells([7], 2, 30, 5), Settings("ssbroyden", steps=80)
+    cells, chosen = Cells([7], 2, 30, 5), Settings("ssbroyden", steps=80, seconds=seconds)
     states, asked = [], []
     stopped = cells.train(chosen, stop=lambda: bool(asked.append(0)) or len(asked) > 1, checkpoint=states.append)
     assert stopped.outcome == ["interrupted"] * 5 and 0 < stopped.steps[0] < 80 and stopped.steps[4] == 0
     assert stopped.message[4] == "Stopped at step 0 of 80." and torch.equal(stopped.parameters[4], cells.parameters[4])
-    assert len(states) == 1
+    assert len(states) == 1 and len(states[0]["packs"]) == 2
     assert equal(cells.train(chosen), cells.train(chosen, resume=states[0]), range(5))
-
-
-def test_packs_one_after_another_are_saved_once_before_an_interruption(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where time is limited there are several; none that was stopped is taken for one that is over."""
-    cells, chosen = Cells([7], 2, 30, 6), Settings("ssbroyden", steps=80, seconds=1e3)
-    monkeypatch.setattr(costs, "slots", lambda *_: 3)
-    states, asked = [], []
-    stop = {"stop": lambda: bool(asked.append(0)) or len(asked) > 1}
-    stopped = cells.train(chosen, checkpoint=states.append, batched=True, **stop)
-    assert stopped.outcome == ["interrupted"] * 6 and len(states) == 1 and len(states[0]["packs"]) == 2
-    assert equal(cells.train(chosen, batched=True), cells.train(chosen, resume=states[0], batched=True), range(6))
 
 
 def test_a_chain_is_one_training_after_the_other() -> None:
@@ -102,9 +92,8 @@ def test_a_chain_is_one_training_after_the_other() -> None:
     assert torch.equal(chain.parameters, after.parameters) and np.array_equal(chain.loss, after.loss)
     assert chain.steps.tolist() == [80] * 4
     for cell in range(4):
-        noted = chain.history_step[cell][chain.history_step[cell] >= 0]
-        assert noted.tolist() == checkpoints(80).tolist()
-        losses = dict(zip(noted.tolist(), chain.history_loss[cell], strict=False))
+        losses = dict(zip(*history(chain, cell), strict=True))
+        assert list(losses) == checkpoints(80).tolist()
         assert losses[8] == alone.history_loss[cell][8]
         assert losses[80] == after.loss[cell] < alone.loss[cell]
 
@@ -137,7 +126,7 @@ def test_a_cell_that_diverges_in_a_part_has_diverged() -> None:
 
 @pytest.mark.parametrize("seconds", [None, 0.01])
 def test_the_share_of_the_work_done_grows_to_the_end(seconds: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "_REPORT", 0.0)
+    monkeypatch.setattr(monitor, "_REPORT", 0.0)
     monkeypatch.setattr(costs, "slots", lambda *_: 3)
     told: list[float] = []
     part = Settings("sgd", steps=100 if seconds is None else 10**6, seconds=seconds, **RATE)
@@ -160,12 +149,11 @@ def test_the_best_parameters_are_kept() -> None:
     assert np.array_equal(best.history_loss, last.history_loss, equal_nan=True)
     least = np.nanmin(best.history_loss, axis=1)
     assert np.array_equal(best.loss, least) and (best.loss < last.loss).any()
-    ends = [last.history_loss[cell, (last.history_step[cell] >= 0).sum() - 1] for cell in range(5)]
-    assert last.loss.tolist() == ends
+    assert last.loss.tolist() == [history(last, cell)[1][-1] for cell in range(5)]
     for trained in (best, last):
         for cell in range(5):
-            error = cells.model.apply(trained.parameters[cell], cells.points[cell]) - cells.values[cell]
-            assert trained.loss[cell] == pytest.approx(error.square().mean().item(), rel=1e-12)
+            expected, _ = cells.loss(cell, trained.parameters[cell])
+            assert trained.loss[cell] == pytest.approx(expected, rel=1e-12)
 
 
 def test_with_minibatches_the_best_is_that_on_all_samples() -> None:
@@ -188,9 +176,8 @@ def test_a_step_is_what_a_line_search_completes() -> None:
         trained = cells.train(Settings("bfgs", steps=40, keep="last"))
     assert trained.steps.tolist() == [40] * 6 and len(ticks) > 41
     for cell in range(6):
-        noted = trained.history_step[cell]
-        assert noted[noted >= 0].tolist() == checkpoints(40).tolist()
-        assert (np.diff(trained.history_loss[cell][noted >= 0]) <= 0).all()
+        steps, losses = history(trained, cell)
+        assert steps.tolist() == checkpoints(40).tolist() and (np.diff(losses) <= 0).all()
     assert np.array_equal(cells.train(Settings("bfgs", steps=7)).loss, trained.history_loss[:, 7])
 
 
@@ -230,7 +217,7 @@ def test_nothing_runs_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     trained = cells.train(Settings("stubborn", steps=10))
     assert trained.outcome == ["done"] * 2 and trained.steps.tolist() == [0, 0]
     assert len(Stubborn.ticks) == 301
-    assert trained.message[0] == "InMemory up after 300 evaluations, at step 0 of 10."
+    assert trained.message[0] == "Given up after 300 evaluations, at step 0 of 10."
     assert torch.equal(trained.parameters, cells.parameters)
 
 
@@ -239,9 +226,7 @@ def test_a_gradient_tolerance_stops_at_a_checkpoint() -> None:
     trained = cells.train([replace(chosen, gradient_tolerance=0.0), chosen, chosen, chosen])
 
     def slope(cell: int, parameters: Tensor) -> float:
-        leaf = parameters.clone().requires_grad_()
-        loss = (cells.model.apply(leaf, cells.points[cell]) - cells.values[cell]).square().mean()
-        return float(torch.autograd.grad(loss, leaf)[0].abs().max())
+        return float(cells.loss(cell, parameters)[1].abs().max())
 
     assert trained.steps[0] == 150
     for cell in (1, 2, 3):

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 from llvmlite import ir
 from numba.core import cgutils
 
-from hpcsweep.approx.kernels.vectors import DOUBLE, INT, Index, Number, Precision
+from hpcsweep.approx.kernels.vectors import DOUBLE, INT, Index, Number, Writer
 
 V = TypeVar("V", Number, Index)
 
@@ -32,20 +32,13 @@ class Variable(Generic[V]):
         return self._kind(self._code, self._code.builder.load(self._place))
 
 
-class Code:
-    """What a kernel writes, in one precision."""
-
-    def __init__(self, builder: Any, precision: Precision) -> None:
-        self.builder, self.precision, self.lanes = builder, precision, precision.lanes
+class Code(Writer):
+    """What a kernel writes."""
 
     @property
     def double(self) -> Code:
         """The same code, in float64."""
         return Code(self.builder, DOUBLE)
-
-    def integer(self, number: Index | int) -> Any:
-        """Return the value of an integer."""
-        return number.value if isinstance(number, Index) else ir.Constant(INT, number)
 
     def vector(self, number: float) -> Number:
         """Return a constant in all lanes."""
@@ -54,10 +47,6 @@ class Code:
     def number(self, number: float) -> Number:
         """Return a constant."""
         return Number(self, ir.Constant(self.precision.real, float(number)))
-
-    def index(self, number: int) -> Index:
-        """Return a constant integer."""
-        return Index(self, self.integer(number))
 
     def variable(self, value: V) -> Variable[V]:
         """Return a variable that begins with a value."""
@@ -68,14 +57,6 @@ class Code:
         """Do what is written inside only where a condition holds."""
         with self.builder.if_then(condition):
             yield
-
-    def call(self, name: str, *values: Any) -> Any:
-        """Write an instruction of LLVM that has a name, such as "fma"."""
-        kind = values[0].type
-        lanes = f"v{kind.count}" if isinstance(kind, ir.VectorType) else ""
-        signature = ir.FunctionType(kind, [kind] * len(values))
-        name = f"llvm.{name}.{lanes}{self.precision.suffix}"
-        return self.builder.call(cgutils.get_or_insert_function(self.builder.module, signature, name), values)
 
     @contextmanager
     def loop(self, stop: Index, step: Index | int = 1, start: Index | int = 0) -> Iterator[Index]:
