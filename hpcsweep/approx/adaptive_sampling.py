@@ -102,10 +102,10 @@ def _next(problem: Problem, before: Problem, found: Fitted, number: int, folder:
     wanted = _count(problem, number) - before.samples
     parameters = found.parameters
     assert parameters is not None  # as of all that are done
-    pair = Network(problem.target, problem.dimension, problem.model, parameters).error_function(folder, device)
-    first = samples(problem.data_seed, _count(problem, 0), pair.domain)
+    error = Network(problem.target, problem.dimension, problem.model, parameters).error_function(folder, device)
+    first = samples(problem.data_seed, _count(problem, 0), error.domain)
     taken = np.concatenate([first, *([] if before.added is None else [before.added])])
-    new = worst_places(pair.error, pair.domain, torch.from_numpy(taken).to(device), wanted, problem.data_seed + number)
+    new = worst_places(error, error.domain, torch.from_numpy(taken).to(device), wanted, problem.data_seed + number)
     return replace(
         before,
         samples=before.samples + wanted,

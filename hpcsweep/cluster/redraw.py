@@ -24,8 +24,8 @@ def moved(path: Path, values: Mapping[int, Values]) -> dict[int, int]:
     kept = weights.pictured(path)
     with opened(path) as file:
         before = file["sup_where"][:]
-    places = {row: tuple(new["sup_where"]) for row, new in sorted(values.items()) if kept[row] and "sup_where" in new}
-    return {row: int(kept[row]) for row, place in places.items() if tuple(before[row, : len(place)]) != place}
+    points = {row: tuple(new["sup_where"]) for row, new in sorted(values.items()) if kept[row] and "sup_where" in new}
+    return {row: int(kept[row]) for row, point in points.items() if tuple(before[row, : len(point)]) != point}
 
 
 def draw(
@@ -41,9 +41,9 @@ def draw(
         return
     lines = []
     for row in rows:
-        pair, place = networks[row].error_function(folder, "cpu"), values[row]["sup_where"]
-        line, zoom = slice_of(pair, place, layout.SLICE), zoom_of(pair, place, layout.ZOOM)
-        assert line is not None and zoom is not None  # a place that was written is a point
+        error, point = networks[row].error_function(folder, "cpu"), values[row]["sup_where"]
+        line, zoom = slice_of(error, point, layout.SLICE), zoom_of(error, point, layout.ZOOM)
+        assert line is not None and zoom is not None  # what was written is a point
         lines.append((line, zoom))
     try:
         with opened(path) as file:

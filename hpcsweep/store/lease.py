@@ -121,7 +121,7 @@ class Lease:
         try:
             self._take()
         except OSError as error:
-            raise StoreError(f"{store.parent} cannot be written: {error.strerror}; give another file.") from error
+            raise StoreError(f"{store.parent} cannot be written: {error.strerror}; choose another file.") from error
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
         self._thread.start()
 
@@ -134,7 +134,7 @@ class Lease:
     def check(self) -> None:
         """Raise `StoreError` if the store must not be written any more: it was deleted, or another run has taken it."""
         if not self.store.exists():  # writes would go to a file without a name, and vanish with this process
-            raise StoreError(f"{self.store} was deleted while it was written; the same command begins it anew.")
+            raise StoreError(f"{self.store} was deleted while it was being written; the same command starts anew.")
         for pause in (0.0, SURE, 10 * SURE):  # a file system may stumble, or another look at the lease for an instant
             time.sleep(pause)
             claim, _ = _read(self.path)
@@ -142,7 +142,7 @@ class Lease:
                 return
             if claim:
                 break
-        raise StoreError(f"Another run has taken {self.store} over; this one must not write any more.")
+        raise StoreError(f"Another run has taken over {self.store}; this run may no longer write it.")
 
     def _take(self) -> None:
         """Publish our claim, after moving a stale one aside."""
@@ -168,7 +168,7 @@ class Lease:
             if seen:
                 self._make_sure()
         except FileExistsError as error:
-            raise StoreError(f"{self.store} was taken by another run at this very moment; wait for it.") from error
+            raise StoreError(f"Another run has just begun to write {self.store}; wait for its end.") from error
         finally:
             own.unlink(missing_ok=True)
 
@@ -185,7 +185,7 @@ class Lease:
             self.unsure = not alive
         if alive:
             raise StoreError(
-                f"{self.store} is being written by {_words(seen)}; wait for it or stop it, or give another file."
+                f"{self.store} is being written by {_words(seen)}; wait for it or stop it, or choose another file."
             )
         return seen
 

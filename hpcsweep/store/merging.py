@@ -45,7 +45,7 @@ def _united(files: list[Path]) -> Cells:
     for file in files[1:]:
         cells = read_cells(file)
         if (opening.identity(file)[0], cells.seed, cells.precision) != (title, rows.seed, rows.precision):
-            raise StoreError(f"{file} holds another study than {files[0]}: its title, seed or precision differs.")
+            raise StoreError(f"{file} contains another study than {files[0]}: its title, seed or precision differs.")
         rows = rows.union(cells)
     return rows
 

@@ -128,8 +128,8 @@ def _refuse_another(path: Path, study: Study, cells: Cells, old: Cells) -> None:
     if title == study.title and (len(old) == 0 or np.isin(cells.columns["key"], old.columns["key"]).any()):
         return
     raise StoreError(
-        f"{path} holds another study ({title!r}): {first_difference(text, study.text)}. "
-        "Give another file with -o, or undo the change; only the grids of a study may grow."
+        f"{path} contains another study ({title!r}): {first_difference(text, study.text)}. "
+        "Choose another file with -o, or undo the change; only the grids of a study may grow."
     )
 
 
@@ -145,7 +145,7 @@ def first_difference(old: str, new: str) -> str:
     differing = sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k))
     for key in [k for k in differing if not k.startswith("grid")] or differing:
         there, here = (textwrap.shorten(repr(texts.get(key, "unset")), 80) for texts in (before, after))
-        return f"{key} is {there} there and {here} here"
+        return f"{key} is {there} in the store and {here} in the study"
     return "a plugin or the version of hpcsweep has changed since"
 
 

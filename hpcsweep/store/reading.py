@@ -98,12 +98,14 @@ def row_of(keys: np.ndarray, key: str, path: Path) -> int:
     Raises `StoreError` if there is none or several; it names the candidates.
     """
     texts = keys.astype(str)
-    found = np.flatnonzero(np.char.startswith(texts, key)) if key else np.empty(0, int)
-    if len(found) == 1:
-        return int(found[0])
-    if len(found):
-        several = named(texts[found].tolist())
-        raise StoreError(f"{len(found)} cells of {path} have keys that begin with {key!r}: {several}; give more of it.")
+    matching = np.flatnonzero(np.char.startswith(texts, key)) if key else np.empty(0, int)
+    if len(matching) == 1:
+        return int(matching[0])
+    if len(matching):
+        keys_named = named(texts[matching].tolist())
+        raise StoreError(
+            f"{len(matching)} cells of {path} have keys that begin with {key!r}: {keys_named}; add characters."
+        )
     raise StoreError(f"{path} has no cell {key!r}; its keys are {named(texts.tolist())}.")
 
 

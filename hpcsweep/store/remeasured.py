@@ -45,8 +45,8 @@ def require_central(path: str | Path) -> None:
     with opened(path) as file:
         if not set(_CENTRAL) <= set(file):
             raise StoreError(
-                f"{path} is from a version without the columns {', '.join(_CENTRAL)}; "
-                f"`python -m hpcsweep merge {path} {path}` writes it anew with them."
+                f"{path} was written by a version without the columns {', '.join(_CENTRAL)}; "
+                f"`python -m hpcsweep merge {path} {path}` adds them."
             )
 
 
@@ -85,7 +85,7 @@ def _central(old: Values, measured: Mapping[str, Any]) -> Values:
         return {}
     if old["central_share"] != measured["central_share"]:
         return {name: measured[name] for name in _CENTRAL}
-    lower = cover(*(Bracket(one["central_sup_lower"]) for one in (old, measured))).lower  # keeps a NaN
+    lower = cover(*(Bracket(values["central_sup_lower"]) for values in (old, measured))).lower  # keeps a NaN
     mean = {"central_l2_error": measured["central_l2_error"]} if measured["averaged"] > old["averaged"] else {}
     return {"central_sup_lower": lower, **mean}
 

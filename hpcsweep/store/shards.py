@@ -50,7 +50,7 @@ def parse(text: str) -> Shard:
     """Return the shard "k/K". Raises `LaunchError` for what is none."""
     number, _, count = text.partition("/")
     if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
-        raise LaunchError(f"{text!r} is no shard; write k/K with k from 1 to K, such as 2/8.")
+        raise LaunchError(f"{text!r} is not a shard; write k/K with k from 1 to K, such as 2/8.")
     return Shard(int(count), int(number))
 
 
@@ -69,17 +69,17 @@ def beside(store: Path) -> list[Path]:
 
 def missing(files: Sequence[Path]) -> list[str]:
     """Say what keeps these shards from being all of their study, finished; nothing if nothing does."""
-    reasons = [f"{path}: was never begun" for path in files if not path.exists()]
+    reasons = [f"{path}: was never started" for path in files if not path.exists()]
     reasons += [
         f"{path}: {left} cells are not finished" for path in files if path.exists() and (left := unfinished(path))
     ]
     names = [(path.parent, name) for path in files if (name := _NAME.fullmatch(path.name)) is not None]
-    given: dict[tuple[Path, int], set[int]] = {}  # numbers by path without number, and count
+    present: dict[tuple[Path, int], set[int]] = {}  # numbers by path without number, and count
     for folder, name in names:
-        given.setdefault((folder / name["stem"], int(name["count"])), set()).add(int(name["number"]))
-    for (stem, count), numbers in sorted(given.items()):
+        present.setdefault((folder / name["stem"], int(name["count"])), set()).add(int(name["number"]))
+    for (stem, count), numbers in sorted(present.items()):
         absent = sorted(set(range(1, count + 1)) - numbers)
-        reasons += [f"{stem}: shard {Shard(count, number)} is not given" for number in absent]
+        reasons += [f"{stem}: shard {Shard(count, number)} is missing" for number in absent]
     return reasons
 
 
@@ -103,7 +103,7 @@ def delete(store: Path, files: Sequence[Path]) -> None:
     """
     for path in files:
         if path.resolve() == store.resolve():
-            raise StoreError(f"{path} is the main file, no shard of it.")
+            raise StoreError(f"{path} is the main file, not a shard of it.")
         with Lease(path):
             _refuse_loss(store, path)
             shutil.rmtree(path.with_name(path.name + layout.SAVED), ignore_errors=True)
@@ -113,11 +113,11 @@ def delete(store: Path, files: Sequence[Path]) -> None:
 
 def _refuse_loss(store: Path, path: Path) -> None:
     if left := unfinished(path):
-        raise StoreError(f"{path}: {left} cells are not finished; let them, or delete the file yourself. It is kept.")
+        raise StoreError(f"{path}: {left} cells are not finished, so it is kept; finish them, or delete it yourself.")
     if lost := unmerged(store, path):
         raise StoreError(
             f"{len(lost)} finished cells of {path} are not in {store} with the same bits (the first: {lost[0]}): "
-            "merged from elsewhere, or measured again since. It is kept."
+            "they come from elsewhere, or were measured again. It is kept."
         )
 
 

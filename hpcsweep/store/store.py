@@ -76,9 +76,9 @@ class Store:
         """
         path = Path(path).resolve()  # a link would be replaced, and its target escape the lease
         if len(path.name) > LONGEST_NAME:
-            raise StoreError(f"The name {path.name[:20]}... is longer than {LONGEST_NAME} letters; give a shorter one.")
+            raise StoreError(f"The name {path.name[:20]}... is longer than {LONGEST_NAME} letters; use a shorter one.")
         if path.is_dir():
-            raise StoreError(f"{path} is a folder; give a file in it, such as {path / 'results.h5'}.")
+            raise StoreError(f"{path} is a folder; choose a file in it, such as {path / 'results.h5'}.")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -174,7 +174,7 @@ class Store:
         """Raise `StoreError` if this store must not be written any more."""
         self._lease.check()
         if not self._data.is_current():
-            raise StoreError(f"Another file has taken the place of {self.path}; this run must not write any more.")
+            raise StoreError(f"Another file has taken the place of {self.path}; this run may no longer write it.")
 
     def _write(self, rows: Sequence[int] | np.ndarray, columns: Mapping[str, np.ndarray]) -> None:
         self._check()

@@ -90,7 +90,7 @@ def _opened(store: str | Path) -> Iterator[h5py.File]:
             refuse(file, ("key", "offset", "count", "kept", "raster", *_CHECKED, *PICTURES))
             yield file
     except (OSError, KeyError) as error:
-        raise StoreError(f"{path} cannot be read: {error}; move it away to do without weights.") from error
+        raise StoreError(f"{path} cannot be read: {error}; move it away to run without weights.") from error
 
 
 def _lay_out(file: h5py.File, cells: Cells) -> None:

@@ -22,9 +22,9 @@ import h5py
 from hpcsweep.errors import StoreError
 
 REMEDIES = {
-    errno.ENOSPC: "make room on the disk, or give a file elsewhere with -o",
-    errno.EDQUOT: "make room in your quota, or give a file elsewhere with -o",
-    errno.EFBIG: "raise the limit on the size of a file (ulimit -f), or give a file elsewhere with -o",
+    errno.ENOSPC: "free space on the disk, or choose a file elsewhere with -o",
+    errno.EDQUOT: "free space in your quota, or choose a file elsewhere with -o",
+    errno.EFBIG: "raise the limit on the size of a file (ulimit -f), or choose a file elsewhere with -o",
 }
 
 
@@ -47,7 +47,7 @@ def reason(error: Exception) -> str:
         return str(error)
     if not isinstance(error, OSError) or error.errno is None:
         return f"{error}; fix the cause and run again"
-    remedy = REMEDIES.get(error.errno, "fix the cause and run again, or give a file elsewhere with -o")
+    remedy = REMEDIES.get(error.errno, "fix the cause and run again, or choose a file elsewhere with -o")
     return f"{os.strerror(error.errno)}; {remedy}"
 
 
@@ -57,7 +57,7 @@ def require_space(folder: Path, size: int) -> None:
     if size > free:
         raise StoreError(
             f"{folder} has {free / 2**20:.3g} MiB free and the store cannot be written in less than "
-            f"{size / 2**20:.3g} MiB; make room, or give a file elsewhere with -o."
+            f"{size / 2**20:.3g} MiB; free some space, or choose a file elsewhere with -o."
         )
 
 

@@ -169,7 +169,7 @@ def _named(value: Any, where: str, name: str | None = None) -> tuple[Choice, str
     choice = {"name": name, **value}
     label = choice.pop("label", None)
     if label is not None and not isinstance(label, str):
-        raise StudyError(f"{where}.label: must be a text, not {label!r}.")
+        raise StudyError(f"{where}.label: must be a string, not {label!r}.")
     shown = {key: field for key, field in choice.items() if key not in ("name", "width", "depth")}
     return choice, label or (_short(choice["name"], shown) if shown else choice["name"])
 

@@ -12,7 +12,7 @@ import torch
 
 from hpcsweep.approx import adaptive_sampling, fitting, models
 from hpcsweep.approx.fitting import Problem
-from hpcsweep.approx.supnorm.approximations import Deviation
+from hpcsweep.approx.supnorm.approximations import ErrorFunction
 from hpcsweep.approx.supnorm.screening.evaluator import frozen
 from hpcsweep.approx.training import Objective, Settings
 from hpcsweep.errors import UserError
@@ -71,7 +71,7 @@ def test_rounds_are_trainings_one_after_the_other() -> None:
         x = points[:, 0]
         return torch.log(torch.sin(10 * x) + 2) + torch.sin(x)
 
-    error = Deviation(target, frozen(network, torch.from_numpy(first.parameters)))
+    error = ErrorFunction(target, frozen(network, torch.from_numpy(first.parameters)), ((-1.0, 1.0),))
     taken = torch.from_numpy(samples(3, 25, [(-1.0, 1.0)]))
     new = adaptive_sampling.worst_places(error, [(-1.0, 1.0)], taken, 25, 4).numpy()
     second = problem(3, 0, samples=50, settings=half, added=new, start=first.parameters, batch_seed=4)
@@ -132,7 +132,7 @@ MISTAKES = {
     "equation": ('[training]\nresample = 2\nequation = "poisson"', "training.equation exclude"),
     "grid": ('[training]\nresample = 2\nsampling = "grid"', "training.sampling exclude"),
     "layers": ("[training]\nresample = 2\nlayerwise = 9", "training.layerwise exclude"),
-    "too few": ("[training]\nresample = 9", "makes 10 rounds, more than the 9 samples"),
+    "too few": ("[training]\nresample = 9", r"makes 10 rounds, more than there are samples \(9\)"),
 }
 
 

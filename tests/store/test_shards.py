@@ -125,11 +125,11 @@ def test_shards_that_live_or_are_not_finished_are_kept(tmp_path: Path) -> None:
 
 def test_what_is_missing_is_told_by_name(tmp_path: Path) -> None:
     whole, half = fill(tmp_path / "r.1-of-3.h5", TINY), fill(tmp_path / "r.3-of-3.h5", TINY, slice(0, 6))
-    told = shards.missing([whole, half])
-    assert len(told) == 2 and "r.3-of-3.h5: 12 cells" in told[0] and "shard 2/3 is not given" in told[1]
+    reasons = shards.missing([whole, half])
+    assert len(reasons) == 2 and "r.3-of-3.h5: 12 cells" in reasons[0] and "shard 2/3 is missing" in reasons[1]
     never = tmp_path / "r.2-of-3.h5"
-    told = shards.missing([whole, never, half])
-    assert len(told) == 2 and told[0] == f"{never}: was never begun"
+    reasons = shards.missing([whole, never, half])
+    assert len(reasons) == 2 and reasons[0] == f"{never}: was never started"
     assert shards.missing([whole.rename(tmp_path / "other.h5")]) == []
 
 
@@ -137,10 +137,14 @@ def test_the_status_of_shards_counts_every_cell_once(tmp_path: Path) -> None:
     main = fill(tmp_path / "r.h5", TINY, slice(0, 5))
     for number in (1, 2):
         fill(Shard(2, number).path(main), TINY, slice(0, 8))
-    found = status.everything(main)
-    assert found["done"] == 5 and [one["done"] for one in found["shards"]] == [8, 8]
-    assert found["together"]["cells"] == 18 and found["together"]["done"] == 8 and found["together"]["pending"] == 10
-    text = "\n".join(status.lines(found))
+    progress = status.everything(main)
+    assert progress["done"] == 5 and [shard["done"] for shard in progress["shards"]] == [8, 8]
+    assert (
+        progress["together"]["cells"] == 18
+        and progress["together"]["done"] == 8
+        and progress["together"]["pending"] == 10
+    )
+    text = "\n".join(status.lines(progress))
     assert "r.2-of-2.h5: 18 cells: 10 pending, 8 done; not running" in text and "together: 18 cells" in text
     main.unlink()
     assert "not merged yet" in "\n".join(status.lines(status.everything(main)))

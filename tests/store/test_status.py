@@ -25,10 +25,10 @@ def test_what_is_left_takes_as_long_as_what_is_finished_took_by_predicted_second
 
 def test_a_summary_counts_by_status_and_tells_of_checkpoints(tmp_path: Path) -> None:
     path = fill(tmp_path / "s.h5", TINY, slice(0, 9))
-    found = status.summary(path)
-    assert (found["cells"], found["done"], found["pending"], found["running"]) == (18, 9, 9, 0)
-    assert found["live"] is None and found["eta_seconds"] is None and found["cells_per_second"] > 0
-    assert "9 pending" in "\n".join(status.lines(found))
+    before = status.summary(path)
+    assert (before["cells"], before["done"], before["pending"], before["running"]) == (18, 9, 9, 0)
+    assert before["live"] is None and before["eta_seconds"] is None and before["cells_per_second"] > 0
+    assert "9 pending" in "\n".join(status.lines(before))
     with contextlib.closing(open_store(path, TINY)) as store:
         store.start([9, 10])
         live = status.summary(path)

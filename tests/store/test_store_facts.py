@@ -127,11 +127,11 @@ def test_zooms_and_rasters_are_kept_extended_and_merged(tmp_path: Path) -> None:
     write(path, replicates=3, rows=slice(0, 4))  # extended: rows move
     write(Path(shard))
     merge(path, [shard])
-    found = pictures(path)
-    assert len(found) > 12
+    stored = pictures(path)
+    assert len(stored) > 12
     for row, cell in enumerate(read_cells(path)):
-        if cell.key in found:
-            expected, kept = record(cell), found[cell.key]
+        if cell.key in stored:
+            expected, kept = record(cell), stored[cell.key]
             assert kept.zoom is not None and np.array_equal(kept.zoom, expected.zoom), row
             assert (kept.raster is None) == (cell.dimension == 1)
             if kept.raster is not None:

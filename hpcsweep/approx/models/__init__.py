@@ -21,7 +21,7 @@ from hpcsweep.approx.models.layers import ACTIVATE, ACTIVATIONS, INITIALISATIONS
 from hpcsweep.approx.models.mlp import MLP
 from hpcsweep.approx.models.model import Domain, Model
 from hpcsweep.approx.models.own import Own, network_of, resolve_own
-from hpcsweep.approx.models.residual import Residual, residual_widths
+from hpcsweep.approx.models.residual import Residual
 from hpcsweep.approx.models.sums import Sum
 
 __all__ = [
@@ -101,7 +101,7 @@ def count_parameters(choice: Mapping[str, Any], dimension: int, folder: str | Pa
     if is_own(choice):
         one = network_of(choice, dimension, folder).parameters
     elif choice.get("name") == "residual":
-        one = count(residual_widths(choice["hidden"], dimension))
+        one = count(Residual.widths_of(choice["hidden"], dimension))
     else:
         one = count((dimension, *choice["hidden"], 1))
     return stages * one + stages - 1

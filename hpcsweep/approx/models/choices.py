@@ -44,7 +44,7 @@ def resolve(choice: Mapping[str, Any]) -> dict[str, Any]:
     complete = validated(full)
     if full["name"] == "residual" and len(set(complete["hidden"])) != 1:
         shown = complete["hidden"]
-        raise PluginError(f'model "residual" adds up layers of one width, at least one of them, not {shown!r}.')
+        raise PluginError(f'model "residual" needs at least one hidden layer, and all of one width, not {shown!r}.')
     return complete
 
 
@@ -57,7 +57,7 @@ def validated(full: Mapping[str, Any]) -> dict[str, Any]:
         raise PluginError(f"model.standardise must be true or false, not {full['standardise']!r}.")
     stages = full["stages"]
     if type(stages) is not int or stages < 1:
-        raise PluginError(f"model.stages must be the number of networks that are added up, 1 or more, not {stages!r}.")
+        raise PluginError(f"model.stages must be the number of networks that are added, 1 or more, not {stages!r}.")
     resolved = {field: value for field, value in full.items() if field != "stages"}
     resolved |= {"hidden": _hidden(full["hidden"]), "scale": _scale(full["scale"], str(full["initialisation"]))}
     return {**resolved, "stages": stages} if stages > 1 else resolved

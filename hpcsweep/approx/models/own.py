@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from hpcsweep.approx import plugins
 from hpcsweep.approx.models.choices import DEFAULTS, validated
 from hpcsweep.approx.models.layers import count
-from hpcsweep.approx.models.model import FIELDS, Domain, Model, input_map, mapped
+from hpcsweep.approx.models.model import FIELDS, Domain, Model, Standardising
 from hpcsweep.errors import PluginError, unknown
 
 _SEEDS = (1, 2**64 - 1, 2**65)  # those of later stages are beyond 64 bits
@@ -22,32 +22,22 @@ _POINTS = 33
 
 
 @final
-class Own(Model):
+class Own(Standardising):
     """A user's model on a domain: its class sees the points, or their standardised image."""
 
     def __init__(self, choice: Mapping[str, Any], domain: Domain, network: Model) -> None:
         """`choice`: resolved; `network`: made by `network_of`."""
-        self.choice, self._network = choice, network
+        super().__init__(choice, domain)
+        self._network = network
         self.dimension, self.parameters, self.widths = network.dimension, network.parameters, network.widths
-        self._shift: Tensor | None
-        self._factor: Tensor | None
-        self._shift, self._factor = input_map(choice["standardise"], domain) or (None, None)
 
     def init(self, seeds: Sequence[int], dtype: torch.dtype) -> Tensor:
         """Return initial parameters (cells, parameters)."""
         return self._network.init(seeds, dtype)
 
-    def standardised(self, points: Tensor) -> Tensor:
-        """Return what the user's class sees of points (..., dimension)."""
-        return mapped(points, self._shift, self._factor)
-
     def evaluate(self, parameters: Tensor, inputs: Tensor) -> Tensor:
         """Return the values (points,) for what the user's class sees (points, dimension)."""
         return self._network.apply(parameters, inputs)
-
-    def apply(self, parameters: Tensor, points: Tensor) -> Tensor:
-        """Return the values (points,) at points (points, dimension) of the domain."""
-        return self.evaluate(parameters, self.standardised(points))
 
     def frequency_layer(self, parameters: Tensor) -> Tensor | None:
         """Return what the user's class says."""
@@ -71,8 +61,8 @@ def resolve_own(choice: Mapping[str, Any], folder: str | Path) -> dict[str, Any]
     if choice.get("code", code) != code:
         raise PluginError(f"the source of model {name!r} has changed since the study was read; run the study again.")
     unread = [field for field in FIELDS if field not in kind.fields]
-    given = {field: value for field, value in choice.items() if field not in unread}
-    full = validated({**DEFAULTS, **({"hidden": []} if "hidden" in unread else {}), **given})
+    read = {field: value for field, value in choice.items() if field not in unread}
+    full = validated({**DEFAULTS, **({"hidden": []} if "hidden" in unread else {}), **read})
     return {field: value for field, value in full.items() if field not in unread} | {"code": code}
 
 
@@ -87,17 +77,14 @@ def _network(text: str, dimension: int, folder: str) -> Model:
     """Once for each choice: it holds the digest of the source, and all cells of a shape share one network."""
     choice = json.loads(text)
     kind = plugins.load(choice["name"], folder, Model)
-    told = f"model {choice['name']!r} in dimension {dimension}"
-    network = plugins.guarded(f"{told} cannot be made", lambda: kind(choice, dimension))  # type: ignore[call-arg]
+    subject = f"model {choice['name']!r} in dimension {dimension}"
+    network = plugins.guarded(f"{subject} cannot be made", lambda: kind(choice, dimension))  # type: ignore[call-arg]
     for rule in (_size, _initial, _values, _derivatives):
-        broken = plugins.guarded(f"{told} cannot be evaluated", functools.partial(_breaches, rule, network, dimension))
+        breaches = functools.partial(rule, network, dimension)
+        broken = plugins.guarded(f"{subject} cannot be evaluated", lambda: list(breaches()))  # noqa: B023
         if broken:  # the later rules lean on the earlier ones
-            raise PluginError(f"{told} breaks the rules: {'; '.join(broken)}.")
+            raise PluginError(f"{subject} breaks the rules: {'; '.join(broken)}.")
     return network
-
-
-def _breaches(rule: Callable[[Model, int], Iterator[str]], network: Model, dimension: int) -> list[str]:
-    return list(rule(network, dimension))
 
 
 def _size(network: Model, dimension: int) -> Iterator[str]:

@@ -104,13 +104,13 @@ class Settings:
     def _check_compatible(self, needs: optimizers.Needs) -> None:
         if needs.all_samples and self.batch is not None:
             raise StudyError(
-                f"{self.optimizer} needs all samples in every step, not {self.batch}. Say so where it is named: "
-                f'optimizer = [{{ name = "{self.optimizer}", batch = "full" }}]. That wins over all other places.'
+                f"{self.optimizer} needs all samples in every step, not {self.batch}. Set this where it is named: "
+                f'optimizer = [{{ name = "{self.optimizer}", batch = "full" }}]. This overrides all other places.'
             )
         if self.power != 2 and needs.squares:
-            raise StudyError(f'{self.optimizer} minimises squares and nothing else; it needs training.loss = "mse".')
+            raise StudyError(f'{self.optimizer} minimises only sums of squares; it needs training.loss = "mse".')
         if self.gradient_tolerance > 0 and self.batch is not None:
-            raise StudyError('training.gradient_tolerance needs all samples in every step; say batch = "full".')
+            raise StudyError('training.gradient_tolerance needs all samples in every step; set batch = "full".')
 
     @property
     def chain(self) -> tuple[Settings, ...]:

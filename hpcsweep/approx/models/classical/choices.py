@@ -45,7 +45,7 @@ def refuse(choice: Mapping[str, Any], name: str) -> None:
         if choice.get(field) is not None and field not in FAMILIES.get(name, ()):
             [owner] = [family for family, own in FAMILIES.items() if field in own]
             raise PluginError(
-                f'model.{field} belongs to model "{owner}", not to "{name}"; say it in that model\'s table.'
+                f'model.{field} belongs to model "{owner}", not to "{name}"; set it in that model\'s table.'
             )
 
 
@@ -61,7 +61,7 @@ def sized(choice: Mapping[str, Any], dimension: int, samples: int) -> dict[str, 
     """
     name = choice["name"]
     if name == "spline" and dimension != 1:
-        raise PluginError(f'model "spline" exists in dimension 1, not in {dimension}; "simplex" does in any.')
+        raise PluginError(f'model "spline" exists only in dimension 1, not in {dimension}; "simplex" exists in any.')
     if name == "legendre" and size(choice["order"], dimension) > _MOST:
         raise PluginError(
             f"model.order {choice['order']} makes {size(choice['order'], dimension):,} coefficients in dimension "
@@ -84,6 +84,6 @@ def count(choice: Mapping[str, Any], dimension: int) -> int:
         return size(choice["order"], dimension)
     if "nodes" not in choice:
         raise PluginError(
-            f'model "{choice["name"]}" has as many nodes as samples: their number cannot be told per parameter.'
+            f'model "{choice["name"]}" has as many nodes as samples: their number cannot be given per parameter.'
         )
     return int(choice["nodes"]) * (dimension + 1)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from hpcsweep.approx.models import MLP, Model, Sum, classical
-from hpcsweep.approx.models.operators import BENDS
+from hpcsweep.approx.models.operators import TWICE_DIFFERENTIABLE
 from hpcsweep.approx.targets import Target
 from hpcsweep.approx.training import optimizers
 from hpcsweep.approx.training.settings import Settings
@@ -86,8 +86,8 @@ def check_compatible(objective: Objective, settings: Settings, model: Model, tar
 def _check_grid(objective: Objective, dimension: int, samples: int) -> None:
     if side(samples, dimension) is None:
         allowed = " or ".join(map(str, nearest_grids(samples, dimension)))
-        power = "a square" if dimension == 2 else f"a power m^{dimension}"
-        raise StudyError(f'training.sampling: "grid" needs {power} of samples, not {samples}; the nearest: {allowed}.')
+        power = "a square number of" if dimension == 2 else f"m^{dimension}"
+        raise StudyError(f'training.sampling: "grid" needs {power} samples, not {samples}; nearest: {allowed}.')
     faces = 2 * dimension
     if objective.equation == "none" or objective.boundary is None:
         return
@@ -105,25 +105,25 @@ def _check_equation(objective: Objective, settings: Settings, model: Model, targ
     if not isinstance(model, MLP):
         raise StudyError(f'{where} is for plain perceptrons: it needs model "mlp" with stages = 1.')
     if objective.layerwise:
-        raise StudyError(f"{where} and training.layerwise exclude each other: say one of them.")
-    if model.activation not in BENDS or not model.choice["hidden"]:
+        raise StudyError(f"{where} and training.layerwise exclude each other: set only one of them.")
+    if model.activation not in TWICE_DIFFERENTIABLE or not model.choice["hidden"]:
         told = f"{model.activation!r} networks" if model.choice["hidden"] else "affine functions"
-        allowed = ", ".join(BENDS)
+        allowed = ", ".join(TWICE_DIFFERENTIABLE)
         raise StudyError(
-            f"{where} has no sense for {told}, whose Laplacian is zero; model.activation must be: {allowed}."
+            f"{where} makes no sense for {told}, whose Laplacian is zero; model.activation must be: {allowed}."
         )
     if not getattr(target, "smoothness", math.nan) >= 2:
         called = type(target).__name__
         raise StudyError(f"{where} needs a target with two derivatives; {called} has {_derivatives(target)}.")
     for part in settings.chain:
         if optimizers.needs(part.optimizer).features:
-            raise StudyError(f"{where} is not linear in a last layer of values: {part.optimizer} cannot be used.")
+            raise StudyError(f"{where} is not a fit of values by a linear last layer: {part.optimizer} cannot be used.")
 
 
 def _check_layers(objective: Objective, settings: Settings, model: Model) -> None:
     if not isinstance(model, MLP) or not model.choice["hidden"]:
         raise StudyError(
-            'training.layerwise is for plain perceptrons: it needs model "mlp", stages = 1, a hidden layer.'
+            'training.layerwise is for plain perceptrons: it needs model "mlp", stages = 1 and a hidden layer.'
         )
     if settings.parts:
         raise StudyError(f"training.layerwise needs one optimizer, not the chain {settings.optimizer!r}.")
@@ -131,7 +131,7 @@ def _check_layers(objective: Objective, settings: Settings, model: Model) -> Non
     if settings.steps <= layers * objective.layerwise:
         raise StudyError(
             f"training.layerwise = {objective.layerwise} takes {layers * objective.layerwise} steps for {layers} "
-            f"hidden layers, which leaves nothing of training.steps = {settings.steps} for the whole network."
+            f"hidden layers, so that of training.steps = {settings.steps} none is left for the whole network."
         )
 
 
@@ -139,14 +139,14 @@ def _check_rounds(objective: Objective, settings: Settings, model: Model, sample
     others = {"equation": "none", "sampling": "uniform", "layerwise": 0}
     for field, plain in others.items():
         if getattr(objective, field) != plain:
-            raise StudyError(f"training.resample and training.{field} exclude each other: say one of them.")
+            raise StudyError(f"training.resample and training.{field} exclude each other: set only one of them.")
     if isinstance(model, Sum) or classical.is_direct(model.choice):
-        raise StudyError("training.resample needs a model that can be trained on: stages = 1, and none that is solved.")
+        raise StudyError("training.resample needs a model that is trained, not fitted directly, and stages = 1.")
     rounds, steps = objective.resample + 1, settings.chain[-1].steps
     if samples < rounds or steps < rounds:
         raise StudyError(
-            f"training.resample = {objective.resample} makes {rounds} rounds, more than the {samples} samples or the "
-            f"{steps} steps of {settings.chain[-1].optimizer} can be shared by."
+            f"training.resample = {objective.resample} makes {rounds} rounds, more than there are samples ({samples}) "
+            f"or steps of {settings.chain[-1].optimizer} ({steps})."
         )
 
 
