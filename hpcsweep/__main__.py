@@ -48,6 +48,9 @@ def commands() -> None:
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="File of the store. Default: results/STUDY.h5")
 @click.option("--retry-failed", is_flag=True, help="Retry cells that failed before.")
 @click.option(
+    "--repair", is_flag=True, help="Train again cells that are damaged, or whose weights are: see status --verify."
+)
+@click.option(
     "--progress", type=STYLES, default="auto", show_default=True, help="auto: a bar on a terminal, lines otherwise."
 )
 @click.option(
@@ -69,6 +72,7 @@ def run(
     study: Path,
     output: Path | None,
     retry_failed: bool,
+    repair: bool,
     progress: Any,
     threads: int,
     stop_after: float | None,
@@ -93,7 +97,8 @@ def run(
 
     store = output or Path("results") / f"{study.stem}.h5"
     options = dataclasses.replace(options, threads=threads)
-    return launch.run(study, store, progress, retry_failed, stop_after, requeue, parse(shard), options=options)
+    part = parse(shard)
+    return launch.run(study, store, progress, retry_failed, stop_after, requeue, part, options=options, repair=repair)
 
 
 @commands.command()

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,8 +24,8 @@ from hpcsweep.cluster.stopping import AGAIN
 from hpcsweep.cluster.sweep import Sweep
 from hpcsweep.cluster.workforce import Workforce, assemble
 from hpcsweep.errors import StoreError
-from hpcsweep.store import layout, status, weights, write_errors
-from hpcsweep.store.reading import Run
+from hpcsweep.store import layout, status, verifying, weights, write_errors
+from hpcsweep.store.reading import Run, named
 from hpcsweep.store.rewriting import size_of
 from hpcsweep.store.shards import WHOLE, Shard, of
 from hpcsweep.store.store import Store
@@ -77,11 +77,13 @@ def run(
     shard: Shard = WHOLE,
     stuck: Callable[[], object] = lambda: None,
     options: RunOptions | None = None,
+    repair: bool = False,
 ) -> int:
     """Run a study on every rank of this launch and return the exit code: 0, 1 (cells failed) or 75 (run again).
 
     Ends in time before the walltime of Slurm, and begins to stop after so many `seconds`. With `requeue`, what is left
     is put into the queue of Slurm again. A `shard` is the share of one element of an array, in a store of its own.
+    With `repair`, finished cells that are damaged, or whose weights are damaged or missing, are trained again.
     Where ranks hang that were asked to stop, `stuck` is called and this process, with all ranks, ends on the spot.
     """
     options = RunOptions.read() if options is None else options  # a mistake in them is told before anything begins
@@ -94,7 +96,8 @@ def run(
             return 0
         stop.before(slurm.walltime())
         try:
-            code = _drive(source, Path(store), style, retry_failed, workforce, shard, options.checkpoint_seconds)
+            again = _Again(retry_failed, repair)
+            code = _drive(source, Path(store), style, again, workforce, shard, options.checkpoint_seconds)
         except stopping.Stuck:
             if requeue:
                 print(slurm.requeue(), file=sys.stderr)
@@ -105,28 +108,34 @@ def run(
     return code
 
 
+class _Again(NamedTuple):
+    """Which finished cells are to be run again."""
+
+    failed: bool
+    damaged: bool
+
+
 def _drive(
     source: Source,
     store_path: Path,
     style: Style,
-    retry_failed: bool,
+    again: _Again,
     workforce: Workforce,
     shard: Shard,
     saving: float,  # seconds between two checkpoints of a pack
 ) -> int:
     study, cells = read(source)
     if shard != WHOLE:
-        cells, store_path = shares.cells_of(study, cells, shard, store_path, retry_failed), shard.path(store_path)
+        cells, store_path = shares.cells_of(study, cells, shard, store_path, again.failed), shard.path(store_path)
     pricer = pricing.Pricer(study)
     memory = pricing.memory_of_rank()
     plan.make(cells, np.arange(len(cells)), pricer, workforce.size, memory)  # before anything is written
     checkpoints = CheckpointDir.beside(store_path.resolve(), saving)
-    store = Store.open(
-        store_path, study, cells, _provenance(workforce), scheduling.saved_since_launch(store_path, checkpoints)
-    )
+    got_on = scheduling.saved_since_launch(store_path, checkpoints)
+    store = Store.open(store_path, study, cells, _provenance(workforce), got_on, again.damaged)
     try:
         checkpoints.sweep()
-        if retry_failed:
+        if again.failed:
             store.clear(layout.FAILED)
         scheduling.give_up(store)
         packs = scheduling.packs_in_order(store, checkpoints, pricer, workforce.size, memory)
@@ -134,12 +143,14 @@ def _drive(
         with contextlib.closing(display(style, sys.stderr)) as shown:
             Sweep(pricer, store, workforce, shown, checkpoints).run(packs)
         code = _exit_code(store)
+        if code == AGAIN:
+            store.stopped(workforce.stop.reason)
     except (OSError, RuntimeError) as error:  # h5py raises either
         raise StoreError(f"{store_path} can no longer be written: {write_errors.reason(error)}.") from error
     finally:
         store.close()
     if style != "none":
-        _report(store_path, code)
+        _report(store_path, code, workforce.stop.reason)
     return code
 
 
@@ -150,15 +161,17 @@ def _exit_code(store: Store) -> int:
     return 1 if (store.status[: store.planned] == layout.FAILED).any() else 0
 
 
-def _report(path: Path, code: int) -> None:
+def _report(path: Path, code: int, stopped: str) -> None:
     """Say what became of the study."""
     print("\n".join(status.lines(status.summary(path))))
+    if lost := verifying.without_weights(path):
+        print(f"{len(lost)} finished cell(s) have no weights: {named(lost)}; --repair trains them again")
     advice = {
         0: f"See the results:  python -m hpcsweep report {path}"
         if of(path) is None
         else "This shard is ready to be merged.",
         1: "Some cells failed (above); remove the cause and run the same command with --retry-failed.",
-        AGAIN: "Stopped before the end; run the same command again to continue.",
+        AGAIN: f"Stopped before the end{f' ({stopped})' if stopped else ''}; run the same command again to continue.",
     }
     print(advice[code])
 

@@ -11,10 +11,9 @@ import contextlib
 import dataclasses
 import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -84,7 +83,7 @@ def replay(path: Path, key: str, folder: Path, options: RunOptions | None = None
     device = devices.alone(dataclasses.replace(options or RunOptions.read(), threads=max(threads, 1)))
     pricer, workforce = Pricer(parsing.parse(text, Catalogue(folder), folder)), Workforce(None, [(device.about, "")])
     records: list[Record] = []
-    kept = _in_memory(cells.take(np.array([row])), records)
+    kept: Any = _OneCell(cells.take(np.array([row])), records)
     with tempfile.TemporaryDirectory() as temporary, contextlib.closing(workforce):
         Sweep(pricer, kept, workforce, Display(), CheckpointDir(Path(temporary)), math.inf).run(
             [Pack((0,), 0.0, 0, 0.0)]
@@ -101,17 +100,26 @@ def replay(path: Path, key: str, folder: Path, options: RunOptions | None = None
     return Replayed(cell.key, told, quantities, str(record.values.get("message", "")), versions, record.parameters)
 
 
-def _in_memory(cells: Cells, records: list[Record]) -> Any:
-    """Return what `Sweep` takes for a store of one cell; its record goes into a list and is written nowhere."""
-    return SimpleNamespace(
-        cells=cells,
-        planned=1,
-        status=np.zeros(1),
-        keys=lambda rows: (cells.cell(0).key,),
-        start=lambda rows: None,
-        put=lambda rows, given: records.extend(given),
-        pending=lambda: (),
-    )
+class _OneCell:
+    """What `Sweep` takes for a store of one cell; its records go into a list and are written nowhere."""
+
+    planned = 1
+
+    def __init__(self, cells: Cells, records: list[Record]) -> None:
+        self.cells, self._records, self.status = cells, records, np.zeros(1)
+
+    def keys(self, rows: Sequence[int]) -> tuple[str, ...]:
+        return (self.cells.cell(0).key,)
+
+    def start(self, rows: Sequence[int]) -> None: ...
+
+    def settle(self, now: bool = True) -> None: ...
+
+    def put(self, rows: Sequence[int], records: Sequence[Record], afterwards: object = None) -> None:
+        self._records.extend(records)
+
+    def pending(self) -> tuple[int, ...]:
+        return ()
 
 
 def _now(record: Record, stored: Mapping[str, Any]) -> dict[str, Any]:

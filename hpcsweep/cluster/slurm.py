@@ -7,6 +7,7 @@ import math
 import os
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -54,9 +55,17 @@ def outside() -> Iterator[None]:
 def walltime(environment: Mapping[str, str] = os.environ) -> float:
     """Return when Slurm will end this job (Unix time); infinite where nobody says.
 
-    Older ones do not tell in the environment, and are asked: once, by rank 0.
+    Older ones do not tell in the environment, and are asked: once, by rank 0. An end that is over already is that of
+    another job, whose environment this process has inherited: it is ignored, with a warning.
     """
     end, job = environment.get("SLURM_JOB_END_TIME", ""), job_of(environment)
+    if end.isdigit() and float(end) < time.time():
+        print(
+            f"hpcsweep: SLURM_JOB_END_TIME={end} of job {job or 'unknown'} is over already, and is ignored: this shell "
+            "seems to be left over from an allocation.",
+            file=sys.stderr,
+        )
+        return math.inf
     if end.isdigit() or not job:
         return float(end) if end.isdigit() else math.inf
     return time.time() + duration(_queued(job, "%L", 20.0) or "")

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from types import FrameType
 
 AGAIN = 75  # exit code: stopped early, run the same command again
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 LEAST_MARGIN = 60.0  # seconds before the end of the walltime
 LONGEST_TASK = 20.0  # seconds of a task that cannot be interrupted, about
 # Share of the margin that is waited for those who work. Of the least margin, more than the longest task, and less than
@@ -40,6 +40,7 @@ class StopRequest:
     def reset(self) -> None:
         """Forget all that asked, or would have asked, for an early end: another run may begin in this process."""
         self._asked = threading.Event()
+        self._reason = ""
         self._bells: list[Callable[[], bool]] = []
         self._end = math.inf  # of the walltime, Unix time
         self._margin = LEAST_MARGIN
@@ -57,12 +58,18 @@ class StopRequest:
     def _signalled(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        self.ask()
+        self.ask(f"signal {signal.Signals(number).name}")
 
-    def ask(self) -> None:
+    def ask(self, reason: str = "") -> None:
         """Ask for an early end, as a signal would."""
+        self._reason = self._reason or reason
         if not self._asked.is_set():  # or a signal during this call would wait for its lock, in the same thread
             self._asked.set()
+
+    @property
+    def reason(self) -> str:
+        """Why an early end was asked for, in a few words; empty if it was not, or another rank knows it."""
+        return self._reason
 
     def also_when(self, rings: Callable[[], bool]) -> None:
         """Let `asked` also look whether somebody else asks: rank 0, by a message."""
@@ -83,9 +90,13 @@ class StopRequest:
 
     def asked(self) -> bool:
         """Whether an early end was asked for; looked at some 40 times a second by those who work."""
-        late = time.time() > min(self._moment, self._end - self._margin)
-        if not self._asked.is_set() and (late or any(rings() for rings in self._bells)):
-            self._asked.set()
+        now = time.time()
+        if not self._asked.is_set() and now > self._moment:
+            self.ask("the time given by --stop-after is over")
+        if not self._asked.is_set() and now > self._end - self._margin:
+            self.ask(f"the walltime ends at {time.strftime('%H:%M:%S', time.localtime(self._end))}")
+        if not self._asked.is_set() and any(rings() for rings in self._bells):
+            self.ask()
         if self._asked.is_set():
             self._since = min(self._since, time.monotonic())
         return self._asked.is_set()

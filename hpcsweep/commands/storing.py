@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -17,21 +18,32 @@ Exit codes: 0 merged; 2 the request is invalid; 75 merged, but cells are missing
 """
 
 
-@click.command()
+STATUS_EPILOG = """
+\b
+Exit codes: 0; with --check 1 if cells failed and 75 if cells are pending;
+with --verify 1 if something is damaged; 2 the request is invalid.
+"""
+
+
+@click.command(epilog=STATUS_EPILOG)
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--watch", is_flag=True, help="Repeat every few seconds until nothing is running.")
 @click.option("--jobs", "ask", is_flag=True, help="Also show the states of the Slurm jobs, obtained by a single query.")
-def status(file: Path, as_json: bool, watch: bool, ask: bool) -> int:
+@click.option("--check", is_flag=True, help="Exit with 0 only if all cells are done, for scripts and afterok.")
+@click.option("--verify", is_flag=True, help="Compare every row and all weights with their checksums.")
+def status(file: Path, as_json: bool, watch: bool, ask: bool, check: bool, verify: bool) -> int:
     """Show the progress of the store FILE and its shards, during and after a run. Requires neither torch nor MPI.
 
-    With --watch and --jobs, the queue is queried every 30 seconds.
+    With --watch and --jobs, the queue is queried every 30 seconds. With --verify, whatever is damaged is named.
     """
     import time
 
     from hpcsweep.cluster.slurm import Queue, job_lines, jobs_of
     from hpcsweep.store import status as reading
 
+    if verify:
+        return _verify(file, as_json)
     queue = Queue()
     while True:
         summary = reading.everything(file)
@@ -42,8 +54,23 @@ def status(file: Path, as_json: bool, watch: bool, ask: bool) -> int:
             lines = job_lines(jobs, queue.problem) if ask else []
             click.echo("\n".join([*reading.lines(summary), *lines]))
         if not watch or not (reading.is_live(summary) or jobs):
-            return 0
+            return _verdict(summary) if check else 0
         time.sleep(5)
+
+
+def _verdict(summary: dict[str, Any]) -> int:
+    counts = summary.get("together", summary)
+    if counts["pending"] or counts["running"]:
+        return 75
+    return 1 if counts["failed"] else 0
+
+
+def _verify(file: Path, as_json: bool) -> int:
+    from hpcsweep.store import verifying
+
+    damage = verifying.verify(file)
+    click.echo(json.dumps(asdict(damage)) if as_json else "\n".join(damage.lines()))
+    return int(bool(damage))
 
 
 @click.command(epilog=MERGE_EPILOG)

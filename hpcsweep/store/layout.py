@@ -147,6 +147,7 @@ RUNS = {
     "run_seconds": Column(
         "f8", "duration, of a killed run until it last began or finished a pack; NaN before that", ("run",)
     ),
+    "run_stopped": Column("S120", "why the launch stopped early; empty if it did not, or was killed", ("run",), b""),
     "run_checksum": Column("u8", "checksum of the row", ("run",), 0),
 }
 

@@ -30,6 +30,7 @@ class Run:
     versions: str
     started: float
     seconds: float = float("nan")
+    stopped: str = ""  # why it stopped early; empty if it did not, or was killed
 
 
 @contextlib.contextmanager
@@ -87,9 +88,10 @@ def read_runs(path: Path) -> list[Run]:
     """Read the launches recorded in a store."""
     with opened(path) as file:
         count = launches(file)
-        columns: list[list[Any]] = [file[f"run_{field.name}"][:count].tolist() for field in fields(Run)]
+        names = [field.name for field in fields(Run) if f"run_{field.name}" in file]  # older stores lack some
+        columns: list[list[Any]] = [file[f"run_{name}"][:count].tolist() for name in names]
     texts = [[v.decode() if isinstance(v, bytes) else v for v in column] for column in columns]
-    return [Run(*row) for row in zip(*texts, strict=True)]
+    return [Run(**dict(zip(names, row, strict=True))) for row in zip(*texts, strict=True)]
 
 
 def row_of(keys: np.ndarray, key: str, path: Path) -> int:

@@ -53,7 +53,9 @@ def summary(path: str | Path) -> dict[str, Any]:
             "cells_per_second": rate,
             "eta_seconds": eta,
             "failures": _failures(file, status),
-            "launch": {name[4:]: _plain(file[name][last]) for name in layout.RUNS if name != "run_checksum"},
+            "launch": {
+                name[4:]: _plain(file[name][last]) for name in layout.RUNS if name in file and name != "run_checksum"
+            },
         }
 
 

@@ -170,6 +170,13 @@ class Store:
         ended = time.monotonic()
         self._due = ended + max(SETTLED, COST * (ended - begun))
 
+    def stopped(self, reason: str) -> None:
+        """Store why this launch stops early."""
+        self._run["run_stopped"] = np.array([reason.encode()], layout.RUNS["run_stopped"].dtype)
+        self._check()
+        self._data.put("run_stopped", self._launch, self._run["run_stopped"])
+        self._clock()
+
     def _check(self) -> None:
         """Raise `StoreError` if this store must not be written any more."""
         self._lease.check()

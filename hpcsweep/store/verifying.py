@@ -83,10 +83,16 @@ def verify(path: Path) -> Damage:
         if kept.exists() and not integrity.is_sealed(kept, weights.CHANGING):
             damage.elsewhere.append(f"{kept} is damaged outside the weights of its cells.")
         measured = np.isin(file["status"][:], (layout.DONE, layout.OUT_OF_BUDGET))
-        damage.weights, lost = weights.damaged(path, file["key"][:][measured])
-        if _keeps_weights(file):
-            damage.missing = lost
+        damage.weights = weights.damaged(path, file["key"][:][measured])
+    damage.missing = without_weights(path)
     return damage
+
+
+def without_weights(path: Path) -> list[str]:
+    """Return the keys of the finished cells whose parameters are not there, though the store keeps parameters."""
+    with opened(path) as file:
+        measured = np.isin(file["status"][:], (layout.DONE, layout.OUT_OF_BUDGET))
+        return weights.missing(path, file["key"][:][measured]) if _keeps_weights(file) else []
 
 
 def _keeps_weights(file: h5py.File) -> bool:

@@ -168,10 +168,18 @@ def _picture_sums(file: h5py.File, rows: np.ndarray) -> np.ndarray:
     return sums
 
 
-def damaged(store: Path, keys: np.ndarray) -> tuple[list[str], list[str]]:
-    """Return which of these finished cells have damaged parameters or pictures, and which have none."""
+def missing(store: Path, keys: np.ndarray) -> list[str]:
+    """Return which of these finished cells have no parameters."""
+    if path_of(store).exists():
+        with _opened(store) as file:
+            keys = np.setdiff1d(keys, file["key"][:][file["kept"][:] != 0])
+    return [key.decode() for key in keys.tolist()]
+
+
+def damaged(store: Path, keys: np.ndarray) -> list[str]:
+    """Return which of these finished cells have damaged parameters or pictures."""
     if not path_of(store).exists():
-        return [], [key.decode() for key in keys.tolist()]
+        return []
     with _opened(store) as file:
         kept = file["kept"][:]
         rows = np.flatnonzero((kept != 0) & np.isin(file["key"][:], keys))
@@ -182,8 +190,7 @@ def damaged(store: Path, keys: np.ndarray) -> tuple[list[str], list[str]]:
             pictured = np.flatnonzero(kept[rows] >= 2)
             shown = rows[pictured]
             bad[pictured] |= file["picture_checksum"][:][shown] != _picture_sums(file, shown)
-    lost = np.setdiff1d(keys, there)
-    return [key.decode() for key in there[bad].tolist()], [key.decode() for key in lost.tolist()]
+    return [key.decode() for key in there[bad].tolist()]
 
 
 def differing(store: Path, other: Path, keys: np.ndarray) -> set[bytes]:
