@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import xarray
 
 from hpcsweep.errors import StoreError
-from hpcsweep.store import layout, shards
+from hpcsweep.store import layout, lease, shards, verifying
 from hpcsweep.store.reading import opened
 
 HISTORY = ("history_loss", "history_step", "checkpoint")
@@ -47,7 +48,7 @@ def read(path: Files, history: bool = False) -> xarray.Dataset:
 
     Raises
     ------
-    StoreError: if a path is no store, or stores are of different studies.
+    StoreError: if a path is no store, a store is damaged, or stores are of different studies.
     """
     if isinstance(path, str | Path):
         return _read(path, history)
@@ -55,12 +56,24 @@ def read(path: Files, history: bool = False) -> xarray.Dataset:
 
 
 def _read(path: str | Path, history: bool) -> xarray.Dataset:
+    _require_sound(Path(path))
     with opened(path), _open(path, () if history else HISTORY) as stored:
         # The writer puts the status last, so it must be read first: what it calls finished is then complete.
         status = stored["status"].load()
         dataset = stored.load().assign(status=status).drop_vars(UNREAD, errors="ignore")
         dataset = dataset.isel(run=np.flatnonzero(~np.isnan(dataset["run_started"])))  # others are for launches to come
     return _label(_mask(dataset))
+
+
+def _require_sound(path: Path) -> None:
+    """Raise `StoreError` if a store is damaged; a row that is just being overwritten is looked at again."""
+    for pause in (0.1, 0.3, 1.0, 3.0, None):
+        try:
+            return verifying.require(path)
+        except StoreError:
+            if pause is None or lease.holder(path) is None:
+                raise
+            time.sleep(pause)
 
 
 def _open(path: str | Path, skipped: tuple[str, ...]) -> xarray.Dataset:

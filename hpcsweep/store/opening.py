@@ -43,7 +43,7 @@ def prepare(
     damage = verifying.verify(path) if repair else verifying.Damage()
     old = read_cells(path)
     _refuse_another(path, study, cells, old)
-    _complete(path)
+    _complete(path, study.weights)
     lost = {key.encode() for key in (*damage.rows, *damage.weights, *damage.missing)}
     with opened(path) as file:
         keys, status = file["key"][:], file["status"][:]
@@ -59,11 +59,15 @@ def prepare(
     return replace(path, rows, study.title, study.text, runs, [path], study.weights, lease, killed, lost)
 
 
-def _complete(path: Path) -> None:
-    """Mark rows that are complete, and were not marked when a process was killed."""
+def _complete(path: Path, keeps_weights: bool) -> None:
+    """Mark rows that are complete, and were not marked when a process was killed; their weights must be so too."""
     with opened(path) as file:
-        outcomes = integrity.completed(file)
+        outcomes, keys = integrity.completed(file), file["key"][:]
     rows = np.flatnonzero(outcomes >= 0)
+    if keeps_weights and len(rows):
+        measured = np.isin(outcomes[rows], (layout.DONE, layout.OUT_OF_BUDGET))
+        lost = weights.missing(path, keys[rows[measured]]) + weights.damaged(path, keys[rows])
+        rows = rows[~np.isin(keys[rows], np.array(lost, dtype="S32"))]
     if len(rows):
         with contextlib.closing(Datasets(path, ("status",))) as data:
             data.sync()

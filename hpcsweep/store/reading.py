@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -16,6 +17,7 @@ from hpcsweep.store import layout
 from hpcsweep.store.foreign import refuse
 from hpcsweep.study.cells import Cells, Facts
 
+_OF_HDF5 = re.compile(r"^'?(Unable to|Can't|Couldn't|\"Unable to)|synchronously")  # how its errors begin
 MOST = 5  # keys that a message names
 
 
@@ -35,12 +37,17 @@ class Run:
 
 @contextlib.contextmanager
 def opened(path: str | Path) -> Iterator[h5py.File]:
-    """Open a store for reading, also while it is written. Raises `StoreError` if it is none."""
+    """Open a store for reading, also while it is written. Raises `StoreError` if it is none, or is damaged."""
     with _open(Path(path)) as file:
-        if file.attrs.get("format") != layout.FORMAT:
-            raise StoreError(f"{path} is not a store of hpcsweep (expected format {layout.FORMAT!r}).")
-        refuse(file, layout.OF_CELLS)
-        yield file
+        try:
+            if file.attrs.get("format") != layout.FORMAT:
+                raise StoreError(f"{path} is not a store of hpcsweep (expected format {layout.FORMAT!r}).")
+            refuse(file, layout.OF_CELLS)
+            yield file
+        except (OSError, RuntimeError, KeyError, UnicodeDecodeError) as error:
+            if not (isinstance(error, UnicodeDecodeError) or _OF_HDF5.search(str(error))):
+                raise
+            raise StoreError(f"{path} is damaged and cannot be read: {error}.") from error
 
 
 def _open(path: Path) -> h5py.File:

@@ -44,8 +44,9 @@ def verdict(path: Path, keys: list[str], good: tuple[object, ...]) -> str:
 def everything(path: Path, keys: list[str]) -> tuple[object, ...]:
     """Return all that can be read of a store, and of its weights, in a form that compares."""
     read = dataset.read(path, history=True)
-    values = {name: read[name].values.tobytes() for name in sorted(map(str, read.variables)) if name != "message"}
-    texts = {name: read[name].values.tolist() for name in ("message", "key", "target", "optimizer")}
+    names = sorted(map(str, read.variables))
+    values = {name: read[name].values.tobytes() for name in names if read[name].dtype != object}
+    texts = {name: read[name].values.tolist() for name in names if read[name].dtype == object}
     kept = [None if array is None else array.tobytes() for array in weights.parameters(path, keys)]
     pictures = [
         [None if array is None else np.asarray(array).tobytes() for array in vars(weights.pictures(path, key)).values()]

@@ -1,0 +1,147 @@
+"""Power cuts, damaged bits and pages, faults of system calls: few of each; `scripts/attack_store.py` tries many."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from hpcsweep.errors import StoreError
+from hpcsweep.findings import dataset
+from hpcsweep.store import journal, lease, remeasured, verifying, weights
+from hpcsweep.store.lease import Lease
+from hpcsweep.store.reading import Run
+from hpcsweep.store.store import Store
+from scripts import attack_store
+from scripts.store_attacks import model
+
+
+def forbidden(counts: Counter[str]) -> dict[str, int]:
+    """What must not happen, and did."""
+    return {name: count for name, count in counts.items() if name.startswith("!") and count}
+
+
+def test_power_cuts_mark_nothing_wrong_done_and_lose_nothing(tmp_path: Path) -> None:
+    counts = attack_store.power_cuts(tmp_path / "power", 32)
+    assert not forbidden(counts) and counts["run, images"] == counts["measure, images"] == 16
+
+
+def test_damages_are_noticed_or_harmless(tmp_path: Path) -> None:
+    counts = attack_store.damages(tmp_path / "damage", 78)
+    assert not forbidden(counts) and counts["flip: noticed"] > 30 and counts["page: noticed"] > 4
+
+
+def test_faults_of_system_calls_lose_nothing(tmp_path: Path) -> None:
+    for name, kind, counts in attack_store.faults(tmp_path / "calls", 151):
+        assert not forbidden(counts), (name, kind, counts)
+        assert counts["system calls"] > 23 and counts["survived"] >= 1, (name, kind, counts)
+
+
+@pytest.fixture
+def whole(tmp_path: Path) -> Path:
+    """A finished store."""
+    study, cells = model.study_of()
+    model.work(tmp_path / "s.h5", study, cells)
+    return tmp_path / "s.h5"
+
+
+def spoil(path: Path, column: str, row: int) -> str:
+    """Change a value of a row as a bad disk would; return its key."""
+    with h5py.File(path, "r+", locking=False) as file:
+        data = file[column]
+        data[row] = data[row] + 1
+        return file["key"][row].decode()
+
+
+@pytest.mark.parametrize("column", ["sup_lower", "steps", "attempts", "finished", "kills"])
+def test_a_damaged_row_is_named_refused_and_repaired_alone(whole: Path, column: str) -> None:
+    before = values(whole)
+    key = spoil(whole, column, 5)
+    assert verifying.verify(whole).rows == [key]
+    study, cells = model.study_of()
+    with pytest.raises(StoreError, match=f"is damaged.*{key}.*--repair"):
+        model.work(whole, study, cells)
+    with pytest.raises(StoreError, match=f"is damaged.*{key}"):
+        dataset.read(whole)
+    run = Run("host", "", 1, "cpu", "versions", time.time())
+    with contextlib.closing(Store.open(whole, study, cells, run, repair=True)) as store:
+        assert store.keys(store.pending().tolist()) == (key,)
+    model.work(whole, study, cells)
+    assert not verifying.verify(whole) and values(whole) == before
+
+
+def values(path: Path) -> dict[str, float]:
+    read = dataset.read(path)
+    return dict(zip(read["key"].values.tolist(), read["sup_lower"].values.tolist(), strict=True))
+
+
+def test_damaged_and_missing_weights_are_named_and_trained_again(whole: Path) -> None:
+    with h5py.File(weights.path_of(whole), "r+", locking=False) as file:
+        first, second, third = (key.decode() for key in file["key"][:3])
+        file["parameters"][int(file["offset"][0])] += 1
+        file["kept"][1] = 0
+        file["slice_model"][2, 7] += 1
+    found = verifying.verify(whole)
+    assert sorted(found.weights) == sorted([first, third]) and found.missing == [second]
+    with pytest.raises(StoreError, match=f"parameters of {first} are damaged"):
+        weights.parameters(whole, [first])
+    assert weights.pictures(whole, third).slice is None
+    study, cells = model.study_of()
+    model.work(whole, study, cells, repair=True)
+    assert not verifying.verify(whole) and model.wrong(whole) == (set(values(whole)), [])
+
+
+def test_damage_outside_of_the_rows_is_a_sentence_and_is_repaired(whole: Path) -> None:
+    with h5py.File(whole, "r+", locking=False) as file:
+        file["width"][3] += 1
+    with pytest.raises(StoreError, match="outside the results of its cells"):
+        dataset.read(whole)
+    study, cells = model.study_of()
+    model.work(whole, study, cells, repair=True)
+    assert not verifying.verify(whole) and model.wrong(whole)[1] == []
+
+
+def test_rows_that_were_complete_when_a_process_was_killed_are_not_lost(tmp_path: Path) -> None:
+    study, cells = model.study_of()
+    path = tmp_path / "s.h5"
+    store = Store.open(path, study, cells, Run("host", "", 1, "cpu", "versions", time.time()))
+    store._due = np.inf  # nothing is marked from now on
+    rows = store.pending()[:5].tolist()
+    store.start(rows)
+    store.put(rows, [model.record(store.cells.cell(row)) for row in rows])
+    assert model.wrong(path)[0] == set()
+    lease.lease_path(path).unlink()  # as if this process were gone
+    with contextlib.closing(
+        Store.open(path, study, cells, Run("host", "", 1, "cpu", "versions", time.time()))
+    ) as again:
+        assert len(again.pending()) == len(cells) - 5 and not again.kills.any()
+    assert model.wrong(path) == (set(store.keys(rows)), [])
+
+
+def test_launches_that_change_no_layout_write_no_new_file(whole: Path) -> None:
+    study, cells = model.study_of()
+    before = whole.stat().st_ino, weights.path_of(whole).stat().st_ino
+    for _ in range(3):
+        model.work(whole, study, cells)
+    assert (whole.stat().st_ino, weights.path_of(whole).stat().st_ino) == before
+    assert len(dataset.read(whole)["run"]) == 4 and not verifying.verify(whole)
+
+
+def test_a_writer_that_lost_its_lease_changes_nothing(whole: Path) -> None:
+    """Another run takes over and extends the study, which moves the rows; what the first one goes on to write."""
+    key = next(iter(values(whole)))
+    with Lease(whole) as first:
+        lease.lease_path(whole).unlink()
+        model.work(whole, *model.study_of("[10, 20, 30]"))
+        content = whole.read_bytes()
+        with Lease(whole), pytest.raises(StoreError, match="taken over"):
+            remeasured.write(whole, {key: {"sup_lower": 9.0}}, first)
+    assert whole.read_bytes() == content
+    with Lease(whole), pytest.raises(StoreError, match="has not finished"):
+        journal.change(whole, {"0" * 32: {"sup_lower": 9.0}})
+    assert whole.read_bytes() == content
