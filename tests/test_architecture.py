@@ -19,6 +19,7 @@ ORDER = (
     "errors",
     "bracket",
     "sampling",
+    "config",
     "study.cells",
     "study.plan",
     "study.schema",
@@ -73,8 +74,9 @@ ORDER = (
     "approx.training.strategies",
     "approx.catalogue",
     "approx.training",
-    "approx.fitting",
     "approx.adaptive_sampling",
+    "approx.training_data",
+    "approx.fitting",
     "cluster.abort",
     "cluster.checkpoints",
     "cluster.leftovers",
@@ -134,10 +136,11 @@ WALLS = {
     "jinja2": ("findings",),
 }
 MAY_READ = {
-    "study": {"errors", "study"},
-    "store": {"errors", "bracket", "study", "store"},
-    "approx": {"libraries", "errors", "bracket", "sampling", "approx"},
-    "findings": {"errors", "bracket", "sampling", "study", "store", "findings"},
+    "config": {"errors", "config"},
+    "study": {"errors", "config", "study"},
+    "store": {"errors", "bracket", "config", "study", "store"},
+    "approx": {"libraries", "errors", "bracket", "sampling", "config", "approx"},
+    "findings": {"errors", "bracket", "sampling", "config", "study", "store", "findings"},
 }
 # What `import hpcsweep` offers stands here.
 PUBLIC = {

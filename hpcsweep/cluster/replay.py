@@ -93,8 +93,8 @@ def replay(path: Path, key: str, folder: Path) -> Replayed:
     [record] = records
     if record.values.keys() == {"message"}:
         raise LaunchError(f"The cell raised {record.values['message']}")
-    told = f"{cell.target['name']}, {cell.dimension}-D, {cell.parameters} parameters, {cell.samples} samples"
-    told = f"{told}, {cell.optimizer['name']}, replicate {cell.replicate}"
+    told = f"{cell.target.name}, {cell.dimension}-D, {cell.parameters} parameters, {cell.samples} samples"
+    told = f"{told}, {cell.optimizer.name}, replicate {cell.replicate}"
     quantities = [Quantity(name, stored[name], now) for name, now in _now(record, stored).items()]
     [trained] = weights.parameters(path, [cell.key])
     if trained is not None and record.parameters is not None:

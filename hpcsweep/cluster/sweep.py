@@ -18,9 +18,9 @@ from hpcsweep.cluster.driver import Call, Driver, Job, Step
 from hpcsweep.cluster.pricing import Pricer
 from hpcsweep.cluster.progress import Display
 from hpcsweep.cluster.workforce import Workforce
+from hpcsweep.config import Cell
 from hpcsweep.store import layout
 from hpcsweep.store.store import Record, Store
-from hpcsweep.study.cells import Cell
 from hpcsweep.study.plan import Pack
 
 TIME_QUANTUM = 20.0  # seconds of measuring one pack, above which its tiles are shared out
@@ -80,7 +80,7 @@ class _Job(Job):
         super().__init__(sweep.pricer.study.folder, sweep.checkpoints.every)
         self.sweep, self.rows, self.predicted = sweep, rows, predicted
         self.started = started  # its attempt is counted
-        self.trained: worker.Trained | None = None
+        self.trained: worker.TrainedPack | None = None
 
     def cells(self) -> list[Cell]:
         return [self.sweep.store.cells.cell(row) for row in self.rows]
@@ -106,7 +106,7 @@ class _Job(Job):
         if isinstance(result, worker.Finished):
             self.finish(result)
             return []
-        if not isinstance(result, worker.Trained):
+        if not isinstance(result, worker.TrainedPack):
             return super().take(step, result)
         quanta = math.ceil(self.sweep.measuring_seconds(self.cells()) / self.sweep.quantum)
         self.survey, self.seconds = result.survey, result.measuring_seconds
@@ -156,8 +156,8 @@ class _Job(Job):
         # They stay marked running, so that they count as killed and have failed after some times.
         jobs = dict.fromkeys(step.job for step in steps)
         told = [
-            f"{cell.target['name']} in dimension {cell.dimension}, {cell.samples} samples, "
-            f"{cell.optimizer['name']} ({cell.key})"
+            f"{cell.target.name} in dimension {cell.dimension}, {cell.samples} samples, "
+            f"{cell.optimizer.name} ({cell.key})"
             for job in jobs
             if isinstance(job, _Job)
             for cell in job.cells()

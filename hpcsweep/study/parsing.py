@@ -18,11 +18,10 @@ from typing import Any, Protocol, TypeVar
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from hpcsweep.config import COMMON, DIRECT, ModelConfig, OptimizerConfig, TargetConfig
 from hpcsweep.errors import PluginError, StudyError, nearest, unknown
 from hpcsweep.study.schema import (
     AXES,
-    COMMON,
-    DIRECT,
     LARGEST,
     TRAINING_AXES,
     Section,
@@ -42,29 +41,24 @@ class Catalogue(Protocol):
     """What a study must be able to ask about the names in it. Each method raises `UserError` for a wrong name.
 
     `optimizer` tells the parts of a chain: the name of each, and the fields beyond `COMMON` that it uses, with its own
-    defaults, None where that of `[training]` holds; "steps" if it is a warm-up. `training` checks a resolved choice,
-    `check_compatible` whether a model can be trained by an optimizer, `objective` whether an objective suits target,
-    model and samples. `sized` completes a resolved model for a number of samples. `target_dimension` tells the
+    defaults, None where that of `[training]` holds; "steps" if it is a warm-up. `training` checks a method,
+    `check_compatible` whether a model can be trained by an optimizer, `objective` whether the objective of a method
+    suits target, model and samples. `sized` completes a model for a number of samples. `target_dimension` tells the
     smoothness and the domain of a target, and what it is (see `hpcsweep.study.cells.Facts`).
     """
 
-    def target(self, choice: Mapping[str, Any]) -> dict[str, Any]: ...
+    def target(self, given: Mapping[str, Any]) -> TargetConfig: ...
     def target_dimension(
-        self, choice: Mapping[str, Any], dimension: int
+        self, target: TargetConfig, dimension: int
     ) -> tuple[float, tuple[tuple[float, float], ...], str]: ...
-    def model(self, choice: Mapping[str, Any]) -> dict[str, Any]: ...
-    def sized(self, model: Mapping[str, Any], dimension: int, samples: int) -> dict[str, Any]: ...
-    def parameters(self, model: Mapping[str, Any], dimension: int) -> int: ...
+    def model(self, given: Mapping[str, Any]) -> ModelConfig: ...
+    def sized(self, model: ModelConfig, dimension: int, samples: int) -> ModelConfig: ...
+    def parameters(self, model: ModelConfig, dimension: int) -> int: ...
     def optimizer(self, name: str) -> list[dict[str, Any]]: ...
-    def training(self, choice: Mapping[str, Any]) -> None: ...
-    def check_compatible(self, model: Mapping[str, Any], dimension: int, optimizer: str) -> None: ...
+    def training(self, method: OptimizerConfig) -> None: ...
+    def check_compatible(self, model: ModelConfig, dimension: int, optimizer: str) -> None: ...
     def objective(
-        self,
-        method: Mapping[str, Any],
-        target: Mapping[str, Any],
-        model: Mapping[str, Any],
-        dimension: int,
-        samples: int,
+        self, method: OptimizerConfig, target: TargetConfig, model: ModelConfig, dimension: int, samples: int
     ) -> None: ...
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from hpcsweep.approx.kernels.activations import ACTIVATIONS as CODE
 from hpcsweep.approx.models import activations
 from hpcsweep.approx.models.activations import ACTIVATIONS, Activation, registry
-from hpcsweep.approx.training import Settings, optimizers
+from hpcsweep.approx.training import optimizers
 from hpcsweep.approx.training.optimizers.adam import Adam
 from hpcsweep.approx.training.optimizers.lbfgs import LBFGS
 from hpcsweep.approx.training.optimizers.registry import register
@@ -49,11 +49,15 @@ def test_a_name_stands_for_one_optimizer(name: str) -> None:
 def test_what_a_name_decides_is_no_field_of_it() -> None:
     assert "weight_decay" not in optimizers.defaults("adam") and optimizers.defaults("adamw")["weight_decay"] == 0.01
     assert optimizers.defaults("bfgs") == {} and optimizers.make("ssbfgs", {}).family == "ssbfgs"  # type: ignore[attr-defined]
-    assert Settings("adam", weight_decay=0.5).method == Adam(weight_decay=0.0)
+    assert optimizers.make("adam", {"weight_decay": 0.5}) == Adam(weight_decay=0.0)
 
 
 def test_the_price_is_that_of_the_settings() -> None:
-    widths, few, many = (2, 16, 16, 1), Settings("lbfgs", memory=10).method, Settings("lbfgs", memory=1000).method
+    widths, few, many = (
+        (2, 16, 16, 1),
+        optimizers.make("lbfgs", {"memory": 10}),
+        optimizers.make("lbfgs", {"memory": 1000}),
+    )
     assert many == LBFGS(memory=1000)
     assert many.cost(widths, 50, 5000).products > 50 * few.cost(widths, 50, 5000).products
     assert many.cost(widths, 50, 5000).held > 50 * few.cost(widths, 50, 5000).held

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from hpcsweep.approx import models
-from hpcsweep.approx.training import Settings, streams
+from hpcsweep.approx.training import optimizers, streams
+from hpcsweep.config import OptimizerConfig
 from tests.approx.packs import Cells, equal, numpy_minibatches
 
 WAYS = ("alone", "batched")
@@ -18,7 +19,7 @@ COSINE = {"schedule": "cosine", "final_learning_rate": 1e-4}
 EXPONENTIAL = {"schedule": "exponential", "final_learning_rate": 1e-4}
 
 
-def torch_adam(cells: Cells, cell: int, chosen: Settings) -> tuple[Tensor, list[float]]:
+def torch_adam(cells: Cells, cell: int, chosen: OptimizerConfig) -> tuple[Tensor, list[float]]:
     """Train one cell with torch.nn and torch.optim; return its flat parameters and its losses before each step."""
     leaves = [block.clone() for block in cells.model.layers(cells.parameters[cell])]
     layers: list[nn.Module] = []
@@ -27,8 +28,10 @@ def torch_adam(cells: Cells, cell: int, chosen: Settings) -> tuple[Tensor, list[
         linear.weight.data, linear.bias.data = block[:, :-1].clone(), block[:, -1].clone()
         layers += [linear, {"tanh": nn.Tanh, "relu": nn.ReLU, "gelu": nn.GELU}[cells.model.activation]()]
     network = nn.Sequential(*layers[:-1])
-    betas = (chosen.beta1, chosen.beta2)
-    optimizer = torch.optim.Adam(network.parameters(), lr=chosen.learning_rate, betas=betas, eps=chosen.epsilon)
+    adam = optimizers.make("adam", chosen.options)
+    optimizer = torch.optim.Adam(
+        network.parameters(), lr=chosen.learning_rate, betas=(adam.beta1, adam.beta2), eps=adam.epsilon
+    )
     final = chosen.final_learning_rate or 0.0
     schedule = {
         "constant": lambda: torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0),
@@ -55,12 +58,12 @@ def torch_adam(cells: Cells, cell: int, chosen: Settings) -> tuple[Tensor, list[
         ([16, 16], "tanh", {}),
         ([8], "relu", COSINE),
         ([5, 9, 4], "gelu", EXPONENTIAL),
-        ([], "tanh", {"beta1": 0.8, "beta2": 0.99, "epsilon": 1e-3}),
+        ([], "tanh", {"options": {"beta1": 0.8, "beta2": 0.99, "epsilon": 1e-3}}),
     ],
 )
 def test_adam_is_that_of_torch(hidden: list[int], activation: str, common: dict) -> None:
     cells = Cells(hidden, 2, 40, 3, activation, standardise=activation == "gelu")
-    chosen = [Settings(steps=100, learning_rate=rate, **common) for rate in (1e-3, 3e-3, 1e-2)]
+    chosen = [OptimizerConfig(steps=100, learning_rate=rate, **common) for rate in (1e-3, 3e-3, 1e-2)]
     trained = cells.train(chosen)
     for cell in range(3):
         parameters, losses = torch_adam(cells, cell, chosen[cell])
@@ -76,7 +79,7 @@ def test_minibatches_against_naive_numpy() -> None:
     """One hidden layer of tanh, Adam as in the paper's Algorithm 1, every sum written out."""
     steps, batch, rate = 100, 7, 3e-3
     cells = Cells([6], 2, 50, 3)
-    trained = cells.train(Settings(steps=steps, batch=batch, learning_rate=rate))
+    trained = cells.train(OptimizerConfig(steps=steps, batch=batch, learning_rate=rate))
     for cell in range(3):
         theta = cells.parameters[cell].numpy().copy()
         points, values = cells.points[cell].numpy(), cells.values[cell].numpy()
@@ -118,7 +121,7 @@ def test_bits_do_not_depend_on_companions(activation: str, batch: int | None) ->
     cells = Cells([17, 5], 3, 37, 17, activation)
     schedule = COSINE if activation == "tanh" else {}
     rates = (1e-2, 3e-3, 1e-2)
-    chosen = [Settings(steps=150, batch=batch, learning_rate=rates[cell % 3], **schedule) for cell in range(17)]
+    chosen = [OptimizerConfig(steps=150, batch=batch, learning_rate=rates[cell % 3], **schedule) for cell in range(17)]
     together = cells.train(chosen)
     order = np.random.default_rng(0).permutation(17)
     assert equal(together, cells.train(chosen, order), order)
@@ -129,6 +132,6 @@ def test_bits_do_not_depend_on_companions(activation: str, batch: int | None) ->
 def test_bits_of_a_single_cell_with_a_single_sample() -> None:
     """Where a product of one slot rounds differently from a product of two."""
     cells = Cells([40, 40], 2, 1, 3)
-    together = cells.train(Settings(steps=20))
+    together = cells.train(OptimizerConfig(steps=20))
     for cell in range(3):
-        assert equal(together, cells.train(Settings(steps=20), [cell]), [cell])
+        assert equal(together, cells.train(OptimizerConfig(steps=20), [cell]), [cell])

@@ -18,9 +18,9 @@ from hpcsweep.cluster import stopping, worker
 from hpcsweep.cluster.checkpoints import CheckpointDir, Saver
 from hpcsweep.cluster.pricing import Pricer
 from hpcsweep.cluster.stopping import StopRequest
+from hpcsweep.config import Cell
 from hpcsweep.store import layout
 from hpcsweep.store.files import opened
-from hpcsweep.study.cells import Cell
 from hpcsweep.study.expansion import expand
 from hpcsweep.study.parsing import parse
 from tests.cluster.test_run import by_key, weights_by_key

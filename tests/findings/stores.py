@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from hpcsweep.config import Cell
 from hpcsweep.store.files import Run
 from hpcsweep.store.layout import SLICE
 from hpcsweep.store.store import Record, Store
 from hpcsweep.study import expansion, parsing
-from hpcsweep.study.cells import Cell, Cells
+from hpcsweep.study.cells import Cells
 
 RUN = Run("node017", "4821", 2, "2 x GPU", "hpcsweep 0.1", 1_750_000_000.0)
 Records = Callable[[Cell], Record | None]

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import xarray
 
+from hpcsweep.config import Cell
 from hpcsweep.errors import StoreError
 from hpcsweep.findings import dataset
 from hpcsweep.store.store import Record
-from hpcsweep.study.cells import Cell
 from tests.findings.stores import STUDY, Maker, cells_of, error, record
 
 SMALL = """

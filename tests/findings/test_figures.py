@@ -10,11 +10,11 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from hpcsweep.config import Cell
 from hpcsweep.errors import StoreError
 from hpcsweep.findings import figures, series
 from hpcsweep.findings.dataset import read
 from hpcsweep.store.store import Record
-from hpcsweep.study.cells import Cell
 from tests.findings.stores import STUDY, Maker, cells_of, error, record
 
 CURVES = """

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 
+from hpcsweep.config import Cell
 from hpcsweep.findings import figures, scaling, series
 from hpcsweep.findings.dataset import read
 from hpcsweep.findings.figures.places import kinds
 from hpcsweep.store.store import Record
-from hpcsweep.study.cells import Cell
 from tests.findings.stores import Maker, cells_of, error, record
 from tests.findings.test_figures import panels, words
 

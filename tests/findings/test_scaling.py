@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hpcsweep.config import Cell
 from hpcsweep.errors import StoreError
 from hpcsweep.findings import figures, scaling, series, theory
 from hpcsweep.findings.dataset import read
 from hpcsweep.findings.report import summary
 from hpcsweep.store.store import Record
-from hpcsweep.study.cells import Cell
 from tests.findings.stores import Maker, record
 
 STUDY = """

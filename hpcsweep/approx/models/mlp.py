@@ -8,7 +8,7 @@ from typing import Any, ClassVar, final
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.models.choices import resolve
+from hpcsweep.approx.models.checks import resolve
 from hpcsweep.approx.models.layers import ACTIVATE, BOUNDED, blocks_of, count, draw
 from hpcsweep.approx.models.model import FIELDS, Domain, Model, input_map, mapped
 
@@ -27,21 +27,21 @@ class MLP(Model):
 
     fields: ClassVar = FIELDS
 
-    def __init__(self, choice: Mapping[str, Any], dimension: int, domain: Domain) -> None:
+    def __init__(self, given: Mapping[str, Any], dimension: int, domain: Domain) -> None:
         if len(domain) != dimension:
             raise ValueError(f"the domain has {len(domain)} axes, the model {dimension} inputs")
-        self.choice = resolve(choice)
+        self.config = config = resolve(given)
         self.dimension = dimension
-        self.widths = (dimension, *self.choice["hidden"], 1)
+        self.widths = (dimension, *config.hidden, 1)
         self.parameters = count(self.widths)
-        self.activation: str = self.choice["activation"]
+        self.activation: str = config.activation
         self.shift: Tensor | None
         self.factor: Tensor | None
-        self.shift, self.factor = input_map(self.choice["standardise"], domain) or (None, None)
+        self.shift, self.factor = input_map(config.standardise, domain) or (None, None)
 
     def init(self, seeds: Sequence[int], dtype: torch.dtype) -> Tensor:
         """Draw initial parameters (cells, parameters) as `layers.draw` says."""
-        return draw(self.widths, self.choice, seeds, dtype)
+        return draw(self.widths, self.config, seeds, dtype)
 
     def standardised(self, points: Tensor) -> Tensor:
         """Return what the first layer sees of points (..., dimension): the points, or their standardised image."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
+
+from hpcsweep.config import ModelConfig
 
 Domain = Sequence[tuple[float, float]]
 
@@ -24,8 +25,8 @@ class Model(ABC):
 
     Attributes
     ----------
-    fields : which of `FIELDS` the networks depend on; others are no part of the choice of a user's class
-    choice : the resolved choice of the study
+    fields : which of `FIELDS` the networks depend on; others are no part of the configuration of a user's class
+    config : as the study says; of a class of a user what encloses it
     dimension : number of inputs
     parameters : number of trainable parameters of one network
     widths : (inputs, ..., 1) where the flat vector is that of layers, one block (outputs, inputs + 1) after the other,
@@ -33,7 +34,7 @@ class Model(ABC):
     """
 
     fields: ClassVar[tuple[str, ...]] = ("hidden",)
-    choice: Mapping[str, Any] = MappingProxyType({})
+    config: ModelConfig
     dimension: int
     parameters: int
     widths: tuple[int, ...] = ()
@@ -56,7 +57,7 @@ class Model(ABC):
     def evaluate(self, parameters: Tensor, inputs: Tensor) -> Tensor:
         """Return `apply` for points that are `standardised` already: (points,) of inputs (points, dimension).
 
-        The same function for all models of one choice and dimension, whatever their domains.
+        The same function for all models of one configuration and dimension, whatever their domains.
         """
         return self.apply(parameters, inputs)
 

@@ -12,7 +12,8 @@ from hpcsweep.approx.training.batched.workspace import Task
 from hpcsweep.approx.training.operations import losses
 from hpcsweep.approx.training.operations.engine import full_loss
 from hpcsweep.approx.training.record import Record
-from hpcsweep.approx.training.settings import Settings, Trained
+from hpcsweep.approx.training.settings import Trained
+from hpcsweep.config import OptimizerConfig
 
 _SLOTS, _BLOCK = 32, 256  # networks and samples at a time
 
@@ -22,10 +23,10 @@ _SLOTS, _BLOCK = 32, 256  # networks and samples at a time
 Evaluate = Callable[[Sequence[int], int], np.ndarray]
 
 
-def finalize(common: Settings, batched: bool, record: Record, evaluate: Evaluate, threads: int) -> Trained:
+def finalize(common: OptimizerConfig, batched: bool, record: Record, evaluate: Evaluate, threads: int) -> Trained:
     """Return the result of a training whose last part had these settings, and minibatches (`batched`) or not.
 
-    A cell that diverged gets its best parameters, others as `Settings.keep` says.
+    A cell that diverged gets its best parameters, others as `OptimizerConfig.keep` says.
     """
     everyone = range(len(record.outcome))
     if batched:

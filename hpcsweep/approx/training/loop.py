@@ -21,9 +21,10 @@ from hpcsweep.approx.training.batched.workspace import Task
 from hpcsweep.approx.training.costs import costs
 from hpcsweep.approx.training.finalize import batched_losses, finalize
 from hpcsweep.approx.training.record import Record
-from hpcsweep.approx.training.settings import Settings, Trained
+from hpcsweep.approx.training.settings import Trained, check, method_of, shared
 from hpcsweep.approx.training.single import alone
 from hpcsweep.approx.training.single.supervisor import Supervisor
+from hpcsweep.config import OptimizerConfig
 
 
 def never() -> bool:
@@ -37,7 +38,7 @@ def train(
     parameters: Tensor,
     samples: Tensor,
     values: Tensor,
-    settings: Sequence[Settings],
+    settings: Sequence[OptimizerConfig],
     seeds: Sequence[int],
     stop: Callable[[], bool] = never,
     report: Callable[[float], None] | None = None,
@@ -85,7 +86,7 @@ def train(
     _validate(models, parameters, samples, values, settings, seeds)
     shape = None if batched or parameters.device.type != "cpu" else alone.shape_of(models[0])
     for part in settings[0].chain if shape else ():
-        part.method.prepare(parameters[:0].numpy().dtype)
+        method_of(part).prepare(parameters[:0].numpy().dtype)
     if resume is not None and ("networks" in resume) != (shape is not None):
         resume = None  # saved by another kind of device: begins anew
     pairs = zip(models, samples.to(parameters), strict=True)
@@ -171,7 +172,7 @@ def _packs(task: Task, record: Record) -> tuple[int, list[list[int]]]:
     rows = np.flatnonzero(record.active).tolist()
     kind, precision = record.last.device.type, str(record.last.dtype).removeprefix("torch.")
     model, samples = task.model, task.cells.values.shape[1]
-    hidden = equivalent_widths(model.choice, model.dimension, model.parameters)
+    hidden = equivalent_widths(model.config, model.dimension, model.parameters)
     alike = costs.Perceptron((model.dimension, *hidden, 1), general=not isinstance(model, MLP))
     most = costs.slots(alike.slot_bytes(samples, task.common, precision), kind)
     if not rows:
@@ -186,7 +187,7 @@ def _validate(
     parameters: Tensor,
     samples: Tensor,
     values: Tensor,
-    settings: Sequence[Settings],
+    settings: Sequence[OptimizerConfig],
     seeds: Sequence[int],
 ) -> None:
     cells = len(parameters)
@@ -198,15 +199,17 @@ def _validate(
         raise ValueError(f"parameters must be ({cells}, {models[0].parameters}), not {tuple(parameters.shape)}")
     if values.ndim != 2 or samples.shape != (*values.shape, models[0].dimension) or values.shape[1] == 0:
         raise ValueError(f"samples {tuple(samples.shape)} and values {tuple(values.shape)} do not fit the model")
-    common = settings[0].shared(values.shape[1])
-    if any(one.shared(values.shape[1]) != common for one in settings):
+    for one in settings:
+        check(one)
+    common = shared(settings[0], values.shape[1])
+    if any(shared(one, values.shape[1]) != common for one in settings):
         raise ValueError("the settings of one training may differ in learning rates and tolerances only")
-    check_compatible(models[0], settings[0].optimizer)
+    check_compatible(models[0], settings[0].name)
 
 
 def _shape(model: Model) -> tuple[Hashable, ...]:
     """Return what must be equal for networks that are one program: all that `evaluate` depends on."""
     if isinstance(model, MLP):
         return MLP, model.widths, model.activation
-    choice = {field: value for field, value in model.choice.items() if field not in ("initialisation", "scale")}
-    return type(model), model.parameters, json.dumps({**choice, "standardise": None}, sort_keys=True)
+    config = {field: value for field, value in model.config.items() if field not in ("initialisation", "scale")}
+    return type(model), model.parameters, json.dumps({**config, "standardise": None}, sort_keys=True)

@@ -11,8 +11,8 @@ import torch
 from hpcsweep.approx.kernels.compiling import NUMBER, NUMBERS, entry
 from hpcsweep.approx.kernels.updates import first_order
 from hpcsweep.approx.kernels.updates.first_order import rate_of
-from hpcsweep.approx.training import Settings
 from hpcsweep.approx.training.batched.schedules import learning_rate
+from hpcsweep.config import OptimizerConfig
 from tests.approx.kernels.cases import NO_MARKS, Case, assert_near, choice, walk
 from tests.approx.packs import Cells
 
@@ -39,7 +39,7 @@ def _rate(numbers):
 
 
 def torch_iterates(
-    case: Case, settings: Settings, family: Any, options: dict[str, Any], steps: int
+    case: Case, settings: OptimizerConfig, family: Any, options: dict[str, Any], steps: int
 ) -> list[np.ndarray]:
     leaf = case.parameters.clone().requires_grad_()
     optimizer, found = family([leaf], lr=1.0, **options), []
@@ -56,7 +56,7 @@ def torch_iterates(
 @pytest.mark.parametrize(("name", "fields", "family", "options"), PEERS, ids=str)
 def test_iterates_are_those_of_torch(name: str, fields: Any, family: Any, options: Any, schedule: Any) -> None:
     case = Case.of([7, 5], 2, 150)
-    settings = choice(optimizer=name, steps=100, **fields, **schedule)
+    settings = choice(name=name, steps=100, **fields, **schedule)
     expected = torch_iterates(case, settings, family, options, 60)
     for ours, theirs in zip(walk(case.method(settings), 60), expected, strict=True):
         assert_near(ours[: len(theirs)], theirs, 1e-10)
@@ -65,7 +65,7 @@ def test_iterates_are_those_of_torch(name: str, fields: Any, family: Any, option
 @pytest.mark.parametrize(("name", "fields", "family", "options"), PEERS[::2], ids=str)
 def test_single_precision_follows_for_some_steps(name: str, fields: Any, family: Any, options: Any) -> None:
     case = Case.of([7, 5], 2, 150, dtype=np.float32)
-    settings = choice(optimizer=name, **fields)
+    settings = choice(name=name, **fields)
     found = walk(case.method(settings), 10)[-1]
     assert found.dtype == np.float32
     assert_near(found[: len(case.parameters)], torch_iterates(case, settings, family, options, 10)[-1], 1e-4)
@@ -98,7 +98,7 @@ def test_methods_of_matrices_follow_the_batched_engine(
 ) -> None:
     cells = Cells(hidden, 2, 40, 2)
     steps = 20 if fields.get("refresh") == 1 else 50
-    settings = Settings(optimizer=name, steps=steps, learning_rate=1e-3, keep="last", **fields, **schedule)
+    settings = choice(name=name, steps=steps, learning_rate=1e-3, keep="last", **fields, **schedule)
     found, expected = cells.train(settings), cells.train(settings, batched=True)
     for ours, theirs in zip(found.parameters, expected.parameters, strict=True):
         assert_near(ours, theirs, 1e-10)
@@ -107,7 +107,7 @@ def test_methods_of_matrices_follow_the_batched_engine(
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "muon", "soap"])
 def test_what_nothing_feeds_decays_to_zero_and_not_to_subnormal_numbers(name: str) -> None:
     case = Case.of([6, 6], 1, 20, activation="relu")
-    settings = choice(optimizer=name, learning_rate=1e-3)
+    settings = choice(name=name, learning_rate=1e-3)
     method = case.method(settings)
     walk(method, 1)
     dead = 12  # the first layer: its neurons never fire again

@@ -13,7 +13,7 @@ import torch
 
 from hpcsweep.approx.kernels import method
 from hpcsweep.approx.kernels.updates import line_search
-from hpcsweep.approx.training import Settings
+from hpcsweep.config import OptimizerConfig
 from tests.approx.kernels.cases import NO_MARKS, Case, assert_near, choice, evaluated
 from tests.approx.packs import Cells
 from tests.approx.twins import broyden, scaled, unscaled
@@ -29,7 +29,7 @@ CASES = [([5], 1, 20, "mlp"), ([7, 6], 2, 150, "mlp"), ([6, 6], 2, 40, "residual
 
 def recorded(case: Case, name: str, steps: int) -> Iterator[tuple[Floats, Floats, Floats, float]]:
     """Give iterate, gradient, direction and the length of the last step, at the start and after each step."""
-    made, count = case.method(choice(optimizer=name, memory=4 if name == "lbfgs" else None)), len(case.parameters)
+    made, count = case.method(choice(name=name, **({"memory": 4} if name == "lbfgs" else {}))), len(case.parameters)
     for step in range(steps + 1):
         if made.advance(NO_MARKS, 0, step, -1.0, 10**6) != method.DUE:
             return
@@ -93,7 +93,7 @@ def test_accepted_points_meet_the_conditions_of_wolfe(
 @pytest.mark.parametrize("name", [*FAMILIES, "lbfgs"])
 def test_single_precision_descends_to_its_own_floor(name: str) -> None:
     cells = Cells([6], 1, 30, 2)
-    settings = Settings(optimizer=name, steps=300)
+    settings = OptimizerConfig(name, steps=300)
     double = cells.train(settings)
     cells.parameters = cells.parameters.float()
     single = cells.train(settings)
@@ -105,7 +105,7 @@ def test_bfgs_gets_as_far_as_scipys() -> None:
     for seed in range(8):
         case = Case.of([5], 1, 20 + seed)
         problem = case.problem()
-        made = case.method(choice(optimizer="bfgs"))
+        made = case.method(choice(name="bfgs"))
         made.advance(NO_MARKS, 0, 150, -1.0, 10**6)
 
         def both(x: Floats, case: Case = case, problem: Any = problem) -> tuple[float, Floats]:
@@ -121,7 +121,7 @@ def test_bfgs_gets_as_far_as_scipys() -> None:
 @pytest.mark.parametrize("hidden", [[], [4], [6, 5]], ids=str)
 def test_losses_begin_as_in_the_batched_engine(hidden: list[int], name: str) -> None:
     cells = Cells(hidden, 2, 150, 2)
-    settings = Settings(optimizer=name, steps=12, keep="last")
+    settings = OptimizerConfig(name, steps=12, keep="last")
     found, expected = cells.train(settings), cells.train(settings, batched=True)
     assert np.allclose(found.history_loss, expected.history_loss, rtol=1e-8, atol=1e-18, equal_nan=True)
     assert found.message == expected.message and found.steps.tolist() == expected.steps.tolist()
@@ -131,7 +131,7 @@ def test_a_search_that_meets_infinity_comes_back() -> None:
     case = Case.of([4], 1, 20)
     case.parameters.mul_(1e3)
     case.values.mul_(1e150)
-    made = case.method(choice(optimizer="bfgs"))
+    made = case.method(choice(name="bfgs"))
     losses = []
     for step in range(10):
         status = made.advance(NO_MARKS, 0, step, -1.0, 10**4)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hpcsweep.approx.training import streams
 from hpcsweep.approx.training.operations.passes import Passes
-from hpcsweep.approx.training.settings import Settings
+from hpcsweep.config import OptimizerConfig
 
 _AHEAD = 1 << 14  # samples gathered at once: enough to hide the cost of a call, few enough to stay in the cache
 
@@ -32,7 +32,7 @@ class Cells:
     parameters: Tensor
     inputs: Tensor
     values: Tensor
-    settings: Sequence[Settings]
+    settings: Sequence[OptimizerConfig]
     seeds: Sequence[int]
 
 

@@ -7,9 +7,9 @@ from dataclasses import MISSING, dataclass, fields
 from typing import Any, TypeVar
 
 from hpcsweep.approx.training.optimizers.optimizer import Needs, Optimizer
+from hpcsweep.config import DIRECT
 from hpcsweep.errors import PluginError, unknown
 
-DIRECT = "direct"  # the name of what needs no optimizer, `hpcsweep.approx.models.classical`: no steps, no fields
 _Optimizer = TypeVar("_Optimizer", bound=Optimizer)
 
 
