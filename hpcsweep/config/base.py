@@ -20,7 +20,6 @@ IMPLIED: Mapping[str, Any] = {
     "code": "",
     "stages": 1,
     "equation": "none",
-    "boundary": None,
     "sampling": "uniform",
     "layerwise": 0,
     "resample": 0,

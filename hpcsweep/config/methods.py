@@ -56,7 +56,7 @@ class Objective:
         """What is not the default; what belongs to an equation only with one."""
         without = () if self.equation != "none" else ("boundary", "boundary_weight")
         given = {name: getattr(self, name) for name in OBJECTIVE if name not in without}
-        return {name: value for name, value in given.items() if name not in IMPLIED or value != IMPLIED[name]}
+        return {name: value for name, value in given.items() if value != IMPLIED.get(name)}
 
     def boundary_points(self, samples: int, dimension: int) -> int:
         """Return how many points on the boundary go with so many samples, 0 without an equation.

@@ -111,7 +111,7 @@ def test_a_choice_holds_what_the_class_reads_and_the_digest_of_its_source(folder
     full = models.resolve({"name": name, "hidden": [3], "activation": "relu", "stages": 2}, folder)
     assert full == {"name": name, "hidden": [3], "standardise": False, "stages": 2, "code": full["code"]}
     assert models.resolve(full, folder) == full and models.count_parameters(full, 2, folder) == 2 * 12 + 1
-    json.dumps(full)
+    assert json.loads(full.canonical()) == full
     (folder / "mine.py").write_text(GOOD + "\n# edited\n")
     assert models.resolve({"name": name, "hidden": [3]}, folder)["code"] != full["code"]
     with pytest.raises(PluginError, match="has changed since the study was read"):

@@ -202,7 +202,7 @@ def test_the_loss_tolerance_is_that_of_the_sum(optimizer: str) -> None:
         return 0.01 * wave(places)
 
     fits = Fits(make(2), target=small, judged=small)
-    chosen = replace(QUICK, optimizer=optimizer)
+    chosen = replace(QUICK, name=optimizer)
     tolerance = float(fits.first(chosen).loss.min()) / 5
     grown = fits.train(replace(chosen, loss_tolerance=tolerance, parts=()))
     reached = grown.loss <= tolerance * (1 + 1e-9)

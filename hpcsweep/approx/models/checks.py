@@ -29,11 +29,12 @@ def resolve(given: Mapping[str, Any]) -> ModelConfig:
     for field in given:
         if field not in FIELDS:
             raise PluginError(unknown("model", field, (*FIELDS, *classical.FIELDS)))
-    config = validated(given)
-    if config.name not in NAMES:
+    name = given.get("name", ModelConfig.name)
+    if name not in NAMES:
         allowed = (*NAMES, *classical.FAMILIES)
-        raise PluginError(unknown("model.name", config.name, allowed) + " Or 'path/file.py:Class', 'module:Class'.")
-    if config.name == "residual" and len(set(config.hidden)) != 1:
+        raise PluginError(unknown("model.name", name, allowed) + " Or 'path/file.py:Class', 'module:Class'.")
+    config = validated(given)
+    if name == "residual" and len(set(config.hidden)) != 1:
         shown = list(config.hidden)
         raise PluginError(f'model "residual" adds up layers of one width, at least one of them, not {shown!r}.')
     return config

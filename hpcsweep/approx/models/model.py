@@ -34,7 +34,7 @@ class Model(ABC):
     """
 
     fields: ClassVar[tuple[str, ...]] = ("hidden",)
-    config: ModelConfig
+    config: ModelConfig = ModelConfig("")
     dimension: int
     parameters: int
     widths: tuple[int, ...] = ()
