@@ -89,6 +89,11 @@ class Catalogue:
         objectives.check_compatible(method, network, function, samples)
 
     @property
+    def options(self) -> Mapping[str, Any]:
+        """The options of all optimizers, by their names, with their types."""
+        return optimizers.options()
+
+    @property
     def targets(self) -> tuple[str, ...]:
         """The names of our targets."""
         return tuple(REGISTRY)

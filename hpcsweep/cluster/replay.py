@@ -25,7 +25,7 @@ from hpcsweep.cluster.checkpoints import CheckpointDir
 from hpcsweep.cluster.options import RunOptions
 from hpcsweep.cluster.pricing import Pricer
 from hpcsweep.cluster.progress import Silent
-from hpcsweep.cluster.sweep import Sweep
+from hpcsweep.cluster.sweep import Raised, Sweep
 from hpcsweep.cluster.workforce import Workforce
 from hpcsweep.errors import LaunchError
 from hpcsweep.store import layout, weights
@@ -91,7 +91,7 @@ def replay(path: Path, key: str, folder: Path) -> Replayed:
             [Pack((0,), 0.0, 0, 0.0)]
         )
     [record] = records
-    if record.values.keys() == {"message"}:
+    if isinstance(record, Raised):
         raise LaunchError(f"The cell raised {record.values['message']}")
     told = f"{cell.target.name}, {cell.dimension}-D, {cell.parameters} parameters, {cell.samples} samples"
     told = f"{told}, {cell.optimizer.name}, replicate {cell.replicate}"

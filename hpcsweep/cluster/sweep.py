@@ -73,6 +73,10 @@ class Sweep:
         self.display.show(finished, len(status), eta, note)
 
 
+class Raised(Record):
+    """The record of a cell that raised alone: its message is all that is known."""
+
+
 class _Job(Job):
     """A pack on its way into the store."""
 
@@ -140,7 +144,7 @@ class _Job(Job):
         self.over, store = True, self.sweep.store
         self.sweep.checkpoints.clear(store.keys(self.rows))
         if len(self.rows) == 1:
-            store.put(self.rows, [Record("failed", {"message": message})])
+            store.put(self.rows, [Raised("failed", {"message": message})])
             self.sweep.account(self.predicted, self.predicted)
             return []
         half, each = len(self.rows) // 2, self.predicted / len(self.rows)

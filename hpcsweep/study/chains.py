@@ -12,7 +12,7 @@ from typing import Any
 from hpcsweep.config import DIRECT, OBJECTIVE, OptimizerConfig
 from hpcsweep.errors import StudyError, unknown
 from hpcsweep.study.parsing import Catalogue, Study, explicit, fields_of, section
-from hpcsweep.study.schema import TrainingSection
+from hpcsweep.study.schema import training_section
 
 
 def split(
@@ -25,15 +25,15 @@ def split(
     parts : what the catalogue says of each part of the chain
     changes : the explicit fields for each of them
     """
-    parts = catalogue.optimizer(value["name"])
+    kind, parts = training_section(catalogue.options), catalogue.optimizer(value["name"])
     names = [part["name"] for part in parts]
     own = {key: table for key, table in value.items() if key in names and isinstance(table, dict) and len(parts) > 1}
-    common = explicit(TrainingSection, {key: value[key] for key in value.keys() - own.keys() - {"name"}}, where)
+    common = explicit(kind, {key: value[key] for key in value.keys() - own.keys() - {"name"}}, where)
     used = {field for part in parts for field in fields_of(part)} | set(_objective_fields(parts[0]))
     for field in common:
         if field not in used:
             raise StudyError(unknown(f"{where}: {value['name']}", field, used - {"name"}))
-    tables = [explicit(TrainingSection, own.get(name, {}), f"{where}.{name}") for name in names]
+    tables = [explicit(kind, own.get(name, {}), f"{where}.{name}") for name in names]
     for name, table in zip(names, tables, strict=True):
         for field in table.keys() & set(OBJECTIVE):
             raise StudyError(f"{where}.{name}: {field!r} belongs to the whole chain; say it beside its name.")
@@ -44,6 +44,7 @@ def split(
 
 def resolve(
     study: Study,
+    catalogue: Catalogue,
     name: str,
     parts: list[dict[str, Any]],
     axes: Mapping[str, Any],
@@ -55,12 +56,12 @@ def resolve(
 
     It is to be `settled`: its batches may be shares of the samples.
     """
-    complete = []
+    kind, complete = training_section(catalogue.options), []
     for part, explicitly in zip(parts, changes, strict=True):
         own, axis = study.per_optimizer.get(part["name"], {}), dict(axes)
         if "steps" in part:
             axis["steps"] = own.get("steps", part["steps"])
-        fields = section(TrainingSection, {**study.training, **own, **axis, **explicitly}, where).model_dump()
+        fields = section(kind, {**study.training, **own, **axis, **explicitly}, where).model_dump()
         used = {field: part.get(field) if value is None else value for field, value in fields.items()}
         complete.append({"name": part["name"], **{key: used[key] for key in used if key in fields_of(part)}})
     method = complete[0] if len(complete) == 1 else {"name": name, "parts": complete}

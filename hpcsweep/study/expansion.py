@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 
 from hpcsweep.config import Config, ModelConfig, Objective, OptimizerConfig, TargetConfig, canonical
+from hpcsweep.config.limits import LARGEST
 from hpcsweep.errors import StudyError
 from hpcsweep.study import chains
 from hpcsweep.study.cells import COUNTS, FAMILIES, Cells, Facts, complete
 from hpcsweep.study.parsing import Catalogue, Study, explicit, integer, section
-from hpcsweep.study.schema import LARGEST, MODEL_AXES, TRAINING_AXES, ModelSection
+from hpcsweep.study.schema import MODEL_AXES, ModelSection, training_section
 
 
 def expand(study: Study, catalogue: Catalogue) -> Cells:
@@ -44,6 +45,7 @@ class _Table:
         self.columns: dict[str, list[int]] = {name: [] for name in (*(f"{name}_id" for name in FAMILIES), *COUNTS)}
         self.keys: dict[str, None] = {}  # in order
         self.axes: set[str] = set()
+        self.training_axes = tuple(training_section(catalogue.options).model_fields)
         self.facts: dict[tuple[Config, int], Facts] = {}
 
     def add(self, grid: Mapping[str, Sequence[Any]], where: str) -> None:
@@ -53,7 +55,7 @@ class _Table:
         methods = list(self._methods(grid, where))
         replicates = [integer(value, f"{where}.replicate", 0) for value in grid.get("replicate", [0])]
         dimensions = [integer(value, f"{where}.dimension", 1) for value in grid["dimension"]]
-        self.axes.update(grid.keys() & {*MODEL_AXES, *TRAINING_AXES} - {"name", "width", "depth", "hidden"})
+        self.axes.update(grid.keys() & {*MODEL_AXES, *self.training_axes} - {"name", "width", "depth", "hidden"})
         settled = functools.cache(OptimizerConfig.settled)
         for target, dimension in itertools.product(targets, dimensions):
             self.facts[target, dimension] = Facts(*self.catalogue.target_dimension(target, dimension))
@@ -125,13 +127,13 @@ class _Table:
 
     def _methods(self, grid: Mapping[str, Sequence[Any]], where: str) -> Iterator[OptimizerConfig]:
         """Yield every training method of a grid, for any number of samples."""
-        axes = [axis for axis in TRAINING_AXES if axis in grid]
+        axes = [axis for axis in self.training_axes if axis in grid]
         for named in grid.get("optimizer", [OptimizerConfig.name]):
             value, label = _named(named, f"{where}.optimizer")
             parts, changes = chains.split(value, self.catalogue, f"{where}.optimizer")
             for values in itertools.product(*(grid[axis] for axis in axes)):
                 axis = dict(zip(axes, values, strict=True))
-                yield chains.resolve(self.study, value["name"], parts, axis, changes, where, label)
+                yield chains.resolve(self.study, self.catalogue, value["name"], parts, axis, changes, where, label)
 
     def cells(self) -> Cells:
         """Return the finished columns."""

@@ -5,26 +5,21 @@ The defaults of models and of training are those of `hpcsweep.config`; the other
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_validator
 
 from hpcsweep.config import ModelConfig, Objective, OptimizerConfig
+from hpcsweep.config.limits import Count, NotNegative, PositiveFloat, PositiveInt
 from hpcsweep.config.methods import Equation, Keep, Sampling, Schedule
-
-LARGEST = 2**53
-
-PositiveInt = Annotated[int, Field(gt=0, le=LARGEST)]
-Count = Annotated[int, Field(ge=0, le=LARGEST)]
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Section(BaseModel):
     """A table of the study file: unknown keys are refused, numbers are not made from strings."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 def _batch(value: object) -> object:
@@ -91,23 +86,16 @@ class ModelSection(Section):
 
 
 class TrainingSection(Section):
-    """`[training]`, and `[training.NAME]` for one optimizer; each field may also be an axis of a grid."""
+    """`[training]`, and `[training.NAME]` for one optimizer; each field may also be an axis of a grid.
+
+    Options that belong to some optimizers are added by `training_section`.
+    """
 
     steps: PositiveInt = OptimizerConfig.steps
     batch: Annotated[Any, AfterValidator(_batch)] = "full"
     learning_rate: PositiveFloat = OptimizerConfig.learning_rate
     final_learning_rate: PositiveFloat | None = OptimizerConfig.final_learning_rate
     schedule: Schedule = OptimizerConfig.schedule
-    # Of the optimizer; None is its own default, and one that does not use a field ignores it.
-    beta1: Share | None = None
-    beta2: Share | None = None
-    epsilon: PositiveFloat | None = None
-    momentum: Share | None = None
-    nesterov: bool | None = None
-    weight_decay: NotNegative | None = None
-    memory: PositiveInt | None = None
-    refresh: PositiveInt | None = None
-    feature_scale: NotNegative | None = None
     loss_tolerance: NotNegative = OptimizerConfig.loss_tolerance
     gradient_tolerance: NotNegative = OptimizerConfig.gradient_tolerance
     keep: Keep = OptimizerConfig.keep
@@ -191,5 +179,18 @@ class StudyFile(Section):
 
 
 MODEL_AXES = tuple(ModelSection.model_fields)
-TRAINING_AXES = tuple(TrainingSection.model_fields)
-AXES = ("target", "dimension", "model", "samples", "optimizer", "replicate", *MODEL_AXES[1:], *TRAINING_AXES)
+OTHER_AXES = ("target", "dimension", "model", "samples", "optimizer", "replicate", *MODEL_AXES[1:])
+
+
+def training_section(options: Mapping[str, Any]) -> type[TrainingSection]:
+    """Return `[training]` with the options of optimizers, by name and type: None is the default of the optimizer.
+
+    One that does not use an option ignores it.
+    """
+    return _training_section(tuple(options.items()))
+
+
+@cache
+def _training_section(options: tuple[tuple[str, Any], ...]) -> type[TrainingSection]:
+    fields: dict[str, Any] = {name: (kind | None, None) for name, kind in options}
+    return create_model("TrainingSection", __base__=TrainingSection, **fields)

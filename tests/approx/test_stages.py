@@ -204,7 +204,7 @@ def test_the_loss_tolerance_is_that_of_the_sum(optimizer: str) -> None:
     fits = Fits(make(2), target=small, judged=small)
     chosen = replace(QUICK, name=optimizer)
     tolerance = float(fits.first(chosen).loss.min()) / 5
-    grown = fits.train(replace(chosen, loss_tolerance=tolerance, parts=()))
+    grown = fits.train(replace(QUICK, name=optimizer, loss_tolerance=tolerance))
     reached = grown.loss <= tolerance * (1 + 1e-9)
     most = 2 * sum(part.steps for part in chosen.chain)
     assert reached.any() and (grown.steps[reached] < most).all() and (grown.loss[reached] > tolerance / 10).all()

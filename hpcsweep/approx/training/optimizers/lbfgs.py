@@ -30,6 +30,7 @@ from hpcsweep.approx.training.optimizers.optimizer import Needs, Number, Optimiz
 from hpcsweep.approx.training.optimizers.registry import register
 from hpcsweep.approx.training.optimizers.walk import QuasiNewtonStep, SearchState, dots
 from hpcsweep.approx.training.single.methods import Compiled, Start, searching_numbers
+from hpcsweep.config.limits import PositiveInt
 
 
 @dataclass
@@ -66,7 +67,7 @@ class Memory:
 class LBFGS(Optimizer):
     """The inverse Hessian of BFGS from the latest `memory` steps, starting from s'y / y'y of the last one."""
 
-    memory: int = 50
+    memory: PositiveInt = 50
 
     needs: ClassVar = Needs(all_samples=True, rate=False)
     is_fine: ClassVar = True
