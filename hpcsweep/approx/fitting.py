@@ -19,7 +19,7 @@ from hpcsweep.approx.training import Trained, train
 from hpcsweep.approx.training.record import joined
 from hpcsweep.approx.training.strategies import direct, layerwise, stages
 from hpcsweep.approx.training.strategies.journal import UNSAVED, Checkpoints, Journal
-from hpcsweep.approx.training_data import Data, data_of
+from hpcsweep.approx.training_data import TrainingData, data_of
 from hpcsweep.config import Cell, OptimizerConfig
 from hpcsweep.sampling import samples
 
@@ -167,13 +167,13 @@ def _learn(
 ) -> list[Fitted]:
     """Let each network learn once."""
     data = [data_of(one.cell, one.added, folder) for one in rounds]
-    learning = [(one, known) for one, known in zip(rounds, data, strict=True) if isinstance(known, Data)]
+    learning = [(one, known) for one, known in zip(rounds, data, strict=True) if isinstance(known, TrainingData)]
     trained = iter(_train(learning, folder, device, stop, checkpoints) if learning else [])
-    return [next(trained) if isinstance(known, Data) else Fitted("failed", known) for known in data]
+    return [next(trained) if isinstance(known, TrainingData) else Fitted("failed", known) for known in data]
 
 
 def _train(
-    learning: Sequence[tuple[Round, Data]],
+    learning: Sequence[tuple[Round, TrainingData]],
     folder: Path,
     device: str,
     stop: Callable[[], bool],
@@ -207,7 +207,7 @@ def _train(
 
 
 def _trained(
-    learning: Sequence[tuple[Round, Data]],
+    learning: Sequence[tuple[Round, TrainingData]],
     networks: Sequence[models.Model],
     initial: Tensor,
     stop: Callable[[], bool],

@@ -18,7 +18,7 @@ _HELD_OUT, _BOUNDARY = 1 << 64, 2 << 64  # added to a data seed: beyond its 64 b
 
 
 @dataclass(frozen=True)
-class Data:
+class TrainingData:
     """What one network learns: places (points, dimension) and values (points,) of its samples.
 
     And of held-out points, which are no samples, if it has several stages: they decide which stages stay
@@ -31,7 +31,7 @@ class Data:
     held_out: tuple[np.ndarray, np.ndarray] | None
 
 
-def data_of(cell: Cell, added: np.ndarray | None, folder: Path) -> Data | str:
+def data_of(cell: Cell, added: np.ndarray | None, folder: Path) -> TrainingData | str:
     """Return what the network of a cell learns from; or why there is nothing.
 
     `added`: places (points, dimension) beside those of its data seed, counted among the samples.
@@ -50,7 +50,7 @@ def data_of(cell: Cell, added: np.ndarray | None, folder: Path) -> Data | str:
         return str(reason)
     except Exception as error:  # a user's plugin may raise anything: it is this cell's outcome, not the pack's
         return f"The target raised {type(error).__name__}: {error}"
-    return Data(target, where, values, held_out)
+    return TrainingData(target, where, values, held_out)
 
 
 def _places(cell: Cell, target: Target, added: np.ndarray | None) -> np.ndarray:
