@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from hpcsweep.approx.kernels.problem import Shape
 from hpcsweep.approx.models import ACTIVATIONS, MLP
 from hpcsweep.approx.training import optimizers, train
-from hpcsweep.approx.training.batched.samples import Cells
+from hpcsweep.approx.training.batched.samples import TrainingSet
 from hpcsweep.approx.training.costs import costs
 from hpcsweep.approx.training.single import alone
 from hpcsweep.approx.training.single.supervisor import Supervisor
@@ -90,7 +90,7 @@ def test_seconds_are_those_that_pass(
 def test_bytes_are_those_that_a_network_holds(name: str) -> None:
     model, parameters, points, values = data(24, 200)
     settings = OptimizerConfig(name, steps=2)
-    cells = Cells(parameters, points, values, [settings], [0])
+    cells = TrainingSet(parameters, points, values, [settings], [0])
     shape = Shape(model.widths, ACTIVATIONS.index("tanh"))
     network = alone.Network(shape, cells, 0, Supervisor(1, lambda: False, None, None, 60))
     network._begin(settings)

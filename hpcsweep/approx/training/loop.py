@@ -14,13 +14,13 @@ from torch import Tensor
 
 from hpcsweep.approx.models import MLP, Model, equivalent_widths
 from hpcsweep.approx.training.batched.general import check_compatible
-from hpcsweep.approx.training.batched.pack import Pack
-from hpcsweep.approx.training.batched.samples import Cells
+from hpcsweep.approx.training.batched.pack import BatchedTraining
+from hpcsweep.approx.training.batched.samples import TrainingSet
 from hpcsweep.approx.training.batched.watch import Watch
 from hpcsweep.approx.training.batched.workspace import Task
 from hpcsweep.approx.training.costs import costs
 from hpcsweep.approx.training.finalize import batched_losses, finalize
-from hpcsweep.approx.training.record import Record
+from hpcsweep.approx.training.record import TrainingRecord
 from hpcsweep.approx.training.settings import Trained, check, method_of, shared
 from hpcsweep.approx.training.single import alone
 from hpcsweep.approx.training.single.supervisor import Supervisor
@@ -91,7 +91,7 @@ def train(
         resume = None  # saved by another kind of device: begins anew
     pairs = zip(models, samples.to(parameters), strict=True)
     inputs = torch.stack([one.standardised(points) for one, points in pairs])
-    cells = Cells(parameters, inputs, values.to(parameters), settings, seeds)
+    cells = TrainingSet(parameters, inputs, values.to(parameters), settings, seeds)
     saving = checkpoint, checkpoint_seconds
     if shape is not None:
         supervisor = Supervisor(len(parameters), stop, report, *saving)
@@ -106,11 +106,11 @@ def train(
 
 
 def _train_batched(
-    model: Model, cells: Cells, watch: Watch, resume: Mapping[str, Any] | None
-) -> tuple[list[Task], Record]:
+    model: Model, cells: TrainingSet, watch: Watch, resume: Mapping[str, Any] | None
+) -> tuple[list[Task], TrainingRecord]:
     """Train cells as batched programs: on devices, and models that the kernels do not know."""
     tasks = [Task(model, cells, part) for part in range(len(cells.settings[0].chain))]
-    record = Record.blank(cells.parameters) if resume is None else Record.restored(resume["record"])
+    record = TrainingRecord.blank(cells.parameters) if resume is None else TrainingRecord.restored(resume["record"])
     count_seconds = _clock(record)
     for task in tasks[resume["part"] if resume else 0 :]:
         resumed = resume if resume is not None and resume["part"] == task.part else None
@@ -119,7 +119,7 @@ def _train_batched(
     return tasks, record
 
 
-def _clock(record: Record) -> Callable[[], None]:
+def _clock(record: TrainingRecord) -> Callable[[], None]:
     """Return what brings the seconds of a record up to date, from now on: all its cells share them."""
     begun, before = time.perf_counter(), record.seconds.copy()
 
@@ -131,7 +131,7 @@ def _clock(record: Record) -> Callable[[], None]:
 
 def _run_part(
     task: Task,
-    record: Record,
+    record: TrainingRecord,
     watch: Watch,
     parts: int,
     resume: Mapping[str, Any] | None,
@@ -155,10 +155,10 @@ def _run_part(
             return {**place, "record": record.state()}
 
         watch.begin(budget, done, len(rows) / total / parts, saved_with)
-        Pack(task, slots, record, rows, saved).run(watch)
+        BatchedTraining(task, slots, record, rows, saved).run(watch)
 
 
-def _dismiss(task: Task, record: Record, rows: Sequence[int]) -> None:
+def _dismiss(task: Task, record: TrainingRecord, rows: Sequence[int]) -> None:
     """Let cells go that have not begun when somebody asks to stop."""
     total = sum(part.steps for part in task.cells.settings[0].chain)
     for cell in rows:
@@ -167,7 +167,7 @@ def _dismiss(task: Task, record: Record, rows: Sequence[int]) -> None:
         record.finish(cell, "interrupted", f"Stopped at step {step} of {total}.")
 
 
-def _packs(task: Task, record: Record) -> tuple[int, list[list[int]]]:
+def _packs(task: Task, record: TrainingRecord) -> tuple[int, list[list[int]]]:
     """Return the slots of a pack, and the cells of each."""
     rows = np.flatnonzero(record.active).tolist()
     kind, precision = record.last.device.type, str(record.last.dtype).removeprefix("torch.")

@@ -13,7 +13,7 @@ from torch import Tensor
 from hpcsweep.approx.models import Model
 from hpcsweep.approx.training.batched import graph
 from hpcsweep.approx.training.batched.general import layout_of, passes_of
-from hpcsweep.approx.training.batched.samples import Cells, Minibatches
+from hpcsweep.approx.training.batched.samples import Minibatches, TrainingSet
 from hpcsweep.approx.training.batched.schedules import Rates
 from hpcsweep.approx.training.operations import losses
 from hpcsweep.approx.training.operations.engine import full_loss
@@ -29,7 +29,7 @@ class Task:
     """What all slots of a pack do: a model of their shape, the cells to choose from, the part of their chains."""
 
     model: Model
-    cells: Cells
+    cells: TrainingSet
     part: int = 0
 
     def settings(self, cell: int) -> OptimizerConfig:

@@ -19,9 +19,9 @@ from hpcsweep.approx.kernels.problem import Problem, Shape, aligned, padded
 from hpcsweep.approx.models import MLP, Model, Residual
 from hpcsweep.approx.models.operators import SecondOrder
 from hpcsweep.approx.training import streams
-from hpcsweep.approx.training.batched.samples import Cells
+from hpcsweep.approx.training.batched.samples import TrainingSet
 from hpcsweep.approx.training.finalize import Evaluate
-from hpcsweep.approx.training.record import Record, checkpoints, judged, patience
+from hpcsweep.approx.training.record import TrainingRecord, checkpoints, judged, patience
 from hpcsweep.approx.training.settings import method_of, rates_of
 from hpcsweep.approx.training.single import methods
 from hpcsweep.approx.training.single.supervisor import Supervisor
@@ -48,8 +48,8 @@ def shape_of(model: Model) -> Shape | None:
 class Network:
     """The training of one network, through all parts of its chain; what became of it is its `record`, of one row."""
 
-    def __init__(self, shape: Shape, cells: Cells, cell: int, supervisor: Supervisor) -> None:
-        self.record = Record.blank(cells.parameters[cell : cell + 1])
+    def __init__(self, shape: Shape, cells: TrainingSet, cell: int, supervisor: Supervisor) -> None:
+        self.record = TrainingRecord.blank(cells.parameters[cell : cell + 1])
         self._shape, self._cell, self._supervisor = shape, cell, supervisor
         self._chain, self._seed = cells.settings[cell].chain, cells.seeds[cell]
         self._inputs, self._values = cells.inputs[cell].numpy(), cells.values[cell].numpy()
@@ -231,7 +231,7 @@ class Network:
 
     def restore(self, saved: Mapping[str, Any]) -> None:
         """Go on where `saved` was taken, to the same bits; seconds of a budget begin anew."""
-        self.record = Record.restored(saved["record"])
+        self.record = TrainingRecord.restored(saved["record"])
         if "state" in saved:
             self._part, self._before = saved["part"], saved["before"]
             self._begin(self._chain[self._part])
@@ -241,11 +241,11 @@ class Network:
 
 def train(
     shape: Shape,
-    cells: Cells,
+    cells: TrainingSet,
     supervisor: Supervisor,
     threads: int,
     resume: Mapping[str, Any] | None = None,
-) -> tuple[Record, Evaluate]:
+) -> tuple[TrainingRecord, Evaluate]:
     """Train networks of one shape, so many at once.
 
     Returns
@@ -258,7 +258,7 @@ def train(
         networks[cell].restore(saved)
         supervisor.keep(cell, saved)
     supervisor.run([network.run for network in networks], threads)
-    record = Record.joined([network.record for network in networks])
+    record = TrainingRecord.joined([network.record for network in networks])
 
     def loss(cell: int, power: int) -> float:
         settings = replace(cells.settings[cell].chain[-1], loss="mse" if power == 2 else {"p": power})

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hpcsweep.approx.models import ACTIVATE, MLP
 from hpcsweep.approx.training import loop
-from hpcsweep.approx.training.record import Record, joined
+from hpcsweep.approx.training.record import TrainingRecord, joined
 from hpcsweep.approx.training.settings import Trained
 from hpcsweep.approx.training.strategies.journal import UNSAVED, Checkpoints, Journal
 from hpcsweep.config import OptimizerConfig
@@ -86,7 +86,7 @@ class _Ladder:
         self.models, self.parameters, self._settings = models, parameters.clone(), settings
         # What the next layer sees, for each cell: (samples, inputs).
         self._inputs = [model.standardised(points) for model, points in zip(models, samples, strict=True)]
-        blank = Record.blank(parameters)
+        blank = TrainingRecord.blank(parameters)
         self.trained = Trained(
             parameters=self.parameters,
             outcome=blank.outcome,
