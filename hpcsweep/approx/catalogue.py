@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from hpcsweep.approx import models, plugins
-from hpcsweep.approx.targets import REGISTRY
 from hpcsweep.approx.training import optimizers
 from hpcsweep.approx.training.batched.general import check_compatible
 from hpcsweep.approx.training.settings import check
 from hpcsweep.approx.training.strategies import objectives
-from hpcsweep.config import DIRECT, RATES, ModelConfig, OptimizerConfig, TargetConfig
+from hpcsweep.config import RATES, ModelConfig, OptimizerConfig, TargetConfig
 from hpcsweep.config.methods import WARM_UP
 
 LONGEST_ABOUT = 200  # letters
@@ -92,26 +91,6 @@ class Catalogue:
     def options(self) -> Mapping[str, Any]:
         """The options of all optimizers, by their names, with their types."""
         return optimizers.options()
-
-    @property
-    def targets(self) -> tuple[str, ...]:
-        """The names of our targets."""
-        return tuple(REGISTRY)
-
-    @property
-    def models(self) -> tuple[str, ...]:
-        """The names of the model families."""
-        return tuple(models.FAMILIES)
-
-    @property
-    def activations(self) -> tuple[str, ...]:
-        """The names of the activations."""
-        return tuple(models.ACTIVATIONS)
-
-    @property
-    def optimizers(self) -> tuple[str, ...]:
-        """The names of the optimizers."""
-        return (*optimizers.NAMES, DIRECT)
 
 
 def _about(target: object) -> str:

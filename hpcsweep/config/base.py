@@ -78,13 +78,12 @@ class Config(Mapping[str, Any]):
         return {"name": self.name, **listed, **self.options}
 
     @cached_property
-    def text(self) -> str:
-        """What `canonical` returns."""
+    def _text(self) -> str:
         return canonical(self.plain)
 
     def canonical(self) -> str:
         """Return the canonical JSON text."""
-        return self.text
+        return self._text
 
     def __getitem__(self, name: str) -> Any:
         return self.plain[name]
@@ -96,7 +95,7 @@ class Config(Mapping[str, Any]):
         return len(self.plain)
 
     def __hash__(self) -> int:
-        return hash(self.text)
+        return hash(self._text)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self).of, (self.plain, self.label)
