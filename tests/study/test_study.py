@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 
 from hpcsweep.approx.catalogue import Catalogue
+from hpcsweep.approx.training import optimizers
 from hpcsweep.config import canonical, stream
 from hpcsweep.study.cells import Cells
 from hpcsweep.study.expansion import expand
@@ -242,7 +243,7 @@ def test_union_and_take() -> None:
     assert [cell.key for cell in both.take(np.array([3, 0]))] == [both.cell(3).key, both.cell(0).key]
 
 
-@pytest.mark.parametrize("name", [name for name in CATALOGUE.optimizers if name != "direct"])
+@pytest.mark.parametrize("name", optimizers.NAMES)
 def test_every_method_may_have_a_table_of_its_own_whatever_field_its_name_resembles(name: str) -> None:
     made = parse(study(GRID + f'optimizer = ["{name}"]', sections=f"[training.{name}]\nsteps = 5"), CATALOGUE)
     assert made.per_optimizer == {name: {"steps": 5}}
