@@ -1,4 +1,4 @@
-"""A figure for a paper: the sup-norm error by the number of parameters, with the spread over repetitions.
+"""A figure for a paper: the sup-norm error against the number of parameters, with its range over the replicates.
 
 python examples/figure.py [FOLDER]
 """
@@ -16,7 +16,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot
 
 STUDY = {
-    "title": "Error by parameters",
+    "title": "Error against parameters",
     "grid": [
         {
             "target": ["runge"],
@@ -37,7 +37,7 @@ def main(folder: Path) -> None:
     """Run the study and draw its figure, as PDF and PNG."""
     summary = hpcsweep.run(hpcsweep.Study.from_dict(STUDY), folder / "figure.h5")
     results = hpcsweep.unstacked(hpcsweep.read(summary.store))
-    figure, axes = pyplot.subplots(figsize=(3.4, 2.6), layout="constrained")  # one column, inches
+    figure, axes = pyplot.subplots(figsize=(3.4, 2.6), layout="constrained")  # in inches, one column wide
     for method in results["optimizer"].values:
         errors = results["sup_lower"].sel(optimizer=method)  # (width, replicate)
         parameters = results["parameters"].sel(optimizer=method).isel(replicate=0)

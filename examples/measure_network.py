@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-import hpcsweep  # before torch: MKL and OpenMP are told in time how to compute
+import hpcsweep  # before torch, so that the settings for MKL and OpenMP take effect
 
 import torch  # isort: skip
 
@@ -31,14 +31,14 @@ def trained() -> torch.nn.Module:
 
 
 def main() -> None:
-    """Train, measure, and print what is known of the error."""
+    """Train a network, measure its error, and print what is known about it."""
     network = trained()
     points = 2 * torch.rand(10_000, 2) - 1
-    seen = (network(points)[:, 0] - target(points)).abs().max().item()
-    found = hpcsweep.measure(network, target, [(-1, 1), (-1, 1)], certificate=0.05)
-    print(f"largest error at 10,000 random points: {seen:.4f}")
-    print(f"sup-norm error: between {found.lower:.4f} and {found.upper:.4f}, certificate: {found.certificate}")
-    print(f"attained at ({', '.join(f'{coordinate:.4f}' for coordinate in found.where)})")
+    largest = (network(points)[:, 0] - target(points)).abs().max().item()
+    error = hpcsweep.measure(network, target, [(-1, 1), (-1, 1)], certificate=0.05)
+    print(f"largest error at 10,000 random points: {largest:.4f}")
+    print(f"sup-norm error: between {error.lower:.4f} and {error.upper:.4f}, certificate: {error.certificate}")
+    print(f"lower bound attained at ({', '.join(f'{coordinate:.4f}' for coordinate in error.where)})")
 
 
 if __name__ == "__main__":

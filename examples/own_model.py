@@ -1,4 +1,4 @@
-"""A model of your own beside a multilayer perceptron: trigonometric terms with trained frequencies.
+"""A model of your own, compared with a perceptron: trigonometric terms with trained frequencies.
 
 python examples/own_model.py [FOLDER]
 """
@@ -18,17 +18,17 @@ import hpcsweep
 class Waves(hpcsweep.Model):
     """Terms c sin(w x + b), as many as the study's first hidden width."""
 
-    fields = ("hidden",)  # what it reads of [model]
+    fields = ("hidden",)  # the fields of [model] that it reads
 
     def __init__(self, choice: Mapping[str, Any], dimension: int) -> None:
-        """`choice`: the fields of [model] that it reads."""
+        """`choice`: the fields of [model] named in `fields`."""
         self.dimension, self.terms = dimension, choice["hidden"][0]
         self.parameters = self.terms * (dimension + 2)
 
     def init(self, seeds: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
         """Return initial parameters (networks, parameters); each row depends on its seed alone."""
-        makers = [torch.Generator().manual_seed(seed % 2**63) for seed in seeds]
-        rows = [torch.randn(self.parameters, generator=maker, dtype=torch.float64) for maker in makers]
+        generators = [torch.Generator().manual_seed(seed % 2**63) for seed in seeds]
+        rows = [torch.randn(self.parameters, generator=generator, dtype=torch.float64) for generator in generators]
         return torch.stack(rows).to(dtype)
 
     def apply(self, parameters: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
@@ -48,7 +48,7 @@ def main(folder: Path) -> None:
             "training": {"steps": 500, "learning_rate": 0.02},
             "sup_norm": {"certificate": "off"},
         },
-        folder=here.parent,  # where own_model.py is looked for
+        folder=here.parent,  # the folder that contains own_model.py
     )
     errors = hpcsweep.unstacked(hpcsweep.read(hpcsweep.run(study, folder / "waves.h5").store))["sup_lower"]
     for model in errors["model"].values:

@@ -22,7 +22,7 @@ class Bump(hpcsweep.Target):
     smoothness = math.inf  # n: derivatives up to order n are bounded
 
     def __call__(self, points: torch.Tensor) -> torch.Tensor:
-        """Return the values (points,) at points (points, dimension), by operations of torch."""
+        """Return the values (points,) at points (points, dimension), computed by torch operations."""
         return torch.exp(-self.chosen["sharpness"] * torch.square(points).sum(dim=1))
 
 
@@ -36,7 +36,7 @@ def main(folder: Path) -> None:
             "training": {"steps": 1000, "learning_rate": 0.01},
             "sup_norm": {"certificate": "off"},
         },
-        folder=here.parent,  # where own_target.py is looked for
+        folder=here.parent,  # the folder that contains own_target.py
     )
     summary = hpcsweep.run(study, folder / "bump.h5")
     results = hpcsweep.read(summary.store)

@@ -20,10 +20,10 @@ STUDY = {
 
 
 def main(folder: Path) -> None:
-    """Plan, run, read, and evaluate a network."""
+    """Plan and run a study, read its results, and evaluate the best network."""
     study = hpcsweep.Study.from_dict(STUDY).with_changes({"training.steps": 400, "training.learning_rate": 0.01})
-    price = study.plan(ranks=4)
-    print(f"{len(study.cells())} networks, {price['flops']:.1e} operations, {price['seconds']:.1f} s on 4 ranks")
+    plan = study.plan(ranks=4)
+    print(f"{len(study.cells())} networks, {plan['flops']:.1e} operations, {plan['seconds']:.1f} s on 4 ranks")
 
     summary = hpcsweep.run(study, folder / "study.h5")
     print(f"{summary.done} of {summary.cells} cells done")
@@ -34,9 +34,9 @@ def main(folder: Path) -> None:
 
     best = results["sup_upper"].values.argmin()
     network = hpcsweep.network(summary.store, str(results["key"][best].item()))
-    places = torch.linspace(-1, 1, 5, dtype=torch.float64)[:, None]  # (points, dimension)
-    found = (network.target(places) - network(places)).abs().max().item()
-    print(f"the best network errs by {found:.4f} at 5 points, by at most {float(results['sup_upper'][best]):.4f}")
+    points = torch.linspace(-1, 1, 5, dtype=torch.float64)[:, None]  # (points, dimension)
+    largest = (network.target(points) - network(points)).abs().max().item()
+    print(f"best network: error {largest:.4f} at 5 points, at most {float(results['sup_upper'][best]):.4f} everywhere")
 
 
 if __name__ == "__main__":

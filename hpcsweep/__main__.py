@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, NoReturn
 
 import click
 
+from hpcsweep.cluster.options import RunOptions
 from hpcsweep.commands.doctoring import doctor
 from hpcsweep.commands.measuring import measure
 from hpcsweep.commands.parameters import STUDY, STYLES, Duration, Smoothness, on_devices
@@ -22,7 +24,7 @@ from hpcsweep.version import __version__
 EXIT_CODES = """
 \b
 Exit codes: 0 every cell is finished and none failed; 1 some cells failed (they are listed); 2 the
-request is invalid; 75 stopped early: run the same command again to continue.
+request is invalid; 75 the run stopped early: run the same command again to continue.
 """
 
 
@@ -53,15 +55,15 @@ def commands() -> None:
     type=click.IntRange(min=1),
     default=1,
     envvar="HPCSWEEP_THREADS",
-    help="Networks that each rank trains at once, one core each; results do not change. Default: 1",
+    help="Number of networks that each rank trains at once, on one core each; results do not change. Default: 1",
 )
 @click.option(
     "--stop-after",
     type=Duration(),
-    help="Stop gracefully after this time: 90m, 2:30:00. Slurm's walltime is respected without it.",
+    help="Stop early after this time, such as 90m or 2:30:00; in any case before the end of Slurm's walltime.",
 )
 @click.option("--requeue", is_flag=True, help="Under Slurm, requeue the job if it stops early.")
-@click.option("--shard", metavar="k/K", default="1/1", help="Run only the share of element k of K: jobs/array.sbatch.")
+@click.option("--shard", metavar="k/K", default="1/1", help="Run the share of element k of K: see jobs/array.sbatch.")
 @on_devices
 def run(
     study: Path,
@@ -72,19 +74,17 @@ def run(
     stop_after: float | None,
     requeue: bool,
     shard: str,
+    options: RunOptions,
 ) -> int:
     """Run STUDY, alone or under mpiexec or srun. The same command resumes or extends it.
 
-    Finished cells are kept; only the others are run. To extend a study, add values to it and run it again.
+    Finished cells are kept; only the others are run. To extend a study, add values to a grid and run it again.
 
     \b
       python -m hpcsweep run study.toml
       mpiexec -n 4 python -m hpcsweep run study.toml
       srun -n 256 python -m hpcsweep run study.toml -o results.h5
     """
-    import os
-
-    os.environ["HPCSWEEP_THREADS"] = str(threads)
     from hpcsweep.cluster import abort
 
     abort.listen()  # from here on, a failure ends all ranks
@@ -92,7 +92,8 @@ def run(
     from hpcsweep.store.shards import parse
 
     store = output or Path("results") / f"{study.stem}.h5"
-    return launch.run(study, store, progress, retry_failed, stop_after, requeue, parse(shard))
+    options = dataclasses.replace(options, threads=threads)
+    return launch.run(study, store, progress, retry_failed, stop_after, requeue, parse(shard), options=options)
 
 
 @commands.command()
@@ -101,13 +102,13 @@ def run(
     "-o", "--output", type=click.Path(file_okay=False, path_type=Path), help="Output folder. Default: FILE-report"
 )
 @click.option(
-    "--export", type=click.Path(dir_okay=False, path_type=Path), help="Only export a table, to a .csv or .parquet file."
+    "--export", type=click.Path(dir_okay=False, path_type=Path), help="Write only a table, to a .csv or .parquet file."
 )
 @click.option(
     "--smoothness",
     type=Smoothness(),
     multiple=True,
-    help="Smoothness of a target (n: bounded derivatives up to order n; inf), for theoretical rates. Repeatable.",
+    help="Smoothness of a target, for theoretical rates: the derivatives up to order N are bounded. Repeatable.",
 )
 def report(file: Path, output: Path | None, export: Path | None, smoothness: tuple[tuple[str, float], ...]) -> int:
     """Write the figures of the store FILE and an HTML page that shows them. Requires neither torch nor MPI.
@@ -134,13 +135,13 @@ def report(file: Path, output: Path | None, export: Path | None, smoothness: tup
 def check(plugin: str, dimension: int) -> int:
     """Check a target (a name, module:Class or path.py:Class) against the rules that the built-in targets satisfy.
 
-    Prints one line per violated rule; the exit code is then 1.
+    Prints one line for each violated rule; the exit code is 1 if there is any.
     """
     from hpcsweep.approx import plugins
     from hpcsweep.approx.targets import check as rules
 
     broken = rules(plugins.unchecked({"name": plugin}, dimension))
-    click.echo("\n".join(broken) if broken else f"{plugin} in dimension {dimension}: all rules kept")
+    click.echo("\n".join(broken) if broken else f"{plugin} in dimension {dimension}: all rules are satisfied")
     return 1 if broken else 0
 
 
@@ -161,9 +162,9 @@ def main() -> None:
     except UserError as error:
         _refuse(f"hpcsweep: {error}")
     except click.ClickException as error:
-        told = io.StringIO()
-        error.show(told)
-        _refuse(told.getvalue().rstrip())
+        text = io.StringIO()
+        error.show(text)
+        _refuse(text.getvalue().rstrip())
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     sys.exit(code if isinstance(code, int) else 0)
@@ -171,10 +172,10 @@ def main() -> None:
 
 def _refuse(mistake: str) -> NoReturn:
     """Report a user error and end all ranks; ranks without an error wait for this one when MPI starts."""
-    from hpcsweep.cluster import abort
+    from hpcsweep.cluster import abort, launchers
 
-    asked = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
-    if abort.launched() and asked not in WITHOUT_MPI and "mpi4py.MPI" not in sys.modules:
+    command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    if launchers.launched() and command not in WITHOUT_MPI and "mpi4py.MPI" not in sys.modules:
         with contextlib.suppress(ImportError, RuntimeError):  # no MPI here: each rank reports for itself
             abort.agree(mistake)
     click.echo(mistake, err=True)

@@ -34,7 +34,7 @@ class Bracket:
         object.__setattr__(self, "where", tuple(_canonical(coordinate) for coordinate in self.where))
         if math.isnan(self.lower):
             if self.upper != math.inf:
-                raise ValueError(f"beside a NaN the upper bound must be infinite, not {self.upper}")
+                raise ValueError(f"if the lower bound is NaN, the upper bound must be infinite, not {self.upper}")
         elif not 0.0 <= self.lower <= self.upper:  # also refuses a NaN above
             raise ValueError(f"no norm lies between {self.lower} and {self.upper}")
 

@@ -32,7 +32,7 @@ def grid(count: int, domain: Domain) -> np.ndarray:
     """
     edge = side(count, len(domain))
     if edge is None:
-        raise ValueError(f"{count} points are no grid in {len(domain)} dimensions")
+        raise ValueError(f"{count} points do not form a grid in {len(domain)} dimensions")
     shares = (np.arange(edge) + 0.5) / edge
     axes = [low + (high - low) * shares for low, high in domain]
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(count, len(domain))

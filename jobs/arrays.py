@@ -14,9 +14,10 @@ from pathlib import Path
 import click
 
 from hpcsweep.cluster import launch
-from hpcsweep.cluster.arrays.submit import Wish, prepare, submit, text
+from hpcsweep.cluster.arrays.submit import JobRequest, prepare, submit, text
+from hpcsweep.cluster.options import RunOptions
 
-WISH = Wish(tasks=4, seconds=3600.0, partition=None)  # of an element: nodes, ranks, GPUs, walltime, ...
+REQUEST = JobRequest(tasks=4, seconds=3600.0, partition=None)  # of an element: nodes, ranks, GPUs, walltime, ...
 HOUR = 3600.0
 MOST = 64  # elements of one study
 
@@ -30,13 +31,13 @@ def main(folder: Path, studies: tuple[Path, ...], dry_run: bool) -> None:
     for study in studies:
         store = folder / f"{study.stem}.h5"
         seconds = launch.price(study, 1)["rank_seconds"]
-        elements = min(MOST, math.ceil(seconds / (WISH.tasks * HOUR)))
-        wanted = prepare(study, store, replace(WISH, elements=max(1, elements)))
-        click.echo(f"{study}: {wanted.about()}")
+        elements = min(MOST, math.ceil(seconds / (REQUEST.tasks * HOUR)))
+        submission = prepare(study, store, replace(REQUEST, elements=max(1, elements)), RunOptions.read())
+        click.echo(f"{study}: {submission.about()}")
         if dry_run:
-            click.echo(text(wanted))
+            click.echo(text(submission))
         else:
-            submit(wanted, "slurm")
+            submit(submission, "slurm")
 
 
 if __name__ == "__main__":

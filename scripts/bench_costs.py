@@ -16,7 +16,7 @@ import numpy as np
 from json_lines import show
 
 from hpcsweep.cluster import launch
-from hpcsweep.store.files import opened
+from hpcsweep.store.reading import opened
 
 DEMANDED = 0.25
 

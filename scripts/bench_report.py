@@ -22,7 +22,7 @@ import numpy as np
 from hpcsweep.approx.catalogue import Catalogue
 from hpcsweep.config import Cell
 from hpcsweep.store import layout
-from hpcsweep.store.files import Run
+from hpcsweep.store.reading import Run
 from hpcsweep.store.store import Record, Store
 from hpcsweep.study.expansion import expand
 from hpcsweep.study.parsing import parse

@@ -32,13 +32,13 @@ from hpcsweep.approx.catalogue import Catalogue
 from hpcsweep.cluster import worker
 from hpcsweep.cluster.checkpoints import CheckpointDir
 from hpcsweep.cluster.pricing import Pricer
-from hpcsweep.cluster.progress import Silent
+from hpcsweep.cluster.progress import Display
 from hpcsweep.cluster.stopping import StopRequest
 from hpcsweep.cluster.sweep import Sweep
 from hpcsweep.cluster.workforce import Workforce, assemble
 from hpcsweep.config import Cell
 from hpcsweep.store import layout
-from hpcsweep.store.files import Run, opened
+from hpcsweep.store.reading import Run, opened
 from hpcsweep.store.store import Record, Store
 from hpcsweep.study import plan
 from hpcsweep.study.expansion import expand
@@ -246,7 +246,7 @@ def fresh_store(study: Study) -> Iterator[Store]:
 def driver_of(study: Study, store: Store, workforce: Workforce, seconds: float) -> Sweep:
     """Return the real driver over a workforce that sleeps."""
     workers: Any = Idlers(workforce, seconds)
-    return Sweep(Pricer(study), store, workers, Silent(), CheckpointDir.beside(store.path))
+    return Sweep(Pricer(study), store, workers, Display(), CheckpointDir.beside(store.path))
 
 
 # The plan, simulated
@@ -260,7 +260,7 @@ def measured_spread() -> float:
         pricer = Pricer(study)
         packs = plan.make(store.cells, store.pending(), pricer)
         store.predict(plan.seconds_by_row(packs, len(store.cells)))
-        Sweep(pricer, store, workforce, Silent(), CheckpointDir.beside(store.path)).run(packs)
+        Sweep(pricer, store, workforce, Display(), CheckpointDir.beside(store.path)).run(packs)
         with opened(store.path) as file:
             taken = file["train_seconds"][:] + file["eval_seconds"][:]
             ratios = [np.log(taken[list(pack.rows)].sum() / pack.seconds) for pack in packs]

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from hpcsweep.approx.kernels import elementary
-from hpcsweep.approx.kernels.code import Code
+from hpcsweep.approx.kernels import elementary_functions
+from hpcsweep.approx.kernels.builder import Code
 from hpcsweep.approx.kernels.compiling import INTEGER, NOTHING, VECTOR, entry, kernel
 from hpcsweep.approx.kernels.problem import aligned, lanes
 from hpcsweep.approx.kernels.vectors import Array, Index, fma
@@ -33,7 +33,7 @@ def _chains(code: Code, data: Array, count: Index) -> None:
 def _tanh(code: Code, data: Array, out: Array, count: Index) -> None:
     """Write tanh of a vector."""
     with code.loop(count, code.lanes) as i:
-        out.put(elementary.tanh(data.vector(i)), i)
+        out.put(elementary_functions.tanh(data.vector(i)), i)
 
 
 @entry(NOTHING, VECTOR, INTEGER)

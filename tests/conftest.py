@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +110,9 @@ def environment() -> dict[str, str]:
 
 
 def mpiexec(ranks: int) -> list[str]:
-    """The command that starts so many ranks; skips where no MPI is installed."""
+    """What starts a command on so many ranks, nothing for none; skips where no MPI is installed."""
+    if not ranks:
+        return []
     beside = Path(sys.executable).with_name("mpiexec")
     command = str(beside) if beside.exists() else shutil.which("mpiexec")
     if command is None:
@@ -118,14 +120,14 @@ def mpiexec(ranks: int) -> list[str]:
     return [command, "-n", str(ranks)]
 
 
-def command(*arguments: object, ranks: int = 0) -> list[str]:
+def command(*arguments: object, ranks: int = 0, python: Sequence[str] = (sys.executable,)) -> list[str]:
     """The command line of hpcsweep, under mpiexec where ranks are given."""
-    return [*(mpiexec(ranks) if ranks else []), sys.executable, "-m", "hpcsweep", *map(str, arguments)]
+    return [*mpiexec(ranks), *python, "-m", "hpcsweep", *map(str, arguments)]
 
 
 @pytest.fixture(scope="session")
 def forks() -> Iterator[Forks]:
-    """What single processes of hpcsweep are forked from."""
+    """What processes of hpcsweep are forked from, ranks too."""
     with contextlib.closing(Forks(environment())) as forking:
         yield forking
 
@@ -137,21 +139,18 @@ def hpcsweep(tmp_path: Path, forks: Forks) -> Run:
 
 
 def runner(folder: Path, forks: Forks) -> Run:
-    """Return what runs hpcsweep in a folder: alone in a fork, or on ranks."""
+    """Return what runs hpcsweep in a folder, in forks: alone or on ranks, with further environment variables."""
 
-    def call(*arguments: object, ranks: int = 0) -> subprocess.CompletedProcess[str]:
-        if not ranks:
-            return forks.run(list(map(str, arguments)), folder, environment())
-        return subprocess.run(
-            command(*arguments, ranks=ranks),
-            cwd=folder,
-            env=environment(),
-            capture_output=True,
-            text=True,
-            timeout=240,
-        )
+    def call(*arguments: object, ranks: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
+        return finished(command(*arguments, ranks=ranks, python=forks.python), folder, **variables)
 
     return call
+
+
+def finished(line: Sequence[object], folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, in a folder and a plain environment with some more variables."""
+    plain = {**environment(), **variables}
+    return subprocess.run(list(map(str, line)), cwd=folder, env=plain, capture_output=True, text=True, timeout=240)
 
 
 @pytest.fixture
@@ -174,17 +173,18 @@ def fill(path: Path, text: str, rows: slice = slice(None)) -> Path:
     return path
 
 
-def open_store(path: Path, text: str) -> object:
-    """Open a store of a study for writing."""
+def open_store(path: Path, text: str, seconds_ago: float = 0.0) -> object:
+    """Open a store of a study for writing, as a launch that began some time ago; plugins lie beside it."""
     from hpcsweep.approx.catalogue import Catalogue
-    from hpcsweep.store.files import Run
+    from hpcsweep.store.reading import Run
     from hpcsweep.store.store import Store
     from hpcsweep.study.expansion import expand
     from hpcsweep.study.parsing import parse
 
-    study = parse(text, Catalogue())
-    run = Run("host", "", 1, "cpu", "versions", time.time())
-    return Store.open(path, study, expand(study, Catalogue()), run)
+    catalogue = Catalogue(path.parent)
+    study = parse(text, catalogue)
+    run = Run("host", "", 1, "cpu", "versions", time.time() - seconds_ago)
+    return Store.open(path, study, expand(study, catalogue), run)
 
 
 def record_of(cell: object) -> object:

@@ -1,7 +1,8 @@
-"""hpcsweep commands in forks of a process that has imported torch already: each start costs seconds otherwise.
+"""hpcsweep commands in forks of a process that has imported torch already: each start costs two seconds otherwise.
 
-A fork runs `python -m hpcsweep` as any process does, with arguments, folder, environment, outputs and exit code of its
-own; only what is imported is there beforehand. Started as `python -m tests.forks`, it takes a request a line.
+`python tests/forks.py SOCKET ...`, which starts in no time, stands for `python ...`: it hands its arguments, folder,
+environment and open files to the process behind the socket, passes signals on to the fork, and ends as the fork ends;
+if it is killed, so is the fork. That works under mpiexec too.
 """
 
 from __future__ import annotations
@@ -9,50 +10,53 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import runpy
+import select
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-PATIENCE = 240.0  # seconds of a command
+if TYPE_CHECKING:
+    import psutil
+
+INHERITED = ("PMI_FD", "HYDI_CONTROL_FD")  # variables with numbers of files that mpiexec opens for a rank
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class Forks:
-    """The process that forks, started at the first command."""
+    """The process that forks."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        self._address = Path(self._folder.name) / "socket"
+        line = [sys.executable, "-m", "tests.forks", "--serve", self._address]
         self._server = subprocess.Popen(
-            [sys.executable, "-m", "tests.forks"],
-            cwd=Path(__file__).parents[1],
-            env=dict(environment),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
+            line, cwd=Path(__file__).parents[1], env=dict(environment), stdin=subprocess.PIPE
         )
+        while not self._address.exists():
+            assert self._server.poll() is None, "the process that forks has ended"
+            time.sleep(0.01)
 
-    def run(
-        self, arguments: list[str], folder: Path, environment: Mapping[str, str]
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end. Raises `TimeoutError`."""
-        assert self._server.stdin is not None and self._server.stdout is not None
-        with tempfile.TemporaryDirectory() as said:
-            request = {"arguments": arguments, "folder": str(folder), "environment": dict(environment), "said": said}
-            self._server.stdin.write(json.dumps(request) + "\n")
-            self._server.stdin.flush()
-            code = json.loads(self._server.stdout.readline())
-            if code is None:
-                raise TimeoutError(f"{arguments} takes more than {PATIENCE} s")
-            output, errors = ((Path(said) / name).read_text() for name in ("output", "errors"))
-        return subprocess.CompletedProcess(arguments, code, output, errors)
+    @property
+    def python(self) -> list[str]:
+        """What stands for `python` in a command line; it is followed by `-m module` or a script, and arguments."""
+        return [sys.executable, "-S", "-E", __file__, str(self._address)]
+
+    def running(self) -> list[psutil.Process]:
+        """Return the forks that go on, each at the head of a process group."""
+        import psutil
+
+        return psutil.Process(self._server.pid).children()
 
     def close(self) -> None:
         """End the process."""
-        assert self._server.stdin is not None
-        self._server.stdin.close()
-        self._server.wait(30)
+        self._server.communicate(timeout=30)
+        self._folder.cleanup()
 
 
 def without_avx512(file: str, says: str = "digest()") -> str:
@@ -64,48 +68,94 @@ def without_avx512(file: str, says: str = "digest()") -> str:
     return told.stdout.strip()
 
 
-def _serve() -> None:
-    """Fork for every request; tell the exit code as `subprocess` does, null for one that had to be killed."""
+def _stand_for(address: str, arguments: list[str]) -> None:
+    """Be the command for whoever started this process."""
+    server = socket.socket(socket.AF_UNIX)
+    server.connect(address)
+    inherited = [name for name in INHERITED if name in os.environ]
+    request = {"arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ), "inherited": inherited}
+    socket.send_fds(server, [json.dumps(request).encode() + b"\n"], [0, 1, 2, *(int(os.environ[n]) for n in inherited)])
+    answers = server.makefile()
+    fork = int(answers.readline())
+    for number in SIGNALS:
+        signal.signal(number, lambda number, _: os.kill(fork, number))
+    code = int(answers.readline())
+    if code < 0:
+        with contextlib.suppress(OSError):  # of SIGKILL
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    os._exit(code)
 
-    requests, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
-    for line in iter(requests.readline, ""):
-        child = os.fork()
-        if child == 0:
-            _become(json.loads(line))
+
+def _serve(address: str) -> None:
+    """Fork for every request; answer with the process, and with its exit code as `subprocess` tells it."""
+    import importlib
+
+    for name in ("launch", "remeasure", "replay", "arrays.submit", "doctor.command"):
+        importlib.import_module(f"hpcsweep.cluster.{name}")
+    importlib.import_module("hpcsweep.approx.training.costs.device").probe()  # which loads compiled code
+    listener, forks = socket.socket(socket.AF_UNIX), dict[int, socket.socket]()
+    listener.bind(address)
+    listener.listen(64)
+    while True:
+        readable, _, _ = select.select([0, listener, *forks.values()], [], [], 0.01 if forks else None)
+        if 0 in readable:  # closed, or whoever started this process has ended
             return
-        print(json.dumps(_ended(child)), file=answers, flush=True)
+        if listener in readable:
+            asking, _ = listener.accept()
+            request, descriptors = _received(asking)
+            fork = os.fork()
+            if fork == 0:
+                _become(request, descriptors, [listener, asking, *forks.values()])
+                return
+            for descriptor in descriptors:
+                os.close(descriptor)
+            forks[fork] = asking
+            with contextlib.suppress(OSError):
+                asking.sendall(f"{fork}\n".encode())
+        for fork, asking in list(forks.items()):
+            if asking in readable:  # whoever stands for it was killed
+                os.kill(fork, signal.SIGKILL)
+            done, status = os.waitpid(fork, os.WNOHANG)
+            if done:
+                with contextlib.suppress(OSError):
+                    asking.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
+                forks.pop(fork).close()
 
 
-def _become(request: Mapping[str, object]) -> None:
-    """Be `python -m hpcsweep` in this process, whose end is that of the command."""
+def _received(asking: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    text, descriptors, _, _ = socket.recv_fds(asking, 2**20, 8)
+    while not text.endswith(b"\n"):
+        text += asking.recv(2**20)
+    return json.loads(text), list(descriptors)
+
+
+def _become(request: Mapping[str, Any], descriptors: list[int], others: list[socket.socket]) -> None:
+    """Be `python ...` in this process, whose end is that of the command."""
+    import runpy
+
     os.setsid()
-    for name, mode, descriptor in (
-        ("/dev/null", os.O_RDONLY, 0),
-        ("output", os.O_WRONLY, 1),
-        ("errors", os.O_WRONLY, 2),
-    ):
-        opened = os.open(Path(str(request["said"])) / name, mode | os.O_CREAT, 0o600)
-        os.dup2(opened, descriptor)
-    os.chdir(str(request["folder"]))
+    for other in others:
+        other.close()
+    for number, descriptor in enumerate(descriptors[:3]):
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    os.chdir(request["folder"])
     os.environ.clear()
-    os.environ.update(request["environment"])  # type: ignore[call-overload]
-    sys.path[0] = str(request["folder"])
-    sys.argv = ["hpcsweep", *request["arguments"]]  # type: ignore[misc]
-    runpy.run_module("hpcsweep", run_name="__main__", alter_sys=True)
-
-
-def _ended(child: int) -> int | None:
-    limit = time.monotonic() + PATIENCE
-    while time.monotonic() < limit:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.005)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child, 9)
-    os.waitpid(child, 0)
-    return None
+    os.environ.update(request["environment"])
+    os.environ.update(zip(request["inherited"], map(str, descriptors[3:]), strict=True))
+    sys.path[0] = request["folder"]
+    first, *rest = request["arguments"]
+    if first == "-m":
+        sys.argv = rest
+        runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = [first, *rest]
+        runpy.run_path(first, run_name="__main__")
 
 
 if __name__ == "__main__":
-    _serve()
+    if sys.argv[1] == "--serve":
+        _serve(sys.argv[2])
+    else:
+        _stand_for(sys.argv[1], sys.argv[2:])

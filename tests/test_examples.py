@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 
 import hpcsweep
-from tests.conftest import environment
+from tests.conftest import finished
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 TESTED = ("figure", "measure_network", "own_model", "own_target", "study")
@@ -19,8 +18,7 @@ TESTED = ("figure", "measure_network", "own_model", "own_target", "study")
 
 def printed(name: str, folder: Path) -> str:
     """What an example prints, run from another folder than its own."""
-    line = [sys.executable, "-W", "error::FutureWarning", EXAMPLES / f"{name}.py", folder]
-    done = subprocess.run(line, cwd=folder, env=environment(), capture_output=True, text=True, timeout=120)
+    done = finished([sys.executable, "-W", "error::FutureWarning", EXAMPLES / f"{name}.py", folder], folder)
     assert done.returncode == 0 and not done.stderr, done.stderr
     return done.stdout
 
@@ -72,7 +70,7 @@ def test_measure_network(tmp_path: Path) -> None:
 def test_study(tmp_path: Path) -> None:
     text = printed("study", tmp_path)
     assert text.startswith("12 networks") and "12 of 12 cells done" in text
-    [seen], [bound] = numbers(text, r"errs by ([\d.]+)"), numbers(text, r"by at most ([\d.]+)")
+    [seen], [bound] = numbers(text, r"error ([\d.]+) at"), numbers(text, r"at most ([\d.]+)")
     assert seen <= bound == pytest.approx(float(hpcsweep.read(tmp_path / "study.h5")["sup_upper"].min()), abs=1e-4)
 
 

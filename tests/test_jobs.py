@@ -13,7 +13,7 @@ from hpcsweep.approx.catalogue import Catalogue
 from hpcsweep.cluster.arrays import submit
 from hpcsweep.study.expansion import expand
 from hpcsweep.study.parsing import load
-from tests.conftest import environment
+from tests.conftest import finished
 
 JOBS = Path(__file__).parents[1] / "jobs"
 SCRIPTS = sorted(JOBS.glob("*.sbatch"))
@@ -41,18 +41,14 @@ EXPORTS = {
 @pytest.mark.parametrize("told", [None, "AVX2"])
 def test_a_job_computes_on_one_path_of_mkl_and_on_another_if_the_user_says_so(name: str, told: str | None) -> None:
     exports = [line for line in EXPORTS[name].splitlines() if line.startswith("export OMP_NUM_THREADS=1")]
-    clean = {variable: value for variable, value in environment().items() if variable != libraries.MKL_NAME}
-    line = ["bash", "-euc", "\n".join([*exports, f'echo "${libraries.MKL_NAME}" "$OPENBLAS_NUM_THREADS"'])]
-    done = subprocess.run(
-        line, env={**clean, **({libraries.MKL_NAME: told} if told else {})}, capture_output=True, text=True
-    )
+    line = ["env", "-u", libraries.MKL_NAME, *([f"{libraries.MKL_NAME}={told}"] if told else []), "bash", "-euc"]
+    done = finished([*line, "\n".join([*exports, f'echo "${libraries.MKL_NAME}" "$OPENBLAS_NUM_THREADS"'])], JOBS)
     assert done.stdout.split() == [told or libraries.MKL_VALUE, "1"], done.stderr
 
 
 def test_the_example_in_python_is_short_and_starts() -> None:
     assert len((JOBS / "arrays.py").read_text().splitlines()) <= 60
-    line = [sys.executable, str(JOBS / "arrays.py"), "--help"]
-    done = subprocess.run(line, capture_output=True, text=True, env=environment())
+    done = finished([sys.executable, JOBS / "arrays.py", "--help"], JOBS)
     assert done.returncode == 0 and "STUDIES" in done.stdout, done.stderr
 
 
@@ -64,5 +60,5 @@ def test_a_study_has_cells_says_what_is_to_be_found_and_has_a_full_form(path: Pa
     if path.parent.stem == "full" or path.stem == "quickstart":
         return
     larger = expand(load(path.parent / "full" / path.name, catalogue), catalogue)
-    work = [sum(cell.samples * cell.parameters for cell in some) for some in (cells, larger)]
+    work = [sum(cell.samples * cell.parameters for cell in table) for table in (cells, larger)]
     assert work[1] >= work[0] and set(larger.columns["dimension"]) >= set(cells.columns["dimension"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,15 +12,17 @@ import torch
 from hpcsweep import libraries
 from hpcsweep.approx import machine
 from hpcsweep.store import layout
-from hpcsweep.store.files import read_runs
-from tests.conftest import Run, environment
+from hpcsweep.store.reading import read_runs
+from tests.conftest import Run, environment, finished
+
+ROOT = Path(__file__).parents[1]
 
 
 def said(code: str, **variables: str) -> str:
     """What a process prints that begins with these variables and no other choice of a path."""
-    clean = {name: value for name, value in environment().items() if name != libraries.MKL_NAME}
-    line, root = [sys.executable, "-c", code], Path(__file__).parents[1]
-    done = subprocess.run(line, env={**clean, **variables}, cwd=root, capture_output=True, text=True, check=True)
+    line = ["env", "-u", libraries.MKL_NAME, *(f"{name}={value}" for name, value in variables.items())]
+    done = finished([*line, sys.executable, "-c", code], ROOT)
+    assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 
@@ -36,10 +37,8 @@ def test_the_package_chooses_the_path_and_the_users_choice_stays() -> None:
 @pytest.mark.parametrize("told", [None, "ACTIVE"])
 def test_the_threads_of_torch_wait_without_using_their_cores_unless_told_otherwise(told: str | None) -> None:
     """As OpenMP itself says, when torch loads it."""
-    kept = {name: value for name, value in environment().items() if name != "OMP_WAIT_POLICY"}
-    given = {**kept, "OMP_DISPLAY_ENV": "true", **({"OMP_WAIT_POLICY": told} if told else {})}
-    line = [sys.executable, "-c", "import hpcsweep, torch"]
-    shown = subprocess.run(line, env=given, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True)
+    line = ["env", "-u", "OMP_WAIT_POLICY", *([f"OMP_WAIT_POLICY={told}"] if told else [])]
+    shown = finished([*line, sys.executable, "-c", "import hpcsweep, torch"], ROOT, OMP_DISPLAY_ENV="true")
     policies = re.findall(r"OMP_WAIT_POLICY\s*=\s*'(\w+)'", shown.stderr)
     assert policies and set(policies) == {told or "PASSIVE"}
 
@@ -51,7 +50,7 @@ def test_a_choice_that_may_come_too_late_is_recorded_as_such() -> None:
 
 
 def test_a_script_that_imports_torch_imports_the_package_before() -> None:
-    texts = [path.read_text() for path in (Path(__file__).parents[1] / "scripts").glob("*.py")]
+    texts = [path.read_text() for path in (ROOT / "scripts").glob("*.py")]
     orders = [re.findall(r"^import (hpcsweep|torch)\b", text, re.MULTILINE) for text in texts if "import torch" in text]
     assert len(orders) >= 6 and all(order == ["hpcsweep", "torch"] for order in orders)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from scripts.fault_matrix.matrix import ROWS
 from scripts.fault_matrix.row import Repetition, Verdict
 from scripts.fault_matrix.table import document
 from scripts.fault_matrix.trial import Reference, Trial
-from tests.conftest import environment
+from tests.conftest import finished
 
 FAULTS = Path(__file__).parents[1] / "scripts" / "faults"
 
@@ -26,9 +25,7 @@ def test_a_run_survives_three_faults(tmp_path: Path) -> None:
     """Killed, told to stop, and with a target that raises; alone, so that no MPI is needed."""
     rows = [word for name in ("everything", "sigterm", "raises") for word in ("--only", name)]
     line = [sys.executable, FAULTS, "--quick", "--seed", "4", "--ranks", "0", "--at-once", "2", *rows]
-    done = subprocess.run(
-        [*line, "--output", tmp_path / "faults.md"], env=environment(), capture_output=True, text=True, timeout=240
-    )
+    done = finished([*line, "--output", tmp_path / "faults.md"], tmp_path)
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "faults.md").read_text()
     assert page.count("| 1 | 1 × ") == 3 and page.count("| 1/1 | 1/1 | 0 |") == 3, page

@@ -58,13 +58,13 @@ def measure(
     """
     if domain is None:
         if not isinstance(target, Target):
-            raise PluginError("measure: the domain is missing; only a Target of hpcsweep knows its own.")
+            raise PluginError("measure: the domain is missing; only a hpcsweep.Target has a domain of its own.")
         domain = target.domain
     box = domain_of(domain)
     made = adapted(approximant, box)
     terms = terms_of(approximant, made, box)
-    pair = ErrorFunction(adapted(target, box), made, box, terms, places_of(samples, len(box)))
+    functions = ErrorFunction(adapted(target, box), made, box, terms, places_of(samples, len(box)))
     resolved = section(SupNormSection, options, "measure").resolved(len(box))
-    survey = Survey([approximation := InMemory(pair)], planned(resolved, len(box), pair.width))
+    survey = Survey([approximation := InMemory(functions)], planned(resolved, len(box), functions.width))
     survey.run()
     return finalize(approximation, survey.measurement, survey.states[0])

@@ -8,8 +8,7 @@ from hpcsweep.approx import models, plugins
 from hpcsweep.approx.networks import Network
 from hpcsweep.errors import StoreError
 from hpcsweep.store import layout, weights
-from hpcsweep.store.files import opened, read_cells
-from hpcsweep.store.keys import row_of
+from hpcsweep.store.reading import opened, read_cells, row_of
 
 
 def network(store: str | Path, key: str, folder: str | Path = ".") -> Network:

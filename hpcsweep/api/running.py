@@ -85,24 +85,24 @@ def run(
         that cannot be written; if not called from the main thread, which alone receives signals.
     """
     if threading.current_thread() is not threading.main_thread():
-        raise LaunchError("run: call it from the main thread, which alone can be interrupted.")
+        raise LaunchError("run: call it from the main thread; other threads cannot be interrupted.")
     if threads is not None and (not isinstance(threads, int) or threads < 1):
         raise LaunchError(f"run: threads must be an integer of at least 1, not {threads!r}.")
-    made = study if isinstance(study, Study) else Study.load(study)
+    loaded = study if isinstance(study, Study) else Study.load(study)
     options = RunOptions.read()
     if threads is not None:
         options = dataclasses.replace(options, threads=threads)
     with _as_before(options.threads):
-        launch.run(made._parsed, output, progress, retry_failed, stop_after, options=options)
+        launch.run(loaded._parsed, output, progress, retry_failed, stop_after, options=options)
     return _summary(Path(output))
 
 
 def _summary(path: Path) -> Summary:
-    found = status.summary(path)
-    counts = {name: found[name] for name in ("cells", "done", "diverged", "failed")}
-    failures = {one["key"]: one["message"] for one in found["failures"]}
-    waiting = found["pending"] + found["running"]
-    return Summary(path, out_of_budget=found["out of budget"], pending=waiting, failures=failures, **counts)
+    summary = status.summary(path)
+    counts = {name: summary[name] for name in ("cells", "done", "diverged", "failed")}
+    failures = {cell["key"]: cell["message"] for cell in summary["failures"]}
+    waiting = summary["pending"] + summary["running"]
+    return Summary(path, out_of_budget=summary["out of budget"], pending=waiting, failures=failures, **counts)
 
 
 @contextlib.contextmanager

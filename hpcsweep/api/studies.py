@@ -142,24 +142,24 @@ def _change(tables: Any, names: list[str], value: Any, path: str) -> None:
     """Put a value into nested tables, at the end of a path of names."""
     *above, last = names
     for depth, name in enumerate(above):
-        told = ".".join(names[: depth + 1])
         if isinstance(tables, dict) and name not in tables:
             tables[name] = {}
-        tables = tables[_place(tables, name, path)]
+        tables = tables[_index(tables, name, path)]
         if not isinstance(tables, dict | list):
-            raise StudyError(f"{path}: {told} is {tables!r}, which has no entries.")
-    place = _place(tables, last, path)
+            above_it = ".".join(names[: depth + 1])
+            raise StudyError(f"{path}: {above_it} is {tables!r}, which has no entries.")
+    index = _index(tables, last, path)
     if value is not None:
-        tables[place] = value
-    elif isinstance(tables, list) or place in tables:
-        del tables[place]
+        tables[index] = value
+    elif isinstance(tables, list) or index in tables:
+        del tables[index]
 
 
-def _place(tables: Any, name: str, path: str) -> Any:
-    """Return the place of a name in a table, or of a number in a list. Raises StudyError if a list has no such."""
+def _index(tables: Any, name: str, path: str) -> Any:
+    """Return a name as the key of a table, or as the number of a list entry. Raises StudyError if there is no such."""
     if isinstance(tables, dict):
         return name
     if not name.isdecimal() or int(name) >= len(tables):
         counted = f"0 to {len(tables) - 1}" if tables else "none"
-        raise StudyError(f"{path}: {name!r} is no entry of a list of {len(tables)}; allowed: {counted}.")
+        raise StudyError(f"{path}: {name!r} is not an entry of a list of {len(tables)}; allowed: {counted}.")
     return int(name)

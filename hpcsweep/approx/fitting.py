@@ -135,11 +135,11 @@ def _next(cell: Cell, before: Round, fitted: Fitted, number: int, folder: Path, 
     """Return what a later round learns, after the round `before`: more places, from the parameters found."""
     count, parameters = _samples(cell, number), fitted.parameters
     assert parameters is not None  # as of all that are done
-    pair = Network(cell.target, cell.dimension, cell.model, parameters).error_function(folder, device)
-    first = samples(cell.data_seed, _samples(cell, 0), pair.domain)
+    error = Network(cell.target, cell.dimension, cell.model, parameters).error_function(folder, device)
+    first = samples(cell.data_seed, _samples(cell, 0), error.domain)
     taken = np.concatenate([first, *([] if before.added is None else [before.added])])
     new = worst_places(
-        pair.error, pair.domain, torch.from_numpy(taken).to(device), count - len(taken), cell.data_seed + number
+        error, error.domain, torch.from_numpy(taken).to(device), count - len(taken), cell.data_seed + number
     )
     added = np.concatenate([taken[len(first) :], new.cpu().numpy()])
     return Round(replace(cell, samples=count, optimizer=_share(cell, number)), number, added, parameters)

@@ -98,9 +98,9 @@ def _moved(slots: tuple[int, ...]) -> bool:
         torch.randn((*slots, *shape), generator=generator, dtype=torch.float64)
         for shape in ((outputs, inputs), (inputs, samples), (outputs, samples))
     )
-    places = {tuple(shift if axis == moved else 0 for axis in range(3)) for moved in range(3) for shift in range(8)}
+    alignments = {tuple(shift if axis == moved else 0 for axis in range(3)) for moved in range(3) for shift in range(8)}
     pairs = (weights, signal), (weights.mT, slopes), (slopes, signal.mT)
-    return any(len({_product(*pair, *place) for place in places}) > 1 for pair in pairs)
+    return any(len({_product(*pair, *shifts) for shifts in alignments}) > 1 for pair in pairs)
 
 
 def _product(left: Tensor, right: Tensor, *shifts: int) -> bytes:

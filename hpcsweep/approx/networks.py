@@ -40,8 +40,8 @@ class Network(nn.Module):
     def forward(self, points: Tensor) -> Tensor:
         """Return the values (points,) at points (points, dimension). Raises ValueError for points of another shape."""
         if isinstance(points, Tensor) and (points.ndim != 2 or points.shape[1] != self.model.dimension):
-            wanted = f"(points, {self.model.dimension})"
-            raise ValueError(f"the points must have the shape {wanted}, not {tuple(points.shape)}")
+            expected = f"(points, {self.model.dimension})"
+            raise ValueError(f"the points must have the shape {expected}, not {tuple(points.shape)}")
         return self.model.apply(self.vector, points)
 
     def extra_repr(self) -> str:

@@ -93,7 +93,7 @@ def load(name: str, folder: str | Path, base: type[T]) -> type[T]:
     found = getattr(module, wanted, None)
     if inspect.isclass(found) and issubclass(found, base) and found is not base:
         return found
-    problem = f"no class {wanted!r}" if found is None else f"{wanted!r} is no subclass of {base.__name__}"
+    problem = f"no class {wanted!r}" if found is None else f"{wanted!r} is not a subclass of {base.__name__}"
     allowed = sorted(name for name, member in vars(module).items() if _own_class(member, module, base))
     remedy = f"{nearest(wanted, allowed)} Allowed: {', '.join(allowed)}."
     nothing = f" It must define a class derived from hpcsweep.{base.__name__}."

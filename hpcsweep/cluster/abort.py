@@ -9,43 +9,12 @@ import termios
 import threading
 import time
 import traceback
-from collections.abc import Mapping
 from types import TracebackType
 from typing import NoReturn
 
-# What launchers of MPI leave in the environment of a rank; what some of them say of the number of ranks.
-LAUNCHED = ("PMI_SIZE", "PMIX_RANK", "OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS", "HYDI_CONTROL_FD")
-SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")
+from hpcsweep.cluster.launchers import launched
+
 HEARD = 5.0  # seconds, at most, that a launcher is given to read what a failed rank said
-
-
-def tasks(environment: Mapping[str, str] = os.environ) -> int:
-    """Return how many tasks Slurm has started in this step; 1 outside of one."""
-    told = environment.get("SLURM_STEP_NUM_TASKS", "1") if "SLURM_STEP_ID" in environment else "1"
-    return int(told) if told.isdigit() else 1
-
-
-def ranks(environment: Mapping[str, str] = os.environ) -> int:
-    """Return how many ranks the launcher says that there are, Slurm or mpiexec; 1 where nobody says."""
-    told = [environment[name] for name in SIZES if environment.get(name, "").isdigit()]
-    return max([tasks(environment), *map(int, told)])
-
-
-def launched(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether a launcher started this process, so that MPI is to be asked."""
-    return tasks(environment) > 1 or any(name in environment for name in LAUNCHED)
-
-
-def launcher(environment: Mapping[str, str] = os.environ) -> str:
-    """Return who started this process, by what it left in the environment."""
-    step = "SLURM_STEP_ID" in environment and "HYDI_CONTROL_FD" not in environment
-    if "OMPI_COMM_WORLD_SIZE" in environment:
-        return "srun (PMIx)" if step and "PRTE_LAUNCHED" not in environment else "mpiexec of Open MPI"
-    if "PMIX_RANK" in environment:
-        return "srun (PMIx)" if step else "mpiexec of Open MPI"
-    if "PMI_SIZE" in environment:
-        return "srun (PMI-2)" if step else "mpiexec of MPICH (Hydra)"
-    return "srun without MPI" if step else "no launcher"
 
 
 def listen() -> None:
@@ -93,10 +62,10 @@ def agree(mistake: str = "") -> None:
     """
     from mpi4py import MPI
 
-    told = MPI.COMM_WORLD.allgather(mistake)
-    if not any(told):
+    mistakes = MPI.COMM_WORLD.allgather(mistake)
+    if not any(mistakes):
         return
-    if MPI.COMM_WORLD.rank == next(rank for rank, one in enumerate(told) if one):
+    if MPI.COMM_WORLD.rank == next(rank for rank, text in enumerate(mistakes) if text):
         print(mistake, file=sys.stderr, flush=True)
     sys.exit(2)
 

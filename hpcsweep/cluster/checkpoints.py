@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import hpcsweep
+from hpcsweep.cluster.options import CHECKPOINT_SECONDS
 from hpcsweep.store import layout
-from hpcsweep.store.files import replacing
-
-SECONDS = 60.0  # between two checkpoints of a pack, unless the user wants others
+from hpcsweep.store.rewriting import replacing
 
 
 @functools.cache
@@ -38,10 +37,10 @@ class CheckpointDir:
     """The folder of the checkpoints of one store; each pack saves `every` so many seconds."""
 
     folder: Path
-    every: float = SECONDS
+    every: float = CHECKPOINT_SECONDS
 
     @staticmethod
-    def beside(store: Path, every: float = SECONDS) -> CheckpointDir:
+    def beside(store: Path, every: float = CHECKPOINT_SECONDS) -> CheckpointDir:
         """Return the checkpoints of a store."""
         return CheckpointDir(store.with_name(store.name + layout.SAVED), every)
 
@@ -55,13 +54,13 @@ class CheckpointDir:
 
     def packs(self, since: float = 0.0) -> list[tuple[str, ...]]:
         """Return the cells of every pack with a checkpoint written after `since` (Unix time), in a fixed order."""
-        found = []
+        packs = []
         for path in sorted(self.folder.glob("*")) if self.folder.is_dir() else []:
             with contextlib.suppress(Exception), path.open("rb") as file:  # pickle raises anything for nonsense
                 keys = pickle.load(file)
                 if path == self.path(keys) and path.stat().st_mtime >= since:
-                    found.append(tuple(keys))
-        return found
+                    packs.append(tuple(keys))
+        return packs
 
     def sweep(self) -> None:
         """Remove what killed runs left of unfinished files; only for the holder of the store's lease."""
@@ -81,7 +80,7 @@ class Saver:
 
     path: Path
     keys: tuple[str, ...]
-    every: float = SECONDS
+    every: float = CHECKPOINT_SECONDS
     slowest: float = 0.0  # seconds that a checkpoint took
 
     def save(self, state: Any) -> None:

@@ -54,12 +54,14 @@ def settle(everyone: Sequence[Seat], rank: int, options: RunOptions) -> Device:
     """Bind this rank, for good, by the seats of all ranks. Raises `LaunchError`, on all of them alike."""
     refuse_oversubscription(everyone)
     chosen = placement.assign(everyone, options.device, options.share_gpus)
-    uuids = [one.gpus[number].uuid if number is not None else "" for one, number in zip(everyone, chosen, strict=True)]
+    uuids = [
+        other.gpus[number].uuid if number is not None else "" for other, number in zip(everyone, chosen, strict=True)
+    ]
     threads = everyone[rank].threads
     machine.use_threads(threads)
     number = chosen[rank]
     if number is None:
-        neighbours = sum(one.host == everyone[rank].host for one in everyone)
+        neighbours = sum(other.host == everyone[rank].host for other in everyone)
         device = Device("cpu", f"cpu, {threads} thread(s)", memory.available() // neighbours, threads=threads)
     else:
         machine.use_gpu(number)
@@ -98,6 +100,6 @@ def occupy() -> None:
 
 
 if __name__ == "__main__":  # what `doctor` asks for in a process of its own, which may hang
-    told = seat(RunOptions.read())
-    seen = {"torch": machine.versions(), "moved": machine.moved_products()}
-    print(json.dumps({**dataclasses.asdict(told), "cores": sorted(told.cores), **seen}))
+    own = seat(RunOptions.read())
+    torch = {"torch": machine.versions(), "moved": machine.moved_products()}
+    print(json.dumps({**dataclasses.asdict(own), "cores": sorted(own.cores), **torch}))

@@ -1,5 +1,8 @@
 """The one loop of rank 0: steps of jobs go out to whoever is free, and what comes back says which steps are next.
 
+Jobs begin in the order in which they are given (of the packs of a study: `scheduling`); what follows from a result goes
+before those that have not begun.
+
 An ordinary `concurrent.futures` programme over a `Workforce`, which knows neither study nor store. The jobs do: those
 of `sweep` train, measure and finish cells, those of `remeasure` measure what is trained. Both carry a survey, which is
 done in stages; the parts of a stage go out one by one and combine to the same bits in any order.
@@ -18,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcsweep.approx.supnorm.survey import Survey
-from hpcsweep.approx.supnorm.tasks import Task
+from hpcsweep.approx.supnorm.tasks import MeasurementTask
 from hpcsweep.cluster import stopping, worker
 from hpcsweep.cluster.workforce import Workforce
 
@@ -31,7 +34,7 @@ class Step:
     """Something to be executed: a numbered part of the survey of a job, or what comes before or after (no part)."""
 
     job: Job
-    part: Task | None = None
+    part: MeasurementTask | None = None
     number: int = 0
 
 
@@ -72,7 +75,7 @@ class Job(ABC):
         self.survey.put(self.results, step.number, result.result)
         self.seconds += result.seconds
         self.show()
-        if all(one is not None for one in self.results):
+        if all(part is not None for part in self.results):
             self.survey.take(self.results)
             self.results = []
             return self.steps()

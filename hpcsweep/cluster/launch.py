@@ -16,24 +16,25 @@ import numpy as np
 
 from hpcsweep.approx import machine
 from hpcsweep.approx.catalogue import Catalogue
-from hpcsweep.cluster import devices, leftovers, placement, pricing, shares, stopping
+from hpcsweep.cluster import devices, placement, pricing, scheduling, shared_memory, shares, slurm, stopping
 from hpcsweep.cluster.checkpoints import CheckpointDir
 from hpcsweep.cluster.options import RunOptions
 from hpcsweep.cluster.progress import Style, display
+from hpcsweep.cluster.stopping import AGAIN
 from hpcsweep.cluster.sweep import Sweep
-from hpcsweep.cluster.workforce import AGAIN, Workforce, assemble
+from hpcsweep.cluster.workforce import Workforce, assemble
 from hpcsweep.errors import StoreError
-from hpcsweep.store import deferred_errors, layout, status, weights
-from hpcsweep.store.files import Run, read_runs, size_of
+from hpcsweep.store import layout, status, weights, write_errors
+from hpcsweep.store.reading import Run
+from hpcsweep.store.rewriting import size_of
 from hpcsweep.store.shards import WHOLE, Shard, of
-from hpcsweep.store.store import Record, Store
+from hpcsweep.store.store import Store
 from hpcsweep.study import plan
 from hpcsweep.study.cells import Cells
 from hpcsweep.study.expansion import expand
 from hpcsweep.study.parsing import Study, load
 from hpcsweep.version import __version__
 
-MOST_KILLS = 3  # of processes, while a cell ran and got nowhere; before the last time it runs alone
 Source = str | Path | Study  # a study file, or what it says
 
 
@@ -44,9 +45,10 @@ def read(source: Source) -> tuple[Study, Cells]:
     return study, expand(study, catalogue)
 
 
-def price(source: Source, ranks: int) -> dict[str, Any]:
-    """Return what a study would cost on so many ranks of devices like this one."""
+def price(source: Source, ranks: int, options: RunOptions | None = None) -> dict[str, Any]:
+    """Return what a study would cost on so many ranks of devices like the one of this process under these options."""
     study, cells = read(source)
+    device = devices.alone(RunOptions.read() if options is None else options)
     pricer = pricing.Pricer(study)
     packs = plan.make(cells, np.arange(len(cells)), pricer, ranks, pricing.memory_of_rank())
     return {
@@ -58,7 +60,7 @@ def price(source: Source, ranks: int) -> dict[str, Any]:
         "memory_bytes": max((pack.bytes for pack in packs), default=0),
         "store_bytes": size_of(cells) + (weights.size_of(cells) if study.weights else 0),
         "ranks": ranks,
-        "device": devices.here().about,
+        "device": device.about,
         "seconds": plan.makespan(packs, ranks),
         "rank_seconds": sum(pack.seconds for pack in packs),
         "longest_pack_seconds": max((pack.seconds for pack in packs), default=0.0),
@@ -86,20 +88,20 @@ def run(
     stop = stopping.here()
     if seconds is not None:
         stop.at(time.time() + seconds)
-    leftovers.sweep()
+    shared_memory.remove_abandoned()
     with assemble(options, stop) as workforce:
         if workforce is None:  # another rank than 0: its work is done
             return 0
-        stop.before(stopping.walltime())
+        stop.before(slurm.walltime())
         try:
             code = _drive(source, Path(store), style, retry_failed, workforce, shard, options.checkpoint_seconds)
         except stopping.Stuck:
             if requeue:
-                print(stopping.requeue(), file=sys.stderr)
+                print(slurm.requeue(), file=sys.stderr)
             stuck()
             raise
     if requeue and code == AGAIN:
-        print(stopping.requeue(), file=sys.stderr)
+        print(slurm.requeue(), file=sys.stderr)
     return code
 
 
@@ -119,65 +121,26 @@ def _drive(
     memory = pricing.memory_of_rank()
     plan.make(cells, np.arange(len(cells)), pricer, workforce.size, memory)  # before anything is written
     checkpoints = CheckpointDir.beside(store_path.resolve(), saving)
-    store = Store.open(store_path, study, cells, _provenance(workforce), _got_on(store_path, checkpoints))
+    store = Store.open(
+        store_path, study, cells, _provenance(workforce), scheduling.saved_since_launch(store_path, checkpoints)
+    )
     try:
         checkpoints.sweep()
         if retry_failed:
             store.clear(layout.FAILED)
-        _give_up(store)
-        packs = _packs(store, checkpoints, pricer, workforce.size, memory)
+        scheduling.give_up(store)
+        packs = scheduling.packs_in_order(store, checkpoints, pricer, workforce.size, memory)
         store.predict(plan.seconds_by_row(packs, len(store.cells)))
         with contextlib.closing(display(style, sys.stderr)) as shown:
             Sweep(pricer, store, workforce, shown, checkpoints).run(packs)
         code = _exit_code(store)
     except (OSError, RuntimeError) as error:  # h5py raises either
-        raise StoreError(f"{store_path} cannot be written any more: {deferred_errors.reason(error)}.") from error
+        raise StoreError(f"{store_path} can no longer be written: {write_errors.reason(error)}.") from error
     finally:
         store.close()
     if style != "none":
         _report(store_path, code)
     return code
-
-
-def _got_on(path: Path, checkpoints: CheckpointDir) -> set[str]:
-    """Return the keys of the cells that were saved since the last launch began: these killed nobody."""
-    if not path.exists():
-        return set()
-    started = read_runs(path)[-1].started
-    return {key for keys in checkpoints.packs(since=started) for key in keys}
-
-
-def _give_up(store: Store) -> None:
-    """Let cells fail that were there every time that a process was killed."""
-    rows = [row for row in store.pending().tolist() if store.kills[row] >= MOST_KILLS]
-    message = (
-        f"Its process was killed {MOST_KILLS} times while it ran, or came to no end when it was told to stop: "
-        "memory (the machine's log may say so), or a plugin that crashes or hangs."
-    )
-    store.put(rows, [Record("failed", {"message": message}) for _ in rows])
-
-
-def _packs(
-    store: Store, checkpoints: CheckpointDir, pricer: pricing.Pricer, ranks: int, memory: int
-) -> list[plan.Pack]:
-    """Return the packs of all pending cells: those that are saved as they were, suspects alone, the others as planned.
-
-    Suspects come last, so that another kill costs the others nothing.
-    """
-    pending, taken, packs = store.pending(), set(), []
-    row_of = dict(zip(store.keys(pending.tolist()), pending.tolist(), strict=True))
-    for keys in checkpoints.packs():
-        if set(keys) <= row_of.keys():
-            rows = [row_of.pop(key) for key in keys]
-            taken |= set(rows)
-            packs.append(plan.whole(store.cells, rows, pricer))
-        else:  # some of them are finished, by a merge: the others begin anew
-            checkpoints.clear(keys)
-    rest = np.array([row for row in pending.tolist() if row not in taken], dtype=np.int64)
-    suspects = rest[store.kills[rest] >= MOST_KILLS - 1]
-    rest = rest[store.kills[rest] < MOST_KILLS - 1]
-    packs += plan.make(store.cells, rest, pricer, ranks, memory)
-    return packs + [plan.whole(store.cells, [row], pricer) for row in suspects.tolist()]
 
 
 def _exit_code(store: Store) -> int:
@@ -191,11 +154,11 @@ def _report(path: Path, code: int) -> None:
     """Say what became of the study."""
     print("\n".join(status.lines(status.summary(path))))
     advice = {
-        0: f"Look at it:  python -m hpcsweep report {path}"
+        0: f"See the results:  python -m hpcsweep report {path}"
         if of(path) is None
         else "This shard is ready to be merged.",
-        1: "Some cells failed (above); mend the cause and run the same command with --retry-failed.",
-        AGAIN: "Stopped before the end; run the same command again to go on.",
+        1: "Some cells failed (above); remove the cause and run the same command with --retry-failed.",
+        AGAIN: "Stopped before the end; run the same command again to continue.",
     }
     print(advice[code])
 

@@ -21,7 +21,7 @@ def cgroup_limits(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/s
             continue
         top, name = (root / "memory", "memory.limit_in_bytes") if controllers else (root, "memory.max")
         folder = top / inside.lstrip("/")
-        for place in [folder, *folder.parents][: len(Path(inside.lstrip("/")).parts) + 1]:
-            text = (place / name).read_text().strip() if (place / name).exists() else ""
+        for level in [folder, *folder.parents][: len(Path(inside.lstrip("/")).parts) + 1]:
+            text = (level / name).read_text().strip() if (level / name).exists() else ""
             limits += [int(text)] if text.isdigit() else []
     return limits

@@ -5,7 +5,6 @@ Everything here is a function of what is told (environments, seats of all ranks)
 
 from __future__ import annotations
 
-import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Literal
 
 from hpcsweep.errors import LaunchError
 
-Wanted = Literal["auto", "gpu", "cpu"]
+DeviceChoice = Literal["auto", "gpu", "cpu"]
 # The launcher's own first: under mpiexec within a job every rank inherits the 0 of the batch script from Slurm.
 LOCAL_RANK = ("MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK", "PMI_LOCAL_RANK", "SLURM_LOCALID")
 NVIDIA, AMD = ("CUDA_VISIBLE_DEVICES",), ("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES")
@@ -45,8 +44,8 @@ class Seat:
 
 def local_rank(environment: Mapping[str, str], otherwise: int = 0) -> int:
     """Return the number of this rank among those of its host, as its launcher says."""
-    told = (environment.get(name, "") for name in LOCAL_RANK)
-    return next((int(text) for text in told if text.isdigit()), otherwise)
+    numbers = (environment.get(name, "") for name in LOCAL_RANK)
+    return next((int(number) for number in numbers if number.isdigit()), otherwise)
 
 
 def granted(environment: Mapping[str, str]) -> str:
@@ -72,32 +71,32 @@ def redundant(environment: Mapping[str, str], build: str) -> list[str]:
     return [name for name in AMD[1:] if environment.get(name) == first]
 
 
-def identities(host: str, told: Sequence[str], environment: Mapping[str, str]) -> list[str]:
-    """Return what tells each visible GPU from all others: what the driver tells, its UUID, where that is of use.
+def identities(host: str, uuids: Sequence[str], environment: Mapping[str, str]) -> list[str]:
+    """Return what tells each visible GPU from all others: its UUID, as the driver gives it, where that is of use.
 
     Slices of one GPU (MIG) may tell its UUID and are told apart by their own names; a driver that tells nothing leaves
     the numbers that Slurm or the user gave.
     """
     listed = environment.get("CUDA_VISIBLE_DEVICES", "").split(",")
-    if len(listed) == len(told) and all(name.startswith("MIG-") for name in listed):
+    if len(listed) == len(uuids) and all(name.startswith("MIG-") for name in listed):
         return listed
     numbers = granted(environment).split(",")
-    if len(numbers) != len(told):
-        numbers = listed if len(listed) == len(told) else [str(number) for number in range(len(told))]
-    return [uuid or f"{host}/{number}" for uuid, number in zip(told, numbers, strict=True)]
+    if len(numbers) != len(uuids):
+        numbers = listed if len(listed) == len(uuids) else [str(number) for number in range(len(uuids))]
+    return [uuid or f"{host}/{number}" for uuid, number in zip(uuids, numbers, strict=True)]
 
 
-def assign(seats: Sequence[Seat], wanted: Wanted = "auto", share: bool = False) -> list[int | None]:
+def assign(seats: Sequence[Seat], choice: DeviceChoice = "auto", share: bool = False) -> list[int | None]:
     """Return which GPU each rank computes on, as it counts them itself; None for cores.
 
     A device that a rank is bound to already is taken as it is; of several, each rank gets one of its own, so that all
     have one if that is possible at all (a bipartite matching), in the order of their local ranks. With `share` as few
     ranks as possible share a GPU. Raises `LaunchError` if a rank sees none but should, or would have to share.
     """
-    if wanted == "cpu":
+    if choice == "cpu":
         return [None] * len(seats)
     for rank, seat in enumerate(seats):
-        if not seat.gpus and (wanted == "gpu" or seat.granted):
+        if not seat.gpus and (choice == "gpu" or seat.granted):
             raise LaunchError(_blind(rank, seat))
     takers = _match(seats, 1)
     most = 1
@@ -125,13 +124,13 @@ def _match(seats: Sequence[Seat], most: int) -> dict[str, list[int]] | _Crowd:
     takers: dict[str, list[int]] = defaultdict(list)
     for rank in sorted(range(len(seats)), key=lambda rank: (seats[rank].local, rank)):
         tried: set[str] = set()
-        if seats[rank].gpus and not _place(rank, seats, takers, most, tried):
+        if seats[rank].gpus and not _seat_on_gpu(rank, seats, takers, most, tried):
             seen = [{gpu.uuid for gpu in seat.gpus} for seat in seats]
             return _Crowd([other for other, uuids in enumerate(seen) if uuids and uuids <= tried], tried)
     return takers
 
 
-def _place(rank: int, seats: Sequence[Seat], takers: dict[str, list[int]], most: int, tried: set[str]) -> bool:
+def _seat_on_gpu(rank: int, seats: Sequence[Seat], takers: dict[str, list[int]], most: int, tried: set[str]) -> bool:
     """Find a GPU for a rank, moving others if need be (an augmenting path)."""
     uuids = [gpu.uuid for gpu in seats[rank].gpus]
     for uuid in uuids:
@@ -143,7 +142,7 @@ def _place(rank: int, seats: Sequence[Seat], takers: dict[str, list[int]], most:
             continue
         tried.add(uuid)
         for other in list(takers[uuid]):
-            if _place(other, seats, takers, most, tried):
+            if _seat_on_gpu(other, seats, takers, most, tried):
                 takers[uuid].remove(other)
                 takers[uuid].append(rank)
                 return True
@@ -160,7 +159,7 @@ def _crowded(crowd: _Crowd, seats: Sequence[Seat]) -> str:
     numbers = ", ".join(map(str, crowd.ranks[:16])) + (", ..." if len(crowd.ranks) > 16 else "")
     return (
         f"{len(crowd.ranks)} ranks on {first.host} ({numbers}) see only {len(crowd.gpus)} GPU(s) ({shown}) and would "
-        f"share; {each}start as many ranks as GPUs ({fewer}), or say --share-gpus, or --device cpu."
+        f"share them; {each}start as many ranks as GPUs ({fewer}), or use --share-gpus or --device cpu."
     )
 
 
@@ -171,23 +170,23 @@ def _blind(rank: int, seat: Seat) -> str:
     if seat.hidden:
         cause = f"{seat.hidden} hides them; unset it"
     elif seat.build == "cpu":
-        cause = "this torch is built for processors alone; install one for CUDA or ROCm (pytorch.org/get-started)"
+        cause = "this torch is built for CPUs only; install one for CUDA or ROCm (pytorch.org/get-started)"
     elif seat.slurm and not seat.granted:
         cause = "ask Slurm for them (srun --gpus-per-task=1, or sbatch --gpus-per-node=...)"
     else:
-        cause = f"torch is built for {seat.build}; see whether the driver there works and is new enough ({tool})"
-    return f"Rank {rank} on {seat.host} sees no GPU{gift}: {cause}; or compute on cores with --device cpu."
+        cause = f"torch is built for {seat.build}; check whether the driver works and is new enough ({tool})"
+    return f"Rank {rank} on {seat.host} sees no GPU{gift}: {cause}; or compute on CPU cores with --device cpu."
 
 
 def refuse_oversubscription(seats: Sequence[Seat]) -> None:
     """Raise `LaunchError` if ranks with several threads share cores: none would be as fast as it was planned to be."""
-    for host in {one.host for one in seats if one.threads > 1}:
-        ranks = [one for one in seats if one.host == host]
-        cores, threads = len(frozenset().union(*(one.cores for one in ranks))), sum(one.threads for one in ranks)
-        if threads > cores or any(one.threads > len(one.cores) for one in ranks):
+    for host in {seat.host for seat in seats if seat.threads > 1}:
+        ranks = [seat for seat in seats if seat.host == host]
+        cores, threads = len(frozenset().union(*(seat.cores for seat in ranks))), sum(seat.threads for seat in ranks)
+        if threads > cores or any(seat.threads > len(seat.cores) for seat in ranks):
             raise LaunchError(
                 f"{len(ranks)} rank(s) on {host} have {threads} threads in all for {cores} cores; ask for more cores "
-                f"(srun --cpus-per-task={max(one.threads for one in ranks)}), start fewer ranks, or lower --threads."
+                f"(srun --cpus-per-task={max(seat.threads for seat in ranks)}), start fewer ranks, or lower --threads."
             )
 
 
@@ -211,11 +210,3 @@ def summary(devices: Sequence[tuple[str, str]], limit: int = 1000) -> str:
         parts.append(f"{count} x {name}" + (f" ({', '.join(uuids)})" if uuids else ""))
     text = "; ".join(parts)
     return text if len(text) <= limit else text[: limit - 4] + " ..."
-
-
-def chosen_device(environment: Mapping[str, str] = os.environ) -> Wanted:
-    """Return what `--device` said."""
-    told = environment.get("HPCSWEEP_DEVICE", "auto")
-    if told not in ("auto", "gpu", "cpu"):
-        raise LaunchError(f"HPCSWEEP_DEVICE={told!r}: choose auto, gpu or cpu.")
-    return told  # type: ignore[return-value]

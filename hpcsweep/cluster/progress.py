@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from abc import ABC, abstractmethod
 from typing import Literal, TextIO
 
 from rich.console import Console
@@ -15,14 +14,12 @@ Style = Literal["auto", "bar", "lines", "none"]
 SECONDS_BETWEEN_LINES = 10.0
 
 
-class Display(ABC):
-    """Shows how far a run is; `eta` in seconds, or None while nothing is known."""
+class Display:
+    """Shows how far a run is; this one shows nothing. `eta` in seconds, or None while nothing is known."""
 
-    @abstractmethod
     def show(self, finished: int, total: int, eta: float | None, note: str) -> None:
         """Show the present state; cheap enough to call several times a second."""
 
-    @abstractmethod
     def close(self) -> None:
         """Leave the screen in order."""
 
@@ -69,24 +66,11 @@ class Lines(Display):
             f"{finished} of {total} {self._unit}{ahead}" + (f" ({note})" if note else ""), file=self._stream, flush=True
         )
 
-    def close(self) -> None:
-        """Nothing to put in order."""
-
-
-class Silent(Display):
-    """Shows nothing."""
-
-    def show(self, finished: int, total: int, eta: float | None, note: str) -> None:
-        """Show nothing."""
-
-    def close(self) -> None:
-        """Nothing to put in order."""
-
 
 def display(style: Style, stream: TextIO, unit: str = "cells") -> Display:
     """Return the display of a style; "auto" is a bar on a terminal, lines elsewhere. Counts in units so called."""
     if style == "none":
-        return Silent()
+        return Display()
     if style == "bar" or (style == "auto" and stream.isatty()):
         return Bar(stream, force=style == "bar", unit=unit)
     return Lines(stream, unit)

@@ -9,8 +9,8 @@ from pathlib import Path
 from hpcsweep.approx.supnorm.approximations import Network
 from hpcsweep.approx.supnorm.slice import slice_of, zoom_of
 from hpcsweep.errors import StoreError
-from hpcsweep.store import deferred_errors, layout, weights
-from hpcsweep.store.files import opened
+from hpcsweep.store import layout, weights, write_errors
+from hpcsweep.store.reading import opened
 from hpcsweep.store.remeasured import Values
 
 
@@ -23,8 +23,8 @@ def moved(path: Path, values: Mapping[int, Values]) -> dict[int, int]:
     kept = weights.pictured(path)
     with opened(path) as file:
         before = file["sup_where"][:]
-    places = {row: tuple(new["sup_where"]) for row, new in sorted(values.items()) if kept[row] and "sup_where" in new}
-    return {row: int(kept[row]) for row, place in places.items() if tuple(before[row, : len(place)]) != place}
+    points = {row: tuple(new["sup_where"]) for row, new in sorted(values.items()) if kept[row] and "sup_where" in new}
+    return {row: int(kept[row]) for row, point in points.items() if tuple(before[row, : len(point)]) != point}
 
 
 def draw(
@@ -40,9 +40,9 @@ def draw(
         return
     lines = []
     for row in rows:
-        pair, place = networks[row].error_function(folder, "cpu"), values[row]["sup_where"]
-        line, zoom = slice_of(pair, place, layout.SLICE), zoom_of(pair, place, layout.ZOOM)
-        assert line is not None and zoom is not None  # a place that was written is a point
+        error, point = networks[row].error_function(folder, "cpu"), values[row]["sup_where"]
+        line, zoom = slice_of(error, point, layout.SLICE), zoom_of(error, point, layout.ZOOM)
+        assert line is not None and zoom is not None  # what was written is a point
         lines.append((line, zoom))
     try:
         with opened(path) as file:
@@ -50,4 +50,4 @@ def draw(
         with contextlib.closing(weights.Writer(path, count)) as writer:
             writer.draw(rows, lines)
     except OSError as error:
-        raise StoreError(f"{weights.path_of(path)} cannot be written: {deferred_errors.reason(error)}.") from error
+        raise StoreError(f"{weights.path_of(path)} cannot be written: {write_errors.reason(error)}.") from error

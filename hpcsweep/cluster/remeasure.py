@@ -22,16 +22,18 @@ from hpcsweep.approx.supnorm.approximations import Network
 from hpcsweep.approx.supnorm.measured import Measured, finalize
 from hpcsweep.approx.supnorm.survey import Survey
 from hpcsweep.approx.supnorm.tasks import planned
-from hpcsweep.cluster import redraw, stopping, worker
+from hpcsweep.cluster import redraw, slurm, worker
 from hpcsweep.cluster.checkpoints import Saver
 from hpcsweep.cluster.driver import Driver, Job, Step
+from hpcsweep.cluster.options import RunOptions
 from hpcsweep.cluster.pricing import places_of
 from hpcsweep.cluster.progress import Display, Style, display
-from hpcsweep.cluster.workforce import AGAIN, Workforce, assemble
+from hpcsweep.cluster.stopping import AGAIN
+from hpcsweep.cluster.workforce import Workforce, assemble
 from hpcsweep.errors import LaunchError, StoreError
 from hpcsweep.store import layout, remeasured, weights
-from hpcsweep.store.files import opened, read_cells
 from hpcsweep.store.lease import Lease
+from hpcsweep.store.reading import opened, read_cells
 from hpcsweep.study.parsing import section
 from hpcsweep.study.schema import SupNormSection
 
@@ -99,7 +101,7 @@ class Measurements(Job):
     def hang(self, steps: Sequence[Step]) -> str:
         """Save what is measured and say how many parts come to no end."""
         self.save()
-        return f"{len(steps)} part(s) of the measurement come to no end and are left"
+        return f"{len(steps)} part(s) of the measurement do not end and are abandoned"
 
 
 def _pieces(survey: Survey) -> int:
@@ -107,9 +109,9 @@ def _pieces(survey: Survey) -> int:
     return min(MOST_PIECES, -(-points // PIECE))
 
 
-def options(given: Mapping[str, Any]) -> SupNormSection:
+def chosen_section(choices: Mapping[str, Any]) -> SupNormSection:
     """Return the choices of a command line as those of `[sup_norm]`. Raises `StudyError`."""
-    chosen = dict(given)
+    chosen = dict(choices)
     if "points" in chosen:
         chosen["points"] = list(chosen["points"])
     with contextlib.suppress(ValueError):
@@ -117,16 +119,18 @@ def options(given: Mapping[str, Any]) -> SupNormSection:
     return section(SupNormSection, chosen, "measure")
 
 
-def named(names: Mapping[str, Any], chosen: SupNormSection, style: Style, folder: Path) -> tuple[int, dict | None]:
+def named(
+    names: Mapping[str, Any], chosen: SupNormSection, style: Style, folder: Path, options: RunOptions
+) -> tuple[int, dict | None]:
     """Measure a network and a target by their names (see `files.files`).
 
     Returns the exit code and, on rank 0, what was found: sup_lower, sup_upper, where, certificate, points, seconds.
     """
     start = time.perf_counter()
-    with assemble() as workforce:
+    with assemble(options) as workforce:
         if workforce is None:
             return 0, None
-        workforce.stop.before(stopping.walltime())
+        workforce.stop.before(slurm.walltime())
         approximation = files.files(**names, folder=folder)  # plugins run where their mistakes end all ranks
         dimension = len(approximation.domain)
         width = approximation.error_function(folder, "cpu").width
@@ -139,38 +143,40 @@ def named(names: Mapping[str, Any], chosen: SupNormSection, style: Style, folder
             if not job.run(0, workforce, shown):
                 return AGAIN, None
         saver.path.unlink(missing_ok=True)
-        [survey] = [one for one in job.surveys if one is not None]
-        found = finalize(approximation, survey.measurement, survey.states[0], folder=folder)
+        [survey] = [left for left in job.surveys if left is not None]
+        measured = finalize(approximation, survey.measurement, survey.states[0], folder=folder)
     return 0, {
-        "sup_lower": found.lower,
-        "sup_upper": found.upper,
-        "where": list(found.where),
-        "certificate": found.certificate,
-        "points": found.points,
-        "boxes": found.boxes,
-        "sup_uniform": found.uniform,
-        "l2_error": found.l2,
-        **({} if chosen.central is None else _of_central(found)),
-        "message": found.message,
+        "sup_lower": measured.lower,
+        "sup_upper": measured.upper,
+        "where": list(measured.where),
+        "certificate": measured.certificate,
+        "points": measured.points,
+        "boxes": measured.boxes,
+        "sup_uniform": measured.uniform,
+        "l2_error": measured.l2,
+        **({} if chosen.central is None else _of_central(measured)),
+        "message": measured.message,
         "seconds": time.perf_counter() - start,
     }
 
 
-def _of_central(found: Measured) -> dict[str, float]:
+def _of_central(measured: Measured) -> dict[str, float]:
     names = ("central_share", "central_l2_error", "central_sup_lower")
-    return dict(zip(names, (found.central_share, found.central_l2, found.central_lower), strict=True))
+    return dict(zip(names, (measured.central_share, measured.central_l2, measured.central_lower), strict=True))
 
 
-def stored(path: Path, chosen: SupNormSection, keys: Sequence[str], style: Style, folder: Path) -> int:
+def stored(
+    path: Path, chosen: SupNormSection, keys: Sequence[str], style: Style, folder: Path, options: RunOptions
+) -> int:
     """Measure networks of a store again, all or those of some keys, and tighten what the store says of them.
 
     Holds the lease of the store. Returns 0, or 75 if it was stopped before the end. Raises `StoreError` if a run holds
     the store, or nothing can be measured.
     """
-    with assemble() as workforce:
+    with assemble(options) as workforce:
         if workforce is None:
             return 0
-        workforce.stop.before(stopping.walltime())
+        workforce.stop.before(slurm.walltime())
         path = path.resolve()
         lease = Lease(path)
         try:
@@ -186,8 +192,8 @@ def _stored(
     if chosen.central is not None:
         remeasured.require_central(path)
     surveys = [_survey(networks, chosen) for _, networks in groups]
-    about = [(rows, [(one.target, one.model, one.parameters.tobytes()) for one in nets]) for rows, nets in groups]
-    name = _digest([about, [survey.measurement for survey in surveys]])
+    content = [(rows, [(net.target, net.model, net.parameters.tobytes()) for net in nets]) for rows, nets in groups]
+    name = _digest([content, [survey.measurement for survey in surveys]])
     job = Measurements(list(surveys), folder, Saver(path.with_name(f".{path.name}.measure-{name}"), (name,)))
     job.resume()
     with contextlib.closing(display(style, sys.stderr, "parts")) as shown:
@@ -201,7 +207,7 @@ def _stored(
             last = Saver(written, (name,))
             state = last.load()
             if state is None:
-                values = remeasured.combined(path, _found(rows, job.surveys[number], folder))
+                values = remeasured.combined(path, _values(rows, job.surveys[number], folder))
                 state = values, redraw.moved(path, values)
                 last.save(state)
             remeasured.write(path, state[0])
@@ -222,7 +228,7 @@ def _source(name: str, folder: Path) -> bytes:
     return path.read_bytes() if path.is_file() else b""
 
 
-def _found(rows: Sequence[int], survey: Survey | None, folder: Path) -> dict[int, dict[str, Any]]:
+def _values(rows: Sequence[int], survey: Survey | None, folder: Path) -> dict[int, dict[str, Any]]:
     assert survey is not None
     return {
         row: worker.measurement_values(finalize(approximation, survey.measurement, state, layout.QUANTILES, folder))
@@ -238,8 +244,8 @@ def _groups(path: Path, keys: Sequence[str]) -> list[tuple[list[int], list[Netwo
     known = cells.columns["key"].astype(str)
     for key in set(keys) - set(known):
         raise StoreError(f"{path} has no cell {key!r}; `status` and `report` show the keys.")
-    wanted = np.isin(known, list(keys)) if keys else np.ones(len(cells), bool)
-    rows = np.flatnonzero(np.isin(status, (layout.DONE, layout.OUT_OF_BUDGET)) & wanted).tolist()
+    chosen = np.isin(known, list(keys)) if keys else np.ones(len(cells), bool)
+    rows = np.flatnonzero(np.isin(status, (layout.DONE, layout.OUT_OF_BUDGET)) & chosen).tolist()
     groups: dict[tuple[Any, ...], list[tuple[int, Network]]] = {}
     for row, parameters in zip(rows, weights.parameters(path, [str(known[row]) for row in rows]), strict=True):
         if parameters is not None:
@@ -248,7 +254,7 @@ def _groups(path: Path, keys: Sequence[str]) -> list[tuple[list[int], list[Netwo
             groups.setdefault((cell.dimension, network.width, network.group), []).append((row, network))
     if not groups:
         raise StoreError(
-            f"{path} has no trained parameters to measure; they are kept unless [store] says weights = false."
+            f"{path} has no trained parameters to measure; they are stored unless [store] weights = false."
         )
     return [
         ([row for row, _ in part], [network for _, network in part])

@@ -24,13 +24,12 @@ from hpcsweep.cluster import devices
 from hpcsweep.cluster.checkpoints import CheckpointDir
 from hpcsweep.cluster.options import RunOptions
 from hpcsweep.cluster.pricing import Pricer
-from hpcsweep.cluster.progress import Silent
+from hpcsweep.cluster.progress import Display
 from hpcsweep.cluster.sweep import Raised, Sweep
 from hpcsweep.cluster.workforce import Workforce
 from hpcsweep.errors import LaunchError
 from hpcsweep.store import layout, weights
-from hpcsweep.store.files import opened, read_cells
-from hpcsweep.store.keys import row_of
+from hpcsweep.store.reading import opened, read_cells, row_of
 from hpcsweep.store.store import Record
 from hpcsweep.study import parsing
 from hpcsweep.study.cells import Cells
@@ -65,7 +64,7 @@ class Replayed:
     parameters: np.ndarray | None  # (parameters,), of now
 
 
-def replay(path: Path, key: str, folder: Path) -> Replayed:
+def replay(path: Path, key: str, folder: Path, options: RunOptions | None = None) -> Replayed:
     """Train and measure the cell whose key begins with `key` again, by the study text in the store.
 
     `folder`: what the paths of plugins are relative to. Uses as many cores as the store says; nothing is written.
@@ -82,12 +81,12 @@ def replay(path: Path, key: str, folder: Path) -> Replayed:
         text, threads = str(file.attrs["study"]), int(file["threads"][row])
         versions = tuple(dict.fromkeys(version.decode() for version in file["run_versions"][:]))
         stored = {name: file[name][row] for name in COMPARED}
-    device = devices.alone(dataclasses.replace(RunOptions.read(), threads=max(threads, 1)))
+    device = devices.alone(dataclasses.replace(options or RunOptions.read(), threads=max(threads, 1)))
     pricer, workforce = Pricer(parsing.parse(text, Catalogue(folder), folder)), Workforce(None, [(device.about, "")])
     records: list[Record] = []
     kept = _in_memory(cells.take(np.array([row])), records)
     with tempfile.TemporaryDirectory() as temporary, contextlib.closing(workforce):
-        Sweep(pricer, kept, workforce, Silent(), CheckpointDir(Path(temporary)), math.inf).run(
+        Sweep(pricer, kept, workforce, Display(), CheckpointDir(Path(temporary)), math.inf).run(
             [Pack((0,), 0.0, 0, 0.0)]
         )
     [record] = records

@@ -20,7 +20,7 @@ from hpcsweep.approx.training.costs.costs import Device
 from hpcsweep.cluster.pricing import Pricer
 from hpcsweep.config import Cell
 from hpcsweep.store import layout
-from hpcsweep.store.files import opened
+from hpcsweep.store.reading import opened
 from hpcsweep.store.shards import Shard
 from hpcsweep.study import plan
 from hpcsweep.study.cells import Cells

@@ -1,8 +1,9 @@
-"""What is asked of Slurm from outside its jobs: the states of jobs, the length of arrays; and a clean environment."""
+"""What is asked of Slurm: its walltime and to be requeued, by a job; states of jobs and limits, from outside."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import subprocess
@@ -50,18 +51,79 @@ def outside() -> Iterator[None]:
         os.environ.update(before)
 
 
+def walltime(environment: Mapping[str, str] = os.environ) -> float:
+    """Return when Slurm will end this job (Unix time); infinite where nobody says.
+
+    Older ones do not tell in the environment, and are asked: once, by rank 0.
+    """
+    end, job = environment.get("SLURM_JOB_END_TIME", ""), job_of(environment)
+    if end.isdigit() or not job:
+        return float(end) if end.isdigit() else math.inf
+    return time.time() + duration(_queued(job, "%L", 20.0) or "")
+
+
+def job_of(environment: Mapping[str, str] = os.environ) -> str:
+    """Return the number by which Slurm knows this job, or array element; empty outside of any.
+
+    The last element of an array has the number of the whole: by SLURM_JOB_ID alone it would be all of them.
+    """
+    array, element = environment.get("SLURM_ARRAY_JOB_ID"), environment.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{element}" if array and element else environment.get("SLURM_JOB_ID", "")
+
+
+def duration(text: str) -> float:
+    """Return the seconds of Slurm's [days-][[hours:]minutes:]seconds; infinite for anything else."""
+    days, dash, clock = text.rpartition("-")
+    parts = clock.split(":")
+    if not all(part.isdigit() for part in [*parts, *([days] if dash else [])]):
+        return math.inf
+    seconds = sum(int(part) * 60**place for place, part in enumerate(reversed(parts)))
+    return float(seconds + 86400 * int(days or 0))
+
+
+def _queued(job: str, what: str, patience: float) -> str | None:
+    """Return what the queue of Slurm says of a job; None where it says nothing in so many seconds."""
+    try:
+        done = subprocess.run(["squeue", "-h", "-j", job, "-o", what], capture_output=True, text=True, timeout=patience)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def still_running(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether this Slurm job is neither being cancelled nor requeued by Slurm itself; yes where Slurm does not say.
+
+    A preempted job goes back into the queue by itself, and one that somebody cancels must not.
+    """
+    return _queued(job_of(environment), "%T", 60.0) in ("RUNNING", None)
+
+
+def requeue(environment: Mapping[str, str] = os.environ) -> str:
+    """Ask Slurm to put this job, or array element, into its queue again; return what became of that, in a sentence."""
+    job = job_of(environment)
+    if not job:
+        return "Not requeued: this is not a Slurm job."
+    if not still_running(environment):
+        return f"Job {job} is not requeued: it is being cancelled, or Slurm requeues it."
+    try:
+        done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"Job {job} is not requeued: {error}."
+    return f"Job {job} is requeued." if done.returncode == 0 else f"Job {job} is not requeued: {done.stderr.strip()}."
+
+
 def longest_array() -> int:
     """Return how many elements an array may have. Raises `LaunchError` if there is no Slurm to ask."""
     try:
-        told = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True, timeout=60)
+        done = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True, timeout=60)
     except OSError as error:
-        raise LaunchError("There is no Slurm here (no scontrol); say --cluster local, or debug.") from error
+        raise LaunchError("There is no Slurm here (no scontrol); use --cluster local or debug.") from error
     except subprocess.TimeoutExpired as error:
         raise LaunchError("Slurm does not answer (scontrol show config); try again later.") from error
-    if told.returncode:
-        raise LaunchError(f"Slurm does not answer: {told.stderr.strip()}.")
-    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", told.stdout, re.MULTILINE)
-    return max(1, int(found[1])) if found else USUAL_ARRAY
+    if done.returncode:
+        raise LaunchError(f"Slurm does not answer: {done.stderr.strip()}.")
+    size = re.search(r"^MaxArraySize\s*=\s*(\d+)", done.stdout, re.MULTILINE)
+    return max(1, int(size[1])) if size else USUAL_ARRAY
 
 
 @dataclass
@@ -82,13 +144,13 @@ class Queue:
     def _ask(self, numbers: Collection[str]) -> list[Job]:
         line = ["squeue", "--noheader", "--array", "--jobs", ",".join(sorted(numbers)), "--format=%i|%j|%T|%M|%R"]
         try:
-            told = subprocess.run(line, capture_output=True, text=True, timeout=60)
+            done = subprocess.run(line, capture_output=True, text=True, timeout=60)
         except (OSError, subprocess.TimeoutExpired) as error:
-            self.problem = f"the queue cannot be asked: {error}"
+            self.problem = f"the queue cannot be queried: {error}"
             return []
-        over = "Invalid job id" in told.stderr  # a single job, long over
-        self.problem = "" if told.returncode == 0 or over else f"the queue cannot be asked: {told.stderr.strip()}"
-        rows = (row.split("|", 4) for row in told.stdout.splitlines())
+        over = "Invalid job id" in done.stderr  # a single job, long over
+        self.problem = "" if done.returncode == 0 or over else f"the queue cannot be asked: {done.stderr.strip()}"
+        rows = (row.split("|", 4) for row in done.stdout.splitlines())
         return [Job(*row) for row in rows if len(row) == 5]
 
 
@@ -99,17 +161,17 @@ def folder_of(store: Path) -> Path:
 
 def submitted(store: Path) -> set[str]:
     """Return the numbers of the jobs that `submit` has sent off for a store."""
-    found = (re.match(r"(\d+)_submission\.sh", path.name) for path in folder_of(store).glob("*_submission.sh"))
-    return {one[1] for one in found if one}
+    names = (re.match(r"(\d+)_submission\.sh", path.name) for path in folder_of(store).glob("*_submission.sh"))
+    return {name[1] for name in names if name}
 
 
-def jobs_of(found: dict[str, Any], queue: Queue) -> list[Job]:
-    """Return what the queue says of the jobs of a store and its shards, in one question."""
-    launches = [one["launch"]["job"] for one in (found, *found["shards"]) if one.get("live")]
-    return queue.look({*submitted(Path(found["file"])), *(job for job in launches if job)})
+def jobs_of(summary: dict[str, Any], queue: Queue) -> list[Job]:
+    """Return what the queue says of the jobs of a store and its shards (`status.everything`), in one question."""
+    launches = [part["launch"]["job"] for part in (summary, *summary["shards"]) if part.get("live")]
+    return queue.look({*submitted(Path(summary["file"])), *(job for job in launches if job)})
 
 
-def job_lines(found: list[Job], problem: str) -> list[str]:
+def job_lines(jobs: list[Job], problem: str) -> list[str]:
     """Return the states of jobs for people."""
-    told = [f"job {job.number} ({job.name}): {job.state.lower()}, {job.used} {job.reason}" for job in found]
-    return told or [problem or "no job in the queue"]
+    lines = [f"job {job.number} ({job.name}): {job.state.lower()}, {job.used} {job.reason}" for job in jobs]
+    return lines or [problem or "no job in the queue"]

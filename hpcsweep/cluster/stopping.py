@@ -7,14 +7,13 @@ flight has to come to a point where it can be saved, and to be written.
 from __future__ import annotations
 
 import math
-import os
 import signal
-import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from types import FrameType
 
+AGAIN = 75  # exit code: stopped early, run the same command again
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 LEAST_MARGIN = 60.0  # seconds before the end of the walltime
 LONGEST_TASK = 20.0  # seconds of a task that cannot be interrupted, about
@@ -103,64 +102,3 @@ listen, asked = _here.listen, _here.asked  # of this process, whoever asks it
 def here() -> StopRequest:
     """Return the request of this process, which its signals set."""
     return _here
-
-
-def walltime(environment: Mapping[str, str] = os.environ) -> float:
-    """Return when Slurm will end this job (Unix time); infinite where nobody says.
-
-    Older ones do not tell in the environment, and are asked: once, by rank 0.
-    """
-    told, job = environment.get("SLURM_JOB_END_TIME", ""), job_of(environment)
-    if told.isdigit() or not job:
-        return float(told) if told.isdigit() else math.inf
-    return time.time() + duration(_queued(job, "%L", 20.0) or "")
-
-
-def job_of(environment: Mapping[str, str] = os.environ) -> str:
-    """Return the number by which Slurm knows this job, or array element; empty outside of any.
-
-    The last element of an array has the number of the whole: by SLURM_JOB_ID alone it would be all of them.
-    """
-    array, element = environment.get("SLURM_ARRAY_JOB_ID"), environment.get("SLURM_ARRAY_TASK_ID")
-    return f"{array}_{element}" if array and element else environment.get("SLURM_JOB_ID", "")
-
-
-def duration(text: str) -> float:
-    """Return the seconds of Slurm's [days-][[hours:]minutes:]seconds; infinite for anything else."""
-    days, dash, clock = text.rpartition("-")
-    parts = clock.split(":")
-    if not all(part.isdigit() for part in [*parts, *([days] if dash else [])]):
-        return math.inf
-    seconds = sum(int(part) * 60**place for place, part in enumerate(reversed(parts)))
-    return float(seconds + 86400 * int(days or 0))
-
-
-def _queued(job: str, what: str, patience: float) -> str | None:
-    """Return what the queue of Slurm says of a job; None where it says nothing in so many seconds."""
-    try:
-        told = subprocess.run(["squeue", "-h", "-j", job, "-o", what], capture_output=True, text=True, timeout=patience)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return told.stdout.strip() if told.returncode == 0 else None
-
-
-def still_running(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether this Slurm job is neither being cancelled nor requeued by Slurm itself; yes where Slurm does not say.
-
-    A preempted job goes back into the queue by itself, and one that somebody cancels must not.
-    """
-    return _queued(job_of(environment), "%T", 60.0) in ("RUNNING", None)
-
-
-def requeue(environment: Mapping[str, str] = os.environ) -> str:
-    """Ask Slurm to put this job, or array element, into its queue again; return what became of that, in a sentence."""
-    job = job_of(environment)
-    if not job:
-        return "Not requeued: this is no Slurm job."
-    if not still_running(environment):
-        return f"Job {job} is not requeued: it is being cancelled, or Slurm does so itself."
-    try:
-        done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, timeout=60)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return f"Job {job} is not requeued: {error}."
-    return f"Job {job} is requeued." if done.returncode == 0 else f"Job {job} is not requeued: {done.stderr.strip()}."

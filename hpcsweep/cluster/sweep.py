@@ -167,4 +167,4 @@ class _Job(Job):
             for cell in job.cells()
         ]
         more = f" and {len(told) - NAMED} more" if len(told) > NAMED else ""
-        return f"{len(told)} cell(s) come to no end and are left: {'; '.join(told[:NAMED])}{more}"
+        return f"{len(told)} cell(s) do not end and are abandoned: {'; '.join(told[:NAMED])}{more}"

@@ -22,7 +22,7 @@ from hpcsweep.approx.supnorm.approximations import Network
 from hpcsweep.approx.supnorm.measured import Measured, finalize
 from hpcsweep.approx.supnorm.slice import raster_of, slice_of, zoom_of
 from hpcsweep.approx.supnorm.survey import Survey
-from hpcsweep.approx.supnorm.tasks import Measurement, Task
+from hpcsweep.approx.supnorm.tasks import Measurement, MeasurementTask
 from hpcsweep.approx.training.strategies.journal import Checkpoints
 from hpcsweep.cluster import devices
 from hpcsweep.cluster.checkpoints import Saver
@@ -139,7 +139,7 @@ def _worth_measuring(fitted: Fitted) -> bool:
 
 
 @telling
-def measure(task: Task, folder: Path) -> Done:
+def measure(task: MeasurementTask, folder: Path) -> Done:
     """Do a part of a measurement on this rank's device."""
     start = time.perf_counter()
     result = task.run(folder, devices.here().name)
@@ -163,10 +163,10 @@ def _finished(cells: Sequence[Cell], trained: TrainedPack, folder: Path) -> Fini
             approximation, state = next(surveyed)
             measured = finalize(approximation, survey.measurement, state, layout.QUANTILES, folder)
             with contextlib.suppress(Exception):  # a plugin that fails along a line costs the picture, not the result
-                pair = approximation.error_function(folder, "cpu")
-                pictures.append(slice_of(pair, measured.bracket.where, layout.SLICE))
-                pictures.append(zoom_of(pair, measured.bracket.where, layout.ZOOM))
-                pictures.append(raster_of(pair, layout.RASTER))
+                functions = approximation.error_function(folder, "cpu")
+                pictures.append(slice_of(functions, measured.bracket.where, layout.SLICE))
+                pictures.append(zoom_of(functions, measured.bracket.where, layout.ZOOM))
+                pictures.append(raster_of(functions, layout.RASTER))
         records.append(None if one.outcome == "interrupted" else _record(one, measured, share, pictures))
     return Finished(records, trained.training_seconds + trained.measuring_seconds)
 

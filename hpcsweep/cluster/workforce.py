@@ -7,19 +7,16 @@ executor for its own device, so that no device idles. A task is a function at mo
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from queue import Empty, SimpleQueue
 from typing import Any, NoReturn
 
-from hpcsweep.cluster import abort, devices, stopping
+from hpcsweep.cluster import abort, devices, launchers, stopping
 from hpcsweep.cluster.options import RunOptions
-from hpcsweep.cluster.stopping import StopRequest
+from hpcsweep.cluster.stopping import AGAIN, StopRequest
 from hpcsweep.errors import LaunchError, UserError
-
-AGAIN = 75  # exit code: run the same command again
 
 
 class Workforce:
@@ -104,7 +101,7 @@ def assemble(options: RunOptions | None = None, stop: StopRequest | None = None)
     options, stop = options or RunOptions.read(), stop or stopping.here()
     abort.listen()
     stop.listen()
-    if not abort.launched():
+    if not launchers.launched():
         yield from _lead(Workforce(None, [_named(devices.alone(options))], stop))
         return
     with _ranks(options, stop) as workforce:
@@ -117,13 +114,13 @@ def _ranks(options: RunOptions, stop: StopRequest) -> Iterator[Workforce | None]
     from mpi4py.futures import MPICommExecutor
 
     world = MPI.COMM_WORLD
-    if world.size == 1 < abort.ranks():
+    if world.size == 1 < launchers.ranks():
         _alike(
-            f"{abort.ranks()} tasks were started but MPI sees a world of 1: each would run the whole study. "
+            f"{launchers.ranks()} tasks were started but MPI sees a world of 1: each would run the whole study. "
             "Choose the process manager of your MPI: `srun --mpi=list` shows them, then `srun --mpi=pmi2 ...` (MPICH) "
             "or `srun --mpi=pmix ...` (Open MPI); without Slurm take the mpiexec of that MPI. "
             "`python -m hpcsweep doctor` under the same launcher says more.",
-            int(os.environ.get("SLURM_PROCID", os.environ.get("PMI_RANK", "0"))),
+            launchers.rank(),
         )
     abort.agree()
     everyone = _devices(world, options)
@@ -152,7 +149,7 @@ def _lead(workforce: Workforce) -> Iterator[Workforce]:
             abort.leave(2)
         raise
     except Exception as error:
-        if abort.launched():
+        if launchers.launched():
             abort.abort(type(error), error, error.__traceback__)
         raise
     finally:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from hpcsweep.cluster.options import RunOptions
 from hpcsweep.commands.parameters import Duration, on_devices
 
 EPILOG = """
@@ -27,7 +28,7 @@ Exit codes: 0 no errors (only ✓ and !), 1 at least one error (✗).
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--limit", type=Duration(), default=9.5, show_default=True, help="Time limit in seconds.")
 @on_devices
-def doctor(output: Path, as_json: bool, limit: float) -> int:
+def doctor(output: Path, as_json: bool, limit: float, options: RunOptions) -> int:
     """Diagnose this installation in ten seconds, alone or under mpiexec or srun.
 
     Start it in the same way as a run. Every line without ✓ says what to do.
@@ -40,11 +41,11 @@ def doctor(output: Path, as_json: bool, limit: float) -> int:
 
     from hpcsweep.cluster.doctor import command as examination
 
-    examined = examination.examine(output, limit)
+    examined = examination.examine(output, limit, options)
     if examined is None:  # rank 0 reports
         return 0
     findings, ranks = examined
-    bad = any(one.state == "bad" for one in findings)
-    shown = {"ok": not bad, "findings": [asdict(one) for one in findings], "ranks": ranks}
-    click.echo(json.dumps(shown) if as_json else "\n".join(one.line() for one in findings))
+    bad = any(finding.state == "bad" for finding in findings)
+    shown = {"ok": not bad, "findings": [asdict(finding) for finding in findings], "ranks": ranks}
+    click.echo(json.dumps(shown) if as_json else "\n".join(finding.line() for finding in findings))
     return 1 if bad else 0

@@ -9,12 +9,13 @@ from typing import Any
 
 import click
 
+from hpcsweep.cluster.options import RunOptions
 from hpcsweep.commands.parameters import STORE, STYLES, Count, on_devices
 
 MEASURE_EPILOG = """
 \b
-Exit codes: 0 measured; 2 the request is invalid; 75 stopped early: run the
-same command again to continue.
+Exit codes: 0 measured; 2 the request is invalid; 75 the command stopped
+early: run it again to continue.
 """
 
 
@@ -23,24 +24,32 @@ same command again to continue.
 @click.option("--cell", "keys", multiple=True, help="Key of a cell of FILE; repeatable. Default: all cells.")
 @click.option("--network", help="Network: weights.npz (W0, b0, W1, b1, ...), path.py:name or module:name.")
 @click.option("--target", help="Target: its name, path.py:name or module:name.")
-@click.option("--domain", help='Domain: "low,high" for each axis, separated by spaces; one pair applies to all.')
+@click.option("--domain", help='Domain: "low,high" for each axis, separated by spaces; or one pair for all axes.')
 @click.option("--dimension", "-d", type=click.IntRange(min=1), help="Number of inputs; overrides that of the network.")
 @click.option("--activation", default="relu", show_default=True, help="Activation of a network in an .npz file.")
 @click.option("--points", "count", type=Count(), help="Points of each kind. The default depends on the dimension.")
-@click.option("--kind", "points", multiple=True, help="sobol, inflated, grid, uniform; repeatable.")
+@click.option("--kind", "points", multiple=True, help="Kind of points: sobol, inflated, grid, uniform; repeatable.")
 @click.option("--uniform", type=Count(), help="Additional independent points. Default: 2^20")
 @click.option("--certificate", help="Gap to prove (upper / lower - 1), such as 0.01; or auto or off. Default: auto")
-@click.option("--boxes", type=Count(), help="Box limit of the proof. The default depends on the dimension.")
-@click.option("--central", type=float, help="Also measure the central box with this share of each side, such as 0.8.")
+@click.option("--boxes", type=Count(), help="Largest number of boxes in a proof. The default depends on the dimension.")
+@click.option("--central", type=float, help="Also measure on the central part, this fraction of each side: 0.8.")
 @click.option("--seed", type=int, help="Seed of the points. Default: 0")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (with --network).")
-@click.option("--progress", type=STYLES, default="auto", show_default=True)
+@click.option("--progress", type=STYLES, default="auto", show_default=True, help="auto: a bar on a terminal, or lines.")
 @click.option("--folder", type=click.Path(file_okay=False, path_type=Path), default=".", help="Folder of plugin files.")
 @on_devices
-def measure(file: Path | None, keys: tuple[str, ...], as_json: bool, progress: Any, folder: Path, **given: Any) -> int:
+def measure(
+    file: Path | None,
+    keys: tuple[str, ...],
+    as_json: bool,
+    progress: Any,
+    folder: Path,
+    options: RunOptions,
+    **choices: Any,
+) -> int:
     """Measure the sup-norm error of stored networks again, or of any network.
 
-    For the networks in the store FILE the brackets are tightened. With --network and --target no store is needed.
+    With a store FILE, the brackets of its networks are tightened. With --network and --target, no store is needed.
 
     \b
       srun python -m hpcsweep measure results.h5 --points 2^36
@@ -52,22 +61,22 @@ def measure(file: Path | None, keys: tuple[str, ...], as_json: bool, progress: A
     abort.listen()  # from here on, a failure ends all ranks
     from hpcsweep.cluster import remeasure
 
-    named = {name: given.pop(name) for name in ("network", "target", "domain", "dimension", "activation")}
-    options = remeasure.options({name: value for name, value in given.items() if value not in (None, ())})
-    if file is not None and (named["network"] or named["target"]):
+    names = {name: choices.pop(name) for name in ("network", "target", "domain", "dimension", "activation")}
+    section = remeasure.chosen_section({name: value for name, value in choices.items() if value not in (None, ())})
+    if file is not None and (names["network"] or names["target"]):
         raise click.UsageError("Give a store FILE, or --network and --target, not both.")
     if file is not None:
-        return remeasure.stored(file, options, keys, progress, folder)
-    if not named["network"] or not named["target"]:
+        return remeasure.stored(file, section, keys, progress, folder, options)
+    if not names["network"] or not names["target"]:
         raise click.UsageError("Give a store FILE, or --network and --target.")
-    code, found = remeasure.named(named, options, progress, folder)
-    if found is not None:
-        lines = [f"{name:12} {value}" for name, value in found.items()]
-        click.echo(json.dumps(_strict(found)) if as_json else "\n".join(lines))
+    code, results = remeasure.named(names, section, progress, folder, options)
+    if results is not None:
+        lines = [f"{name:12} {value}" for name, value in results.items()]
+        click.echo(json.dumps(_strict(results)) if as_json else "\n".join(lines))
     return code
 
 
-def _strict(found: dict[str, Any]) -> dict[str, Any]:
+def _strict(results: dict[str, Any]) -> dict[str, Any]:
     """Replace infinite values and NaN, which JSON cannot represent, by null."""
-    lost = {name for name, value in found.items() if isinstance(value, float) and not math.isfinite(value)}
-    return {name: None if name in lost else value for name, value in found.items()}
+    lost = {name for name, value in results.items() if isinstance(value, float) and not math.isfinite(value)}
+    return {name: None if name in lost else value for name, value in results.items()}

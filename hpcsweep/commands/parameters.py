@@ -2,49 +2,45 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
+from hpcsweep.cluster.options import RunOptions
+
 STUDY = click.Path(exists=True, dir_okay=False, path_type=Path)
 STORE = click.Path(exists=True, dir_okay=False, path_type=Path)
 STYLES = click.Choice(["auto", "bar", "lines", "none"])
 
 
-def _tell(context: click.Context, parameter: click.Parameter, value: Any) -> None:
-    """Pass an option on to everything in this process, by its environment variable."""
-    name = str(parameter.envvar)
-    if value:
-        os.environ[name] = str(value)
-    else:
-        os.environ.pop(name, None)
-
-
 def on_devices(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of a computing command that select devices."""
-    device = click.option(
+    """Add the options of a computing command that select devices; it receives a `RunOptions` as `options`."""
+
+    @click.option(
         "--device",
         type=click.Choice(["auto", "gpu", "cpu"]),
         default="auto",
         show_default=True,
         envvar="HPCSWEEP_DEVICE",
-        expose_value=False,
-        callback=_tell,
         help="auto: a GPU for each rank that sees one, CPU cores otherwise.",
     )
-    share = click.option(
+    @click.option(
         "--share-gpus",
         is_flag=True,
         envvar="HPCSWEEP_SHARE_GPUS",
-        expose_value=False,
-        callback=_tell,
         help="Let ranks share GPUs if there are more ranks than GPUs.",
     )
-    return device(share(command))
+    @functools.wraps(command)
+    def computing(*arguments: Any, device: Any, share_gpus: bool, **named: Any) -> Any:
+        options = dataclasses.replace(RunOptions.read(), device=device, share_gpus=share_gpus)
+        return command(*arguments, options=options, **named)
+
+    return computing
 
 
 class Duration(click.ParamType):

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import click
 
+from hpcsweep.cluster.options import RunOptions
 from hpcsweep.commands.parameters import STUDY, Duration, on_devices
 
 SUBMIT_EPILOG = """
 \b
-Exit codes: 0 submitted (local, debug: all cells are done); 1 some cells failed;
-2 the request is invalid; 75 stopped early: submit it again to continue.
+Exit codes: 0 submitted (with --cluster local or debug: all done); 1 some cells failed;
+2 the request is invalid; 75 the run stopped early: submit it again to continue.
 """
 COUNT = click.IntRange(min=1)
 
@@ -26,7 +27,7 @@ COUNT = click.IntRange(min=1)
 def plan(study: Path, ranks: int, as_json: bool) -> int:
     """Predict the cost of STUDY: cells, packs, weights, flops, memory, and time on the given number of ranks.
 
-    Times are predicted for devices like the one that runs this command, from a probe of 0.3 s.
+    Times are predicted for devices like the one that runs this command, whose speed is measured for 0.3 s.
     """
     from hpcsweep.cluster import launch
 
@@ -54,7 +55,7 @@ def _plan_text(priced: dict[str, Any]) -> str:
 @click.argument("study", type=STUDY)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="File of the store. Default: results/STUDY.h5")
 @click.option(
-    "--array", "elements", type=COUNT, default=1, show_default=True, help="Array elements that share the study."
+    "--array", "elements", type=COUNT, default=1, show_default=True, help="Elements among which STUDY is divided."
 )
 @click.option("--nodes", type=COUNT, default=1, show_default=True, help="Nodes of each element.")
 @click.option("--ntasks-per-node", "tasks", type=COUNT, default=1, show_default=True, help="MPI ranks on each node.")
@@ -64,7 +65,7 @@ def _plan_text(priced: dict[str, Any]) -> str:
 @click.option("--partition")
 @click.option("--account")
 @click.option("--qos")
-@click.option("--mpi", default="pmi2", show_default=True, help="One of srun --mpi=list: pmi2 (MPICH), pmix (Open MPI).")
+@click.option("--mpi", default="pmi2", show_default=True, help="pmi2 (MPICH), pmix (Open MPI); see srun --mpi=list.")
 @click.option(
     "--threads", type=COUNT, default=1, show_default=True, help="Networks that each rank trains at once, one core each."
 )
@@ -73,12 +74,19 @@ def _plan_text(priced: dict[str, Any]) -> str:
 @click.option("--cluster", type=click.Choice(["slurm", "local", "debug"]), default="slurm", show_default=True)
 @on_devices
 def submit(
-    study: Path, output: Path | None, threads: int, retry_failed: bool, dry_run: bool, cluster: Any, **wish: Any
+    study: Path,
+    output: Path | None,
+    threads: int,
+    retry_failed: bool,
+    dry_run: bool,
+    cluster: Any,
+    options: RunOptions,
+    **request: Any,
 ) -> int:
-    """Submit STUDY to Slurm as a job array and a final job that merges the results. Each element runs its share.
+    """Submit STUDY to Slurm as a job array and a final job that merges the results. Each element runs a share of it.
 
     Elements continue automatically after preemption or at the end of their walltime. With --cluster local, elements are
-    processes on this machine; with debug, they run in this process.
+    processes on this machine; with --cluster debug, they run in this process.
 
     \b
       python -m hpcsweep submit study.toml -o results.h5 --array 8 --nodes 2 \\
@@ -88,15 +96,15 @@ def submit(
     from hpcsweep.cluster import launch
     from hpcsweep.cluster.arrays import submit as submitting
 
-    asked = submitting.JobRequest(**{**wish, "cores": max(wish["cores"], threads)})
+    job = submitting.JobRequest(**{**request, "cores": max(request["cores"], threads)})
     store = output or Path("results") / f"{study.stem}.h5"
-    wanted = submitting.prepare(study, store, asked, threads, retry_failed)
-    device = os.environ.pop("HPCSWEEP_DEVICE", None) if cluster == "slurm" else None
-    click.echo(_plan_text(launch.price(study, asked.elements * asked.nodes * asked.tasks)))
-    if device is not None:  # only for the elements: a login node may have no GPU
-        os.environ["HPCSWEEP_DEVICE"] = device
-    click.echo(f"  submit   {wanted.about()}")
+    options = dataclasses.replace(options, threads=threads)
+    submission = submitting.prepare(study, store, job, options, retry_failed)
+    # The device is that of the elements: a login node may have no GPU.
+    here = dataclasses.replace(options, device="auto") if cluster == "slurm" else options
+    click.echo(_plan_text(launch.price(study, job.elements * job.nodes * job.tasks, here)))
+    click.echo(f"  submit   {submission.about()}")
     if dry_run:
-        click.echo(submitting.text(wanted) if cluster == "slurm" and wanted.left else "")
+        click.echo(submitting.text(submission) if cluster == "slurm" and submission.left else "")
         return 0
-    return submitting.submit(wanted, cluster)
+    return submitting.submit(submission, cluster)

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from hpcsweep.cluster.options import RunOptions
 from hpcsweep.commands.parameters import STORE, on_devices
 
 REPLAY_EPILOG = """
@@ -18,10 +19,10 @@ Exit codes: 0 all bits agree, 1 some differ, 2 the request is invalid.
 @click.command(epilog=REPLAY_EPILOG)
 @click.argument("file", type=STORE)
 @click.argument("key")
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Save the network: net.npy")
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Save the parameters: net.npy")
 @click.option("--folder", type=click.Path(file_okay=False, path_type=Path), default=".", help="Folder of plugin files.")
 @on_devices
-def replay(file: Path, key: str, output: Path | None, folder: Path) -> int:
+def replay(file: Path, key: str, output: Path | None, folder: Path, options: RunOptions) -> int:
     """Train and measure one cell of the store FILE again and compare the results bitwise with the stored ones.
 
     KEY is the cell's key or its beginning. FILE is not changed. Brackets that `measure FILE` has tightened differ.
@@ -31,21 +32,23 @@ def replay(file: Path, key: str, output: Path | None, folder: Path) -> int:
     """
     from hpcsweep.cluster.replay import replay as again
 
-    found = again(file, key, folder)
-    click.echo(f"{found.key}: {found.told}")
-    for quantity in found.quantities:
+    replayed = again(file, key, folder, options)
+    click.echo(f"{replayed.key}: {replayed.told}")
+    for quantity in replayed.quantities:
         mark = "the same" if quantity.same else "differs"
         click.echo(f"  {quantity.name:12} {_shown(quantity.stored):28} {_shown(quantity.replayed):28} {mark}")
-    if found.message:
-        click.echo(f"  {found.message}")
-    if output is not None and found.parameters is not None:
+    if replayed.message:
+        click.echo(f"  {replayed.message}")
+    if output is not None and replayed.parameters is not None:
         import numpy as np
 
-        np.save(output, found.parameters)
-        click.echo(f"{output}: {len(found.parameters)} parameters, layer by layer, biases in the last column of each")
-    same = all(quantity.same for quantity in found.quantities)
+        np.save(output, replayed.parameters)
+        click.echo(
+            f"{output}: {len(replayed.parameters)} parameters, layer by layer, biases in the last column of each"
+        )
+    same = all(quantity.same for quantity in replayed.quantities)
     if not same:
-        click.echo(f"The stored results were computed with {'; '.join(found.versions)}.")
+        click.echo(f"The stored results were computed with {'; '.join(replayed.versions)}.")
     return 0 if same else 1
 
 

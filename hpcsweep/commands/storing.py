@@ -13,7 +13,7 @@ from hpcsweep.commands.parameters import STORE
 MERGE_EPILOG = """
 \b
 Exit codes: 0 merged; 2 the request is invalid; 75 merged, but cells are missing
-(they are listed): run the missing elements, then run the same command again.
+(their shards are listed): run the missing elements, then the same command again.
 """
 
 
@@ -34,14 +34,14 @@ def status(file: Path, as_json: bool, watch: bool, ask: bool) -> int:
 
     queue = Queue()
     while True:
-        found = reading.everything(file)
-        jobs = jobs_of(found, queue) if ask else []
+        summary = reading.everything(file)
+        jobs = jobs_of(summary, queue) if ask else []
         if as_json:
-            click.echo(json.dumps({**found, "jobs": [asdict(job) for job in jobs]} if ask else found))
+            click.echo(json.dumps({**summary, "jobs": [asdict(job) for job in jobs]} if ask else summary))
         else:
-            told = job_lines(jobs, queue.problem) if ask else []
-            click.echo("\n".join([*reading.lines(found), *told]))
-        if not watch or not (reading.is_live(found) or jobs):
+            lines = job_lines(jobs, queue.problem) if ask else []
+            click.echo("\n".join([*reading.lines(summary), *lines]))
+        if not watch or not (reading.is_live(summary) or jobs):
             return 0
         time.sleep(5)
 
@@ -53,22 +53,22 @@ def status(file: Path, as_json: bool, watch: bool, ask: bool) -> int:
 def merge(file: Path, shards: tuple[Path, ...], delete_shards: bool) -> int:
     """Copy the finished cells of SHARDS into the store FILE. Merging twice is harmless.
 
-    By default SHARDS are the files that the elements of a job array have written next to FILE.
+    By default, SHARDS are the stores that the elements of a job array have written next to FILE.
     """
     from hpcsweep.errors import StoreError
     from hpcsweep.store import shards as parts
     from hpcsweep.store.store import merge as merge_stores
 
-    given = [shard for shard in shards or parts.beside(file) if shard.resolve() != file.resolve()]
-    if not given and not shards:
+    sources = [shard for shard in shards or parts.beside(file) if shard.resolve() != file.resolve()]
+    if not sources and not shards:
         raise StoreError(f"There are no shards next to {file}; name the stores to merge into it.")
-    new, finished = merge_stores(file, given or shards)
-    click.echo(f"{file}: {new} cells new, {finished} finished in all")
-    lacking = parts.missing(given)
+    new, finished = merge_stores(file, sources or shards)
+    click.echo(f"{file}: {new} new cells, {finished} finished in all")
+    lacking = parts.missing(sources)
     if lacking:
         click.echo("\n".join(lacking))
     if delete_shards:
-        whole = [shard for shard in given if not parts.unfinished(shard)]
+        whole = [shard for shard in sources if not parts.unfinished(shard)]
         parts.delete(file, whole)
-        click.echo(f"{len(whole)} shards deleted, {len(given) - len(whole)} kept")
+        click.echo(f"{len(whole)} shards deleted, {len(sources) - len(whole)} kept")
     return 75 if lacking else 0

@@ -10,7 +10,7 @@ import xarray
 
 from hpcsweep.errors import StoreError
 from hpcsweep.store import layout, shards
-from hpcsweep.store.files import opened
+from hpcsweep.store.reading import opened
 
 HISTORY = ("history_loss", "history_step", "checkpoint")
 DIMENSIONS = ("cell", "checkpoint", "quantile", "axis", "choice", "run")
@@ -24,8 +24,8 @@ Files = str | Path | Sequence[str | Path]
 def files(path: str | Path) -> list[Path]:
     """Return what there is of a store: its file, and after it the shards beside it that are left."""
     path = Path(path)
-    found = shards.beside(path)
-    return [path, *found] if path.exists() or not found else found
+    parts = shards.beside(path)
+    return [path, *parts] if path.exists() or not parts else parts
 
 
 def read(path: Files, history: bool = False) -> xarray.Dataset:
@@ -50,7 +50,7 @@ def read(path: Files, history: bool = False) -> xarray.Dataset:
     """
     if isinstance(path, str | Path):
         return _read(path, history)
-    return _joined([_read(one, history) for one in path], [str(one) for one in path])
+    return _joined([_read(store, history) for store in path], [str(store) for store in path])
 
 
 def _read(path: str | Path, history: bool) -> xarray.Dataset:
@@ -101,44 +101,28 @@ def _joined(parts: list[xarray.Dataset], names: list[str]) -> xarray.Dataset:
     for part, name in zip(parts, names, strict=True):
         for attribute in OF_STUDY:
             if part.attrs[attribute] != parts[0].attrs[attribute]:
-                raise StoreError(f"{name} and {names[0]} are not of one study: they differ in {attribute!r}.")
+                raise StoreError(f"{name} and {names[0]} do not belong to one study: they differ in {attribute!r}.")
     if len(parts) == 1:
         return parts[0]
     choices = np.cumsum([0, *(part.sizes["choice"] for part in parts)])
     shifted = [
-        part.assign({name: part[name] + start for name in ("target_id", "model_id", "optimizer_id")})
+        part.assign({name: part[name] + start for name in ("target_id", "model_id", "optimizer_id")}).reset_coords()
         for part, start in zip(parts, choices, strict=False)
     ]
-    columns = {name: _column([part.get(name) for part in shifted], shifted) for name in _names(shifted)}
-    coordinates = {str(name) for part in parts for name in part.coords}
-    whole = xarray.Dataset(columns, attrs=parts[0].attrs).set_coords(sorted(coordinates & set(columns)))
+    whole = xarray.merge([_stacked(shifted, along) for along in ("cell", "choice", "run")], compat="override")
+    whole = whole.set_coords({name for part in parts for name in part.coords} & set(whole)).assign_attrs(parts[0].attrs)
     launches = zip(*(whole[name].values.tolist() for name in ("run_host", "run_job", "run_started")), strict=True)
     once = list({launch: row for row, launch in enumerate(launches)}.values())  # merged files have it too
     return whole.isel(cell=_chosen(whole["key"].values, whole["status"].values), run=once)
 
 
-def _names(parts: list[xarray.Dataset]) -> list[str]:
-    """Return the columns of all parts, without the plain numbers of rows."""
-    numbers = ("cell", "choice", "run")
-    return list(dict.fromkeys(str(name) for part in parts for name in part.variables if name not in numbers))
-
-
-def _column(found: list[xarray.DataArray | None], parts: list[xarray.Dataset]) -> xarray.Variable:
-    """Return a column of all parts one after the other; a part without it has none of it."""
-    like = next(column for column in found if column is not None)
-    along = like.dims[0]
-    if along not in ("cell", "choice", "run"):  # coordinates such as quantile; of axis, the longest
-        return max((column.variable for column in found if column is not None), key=lambda column: column.size)
-    sizes = [max(part.sizes[name] for part in parts) for name in like.dims[1:]]
-    blank, kind = ("", np.dtype(object)) if like.dtype.kind == "O" else (np.nan, np.dtype(np.float64))
-    blocks = []
-    for column, part in zip(found, parts, strict=True):
-        whole = column.dtype if column is not None and column.dtype.kind not in "fO" else None  # without a blank
-        block = np.full((part.sizes[along], *sizes), blank if whole is None else 0, dtype=whole or kind)
-        if column is not None:
-            block[tuple(slice(size) for size in column.shape)] = column.values
-        blocks.append(block)
-    return xarray.Variable(like.dims, np.concatenate(blocks), like.attrs)
+def _stacked(parts: list[xarray.Dataset], along: str) -> xarray.Dataset:
+    """Return the columns along one dimension of all parts, one after the other; a part without a column has none."""
+    columns = [part[[name for name in part.data_vars if part[name].dims[0] == along]] for part in parts]
+    columns = [part.drop_vars(along, errors="ignore") for part in columns]
+    stacked = xarray.concat(columns, along, data_vars="all", join="outer", combine_attrs="override")
+    texts = [name for name in stacked.data_vars if stacked[name].dtype.kind == "O"]
+    return stacked.assign({name: stacked[name].where(stacked[name].notnull(), "") for name in texts})
 
 
 def _chosen(keys: np.ndarray, status: np.ndarray) -> np.ndarray:
@@ -175,5 +159,5 @@ def sentence(counts: dict[str, int], total: int) -> str:
     if not counts:
         return ""
     missing = sum(counts.values())
-    told = ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items(), key=lambda item: -item[1]))
-    return f"{missing:,} of {total:,} cells left out: {told}."
+    reasons = ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items(), key=lambda item: -item[1]))
+    return f"{missing:,} of {total:,} cells left out: {reasons}."

@@ -11,7 +11,7 @@ import xarray
 
 from hpcsweep.errors import StoreError, nearest
 from hpcsweep.findings.grids import frame
-from hpcsweep.store.files import replacing
+from hpcsweep.store.rewriting import replacing
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -27,9 +27,9 @@ def export(dataset: xarray.Dataset, path: str | Path) -> int:
     path = Path(path)
     if path.suffix not in WRITERS:
         near = nearest(path.suffix, WRITERS)
-        raise StoreError(f"{path}: a table ends in {' or '.join(WRITERS)}, not {path.suffix!r}.{near}")
+        raise StoreError(f"{path}: the name of a table ends in {' or '.join(WRITERS)}, not {path.suffix!r}.{near}")
     if path.suffix == ".parquet" and find_spec("pyarrow") is None:
-        raise StoreError(f"{path}: Parquet needs pyarrow, pip install 'hpcsweep[parquet]'; a .csv needs nothing more.")
+        raise StoreError(f"{path}: Parquet requires pyarrow (pip install 'hpcsweep[parquet]'); .csv does not.")
     rows = frame(dataset)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

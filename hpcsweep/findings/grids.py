@@ -61,8 +61,8 @@ def unstacked(dataset: xarray.Dataset) -> xarray.Dataset:
 
 def _refuse_sparse(cells: int, axes: list[str], shape: tuple[int, ...]) -> None:
     if math.prod(shape) > SPARSE * max(cells, 1):
-        told = " x ".join(f"{size} {name}" for name, size in zip(axes, shape, strict=True))
-        raise StoreError(f"{cells:,} cells are no grid of {told}: select a part first, such as one target.")
+        grid = " x ".join(f"{size} {name}" for name, size in zip(axes, shape, strict=True))
+        raise StoreError(f"{cells:,} cells do not fill a grid of {grid}: first select some, such as one target.")
 
 
 def axes_of(cells: DataFrame) -> list[str]:
@@ -74,7 +74,7 @@ def axes_of(cells: DataFrame) -> list[str]:
     if "samples" in chosen and _count(cells, [name for name in chosen if name != "samples"]) == len(cells):
         chosen.remove("samples")  # counted by the parameters: determined by axes that come later too
     if _count(cells, chosen) < len(cells):
-        raise StoreError("Cells differ in more than the axes of the study: no grid can hold them; select a part first.")
+        raise StoreError("Cells differ in more than the axes of the study and form no grid; select some of them first.")
     return chosen
 
 

@@ -82,7 +82,7 @@ class Compared:
             return "yes"
         bound = most if self.ours > most else least
         if math.isfinite(self.ours) and self.ours * bound > 0:
-            return f"no: {self.ours / bound:.2g} of the {'largest' if bound == most else 'smallest'} accepted"
+            return f"no: {self.ours / bound:.2g} times the {'largest' if bound == most else 'smallest'} accepted"
         return f"no: {self.ours:.3g} is not within [{least:g}, {most:g}]"
 
 
@@ -126,16 +126,16 @@ def _selected(dataset: xarray.Dataset, row: Row, where: Mapping[str, Any]) -> tu
     """Return the cells that count, by their axes, and the value of each, and the divisor if there is one."""
     numbers = frame(dataset)
     mask = np.ones(len(numbers), dtype=bool)
-    for name, wanted in where.items():
+    for name, values in where.items():
         if name not in numbers:
             raise StoreError(unknown(f"{row.case}, {row.figure}: where", name, numbers.columns))
-        mask &= numbers[name].isin(wanted if isinstance(wanted, list) else [wanted]).to_numpy()
+        mask &= numbers[name].isin(values if isinstance(values, list) else [values]).to_numpy()
     columns = [*AXES, *CHOICES, *further_axes(dataset)]
     cells = dataset[columns].to_dataframe()[columns].reset_index(drop=True).assign(parameters=numbers["parameters"])
-    values = {"value": _worked_out(numbers, row.value, row)[mask]}
+    worked_out = {"value": _worked_out(numbers, row.value, row)[mask]}
     if row.divided_by:
-        values["divisor"] = _worked_out(numbers, row.divided_by, row)[mask]
-    return cells[mask], DataFrame(values)
+        worked_out["divisor"] = _worked_out(numbers, row.divided_by, row)[mask]
+    return cells[mask], DataFrame(worked_out)
 
 
 def _worked_out(numbers: DataFrame, formula: str, row: Row) -> Series:
@@ -143,7 +143,7 @@ def _worked_out(numbers: DataFrame, formula: str, row: Row) -> Series:
     try:
         return numbers.eval(formula).astype(float)
     except Exception as error:  # pandas raises many kinds for a formula that is none
-        raise StoreError(f"{row.case}, {row.figure}: {formula!r} cannot be worked out: {error}.") from None
+        raise StoreError(f"{row.case}, {row.figure}: {formula!r} cannot be evaluated: {error}.") from None
 
 
 def _reduced(cells: DataFrame, values: DataFrame, row: Row) -> float:
@@ -152,7 +152,7 @@ def _reduced(cells: DataFrame, values: DataFrame, row: Row) -> float:
     kept = [name for _, name in steps] + ([row.slope] if row.slope else [])
     if cells.groupby(kept, dropna=False).ngroups < len(cells) if kept else len(cells) > 1:
         left = [name for name in axes_of(cells) if name not in kept and name not in CHOICES]
-        raise StoreError(f"{row.case}, {row.figure}: cells differ in {', '.join(left)} too: reduce that by `over`.")
+        raise StoreError(f"{row.case}, {row.figure}: cells differ in {', '.join(left)} too: reduce these with `over`.")
     table = cells[kept].join(values)
     for reduction, name in steps:
         kept.remove(name)

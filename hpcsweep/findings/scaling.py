@@ -46,6 +46,11 @@ class Law:
     sentence: str
 
     @property
+    def panel(self) -> tuple[str, int]:
+        """Target and dimension, which have a panel of a figure together."""
+        return self.target, self.dimension
+
+    @property
     def standing(self) -> str:
         """Steeper or shallower than the bound, or consistent with it, in a word; empty where that cannot be said."""
         return theory.standing(self.law, self.bound)
@@ -69,6 +74,16 @@ class Reach:
     high: float
     smallest: float
     largest: float
+
+    @property
+    def curve(self) -> tuple[str, int, str]:
+        """What it is the smallest size of: target, dimension and label."""
+        return self.target, self.dimension, self.label
+
+    @property
+    def varied(self) -> bool:
+        """Whether more than one size was tried."""
+        return self.smallest < self.largest
 
     @property
     def bare(self) -> str:
@@ -105,10 +120,10 @@ def laws(
     ------
     StoreError: for another `against` or `error`.
     """
-    _know("against", against, AGAINST)
-    _know("error", error, ERRORS)
+    _require("against", against, AGAINST)
+    _require("error", error, ERRORS)
     known = {**table.smoothness, **(smoothness or {})}
-    found = []
+    fitted = []
     for (target, dimension, line), sizes, errors in _groups(table, against, error):
         law = powerlaw.fit(sizes, errors, draws, seed) if len(sizes) >= FEW else None
         if law is None or len(law.sizes) < FEW:
@@ -116,11 +131,11 @@ def laws(
         n = known.get(target)
         words = sentence(law, against, error, theory.verdict(law, against, dimension, n))
         bound = theory.rate(against, dimension, n)
-        found.append(Law(target, dimension, line, table.lines[line].label, against, error, law, bound, words))
-    return found
+        fitted.append(Law(target, dimension, line, table.lines[line].label, against, error, law, bound, words))
+    return fitted
 
 
-def _know(what: str, value: str, allowed: Collection[str]) -> None:
+def _require(what: str, value: str, allowed: Collection[str]) -> None:
     if value not in allowed:
         raise StoreError(unknown(what, value, allowed))
 
@@ -163,9 +178,7 @@ def _front(cells: DataFrame, cost: str, error: str) -> tuple[np.ndarray, np.ndar
 
 def sentence(law: PowerLaw, against: str, error: str, verdict: str) -> str:
     """Return a law in words: exponent, interval, range, floor and theory."""
-    low, high = (
-        f"{size:,.3g}" if size < 1e3 else f"{size:,.0f}" if size < 1e7 else f"{size:.2g}" for size in law.range
-    )
+    low, high = (f"{x:,.3g}" if x < 1e3 else f"{x:,.0f}" if x < 1e7 else f"{x:.2g}" for x in law.range)
     interval = "no interval from one replicate"
     if not math.isnan(law.low):
         interval = f"95 % interval {law.low:.2f} to {law.high:.2f}, {law.replicates} replicates"
@@ -176,15 +189,12 @@ def sentence(law: PowerLaw, against: str, error: str, verdict: str) -> str:
     if law.low <= 0 <= law.high:
         parts.append("This interval includes 0, so that the error may not fall at all.")
     if np.isfinite(law.floor):
-        parts.append(f"Beyond this range it saturates near {law.floor:.2g}; {_count(law)} excluded from the fit.")
+        left = int((~law.fitted).sum())
+        excluded = f"{left} size{' was' if left == 1 else 's were'} excluded from the fit"
+        parts.append(f"Beyond this range it saturates near {law.floor:.2g}; {excluded}.")
     if law.scatter > LOOSE:
         parts.append(f"Medians scatter by {law.scatter:.1f} decades about the line, which fits them poorly.")
     return " ".join([*parts, verdict])
-
-
-def _count(law: PowerLaw) -> str:
-    left = int((~law.fitted).sum())
-    return "1 size was" if left == 1 else f"{left} sizes were"
 
 
 def smallest(
@@ -199,15 +209,16 @@ def smallest(
 
     The sizes are those tried, nothing is interpolated. Parameters are as in `laws`; `against` may be "width".
     """
-    _know("against", against, INVERSE)
-    _know("error", error, ERRORS)
-    found = []
-    for (target, dimension, line), sizes, errors in _groups(table, against, error):
-        size, low, high = reached(sizes, errors, epsilon, draws, seed)
-        tried = float(sizes.min()), float(sizes.max())
-        label = table.lines[line].label
-        found.append(Reach(target, dimension, label, against, epsilon, size, low, high, *tried))
-    return found
+    _require("against", against, INVERSE)
+    _require("error", error, ERRORS)
+    return [
+        Reach(
+            *(target, dimension, table.lines[line].label, against, epsilon),
+            *reached(sizes, errors, epsilon, draws, seed),
+            *(float(sizes.min()), float(sizes.max())),
+        )
+        for (target, dimension, line), sizes, errors in _groups(table, against, error)
+    ]
 
 
 def reached(

@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray
@@ -22,18 +23,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
 RESULTS = (
-    *(
-        "status",
-        "sup_lower",
-        "sup_upper",
-        "sup_uniform",
-        "uniform_volume",
-        "certificate",
-        "boundary",
-        "sample_distance",
-        "l2_error",
-    ),
-    *("train_rmse", "steps", "train_seconds", "eval_seconds", "predicted_seconds", "message"),
+    *("status", "sup_lower", "sup_upper", "sup_uniform", "uniform_volume", "certificate", "boundary", "message"),
+    *("sample_distance", "l2_error", "train_rmse", "steps", "train_seconds", "eval_seconds", "predicted_seconds"),
 )
 
 
@@ -51,9 +42,9 @@ class Table:
     """All cells as rows, and the lines that they make.
 
     `cells` has the coordinates that people use, `RESULTS`, and what is worked out from them: `measured` (bool),
-    `ratio` (sup-norm over L2 error, NaN where that is 0), `family` (text), `size` (see `_sizes`), `flops` (6 x
-    parameters x batch x steps taken: a proxy, which leaves out line searches and products with matrices) and `line`
-    (an index of `lines`).
+    `ratio` (sup-norm over L2 error, NaN where that is 0), `family` (text), `size` (the parameters by which networks are
+    larger than others, 0 for what interpolates its samples), `flops` (6 x parameters x batch x steps taken: a proxy,
+    which leaves out line searches and products with matrices) and `line` (an index of `lines`).
     """
 
     cells: DataFrame
@@ -68,9 +59,12 @@ def table(dataset: xarray.Dataset) -> Table:
     cells = dataset[[*layout.NAMED, *further, *RESULTS]].to_dataframe()
     cells["measured"] = is_measured(dataset)
     cells["ratio"] = cells["sup_lower"] / cells["l2_error"].where(cells["l2_error"] > 0)
-    cells["family"] = _families(dataset)
-    cells["size"] = _sizes(dataset)
-    cells["flops"] = _flops(dataset)
+    choices = [json.loads(text) for text in dataset["choice_text"].values]
+    models = dataset["model_id"].values
+    cells["family"] = _families(choices, dataset["choice_label"].values, models)
+    # What interpolates its samples has as many nodes: each such approximant is the largest for its samples.
+    cells["size"] = cells["parameters"].where(["nodes" not in choices[i] for i in models], 0)
+    cells["flops"] = _flops(cells, choices, dataset["optimizer_id"].values)
     factors = _factors(cells, further)
     cells["line"] = _numbers(cells, factors)
     return Table(cells, _lines(cells, factors), further, _smoothness(dataset))
@@ -98,38 +92,22 @@ def largest(cells: DataFrame, column: str, within: list[str]) -> DataFrame:
     return cells[cells[column] == cells.groupby(within, dropna=False)[column].transform("max")]
 
 
-def _families(dataset: xarray.Dataset) -> np.ndarray:
+def _families(choices: list[dict[str, Any]], labels: np.ndarray, models: np.ndarray) -> np.ndarray:
     """Return the label of each cell's model, (cells,), or its bare name where labels only tell the hidden widths."""
-    texts, labels = dataset["choice_text"].values, dataset["choice_label"].values
-    used = np.unique(dataset["model_id"].values)
-    choices = {i: json.loads(texts[i]) for i in used}
-    kin = {i: json.dumps({**choice, "hidden": None}, sort_keys=True) for i, choice in choices.items()}
-    called: dict[str, set[str]] = {}
-    for i in used:
-        called.setdefault(kin[i], set()).add(labels[i])
-    family = np.empty(len(texts), dtype=object)
-    for i in used:
-        family[i] = labels[i] if len(called[kin[i]]) == 1 else choices[i]["name"]
-    return family[dataset["model_id"].values]
+    alike: dict[str, list[int]] = {}  # models that differ in their hidden widths alone
+    for i in np.unique(models).tolist():
+        alike.setdefault(json.dumps({**choices[i], "hidden": None}, sort_keys=True), []).append(i)
+    family = np.empty(len(choices), dtype=object)
+    for numbers in alike.values():
+        for i in numbers:
+            family[i] = labels[i] if len({labels[n] for n in numbers}) == 1 else choices[i]["name"]
+    return family[models]
 
 
-def _sizes(dataset: xarray.Dataset) -> np.ndarray:
-    """Return the parameters, (cells,), by which networks are larger than others.
-
-    0 for what interpolates its samples, which has as many nodes: each of those is the largest for its samples.
-    """
-    texts, models = dataset["choice_text"].values, dataset["model_id"].values
-    growing = [i for i in np.unique(models) if "nodes" in json.loads(texts[i])]
-    return np.where(np.isin(models, growing), 0, dataset["parameters"].values)
-
-
-def _flops(dataset: xarray.Dataset) -> np.ndarray:
+def _flops(cells: DataFrame, choices: list[dict[str, Any]], optimizers: np.ndarray) -> Series:
     """Return 6 x parameters x batch x steps, (cells,): one forward and one backward pass for each sample of a batch."""
-    texts = dataset["choice_text"].values
-    batches = {i: json.loads(texts[i]).get("batch") for i in np.unique(dataset["optimizer_id"].values)}
-    samples = dataset["samples"].values.astype(float)
-    full = [math.inf if batches[i] is None else float(batches[i]) for i in dataset["optimizer_id"].values]
-    return 6.0 * dataset["parameters"].values * np.minimum(full, samples) * dataset["steps"].values
+    batches = np.array([choices[i].get("batch") or math.inf for i in optimizers])
+    return 6.0 * cells["parameters"] * np.minimum(batches, cells["samples"].astype(float)) * cells["steps"]
 
 
 def _factors(cells: DataFrame, further: list[str]) -> list[str]:
@@ -166,12 +144,8 @@ def _lines(cells: DataFrame, factors: list[str]) -> list[Line]:
     numbered = cells.assign(first=_numbers(cells, factors[:1]), rest=_numbers(cells, factors[1:]))
     rows = numbered.drop_duplicates("line").sort_values("line")
     shown = factors or ["family", "optimizer"]
-    labels = [_label(shown, values) for values in rows[shown].itertuples(index=False, name=None)]
+    labels = [", ".join(map(setting, shown, values)) for values in rows[shown].itertuples(index=False, name=None)]
     return [Line(*line) for line in zip(labels, rows["first"].tolist(), rows["rest"].tolist(), strict=True)]
-
-
-def _label(factors: list[str], values: tuple[object, ...]) -> str:
-    return ", ".join(setting(name, value) for name, value in zip(factors, values, strict=True))
 
 
 def setting(name: str, value: object) -> str:
@@ -189,3 +163,14 @@ def setting(name: str, value: object) -> str:
 def network(model: str, depth: int, width: int) -> str:
     """Say a network: the label of its model and, if it has hidden layers, their number and the widest."""
     return f"{model}, depth {depth}, width {width}" if depth else model
+
+
+def coordinates(cell: xarray.Dataset) -> SimpleNamespace:
+    """Return the coordinates `layout.NAMED` of a cell, a dataset without the dimension `cell`, as attributes."""
+    return SimpleNamespace(**{name: cell[name].item() for name in layout.NAMED})
+
+
+def described(cell: Any) -> str:
+    """Describe a cell, without its target, by its `coordinates` or its row of `Table.cells`."""
+    what = f"{network(cell.model, cell.depth, cell.width)}, {cell.samples:,} samples, {cell.optimizer}"
+    return f"{what}, replicate {cell.replicate}"

@@ -45,10 +45,10 @@ def slim(table: Rows, *names: str) -> Rows:
     """
     if len(table.rows) < 2:
         return table
-    columns = {table.header.index(name): name for name in names if name in table.header}
-    left = {i: name for i, name in columns.items() if len({row[i] for row in table.rows}) == 1}
-    said = ", ".join(_said(name, table.rows[0][i]) for i, name in left.items() if table.rows[0][i] != "–")
-    shown = [i for i in range(len(table.header)) if i not in left]
+    columns = [table.header.index(name) for name in names if name in table.header]
+    same = [i for i in columns if len({row[i] for row in table.rows}) == 1]
+    said = ", ".join(_said(table.header[i], table.rows[0][i]) for i in same if table.rows[0][i] != "–")
+    shown = [i for i in range(len(table.header)) if i not in same]
     note = f"{table.note} All: {said}." if said else table.note
     return Rows([table.header[i] for i in shown], [[row[i] for i in shown] for row in table.rows], note.strip())
 
@@ -69,24 +69,15 @@ def best_cells(cells: DataFrame) -> DataFrame:
 
 def best(table: series.Table) -> Rows:
     """Return `best_cells` as texts."""
-    cells = best_cells(table.cells)
-    proved = cells["sup_upper"].where(np.isfinite(cells["sup_upper"]))
-    networks = [series.network(cell.model, cell.depth, cell.width) for cell in cells.itertuples()]
-    cells = cells.assign(network=networks, proved=proved)
-    names = {
-        "target": "target",
-        "dimension": "dimension",
-        "sup_lower": "sup-norm error",
-        "proved": "proved ≤",
-        "l2_error": "L2 error",
-        "network": "network",
-        "parameters": "parameters",
-        "samples": "samples",
-        "optimizer": "optimizer",
-    }
-    rows = [[text(value) for value in row] for row in cells[list(names)].itertuples(index=False, name=None)]
+    header = ["target", "dimension", "sup-norm error", "proved ≤", "L2 error", "network", "parameters", "samples"]
+    rows = []
+    for cell in best_cells(table.cells).itertuples():
+        errors = [cell.sup_lower, cell.sup_upper if np.isfinite(cell.sup_upper) else np.nan, cell.l2_error]
+        network = series.network(cell.model, cell.depth, cell.width)
+        values = [cell.target, cell.dimension, *errors, network, cell.parameters, cell.samples, cell.optimizer]
+        rows.append([text(value) for value in values])
     note = "The sup-norm error is the largest error found; the true value is at most the proved one, if any."
-    return slim(Rows(list(names.values()), rows, note), "proved ≤", "optimizer")
+    return slim(Rows([*header, "optimizer"], rows, note), "proved ≤", "optimizer")
 
 
 def medians(table: series.Table, most: int = MOST_MEDIANS) -> Rows:
@@ -124,9 +115,7 @@ def messages(table: series.Table, most: int = MOST_MESSAGES) -> Rows:
 
 def describe(cell: Any) -> str:
     """Describe the cell of a row of `series.Table.cells`."""
-    network = series.network(cell.model, cell.depth, cell.width)
-    what = f"{cell.target}, {cell.dimension}-D, {network}, {cell.samples:,} samples, {cell.optimizer}"
-    return f"{what}, replicate {cell.replicate}"
+    return f"{cell.target}, {cell.dimension}-D, {series.described(cell)}"
 
 
 def launches(dataset: xarray.Dataset) -> Rows:

@@ -52,27 +52,20 @@ def verdict(law: PowerLaw, against: str, dimension: int, smoothness: float | Non
     """Say how an exponent compares with the lower bound."""
     bound = rate(against, dimension, smoothness)
     if bound is None:
-        return _no_bound(against, smoothness)
+        if against != "parameters":
+            return "Theory gives no bound in terms of this cost."
+        if smoothness is None:
+            return "The smoothness of the target is unknown, so that there is no bound to compare with."
+        return "The target is only known to be continuous, for which theory gives no rate."
     if math.isinf(bound):
         return "The target is smooth, and theory allows any power for smooth functions."
     if bound == 0:
         return "The target is discontinuous: no continuous network comes closer than half the jump, whatever its size."
     name = f"the lower bound of theory for the worst function of the class, {NOUNS[against]}^-{bound:.3g}"
-    if math.isnan(law.low):
-        return f"A single replicate does not determine how it compares with {name}."
-    stands = standing(law, bound)
-    if stands == "undetermined":
-        return f"These replicates do not determine how it compares with {name}."
-    if stands == "steeper":
-        return f"It is steeper than {name}."
-    if stands == "shallower":
-        return f"It is shallower than {name}, so that something other than the {NOUNS[against]} limits it too."
-    return f"It is consistent with {name}."
-
-
-def _no_bound(against: str, smoothness: float | None) -> str:
-    if against != "parameters":
-        return "Theory gives no bound in terms of this cost."
-    if smoothness is None:
-        return "The smoothness of the target is unknown, so that there is no bound to compare with."
-    return "The target is only known to be continuous, for which theory gives no rate."
+    return {
+        "": f"A single replicate does not determine how it compares with {name}.",
+        "undetermined": f"These replicates do not determine how it compares with {name}.",
+        "steeper": f"It is steeper than {name}.",
+        "shallower": f"It is shallower than {name}, so that something other than the {NOUNS[against]} limits it too.",
+        "consistent": f"It is consistent with {name}.",
+    }[standing(law, bound)]

@@ -3,7 +3,7 @@
 The lease names host, process and job; its modification time is the heartbeat. It is stale when its process is gone
 (same host) or when the heartbeat is older than `STALE` seconds (another host). It appears whole, by `os.link`, so that
 of several who try at once exactly one succeeds; a stale one is moved aside first, and put back if it was not the one
-that was seen. Who finds that his lease is no longer his has `lost` it and must not write any more.
+that was seen. A run that finds another claim in its lease has lost it and must not write any more (`Lease.check`).
 """
 
 from __future__ import annotations
@@ -73,11 +73,11 @@ def _birth(process: int) -> str | None:
 
 
 class Lease:
-    """A held lease; a thread renews it until `release`. `lost`: somebody else has taken it over."""
+    """A held lease; a thread renews it until `release`, which the end of a `with` block calls."""
 
     def __init__(self, store: Path) -> None:
         """Take the lease, or raise `StoreError` naming the process that holds it."""
-        self.path, self.lost = lease_path(store), False
+        self.store, self.path, self._lost = store, lease_path(store), False
         self._claim = {
             "host": socket.gethostname(),
             "process": os.getpid(),
@@ -86,19 +86,33 @@ class Lease:
             "name": uuid.uuid4().hex,
         }
         try:
-            self._take(store)
+            self._take()
         except OSError as error:
-            raise StoreError(f"{store.parent} cannot be written: {error.strerror}; give another file.") from error
+            raise StoreError(f"{store.parent} cannot be written: {error.strerror}; choose another file.") from error
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
         self._thread.start()
 
-    def _take(self, store: Path) -> None:
+    def __enter__(self) -> Lease:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.release()
+
+    def check(self) -> None:
+        """Raise `StoreError` if the store must not be written any more: it was deleted, or another run has taken it."""
+        if not self.store.exists():  # writes would go to a file without a name, and vanish with this process
+            raise StoreError(f"{self.store} was deleted while it was being written; the same command starts anew.")
+        if self._lost:
+            raise StoreError(f"Another run has taken over {self.store}; this run may no longer write it.")
+
+    def _take(self) -> None:
         """Publish our claim, after moving a stale one aside."""
         seen, age = _read(self.path)
         if _is_live(seen, age):
             raise StoreError(
-                f"{store} is being written by {holder(store)}; wait for it or stop it, or give another file."
+                f"{self.store} is being written by {holder(self.store)}; wait for it or stop it, or choose another "
+                "file."
             )
         own = self.path.with_name(f".{self.path.name}.{self._claim['name']}")
         own.write_text(json.dumps(self._claim))
@@ -108,7 +122,7 @@ class Lease:
             if seen:
                 self._make_sure()
         except FileExistsError as error:
-            raise StoreError(f"{store} was taken by another run at this very moment; wait for it.") from error
+            raise StoreError(f"Another run has just begun to write {self.store}; wait for its end.") from error
         finally:
             own.unlink()
 
@@ -145,12 +159,12 @@ class Lease:
         while not self._over.wait(HEARTBEAT):
             with contextlib.suppress(OSError):  # a file system that stumbles for a moment takes nothing over
                 if not self._ours() and (_read(self.path)[0] or not self.path.exists()):
-                    self.lost = True
+                    self._lost = True
                     return
                 os.utime(self.path)
 
     def release(self) -> None:
-        """Give the store free."""
+        """Release the store."""
         self._over.set()
         self._thread.join()
         if self._ours():

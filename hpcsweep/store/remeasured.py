@@ -10,11 +10,10 @@ from typing import Any
 import h5py
 import numpy as np
 
-from hpcsweep.bracket import Bracket, cover
-from hpcsweep.bracket import tighten as both
+from hpcsweep.bracket import Bracket, cover, tighten
 from hpcsweep.errors import StoreError
-from hpcsweep.store import deferred_errors, layout
-from hpcsweep.store.files import opened
+from hpcsweep.store import layout, write_errors
+from hpcsweep.store.reading import opened
 
 Values = dict[str, Any]
 _SUMS = ("points", "boxes", "nonfinite")
@@ -25,8 +24,8 @@ _CENTRAL = ("central_share", "central_l2_error", "central_sup_lower")
 _ORDER = ("sup_where", "boundary", "sample_distance", "sup_lower", "certificate", "sup_upper")
 
 
-def combined(path: str | Path, found: Mapping[int, Mapping[str, Any]]) -> dict[int, Values]:
-    """Return what a store is to say of some rows, from what it says and what was `found` (row -> column -> value).
+def combined(path: str | Path, measured: Mapping[int, Mapping[str, Any]]) -> dict[int, Values]:
+    """Return what a store is to say of some rows, from what it says and what was `measured` (row -> column -> value).
 
     The larger lower bound with its place, the smaller upper bound with its certificate; means and quantiles of the
     measurement with more points, and so for what uniform points alone would have said; points and boxes add up.
@@ -37,7 +36,7 @@ def combined(path: str | Path, found: Mapping[int, Mapping[str, Any]]) -> dict[i
     """
     try:
         with h5py.File(path, "r", locking=False) as file:
-            return {row: _combined(file, row, values) for row, values in found.items()}
+            return {row: _combined(file, row, values) for row, values in measured.items()}
     except (OSError, RuntimeError, KeyError) as error:
         raise StoreError(f"The store {path} cannot be read: {error}.") from error
 
@@ -47,48 +46,48 @@ def require_central(path: str | Path) -> None:
     with opened(path) as file:
         if not set(_CENTRAL) <= set(file):
             raise StoreError(
-                f"{path} is from a version without the columns {', '.join(_CENTRAL)}; "
-                f"`python -m hpcsweep merge {path} {path}` writes it anew with them."
+                f"{path} was written by a version without the columns {', '.join(_CENTRAL)}; "
+                f"`python -m hpcsweep merge {path} {path}` adds them."
             )
 
 
-def _combined(file: h5py.File, row: int, found: Mapping[str, Any]) -> Values:
-    old = {name: file[name][row] for name in layout.RESULTS if name in found and name in file}
-    axes = len(found["sup_where"])
+def _combined(file: h5py.File, row: int, measured: Mapping[str, Any]) -> Values:
+    old = {name: file[name][row] for name in layout.RESULTS if name in measured and name in file}
+    axes = len(measured["sup_where"])
     before = _bracket(old["sup_lower"], old["sup_upper"], tuple(old["sup_where"][:axes]))
-    after = _bracket(found["sup_lower"], found["sup_upper"], tuple(found["sup_where"]))
+    after = _bracket(measured["sup_lower"], measured["sup_upper"], tuple(measured["sup_where"]))
     try:
-        new = both(before, after)
+        new = tighten(before, after)
     except ValueError as contradiction:
         raise StoreError(f"Row {row}: two measurements contradict each other ({contradiction}).") from contradiction
     values: Values = {"sup_where": new.where} if new.where else {}
     values |= {"sup_lower": new.lower, "sup_upper": new.upper}
     if new.where != before.where:
-        values |= {name: found[name] for name in ("boundary", "sample_distance")}
+        values |= {name: measured[name] for name in ("boundary", "sample_distance")}
     if math.isnan(new.lower):
         values["certificate"] = layout.CERTIFICATES.index("off")
     elif new.upper < before.upper or math.isinf(new.upper):
-        values["certificate"] = found["certificate"]
-    values |= {name: int(max(old[name], 0)) + found[name] for name in _SUMS}
-    if found["averaged"] > old["averaged"]:
-        values |= {name: found[name] for name in _MEANS}
-    if not found["uniform_volume"] >= old["uniform_volume"] and not math.isnan(found["uniform_volume"]):
-        values |= {name: found[name] for name in _UNIFORM}  # a smaller share: more points
-    values |= _central(old, found)
-    return {**values, "sup_screened": np.maximum(old["sup_screened"], found["sup_screened"])}  # keeps a NaN
+        values["certificate"] = measured["certificate"]
+    values |= {name: int(max(old[name], 0)) + measured[name] for name in _SUMS}
+    if measured["averaged"] > old["averaged"]:
+        values |= {name: measured[name] for name in _MEANS}
+    if not measured["uniform_volume"] >= old["uniform_volume"] and not math.isnan(measured["uniform_volume"]):
+        values |= {name: measured[name] for name in _UNIFORM}  # a smaller share: more points
+    values |= _central(old, measured)
+    return {**values, "sup_screened": np.maximum(old["sup_screened"], measured["sup_screened"])}  # keeps a NaN
 
 
-def _central(old: Values, found: Mapping[str, Any]) -> Values:
+def _central(old: Values, measured: Mapping[str, Any]) -> Values:
     """Return what is to be said of the central box: nothing new where it was not measured, or is not in the file.
 
     Of a box of another size all of it; else the larger lower bound, and the mean of the measurement with more points.
     """
-    if not set(_CENTRAL) <= old.keys() or math.isnan(found["central_share"]):
+    if not set(_CENTRAL) <= old.keys() or math.isnan(measured["central_share"]):
         return {}
-    if old["central_share"] != found["central_share"]:
-        return {name: found[name] for name in _CENTRAL}
-    lower = cover(*(Bracket(one["central_sup_lower"]) for one in (old, found))).lower  # keeps a NaN
-    mean = {"central_l2_error": found["central_l2_error"]} if found["averaged"] > old["averaged"] else {}
+    if old["central_share"] != measured["central_share"]:
+        return {name: measured[name] for name in _CENTRAL}
+    lower = cover(*(Bracket(values["central_sup_lower"]) for values in (old, measured))).lower  # keeps a NaN
+    mean = {"central_l2_error": measured["central_l2_error"]} if measured["averaged"] > old["averaged"] else {}
     return {"central_sup_lower": lower, **mean}
 
 
@@ -103,12 +102,12 @@ def write(path: str | Path, values: Mapping[int, Values]) -> None:
     ------
     StoreError : if the store cannot be written
     """
-    try:
-        with deferred_errors.written(Path(path), "r+") as file:
-            for row, columns in values.items():
-                for name in sorted(columns, key=lambda name: _ORDER.index(name) if name in _ORDER else len(_ORDER)):
-                    value = columns[name]
-                    file[name][(row, slice(len(value))) if isinstance(value, tuple) else row] = value
-                    file.flush()
-    except (OSError, RuntimeError, KeyError) as error:
-        raise StoreError(f"The store {path} cannot be written: {deferred_errors.reason(error)}.") from error
+    with (
+        write_errors.explained(f"The store {path} cannot be written", KeyError),
+        write_errors.deferred(Path(path), "r+") as file,
+    ):
+        for row, columns in values.items():
+            for name in sorted(columns, key=lambda name: _ORDER.index(name) if name in _ORDER else len(_ORDER)):
+                value = columns[name]
+                file[name][(row, slice(len(value))) if isinstance(value, tuple) else row] = value
+                file.flush()

@@ -22,7 +22,7 @@ from hpcsweep.errors import StoreError
 
 
 @dataclass(frozen=True)
-class _Place:
+class _Extent:
     """Where a dataset lies in its file."""
 
     offset: int  # bytes
@@ -38,38 +38,38 @@ class Datasets:
         """Raises `OSError` if the file cannot be written, `KeyError` if it lacks a dataset."""
         self._path = path
         with h5py.File(path, "r", locking=False) as file:
-            self._places = {name: _place(path, file[name]) for name in names}
+            self._extents = {name: _extent(path, file[name]) for name in names}
         self._descriptor: int | None = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
 
     def __getitem__(self, name: str) -> np.ndarray:
         """Read a whole dataset."""
-        place = self._places[name]
-        values = np.fromfile(self._path, place.dtype, math.prod(place.shape), offset=place.offset)
-        return values.reshape(place.shape)
+        extent = self._extents[name]
+        values = np.fromfile(self._path, extent.dtype, math.prod(extent.shape), offset=extent.offset)
+        return values.reshape(extent.shape)
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of a dataset."""
-        return self._places[name].shape
+        return self._extents[name].shape
 
     def write(self, rows: Sequence[int] | np.ndarray, columns: Mapping[str, object]) -> None:
         """Overwrite rows (ascending) of datasets with their values (rows, ...), one dataset after the other."""
         rows = np.asarray(rows, dtype=np.int64)
         edges = [0, *(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), len(rows)]
         runs = [(start, stop, int(rows[start])) for start, stop in itertools.pairwise(edges) if start < stop]
-        for name, given in columns.items():
-            values = np.ascontiguousarray(given, dtype=self._places[name].dtype)
+        for name, column in columns.items():
+            values = np.ascontiguousarray(column, dtype=self._extents[name].dtype)
             for start, stop, row in runs:
                 self.put(name, row, values[start:stop])
 
     def put(self, name: str, row: int, values: np.ndarray) -> None:
         """Overwrite consecutive rows of a dataset from `row` on. Raises `OSError` if the disk has no room for them."""
-        place = self._places[name]
-        values = np.ascontiguousarray(values, dtype=place.dtype)
-        if values.shape[1:] != place.shape[1:] or not 0 <= row <= row + len(values) <= place.shape[0]:
-            raise ValueError(f"values {values.shape} do not fit into {name} {place.shape} at row {row}")
+        extent = self._extents[name]
+        values = np.ascontiguousarray(values, dtype=extent.dtype)
+        if values.shape[1:] != extent.shape[1:] or not 0 <= row <= row + len(values) <= extent.shape[0]:
+            raise ValueError(f"values {values.shape} do not fit into {name} {extent.shape} at row {row}")
         if self._descriptor is None:
             raise ValueError(f"{self._path} is closed")
-        where, left = place.offset + row * place.row_bytes, values.tobytes()
+        where, left = extent.offset + row * extent.row_bytes, values.tobytes()
         while left:
             written = os.pwrite(self._descriptor, left, where)
             where, left = where + written, left[written:]
@@ -84,9 +84,9 @@ class Datasets:
                 os.close(descriptor)
 
 
-def _place(path: Path, dataset: h5py.Dataset) -> _Place:
+def _extent(path: Path, dataset: h5py.Dataset) -> _Extent:
     offset = dataset.id.get_offset()
     if offset is None and dataset.size:
-        raise StoreError(f"{path} was rewritten by another program: {dataset.name} is not contiguous any more.")
+        raise StoreError(f"{path} was rewritten by another program: {dataset.name} is no longer contiguous.")
     row_bytes = dataset.dtype.itemsize * math.prod(dataset.shape[1:])
-    return _Place(offset or 0, dataset.shape, dataset.dtype, row_bytes)
+    return _Extent(offset or 0, dataset.shape, dataset.dtype, row_bytes)

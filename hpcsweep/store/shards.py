@@ -18,8 +18,9 @@ import numpy as np
 
 from hpcsweep.errors import LaunchError, StoreError
 from hpcsweep.store import layout, lease, weights
-from hpcsweep.store.files import BLOCK, opened
 from hpcsweep.store.lease import Lease
+from hpcsweep.store.reading import opened
+from hpcsweep.store.rewriting import BLOCK
 
 _NAME = re.compile(r"(?P<stem>.+)\.(?P<number>[1-9]\d*)-of-(?P<count>[1-9]\d*)(?P<suffix>\.h5|)")
 
@@ -49,34 +50,37 @@ def parse(text: str) -> Shard:
     """Return the shard "k/K". Raises `LaunchError` for what is none."""
     number, _, count = text.partition("/")
     if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
-        raise LaunchError(f"{text!r} is no shard; write k/K with k from 1 to K, such as 2/8.")
+        raise LaunchError(f"{text!r} is not a shard; write k/K with k from 1 to K, such as 2/8.")
     return Shard(int(count), int(number))
 
 
 def of(path: Path) -> Shard | None:
     """Return which shard a file is by its name; None for one that is no shard."""
-    found = _NAME.fullmatch(path.name)
-    return Shard(int(found["count"]), int(found["number"])) if found else None
+    name = _NAME.fullmatch(path.name)
+    return Shard(int(name["count"]), int(name["number"])) if name else None
 
 
 def beside(store: Path) -> list[Path]:
-    """Return the shards of a store that are there, by number."""
+    """Return the existing shards of a store, by number."""
     folder = store.parent
-    found = [(of(path), path) for path in folder.iterdir()] if folder.is_dir() else []
-    return [path for shard, path in sorted((s, p) for s, p in found if s is not None) if shard.path(store) == path]
+    named = [(of(path), path) for path in folder.iterdir()] if folder.is_dir() else []
+    return [path for shard, path in sorted((s, p) for s, p in named if s is not None) if shard.path(store) == path]
 
 
 def missing(files: Sequence[Path]) -> list[str]:
     """Say what keeps these shards from being all of their study, finished; nothing if nothing does."""
-    told = [f"{path}: was never begun" for path in files if not path.exists()]
-    for path in (path for path in files if path.exists()):
-        if left := unfinished(path):
-            told.append(f"{path}: {left} cells are not finished")
-    known = {(path.parent, _stem(path), shard) for path in files if (shard := of(path)) is not None}
-    for folder, stem, count in sorted({(folder, stem, shard.count) for folder, stem, shard in known}):
-        absent = [number for number in range(1, count + 1) if (folder, stem, Shard(count, number)) not in known]
-        told += [f"{folder / stem}: shard {Shard(count, number)} is not given" for number in absent]
-    return told
+    reasons = [f"{path}: was never started" for path in files if not path.exists()]
+    reasons += [
+        f"{path}: {left} cells are not finished" for path in files if path.exists() and (left := unfinished(path))
+    ]
+    names = [(path.parent, name) for path in files if (name := _NAME.fullmatch(path.name)) is not None]
+    present: dict[tuple[Path, int], set[int]] = {}  # numbers by path without number, and count
+    for folder, name in names:
+        present.setdefault((folder / name["stem"], int(name["count"])), set()).add(int(name["number"]))
+    for (stem, count), numbers in sorted(present.items()):
+        absent = sorted(set(range(1, count + 1)) - numbers)
+        reasons += [f"{stem}: shard {Shard(count, number)} is missing" for number in absent]
+    return reasons
 
 
 def unfinished(path: Path) -> int:
@@ -91,12 +95,6 @@ def failures(store: Path) -> int:
         return int((file["status"][:] == layout.FAILED).sum())
 
 
-def _stem(path: Path) -> str:
-    found = _NAME.fullmatch(path.name)
-    assert found is not None
-    return found["stem"]
-
-
 def delete(store: Path, files: Sequence[Path]) -> None:
     """Delete shards with their weights, each after a look that the main file has all that is finished in it.
 
@@ -105,24 +103,21 @@ def delete(store: Path, files: Sequence[Path]) -> None:
     """
     for path in files:
         if path.resolve() == store.resolve():
-            raise StoreError(f"{path} is the main file, no shard of it.")
-        held = Lease(path)
-        try:
+            raise StoreError(f"{path} is the main file, not a shard of it.")
+        with Lease(path):
             _refuse_loss(store, path)
             shutil.rmtree(path.with_name(path.name + layout.SAVED), ignore_errors=True)
             weights.path_of(path).unlink(missing_ok=True)
             path.unlink()
-        finally:
-            held.release()
 
 
 def _refuse_loss(store: Path, path: Path) -> None:
     if left := unfinished(path):
-        raise StoreError(f"{path}: {left} cells are not finished; let them, or delete the file yourself. It is kept.")
+        raise StoreError(f"{path}: {left} cells are not finished, so it is kept; finish them, or delete it yourself.")
     if lost := unmerged(store, path):
         raise StoreError(
             f"{len(lost)} finished cells of {path} are not in {store} with the same bits (the first: {lost[0]}): "
-            "merged from elsewhere, or measured again since. It is kept."
+            "they come from elsewhere, or were measured again. It is kept."
         )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from hpcsweep.errors import StoreError
 from hpcsweep.store import layout, lease, shards
-from hpcsweep.store.files import opened
+from hpcsweep.store.reading import opened
 
 
 def duration(seconds: float) -> str:
@@ -69,8 +69,8 @@ def everything(path: str | Path) -> dict[str, Any]:
     main = summary(path) if path.exists() else {"file": str(path), "live": None}
     if not parts:
         return {**main, "shards": []}
-    found = [summary(part) for part in parts]
-    return {**main, "shards": found, "together": _together([path, *parts] if path.exists() else parts)}
+    summaries = [summary(part) for part in parts]
+    return {**main, "shards": summaries, "together": _together([path, *parts] if path.exists() else parts)}
 
 
 def _together(files: list[Path]) -> dict[str, int]:
@@ -89,9 +89,9 @@ def _together(files: list[Path]) -> dict[str, int]:
     return {"cells": len(best), **dict(zip(layout.STATUS, counts.tolist(), strict=True))}
 
 
-def is_live(found: dict[str, Any]) -> bool:
+def is_live(progress: dict[str, Any]) -> bool:
     """Whether a run holds the store or one of its shards."""
-    return any(one["live"] for one in (found, *found["shards"]))
+    return any(store["live"] for store in (progress, *progress["shards"]))
 
 
 def _pace(file: h5py.File, status: np.ndarray, finished: np.ndarray, live: bool) -> tuple[float | None, float | None]:
@@ -130,40 +130,40 @@ def _plain(value: Any) -> Any:
     return None if isinstance(number, float) and np.isnan(number) else number
 
 
-def _counts(found: dict[str, Any]) -> str:
-    counts = ", ".join(f"{found[name]} {name}" for name in layout.STATUS if found[name])
-    return f"{found['cells']} cells: {counts}" if counts else "no cells"
+def _counts(progress: dict[str, Any]) -> str:
+    counts = ", ".join(f"{progress[name]} {name}" for name in layout.STATUS if progress[name])
+    return f"{progress['cells']} cells: {counts}" if counts else "no cells"
 
 
-def _saved(found: dict[str, Any]) -> str:
-    packs, seconds = found["checkpoints"].values()
+def _saved(progress: dict[str, Any]) -> str:
+    packs, seconds = progress["checkpoints"].values()
     return f"{packs} unfinished pack(s) have checkpoints, the newest {duration(seconds)} old"
 
 
-def _shard_line(found: dict[str, Any]) -> str:
-    state = f"running now ({found['live']})" if found["live"] else "not running"
-    ahead = f", about {duration(found['eta_seconds'])} to go" if found["eta_seconds"] is not None else ""
-    saved = f"; {_saved(found)}" if found["checkpoints"]["packs"] else ""
-    return f"{Path(found['file']).name}: {_counts(found)}; {state}{ahead}{saved}"
+def _shard_line(progress: dict[str, Any]) -> str:
+    state = f"running now ({progress['live']})" if progress["live"] else "not running"
+    ahead = f", about {duration(progress['eta_seconds'])} to go" if progress["eta_seconds"] is not None else ""
+    saved = f"; {_saved(progress)}" if progress["checkpoints"]["packs"] else ""
+    return f"{Path(progress['file']).name}: {_counts(progress)}; {state}{ahead}{saved}"
 
 
-def lines(found: dict[str, Any], most: int = 10) -> list[str]:
+def lines(progress: dict[str, Any], most: int = 10) -> list[str]:
     """Return a summary for people."""
-    if parts := found.get("shards"):
-        alone = {**found, "shards": []}
-        text = lines(alone, most) if "title" in found else [parts[0]["title"], f"{found['file']}: not merged yet"]
-        return [*text, *(_shard_line(part) for part in parts), f"together: {_counts(found['together'])}"]
-    text = [f"{found['title']}", f"{found['file']}: {_counts(found)}"]
-    launch = found["launch"]
-    state = f"running now ({found['live']})" if found["live"] else "not running"
+    if parts := progress.get("shards"):
+        alone = {**progress, "shards": []}
+        text = lines(alone, most) if "title" in progress else [parts[0]["title"], f"{progress['file']}: not merged yet"]
+        return [*text, *(_shard_line(part) for part in parts), f"together: {_counts(progress['together'])}"]
+    text = [f"{progress['title']}", f"{progress['file']}: {_counts(progress)}"]
+    launch = progress["launch"]
+    state = f"running now ({progress['live']})" if progress["live"] else "not running"
     text.append(f"{state}; last launch on {launch['host']} with {launch['ranks']} rank(s), {launch['devices']}")
-    if found["checkpoints"]["packs"]:
-        text.append(f"{_saved(found)}; the same command, of the same version, goes on from there")
-    if found["cells_per_second"]:
-        text.append(f"{found['cells_per_second']:.3g} cells per second")
-    if found["eta_seconds"] is not None:
-        text.append(f"about {duration(found['eta_seconds'])} to go")
-    text += [f"failed: {one['key']}  {one['message']}" for one in found["failures"][:most]]
-    if len(found["failures"]) > most:
-        text.append(f"... and {len(found['failures']) - most} more failures (--json lists all)")
+    if progress["checkpoints"]["packs"]:
+        text.append(f"{_saved(progress)}; the same command, of the same version, continues from there")
+    if progress["cells_per_second"]:
+        text.append(f"{progress['cells_per_second']:.3g} cells per second")
+    if progress["eta_seconds"] is not None:
+        text.append(f"about {duration(progress['eta_seconds'])} to go")
+    text += [f"failed: {cell['key']}  {cell['message']}" for cell in progress["failures"][:most]]
+    if len(progress["failures"]) > most:
+        text.append(f"... and {len(progress['failures']) - most} more failures (--json lists all)")
     return text

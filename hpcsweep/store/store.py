@@ -9,7 +9,9 @@ marked done is right. Rank 0 alone writes; anyone may read at any time with ``lo
 from __future__ import annotations
 
 import contextlib
+import textwrap
 import time
+import tomllib
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,22 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from hpcsweep.errors import StoreError
-from hpcsweep.store import deferred_errors, layout, weights
-from hpcsweep.store.files import (
-    Run,
-    assign,
-    build,
-    common_keys,
-    first_difference,
-    opened,
-    read_cells,
-    read_runs,
-    replacing,
-    require_space,
-    size_of,
-    sweep,
-)
+from hpcsweep.store import layout, rewriting, weights, write_errors
 from hpcsweep.store.lease import Lease
+from hpcsweep.store.reading import Run, opened, read_cells, read_runs
 from hpcsweep.store.row_writer import Datasets
 from hpcsweep.study.cells import Cells
 from hpcsweep.study.parsing import Study
@@ -76,25 +65,21 @@ class Store:
         """
         path = Path(path).resolve()  # a link would be replaced, and its target escape the lease
         if len(path.name) > LONGEST_NAME:
-            raise StoreError(f"The name {path.name[:20]}... is longer than {LONGEST_NAME} letters; give a shorter one.")
+            raise StoreError(f"The name {path.name[:20]}... is longer than {LONGEST_NAME} letters; use a shorter one.")
         if path.is_dir():
-            raise StoreError(f"{path} is a folder; give a file in it, such as {path / 'results.h5'}.")
+            raise StoreError(f"{path} is a folder; choose a file in it, such as {path / 'results.h5'}.")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"The folder {path.parent} cannot be made: {error.strerror}.") from error
-        lease = Lease(path)
-        try:
-            sweep(path)
-            sweep(weights.path_of(path))
+        with contextlib.ExitStack() as failing, write_errors.explained(f"The store {path} cannot be written"):
+            lease = failing.enter_context(Lease(path))
+            rewriting.sweep(path)
+            rewriting.sweep(weights.path_of(path))
             rows = _prepare(path, study, cells, run, spared)
-            return Store(path, rows, len(cells), lease, study.weights)
-        except (OSError, RuntimeError) as error:
-            lease.release()
-            raise StoreError(f"The store {path} cannot be written: {deferred_errors.reason(error)}.") from error
-        except BaseException:
-            lease.release()
-            raise
+            store = Store(path, rows, len(cells), lease, study.weights)
+            failing.pop_all()  # from here on the store holds the lease
+            return store
 
     def keys(self, rows: Sequence[int]) -> tuple[str, ...]:
         """Return the keys of some rows."""
@@ -119,7 +104,7 @@ class Store:
     def start(self, rows: Sequence[int]) -> None:
         """Count an attempt of these rows and mark them running."""
         self.attempts[list(rows)] += 1
-        self._check_lease()
+        self._lease.check()
         self._data.write(rows, {"attempts": self.attempts[list(rows)]})
         self._clock()
         self._mark(rows, layout.RUNNING)
@@ -132,12 +117,12 @@ class Store:
         """Store finished cells: parameters first, then values, then their status."""
         if not rows:
             return
-        self._check_lease()
+        self._lease.check()
         order = np.argsort(rows)
         rows = [int(rows[i]) for i in order]
         records = [records[i] for i in order]
         if self._weights is not None:
-            self._weights.put(rows, [(r.parameters, r.slice, r.zoom, r.raster) for r in records])
+            self._weights.put(rows, records)
         columns = {name: self._column(name, records) for name in MEASURED}
         self._data.write(rows, {**columns, "finished": np.full(len(rows), time.time())})
         self._clock()
@@ -158,47 +143,34 @@ class Store:
         column = layout.RESULTS[name]
         stacked = np.full((len(records), *self._data.shape(name)[1:]), column.fill, dtype=column.dtype)
         for row, record in enumerate(records):
-            if name in record.values:
-                value = _storable(record.values[name])
-                where = (row, slice(len(value))) if stacked.ndim > 1 else row  # type: ignore[arg-type]
-                stacked[where] = value
+            value = record.values.get(name, column.fill)
+            if isinstance(value, str):  # cut to its column, at a whole character
+                value = value.encode()[: layout.MESSAGE_BYTES].decode(errors="ignore").encode()
+            stacked[(row, slice(len(value))) if np.ndim(value) else row] = value  # type: ignore[arg-type]
         return stacked
-
-    def _check_lease(self) -> None:
-        if not self.path.exists():  # what is written would go to a file without a name, and vanish with this process
-            raise StoreError(f"{self.path} was deleted while it was written; the same command begins it anew.")
-        if self._lease.lost:
-            raise StoreError(f"Another run has taken {self.path} over; this one must not write any more.")
 
     def close(self) -> None:
         """Close and give the lease back. Raises `StoreError` if what was written cannot reach the disk."""
-        try:
+        with self._lease, write_errors.explained(f"{self.path} cannot be closed"):
             if self._weights is not None:
                 self._weights.close()
-            with contextlib.suppress(StoreError):  # of a lease that another has taken: then the file is his
-                self._check_lease()
+            with contextlib.suppress(StoreError):  # of a lease that another has taken: then the file is theirs
+                self._lease.check()
                 self._clock()
             self._data.close()
-        except OSError as error:
-            raise StoreError(f"{self.path} cannot be closed: {deferred_errors.reason(error)}.") from error
-        finally:
-            self._lease.release()
 
 
 def _prepare(path: Path, study: Study, cells: Cells, run: Run, spared: Collection[str]) -> Cells:
     """Write the file of this run: new, or with all that is finished in the old one. Returns its rows."""
-    sources, runs, rows, killed = [], [run], cells, np.empty(0, dtype="S32")
-    if path.exists():
-        old = read_cells(path)
-        _refuse_another(path, study, cells, old)
-        with opened(path) as file:
-            finished = np.isin(file["status"][:], layout.FINISHED)
-            killed = file["key"][:][file["status"][:] == layout.RUNNING]
-        rows = cells.union(old.take(np.flatnonzero(finished)))
-        sources, runs = [path], [*read_runs(path), run]
-    killed = np.setdiff1d(killed, np.array([key.encode() for key in spared], dtype="S32"))
-    _replace(path, rows, study.title, study.text, runs, sources, study.weights, killed)
-    return rows
+    if not path.exists():
+        return _replace(path, cells, study.title, study.text, [run], [], study.weights)
+    old = read_cells(path)
+    _refuse_another(path, study, cells, old)
+    with opened(path) as file:
+        keys, status = file["key"][:], file["status"][:]
+    killed = set(keys[status == layout.RUNNING].tolist()) - {key.encode() for key in spared}
+    rows = cells.union(old.take(np.flatnonzero(np.isin(status, layout.FINISHED))))
+    return _replace(path, rows, study.title, study.text, [*read_runs(path), run], [path], study.weights, killed)
 
 
 def _replace(
@@ -209,25 +181,26 @@ def _replace(
     runs: list[Run],
     sources: list[Path],
     keep_weights: bool,
-    killed: np.ndarray,
-) -> None:
-    """Put a new file, and new weights, in place of the old ones, with what `sources` have finished."""
-    require_space(path.parent, size_of(rows))
-    takes = assign(rows, sources)
-    with replacing(path) as temporary:
-        build(temporary, rows, title, text, runs, takes, sources, killed)
+    killed: Collection[bytes] = (),
+) -> Cells:
+    """Put a new file, and new weights, in place of the old ones, with what `sources` have finished; return its rows."""
+    write_errors.require_space(path.parent, rewriting.size_of(rows))
+    takes = rewriting.assign(rows, sources)
+    with rewriting.replacing(path) as temporary:
+        rewriting.build(temporary, rows, title, text, runs, takes, sources, killed)
         if keep_weights:  # first, so that a store never has finished rows that its weights do not know
             weights.build(path, rows, takes)
+    return rows
 
 
 def _refuse_another(path: Path, study: Study, cells: Cells, old: Cells) -> None:
     """Raise `StoreError` if a store is of another study: no cell in common, or another title."""
     title, text = _identity(path)
-    if title == study.title and (len(old) == 0 or len(common_keys(cells, old)[0])):
+    if title == study.title and (len(old) == 0 or np.isin(cells.columns["key"], old.columns["key"]).any()):
         return
     raise StoreError(
-        f"{path} holds another study ({title!r}): {first_difference(text, study.text)}. "
-        "Give another file with -o, or undo the change; only the grids of a study may grow."
+        f"{path} contains another study ({title!r}): {first_difference(text, study.text)}. "
+        "Choose another file with -o, or undo the change; only the grids of a study may grow."
     )
 
 
@@ -237,29 +210,38 @@ def _identity(path: Path) -> tuple[str, str]:
         return str(file.attrs["title"]), str(file.attrs["study"])
 
 
+def first_difference(old: str, new: str) -> str:
+    """Say in words how two study texts differ, outside their grids where possible."""
+    before, after = (_flatten(tomllib.loads(text)) for text in (old, new))
+    differing = sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k))
+    for key in [k for k in differing if not k.startswith("grid")] or differing:
+        there, here = (textwrap.shorten(repr(texts.get(key, "unset")), 80) for texts in (before, after))
+        return f"{key} is {there} in the store and {here} in the study"
+    return "a plugin or the version of hpcsweep has changed since"
+
+
+def _flatten(table: dict[str, object], prefix: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for key, value in table.items():
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
 def merge(path: str | Path, shards: Iterable[str | Path]) -> tuple[int, int]:
     """Copy the finished rows of shards by key into the main file; harmless twice. Returns (new rows, finished rows).
 
     Raises `StoreError` if a file is no store or of another study, or if a live run holds the main file.
     """
     path = Path(path).resolve()
-    others = [Path(shard).resolve() for shard in shards]
-    lease = Lease(path)
-    try:
-        present = list(dict.fromkeys([*([path] if path.exists() else []), *others]))
-        rows = _united(present)
+    with Lease(path), write_errors.explained(f"The stores cannot be merged into {path}", KeyError):
+        present = list(
+            dict.fromkeys([*([path] if path.exists() else []), *(Path(shard).resolve() for shard in shards)])
+        )
         before = _finished(path) if path.exists() else 0
-        runs = {
-            (run.host, run.job, run.started): run for file in reversed(present) for run in reversed(read_runs(file))
-        }
+        runs = {(run.host, run.job, run.started): run for file in present[::-1] for run in read_runs(file)[::-1]}
         keep_weights = any(weights.path_of(file).exists() for file in present)
-        nobody = np.empty(0, dtype="S32")
-        _replace(path, rows, *_identity(present[0]), list(runs.values())[::-1], present, keep_weights, nobody)
+        _replace(path, _united(present), *_identity(present[0]), list(runs.values())[::-1], present, keep_weights)
         return _finished(path) - before, _finished(path)
-    except (OSError, RuntimeError, KeyError) as error:
-        raise StoreError(f"The stores cannot be merged into {path}: {deferred_errors.reason(error)}.") from error
-    finally:
-        lease.release()
 
 
 def _united(files: list[Path]) -> Cells:
@@ -269,7 +251,7 @@ def _united(files: list[Path]) -> Cells:
     for file in files[1:]:
         cells = read_cells(file)
         if (_identity(file)[0], cells.seed, cells.precision) != (title, rows.seed, rows.precision):
-            raise StoreError(f"{file} holds another study than {files[0]}: its title, seed or precision differs.")
+            raise StoreError(f"{file} contains another study than {files[0]}: its title, seed or precision differs.")
         rows = rows.union(cells)
     return rows
 
@@ -277,10 +259,3 @@ def _united(files: list[Path]) -> Cells:
 def _finished(path: Path) -> int:
     with opened(path) as file:
         return int(np.isin(file["status"][:], (layout.DONE, layout.DIVERGED, layout.OUT_OF_BUDGET)).sum())
-
-
-def _storable(value: object) -> object:
-    """Cut a message to its column, at a whole character."""
-    if isinstance(value, str):
-        return value.encode()[: layout.MESSAGE_BYTES].decode(errors="ignore").encode()
-    return value

@@ -36,7 +36,7 @@ def split(
     tables = [explicit(kind, own.get(name, {}), f"{where}.{name}") for name in names]
     for name, table in zip(names, tables, strict=True):
         for field in table.keys() & set(OBJECTIVE):
-            raise StudyError(f"{where}.{name}: {field!r} belongs to the whole chain; say it beside its name.")
+            raise StudyError(f"{where}.{name}: {field!r} belongs to the whole chain; set it beside its name.")
     # A default number of steps belongs to a warm-up: the steps of the chain are those of the others.
     shared = [{key: common[key] for key in common if key != "steps" or "steps" not in part} for part in parts]
     return parts, [{**fields, **table} for fields, table in zip(shared, tables, strict=True)]

@@ -152,7 +152,7 @@ def _named(value: Any, where: str, name: str | None = None) -> tuple[dict[str, A
     fields = {"name": name, **value}
     label = fields.pop("label", None)
     if label is not None and not isinstance(label, str):
-        raise StudyError(f"{where}.label: must be a text, not {label!r}.")
+        raise StudyError(f"{where}.label: must be a string, not {label!r}.")
     shown = {key: field for key, field in fields.items() if key not in ("name", "width", "depth")}
     return fields, label or (_short(fields["name"], shown) if shown else fields["name"])
 

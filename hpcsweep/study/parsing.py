@@ -99,7 +99,7 @@ def load(path: str | Path, catalogue: Catalogue) -> Study:
 def parse(text: str, catalogue: Catalogue, folder: Path = Path(".")) -> Study:
     """Validate the text of a study; plugin files in it are relative to `folder`."""
     if len(text.encode()) > LONGEST_TEXT:
-        raise StudyError(f"The study is longer than {LONGEST_TEXT} bytes; make its lists shorter or its grids fewer.")
+        raise StudyError(f"The study is longer than {LONGEST_TEXT} bytes; shorten its lists or use fewer grids.")
     try:
         tables = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
@@ -139,7 +139,7 @@ def _training(
             raise
         if len(parts) > 1:
             names = " and ".join(f"[training.{part['name']}]" for part in parts)
-            raise StudyError(f'training: a chain such as "{name}" has no table of its own; say {names}.')
+            raise StudyError(f'training: a chain such as "{name}" has no table of its own; use {names}.')
         changes[name] = explicit(kind, table[name], f"training.{name}")
         for field in changes[name].keys() - fields_of(parts[0]):
             raise StudyError(unknown(f"training.{name}", field, fields_of(parts[0]) - {"name"}))
@@ -158,7 +158,7 @@ def _grid(grid: Mapping[str, Any], where: str, axes: Sequence[str]) -> dict[str,
             raise StudyError(unknown(where, axis, axes))
     for axis in ("target", "dimension", "samples"):
         if axis not in grid:
-            raise StudyError(f"{where}: the axis '{axis}' is missing; every grid names target, dimension and samples.")
+            raise StudyError(f"{where}: the axis '{axis}' is missing; every grid needs target, dimension and samples.")
     if "hidden" in grid and ("width" in grid or "depth" in grid):
         raise StudyError(f"{where}: 'hidden' lists the hidden widths, so width and depth must be left out.")
     values: dict[str, Sequence[Any]] = {a: v if isinstance(v, list) else [v] for a, v in grid.items()}
@@ -171,7 +171,7 @@ def _grid(grid: Mapping[str, Any], where: str, axes: Sequence[str]) -> dict[str,
         values["hidden"] = [grid["hidden"]]
     count = math.prod(len(listed) for listed in values.values())
     if count > MOST_CELLS:
-        raise StudyError(f"{where}: asks for {count:,} cells, more than {MOST_CELLS:,}; make several studies of it.")
+        raise StudyError(f"{where}: asks for {count:,} cells, more than {MOST_CELLS:,}; make several studies.")
     return values
 
 
@@ -211,6 +211,6 @@ def _sentence(error: ErrorDetails, kind: type[Section], where: str) -> str:
     if error["type"] == "literal_error":
         return unknown(path, error["input"], re.findall(r"'([^']*)'", error["ctx"]["expected"]))
     if error["type"] == "missing":
-        return f"{path}: is missing; the study needs it."
+        return f"{path}: is missing; every study must contain it."
     shown = "" if isinstance(error["input"], dict) else f", not {error['input']!r}"
     return f"{path}: {error['msg'].removeprefix('Value error, ').replace('Input should', 'must')}{shown}."

@@ -29,7 +29,7 @@ def _batch(value: object) -> object:
         return value
     if value == "full" or (isinstance(value, int) and not isinstance(value, bool) and value > 0):
         return value
-    raise ValueError('must be a number of samples, "full", or { per_sample = a share in (0, 1] }')
+    raise ValueError('must be a number of samples, "full", or { per_sample = a fraction in (0, 1] }')
 
 
 def _loss(value: object) -> object:
@@ -128,9 +128,9 @@ class SupNormSection(Section):
     @model_validator(mode="after")
     def _some_points(self) -> Self:
         if self.points is not None and (not self.points or len(set(self.points)) < len(self.points)):
-            raise ValueError("needs at least one kind of points, each named once")
+            raise ValueError("must name at least one kind of points, and each kind once")
         if self.points is not None and self.points[0] == "inflated":
-            raise ValueError('needs another kind before "inflated": means are taken over the first')
+            raise ValueError('must begin with another kind than "inflated": means are taken over the first')
         return self
 
     def resolved(self, dimension: int) -> dict[str, Any]:

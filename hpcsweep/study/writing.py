@@ -22,9 +22,9 @@ def text_of(tables: Mapping[str, Any]) -> str:
         path = str(name)
         if isinstance(value, Mapping):
             below += ["", f"[{_key(name, path)}]", *_lines(value, path)]
-        elif isinstance(value, list | tuple) and value and all(isinstance(one, Mapping) for one in value):
-            for number, one in enumerate(value):
-                below += ["", f"[[{_key(name, path)}]]", *_lines(one, f"{path}[{number}]")]
+        elif isinstance(value, list | tuple) and value and all(isinstance(row, Mapping) for row in value):
+            for number, row in enumerate(value):
+                below += ["", f"[[{_key(name, path)}]]", *_lines(row, f"{path}[{number}]")]
         else:
             plain.append(f"{_key(name, path)} = {_value(value, path)}")
     return "\n".join([*plain, *below]) + "\n"
@@ -36,7 +36,7 @@ def _lines(table: Mapping[str, Any], path: str) -> list[str]:
 
 def _key(name: object, path: str) -> str:
     if not isinstance(name, str):
-        raise StudyError(f"{path}: a name must be a text, not {name!r}.")
+        raise StudyError(f"{path}: a name must be a string, not {name!r}.")
     return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _text(name)
 
 
@@ -57,8 +57,8 @@ def _value(value: Any, path: str) -> str:
     if isinstance(value, float):
         return repr(value)  # inf and nan too are written as in TOML
     if isinstance(value, list | tuple | range):
-        return f"[{', '.join(_value(one, f'{path}[{number}]') for number, one in enumerate(value))}]"
+        return f"[{', '.join(_value(entry, f'{path}[{number}]') for number, entry in enumerate(value))}]"
     if isinstance(value, Mapping):
-        pairs = ", ".join(f"{_key(name, path)} = {_value(one, f'{path}.{name}')}" for name, one in value.items())
+        pairs = ", ".join(f"{_key(name, path)} = {_value(entry, f'{path}.{name}')}" for name, entry in value.items())
         return f"{{ {pairs} }}" if pairs else "{}"
-    raise StudyError(f"{path}: a study holds texts, numbers, true and false, lists and tables, not {value!r}.")
+    raise StudyError(f"{path}: a study contains strings, numbers, booleans, lists and tables, not {value!r}.")

@@ -154,13 +154,11 @@ def _no_limit() -> str:
 
 
 ROWS = [
-    Row("full", "disk full while writing", _full, "room made", _room, _no_mounts),
+    Row("full", "disk full while writing", _full, "space freed", _room, _no_mounts),
     Row(
-        "limited", "file size limit (`ulimit -f`) while writing", _limited, "limit lifted", obstacle=_no_limit, ranks=0
+        "limited", "file size limit (`ulimit -f`) while writing", _limited, "limit removed", obstacle=_no_limit, ranks=0
     ),
-    Row("read-only", "a read-only store", _read_only, "writable again", _writable, _no_read_only),
-    Row(
-        "turns-read-only", "a store that turns read-only", _turns_read_only, "writable again", _writable, _no_read_only
-    ),
-    Row("deleted", "the store's folder deleted", _deleted, "none: begins anew", gone=True),
+    Row("read-only", "a read-only store", _read_only, "made writable", _writable, _no_read_only),
+    Row("turns-read-only", "a store that turns read-only", _turns_read_only, "made writable", _writable, _no_read_only),
+    Row("deleted", "the store's folder deleted", _deleted, "none: the run starts anew", gone=True),
 ]

@@ -65,12 +65,12 @@ def _stop(launch: Launch) -> int:
     return launch.wait()
 
 
-MENDED = "the plugin mended, `--retry-failed`"
+MENDED = "the plugin corrected, `--retry-failed`"
 ROWS = [
     Row("raises", "a plugin that raises", _errs("raises", measuring=True), MENDED, retry=True),
     Row("exits", "a plugin that calls `sys.exit`", _errs("exits", measuring=True), MENDED, retry=True),
     Row("nan", "a plugin that returns NaN", _errs("nan"), MENDED, retry=True),
     Row("shape", "a plugin that returns the wrong shape", _errs("shape", measuring=True), MENDED, retry=True),
     Row("kills", "a plugin that kills its process", _kills, MENDED, retry=True),
-    Row("hangs", "a plugin that hangs", _hangs, "stopped three times, then " + MENDED, retry=True),
+    Row("hangs", "a plugin that hangs", _hangs, "run stopped three times, then " + MENDED, retry=True),
 ]

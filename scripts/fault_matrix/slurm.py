@@ -155,12 +155,12 @@ def _memory(trial: Trial) -> str:
         subprocess.run(["scancel", job.number], capture_output=True, timeout=60)
 
 
-ITSELF = "none: Slurm starts it again"
+ITSELF = "none: Slurm restarts the job"
 ROWS = [
-    Row("slurm-walltime", "walltime: Slurm kills the job", _walltime, obstacle=obstacle),
+    Row("slurm-walltime", "end of the walltime: Slurm kills the job", _walltime, obstacle=obstacle),
     Row("slurm-signal", "`scancel --signal` (TERM, USR1, USR2), two nodes", _signal, obstacle=obstacle),
     Row("slurm-preempted", "preemption by a higher-priority partition", _preempted, ITSELF, obstacle=obstacle),
     Row("slurm-requeued", "`scontrol requeue`, two nodes", _requeued, ITSELF, obstacle=obstacle),
     Row("slurm-node-down", "node down (`scontrol update state=down`)", _node_down, ITSELF, obstacle=obstacle),
-    Row("slurm-memory", "memory limit of Slurm (`--mem`)", _memory, "memory", obstacle=obstacle, retry=True),
+    Row("slurm-memory", "memory limit of Slurm (`--mem`)", _memory, "more memory", obstacle=obstacle, retry=True),
 ]

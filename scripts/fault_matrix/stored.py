@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hpcsweep.store import layout, weights
-from hpcsweep.store.files import opened
+from hpcsweep.store.reading import opened
 
 CLOCKS = {"train_seconds", "eval_seconds", "predicted_seconds", "finished", "attempts", "kills"}
 
@@ -23,7 +23,11 @@ def weights_by_key(path: Path) -> dict[str, bytes]:
     """The trained parameters and the slice of every cell, to the bit; nothing for a cell that has none yet."""
     with opened(path) as file:
         keys = [key.decode() for key in file["key"][:]]
-    return {key: b"".join(part.tobytes() for part in weights.read(path, key) or ()) for key in keys}
+    pairs = zip(weights.parameters(path, keys), (weights.pictures(path, key).slice for key in keys), strict=True)
+    return {
+        key: b"".join(part.tobytes() for part in pair if part is not None)
+        for key, pair in zip(keys, pairs, strict=True)
+    }
 
 
 def keys_with(path: Path, *status: int) -> set[str]:

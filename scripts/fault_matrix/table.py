@@ -7,19 +7,21 @@ from scripts.fault_matrix.study import CELLS
 
 HEAD = """# The fault matrix
 
-Made by `scripts/faults --output docs/faults.md` (options `--quick`, `--only NAME`, `--repeat N`). Each repetition
-runs the same study of {cells} cells in small packs on {ranks} MPI ranks, injects the fault at a random moment,
-inspects the store, removes the cause where necessary, and runs the same command until the study is finished. Seed
-{seed}, {system}.
+This page was written by `scripts/faults --output docs/faults.md` (options `--quick`, `--only NAME`, `--repeat N`).
+Each repetition runs the same study of {cells} cells in small packs on {ranks} MPI ranks, injects the fault at a
+random moment, inspects the store, removes the cause where necessary, and runs the same command until the study is
+finished. The seed was {seed}, the system {system}.
 
-- **readable**: the store can be opened. **right**: every cell marked done equals that of an undisturbed run in
-  every bit of its results and its weights.
-- **lost**: the number of cells that were marked done at some moment and no longer at a later one. **again**: the
-  number of cells in progress when the fault struck, smallest to largest; these continued from their checkpoints or
-  started again. Every rank may have one pack in training and one whose results are being written, here {in_flight}
-  cells in all; more count as a loss.
-- **completes**: the same command finished the study, and the finished store equals the undisturbed one in every
-  bit; the largest number of launches needed is in parentheses. **remedy**: what was done before the rerun.
+- **how the run ended**: the exit code of the command or, for Slurm jobs, the state and exit code that Slurm reports.
+- **readable**: in how many repetitions the store could be opened after the fault. **right**: in how many of them
+  every cell marked done equalled that of an undisturbed run in every bit of its results and its weights.
+- **lost**: the number of cells that were marked done at some moment but not at a later one. **again**: the number of
+  cells in progress when the fault occurred (smallest to largest over the repetitions); these continued from their
+  checkpoints or started again. Every rank may have one pack in training and one whose results are being written,
+  here {in_flight} cells in all; any further cells count as lost.
+- **completes**: in how many repetitions the same command finished the study with a store that equalled the
+  undisturbed one in every bit. If several launches were needed, their largest number is in parentheses. **remedy**:
+  what was done before the command was run again.
 
 | fault | repetitions | how the run ended | readable | right | lost | again | completes | remedy |
 |---|---|---|---|---|---|---|---|---|

@@ -53,6 +53,12 @@ class Cells:
             **{"batched": self.batched, **other},
         )
 
+    def loss(self, cell: int, parameters: Tensor) -> tuple[float, Tensor]:
+        """Return the mean square of a network on the samples of a cell, and its gradient, by torch.autograd."""
+        leaf = parameters.detach().clone().requires_grad_()
+        loss = (self.model.apply(leaf, self.points[cell]) - self.values[cell]).square().mean()
+        return loss.item(), torch.autograd.grad(loss, leaf)[0]
+
 
 class Race:
     """Cells in the slots of an engine, each at a rate of its own, and an optimizer that moves them tick by tick."""
@@ -93,6 +99,12 @@ class Race:
         settled = self.optimizer.settled(self.engine, self.state)
         assert settled is not None
         return settled
+
+
+def history(trained: Trained, cell: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the steps and the losses that were noted of a cell."""
+    used = trained.history_step[cell] >= 0
+    return trained.history_step[cell][used], trained.history_loss[cell][used]
 
 
 def equal(one: Trained, other: Trained, rows: Sequence[int], others: Sequence[int] | None = None) -> bool:

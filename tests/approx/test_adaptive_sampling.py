@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from hpcsweep.approx import adaptive_sampling, fitting, models, plugins
-from hpcsweep.approx.supnorm.approximations import Deviation
+from hpcsweep.approx.supnorm.approximations import ErrorFunction
 from hpcsweep.approx.supnorm.screening.evaluator import frozen
 from hpcsweep.approx.training.strategies.journal import UNSAVED
 from hpcsweep.config import Cell, Objective, OptimizerConfig
@@ -72,7 +72,7 @@ def test_rounds_are_trainings_one_after_the_other() -> None:
         x = points[:, 0]
         return torch.log(torch.sin(10 * x) + 2) + torch.sin(x)
 
-    error = Deviation(target, frozen(network, torch.from_numpy(first.parameters)))
+    error = ErrorFunction(target, frozen(network, torch.from_numpy(first.parameters)), ((-1.0, 1.0),))
     taken = torch.from_numpy(samples(learner(3).data_seed, 25, [(-1.0, 1.0)]))
     new = adaptive_sampling.worst_places(error, [(-1.0, 1.0)], taken, 25, learner(3).data_seed + 1).numpy()
     second = fitting.Round(learner(3, 0, half), 1, new, first.parameters)
@@ -126,7 +126,7 @@ MISTAKES = {
     "equation": ('[training]\nresample = 2\nequation = "poisson"', "training.equation exclude"),
     "grid": ('[training]\nresample = 2\nsampling = "grid"', "training.sampling exclude"),
     "layers": ("[training]\nresample = 2\nlayerwise = 9", "training.layerwise exclude"),
-    "too few": ("[training]\nresample = 9", "makes 10 rounds, more than the 9 samples"),
+    "too few": ("[training]\nresample = 9", r"makes 10 rounds, more than there are samples \(9\)"),
 }
 
 

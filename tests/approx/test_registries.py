@@ -95,7 +95,7 @@ def test_what_a_method_needs_says_what_it_can_train(name: str) -> None:
     assert needs.rate or needs.all_samples, "without a learning rate there is a search, on all samples"
     assert needs.all_samples or not needs.squares
     assert (needs.unmet((2, 8, 1)) == "") == (name not in ("least_squares", "variable_projection"))
-    assert (needs.unmet(()) == "the matrices of layers") == (name in ("muon", "soap"))
+    assert (needs.unmet(()) == "the weight matrices") == (name in ("muon", "soap"))
     assert dataclasses.is_dataclass(optimizers.REGISTRY[name].family)
 
 
@@ -131,8 +131,8 @@ def test_what_proofs_rely_on_is_true(name: str) -> None:
         assert torch.allclose(found, wanted, rtol=1e-10, atol=1e-12)
     if one.facts is not None:
         assert torch.allclose(one.facts.value(GRID), value, rtol=1e-12, atol=1e-13)
-    if isinstance(one.facts, activations.Hump):
-        _check_hump(one.facts, value.detach(), one)
+    if isinstance(one.facts, activations.SelfGatedFunction):
+        _check_self_gated(one.facts, value.detach(), one)
 
 
 def _curvature(one: Activation) -> Tensor:
@@ -141,7 +141,7 @@ def _curvature(one: Activation) -> Tensor:
     return torch.autograd.grad(slope.sum(), leaf)[0] if slope.requires_grad else torch.zeros_like(GRID)
 
 
-def _check_hump(facts: activations.Hump, value: Tensor, one: Activation) -> None:
+def _check_self_gated(facts: activations.SelfGatedFunction, value: Tensor, one: Activation) -> None:
     below, curved = GRID.clamp(min=0) - value, _curvature(one)
     assert torch.allclose(facts.curvature(GRID), curved, rtol=1e-9, atol=1e-12)
     assert math.isclose(float(below.max()), facts.depth, rel_tol=1e-6) and below.max() <= facts.depth

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import threading
 import time
@@ -13,13 +12,16 @@ import pytest
 
 from hpcsweep.cluster import abort
 from hpcsweep.store import layout
-from hpcsweep.store.files import opened
+from hpcsweep.store.reading import opened
 from tests.cluster.test_checkpoints import DEADLY, KILLER
-from tests.conftest import Run, environment, mpiexec
+from tests.conftest import Run, finished, mpiexec
+from tests.forks import Forks
 
-HEAD = "import os, sys, threading, time\nfrom hpcsweep.cluster import abort\nabort.listen()\n"
 FAILING = {
     "before MPI, while another waits for it": (
+        "import os\n"
+        "from hpcsweep.cluster import abort\n"
+        "abort.listen()\n"
         "if os.environ['PMI_RANK'] == '1':\n"
         "    raise RuntimeError('the culprit')\n"
         "from hpcsweep.cluster.workforce import assemble\n"
@@ -31,6 +33,7 @@ FAILING = {
         "    if workforce: raise RuntimeError('the culprit')\n"
     ),
     "in a thread": (
+        "import threading, time\n"
         "from hpcsweep.cluster.workforce import assemble\n"
         "def fail(): raise RuntimeError('the culprit')\n"
         "with assemble() as workforce:\n"
@@ -43,14 +46,16 @@ FAILING = {
 
 @pytest.mark.mpi
 @pytest.mark.parametrize("where", FAILING)
-def test_an_exception_ends_all_ranks_at_once_with_the_traceback_of_the_culprit(where: str, tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(HEAD + FAILING[where])
+def test_an_exception_ends_all_ranks_at_once_with_the_traceback_of_the_culprit(
+    where: str, forks: Forks, tmp_path: Path
+) -> None:
+    (tmp_path / "script.py").write_text(FAILING[where])
     start = time.monotonic()
-    line = [*mpiexec(2), sys.executable, str(script)]
-    done = subprocess.run(line, env=environment(), cwd=tmp_path, capture_output=True, text=True, timeout=90)
+    done = finished([*mpiexec(2), *forks.python, "script.py"], tmp_path)
     assert done.returncode not in (0, 75) and time.monotonic() - start < 60
-    assert "RuntimeError: the culprit" in done.stderr and "all ranks stop" in done.stderr
+    culprit = 1 if "before" in where else 0
+    assert "RuntimeError: the culprit" in done.stderr
+    assert f"rank {culprit} of 2 failed; all ranks stop" in done.stderr
     assert done.stderr.count("Traceback") == 1
 
 
@@ -91,20 +96,12 @@ def test_a_plugin_that_fails_at_import_is_told_once_and_ends_all_ranks(
     assert done.returncode == 2 and done.stderr.count("the culprit") == 1, done.stderr
 
 
-def test_what_launchers_tell() -> None:
-    step = {"SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "8"}
-    assert abort.tasks(step) == abort.ranks(step) == 8 and abort.launched(step)
-    assert abort.tasks({"SLURM_STEP_NUM_TASKS": "8"}) == 1  # a batch script
-    assert abort.ranks({"PMI_SIZE": "4"}) == 4 and abort.launched({"PMI_SIZE": "1"})
-    assert abort.ranks({}) == 1 and not abort.launched({}) and not abort.launched({"SLURM_JOB_ID": "7"})
-
-
-def test_importing_any_module_leaves_mpi_alone() -> None:
+def test_importing_any_module_leaves_mpi_alone(tmp_path: Path) -> None:
     """A login node may have no MPI, or kill who initialises it."""
     code = (
         "import importlib, pkgutil, sys\n"
         "import hpcsweep\n"
-        "names = [one.name for one in pkgutil.walk_packages(hpcsweep.__path__, 'hpcsweep.')]\n"
+        "names = [module.name for module in pkgutil.walk_packages(hpcsweep.__path__, 'hpcsweep.')]\n"
         "for name in names:\n"
         "    importlib.import_module(name)\n"
         "assert len(names) > 60, names\n"
@@ -115,7 +112,5 @@ def test_importing_any_module_leaves_mpi_alone() -> None:
         "assert not MPI.Is_initialized()\n"
     )
     launched = {"SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "2"}  # what launches touches MPI, if anything does
-    done = subprocess.run(
-        [sys.executable, "-c", code], env={**environment(), **launched}, capture_output=True, text=True
-    )
+    done = finished([sys.executable, "-c", code], tmp_path, **launched)
     assert done.returncode == 0, done.stderr

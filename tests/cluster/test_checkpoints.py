@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import os
 import pickle
 import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -14,17 +12,17 @@ import numpy as np
 import pytest
 
 from hpcsweep.approx.catalogue import Catalogue
-from hpcsweep.cluster import stopping, worker
+from hpcsweep.cluster import worker
 from hpcsweep.cluster.checkpoints import CheckpointDir, Saver
 from hpcsweep.cluster.pricing import Pricer
 from hpcsweep.cluster.stopping import StopRequest
 from hpcsweep.config import Cell
 from hpcsweep.store import layout
-from hpcsweep.store.files import opened
+from hpcsweep.store.reading import opened
 from hpcsweep.study.expansion import expand
 from hpcsweep.study.parsing import parse
-from tests.cluster.test_run import by_key, weights_by_key
-from tests.conftest import Run, command, environment, runner
+from tests.cluster.launches import assert_same, kill, start, stop, wait_until
+from tests.conftest import Run, command, runner
 from tests.forks import Forks
 
 LONG = """
@@ -70,26 +68,21 @@ def test_a_stopped_run_goes_on_where_it_was_to_the_same_bits(hpcsweep: Run, tmp_
         assert done.returncode == 75, done.stderr
         stops += len(CheckpointDir.beside(tmp_path / "s.h5").packs()) > 0
     assert done.returncode == 0 and stops
-    assert weights_by_key(tmp_path / "s.h5") == weights_by_key(whole)
-    assert by_key(tmp_path / "s.h5") == by_key(whole)
+    with opened(whole) as file:
+        assert (file["status"][:] == layout.DONE).all() and (file["steps"][:] == 100_600).all()  # of both parts
+    assert_same(tmp_path / "s.h5", whole)
     assert not (tmp_path / "s.h5.checkpoints").exists()
 
 
 def test_a_killed_run_goes_on_from_its_last_checkpoint(hpcsweep: Run, tmp_path: Path, whole: Path) -> None:
     """And what had got on when it was killed is no suspect."""
     (tmp_path / "long.toml").write_text(LONG)
-    often = {**environment(), "HPCSWEEP_CHECKPOINT_SECONDS": "0.2"}
-    run = subprocess.Popen(
-        command("run", tmp_path / "long.toml", "-o", tmp_path / "s.h5"), env=often, stderr=subprocess.DEVNULL
-    )
-    checkpoints, limit = CheckpointDir.beside(tmp_path / "s.h5"), time.monotonic() + 100
-    while not checkpoints.packs() and run.poll() is None and time.monotonic() < limit:
-        time.sleep(0.05)
-    os.kill(run.pid, signal.SIGKILL)
-    run.wait()
-    saved = len(checkpoints.packs())
-    assert saved and hpcsweep("run", "long.toml", "-o", "s.h5").returncode == 0
-    assert weights_by_key(tmp_path / "s.h5") == weights_by_key(whole)
+    run = start(command("run", "long.toml", "-o", "s.h5"), tmp_path, HPCSWEEP_CHECKPOINT_SECONDS="0.2")
+    checkpoints = CheckpointDir.beside(tmp_path / "s.h5")
+    wait_until(checkpoints.packs, run)
+    kill(run)
+    assert checkpoints.packs() and hpcsweep("run", "long.toml", "-o", "s.h5").returncode == 0
+    assert_same(tmp_path / "s.h5", whole)
     with opened(tmp_path / "s.h5") as file:
         assert (file["attempts"][:] == 2).any() and (file["kills"][:] == 0).all()
 
@@ -127,23 +120,20 @@ certificate = "off"
 
 def test_trainings_of_several_parts_go_on_after_a_signal(hpcsweep: Run, tmp_path: Path, forks: Forks) -> None:
     """Told to stop a little after something new is saved, again and again."""
-    study, store, checkpoints = tmp_path / "parts.toml", tmp_path / "s.h5", CheckpointDir.beside(tmp_path / "s.h5")
-    study.write_text(PARTS)
-    assert runner(tmp_path, forks)("run", "parts.toml", "-o", "whole.h5").returncode == 0
-    often, saved, code, number = {**environment(), "HPCSWEEP_CHECKPOINT_SECONDS": "0.1"}, [], 75, 0
-    while code == 75 and number < 8:
-        begun, limit, number = time.time(), time.monotonic() + 100, number + 1
-        run = subprocess.Popen(command("run", study, "-o", store), env=often, stderr=subprocess.DEVNULL)
-        while not checkpoints.packs(begun) and run.poll() is None and time.monotonic() < limit:
-            time.sleep(0.02)
+    (tmp_path / "parts.toml").write_text(PARTS)
+    assert hpcsweep("run", "parts.toml", "-o", "whole.h5").returncode == 0
+    checkpoints, saved, code, number = CheckpointDir.beside(tmp_path / "s.h5"), [], 75, 0
+    while code and number < 8:  # -15 where the signal comes when all is done
+        begun, number = time.time(), number + 1
+        line = command("run", "parts.toml", "-o", "s.h5", python=forks.python)
+        run = start(line, tmp_path, HPCSWEEP_CHECKPOINT_SECONDS="0.1")
+        wait_until(lambda begun=begun: checkpoints.packs(begun), run)
         time.sleep(0.3 * number**2)
-        run.terminate()
-        code = run.wait(timeout=60)
+        code, _ = stop(run)
         states = [Saver(checkpoints.path(keys), keys).load() for keys in checkpoints.packs()]
         saved += [len(state["done"]) for state in states if isinstance(state, dict)]
     assert code == 0 and any(saved), (code, saved)
-    assert weights_by_key(store) == weights_by_key(tmp_path / "whole.h5")
-    assert by_key(store) == by_key(tmp_path / "whole.h5")
+    assert_same(tmp_path / "s.h5", tmp_path / "whole.h5")
 
 
 def test_a_training_of_several_parts_takes_up_its_own_state_only(tmp_path: Path) -> None:
@@ -240,39 +230,3 @@ def test_a_checkpoint_that_cannot_be_read_is_no_obstacle(tmp_path: Path) -> None
 def test_a_full_disk_costs_the_checkpoint_and_not_the_pack(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     Saver(tmp_path / "file" / "x", ("a",)).save({})  # no exception
-
-
-@pytest.mark.parametrize(
-    ("told", "seconds"),
-    [("30", 30), ("10:00", 600), ("1:00:05", 3605), ("2-03:00:00", 183600), ("UNLIMITED", np.inf), ("", np.inf)],
-)
-def test_the_time_that_slurm_leaves(told: str, seconds: float) -> None:
-    assert stopping.duration(told) == seconds
-
-
-def test_the_walltime_is_that_of_the_environment() -> None:
-    assert stopping.walltime({"SLURM_JOB_END_TIME": "1700000000", "SLURM_JOB_ID": "3"}) == 1700000000
-    assert stopping.walltime({}) == np.inf
-
-
-def test_outside_slurm_nothing_is_requeued() -> None:
-    assert "no Slurm job" in stopping.requeue({})
-
-
-def test_a_stop_request_that_travels_is_that_of_the_process_where_it_arrives() -> None:
-    sent = StopRequest()
-    sent.ask()
-    arrived = pickle.loads(pickle.dumps(sent))
-    assert arrived is stopping.here() and sent.asked() and not arrived.asked()
-
-
-def test_a_stop_request_is_overdue_after_a_part_of_its_margin() -> None:
-    stop = StopRequest()
-    stop.before(time.time() + 8)  # a margin of 2 s
-    assert not stop.asked() and not stop.overdue()
-    stop.ask()
-    assert stop.asked() and not stop.overdue()
-    time.sleep(stopping.LEAST_PATIENCE + 0.1)
-    assert stop.overdue()
-    stop.learn(20.0)  # checkpoints that take long are waited for
-    assert not stop.overdue()

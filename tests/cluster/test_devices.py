@@ -6,6 +6,7 @@ import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,7 +16,6 @@ from hpcsweep.approx import machine
 from hpcsweep.cluster import memory, placement
 from hpcsweep.cluster.placement import Gpu, Seat
 from hpcsweep.errors import LaunchError
-from hpcsweep.store import status
 from tests.conftest import Run
 
 RECORDED = json.loads((Path(__file__).parent / "slurm" / "slurm_environments.json").read_text())
@@ -69,7 +69,7 @@ def test_every_rank_of_every_recorded_environment_gets_a_gpu_of_its_own_or_a_sen
 
 @pytest.mark.parametrize("flags", RECORDED)
 def test_gpus_that_slurm_gave_but_torch_does_not_see_are_an_error(flags: str) -> None:
-    for build, cause in (("cpu", "built for processors alone"), (build_for(flags), "whether the driver there works")):
+    for build, cause in (("cpu", "built for CPUs only"), (build_for(flags), "whether the driver works")):
         blind = [seat(task, build, driver=False) for task in RECORDED[flags]]
         assert placement.assign(blind, "cpu") == [None] * len(blind)
         if "gpu" not in flags:
@@ -79,21 +79,23 @@ def test_gpus_that_slurm_gave_but_torch_does_not_see_are_an_error(flags: str) ->
             placement.assign(blind)
 
 
-def test_a_gpu_that_was_asked_for_and_is_not_there_names_what_to_change() -> None:
-    nothing = Seat("n1", frozenset({0}), 1, build="CUDA 12.8", slurm=True)
-    with pytest.raises(LaunchError, match="--gpus-per-task=1"):
-        placement.assign([nothing], "gpu")
-    with pytest.raises(LaunchError, match="nvidia-smi"):
-        placement.assign([Seat("n1", frozenset({0}), 1, build="CUDA 12.8")], "gpu")
-    with pytest.raises(LaunchError, match="rocm-smi"):
-        placement.assign([Seat("n1", frozenset({0}), 1, build="ROCm 6.3")], "gpu")
-    with pytest.raises(LaunchError, match="CUDA_VISIBLE_DEVICES='' hides them; unset it"):
-        placement.assign(
-            [Seat("n1", frozenset({0}), 1, hidden=placement.hidden({"CUDA_VISIBLE_DEVICES": ""}, "cpu"))], "gpu"
-        )
-    one = (Gpu("abc", "a GPU"),)
-    with pytest.raises(LaunchError, match="Rank 1 on n1 sees no GPU"):  # one of two is enough
-        placement.assign([Seat("n1", frozenset({0}), 1, gpus=one), nothing], "gpu")
+@pytest.mark.parametrize(
+    ("facts", "remedy"),
+    [
+        ({"build": "CUDA 12.8", "slurm": True}, "--gpus-per-task=1"),
+        ({"build": "CUDA 12.8"}, "nvidia-smi"),
+        ({"build": "ROCm 6.3"}, "rocm-smi"),
+        (
+            {"hidden": placement.hidden({"CUDA_VISIBLE_DEVICES": ""}, "cpu")},
+            "CUDA_VISIBLE_DEVICES='' hides them; unset it",
+        ),
+    ],
+)
+def test_a_gpu_that_was_asked_for_and_is_not_there_names_what_to_change(facts: dict[str, Any], remedy: str) -> None:
+    """One rank of two without a GPU is enough."""
+    seats = [Seat("n1", frozenset({0}), 1, gpus=(Gpu("abc", "a GPU"),)), Seat("n1", frozenset({0}), 1, **facts)]
+    with pytest.raises(LaunchError, match=f"Rank 1 on n1 sees no GPU: .*{remedy}"):
+        placement.assign(seats, "gpu")
 
 
 def test_without_slurm_the_remedy_is_that_of_mpiexec() -> None:
@@ -126,6 +128,14 @@ def test_each_rank_gets_one_of_its_own_exactly_if_that_is_possible(visible: list
         own = [visible[rank][number] for rank, number in enumerate(taken) if number is not None]
         assert max(map(own.count, own), default=0) == min(loads)
         assert taken == placement.assign(ranks, share=share)
+
+
+def test_threads_are_counted_over_the_ranks_that_share_cores() -> None:
+    """Sixteen ranks that may each use the same four of many cores cannot have four threads each."""
+    with pytest.raises(LaunchError, match=r"16 rank.s. on a have 64 threads in all for 4 cores"):
+        placement.refuse_oversubscription([Seat("a", frozenset(range(4)), 4)] * 16)
+    placement.refuse_oversubscription([Seat("a", frozenset(range(4 * i, 4 * i + 4)), 4) for i in range(16)])
+    placement.refuse_oversubscription([Seat("a", frozenset(range(2)), 1)] * 16)  # one each only share the time
 
 
 def test_the_launcher_of_mpi_knows_the_local_rank_better_than_slurm() -> None:
@@ -190,8 +200,3 @@ def test_a_gpu_where_there_is_none_is_one_sentence_for_all_ranks(hpcsweep: Run, 
     assert refused.returncode == 2 and "Traceback" not in refused.stderr
     assert refused.stderr.count("sees no GPU") == 1 and "--device cpu" in refused.stderr
     assert not list(tiny.parent.glob("s*.h5*")), "something was written"
-
-
-def test_what_a_run_computed_on_is_recorded(hpcsweep: Run, tiny: Path, tmp_path: Path) -> None:
-    assert hpcsweep("run", tiny, "-o", "s.h5", "--device", "cpu").returncode == 0
-    assert status.summary(tmp_path / "s.h5")["launch"]["devices"] == "1 x cpu, 1 thread(s)"

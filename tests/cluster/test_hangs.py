@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
 import time
 from pathlib import Path
+from subprocess import Popen
 
 import pytest
 
 from hpcsweep.store import layout, status
-from hpcsweep.store.files import opened
-from tests.cluster.test_run import family
-from tests.conftest import command, environment
+from hpcsweep.store.reading import opened
+from tests.cluster.launches import end, start, stop, wait_until
+from tests.conftest import command
+from tests.forks import Forks
 
 HANGS = """
 import pathlib, time
@@ -51,80 +50,59 @@ starts = 8
 kinks = 0
 certificate = "off"
 """
-WALLTIME = 24  # seconds of a launch, which make the patience a matter of seconds
-BOUND = 120.0  # seconds after which a test gives a run up
+WALLTIME = 18  # seconds of a launch, which make the patience a matter of seconds
 
 
-@pytest.fixture
-def study(tmp_path: Path) -> Path:
-    """A study of four cells, one of which hangs."""
-    (tmp_path / "hangs.py").write_text(HANGS)
-    (tmp_path / "hangs.toml").write_text(STUDY)
-    return tmp_path / "hangs.toml"
+def launch(forks: Forks, folder: Path, *arguments: object, ranks: int = 0) -> Popen[str]:
+    """Start hpcsweep, as in a job of Slurm that ends soon, beside a study of four cells, one of which hangs."""
+    (folder / "hangs.py").write_text(HANGS)
+    (folder / "hangs.toml").write_text(STUDY)
+    line = command(*arguments, ranks=ranks, python=forks.python)
+    return start(line, folder, SLURM_JOB_END_TIME=str(int(time.time()) + WALLTIME))
 
 
-def launch(*arguments: object, folder: Path, ranks: int = 0, **variables: str) -> subprocess.Popen[str]:
-    told = {**environment(), "SLURM_JOB_END_TIME": str(int(time.time()) + WALLTIME), **variables}
-    pipe = subprocess.PIPE
-    line = command(*arguments, ranks=ranks)
-    return subprocess.Popen(line, cwd=folder, env=told, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
-
-
-def end(run: subprocess.Popen[str]) -> tuple[int, str]:
-    """Wait for the end of a run; return its exit code and what it said. Fails if it does not end."""
-    try:
-        told, errors = run.communicate(timeout=BOUND)
-    finally:
-        for process in family(run):
-            os.kill(process, signal.SIGKILL)
-    return run.returncode, told + errors
-
-
-def stop_once_it_hangs(run: subprocess.Popen[str], folder: Path) -> tuple[int, str]:
+def stop_once_it_hangs(run: Popen[str], folder: Path) -> tuple[int, str]:
     """Send SIGTERM to a run as soon as its plugin hangs; return its exit code and what it said."""
-    limit = time.monotonic() + BOUND
-    while time.monotonic() < limit and run.poll() is None and not (folder / "hanging").exists():
-        time.sleep(0.05)
-    run.send_signal(signal.SIGTERM)
+    wait_until((folder / "hanging").exists, run)
     (folder / "hanging").unlink(missing_ok=True)
-    return end(run)
+    return stop(run)
 
 
 def test_a_cell_that_hangs_keeps_no_run_from_stopping_and_has_failed_after_three_times(
-    study: Path, tmp_path: Path
+    forks: Forks, tmp_path: Path
 ) -> None:
-    store, said = tmp_path / "s.h5", []
+    store, stopped = tmp_path / "s.h5", []
     for _ in range(8):  # a busy machine may come to the end of the walltime before it begins
-        run = launch("run", study, "-o", store, "--requeue", folder=tmp_path)
-        code, told = stop_once_it_hangs(run, tmp_path)
+        run = launch(forks, tmp_path, "run", "hangs.toml", "-o", "s.h5", "--requeue")
+        code, text = stop_once_it_hangs(run, tmp_path)
         if code != 75:
             break
-        assert "Traceback" not in told and status.summary(store)["live"] is None
-        said += [told] if "come to no end" in told else []
-    assert code == 1 and "1 failed" in told, told
-    assert len(said) == 3, said
-    for told in said:  # a pack at first; what it is alone, once it is suspected
-        assert "come to no end and are left: hangs.py:Hangs in dimension 1" in told and "Not requeued" in told
-    assert "1 cell(s) come to no end" in said[-1] and "77 samples" in said[-1]
+        assert "Traceback" not in text and status.summary(store)["live"] is None
+        stopped += [text] if "do not end" in text else []
+    assert code == 1 and "1 failed" in text, text
+    assert len(stopped) == 3, stopped
+    for text in stopped:  # a pack at first; what it is alone, once it is suspected
+        assert "do not end and are abandoned: hangs.py:Hangs in dimension 1" in text and "Not requeued" in text
+    assert "1 cell(s) do not end" in stopped[-1] and "77 samples" in stopped[-1]
     with opened(store) as file:
         failed = file["status"][:] == layout.FAILED
         assert file["samples"][:][failed].tolist() == [77] and file["kills"][:][failed].tolist() == [3]
         assert (file["status"][:][~failed] == layout.DONE).all()
-        assert b"came to no end" in file["message"][:][failed][0]
+        assert b"did not end" in file["message"][:][failed][0]
 
 
 @pytest.mark.mpi
-def test_a_rank_that_hangs_is_ended_with_the_others_by_the_walltime(study: Path, tmp_path: Path) -> None:
+def test_a_rank_that_hangs_is_ended_with_the_others_by_the_walltime(forks: Forks, tmp_path: Path) -> None:
     """What is finished stays; the pack that hangs, on the other rank, stays marked running."""
-    store = tmp_path / "s.h5"
-    code, told = end(launch("run", study, "-o", store, folder=tmp_path, ranks=2))
-    assert code == 75 and "come to no end and are left" in told and "Traceback" not in told, told
-    with opened(store) as file:
-        state = dict(zip(zip(file["target"][:], file["samples"][:], strict=True), file["status"][:], strict=True))
+    code, text = end(launch(forks, tmp_path, "run", "hangs.toml", "-o", "s.h5", ranks=2))
+    assert code == 75 and "do not end and are abandoned" in text and "Traceback" not in text, text
+    with opened(tmp_path / "s.h5") as file:
+        cells = zip(file["target"][:], file["samples"][:], strict=True)
+        state = dict(zip(cells, file["status"][:], strict=True))
     assert state[b"exp_cos", 20] == layout.DONE and state[b"hangs.py:Hangs", 77] == layout.RUNNING
 
 
-MINE = """
+FUNCTIONS = """
 import pathlib, time
 
 def net(x):
@@ -139,8 +117,8 @@ def f(x):
 """
 
 
-def test_a_measurement_that_hangs_keeps_its_command_from_nothing(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(MINE)
+def test_a_measurement_that_hangs_keeps_its_command_from_nothing(forks: Forks, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(FUNCTIONS)
     names = ("--network", "mine.py:net", "--target", "mine.py:f", "--domain", "-1,1", "--certificate", "off")
-    code, told = stop_once_it_hangs(launch("measure", *names, folder=tmp_path), tmp_path)
-    assert code == 75 and "come to no end and are left" in told and "Traceback" not in told, told
+    code, text = stop_once_it_hangs(launch(forks, tmp_path, "measure", *names), tmp_path)
+    assert code == 75 and "do not end and are abandoned" in text and "Traceback" not in text, text

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-from pathlib import Path
-
 import pytest
 
 from hpcsweep.approx.catalogue import Catalogue
 from hpcsweep.approx.training.costs import costs
-from hpcsweep.cluster.checkpoints import CheckpointDir
 from hpcsweep.cluster.pricing import TOGETHER, Pricer, threads_of
-from hpcsweep.cluster.progress import Silent
 from hpcsweep.cluster.shares import REFERENCE
-from hpcsweep.cluster.sweep import Sweep
-from hpcsweep.cluster.workforce import Workforce
 from hpcsweep.config import Cell
-from hpcsweep.store import layout
-from hpcsweep.store.files import opened
-from hpcsweep.study import plan
 from hpcsweep.study.expansion import expand
 from hpcsweep.study.parsing import Study, parse
-from tests.conftest import open_store
 
 STUDY = """
 title = "chains"
@@ -87,15 +76,3 @@ def test_packs_fit_the_cores_of_a_rank() -> None:
     assert Pricer(study, REFERENCE)(adam).at_once == 1, "shares of an array are the same on every machine"
     long = cells(STUDY.replace("steps = [30]", "steps = [100_000_000]"))
     assert Pricer(long[0], cores=3)(long[1][0]).slots == 3, "a pack of long cells is as small as can be"
-
-
-def test_chains_run_like_all_others(tmp_path: Path) -> None:
-    path, workforce, pricer = tmp_path / "chains.h5", Workforce(None, [("cpu", "")]), Pricer(cells()[0])
-    with contextlib.closing(open_store(path, STUDY)) as store:
-        packs = plan.make(store.cells, store.pending(), pricer)
-        assert Sweep(pricer, store, workforce, Silent(), CheckpointDir.beside(path), 1e9).run(packs)
-    workforce.close()
-    with opened(path) as file:
-        assert (file["status"][:] == layout.DONE).all()
-        named = dict(zip(file["optimizer"][:], file["steps"][:], strict=True))
-        assert (named[b"adam"], named[b"bfgs"], named[b"adam+bfgs"]) == (30, 30, 50)

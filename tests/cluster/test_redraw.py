@@ -13,16 +13,8 @@ from hpcsweep.cluster import redraw, remeasure
 from hpcsweep.errors import StoreError
 from hpcsweep.findings import dataset
 from hpcsweep.store import row_writer, weights
-from tests.cluster.test_remeasure import MORE, STUDY, columns
+from tests.cluster.test_remeasure import MORE, columns
 from tests.conftest import Run
-
-
-@pytest.fixture
-def store(hpcsweep: Run, tmp_path: Path) -> Path:
-    """A finished store beside its study, to be measured again."""
-    (tmp_path / "study.toml").write_text(STUDY)
-    assert hpcsweep("run", "study.toml", "-o", "s.h5").returncode == 0
-    return tmp_path / "s.h5"
 
 
 def test_slices_follow_the_worst_point(hpcsweep: Run, store: Path) -> None:
@@ -60,7 +52,7 @@ def test_a_slice_that_is_half_drawn_is_not_shown(store: Path, monkeypatch: pytes
         whole(self, name, row, given)
 
     monkeypatch.setattr(row_writer.Datasets, "put", full)
-    with pytest.raises(StoreError, match="make room"):
+    with pytest.raises(StoreError, match="free space"):
         redraw.draw(store, dict(zip(rows, networks, strict=True)), values, moved, store.parent)
     assert [weights.pictures(store, key) for key in keys] == [weights.Pictures()] * 2
     monkeypatch.undo()

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import signal
-import subprocess
+from collections.abc import Collection
 from pathlib import Path
 
 import h5py
@@ -16,30 +15,13 @@ import pytest
 from hpcsweep.errors import StoreError
 from hpcsweep.findings import dataset
 from hpcsweep.store import layout, remeasured, weights
-from hpcsweep.store.files import opened
 from hpcsweep.store.lease import Lease
-from tests.conftest import Run, command, environment, runner
+from hpcsweep.store.reading import opened
+from tests.cluster.conftest import MEASURED
+from tests.cluster.launches import start, stop
+from tests.conftest import Run, finished, mpiexec
 from tests.forks import Forks
 
-STUDY = """
-title = "to be measured again"
-[[grid]]
-target = ["exp_cos"]
-dimension = [1, 2]
-width = [6]
-samples = [20]
-replicate = 2
-[training]
-steps = 300
-learning_rate = 0.01
-[sup_norm]
-points = ["sobol"]
-count = 300
-starts = 0
-kinks = 0
-uniform = 0
-certificate = "off"
-"""
 MORE = ("--points", 4096, "--uniform", "2^10", "--progress", "none")
 
 
@@ -48,57 +30,37 @@ def columns(path: Path) -> dict[str, np.ndarray]:
         return {name: file[name][:] for name in layout.RESULTS}
 
 
-def stop_on_the_way(*arguments: object) -> None:
-    """Begin to measure, and ask to stop as soon as the first part is done."""
-    process = subprocess.Popen(command(*arguments), env=environment(), stderr=subprocess.PIPE, text=True)
-    for line in process.stderr or ():
-        if "parts" in line and not line.startswith("0 "):
-            process.send_signal(signal.SIGTERM)
-            break
-    assert process.wait(60) == 75
+def copied(store: Path, name: str) -> Path:
+    """Return a copy of a store and its weights."""
+    copy = Path(shutil.copy(store, store.with_name(name)))
+    shutil.copy(weights.path_of(store), weights.path_of(copy))
+    return copy
 
 
-@pytest.fixture(scope="module")
-def made(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the study and its finished store."""
-    folder = tmp_path_factory.mktemp("made")
-    (folder / "study.toml").write_text(STUDY)
-    assert runner(folder, forks)("run", "study.toml", "-o", "s.h5").returncode == 0
-    return folder
-
-
-@pytest.fixture
-def store(made: Path, tmp_path: Path) -> Path:
-    """A copy of the finished store, beside its study, to be measured again."""
-    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
-    return tmp_path / "s.h5"
+def assert_alike(first: Path, second: Path, names: Collection[str] = frozenset(layout.RESULTS) - {"message"}) -> None:
+    """Compare columns of two stores to the bit."""
+    ours, theirs = columns(first), columns(second)
+    assert [name for name in names if ours[name].tobytes() != theirs[name].tobytes()] == []
 
 
 @pytest.mark.mpi
 def test_brackets_are_tightened_by_any_number_of_ranks_to_the_same_bits(hpcsweep: Run, store: Path) -> None:
     before = columns(store)
     assert np.isinf(before["sup_upper"]).all() and (before["certificate"] == 0).all()
-    shutil.copy(store, store.with_name("two.h5"))
-    shutil.copy(weights.path_of(store), weights.path_of(store.with_name("two.h5")))
+    two = copied(store, "two.h5")
     assert hpcsweep("measure", store, *MORE).returncode == 0
-    assert hpcsweep("measure", "two.h5", *MORE, ranks=2).returncode == 0
-    after, two = columns(store), columns(store.with_name("two.h5"))
-    for name in set(layout.RESULTS) - {"message"}:
-        assert after[name].tobytes() == two[name].tobytes(), name
+    assert hpcsweep("measure", two, *MORE, ranks=2).returncode == 0
+    assert_alike(store, two)
+    after = columns(store)
     assert (after["sup_lower"] >= before["sup_lower"]).all() and (after["sup_lower"] > before["sup_lower"]).any()
     assert (after["sup_upper"] <= 1.0101 * after["sup_lower"]).all() and (after["certificate"] == 1).all()
     assert (after["sup_upper"] >= before["sup_lower"]).all()
     assert (after["points"] > before["points"] + 4096).all() and np.isfinite(after["sup_uniform"]).all()
     assert not list(store.parent.glob(".*measure*"))
-
-
-def test_measuring_again_with_less_takes_nothing_back(hpcsweep: Run, store: Path) -> None:
-    assert hpcsweep("measure", store, *MORE).returncode == 0
-    good = columns(store)
+    # Measuring again with less takes nothing back.
     assert hpcsweep("measure", store, "--points", 256, "--certificate", "off", "--uniform", 0).returncode == 0
-    again = columns(store)
-    for name in ("sup_lower", "sup_upper", "sup_where", "certificate", "l2_error", "sup_uniform", "quantile_error"):
-        assert again[name].tobytes() == good[name].tobytes(), name
+    kept = ("sup_lower", "sup_upper", "sup_where", "certificate", "l2_error", "sup_uniform", "quantile_error")
+    assert_alike(store, two, kept)
 
 
 def test_one_cell_alone_is_measured_again(hpcsweep: Run, store: Path) -> None:
@@ -152,14 +114,11 @@ def test_means_are_those_of_the_larger_measurement(store: Path) -> None:
 @pytest.mark.mpi
 def test_the_central_box_is_measured_by_any_number_of_ranks_to_the_same_bits(hpcsweep: Run, store: Path) -> None:
     assert np.isnan(columns(store)["central_share"]).all()
-    shutil.copy(store, store.with_name("two.h5"))
-    shutil.copy(weights.path_of(store), weights.path_of(store.with_name("two.h5")))
-    more = (*MORE, "--certificate", "off", "--central", 0.8)
+    two, more = copied(store, "two.h5"), (*MORE, "--certificate", "off", "--central", 0.8)
     assert hpcsweep("measure", store, *more).returncode == 0
-    assert hpcsweep("measure", "two.h5", *more, ranks=2).returncode == 0
-    after, two = columns(store), columns(store.with_name("two.h5"))
-    for name in set(layout.RESULTS) - {"message"}:
-        assert after[name].tobytes() == two[name].tobytes(), name
+    assert hpcsweep("measure", two, *more, ranks=2).returncode == 0
+    assert_alike(store, two)
+    after = columns(store)
     assert (after["central_share"] == 0.8).all()
     assert (after["central_l2_error"] < after["central_sup_lower"]).all()
     assert (after["central_sup_lower"] <= after["sup_lower"]).all()
@@ -216,36 +175,56 @@ def test_a_store_that_a_live_run_holds_is_left_alone(hpcsweep: Run, store: Path)
         lease.release()
 
 
-def test_what_was_saved_of_another_network_is_not_taken_up(hpcsweep: Run, store: Path) -> None:
+IN_PIECES = """
+import sys
+from hpcsweep.__main__ import main
+from hpcsweep.cluster import remeasure
+remeasure.PIECE = 2**20  # many parts of what is small
+sys.argv[0] = "hpcsweep"
+main()
+"""
+LARGE = ("--points", "2^22", "--certificate", "off", "--uniform", 0)
+
+
+def in_pieces(forks: Forks, store: Path, ranks: int = 0) -> list[str]:
+    """Return the command that measures a store on many points, in many parts."""
+    script = store.with_name("in_pieces.py")
+    script.write_text(IN_PIECES)
+    return [*mpiexec(ranks), *forks.python, *map(str, (script, "measure", store, *LARGE))]
+
+
+def stop_on_the_way(forks: Forks, store: Path) -> None:
+    """Begin to measure, and ask to stop as soon as the first of two stages is done."""
+    run = start(in_pieces(forks, store), store.parent)
+    for line in run.stdout or ():
+        if "parts" in line and not line.startswith("0 "):
+            break
+    assert stop(run)[0] == 75
+
+
+def test_what_was_saved_of_another_network_is_not_taken_up(hpcsweep: Run, forks: Forks, store: Path) -> None:
     """Stopped, then the study run again from another seed: nothing of the first networks may be said of the others."""
-    options = ("--points", "2^23", "--certificate", "off", "--uniform", 0)
-    stop_on_the_way("measure", store, *options)
+    stop_on_the_way(forks, store)
     for path in (store, weights.path_of(store)):
         path.unlink()
-    (store.parent / "study.toml").write_text("seed = 3\n" + STUDY)
+    (store.parent / "study.toml").write_text("seed = 3\n" + MEASURED)
     assert hpcsweep("run", "study.toml", "-o", "s.h5").returncode == 0
-    before = columns(store)
     assert hpcsweep("measure", store, "--points", 500, "--certificate", "off", "--uniform", 0).returncode == 0
-    assert hpcsweep("measure", store, *options).returncode == 0
-    after = columns(store)
-    assert (after["sup_lower"] < 1.5 * before["sup_lower"]).all()
+    before = columns(store)
+    assert finished(in_pieces(forks, store), store.parent).returncode == 0
+    assert (columns(store)["sup_lower"] < 1.5 * before["sup_lower"]).all()
 
 
 @pytest.mark.mpi
-def test_a_stopped_measurement_goes_on_where_it_was(hpcsweep: Run, store: Path) -> None:
+def test_a_stopped_measurement_goes_on_where_it_was(forks: Forks, store: Path) -> None:
     """Begun by one process, stopped, finished by two ranks: equal to an uninterrupted one."""
-    shutil.copy(store, store.with_name("whole.h5"))
-    shutil.copy(weights.path_of(store), weights.path_of(store.with_name("whole.h5")))
-    options = ("--points", "2^24", "--certificate", "off", "--uniform", 0)
-    stop_on_the_way("measure", store, *options)
-    saved = list(store.parent.glob(".*measure*"))
-    assert len(saved) == 1
-    assert hpcsweep("measure", store, *options, ranks=2).returncode == 0
-    assert not saved[0].exists()
-    assert hpcsweep("measure", "whole.h5", *options).returncode == 0
-    ours, whole = columns(store), columns(store.with_name("whole.h5"))
-    for name in ("sup_lower", "sup_where", "l2_error", "quantile_error", "points"):
-        assert ours[name].tobytes() == whole[name].tobytes(), name
+    whole = copied(store, "whole.h5")
+    stop_on_the_way(forks, store)
+    [saved] = store.parent.glob(".*measure*")
+    assert finished(in_pieces(forks, store, ranks=2), store.parent).returncode == 0
+    assert not saved.exists()
+    assert finished(in_pieces(forks, whole), store.parent).returncode == 0
+    assert_alike(store, whole, ("sup_lower", "sup_where", "l2_error", "quantile_error", "points"))
 
 
 def test_a_network_by_name(hpcsweep: Run, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import h5py
@@ -14,8 +13,9 @@ import pytest
 from hpcsweep.cluster.replay import replay
 from hpcsweep.errors import StoreError
 from hpcsweep.store import layout, weights
-from hpcsweep.store.files import read_cells
-from tests.conftest import command, environment
+from hpcsweep.store.reading import read_cells
+from tests.conftest import runner
+from tests.forks import Forks
 
 STUDY = """
 title = "To be replayed"
@@ -49,26 +49,22 @@ class Odd(Target):
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def store(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished store; its last cell has failed."""
     folder = tmp_path_factory.mktemp("replay")
     (folder / "study.toml").write_text(STUDY)
     (folder / "mine.py").write_text(ODD)
-    assert called(folder, "run", "study.toml", "-o", "s.h5").returncode == 1
+    assert runner(folder, forks)("run", "study.toml", "-o", "s.h5").returncode == 1
     return folder / "s.h5"
-
-
-def called(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*arguments), cwd=folder, env=environment(), capture_output=True, text=True)
 
 
 def keys(store: Path) -> list[str]:
     return [key.decode() for key in read_cells(store).columns["key"]]
 
 
-def test_a_cell_is_the_same_to_the_bit_by_any_beginning_of_its_key(store: Path) -> None:
+def test_a_cell_is_the_same_to_the_bit_by_any_beginning_of_its_key(forks: Forks, store: Path) -> None:
     key = keys(store)[4]
-    done = called(store.parent, "replay", "s.h5", key[:12], "-o", "net.npy")
+    done = runner(store.parent, forks)("replay", "s.h5", key[:12], "-o", "net.npy")
     assert done.returncode == 0 and "differs" not in done.stdout, done.stdout + done.stderr
     assert key in done.stdout and re.search(r"sup_lower .* the same", done.stdout)
     [kept] = weights.parameters(store, [key])
@@ -101,5 +97,5 @@ def test_keys_that_are_none_or_several(store: Path) -> None:
     changed = Path(shutil.copy(store, store.with_name("alike.h5")))
     with h5py.File(changed, "r+") as file:
         file["key"][:2] = [b"ab" + b"0" * 30, b"ab" + b"1" * 30]
-    with pytest.raises(StoreError, match=r"2 cells .* give more of it"):
+    with pytest.raises(StoreError, match=r"2 cells .* add characters"):
         replay(changed, "ab", store.parent)

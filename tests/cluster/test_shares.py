@@ -16,7 +16,8 @@ from hpcsweep.study import plan
 from hpcsweep.study.cells import Cells
 from hpcsweep.study.expansion import expand
 from hpcsweep.study.parsing import Study, parse
-from tests.cluster.test_run import by_key, weights_by_key
+from scripts.fault_matrix.stored import by_key
+from tests.cluster.launches import assert_same
 from tests.conftest import TINY, Run
 
 
@@ -61,10 +62,9 @@ def test_elements_together_give_what_one_process_gives_to_the_bit(hpcsweep: Run,
     parts = [by_key(path) for path in beside(tmp_path / "r.h5")]
     assert sum(map(len, parts)) == 18 and len({key for part in parts for key in part}) == 18
     done = hpcsweep("merge", "r.h5", "--delete-shards")
-    assert done.returncode == 0 and "18 cells new" in done.stdout and "3 shards deleted" in done.stdout, done.stderr
+    assert done.returncode == 0 and "18 new cells" in done.stdout and "3 shards deleted" in done.stdout, done.stderr
     assert not beside(tmp_path / "r.h5")
-    assert by_key(tmp_path / "r.h5") == by_key(tmp_path / "alone.h5")
-    assert weights_by_key(tmp_path / "r.h5") == weights_by_key(tmp_path / "alone.h5")
+    assert_same(tmp_path / "r.h5", tmp_path / "alone.h5")
 
 
 def test_what_is_merged_is_not_done_again_and_a_study_may_grow(hpcsweep: Run, tiny: Path, tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_what_is_merged_is_not_done_again_and_a_study_may_grow(hpcsweep: Run, ti
     assert hpcsweep("merge", "r.h5", "--delete-shards").returncode == 0
     assert status.summary(tmp_path / "r.h5")["done"] == 26
     assert hpcsweep("run", tiny, "-o", "alone.h5").returncode == 0
-    assert by_key(tmp_path / "r.h5") == by_key(tmp_path / "alone.h5")
+    assert_same(tmp_path / "r.h5", tmp_path / "alone.h5")
 
 
 def test_an_element_for_which_nothing_is_left_writes_an_empty_shard(hpcsweep: Run, tiny: Path, tmp_path: Path) -> None:

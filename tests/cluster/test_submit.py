@@ -4,54 +4,36 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 
-import pytest
-
-from hpcsweep.cluster.slurm import clean, folder_of
+from hpcsweep.cluster.slurm import folder_of
 from hpcsweep.store import shards, status
-from tests.cluster.test_run import by_key, start, weights_by_key
+from tests.cluster.launches import LONG, assert_same, end, start
 from tests.conftest import Run, command
-
-# Four elements with two packs each, that train for seconds.
-LONG = """
-title = "long"
-[[grid]]
-target = ["exp_cos"]
-dimension = [1, 2]
-width = [4, 8]
-samples = [10, 20]
-replicate = 2
-[training]
-steps = 1500000
-[sup_norm]
-count = 500
-uniform = 0
-starts = 8
-kinks = 0
-certificate = "off"
-"""
+from tests.forks import Forks
 
 
-@pytest.mark.parametrize("how", [("debug",), ("local",), ("local", "--ntasks-per-node", 2)])
 def test_without_slurm_elements_give_what_one_process_gives_to_the_bit(
-    hpcsweep: Run, tiny: Path, tmp_path: Path, how: tuple[str, ...]
+    hpcsweep: Run, tiny: Path, tmp_path: Path
 ) -> None:
-    done = hpcsweep("submit", tiny, "-o", "r.h5", "--array", 3, "--cluster", *how)
-    assert done.returncode == 0 and "18 cells new" in done.stdout, done.stderr
-    assert "3 of 3 element(s)" in done.stdout and "flops" in done.stdout
     assert hpcsweep("run", tiny, "-o", "alone.h5").returncode == 0
-    assert by_key(tmp_path / "r.h5") == by_key(tmp_path / "alone.h5")
-    assert weights_by_key(tmp_path / "r.h5") == weights_by_key(tmp_path / "alone.h5")
+    for count, *how in ((3, "debug"), (2, "local"), (2, "local", "--ntasks-per-node", 2)):
+        store = tmp_path / f"{len(how)}-{count}.h5"
+        done = hpcsweep("submit", tiny, "-o", store, "--array", count, "--device", "cpu", "--cluster", *how)
+        assert done.returncode == 0 and "18 cells new" in done.stdout, done.stderr
+        assert f"{count} of {count} element(s)" in done.stdout and "flops" in done.stdout
+        assert_same(store, tmp_path / "alone.h5")
+        ranks = how[-1] if len(how) > 1 else 1
+        for shard in shards.beside(store):
+            assert status.summary(shard)["launch"]["devices"] == f"{ranks} x cpu, 1 thread(s)"
 
 
 def test_submitted_again_only_what_is_left_is_done(hpcsweep: Run, tiny: Path) -> None:
     submit = ("submit", tiny, "-o", "r.h5", "--cluster", "debug")
     assert hpcsweep(*submit, "--array", 3).returncode == 0
     again = hpcsweep(*submit, "--array", 3)
-    assert again.returncode == 0 and "0 of 3 element(s)" in again.stdout and "0 cells new" in again.stdout
+    assert again.returncode == 0 and "0 of 3 element(s)" in again.stdout and "0 new cells" in again.stdout
     other = hpcsweep(*submit, "--array", 2)
     assert other.returncode == 2 and "--delete-shards" in other.stderr
     assert hpcsweep("merge", "r.h5", "--delete-shards").returncode == 0
@@ -65,23 +47,25 @@ def test_one_element_is_a_run_of_the_main_file(hpcsweep: Run, tiny: Path, tmp_pa
     assert status.everything(tmp_path / "r.h5")["done"] == 18 and not shards.beside(tmp_path / "r.h5")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_told_to_stop_elements_save_themselves_and_go_on_when_submitted_again(
-    hpcsweep: Run, tmp_path: Path, number: signal.Signals
+    hpcsweep: Run, forks: Forks, tmp_path: Path
 ) -> None:
+    """Told by a signal to all processes, as from the keyboard, and the second time to the first of them alone."""
     study, store = tmp_path / "long.toml", tmp_path / "r.h5"
-    study.write_text(LONG.replace("1500000", "8000").replace("[4, 8]", "[4]").replace("[10, 20]", "[10]"))
+    study.write_text(LONG.replace("1500000", "300000").replace("[4, 8]", "[4]").replace("[10, 20]", "[10]"))
     submit = ("submit", study, "-o", store, "--array", 2, "--cluster", "local")
-    run = start(*submit, ranks=0)
-    wait_until_running(store, 1)
-    os.killpg(run.pid, number)  # as the keyboard does
-    assert run.wait(timeout=60) == 75
-    found = status.everything(store)
-    assert not status.is_live(found) and found["together"]["pending"] > 0
+    for tell, number in ((os.killpg, signal.SIGINT), (os.kill, signal.SIGTERM)):
+        run = start(command(*submit, python=forks.python), tmp_path)
+        wait_until_running(store, 1)
+        [process] = forks.running()
+        tell(process.pid, number)
+        assert end(run)[0] == 75
+        found = status.everything(store)
+        assert not status.is_live(found) and found["together"]["pending"] > 0
     again = hpcsweep(*submit)
     assert again.returncode == 0, again.stderr
     assert hpcsweep("run", study, "-o", "alone.h5").returncode == 0
-    assert by_key(store) == by_key(tmp_path / "alone.h5")
+    assert_same(store, tmp_path / "alone.h5")
 
 
 def logs(store: Path) -> str:
@@ -106,19 +90,6 @@ def test_mistakes_are_told_before_anything_runs(hpcsweep: Run, tiny: Path, tmp_p
     ]:
         done = hpcsweep("submit", tiny, "-o", "r.h5", "--array", 2, *wrong)
         assert done.returncode == 2 and remedy in done.stderr and "Traceback" not in done.stderr
-    nowhere = {**os.environ, "PATH": str(tmp_path)}
-    done = subprocess.run(command("submit", tiny, "-o", tmp_path / "r.h5"), env=nowhere, capture_output=True, text=True)
+    done = hpcsweep("submit", tiny, "-o", "r.h5", PATH=str(tmp_path))
     assert done.returncode == 2 and "--cluster local" in done.stderr and "Traceback" not in done.stderr
     assert not list(tmp_path.glob("r.*"))
-
-
-def test_an_allocation_leaves_no_trace_in_what_is_submitted_from_it() -> None:
-    inside = {
-        "SLURM_NTASKS": "8",
-        "SLURM_MEM_PER_CPU": "1",
-        "SBATCH_PARTITION": "x",
-        "PMI_RANK": "3",
-        "OMPI_UNIVERSE": "1",
-    }
-    outside = {"SLURM_CONF": "/x", "HOME": "/y", "HPCSWEEP_DEVICE": "cpu", "CUDA_HOME": "/z", "SBATCH_ACCOUNT": "mine"}
-    assert clean({**inside, **outside}) == outside

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from hpcsweep.config import Cell
-from hpcsweep.store.files import Run
+from hpcsweep.config import Cell, ModelConfig, TargetConfig
 from hpcsweep.store.layout import SLICE
+from hpcsweep.store.reading import Run
 from hpcsweep.store.store import Record, Store
 from hpcsweep.study import expansion, parsing
 from hpcsweep.study.cells import Cells
@@ -24,35 +26,26 @@ Maker = Callable[..., Path]  # (text, records=record, name="results.h5") -> stor
 class Names:
     """Every name is right: findings need no torch, and neither do their tests."""
 
-    def target(self, choice: Mapping[str, Any]) -> dict[str, Any]:
-        return dict(choice)
+    options: ClassVar[dict[str, Any]] = {}
+    target, model = TargetConfig.of, ModelConfig.of
 
-    def target_dimension(
-        self, choice: Mapping[str, Any], dimension: int
-    ) -> tuple[float, tuple[tuple[float, float], ...], str]:
-        return choice.get("smoothness", np.nan), ((-1.0, 1.0),) * dimension, f"{choice['name']} of x."
+    def target_dimension(self, target: TargetConfig, dimension: int) -> tuple[float, tuple, str]:
+        return target.get("smoothness", np.nan), ((-1.0, 1.0),) * dimension, f"{target.name} of x."
 
-    def model(self, choice: Mapping[str, Any]) -> dict[str, Any]:
-        return dict(choice)
+    def sized(self, model: ModelConfig, dimension: int, samples: int) -> ModelConfig:
+        return model
 
-    def sized(self, model: Mapping[str, Any], dimension: int, samples: int) -> dict[str, Any]:
-        return dict(model)
-
-    def parameters(self, model: Mapping[str, Any], dimension: int) -> int:
-        widths = [dimension, *model["hidden"], 1]
+    def parameters(self, model: ModelConfig, dimension: int) -> int:
+        widths = [dimension, *model.hidden, 1]
         return sum((inputs + 1) * outputs for inputs, outputs in itertools.pairwise(widths))
-
-    def check_compatible(self, model: Mapping[str, Any], dimension: int, optimizer: str) -> None:
-        pass
 
     def optimizer(self, name: str) -> list[dict[str, Any]]:
         return [{"name": name, "learning_rate": None}]
 
-    def training(self, choice: Mapping[str, Any]) -> None:
+    def check_compatible(self, *configs: Any) -> None:
         pass
 
-    def objective(self, *described: Any) -> None:
-        pass
+    training = objective = check_compatible
 
 
 def error(cell: Cell) -> float:
@@ -93,11 +86,31 @@ replicate = 3
 """
 
 
+SCALING = """
+title = "Scaling"
+[[grid]]
+target = ["bumps", "wave"]
+dimension = [1, 2]
+width = [4, 8, 16, 32]
+depth = 1
+samples = [10, 100, 1000]
+optimizer = ["adam", "sgd"]
+replicate = 3
+"""
+LEVEL = {"adam": 1.0, "sgd": 20.0}
+
+
+def known(cell: Cell, **changes: Any) -> Record:
+    """error = level / (parameters samples^(1 / d)), a little more for later replicates; L2 falls half as fast."""
+    level = LEVEL[cell.optimizer["name"]] * (1 + 0.1 * cell.replicate)
+    sup = level / (cell.parameters * cell.samples ** (1 / cell.dimension))
+    return record(cell, sup_lower=sup, l2_error=math.sqrt(sup), train_seconds=cell.parameters * 1e-3, **changes)
+
+
 def make(path: Path, text: str, records: Records = record) -> Path:
     """Write a store; `records` turns a cell into what is stored of it, or None where it is pending."""
     parsed, cells = cells_of(text)
-    store = Store.open(path, parsed, cells, RUN)
-    finished = {row: made for row, cell in enumerate(cells) if (made := records(cell)) is not None}
-    store.put(list(finished), list(finished.values()))
-    store.close()
+    finished = {row: result for row, cell in enumerate(cells) if (result := records(cell)) is not None}
+    with contextlib.closing(Store.open(path, parsed, cells, RUN)) as store:
+        store.put(list(finished), list(finished.values()))
     return path

@@ -16,8 +16,8 @@ from hpcsweep.findings.figures.pictures import choose
 from hpcsweep.findings.report import answers, page, report, report_figures, summary
 from hpcsweep.findings.report.report_figures import Chapter
 from hpcsweep.store.store import Record
-from tests.findings.stores import Maker, cells_of, error, record
-from tests.findings.test_scaling import STUDY, known
+from tests.findings.stores import SCALING as STUDY
+from tests.findings.stores import Maker, cells_of, error, known, make, record
 
 ONE_METHOD = STUDY.replace('["adam", "sgd"]', '"adam"')
 ODD = """
@@ -32,9 +32,9 @@ replicate = 3
 """
 
 
-@pytest.fixture
-def table(make_store: Maker) -> series.Table:
-    return series.table(read(make_store(STUDY, known)))
+@pytest.fixture(scope="module")
+def one_method(tmp_path_factory: pytest.TempPathFactory) -> series.Table:
+    return series.table(read(make(tmp_path_factory.mktemp("one") / "results.h5", ONE_METHOD, known)))
 
 
 def row_of(rows: tables.Rows, *first: str) -> dict[str, str]:
@@ -77,29 +77,27 @@ def test_what_it_took_for_a_few_powers_of_ten(table: series.Table) -> None:
     assert len(samples.rows) == 8 and "width" not in str(samples.rows)
 
 
-def test_a_column_that_says_one_thing_is_a_note(make_store: Maker) -> None:
-    table = series.table(read(make_store(ONE_METHOD, known)))
-    for rows in (
-        answers.exponents(answers.laws(table)["samples"]),
-        answers.needed(table, "samples"),
-        tables.best(table),
-    ):
+def test_a_column_that_says_one_thing_is_a_note(one_method: series.Table) -> None:
+    laws = answers.laws(one_method)["samples"]
+    for rows in (answers.exponents(laws), answers.needed(one_method, "samples"), tables.best(one_method)):
         assert "curve" not in rows.header and "optimizer" not in rows.header
         assert "adam" in rows.note and all(len(row) == len(rows.header) for row in rows.rows)
     single = tables.Rows(["curve", "x"], [["adam", "1"]])
     assert tables.slim(single, "curve") == single  # one row alone has no columns to compare
 
 
-def test_methods_are_compared_where_several_were_tried(make_store: Maker) -> None:
-    table = series.table(read(make_store(STUDY, known)))
+def test_methods_are_compared_where_several_were_tried(table: series.Table, one_method: series.Table) -> None:
     rows = answers.methods(table)
     assert rows.header == ["target", "dimension", "network", "samples", "adam", "sgd", "smallest"]
-    assert len(rows.rows) == 48
+    assert len(rows.rows) == 48 and not answers.methods(one_method).rows
     for row in rows.rows:
         assert float(row[5]) == pytest.approx(20 * float(row[4]), rel=0.01) and row[6] == "adam, by a factor of 20"
-    assert answers.methods(series.table(read(make_store(ONE_METHOD, known, "one.h5")))).rows == []
-    (sentence,) = [words for about, words in summary.sentences(table, {}) if about == "Method."]
+    sentence = dict(summary.sentences(table, {}))["Method."]
     assert "Of 48 settings" in sentence and "is that of “adam” in 48." in sentence
+
+
+def alike(cell: Cell) -> Record:
+    return record(cell, sup_lower=1.0)
 
 
 def test_a_method_that_was_tried_elsewhere_hides_no_comparison(make_store: Maker) -> None:
@@ -109,11 +107,7 @@ def test_a_method_that_was_tried_elsewhere_hides_no_comparison(make_store: Maker
     assert len(rows.rows) == 48 and rows.header[4:] == ["adam", "sgd", "soap", "smallest"]
     assert {(row[6], row[7]) for row in rows.rows} == {("–", "adam ≈ sgd"), ("2", "adam ≈ sgd")}
     nowhere = ONE_METHOD + ODD.replace("width = [8]", "width = [64]")
-    assert answers.methods(series.table(read(make_store(nowhere, record_of_one, "nowhere.h5")))).rows == []
-
-
-def record_of_one(cell: Cell) -> Record:
-    return record(cell, sup_lower=1.0)
+    assert answers.methods(series.table(read(make_store(nowhere, alike)))).rows == []
 
 
 def test_rates_of_one_method_are_methods_of_their_own(make_store: Maker) -> None:
@@ -137,7 +131,7 @@ def test_replicates_without_an_error_are_counted(make_store: Maker) -> None:
     assert all(row[5].endswith(" (1 of 3)") and "of" not in row[4] for row in rows.rows)
 
 
-def test_a_column_called_like_ours_stays(make_store: Maker) -> None:
+def test_a_column_called_like_ours_stays() -> None:
     rows = tables.Rows(["network", "samples", "samples", "smallest"], [["a", "10", "1", "x"], ["a", "10", "2", "x"]])
     slim = tables.slim(rows, "network", "samples", "smallest")
     assert slim.header == ["samples"] and slim.rows == [["1"], ["2"]]
@@ -145,15 +139,12 @@ def test_a_column_called_like_ours_stays(make_store: Maker) -> None:
 
 
 def test_fields_that_follow_from_the_method_are_left_out(make_store: Maker) -> None:
-    table = series.table(read(make_store(ONE_METHOD + ODD, lambda cell: record(cell, sup_lower=1.0))))
+    table = series.table(read(make_store(ONE_METHOD + ODD, alike)))
     assert "learning_rate" in table.further
     assert series.telling(table.cells, table.further) == []
     assert "learning rate" not in tables.medians(table).header
-    both = ONE_METHOD + ODD + ODD.replace("0.25", "0.5").replace('name = "sgd"', 'name = "sgd", label = "sgd"')
-    both = both.replace(
-        '{ name = "sgd", learning_rate = 0.25 }', '{ name = "sgd", learning_rate = 0.25, label = "sgd" }'
-    )
-    table = series.table(read(make_store(both, lambda cell: record(cell, sup_lower=1.0), "both.h5")))
+    named = ODD.replace('"sgd",', '"sgd", label = "sgd",')
+    table = series.table(read(make_store(ONE_METHOD + named + named.replace("0.25", "0.5"), alike)))
     assert series.telling(table.cells, table.further) == ["learning_rate"]
 
 
@@ -200,36 +191,28 @@ def test_lines_without_a_law_have_a_figure_of_their_own(make_store: Maker) -> No
     source = report_figures.Source(dataset, table, path, {}, answers.laws(table))
     assert [law.label for law in source.laws["parameters"]["sup_lower"]] == ["adam"]
     names = [figure.name for figure in report_figures.report_figures(source)]
-    assert names[:2] == [
-        "scaling_weights",
-        "sup_against_weights",
-    ]
+    assert names[:2] == ["scaling_weights", "sup_against_weights"]
 
 
 def test_every_chapter_has_its_figures_and_a_lead() -> None:
     assert set(Chapter) == set(report_figures._FIGURES)
-    names = [name for drawings in report_figures._FIGURES.values() for name, *_ in drawings]
-    assert len(names) == len(set(names))
+    names = [name for figures in report_figures._FIGURES.values() for name in figures]
+    assert len(names) == len(set(names)) and all(len(page.caption(name)) > 50 for name in names)
     leads = page.templates.get_template("leads.html.jinja").module
     assert all(len(getattr(leads, chapter.name.lower())) > 80 for chapter in Chapter)
 
 
-def test_the_summary_tells_exponents_one_by_one_or_their_range(make_store: Maker) -> None:
-    one = series.table(read(make_store(ONE_METHOD, known)))
-    laws = {"samples": answers.laws(one)["samples"]["sup_lower"]}
-    (sentence,) = [words for about, words in summary.sentences(one, laws) if about == "Samples."]
+def test_the_summary_tells_exponents_one_by_one_or_their_range(table: series.Table, one_method: series.Table) -> None:
+    laws = {"samples": answers.laws(one_method)["samples"]["sup_lower"]}
+    sentence = dict(summary.sentences(one_method, laws))["Samples."]
     assert "with a = 1 in 1-D, a = 0.5 in 2-D for bumps; a = 1 in 1-D, a = 0.5 in 2-D for wave." in sentence
     level = re.search(r"The samples needed for an error of (\S+) are (≤ |> )?[\d,]+ in 1-D, ", sentence)
     assert level and f"{float(level[1]):g}" == level[1]
     assert "(for the worst function) for 4 of 4 exponents: 4 consistent with it." in sentence
-    two = series.table(read(make_store(STUDY, known, "two.h5")))
-    laws = {"parameters": answers.laws(two)["parameters"]["sup_lower"]}
-    (sentence,) = [words for about, words in summary.sentences(two, laws) if about == "Weights."]
-    assert (
-        re.search(r"a from 1\.00 \(bumps, .-D, adam\) to 1\.00", sentence)
-        and "8 power laws" in sentence
-        and "theory" not in sentence
-    )
+    laws = {"parameters": answers.laws(table)["parameters"]["sup_lower"]}
+    sentence = dict(summary.sentences(table, laws))["Weights."]
+    assert re.search(r"a from 1\.00 \(bumps, .-D, adam\) to 1\.00", sentence)
+    assert "8 power laws" in sentence and "theory" not in sentence
 
 
 def test_the_worst_pictures_are_of_different_targets(make_store: Maker) -> None:

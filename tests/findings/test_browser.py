@@ -22,13 +22,8 @@ from tests.findings.stores import STUDY, make, record
 
 selenium = pytest.importorskip("selenium.webdriver", reason="no selenium: pip install 'hpcsweep[dev]'")
 FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *(
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--force-device-scale-factor=1",
-    ),
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update", "--force-device-scale-factor=1"),
 )
 PHONE, DESK = 390, 1200
 Browser = Any  # selenium.webdriver.Chrome
@@ -53,15 +48,15 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """A headless Chromium with a new profile; skips where there is none."""
-    found = [shutil.which(name) for name in ("chromium", "chromedriver")]
-    if None in found:
+    chromium, driver_program = (shutil.which(name) for name in ("chromium", "chromedriver"))
+    if chromium is None or driver_program is None:
         pytest.skip("no chromium or no chromedriver: apt-get install chromium chromium-driver")
     options = selenium.ChromeOptions()
-    options.binary_location = found[0]
+    options.binary_location = chromium
     for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = selenium.Chrome(options=options, service=selenium.ChromeService(found[1]))
+    driver = selenium.Chrome(options=options, service=selenium.ChromeService(driver_program))
     yield driver
     driver.quit()
 
@@ -93,11 +88,11 @@ def test_every_figure_is_seen_and_nothing_sticks_out(
                                    ".map(e => e.getBoundingClientRect().right))")  # fmt: skip
     assert right <= width
     height = browser.execute_script("return document.documentElement.scrollHeight")
-    kept = Path(os.environ.get("HPCSWEEP_SCREENSHOTS", tmp_path)) / f"report-{width}.png"
-    kept.parent.mkdir(parents=True, exist_ok=True)
+    screenshot = Path(os.environ.get("HPCSWEEP_SCREENSHOTS", tmp_path)) / f"report-{width}.png"
+    screenshot.parent.mkdir(parents=True, exist_ok=True)
     clip = {"clip": {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}, "captureBeyondViewport": True}
-    kept.write_bytes(base64.b64decode(browser.execute_cdp_cmd("Page.captureScreenshot", clip)["data"]))
-    assert kept.read_bytes().startswith(b"\x89PNG")
+    screenshot.write_bytes(base64.b64decode(browser.execute_cdp_cmd("Page.captureScreenshot", clip)["data"]))
+    assert screenshot.read_bytes().startswith(b"\x89PNG")
     assert browser.get_log("browser") == []
 
 
@@ -114,33 +109,27 @@ def test_tables_sort_by_number_and_by_word_and_back(shown: Callable[[int], Brows
         head = heads[column]
         head.find_element("tag name", "button").send_keys("\n")  # by the keyboard
         assert head.get_attribute("aria-sort") == "ascending"
-        found = browser.execute_script(COLUMN.format(column))
-        assert found == sorted(before if column == 2 else found, key=key)
+        values = browser.execute_script(COLUMN.format(column))
+        assert values == sorted(before if column == 2 else values, key=key)
         head.find_element("tag name", "button").click()
         assert head.get_attribute("aria-sort") == "descending"
-        assert browser.execute_script(COLUMN.format(column)) == sorted(found, key=key, reverse=True)
+        assert browser.execute_script(COLUMN.format(column)) == sorted(values, key=key, reverse=True)
     assert heads[2].get_attribute("aria-sort") == "none" and browser.get_log("browser") == []
 
 
-ORDERS = {  # what a column of a report holds, sorted: bounds by their number, gaps and dashes last
-    "counts": ["> 32", "1,153", "≤ 8", "–", "97"],
-    "intervals": ["1.2 (0.9 to 1.4)", "-0.1 (-0.3 to 0.1)", "inf", "0.5"],
-}
-SORTED = {
-    "counts": ["≤ 8", "> 32", "97", "1,153", "–"],
-    "intervals": ["-0.1 (-0.3 to 0.1)", "0.5", "1.2 (0.9 to 1.4)", "inf"],
-}
-
-
-@pytest.mark.parametrize("case", ORDERS)
-def test_what_a_column_may_hold_sorts_by_its_number(case: str, shown: Callable[[int], Browser]) -> None:
+@pytest.mark.parametrize(
+    "ordered",  # what a column of a report holds, sorted: bounds by their number, gaps and dashes last
+    [["≤ 8", "> 32", "97", "1,153", "–"], ["-0.1 (-0.3 to 0.1)", "0.5", "1.2 (0.9 to 1.4)", "inf"]],
+    ids=["counts", "intervals"],
+)
+def test_what_a_column_may_hold_sorts_by_its_number(ordered: list[str], shown: Callable[[int], Browser]) -> None:
     browser = shown(DESK)
-    rows = "".join(f"<tr><td>{text}</td></tr>" for text in ORDERS[case])
+    rows = "".join(f"<tr><td>{ordered[i]}</td></tr>" for i in sorted(range(len(ordered)), key=lambda i: (i % 2, -i)))
     # The listeners hold the body that was there at the beginning: its rows are replaced, and then sorted by a click.
     cells = rows.replace("> 3", "&gt; 3")
     browser.execute_script(f"document.querySelector('{TABLE} tbody').innerHTML = arguments[0]", cells)
     browser.find_element("css selector", f"{TABLE} th button").click()
-    assert browser.execute_script(COLUMN.format(0)) == SORTED[case]
+    assert browser.execute_script(COLUMN.format(0)) == ordered
 
 
 def test_a_figure_opens_large_and_closes(shown: Callable[[int], Browser]) -> None:

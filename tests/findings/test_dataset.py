@@ -10,11 +10,9 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-import pytest
 import xarray
 
 from hpcsweep.config import Cell
-from hpcsweep.errors import StoreError
 from hpcsweep.findings import dataset
 from hpcsweep.store.store import Record
 from tests.findings.stores import STUDY, Maker, cells_of, error, record
@@ -95,17 +93,6 @@ def test_rows_that_are_being_written_are_not_read(make_store: Maker) -> None:
         file["sup_lower"][:3], file["message"][:3], file["points"][:3] = 0.5, b"half", 9
     read = dataset.read(path)
     assert np.isnan(read["sup_lower"]).all() and np.isnan(read["points"]).all() and (read["message"] == "").all()
-
-
-@pytest.mark.parametrize("kind", ["missing", "text", "hdf5"])
-def test_what_is_no_store_is_refused(kind: str, tmp_path: Path) -> None:
-    path = tmp_path / "results.h5"
-    if kind == "text":
-        path.write_text("no store")
-    elif kind == "hdf5":
-        h5py.File(path, "w").close()
-    with pytest.raises(StoreError, match=r"results\.h5"):
-        dataset.read(path)
 
 
 def test_xarray_opens_the_file_itself(full: Path) -> None:

@@ -49,8 +49,8 @@ def test_all_sample_counts_of_what_interpolates_count(store: Path) -> None:
     counts = chosen.groupby("family")["samples"].unique()
     assert sorted(counts["simplex"]) == sorted(counts["mlp"]) == [20, 40, 80]
     assert set(chosen.loc[chosen["family"] == "mlp", "width"]) == {8}  # of networks the largest
-    found = {law.label.split(", ")[-1]: law.law.exponent for law in scaling.laws(table, "samples")}
-    assert found == {"direct": pytest.approx(2), "adam": pytest.approx(1)}
+    exponents = {law.label.split(", ")[-1]: law.law.exponent for law in scaling.laws(table, "samples")}
+    assert exponents == {"direct": pytest.approx(2), "adam": pytest.approx(1)}
 
 
 def test_one_line_for_all_numbers_of_nodes(store: Path) -> None:

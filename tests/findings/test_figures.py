@@ -7,15 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hpcsweep.config import Cell
 from hpcsweep.errors import StoreError
-from hpcsweep.findings import figures, series
+from hpcsweep.findings import figures
 from hpcsweep.findings.dataset import read
 from hpcsweep.store.store import Record
-from tests.findings.stores import STUDY, Maker, cells_of, error, record
+from tests.findings.stores import STUDY, Maker, Records, cells_of, error, make, record
 
 CURVES = """
 title = "Curves"
@@ -28,6 +29,14 @@ samples = [10, 100]
 optimizer = ["adam", "sgd"]
 replicate = 3
 """
+
+
+PLANE = CURVES.replace("dimension = 1", "dimension = 2")
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> xarray.Dataset:
+    return read(make(tmp_path_factory.mktemp("curves") / "results.h5", CURVES))
 
 
 def panels(figure: Figure) -> dict[str, Axes]:
@@ -62,15 +71,12 @@ def medians(text: str, target: str, dimension: int, optimizer: str, x: str, **fi
 def test_lines_against_weights_are_medians_at_the_most_samples(full: Path) -> None:
     figure = figures.sup_against_weights(read(full))
     assert list(panels(figure)) == ["bumps, 1-D", "bumps, 2-D", "wave, 1-D", "wave, 2-D"]
-    for target in ("bumps", "wave"):
-        for dimension in (1, 2):
-            axes = panels(figure)[f"{target}, {dimension}-D"]
-            assert axes.get_xscale() == axes.get_yscale() == "log"
-            drawn = lines(axes)
-            assert list(drawn) == ["adam", "sgd"]
-            for optimizer, points in drawn.items():
-                expected = medians(STUDY, target, dimension, optimizer, "parameters", samples=100)
-                np.testing.assert_allclose(points, expected, rtol=1e-12)
+    for title, axes in panels(figure).items():
+        assert axes.get_xscale() == axes.get_yscale() == "log"
+        assert list(lines(axes)) == ["adam", "sgd"]
+        for optimizer, points in lines(axes).items():
+            expected = medians(STUDY, title[:-5], int(title[-3]), optimizer, "parameters", samples=100)
+            np.testing.assert_allclose(points, expected, rtol=1e-12)
     assert "at 100 samples" in words(figure) and "over 3 replicates" in words(figure)
     assert "left out" not in words(figure)
 
@@ -85,22 +91,22 @@ def test_lines_against_samples_are_medians_at_the_largest_width(full: Path) -> N
     assert "at width 16" in words(figure)
 
 
-def test_bands_and_whiskers_are_the_whole_range(make_store: Maker) -> None:
-    axes = figures.sup_against_weights(read(make_store(CURVES))).axes[0]
+def test_bands_and_whiskers_are_the_whole_range(few: xarray.Dataset) -> None:
+    axes = figures.sup_against_weights(few).axes[0]
     cells = [c for c in cells_of(CURVES)[1] if c.samples == 100 and c.optimizer["name"] == "adam"]
     smallest = [c for c in cells if c.model["hidden"] == [4]]
     ends = [min(map(error, smallest)), max(map(error, smallest))]
     band, whiskers = axes.collections[0], axes.collections[1]
-    assert [ends[0], ends[1]] == pytest.approx(sorted(whiskers.get_segments()[0][:, 1]))
+    assert sorted(whiskers.get_segments()[0][:, 1]) == pytest.approx(ends)
     heights = band.get_paths()[0].vertices
     at = heights[heights[:, 0] == smallest[0].parameters, 1]
     assert [at.min(), at.max()] == pytest.approx(ends)
 
 
-def test_axes_are_labelled_and_say_that_it_is_a_lower_bound(make_store: Maker) -> None:
-    axes = figures.sup_against_weights(read(make_store(CURVES))).axes[0]
+def test_axes_are_labelled_and_say_that_it_is_a_lower_bound(few: xarray.Dataset, make_store: Maker) -> None:
+    axes = figures.sup_against_weights(few).axes[0]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("trainable parameters", "sup-norm error (lower bound)")
-    proved = make_store(CURVES, lambda cell: record(cell, sup_upper=2 * error(cell)), "proved.h5")
+    proved = make_store(CURVES, lambda cell: record(cell, sup_upper=2 * error(cell)))
     figure = figures.sup_against_samples(read(proved))
     assert (figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()) == ("training samples", "sup-norm error")
     assert "units of the target" in words(figure)
@@ -118,9 +124,8 @@ def test_what_did_not_end_well_is_left_out_and_counted(make_store: Maker) -> Non
     drawn = lines(figure.axes[0])
     cells = [c for c in cells_of(CURVES)[1] if c.samples == 100 and c.optimizer["name"] == "adam" and c.replicate == 2]
     np.testing.assert_allclose(drawn["adam"], [(c.parameters, error(c)) for c in cells], rtol=1e-12)
-    told = words(figure)
-    assert "6 of 12 cells left out" in told
-    assert all(part in told for part in ("2 diverged", "2 not finite", "2 pending", "over 1 to 2 replicates"))
+    parts = ("6 of 12 cells left out", "2 diverged", "2 not finite", "2 pending", "over 1 to 2 replicates")
+    assert all(part in words(figure) for part in parts)
 
 
 def test_unlike_sample_counts_are_not_compared(make_store: Maker) -> None:
@@ -130,7 +135,7 @@ def test_unlike_sample_counts_are_not_compared(make_store: Maker) -> None:
     )
     drawn = lines(figure.axes[0])
     assert [x for x, _ in drawn["adam"]] == [13]
-    nothing = figures.sup_against_weights(read(make_store(CURVES, lambda cell: None, "nothing.h5")))
+    nothing = figures.sup_against_weights(read(make_store(CURVES, lambda cell: None)))
     assert "nothing measured" in nothing.axes[0].texts[0].get_text() and not nothing.axes[0].lines
 
 
@@ -167,7 +172,7 @@ def test_what_a_factor_determines_makes_no_label(make_store: Maker) -> None:
     own = "[training.sgd]\nlearning_rate = 0.5\n"
     assert labels(figures.sup_against_weights(read(make_store(CURVES + own)))) == ["adam", "sgd"]
     alone = CURVES.replace('["adam", "sgd"]', '"adam"')
-    assert labels(figures.sup_against_weights(read(make_store(alone, name="alone.h5")))) == ["mlp, adam"]
+    assert labels(figures.sup_against_weights(read(make_store(alone)))) == ["mlp, adam"]
 
 
 def test_batches_that_are_shares_of_the_samples_make_two_lines(make_store: Maker) -> None:
@@ -197,10 +202,10 @@ def test_names_with_dollars_are_no_formulas(make_store: Maker) -> None:
 
 def test_panels_are_a_matrix_and_share_the_error_axis(full: Path) -> None:
     figure = figures.sup_against_weights(read(full))
-    found = panels(figure)
-    assert found["wave, 1-D"].get_ylim() == found["wave, 2-D"].get_ylim() != found["bumps, 1-D"].get_ylim()
-    places = [axes.get_subplotspec() for axes in figure.axes]
-    assert [(place.rowspan.start, place.colspan.start) for place in places] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    axes = panels(figure)
+    assert axes["wave, 1-D"].get_ylim() == axes["wave, 2-D"].get_ylim() != axes["bumps, 1-D"].get_ylim()
+    cells = [axes.get_subplotspec() for axes in figure.axes]
+    assert [(cell.rowspan.start, cell.colspan.start) for cell in cells] == [(0, 0), (0, 1), (1, 0), (1, 1)]
 
 
 def test_a_figure_has_only_so_many_panels(make_store: Maker) -> None:
@@ -234,9 +239,8 @@ def test_a_picture_shows_the_slice_and_marks_the_maximum(make_store: Maker) -> N
     np.testing.assert_array_equal(below.lines[0].get_ydata(), np.abs(target - network))
     assert mark(figure) == (0.3, error(worst))
     assert below.get_ylim()[0] == 0 and below.get_ylim()[1] > error(worst)
-    told = words(figure)
     for part in ("wave, 1-D", "mlp, depth 1, width 4 (13 parameters)", "100 samples", "sgd", "replicate 2", worst.key):
-        assert part in told
+        assert part in words(figure)
     assert "19 × the L2 error" in below.texts[0].get_text()
 
 
@@ -244,35 +248,33 @@ def test_pictures_are_of_the_worst_settings_and_the_best_cell(make_store: Maker)
     path = make_store(CURVES, peaked)
     shown = [words(figure) for figure in figures.pictures(read(path), path, most=3)]
     assert len(shown) == 4
-    assert all("sgd" in told and "replicate 2" in told for told in shown[:3])
-    assert [("100 samples" in told) for told in shown[:3]] == [True, True, False]
+    assert all("sgd" in about and "replicate 2" in about for about in shown[:3])
+    assert [("100 samples" in about) for about in shown[:3]] == [True, True, False]
     assert all(part in shown[3] for part in ("adam", "width 8", "100 samples", "replicate 0"))
     assert len(figures.pictures(read(path), path, most=1)) == 1
 
 
-def test_no_picture_without_a_slice(make_store: Maker) -> None:
-    kept_nothing = make_store(CURVES, lambda cell: Record("done", record(cell).values), "slices.h5")
-    without = make_store(CURVES + "[store]\nweights = false\n", name="weights.h5")
-    in_2d = make_store(CURVES.replace("dimension = 1", "dimension = 2"), name="plane.h5")
-    unfinished = make_store(CURVES, lambda cell: None, "unfinished.h5")
-    for path in (kept_nothing, without, in_2d, unfinished):
-        dataset = read(path)
-        assert figures.picture(dataset, path) is None
-        assert figures.pictures(dataset, path) == []
+@pytest.mark.parametrize(
+    ("text", "records"),
+    [
+        (CURVES, lambda cell: Record("done", record(cell).values)),
+        (CURVES + "[store]\nweights = false\n", record),
+        (PLANE, record),
+        (CURVES, lambda cell: None),
+    ],
+    ids=["no slices", "no weights", "two dimensions", "unfinished"],
+)
+def test_no_picture_without_a_slice(text: str, records: Records, make_store: Maker) -> None:
+    path = make_store(text, records)
+    dataset = read(path)
+    assert figures.picture(dataset, path) is None and figures.pictures(dataset, path) == []
 
 
 def test_a_picture_of_a_chosen_cell(make_store: Maker) -> None:
-    path = make_store(CURVES.replace("dimension = 1", "dimension = 2"))
-    cell = cells_of(CURVES.replace("dimension = 1", "dimension = 2"))[1].cell(5)
+    path = make_store(PLANE)
+    cell = cells_of(PLANE)[1].cell(5)
     figure = figures.picture(read(path), path, cell.key)
     assert figure is not None and mark(figure) == (0.3, error(cell))
     assert "first coordinate" in figure.axes[1].get_xlabel()
     with pytest.raises(StoreError, match="no cell 'abc'"):
         figures.picture(read(path), path, "abc")
-
-
-def test_the_number_of_lines_is_that_of_the_study(full: Path) -> None:
-    table = series.table(read(full))
-    assert [line.label for line in table.lines] == ["adam", "sgd"]
-    assert len(table.cells) == 144 and table.cells["measured"].all()
-    np.testing.assert_allclose(table.cells["ratio"], 5.0)

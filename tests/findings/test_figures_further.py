@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
+import xarray
 from matplotlib.axes import Axes
 
 from hpcsweep.config import Cell
 from hpcsweep.findings import figures, scaling, series
 from hpcsweep.findings.dataset import read
-from hpcsweep.findings.figures.places import kinds
+from hpcsweep.findings.figures.worst_points import kinds
 from hpcsweep.store.store import Record
-from tests.findings.stores import Maker, cells_of, error, record
+from tests.findings.stores import Maker, cells_of, error, make, record
 from tests.findings.test_figures import panels, words
 
 STUDY = """
@@ -36,8 +38,24 @@ def rich(cell: Cell) -> Record:
     where = [(-1.0 if cell.replicate else 1.0) if adam else 0.25 * cell.replicate] * cell.dimension
     proof = {"sup_upper": 1.01 * sup, "certificate": 1} if proved else {"certificate": 4}
     uniform = {"sup_uniform": (0.9 if proved else 0.5) * sup, "eval_seconds": 1.0}
-    place = {"boundary": int(adam), "sample_distance": 1.0 if cell.samples == 100 else 0.01, "sup_where": where}
-    return record(cell, train_seconds=1e-3 * cell.parameters, **{**proof, **uniform, **place})
+    worst = {"boundary": int(adam), "sample_distance": 1.0 if cell.samples == 100 else 0.01, "sup_where": where}
+    return record(cell, train_seconds=1e-3 * cell.parameters, **{**proof, **uniform, **worst})
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> xarray.Dataset:
+    return read(make(tmp_path_factory.mktemp("rich") / "results.h5", STUDY, rich))
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [figures.brackets, figures.uniform_points, figures.worst_points, figures.costs],
+    ids=lambda draw: draw.__name__,
+)
+def test_what_was_not_measured_is_not_drawn(
+    draw: Callable[[xarray.Dataset], object], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    assert draw(read(make(tmp_path_factory.mktemp("plain") / "results.h5", STUDY))) is None
 
 
 def dots(axes: Axes) -> list[tuple[float, float]]:
@@ -50,13 +68,13 @@ def cells(dimension: int) -> list[Cell]:
     return [cell for cell in cells_of(STUDY)[1] if cell.dimension == dimension]
 
 
-def test_laws_are_drawn_through_their_medians(make_store: Maker) -> None:
-    figure = figures.scaling_laws(read(make_store(STUDY, rich)), smoothness={"wave": 1})
+def test_laws_are_drawn_through_their_medians(data: xarray.Dataset) -> None:
+    figure = figures.scaling_laws(data, smoothness={"wave": 1})
     axes = panels(figure)["wave, 2-D"]
     chosen = [c for c in cells(2) if c.samples == 100 and c.replicate == 1]
     assert dots(axes) == [pytest.approx(point) for point in sorted((c.parameters, error(c)) for c in chosen)]
-    told = [text.get_text() for text in axes.texts]
-    assert "theory: 1" in told and sum("exponent 1.00 [1.00, 1.00]" in text for text in told) == 2
+    written = [text.get_text() for text in axes.texts]
+    assert "theory: 1" in written and sum("exponent 1.00 [1.00, 1.00]" in text for text in written) == 2
     fitted = [line for line in axes.lines if len(line.get_xdata()) > 100]
     for line in fitted:
         x, y = line.get_data()
@@ -66,20 +84,16 @@ def test_laws_are_drawn_through_their_medians(make_store: Maker) -> None:
     assert np.log(y[1] / y[0]) / np.log(x[1] / x[0]) == pytest.approx(-1)
 
 
-def test_the_other_error_stands_beside_a_single_line(make_store: Maker) -> None:
-    dataset = read(make_store(STUDY, rich))
-    both = figures.scaling_laws(dataset, beside="l2_error")
-    assert "L2" not in words(both)  # two methods: there is no room
-    one = dataset.isel(cell=np.flatnonzero(dataset["optimizer"].values == "adam"))
-    figure = figures.scaling_laws(one, beside="l2_error")
+def test_the_other_error_stands_beside_a_single_line(data: xarray.Dataset) -> None:
+    assert "L2" not in words(figures.scaling_laws(data, beside="l2_error"))  # two methods: there is no room
+    single = data.isel(cell=np.flatnonzero(data["optimizer"].values == "adam"))
+    figure = figures.scaling_laws(single, beside="l2_error")
     axes = panels(figure)["wave, 2-D"]
     chosen = [c for c in cells(2) if (c.samples, c.optimizer["name"]) == (100, "adam")]
     medians = [(c.parameters, error(c)) for c in chosen if c.replicate == 1]
     assert dots(axes) == [pytest.approx(p) for p in sorted(medians + [(x, y / 5) for x, y in medians])]
-    told = [text.get_text() for text in axes.texts]
-    assert any(text.startswith("sup-norm 1.00 [") for text in told) and any(
-        text.startswith("L2 1.00 [") for text in told
-    )
+    written = [text.get_text().partition(" [")[0] for text in axes.texts]
+    assert {"sup-norm 1.00", "L2 1.00"} <= set(written)
     whiskers = [lines for lines in axes.collections if hasattr(lines, "get_segments")]
     drawn = sorted(tuple(segment[:, 1]) for lines in whiskers for segment in lines.get_segments() if len(segment) == 2)
     expected = []
@@ -111,16 +125,16 @@ def test_many_brackets_stand_in_rows(make_store: Maker) -> None:
     assert titles == [f"wave, {dimension}-D" for dimension in range(1, 6)] and len(figure.axes) == 10
 
 
-def test_any_power_is_said_and_not_drawn(make_store: Maker) -> None:
-    figure = figures.scaling_laws(read(make_store(STUDY, rich)), smoothness={"wave": math.inf})
+def test_any_power_is_said_and_not_drawn(data: xarray.Dataset) -> None:
+    figure = figures.scaling_laws(data, smoothness={"wave": math.inf})
     axes = panels(figure)["wave, 1-D"]
     assert "theory: any power" in [text.get_text() for text in axes.texts]
     assert not [line for line in axes.lines if line.get_color() == "#000000"]
     assert "dotted" not in words(figure)
 
 
-def test_a_race_steps_down_the_best_medians(make_store: Maker) -> None:
-    figure = figures.optimizer_race(read(make_store(STUDY, rich)))
+def test_a_race_steps_down_the_best_medians(data: xarray.Dataset) -> None:
+    figure = figures.optimizer_race(data)
     axes = panels(figure)["wave, 1-D"]
     assert dots(axes) == [pytest.approx(p) for p in sorted((1e-3 * c.parameters, error(c)) for c in cells(1))]
     steps = [line for line in axes.lines if line.get_drawstyle() == "steps-post"]
@@ -132,15 +146,15 @@ def test_a_race_steps_down_the_best_medians(make_store: Maker) -> None:
     assert sorted(line.get_ydata()[-1] for line in steps) == pytest.approx(sorted(largest))
 
 
-def test_every_cell_stands_against_its_average(make_store: Maker) -> None:
-    figure = figures.sup_against_l2(read(make_store(STUDY, rich)))
+def test_every_cell_stands_against_its_average(data: xarray.Dataset) -> None:
+    figure = figures.sup_against_l2(data)
     axes = panels(figure)["wave, 2-D"]
     assert dots(axes) == [pytest.approx(point) for point in sorted((error(c) / 5, error(c)) for c in cells(2))]
     assert {"1×", "10×"} == {text.get_text() for text in axes.texts}
 
 
-def test_brackets_reach_from_lower_to_upper(make_store: Maker) -> None:
-    figure = figures.brackets(read(make_store(STUDY, rich)))
+def test_brackets_reach_from_lower_to_upper(data: xarray.Dataset) -> None:
+    figure = figures.brackets(data)
     above, below = figure.axes
     assert "36 of 72" in words(figure) and above.get_title(loc="left") == "wave, 1-D"
     (bars,) = above.collections
@@ -148,33 +162,29 @@ def test_brackets_reach_from_lower_to_upper(make_store: Maker) -> None:
     assert ends == [pytest.approx((error(c), 1.01 * error(c))) for c in sorted(cells(1), key=error)]
     gaps = np.concatenate([line.get_ydata() for line in below.lines])
     assert len(gaps) == 36 and gaps == pytest.approx(0.01)
-    assert figures.brackets(read(make_store(STUDY, record, "unproved.h5"))) is None
 
 
-def test_uniform_points_are_a_share_of_the_bracket(make_store: Maker) -> None:
-    figure = figures.uniform_points(read(make_store(STUDY, rich)))
+def test_uniform_points_are_a_share_of_the_bracket(data: xarray.Dataset) -> None:
+    figure = figures.uniform_points(data)
     (axes,) = figure.axes
     shares = [line.get_ydata() for line in axes.lines if line.get_marker() == "o"]
     assert [len(share) for share in shares] == [36, 36]
     assert shares[0] == pytest.approx(0.9) and shares[1] == pytest.approx(0.5)
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["wave\n1-D", "wave\n2-D"]
-    assert figures.uniform_points(read(make_store(STUDY, record, "none.h5"))) is None
 
 
-def test_places_are_counted(make_store: Maker) -> None:
-    dataset = read(make_store(STUDY, rich))
-    figure = figures.places(dataset)
+def test_places_are_counted(data: xarray.Dataset) -> None:
+    figure = figures.worst_points(data)
     widths = [bar.get_width() for bar in figure.axes[0].patches]
     assert widths == pytest.approx([0.5, 0.25, 0.25] * 2)  # adam; sgd with 100 samples; sgd with 10
-    table = series.table(dataset).cells
+    table = series.table(data).cells
     own = table[table["dimension"] == 2]
-    found = kinds(own, dataset["sup_where"].values[own.index])
-    assert (found == np.where(own["optimizer"] == "adam", 0, np.where(own["samples"] == 100, 1, 2))).all()
-    assert figures.places(read(make_store(STUDY, record, "none.h5"))) is None
+    numbers = kinds(own, data["sup_where"].values[own.index])
+    assert (numbers == np.where(own["optimizer"] == "adam", 0, np.where(own["samples"] == 100, 1, 2))).all()
 
 
-def test_replicates_are_spread_about_their_median(make_store: Maker) -> None:
-    figure = figures.replicates(read(make_store(STUDY, rich)))
+def test_replicates_are_spread_about_their_median(data: xarray.Dataset, make_store: Maker) -> None:
+    figure = figures.replicates(data)
     for axes in figure.axes:
         steps = [line for line in axes.lines if line.get_drawstyle() == "steps-post"]
         for line in steps:  # errors go as 1, 4, 9
@@ -184,16 +194,15 @@ def test_replicates_are_spread_about_their_median(make_store: Maker) -> None:
     assert figures.replicates(read(make_store(single, rich, "single.h5"))) is None
 
 
-def test_costs_compare_what_was_predicted(make_store: Maker) -> None:
-    dataset = read(make_store(STUDY, rich))
-    figure = figures.costs(dataset.assign(predicted_seconds=("cell", np.full(dataset.sizes["cell"], 1.5))))
-    everything = dots(figure.axes[0])
-    assert everything == [pytest.approx(p) for p in sorted((1.5, 1 + 1e-3 * c.parameters) for c in cells_of(STUDY)[1])]
-    assert figures.costs(read(make_store(STUDY, record, "none.h5"))) is None
+def test_costs_compare_what_was_predicted(data: xarray.Dataset) -> None:
+    figure = figures.costs(data.assign(predicted_seconds=("cell", np.full(data.sizes["cell"], 1.5))))
+    assert dots(figure.axes[0]) == [
+        pytest.approx(p) for p in sorted((1.5, 1 + 1e-3 * c.parameters) for c in cells_of(STUDY)[1])
+    ]
 
 
 def test_nothing_measured(make_store: Maker) -> None:
     dataset = read(make_store(STUDY, lambda cell: Record("diverged", {})))
     assert figures.scaling_laws(dataset) is figures.sup_against_l2(dataset) is figures.brackets(dataset) is None
-    assert figures.uniform_points(dataset) is figures.places(dataset) is figures.replicates(dataset) is None
+    assert figures.uniform_points(dataset) is figures.worst_points(dataset) is figures.replicates(dataset) is None
     assert "nothing measured" in figures.optimizer_race(dataset).axes[0].texts[0].get_text()

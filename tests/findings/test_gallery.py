@@ -11,36 +11,35 @@ import numpy as np
 import pytest
 
 from hpcsweep.config import Cell
-from hpcsweep.findings import kept
+from hpcsweep.findings import stored_pictures
 from hpcsweep.findings.dataset import read
 from hpcsweep.findings.figures import gallery, maps
 from hpcsweep.sampling import grid, samples
 from hpcsweep.store import layout
 from hpcsweep.store.store import Record
 from hpcsweep.store.weights import path_of
-from tests.findings.stores import STUDY, Maker, cells_of, error, record
+from tests.findings.stores import STUDY, Maker, cells_of, error, make, record
 
 WHERE = 0.3  # of `record`
 
 
-def in_dimension(dimension: int) -> str:
-    """The study in one dimension only."""
-    lines = STUDY.splitlines()
-    return "\n".join(f"dimension = {dimension}" if line.startswith("dimension") else line for line in lines)
-
-
 def pictured(cell: Cell) -> Record:
     """A record with all pictures: a bump of the error, its zoom, and a raster that is its coordinates' difference."""
-    made = record(cell, sample_distance=0.0123, boundary=0)
+    plain = record(cell, sample_distance=0.0123, boundary=0)
     x = np.linspace(WHERE - 0.02, WHERE + 0.02, layout.ZOOM)
     zoom = np.stack([x, np.zeros_like(x), error(cell) * (1 - np.abs(x - WHERE) / 0.02)])
     side = np.linspace(-1, 1, layout.RASTER)
     raster = side[:, None] - 2 * side[None, :] if cell.dimension == 2 else None
-    return dataclasses.replace(made, zoom=zoom, raster=raster)
+    return dataclasses.replace(plain, zoom=zoom, raster=raster)
 
 
-def test_the_worst_of_each_method_come_first(make_store: Maker) -> None:
-    path = make_store(STUDY, pictured)
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with all pictures."""
+    return make(tmp_path_factory.mktemp("pictured") / "results.h5", STUDY, pictured)
+
+
+def test_the_worst_of_each_method_come_first(path: Path) -> None:
     cells = {cell.key: cell for cell in cells_of(STUDY)[1]}
     chosen = [cells[key] for key in gallery.choose(read(path), path)]
     assert len({(cell.target["name"], cell.optimizer["name"]) for cell in chosen}) == 4
@@ -52,27 +51,25 @@ def test_the_worst_of_each_method_come_first(make_store: Maker) -> None:
     assert len(gallery.choose(read(path), path, most=7)) == 7  # methods repeat where they run out
 
 
-def test_samples_are_those_of_the_training_to_the_bit(make_store: Maker) -> None:
-    path = make_store(STUDY, pictured)
+def test_samples_are_those_of_the_training_to_the_bit(path: Path) -> None:
     dataset, cells = read(path), cells_of(STUDY)[1]
     for row in (0, 20, 100, len(cells) - 1):
         cell = cells.cell(row)
         expected = samples(cell.data_seed, cell.samples, [(-1.0, 1.0)] * cell.dimension)
-        found = kept.samples(dataset.isel(cell=row), kept.pictures(path, cell.key))
-        assert found is not None and found.tobytes() == expected.tobytes()
+        points = stored_pictures.samples(dataset.isel(cell=row), stored_pictures.pictures(path, cell.key))
+        assert points is not None and points.tobytes() == expected.tobytes()
 
 
-def test_samples_follow_their_method_or_are_not_known(make_store: Maker) -> None:
-    path = make_store(STUDY, pictured)
+def test_samples_follow_their_method_or_are_not_known(path: Path) -> None:
     dataset = read(path)
     row = int(np.flatnonzero((dataset["dimension"].values == 2) & (dataset["samples"].values == 100))[0])
     cell, expected = dataset.isel(cell=row), grid(100, [(-1.0, 1.0)] * 2)
-    found = kept.pictures(path, str(cell["key"].item()))
+    stored = stored_pictures.pictures(path, str(cell["key"].item()))
     number, texts = int(cell["optimizer_id"]), cell["choice_text"].values.tolist()
     for further, there in (({"sampling": "grid"}, True), ({"resample": 2}, False), ({"resample": 0}, True)):
         changed = json.dumps({**json.loads(texts[number]), **further})
-        told = cell.assign(choice_text=("choice", [*texts[:number], changed, *texts[number + 1 :]]))
-        points = kept.samples(told, found)
+        other = cell.assign(choice_text=("choice", [*texts[:number], changed, *texts[number + 1 :]]))
+        points = stored_pictures.samples(other, stored)
         assert (points is not None) == there
         assert points is None or np.array_equal(points, expected) == ("sampling" in further)
 
@@ -83,7 +80,7 @@ def _ticks(axes: object) -> list[np.ndarray]:
 
 
 def test_a_row_shows_the_slice_the_zoom_and_the_error(make_store: Maker) -> None:
-    text = in_dimension(1)
+    text = STUDY.replace("[1, 2]", "1")
     path = make_store(text, pictured)
     figure = gallery.glitches(read(path), path, most=1)
     assert figure is not None
@@ -103,7 +100,7 @@ def test_a_row_shows_the_slice_the_zoom_and_the_error(make_store: Maker) -> None
 
 
 def test_in_two_dimensions_ticks_are_longer_the_nearer_the_samples(make_store: Maker) -> None:
-    text = in_dimension(2)
+    text = STUDY.replace("[1, 2]", "2")
     path = make_store(text, pictured)
     cells = {cell.key: cell for cell in cells_of(text)[1] if cell.samples == 100}
     dataset = read(path)
@@ -119,8 +116,7 @@ def test_in_two_dimensions_ticks_are_longer_the_nearer_the_samples(make_store: M
     assert [distance[x] for x in ranked] == sorted(distance.values())[: len(ranked)]
 
 
-def test_maps_show_the_raster_the_samples_and_the_worst_point(make_store: Maker) -> None:
-    path = make_store(STUDY, pictured)
+def test_maps_show_the_raster_the_samples_and_the_worst_point(path: Path) -> None:
     figure = maps.error_maps(read(path), path)
     assert figure is not None
     panels = [axes for axes in figure.axes if axes.images]
@@ -143,7 +139,7 @@ def test_maps_show_the_raster_the_samples_and_the_worst_point(make_store: Maker)
 def test_without_pictures_there_are_none(make_store: Maker) -> None:
     path = make_store(STUDY + "[store]\nweights = false\n", pictured)
     assert gallery.glitches(read(path), path) is None and maps.error_maps(read(path), path) is None
-    path = make_store(STUDY, record, name="plain.h5")
+    path = make_store(STUDY, record)
     assert gallery.glitches(read(path), path) is not None and maps.error_maps(read(path), path) is None
 
 
@@ -164,14 +160,11 @@ def test_old_stores_are_drawn_with_what_they_have(make_store: Maker) -> None:
     dataset = read(path)
     figure = gallery.glitches(dataset, path)
     assert figure is not None and maps.error_maps(dataset, path) is None
-    for row, dimension in ((0, 1), (100, 2)):
-        cells = np.flatnonzero(dataset["dimension"].values == dimension)
-        cell = cells_of(STUDY)[1].cell(int(cells[row % len(cells)]))
-        found = kept.pictures(path, cell.key)
-        points = kept.samples(dataset.isel(cell=int(cells[row % len(cells)])), found)
-        assert found.zoom is None and found.raster is None
-        if dimension == 1:  # the ends of the slice tell the domain
-            assert points is not None
-            assert np.array_equal(points, samples(cell.data_seed, cell.samples, [(-1.0, 1.0)]))
-        else:
-            assert points is None
+    for dimension in (1, 2):
+        row = int(np.flatnonzero(dataset["dimension"].values == dimension)[-1])
+        cell = cells_of(STUDY)[1].cell(row)
+        stored = stored_pictures.pictures(path, cell.key)
+        points = stored_pictures.samples(dataset.isel(cell=row), stored)
+        assert stored.zoom is None and stored.raster is None
+        assert (points is None) == (dimension == 2)  # in one dimension the ends of the slice tell the domain
+        assert points is None or np.array_equal(points, samples(cell.data_seed, cell.samples, [(-1.0, 1.0)]))

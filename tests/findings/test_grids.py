@@ -45,9 +45,9 @@ def test_every_cell_is_in_its_place(full: Path) -> None:
     assert dict(zip(unstacked["sup_lower"].dims, unstacked["sup_lower"].shape, strict=True)) == axes
     assert not unstacked["missing"].any() and unstacked["depth"].item() == 1
     for cell in cells_of(STUDY)[1]:
-        place = {"target": cell.target["name"], "dimension": cell.dimension, "width": cell.model["hidden"][0]}
+        coordinates = {"target": cell.target["name"], "dimension": cell.dimension, "width": cell.model["hidden"][0]}
         further = {"samples": cell.samples, "optimizer": cell.optimizer["name"], "replicate": cell.replicate}
-        chosen = unstacked.sel(**place, **further)
+        chosen = unstacked.sel(**coordinates, **further)
         assert chosen["sup_lower"].item() == error(cell) and chosen["parameters"].item() == cell.parameters
         assert chosen["sup_where"].values[0] == 0.3
 
@@ -64,8 +64,8 @@ def test_a_union_of_grids_has_missing_places(make_store: Maker) -> None:
     assert (bumps["status"] == -1).sum() == 14 and np.isnan(bumps["sup_lower"].sel(dimension=2)).all()
     pending = unstacked.sel(target="wave", dimension=2, replicate=1)
     assert (pending["status"] == 0).all() and pending["missing"].all()
-    one = unstacked.sel(target="wave", dimension=1, width=8, optimizer="sgd", replicate=0)
-    assert one["samples"].item() == 2 * one["parameters"].item() and one["learning_rate"].item() == 0.5
+    cell = unstacked.sel(target="wave", dimension=1, width=8, optimizer="sgd", replicate=0)
+    assert cell["samples"].item() == 2 * cell["parameters"].item() and cell["learning_rate"].item() == 0.5
 
 
 def test_what_is_far_from_a_grid_is_refused(make_store: Maker) -> None:
@@ -73,7 +73,7 @@ def test_what_is_far_from_a_grid_is_refused(make_store: Maker) -> None:
     text = 'title = "Sparse"\n' + grids_of.replace("\ntarget", "\ndimension = 1\noptimizer = 'adam'\ntarget")
     read = dataset.read(make_store(text, lambda cell: Record("done", {"sup_lower": 1.0})))
     assert grids.unstacked(read)["missing"].dims == ("target",)  # one axis tells all
-    with pytest.raises(StoreError, match="200 cells are no grid of 200 width x 200 samples"):
+    with pytest.raises(StoreError, match="200 cells do not fill a grid of 200 width x 200 samples"):
         grids._refuse_sparse(200, ["width", "samples"], (200, 200))
 
 
@@ -99,8 +99,8 @@ def parts(make_store: Maker) -> list[Path]:
     def third(cell: Cell) -> Record | None:
         return record(cell, message="third") if cell.replicate < 2 else None
 
-    made = [make_store(STUDY, main), make_store(STUDY, second, "results.1-of-2.h5")]
-    return [*made, make_store(STUDY.replace("[1, 2]", "[1, 2, 3]"), third, "results.2-of-2.h5")]
+    stores = [make_store(STUDY, main), make_store(STUDY, second, "results.1-of-2.h5")]
+    return [*stores, make_store(STUDY.replace("[1, 2]", "[1, 2, 3]"), third, "results.2-of-2.h5")]
 
 
 def test_shards_are_found_and_read_as_one(parts: list[Path]) -> None:

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray
 
 from hpcsweep.config import Cell
 from hpcsweep.errors import StoreError
 from hpcsweep.findings import dataset, published
 from hpcsweep.store.store import Record
-from tests.findings.stores import Maker, cells_of, error, record
+from tests.findings.stores import Maker, cells_of, error, make, record
 
 ROOT = Path(__file__).parents[2]
 STUDY = """
@@ -46,9 +47,9 @@ def row(value: str = "sup_lower", **changes: object) -> published.Row:
     return published.Row("case", "source", "figure", value, **changes)  # type: ignore[arg-type]
 
 
-def naive(**wanted: object) -> list[float]:
+def naive(**setting: object) -> list[float]:
     """The errors that the stores hold, cell by cell from the formula behind them."""
-    seen: dict[str, Callable[[Cell], object]] = {
+    coordinates: dict[str, Callable[[Cell], object]] = {
         "target": lambda cell: cell.target["name"],
         "optimizer": lambda cell: cell.optimizer["name"],
         "width": lambda cell: max(cell.model["hidden"]),
@@ -56,55 +57,59 @@ def naive(**wanted: object) -> list[float]:
         "samples": lambda cell: cell.samples,
     }
     _, cells = cells_of(STUDY)
-    return [error(cell) for cell in cells if all(seen[name](cell) == value for name, value in wanted.items())]
+    return [error(cell) for cell in cells if all(coordinates[name](cell) == value for name, value in setting.items())]
 
 
 SETTING = {"target": "sine", "dimension": 1, "samples": 10, "optimizer": "adam", "width": 4}
+BOTH = {**SETTING, "target": ["sine", "runge"]}
 
 
-def test_axes_are_reduced_in_the_order_given(make_store: Maker) -> None:
-    data = dataset.read(make_store(STUDY))
-    median = published.compare(data, row(where=SETTING, over=("median replicate",)))
-    assert median.ours == pytest.approx(np.median(naive(**SETTING)), rel=1e-12) and median.cells == 3
-    worst = {**SETTING, "target": ["sine", "runge"]}
-    both = published.compare(data, row(where=worst, over=("mean replicate", "max target")))
-    assert both.ours == pytest.approx(max(np.mean(naive(**{**SETTING, "target": t})) for t in ("sine", "runge")))
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> xarray.Dataset:
+    return dataset.read(make(tmp_path_factory.mktemp("published") / "results.h5", STUDY))
 
 
-def test_formulas_slopes_and_ratios(make_store: Maker) -> None:
-    data = dataset.read(make_store(STUDY))
-    ratio = published.compare(data, row("sup_lower / l2_error", where=SETTING, over=("max replicate",)))
-    assert ratio.ours == pytest.approx(5)
-    both = {**SETTING, "target": ["sine", "runge"]}
-    over = ("max replicate", "mean target")
-    of_aggregates = published.compare(data, row(where=both, divided_by="1 / sup_lower", over=over))
-    largest = [max(naive(**{**SETTING, "target": target})) for target in both["target"]]  # type: ignore[attr-defined]
-    smallest = [min(naive(**{**SETTING, "target": target})) for target in both["target"]]  # type: ignore[attr-defined]
-    assert of_aggregates.ours == pytest.approx(np.mean(largest) / np.mean(1 / np.array(smallest)))
-    line = {name: value for name, value in SETTING.items() if name != "samples"}
-    slope = published.compare(data, row(where=line, over=("median replicate",), slope="samples"))
-    assert slope.ours == pytest.approx(-1) and slope.cells == 9
-    grown = published.compare(
-        data,
-        row(
-            where={name: value for name, value in SETTING.items() if name != "width"},
-            over=("median replicate",),
-            slope="parameters",
-        ),
-    )
-    assert grown.ours == pytest.approx(-1)  # over widths, by the weights that they have
-    beside = published.compare(data, row(where=SETTING, beside={"optimizer": "sgd"}, over=("median replicate",)))
-    assert beside.ours == pytest.approx(1 / 3) and beside.cells == 6
+def without(name: str) -> dict[str, object]:
+    return {key: value for key, value in SETTING.items() if key != name}
+
+
+def by_target(reduction: Callable[[list[float]], float]) -> list[float]:
+    return [reduction(naive(**{**SETTING, "target": target})) for target in ("sine", "runge")]
+
+
+MEDIAN = {"where": SETTING, "over": ("median replicate",)}
+CASES: dict[str, tuple[published.Row, float, int]] = {
+    "one axis": (row(**MEDIAN), np.median(naive(**SETTING)), 3),
+    "axes in the order given": (
+        row(where=BOTH, over=("mean replicate", "max target")),
+        max(by_target(np.mean)),
+        6,
+    ),
+    "a formula": (row("sup_lower / l2_error", where=SETTING, over=("max replicate",)), 5, 3),
+    "a ratio of aggregates": (
+        row(where=BOTH, divided_by="1 / sup_lower", over=("max replicate", "mean target")),
+        np.mean(by_target(max)) / np.mean(1 / np.array(by_target(min))),
+        6,
+    ),
+    "a slope": (row(where=without("samples"), over=MEDIAN["over"], slope="samples"), -1, 9),
+    "a slope over widths": (row(where=without("width"), over=MEDIAN["over"], slope="parameters"), -1, 6),
+    "beside another method": (row(**MEDIAN, beside={"optimizer": "sgd"}), 1 / 3, 6),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_numbers_are_worked_out(case: str, data: xarray.Dataset) -> None:
+    asked, expected, cells = CASES[case]
+    compared = published.compare(data, asked)
+    assert compared.ours == pytest.approx(expected, rel=1e-12) and compared.cells == cells
 
 
 @pytest.mark.parametrize(
     ("accept", "verdict"),
     [((0, 1e9), "yes"), ((1e3, 1e9), "no: "), ((0, 1e-9), "no: "), (None, "shown only")],
 )
-def test_verdicts(make_store: Maker, accept: tuple[float, float] | None, verdict: str) -> None:
-    compared = published.compare(
-        dataset.read(make_store(STUDY)), row(where=SETTING, over=("max replicate",), accept=accept)
-    )
+def test_verdicts(data: xarray.Dataset, accept: tuple[float, float] | None, verdict: str) -> None:
+    compared = published.compare(data, row(where=SETTING, over=("max replicate",), accept=accept))
     assert compared.verdict.startswith(verdict)
 
 
@@ -122,16 +127,21 @@ def test_a_missing_value_is_no_better_than_any(make_store: Maker) -> None:
     assert published.compare(data, half).verdict.startswith("no: 2 of")
 
 
-def test_mistakes_are_named(make_store: Maker, tmp_path: Path) -> None:
-    data = dataset.read(make_store(STUDY))
-    with pytest.raises(StoreError, match="differ in optimizer too"):
-        published.compare(data, row(where={**SETTING, "optimizer": ["adam", "sgd"]}, over=("max replicate",)))
-    with pytest.raises(StoreError, match="Did you mean 'samples'"):
-        published.compare(data, row(where={"sample": 7}))
-    with pytest.raises(StoreError, match="sup_low"):
-        published.compare(data, row("sup_low", where=SETTING, over=("max replicate",)))
-    with pytest.raises(StoreError, match="Did you mean 'median'"):
-        published.compare(data, row(where=SETTING, over=("medium replicate",)))
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        (row(where={**SETTING, "optimizer": ["adam", "sgd"]}, over=("max replicate",)), "differ in optimizer too"),
+        (row(where={"sample": 7}), "Did you mean 'samples'"),
+        (row("sup_low", **MEDIAN), "sup_low"),
+        (row(where=SETTING, over=("medium replicate",)), "Did you mean 'median'"),
+    ],
+)
+def test_mistakes_are_named(wrong: published.Row, sentence: str, data: xarray.Dataset) -> None:
+    with pytest.raises(StoreError, match=sentence):
+        published.compare(data, wrong)
+
+
+def test_a_mistake_in_a_file_of_cases_is_named(tmp_path: Path) -> None:
     (tmp_path / "cases.toml").write_text('[[case]]\nname = "a"\n[[case.row]]\nfigure = "b"\nvalu = "c"\n')
     with pytest.raises(StoreError, match=r"row 0: unknown name 'valu'\. Did you mean 'value'"):
         list(published.rows(tmp_path / "cases.toml"))
@@ -139,22 +149,18 @@ def test_mistakes_are_named(make_store: Maker, tmp_path: Path) -> None:
 
 def test_the_script_prints_a_table_and_says_by_its_exit_code_whether_all_is_accepted(make_store: Maker) -> None:
     store = make_store(STUDY)
-    for most, code, verdict in (("1.0", 0, "yes"), ("1e-9", 1, "of the largest accepted")):
+    for most, code, verdict in (("1.0", 0, "yes"), ("1e-9", 1, "times the largest accepted")):
         (cases := store.parent / "cases.toml").write_text(CASE.format(figure="RMSE", most=most))
         line = [sys.executable, str(ROOT / "analysis/reproduce_table.py"), str(store.parent), "--cases", str(cases)]
         done = subprocess.run([*line, "--markdown"], capture_output=True, text=True)
-        assert done.returncode == code and verdict in done.stdout and "1 [fig]" in done.stdout, (
-            done.stdout + done.stderr
-        )
-    assert (
-        "not run" in subprocess.run([*line[:2], str(store.parent / "nowhere")], capture_output=True, text=True).stdout
-    )
+        assert done.returncode == code, done.stdout + done.stderr
+        assert verdict in done.stdout and "1 [fig]" in done.stdout
+    nowhere = subprocess.run([*line[:2], str(store.parent / "nowhere")], capture_output=True, text=True)
+    assert "not run" in nowhere.stdout
 
 
 def test_every_published_row_can_be_read_and_has_its_preset() -> None:
     rows = list(published.rows(ROOT / "analysis/published.toml"))
     assert len(rows) > 20
-    for one in rows:
-        assert (ROOT / f"jobs/studies/{one.case}.toml").exists() and (
-            ROOT / f"jobs/studies/full/{one.case}.toml"
-        ).exists()
+    for case in {row.case for row in rows}:
+        assert all((ROOT / "jobs/studies" / folder / f"{case}.toml").exists() for folder in (".", "full"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,32 +14,7 @@ from hpcsweep.findings import figures, scaling, series, theory
 from hpcsweep.findings.dataset import read
 from hpcsweep.findings.report import summary
 from hpcsweep.store.store import Record
-from tests.findings.stores import Maker, record
-
-STUDY = """
-title = "Scaling"
-[[grid]]
-target = ["bumps", "wave"]
-dimension = [1, 2]
-width = [4, 8, 16, 32]
-depth = 1
-samples = [10, 100, 1000]
-optimizer = ["adam", "sgd"]
-replicate = 3
-"""
-LEVEL = {"adam": 1.0, "sgd": 20.0}
-
-
-def known(cell: Cell, **changes: Any) -> Record:
-    """error = level / (parameters samples^(1 / d)), a little more for later replicates; L2 falls half as fast."""
-    level = LEVEL[cell.optimizer["name"]] * (1 + 0.1 * cell.replicate)
-    sup = level / (cell.parameters * cell.samples ** (1 / cell.dimension))
-    return record(cell, sup_lower=sup, l2_error=math.sqrt(sup), train_seconds=cell.parameters * 1e-3, **changes)
-
-
-@pytest.fixture
-def table(make_store: Maker) -> series.Table:
-    return series.table(read(make_store(STUDY, known)))
+from tests.findings.stores import LEVEL, SCALING, Maker, known, record
 
 
 def test_exponents_of_every_line(table: series.Table) -> None:
@@ -99,12 +73,12 @@ def test_an_interval_around_zero_determines_nothing(table: series.Table) -> None
     wide = dataclasses.replace(law, law=dataclasses.replace(law.law, low=-0.1, high=2.0))
     assert law.standing == "consistent" and wide.standing == "undetermined"
     assert "do not determine" in theory.verdict(wide.law, "samples", 1, None)
-    (sentence,) = [words for about, words in summary.sentences(table, {"samples": [wide]}) if about == "Samples."]
+    sentence = dict(summary.sentences(table, {"samples": [wide]}))["Samples."]
     assert "with a undetermined in 1-D for bumps." in sentence and "1 of 1 exponents: 1 undetermined." in sentence
 
 
 def test_smoothness_is_taken_from_the_store_or_laws(make_store: Maker) -> None:
-    dataset = read(make_store(STUDY, known))
+    dataset = read(make_store(SCALING, known))
     assert series.table(dataset).smoothness == {}  # these targets do not say it
     said = dataset.assign_coords(smoothness=("cell", np.where(dataset["target"] == "wave", 1.0, np.inf)))
     bounds = [law.bound for law in scaling.laws(series.table(said))[::2]]
@@ -119,13 +93,13 @@ def test_a_floor_is_said(make_store: Maker) -> None:
         error = max(1 / cell.parameters**2, 1 / 25**2) * (1 + 0.02 * (cell.replicate + cell.parameters % 3))
         return record(cell, sup_lower=error)
 
-    (law, *_) = scaling.laws(series.table(read(make_store(STUDY, saturated))))
+    (law, *_) = scaling.laws(series.table(read(make_store(SCALING, saturated))))
     assert law.law.fitted.tolist() == [True, True, False, False]
     assert "it saturates near 0.0017; 2 sizes were excluded" in law.sentence and "fitted from 13 to 25" in law.sentence
 
 
 def test_fewer_than_three_sizes_make_no_law(make_store: Maker) -> None:
-    dataset = read(make_store(STUDY, lambda cell: known(cell) if cell.samples < 1000 else None))
+    dataset = read(make_store(SCALING, lambda cell: known(cell) if cell.samples < 1000 else None))
     assert scaling.laws(series.table(dataset), "samples") == []
     assert figures.scaling_laws(dataset, "samples") is None
     assert scaling.laws(series.table(dataset)) == []  # the most samples are pending: nothing alike to compare
@@ -136,9 +110,9 @@ def test_what_it_took(table: series.Table) -> None:
         (reach.target, reach.dimension, reach.label): reach
         for reach in scaling.smallest(table, 1.1 / (25 * 1000) * (1 + 1e-9), "width")
     }
-    one = reaches["wave", 1, "adam"]
-    assert (one.size, one.low, one.high, one.smallest, one.largest) == (8, 8, 16, 4, 32)
-    assert str(one) == "8 (8 to 16)"
+    reach = reaches["wave", 1, "adam"]
+    assert (reach.size, reach.low, reach.high, reach.smallest, reach.largest) == (8, 8, 16, 4, 32)
+    assert str(reach) == "8 (8 to 16)"
     assert str(reaches["wave", 1, "sgd"]) == "> 32" and math.isnan(reaches["wave", 1, "sgd"].size)
     easy = scaling.smallest(table, 1.0, "samples")
     assert {str(reach) for reach in easy} == {"≤ 10"}

@@ -6,13 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from hpcsweep.approx.catalogue import Catalogue
 from hpcsweep.findings.dataset import read
 from hpcsweep.findings.report import setup
-from hpcsweep.store.files import Run
-from hpcsweep.store.store import Store
-from hpcsweep.study.expansion import expand
-from hpcsweep.study.parsing import parse
+from tests.conftest import open_store
 
 HEAD = """
 [[grid]]
@@ -74,19 +70,22 @@ optimizer = ["direct"]
 }
 
 
+def described(text: str, path: Path) -> list[list[str]]:
+    """The rows about a study that has not been run."""
+    open_store(path, f"title = 'x'\n{text}").close()
+    return setup.setup(read(path)).rows
+
+
 @pytest.mark.parametrize("case", STUDIES)
 def test_a_study_is_described_in_words(case: str, tmp_path: Path) -> None:
     text, expected = STUDIES[case]
-    catalogue = Catalogue(tmp_path)
-    study = parse(f"title = 'x'\n{text}", catalogue)
-    Store.open(tmp_path / "s.h5", study, expand(study, catalogue), Run("h", "", 1, "cpu", "v", 0.0)).close()
-    described = dict(setup.setup(read(tmp_path / "s.h5")).rows)
-    assert {name: described.get(name) for name in expected} == expected
+    rows = dict(described(text, tmp_path / "s.h5"))
+    assert {name: rows.get(name) for name in expected} == expected
     if "stages" in text:
-        (network,) = [words for name, words in described.items() if "mlp" in name]
+        (network,) = [words for name, words in rows.items() if "mlp" in name]
         assert "hidden layers of width at most 8" in network and "stages 2" in network
-        assert "on a regular grid" in described["samples"]
-        assert any("at learning rate 0.1 to 0.001 (exponential)" in words for words in described.values())
+        assert "on a regular grid" in rows["samples"]
+        assert any("at learning rate 0.1 to 0.001 (exponential)" in words for words in rows.values())
 
 
 def test_all_activations_and_a_time_limit_are_described() -> None:
@@ -98,9 +97,5 @@ def test_all_activations_and_a_time_limit_are_described() -> None:
 
 def test_many_are_counted(tmp_path: Path) -> None:
     rates = ", ".join(f'{{ name = "adam", learning_rate = {i}e-3, label = "rate {i}" }}' for i in range(1, 16))
-    text = f"title = 'x'\n{HEAD}width = 4\noptimizer = [{rates}]\n[model]\ndepth = 1\n"
-    catalogue = Catalogue(tmp_path)
-    study = parse(text, catalogue)
-    Store.open(tmp_path / "s.h5", study, expand(study, catalogue), Run("h", "", 1, "cpu", "v", 0.0)).close()
-    rows = setup.setup(read(tmp_path / "s.h5")).rows
+    rows = described(f"{HEAD}width = 4\noptimizer = [{rates}]\n[model]\ndepth = 1\n", tmp_path / "s.h5")
     assert ["training", "and 3 more"] in rows and sum(row[0].startswith("training “") for row in rows) == 12

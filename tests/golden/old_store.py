@@ -223,7 +223,7 @@ def record() -> None:
 def _extend(folder: Path) -> None:
     """Lay the store out for the whole study, and let a run be killed that has just begun the last pending cell."""
     from hpcsweep.approx.catalogue import Catalogue
-    from hpcsweep.store.files import Run
+    from hpcsweep.store.reading import Run
     from hpcsweep.store.store import Store
     from hpcsweep.study.expansion import expand
     from hpcsweep.study.parsing import load

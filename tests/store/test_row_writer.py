@@ -23,7 +23,7 @@ COLUMNS = {
 }
 
 
-def made(path: Path) -> Path:
+def example(path: Path) -> Path:
     """A file with a dataset of every kind, the attributes and the names of a store."""
     with h5py.File(path, "w") as file:
         layout.make_dimension(file, "cell", 20)
@@ -45,7 +45,7 @@ def test_rows_are_what_hdf5_would_have_written(
     tmp_path_factory: pytest.TempPathFactory, puts: list[list[int]], name: str
 ) -> None:
     folder = tmp_path_factory.mktemp("inplace")
-    path, twin = made(folder / "a.h5"), made(folder / "b.h5")
+    path, twin = example(folder / "a.h5"), example(folder / "b.h5")
     with contextlib.closing(Datasets(path, COLUMNS)) as data, h5py.File(twin, "r+") as file:
         for seed, rows in enumerate(puts):
             data.write(rows, {name: values_of(name, rows, seed)})
@@ -58,7 +58,7 @@ def test_rows_are_what_hdf5_would_have_written(
 
 
 def test_what_does_not_fit_is_refused_and_changes_nothing(tmp_path: Path) -> None:
-    path = made(tmp_path / "a.h5")
+    path = example(tmp_path / "a.h5")
     before = path.read_bytes()
     with contextlib.closing(Datasets(path, COLUMNS)) as data:
         for name, row, values in (
@@ -78,5 +78,5 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(tmp_path: Path) -> Non
 def test_a_file_that_another_program_has_rewritten_is_refused(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("numbers", data=np.ones(4), chunks=(2,))
-    with pytest.raises(StoreError, match="not contiguous"):
+    with pytest.raises(StoreError, match="no longer contiguous"):
         Datasets(tmp_path / "a.h5", ["numbers"])

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -79,52 +79,27 @@ def test_merged_shards_are_deleted_with_all_that_is_theirs(merged: tuple[Path, P
     assert shards.unmerged(main, shard.with_name("kept")) == []
 
 
-def change_a_result(main: Path) -> None:
-    with h5py.File(main, "r+") as file:
-        file["sup_lower"][17] *= 1 + 2**-52
-
-
-def change_the_last_number_of_a_history(main: Path) -> None:
-    with h5py.File(main, "r+") as file:
-        file["history_loss"][27, -1] = 0.0
-
-
-def change_a_weight(main: Path) -> None:
-    with h5py.File(weights.path_of(main), "r+") as file:
-        file["parameters"][-1] *= 1 + 2**-52
-
-
-def lose_the_weights(main: Path) -> None:
-    weights.path_of(main).unlink()
-
-
-def lose_a_status(main: Path) -> None:
-    with h5py.File(main, "r+") as file:
-        file["status"][13] = layout.PENDING
-
-
-def lose_a_row(main: Path) -> None:
-    with h5py.File(main, "r+") as file:
-        file["key"][13] = b"0" * 32
-
-
 @pytest.mark.parametrize(
-    "damage",
+    ("name", "index", "value"),
     [
-        change_a_result,
-        change_the_last_number_of_a_history,
-        change_a_weight,
-        lose_the_weights,
-        lose_a_status,
-        lose_a_row,
+        ("sup_lower", 17, "its next"),
+        ("history_loss", (27, -1), 0.0),
+        ("parameters", -1, "its next"),
+        ("weights", None, "lost"),
+        ("status", 13, layout.PENDING),
+        ("key", 13, b"0" * 32),
     ],
 )
 def test_a_shard_is_kept_if_one_bit_of_it_is_not_in_the_main_file(
-    merged: tuple[Path, Path], damage: Callable[[Path], None]
+    merged: tuple[Path, Path], name: str, index: object, value: object
 ) -> None:
     main, shard = merged
     before = {path: path.read_bytes() for path in (shard, weights.path_of(shard))}
-    damage(main)
+    if value == "lost":
+        weights.path_of(main).unlink()
+    else:
+        with h5py.File(weights.path_of(main) if name == "parameters" else main, "r+") as file:
+            file[name][index] = np.nextafter(file[name][index], np.inf) if value == "its next" else value
     with pytest.raises(StoreError, match=r"not in .* with the same bits .* It is kept"):
         shards.delete(main, [shard])
     assert {path: path.read_bytes() for path in before} == before
@@ -150,11 +125,11 @@ def test_shards_that_live_or_are_not_finished_are_kept(tmp_path: Path) -> None:
 
 def test_what_is_missing_is_told_by_name(tmp_path: Path) -> None:
     whole, half = fill(tmp_path / "r.1-of-3.h5", TINY), fill(tmp_path / "r.3-of-3.h5", TINY, slice(0, 6))
-    told = shards.missing([whole, half])
-    assert len(told) == 2 and "r.3-of-3.h5: 12 cells" in told[0] and "shard 2/3 is not given" in told[1]
+    reasons = shards.missing([whole, half])
+    assert len(reasons) == 2 and "r.3-of-3.h5: 12 cells" in reasons[0] and "shard 2/3 is missing" in reasons[1]
     never = tmp_path / "r.2-of-3.h5"
-    told = shards.missing([whole, never, half])
-    assert len(told) == 2 and told[0] == f"{never}: was never begun"
+    reasons = shards.missing([whole, never, half])
+    assert len(reasons) == 2 and reasons[0] == f"{never}: was never started"
     assert shards.missing([whole.rename(tmp_path / "other.h5")]) == []
 
 
@@ -162,10 +137,14 @@ def test_the_status_of_shards_counts_every_cell_once(tmp_path: Path) -> None:
     main = fill(tmp_path / "r.h5", TINY, slice(0, 5))
     for number in (1, 2):
         fill(Shard(2, number).path(main), TINY, slice(0, 8))
-    found = status.everything(main)
-    assert found["done"] == 5 and [one["done"] for one in found["shards"]] == [8, 8]
-    assert found["together"]["cells"] == 18 and found["together"]["done"] == 8 and found["together"]["pending"] == 10
-    text = "\n".join(status.lines(found))
+    progress = status.everything(main)
+    assert progress["done"] == 5 and [shard["done"] for shard in progress["shards"]] == [8, 8]
+    assert (
+        progress["together"]["cells"] == 18
+        and progress["together"]["done"] == 8
+        and progress["together"]["pending"] == 10
+    )
+    text = "\n".join(status.lines(progress))
     assert "r.2-of-2.h5: 18 cells: 10 pending, 8 done; not running" in text and "together: 18 cells" in text
     main.unlink()
     assert "not merged yet" in "\n".join(status.lines(status.everything(main)))

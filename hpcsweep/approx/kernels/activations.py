@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from hpcsweep.approx.kernels import elementary
-from hpcsweep.approx.kernels.elementary import (
+from hpcsweep.approx.kernels import elementary_functions
+from hpcsweep.approx.kernels.elementary_functions import (
     constants,
     exp_of_sum,
     largest,
@@ -49,7 +49,7 @@ def _relu_and_slope(z: Number) -> tuple[Number, Number]:
 
 
 def _tanh_and_slope(z: Number) -> tuple[Number, Number]:
-    value = elementary.tanh(z)
+    value = elementary_functions.tanh(z)
     return value, fma(-value, value, 1.0)
 
 
@@ -170,8 +170,8 @@ ACTIVATIONS: Final[Mapping[str, Activation]] = MappingProxyType(
         one.name: one
         for one in (
             Activation("relu", _relu, _relu_and_slope),
-            Activation("tanh", elementary.tanh, _tanh_and_slope, _tanh_derivatives),
-            Activation("sin", elementary.sin, sincos, _sin_derivatives),
+            Activation("tanh", elementary_functions.tanh, _tanh_and_slope, _tanh_derivatives),
+            Activation("sin", elementary_functions.sin, sincos, _sin_derivatives),
             Activation("gelu", _gelu, _gelu_and_slope, _gelu_derivatives),
             Activation("silu", _silu, _silu_and_slope, _silu_derivatives),
         )

@@ -42,41 +42,41 @@ def version() -> str:
 
 @functools.cache
 def folder() -> Path:
-    """Return the folder, made if need be."""
+    """Return the folder; create it if necessary."""
     beside = Path(__file__).parent / "__pycache__"
-    for place in _places(beside):
+    for parent in _places(beside):
         with contextlib.suppress(OSError):
-            made = place / f"kernels-{version()}-{_processor()}"
-            if not made.exists() and place == beside:
-                _sweep(place)
-            made.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=made):  # root may be refused by a file system though not by permissions
+            path = parent / f"kernels-{version()}-{_processor()}"
+            if not path.exists() and parent == beside:
+                _sweep(parent)
+            path.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=path):  # root may be refused by a file system though not by permissions
                 pass
-            return made
-    raise OSError(f"No folder can be written to for compiled code; name one in {VARIABLE}.")
+            return path
+    raise OSError(f"No folder for compiled code can be written; choose one with {VARIABLE}.")
 
 
-def _sweep(place: Path) -> None:
+def _sweep(parent: Path) -> None:
     """Remove what other versions of our source have left beside it."""
-    for old in place.glob("kernels-*"):
+    for old in parent.glob("kernels-*"):
         if not old.name.startswith(f"kernels-{version()}"):
             shutil.rmtree(old, ignore_errors=True)
 
 
 def _places(beside: Path) -> Iterator[Path]:
     """Give the folders that may be used, the best ones first."""
-    told = os.environ.get(VARIABLE)
-    if told:
-        yield Path(told)
+    named = os.environ.get(VARIABLE)
+    if named:
+        yield Path(named)
         return
     yield beside
     with contextlib.suppress(RuntimeError):  # some containers give a user no home
         yield Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "hpcsweep"
-    place = Path(tempfile.gettempdir()) / f"hpcsweep-{os.getuid()}"
+    temporary = Path(tempfile.gettempdir()) / f"hpcsweep-{os.getuid()}"
     with contextlib.suppress(OSError):
-        place.mkdir(mode=0o700, exist_ok=True)
-        if place.lstat().st_uid == os.getuid():  # what lies there is run
-            yield place
+        temporary.mkdir(mode=0o700, exist_ok=True)
+        if temporary.lstat().st_uid == os.getuid():  # what lies there is run
+            yield temporary
 
 
 def kept(make: Callable[[], T]) -> T:

@@ -6,7 +6,8 @@ import contextlib
 import functools
 import inspect
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import Any, Generic, Protocol, TypeVar, final
 
 import numba
@@ -17,8 +18,8 @@ from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
 from hpcsweep.approx.kernels import cache
-from hpcsweep.approx.kernels.code import Code
-from hpcsweep.approx.kernels.vectors import DOUBLE, INT, SINGLE, Array, Index, Integers, Number, Precision
+from hpcsweep.approx.kernels.builder import Code
+from hpcsweep.approx.kernels.vectors import DOUBLE, INT, SINGLE, Array, Index, Integers, Matrix, Number, Precision
 
 F = TypeVar("F", bound=Callable[..., Any])
 R_co = TypeVar("R_co", bound=Number | Index | None, covariant=True)
@@ -55,7 +56,8 @@ def kernel(function: Callable[..., R_co]) -> Kernel[R_co]:
 
     Of arrays the first decides on the precision; without any it is float64. Another kernel calls it by `write`.
     """
-    names = {name: str(one.annotation) for name, one in list(inspect.signature(function).parameters.items())[1:]}
+    kinds = {name: str(one.annotation) for name, one in list(inspect.signature(function).parameters.items())[1:]}
+    flat = _flat(kinds)
     returned = {"Number": types.float64, "Index": types.int64}.get(
         str(inspect.signature(function).return_annotation), types.void
     )
@@ -65,10 +67,10 @@ def kernel(function: Callable[..., R_co]) -> Kernel[R_co]:
         dtype = floats[0] if floats else types.float64
         asked: dict[str, Any] = {"Array": types.Array(dtype, 1, "C"), "Integers": types.int64[::1]}
         asked |= {"Index": types.int64, "Number": types.float64}
-        signature = returned(*(asked[kind] for kind in names.values()))
+        signature = returned(*(asked[kind] for kind in flat.values()))
 
         def write(target: Any, builder: Any, signature: Any, values: Sequence[Any]) -> Any:
-            called = _function(builder.module, function, list(names.values()), _PRECISION[dtype], returned)
+            called = _function(builder.module, function, kinds, _PRECISION[dtype], returned)
             plain = [
                 make_array(kind)(target, builder, value).data if isinstance(kind, types.Array) else value
                 for kind, value in zip(signature.args, values, strict=True)
@@ -80,30 +82,39 @@ def kernel(function: Callable[..., R_co]) -> Kernel[R_co]:
 
     parameter = inspect.Parameter
     typed.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [parameter(name, parameter.POSITIONAL_OR_KEYWORD) for name in ("context", *names)]
+        [parameter(name, parameter.POSITIONAL_OR_KEYWORD) for name in ("context", *flat)]
     )
     made: Any = intrinsic(typed)
-    made.write = functools.partial(_call, function, list(names.values()), returned)
+    made.write = functools.partial(_call, function, kinds, returned)
     return made
 
 
-def _call(function: Callable[..., Any], kinds: Sequence[str], returned: Any, code: Code, *given: Any) -> Any:
+def _flat(kinds: Mapping[str, str]) -> dict[str, str]:
+    """Return names and kinds of arguments as callers give them: of a matrix an array, a place in it, and a distance."""
+    flat: dict[str, str] = {}
+    for name, kind in kinds.items():
+        parts = {name: "Array", f"{name}_at": "Index", f"{name}_row": "Index"}
+        flat |= parts if kind == "Matrix" else {name: kind}
+    return flat
+
+
+def _call(function: Callable[..., Any], kinds: Mapping[str, str], returned: Any, code: Code, *given: Any) -> Any:
     """Write a call of a kernel into another one of the same precision."""
     called = _function(code.builder.module, function, kinds, code.precision, returned)
     values = []
-    for kind, one in zip(kinds, given, strict=True):
+    for kind, value in zip(_flat(kinds).values(), given, strict=True):
         if kind == "Index":
-            values.append(code.integer(one))
+            values.append(code.integer(value))
         elif kind == "Number":
-            values.append(_as_double(code, one) if isinstance(one, Number) else ir.Constant(ir.DoubleType(), one))
+            values.append(_as_double(code, value) if isinstance(value, Number) else ir.Constant(ir.DoubleType(), value))
         else:
-            values.append(one.pointer)
+            values.append(value.pointer)
     out = code.builder.call(called, values)
     return {types.float64: Number(code.double, out), types.int64: Index(code, out)}.get(returned)
 
 
 def _function(
-    module: Any, function: Callable[..., Any], kinds: Sequence[str], precision: Precision, returned: Any
+    module: Any, function: Callable[..., Any], kinds: Mapping[str, str], precision: Precision, returned: Any
 ) -> Any:
     """Return the LLVM function of a kernel, written into a module at its first call there.
 
@@ -113,24 +124,27 @@ def _function(
     of_kind = {"Array": precision.real.as_pointer(), "Integers": INT.as_pointer(), "Index": INT}
     of_kind |= {"Number": ir.DoubleType()}
     gives = {types.float64: ir.DoubleType(), types.int64: INT, types.void: ir.VoidType()}[returned]
-    signature = ir.FunctionType(gives, [of_kind[kind] for kind in kinds])
+    flat = _flat(kinds).values()
+    signature = ir.FunctionType(gives, [of_kind[kind] for kind in flat])
     label = f"hpcsweep.{function.__module__}.{function.__qualname__}.{precision.suffix}"
-    made = cgutils.get_or_insert_function(module, signature, label)
-    if not made.is_declaration:
-        return made
-    made.linkage = "internal"
+    compiled = cgutils.get_or_insert_function(module, signature, label)
+    if not compiled.is_declaration:
+        return compiled
+    compiled.linkage = "internal"
     for attribute in ("noinline", "nounwind"):
-        made.attributes.add(attribute)
+        compiled.attributes.add(attribute)
     # Else LLVM halves vectors for some of Intel's processors, though these are faster with whole ones.
     for attribute in ('"prefer-vector-width"="512"', '"min-legal-vector-width"="512"'):
-        set.add(made.attributes, attribute)
-    code = Code(ir.IRBuilder(made.append_basic_block("entry")), precision)
-    out = function(code, *(_argument(code, kind, one) for kind, one in zip(kinds, made.args, strict=True)))
+        set.add(compiled.attributes, attribute)
+    code = Code(ir.IRBuilder(compiled.append_basic_block("entry")), precision)
+    values = (_argument(code, kind, value) for kind, value in zip(flat, compiled.args, strict=True))
+    arguments = (Matrix(*islice(values, 3)) if kind == "Matrix" else next(values) for kind in kinds.values())
+    out = function(code, *arguments)
     if returned is types.void:
         code.builder.ret_void()
     else:
         code.builder.ret(out.value if returned is types.int64 else _as_double(code, out))
-    return made
+    return compiled
 
 
 def _argument(code: Code, kind: str, value: Any) -> Any:
@@ -154,11 +168,11 @@ def function_type(returned: Any, *arguments: Any) -> Callable[[Any], Any]:
 
 
 def _signature(number: Any, returned: Any, arguments: Sequence[Any]) -> Any:
-    made = [
-        types.Array(number, 1, "C") if one is VECTOR else one if isinstance(one, types.Type) else one(number)
-        for one in arguments
+    kinds = [
+        types.Array(number, 1, "C") if kind is VECTOR else kind if isinstance(kind, types.Type) else kind(number)
+        for kind in arguments
     ]
-    return returned(*made)
+    return returned(*kinds)
 
 
 @final

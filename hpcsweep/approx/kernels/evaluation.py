@@ -12,10 +12,9 @@ from typing import Final
 import numpy as np
 
 from hpcsweep.approx.kernels import layers, matrices, network
-from hpcsweep.approx.kernels.code import Code
+from hpcsweep.approx.kernels.builder import Code
 from hpcsweep.approx.kernels.compiling import INTEGERS, NOTHING, VECTOR, entry, kernel
 from hpcsweep.approx.kernels.network import Rooms, upwards
-from hpcsweep.approx.kernels.objective import parameters_of
 from hpcsweep.approx.kernels.problem import (
     ACTIVATION,
     BLOCK,
@@ -23,12 +22,15 @@ from hpcsweep.approx.kernels.problem import (
     LANES,
     LAYERS,
     LONGEST,
+    PARAMETERS,
     SKIP,
     WIDTHS,
+    ZERO,
     Shape,
+    aligned,
     lanes,
 )
-from hpcsweep.approx.kernels.vectors import BYTES, Array, Index, Integers
+from hpcsweep.approx.kernels.vectors import Array, Index, Integers
 
 _ROW: Final = 768  # bytes of a neuron's signals in a block: whole tiles of a product; 576 to 960 are as fast
 
@@ -76,13 +78,11 @@ def _values_of_block(code: Code, point: Array, shape: Integers, work: Array, col
 
 
 @kernel
-def _slopes_of_block(
-    code: Code, point: Array, parameters: Index, shape: Integers, work: Array, zero: Index, columns: Index
-) -> Index:
+def _slopes_of_block(code: Code, point: Array, shape: Integers, work: Array, columns: Index) -> Index:
     """Compute the derivatives of the outputs of a block, which are there, by its inputs; return where they are."""
     with code.loop(columns, code.lanes) as s:
         (work + Rooms(code, shape).deltas()).put(code.vector(1.0), s)
-    return network.by_inputs(code, point, parameters, shape, work, zero, columns)
+    return network.by_inputs(code, point, shape, work, columns)
 
 
 @entry(NOTHING, VECTOR, INTEGERS, VECTOR, VECTOR, VECTOR, VECTOR)
@@ -95,9 +95,9 @@ def values(
         real = min(points - start, block)
         columns = -(-real // shape[LANES]) * shape[LANES]
         _load(shape, source, points, constants, work, block, start, columns)
-        found = _values_of_block(point, shape, work, columns)
+        outputs = _values_of_block(point, shape, work, columns)
         for s in range(real):
-            out[start + s] = work[found + s]
+            out[start + s] = work[outputs + s]
 
 
 @entry(NOTHING, VECTOR, INTEGERS, VECTOR, VECTOR, VECTOR, VECTOR, VECTOR)
@@ -112,19 +112,18 @@ def values_and_slopes(
 ) -> None:
     """Write the values, and the slopes (points, inputs) row by row."""
     points, block, inputs = len(out), shape[BLOCK], shape[WIDTHS]
-    parameters, zero = parameters_of(shape), len(work) - 1
     outputs = (2 * shape[LAYERS] - 1) * (shape[LONGEST] + 1) * block  # as `Rooms.deltas` says
     for start in range(0, points, block):
         real = min(points - start, block)
         columns = -(-real // shape[LANES]) * shape[LANES]
         _load(shape, source, points, constants, work, block, start, columns)
-        network.forward(point, shape, work, zero, columns)
+        network.forward(point, shape, work, columns)
         for s in range(real):
             out[start + s] = work[outputs + s]
-        found = _slopes_of_block(point, parameters, shape, work, zero, columns)
+        derivatives = _slopes_of_block(point, shape, work, columns)
         for s in range(real):
             for k in range(inputs):
-                slopes[(start + s) * inputs + k] = work[found + k * block + s] * constants[inputs + k]
+                slopes[(start + s) * inputs + k] = work[derivatives + k * block + s] * constants[inputs + k]
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,18 +145,18 @@ class Frozen:
         """Return the values (points,) at points (inputs, points), rows of one axis each, in the network's precision."""
         out = np.empty(points.shape[1], dtype=self.point.dtype)
         work = self._work(2 * max(self.network.widths))
-        values[out.dtype](*self._given(points), work, out)
+        values[out.dtype](*self._arguments(points), work, out)
         return out
 
     def values_and_slopes(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the values (points,) and their derivatives by the inputs (points, inputs), likewise."""
         out = np.empty(points.shape[1], dtype=self.point.dtype)
         slopes = np.empty(points.T.shape, dtype=out.dtype)
-        work = self._work(2 * len(self.network.widths) * (max(self.network.widths) + 1))
-        values_and_slopes[out.dtype](*self._given(points), work, out, slopes.reshape(-1))
+        work = self._work(self._rows_of_slopes)
+        values_and_slopes[out.dtype](*self._arguments(points), work, out, slopes.reshape(-1))
         return out, slopes
 
-    def _given(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def _arguments(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         source = np.ascontiguousarray(points, dtype=self.point.dtype)
         return self.point, self._shape, source.reshape(-1), self.constants.reshape(-1)
 
@@ -165,22 +164,23 @@ class Frozen:
     def _block(self) -> int:
         return _ROW // self.point.dtype.itemsize
 
+    @property
+    def _rows_of_slopes(self) -> int:
+        """Rows of a block that slopes take."""
+        return 2 * len(self.network.widths) * (max(self.network.widths) + 1)
+
     @cached_property
     def _shape(self) -> np.ndarray:
         widths = self.network.widths
         shape = np.zeros(WIDTHS + len(widths), dtype=np.int64)
         shape[[BLOCK, LANES, CHANNELS, LAYERS]] = self._block, lanes(self.point.dtype), 1, len(widths) - 1
         shape[[SKIP, ACTIVATION, LONGEST]] = self.network.skip, self.network.activation, max(widths)
+        shape[[PARAMETERS, ZERO]] = self.network.parameters, self._rows_of_slopes * self._block
         shape[WIDTHS:] = widths
         return shape
 
     def _work(self, rows: int) -> np.ndarray:
         """Return room for so many rows of a block, from where a vector may begin, and a zero behind them."""
-        dtype = self.point.dtype
-        raw = np.empty(rows * self._block + 2 * lanes(dtype), dtype=dtype)
-        start = (
-            -raw.__array_interface__["data"][0] % BYTES // dtype.itemsize
-        )  # `ctypes` takes as long as a small network
-        work = raw[start : start + rows * self._block + 1]
+        work = aligned(rows * self._block + 1, self.point.dtype, np.empty)
         work[-1] = 0.0
         return work

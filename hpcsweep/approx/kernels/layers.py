@@ -5,145 +5,79 @@ Matrices have one row for each neuron, `stride` apart, and lie in `work`; sample
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
-from typing import Any
 
 from hpcsweep.approx.kernels.activations import ACTIVATIONS, Activation
-from hpcsweep.approx.kernels.code import Code, Variable
-from hpcsweep.approx.kernels.compiling import kernel
-from hpcsweep.approx.kernels.vectors import Array, Index, Number, fma, select
+from hpcsweep.approx.kernels.builder import Code
+from hpcsweep.approx.kernels.compiling import Kernel, kernel
+from hpcsweep.approx.kernels.vectors import Array, Index, Number, fma
 
 
-def _bend(name: str, activation: Activation) -> Any:
-    def bend(code: Code, rows: Index, columns: Index, stride: Index, work: Array, at: Index, slopes_at: Index) -> None:
-        with code.loop(rows) as i, code.loop(columns, code.lanes) as s:
-            place = work + (i * stride + s)
-            value, slope = activation.value_and_slope(place.vector(at))
-            place.put(value, at)
-            place.put(slope, slopes_at)
+def _by_activation(smooth: bool) -> Callable[[Callable[..., None]], Kernel[None]]:
+    """Return a decorator that makes a kernel of a function (code, activation, ...).
 
-    return _named(bend, f"bend_{name}")
+    The kernel takes the number of the activation and calls one of several kernels, each written for one activation: all
+    of them, or those that are `smooth`.
+    """
+    known = {number: one for number, one in enumerate(ACTIVATIONS.values()) if one.derivatives or not smooth}
+
+    def decorate(function: Callable[..., None]) -> Kernel[None]:
+        signature = inspect.signature(function)
+        code, activation, *others = signature.parameters.values()
+        without, numbered = ([code, *others], [code, activation.replace(annotation="Index"), *others])
+        kernels = {}
+        for number, one in known.items():
+
+            def special(code: Code, *arguments: Array | Index, one: Activation = one) -> None:
+                function(code, one, *arguments)
+
+            kernels[number] = _described(
+                special, signature.replace(parameters=without), f"{function.__name__}_{one.name}"
+            )
+
+        def chosen(code: Code, activation: Index, *arguments: Array | Index) -> None:
+            for number, one in kernels.items():
+                with code.when(activation.is_(number)):
+                    one.write(code, *arguments)
+
+        return _described(chosen, signature.replace(parameters=numbered), function.__name__)
+
+    return decorate
 
 
-def _bend_values(name: str, activation: Activation) -> Any:
-    def bend(code: Code, rows: Index, columns: Index, stride: Index, work: Array, at: Index) -> None:
-        with code.loop(rows) as i, code.loop(columns, code.lanes) as s:
-            place = work + (at + i * stride + s)
-            place.put(activation.value(place.vector()))
-
-    return _named(bend, f"bend_values_{name}")
-
-
-def _named(function: Callable[..., None], name: str) -> Any:
-    function.__qualname__ = name
+def _described(function: Callable[..., None], signature: inspect.Signature, name: str) -> Kernel[None]:
+    """Make a kernel of a function that shall have another signature and name."""
+    function.__signature__, function.__qualname__ = signature, name  # type: ignore[attr-defined]
     return kernel(function)
 
 
-def _bend_channels(name: str, activation: Activation) -> Any:
-    def bend(
-        code: Code,
-        rows: Index,
-        columns: Index,
-        slopes: Index,
-        stride: Index,
-        block: Index,
-        work: Array,
-        at: Index,
-        kept_at: Index,
-        factors_at: Index,
-    ) -> None:
-        """Pass value, slopes and curvature through an activation; what entered stays at `kept_at`."""
-        last = (slopes + 1) * columns
-        with code.loop(rows) as i, code.loop(columns, code.lanes) as s:
-            place, factors = work + (i * stride + s), work + (factors_at + s)
-            entering, curved = place.vector(at), (place + at).vector(last)
-            place.put(entering, kept_at)
-            (place + kept_at).put(curved, last)
-            value, first, second, _ = activation.derivatives(entering)  # type: ignore[misc]
-            place.put(value, at)
-            squares = code.variable(code.vector(0.0))
-            with code.loop(slopes) as j:
-                channel = place + (j + 1) * columns
-                slope = channel.vector(at)
-                channel.put(slope, kept_at)
-                channel.put(first * slope, at)
-                squares.set(fma(factors.vector(j * block) * slope, slope, squares.get()))
-            (place + at).put(fma(second, squares.get(), first * curved), last)
-
-    return _named(bend, f"bend_channels_{name}")
-
-
-def _pull_channels(name: str, activation: Activation) -> Any:
-    def pull(
-        code: Code,
-        rows: Index,
-        columns: Index,
-        slopes: Index,
-        stride: Index,
-        block: Index,
-        work: Array,
-        at: Index,
-        kept_at: Index,
-        factors_at: Index,
-    ) -> None:
-        """Turn the derivatives by what left an activation into those by what entered it."""
-        last = (slopes + 1) * columns
-        with code.loop(rows) as i, code.loop(columns, code.lanes) as s:
-            place, factors = work + (i * stride + s), work + (factors_at + s)
-            curved, above = (place + kept_at).vector(last), (place + at).vector(last)
-            _, first, second, third = activation.derivatives(place.vector(kept_at))  # type: ignore[misc]
-            squares, total = code.variable(code.vector(0.0)), code.variable(code.vector(0.0))
-            with code.loop(slopes) as j:
-                channel, factor = place + (j + 1) * columns, factors.vector(j * block)
-                slope, delta = channel.vector(kept_at), channel.vector(at)
-                squares.set(fma(factor * slope, slope, squares.get()))
-                total.set(fma(delta, slope, total.get()))
-                channel.put(fma(2.0 * above * second, factor * slope, delta * first), at)
-            by_value = fma(third, squares.get(), second * curved)
-            place.put(fma(above, by_value, fma(second, total.get(), place.vector(at) * first)), at)
-            (place + at).put(above * first, last)
-
-    return _named(pull, f"pull_channels_{name}")
-
-
-_BENDS = [_bend(name, one) for name, one in ACTIVATIONS.items()]
-_BENDS_OF_VALUES = [_bend_values(name, one) for name, one in ACTIVATIONS.items()]
-_SMOOTH = [(place, *one) for place, one in enumerate(ACTIVATIONS.items()) if one[1].derivatives is not None]
-_BENDS_OF_CHANNELS = {place: _bend_channels(name, one) for place, name, one in _SMOOTH}
-_PULLS_OF_CHANNELS = {place: _pull_channels(name, one) for place, name, one in _SMOOTH}
-
-
-@kernel
+@_by_activation(smooth=False)
 def bend(
-    code: Code,
-    activation: Index,
-    rows: Index,
-    columns: Index,
-    stride: Index,
-    work: Array,
-    at: Index,
-    slopes_at: Index,
+    code: Code, activation: Activation, rows: Index, columns: Index, stride: Index, work: Array, at: Index, out: Index
 ) -> None:
-    """Pass a matrix through an activation, in place; write its derivatives elsewhere."""
-    for place, one in enumerate(_BENDS):
-        with code.when(activation.is_(place)):
-            one.write(code, rows, columns, stride, work, at, slopes_at)
+    """Pass a matrix through an activation, in place; write its derivatives at `out`."""
+    with code.loop(rows) as i, code.loop(columns, code.lanes) as s:
+        entries = work + (i * stride + s)
+        value, slope = activation.value_and_slope(entries.vector(at))
+        entries.put(value, at)
+        entries.put(slope, out)
 
 
-@kernel
+@_by_activation(smooth=False)
 def bend_values(
-    code: Code, activation: Index, rows: Index, columns: Index, stride: Index, work: Array, at: Index
+    code: Code, activation: Activation, rows: Index, columns: Index, stride: Index, work: Array, at: Index
 ) -> None:
     """Pass a matrix through an activation, in place."""
-    for place, one in enumerate(_BENDS_OF_VALUES):
-        with code.when(activation.is_(place)):
-            one.write(code, rows, columns, stride, work, at)
+    with code.loop(rows) as i, code.loop(columns, code.lanes) as s:
+        entries = work + (at + i * stride + s)
+        entries.put(activation.value(entries.vector()))
 
 
-@kernel
+@_by_activation(smooth=True)
 def bend_channels(
     code: Code,
-    activation: Index,
+    activation: Activation,
     rows: Index,
     columns: Index,
     slopes: Index,
@@ -155,15 +89,28 @@ def bend_channels(
     factors_at: Index,
 ) -> None:
     """Pass value, slopes and curvature through a smooth activation, in place; what entered stays at `kept_at`."""
-    for place, one in _BENDS_OF_CHANNELS.items():
-        with code.when(activation.is_(place)):
-            one.write(code, rows, columns, slopes, stride, block, work, at, kept_at, factors_at)
+    last = (slopes + 1) * columns
+    with code.loop(rows) as i, code.loop(columns, code.lanes) as s:
+        entries, factors = work + (i * stride + s), work + (factors_at + s)
+        entering, curved = entries.vector(at), (entries + at).vector(last)
+        entries.put(entering, kept_at)
+        (entries + kept_at).put(curved, last)
+        value, first, second, _ = activation.derivatives(entering)  # type: ignore[misc]
+        entries.put(value, at)
+        squares = code.variable(code.vector(0.0))
+        with code.loop(slopes) as j:
+            channel = entries + (j + 1) * columns
+            slope = channel.vector(at)
+            channel.put(slope, kept_at)
+            channel.put(first * slope, at)
+            squares.set(fma(factors.vector(j * block) * slope, slope, squares.get()))
+        (entries + at).put(fma(second, squares.get(), first * curved), last)
 
 
-@kernel
+@_by_activation(smooth=True)
 def pull_channels(
     code: Code,
-    activation: Index,
+    activation: Activation,
     rows: Index,
     columns: Index,
     slopes: Index,
@@ -175,9 +122,21 @@ def pull_channels(
     factors_at: Index,
 ) -> None:
     """Turn the derivatives by what left a smooth activation into those by what entered it, in place."""
-    for place, one in _PULLS_OF_CHANNELS.items():
-        with code.when(activation.is_(place)):
-            one.write(code, rows, columns, slopes, stride, block, work, at, kept_at, factors_at)
+    last = (slopes + 1) * columns
+    with code.loop(rows) as i, code.loop(columns, code.lanes) as s:
+        entries, factors = work + (i * stride + s), work + (factors_at + s)
+        curved, above = (entries + kept_at).vector(last), (entries + at).vector(last)
+        _, first, second, third = activation.derivatives(entries.vector(kept_at))  # type: ignore[misc]
+        squares, total = code.variable(code.vector(0.0)), code.variable(code.vector(0.0))
+        with code.loop(slopes) as j:
+            channel, factor = entries + (j + 1) * columns, factors.vector(j * block)
+            slope, delta = channel.vector(kept_at), channel.vector(at)
+            squares.set(fma(factor * slope, slope, squares.get()))
+            total.set(fma(delta, slope, total.get()))
+            channel.put(fma(2.0 * above * second, factor * slope, delta * first), at)
+        by_value = fma(third, squares.get(), second * curved)
+        entries.put(fma(above, by_value, fma(second, total.get(), entries.vector(at) * first)), at)
+        (entries + at).put(above * first, last)
 
 
 @kernel
@@ -186,8 +145,8 @@ def combine_channels(
 ) -> None:
     """Replace the value of a network by what an equation asks of it: its value times a factor, plus its curvature."""
     with code.loop(columns, code.lanes) as s:
-        place, factor = work + (at + s), (work + (factors_at + s)).vector(slopes * block)
-        place.put(fma(factor, place.vector(), place.vector((slopes + 1) * columns)))
+        entries, factor = work + (at + s), (work + (factors_at + s)).vector(slopes * block)
+        entries.put(fma(factor, entries.vector(), entries.vector((slopes + 1) * columns)))
 
 
 @kernel
@@ -196,20 +155,20 @@ def spread_channels(
 ) -> None:
     """Hand a derivative by that to the channels."""
     with code.loop(columns, code.lanes) as s:
-        place, factor = work + (at + s), (work + (factors_at + s)).vector(slopes * block)
-        delta = place.vector()
+        entries, factor = work + (at + s), (work + (factors_at + s)).vector(slopes * block)
+        delta = entries.vector()
         with code.loop(slopes) as j:
-            place.put(code.vector(0.0), (j + 1) * columns)
-        place.put(delta, (slopes + 1) * columns)
-        place.put(factor * delta)
+            entries.put(code.vector(0.0), (j + 1) * columns)
+        entries.put(delta, (slopes + 1) * columns)
+        entries.put(factor * delta)
 
 
 @kernel
 def subtract(code: Code, columns: Index, work: Array, at: Index, values_at: Index) -> None:
     """Make residuals of outputs."""
     with code.loop(columns, code.lanes) as s:
-        place = work + (at + s)
-        place.put(place.vector() - (work + values_at).vector(s))
+        entries = work + (at + s)
+        entries.put(entries.vector() - (work + values_at).vector(s))
 
 
 @kernel
@@ -217,8 +176,8 @@ def squares(code: Code, columns: Index, work: Array, at: Index) -> Number:
     """Return the sum of squares."""
     total = code.variable(code.vector(0.0))
     with code.loop(columns, code.lanes) as s:
-        some = (work + at).vector(s)
-        total.set(fma(some, some, total.get()))
+        terms = (work + at).vector(s)
+        total.set(fma(terms, terms, total.get()))
     return total.get().sum()
 
 
@@ -226,22 +185,5 @@ def squares(code: Code, columns: Index, work: Array, at: Index) -> Number:
 def scale(code: Code, columns: Index, factor: Number, work: Array, at: Index) -> None:
     """Multiply by a number."""
     with code.loop(columns, code.lanes) as s:
-        place = work + (at + s)
-        place.put(place.vector() * factor.spread())
-
-
-@kernel
-def largest(code: Code, columns: Index, work: Array, at: Index) -> Number:
-    """Return the largest absolute value; NaN is passed over."""
-    most = code.variable(code.vector(0.0))
-    with code.loop(columns, code.lanes) as s:
-        most.set(_larger(abs((work + at).vector(s)), most))
-    found = most.get()
-    top = Variable(found.lane(0))
-    for place in range(1, code.lanes):
-        top.set(_larger(found.lane(place), top))
-    return top.get()
-
-
-def _larger(some: Number, most: Variable) -> Number:
-    return select(some > most.get(), some, most.get())
+        entries = work + (at + s)
+        entries.put(entries.vector() * factor.spread())

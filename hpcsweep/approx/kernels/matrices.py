@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from hpcsweep.approx.kernels.code import Code
+from hpcsweep.approx.kernels.builder import Code
 from hpcsweep.approx.kernels.compiling import is_wide, kernel
-from hpcsweep.approx.kernels.vectors import Array, Index, Number, fma
+from hpcsweep.approx.kernels.vectors import Array, Index, Matrix, Number, fma
 
 # Rows of a tile of a product, its vectors in a row, and the side of a tile of `add_outer`.
 _ROWS, _VECTORS, _SIDE = (8, 3, 4) if is_wide() else (4, 1, 2)
@@ -24,122 +24,83 @@ def product(
     rows: Index,
     inner: Index,
     columns: Index,
-    left: Array,
-    left_at: Index,
-    left_row: Index,
+    left: Matrix,
     left_column: Index,
-    bias: Array,
-    bias_at: Index,
-    bias_row: Index,
-    right: Array,
-    right_at: Index,
-    right_row: Index,
-    out: Array,
-    out_at: Index,
-    out_row: Index,
+    bias: Matrix,
+    right: Matrix,
+    out: Matrix,
 ) -> None:
     """Write out[i, :] = bias[i] + sum_l left[i, l] right[l, :] for `rows` i and `inner` l.
 
-    Entries of a row of `left` lie `left_column` apart, those of a column `left_row`: so it may be transposed.
+    Entries of a row of `left` lie `left_column` apart, those of a column `left.row`: so it may be transposed.
     """
     for i, height in code.blocks(rows, sorted({_ROWS, 4, 1}, reverse=True)):
-        first = left + (left_at + i * left_row)
-        starts = [(bias + (bias_at + (i + r) * bias_row)).number() for r in range(height)]
+        first = left.start + i * left.row
+        starts = [(bias.start + (i + r) * bias.row).number() for r in range(height)]
         widths = (_ALONE, 4, 2, 1) if height == 1 else range(_VECTORS, 0, -1)
         for s, size in code.blocks(columns, [width * code.lanes for width in widths]):
             vectors = range(0, size, code.lanes)
             sums = [[code.variable(start.spread()) for _ in vectors] for start in starts]
             with code.loop(inner) as place:
-                below = right + (right_at + place * right_row + s)
+                below = right.start + (place * right.row + s)
                 signals = [below.vector(at) for at in vectors]
                 weights = first + place * left_column
                 for r, row in enumerate(sums):
-                    weight = weights.number(left_row * r).spread()
+                    weight = weights.number(left.row * r).spread()
                     for signal, total in zip(signals, row, strict=True):
                         total.set(fma(weight, signal, total.get()))
             for r, row in enumerate(sums):
-                above = out + (out_at + (i + r) * out_row + s)
+                above = out.start + ((i + r) * out.row + s)
                 for at, total in zip(vectors, row, strict=True):
                     above.put(total.get(), at)
 
 
 @kernel
 def add_outer(
-    code: Code,
-    rows: Index,
-    columns: Index,
-    length: Index,
-    factor: Number,
-    left: Array,
-    left_at: Index,
-    left_row: Index,
-    right: Array,
-    right_at: Index,
-    right_row: Index,
-    out: Array,
-    out_at: Index,
-    out_row: Index,
+    code: Code, rows: Index, columns: Index, length: Index, factor: Number, left: Matrix, right: Matrix, out: Matrix
 ) -> None:
     """Add factor * sum_s left[i, s] right[k, s] to out[i, k] for `rows` i and `columns` k; `length` samples s.
 
     The sum of a number runs in the lanes of one vector, sample s in lane s mod lanes, which are then added up.
     """
     for i, height in code.blocks(rows, [_SIDE, 1]):
-        above = left + (left_at + i * left_row)
+        above = left.start + i * left.row
         for k, width in code.blocks(columns, sorted({_SIDE, 4 if height == 1 else _SIDE, 2, 1}, reverse=True)):
-            below = right + (right_at + k * right_row)
+            below = right.start + k * right.row
             sums = [[code.variable(code.vector(0.0)) for _ in range(width)] for _ in range(height)]
             with code.loop(length, code.lanes) as s:
-                signals = [(below + right_row * c).vector(s) for c in range(width)]
+                signals = [(below + right.row * c).vector(s) for c in range(width)]
                 for r, row in enumerate(sums):
-                    delta = (above + left_row * r).vector(s)
+                    delta = (above + left.row * r).vector(s)
                     for signal, total in zip(signals, row, strict=True):
                         total.set(fma(delta, signal, total.get()))
             for r, row in enumerate(sums):
                 for c, total in enumerate(row):
-                    place = out + (out_at + (i + r) * out_row + k + c)
-                    place.put(fma(factor, total.get().sum(), place.number()))
+                    entry = out.start + ((i + r) * out.row + k + c)
+                    entry.put(fma(factor, total.get().sum(), entry.number()))
 
 
 @kernel
 def multiply(
-    code: Code,
-    rows: Index,
-    columns: Index,
-    stride: Index,
-    work: Array,
-    at: Index,
-    factor_at: Index,
-    out_at: Index,
+    code: Code, rows: Index, columns: Index, stride: Index, work: Array, at: Index, factor_at: Index, out_at: Index
 ) -> None:
     """Write out = matrix * factor, number by number; all three lie in `work`, with rows `stride` apart."""
     with code.loop(rows) as i, code.loop(columns, code.lanes) as s:
-        place = work + (i * stride + s)
-        place.put(place.vector(at) * place.vector(factor_at), out_at)
+        entries = work + (i * stride + s)
+        entries.put(entries.vector(at) * entries.vector(factor_at), out_at)
 
 
 @kernel
 def multiply_rows(
-    code: Code,
-    rows: Index,
-    inner: Index,
-    columns: Index,
-    channels: Index,
-    stride: Index,
-    work: Array,
-    left_at: Index,
-    right_at: Index,
-    out: Array,
-    out_at: Index,
-    out_row: Index,
+    code: Code, rows: Index, inner: Index, columns: Index, channels: Index, left: Matrix, right: Matrix, out: Matrix
 ) -> None:
     """Write row (i, k) of `out`: the products of row i of one matrix with row k of another, summed over channels."""
     with code.loop(rows) as i, code.loop(inner) as k, code.loop(columns, code.lanes) as s:
-        left, right = work + (left_at + i * stride + s), work + (right_at + k * stride + s)
-        total = code.variable(left.vector() * right.vector())
+        one, other = left.start + (i * left.row + s), right.start + (k * right.row + s)
+        total = code.variable(one.vector() * other.vector())
         with code.loop(channels, start=1) as c:
-            total.set(fma(left.vector(c * columns), right.vector(c * columns), total.get()))
-        (out + (out_at + (i * inner + k) * out_row + s)).put(total.get())
+            total.set(fma(one.vector(c * columns), other.vector(c * columns), total.get()))
+        (out.start + ((i * inner + k) * out.row + s)).put(total.get())
 
 
 @kernel
@@ -155,9 +116,7 @@ def add_gram(
     left_signal: Index,
     right_delta: Index,
     right_signal: Index,
-    out: Array,
-    out_at: Index,
-    out_row: Index,
+    out: Matrix,
 ) -> None:
     """Add (sum_j d[j, i] e[j, s]) (sum_l a[l, i] b[l, s]) to out[i, s], for eight samples i from `first` on.
 
@@ -179,17 +138,17 @@ def add_gram(
                             one.set(fma(weight, signal, one.get()))
                 products.append([[one.get() for one in row] for row in sums])
             for row in range(height):
-                place = out + (out_at + (first + r + row) * out_row + s)
+                entries = out.start + ((first + r + row) * out.row + s)
                 for at, signal, delta in zip(vectors, products[0][row], products[1][row], strict=True):
-                    place.put(fma(signal, delta, place.vector(at)), at)
+                    entries.put(fma(signal, delta, entries.vector(at)), at)
 
 
 @kernel
 def add(code: Code, rows: Index, columns: Index, stride: Index, work: Array, at: Index, out_at: Index) -> None:
     """Add a matrix to another, as `multiply` does."""
     with code.loop(rows) as i, code.loop(columns, code.lanes) as s:
-        place = work + (i * stride + s)
-        place.put(place.vector(out_at) + place.vector(at), out_at)
+        entries = work + (i * stride + s)
+        entries.put(entries.vector(out_at) + entries.vector(at), out_at)
 
 
 @kernel
@@ -205,8 +164,8 @@ def dot(code: Code, count: Index, left: Array, left_at: Index, right: Array, rig
 def add_multiple(code: Code, count: Index, factor: Number, vector: Array, at: Index, out: Array, out_at: Index) -> None:
     """Add a multiple of a vector to another."""
     with code.loop(count, code.lanes) as i:
-        place = out + (out_at + i)
-        place.put(fma(factor.spread(), (vector + at).vector(i), place.vector()))
+        entries = out + (out_at + i)
+        entries.put(fma(factor.spread(), (vector + at).vector(i), entries.vector()))
 
 
 @kernel

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from hpcsweep.approx.kernels import layers, matrices
-from hpcsweep.approx.kernels.code import Code, Variable
+from hpcsweep.approx.kernels.builder import Code, Variable
 from hpcsweep.approx.kernels.compiling import kernel
-from hpcsweep.approx.kernels.problem import ACTIVATION, BLOCK, CHANNELS, LAYERS, LONGEST, SKIP, WIDTHS
-from hpcsweep.approx.kernels.vectors import Array, Index, Integers
+from hpcsweep.approx.kernels.problem import ACTIVATION, BLOCK, CHANNELS, LAYERS, LONGEST, PARAMETERS, SKIP, WIDTHS, ZERO
+from hpcsweep.approx.kernels.vectors import Array, Index, Integers, Matrix
 
 
 class Rooms:
@@ -25,7 +25,7 @@ class Rooms:
 
     def __init__(self, code: Code, shape: Integers) -> None:
         self._code, self._shape = code, shape
-        self.channels, self.block, self.layers = shape[CHANNELS], shape[BLOCK], shape[LAYERS]
+        self.channels, self.block, self.layers, self.zero = shape[CHANNELS], shape[BLOCK], shape[LAYERS], shape[ZERO]
         self.stride = self.channels * self.block  # of the rows of a matrix
         self.size = (shape[LONGEST] + 1) * self.stride
 
@@ -83,9 +83,9 @@ def upwards(code: Code, shape: Integers) -> Iterator[Layer]:
         start.set(layer.start + layer.outputs * layer.row)
 
 
-def downwards(code: Code, shape: Integers, parameters: Index) -> Iterator[Layer]:
-    """Write what follows for each layer from the last on; there are so many parameters."""
-    start = code.variable(parameters)
+def downwards(code: Code, shape: Integers) -> Iterator[Layer]:
+    """Write what follows for each layer from the last on."""
+    start = code.variable(shape[PARAMETERS])
     with code.loop(shape[LAYERS]) as above:
         number = shape[LAYERS] - 1 - above
         start.set(start.get() - shape[number + (WIDTHS + 1)] * (shape[number + WIDTHS] + 1))
@@ -93,10 +93,10 @@ def downwards(code: Code, shape: Integers, parameters: Index) -> Iterator[Layer]
 
 
 @kernel
-def forward(code: Code, point: Array, shape: Integers, work: Array, zero: Index, columns: Index) -> None:
+def forward(code: Code, point: Array, shape: Integers, work: Array, columns: Index) -> None:
     """Compute the signals of a block from those of the first layer, and its outputs.
 
-    `columns` are samples, a multiple of the lanes; at `zero` the work has a zero.
+    `columns` are samples, a multiple of the lanes.
     """
     room = Rooms(code, shape)
     slopes = room.channels - 2
@@ -108,7 +108,7 @@ def forward(code: Code, point: Array, shape: Integers, work: Array, zero: Index,
                                layer.row, work, signals, room.stride, work, out, room.stride)  # fmt: skip
         with code.when(room.is_equation):
             wide = (room.channels - 1) * columns
-            matrices.product.write(code, layer.outputs, layer.inputs, wide, *left, work, zero, 0, work,
+            matrices.product.write(code, layer.outputs, layer.inputs, wide, *left, work, room.zero, 0, work,
                                    signals + columns, room.stride, work, out + columns, room.stride)  # fmt: skip
         with code.when(layer.is_bent):
             where = room.stride, work, out, room.kept(layer.number)
@@ -141,7 +141,6 @@ def _descend(
     point: Array,
     room: Rooms,
     work: Array,
-    zero: Index,
     columns: Index,
     layer: Layer,
     pulled: Index,
@@ -150,93 +149,63 @@ def _descend(
     """Take derivatives through the weights of a layer, to those by its inputs, which are the next `now`."""
     below = room.after(pulled)
     matrices.product.write(code, layer.inputs, layer.outputs, room.channels * columns, point, layer.start, 1, layer.row,
-                           work, zero, 0, work, pulled, room.stride, work, below, room.stride)  # fmt: skip
+                           work, room.zero, 0, work, pulled, room.stride, work, below, room.stride)  # fmt: skip
     with code.when(layer.is_around):
         matrices.add.write(code, layer.inputs, columns, room.stride, work, now.get(), below)
     now.set(below)
 
 
 @kernel
-def add_gradient(
-    code: Code,
-    point: Array,
-    gradient: Array,
-    parameters: Index,
-    shape: Integers,
-    work: Array,
-    zero: Index,
-    columns: Index,
-) -> None:
+def add_gradient(code: Code, point: Array, gradient: Array, shape: Integers, work: Array, columns: Index) -> None:
     """Add what a block gives to the gradient, from derivatives by its outputs."""
     room = Rooms(code, shape)
     now = code.variable(room.deltas())
-    for layer in downwards(code, shape, parameters):
+    for layer in downwards(code, shape):
         pulled = _pulled(code, shape, room, work, columns, layer, now.get())
         left, right = (work, pulled, room.stride), (work, room.signals(layer.number), room.stride)
         matrices.add_outer.write(code, layer.outputs, layer.row, room.channels * columns, 1.0, *left, *right, gradient,
                                  layer.start, layer.row)  # fmt: skip
         with code.when(code.index(0) < layer.number):
-            _descend(code, point, room, work, zero, columns, layer, pulled, now)
+            _descend(code, point, room, work, columns, layer, pulled, now)
 
 
 @kernel
 def write_jacobian(
-    code: Code,
-    point: Array,
-    parameters: Index,
-    shape: Integers,
-    work: Array,
-    zero: Index,
-    columns: Index,
-    out: Array,
-    out_at: Index,
-    out_row: Index,
-    gram_at: Index,
-    gram_row: Index,
+    code: Code, point: Array, shape: Integers, work: Array, columns: Index, out: Matrix, gram: Matrix
 ) -> None:
     """Write the derivatives of the outputs of a block by each parameter, a row each, from derivatives by its outputs.
 
-    Where `gram_row` is not 0 their products, summed over parameters, are added to a lower triangle.
+    Where `gram.row` is not 0 their products, summed over parameters, are added to a lower triangle.
     """
     room = Rooms(code, shape)
     now = code.variable(room.deltas())
-    for layer in downwards(code, shape, parameters):
+    for layer in downwards(code, shape):
         pulled, signals = _pulled(code, shape, room, work, columns, layer, now.get()), room.signals(layer.number)
-        matrices.multiply_rows.write(code, layer.outputs, layer.row, columns, room.channels, room.stride, work, pulled,
-                                     signals, out, out_at + layer.start * out_row, out_row)  # fmt: skip
-        with code.when(code.index(0) < gram_row):
-            _add_gram(code, room, work, columns, layer, pulled, signals, out, gram_at, gram_row)
+        left, right = (work, pulled, room.stride), (work, signals, room.stride)
+        rows = out.start, layer.start * out.row, out.row
+        matrices.multiply_rows.write(code, layer.outputs, layer.row, columns, room.channels, *left, *right, *rows)
+        with code.when(code.index(0) < gram.row):
+            _add_gram(code, room, work, columns, layer, pulled, signals, gram)
         with code.when(code.index(0) < layer.number):
-            _descend(code, point, room, work, zero, columns, layer, pulled, now)
+            _descend(code, point, room, work, columns, layer, pulled, now)
 
 
 def _add_gram(
-    code: Code,
-    room: Rooms,
-    work: Array,
-    columns: Index,
-    layer: Layer,
-    delta: Index,
-    signals: Index,
-    out: Array,
-    at: Index,
-    row: Index,
+    code: Code, room: Rooms, work: Array, columns: Index, layer: Layer, delta: Index, signals: Index, gram: Matrix
 ) -> None:
     """Add what a layer gives to products of Jacobians."""
     with code.loop(room.channels) as left, code.loop(room.channels) as right, code.loop(columns, 8) as first:
         wide = columns.least((first + 8).rounded_up(code.lanes))
         one, other = left * columns, right * columns
         matrices.add_gram.write(code, first, wide, layer.outputs, layer.row, room.stride, work, delta + one,
-                                signals + one, delta + other, signals + other, out, at, row)  # fmt: skip
+                                signals + one, delta + other, signals + other, gram.start, 0, gram.row)  # fmt: skip
 
 
-def by_inputs(
-    code: Code, point: Array, parameters: Index, shape: Integers, work: Array, zero: Index, columns: Index
-) -> Index:
+def by_inputs(code: Code, point: Array, shape: Integers, work: Array, columns: Index) -> Index:
     """Compute the derivatives by the inputs from those by the outputs; return where they are."""
     room = Rooms(code, shape)
     now = code.variable(room.deltas())
-    for layer in downwards(code, shape, parameters):
+    for layer in downwards(code, shape):
         pulled = _pulled(code, shape, room, work, columns, layer, now.get())
-        _descend(code, point, room, work, zero, columns, layer, pulled, now)
+        _descend(code, point, room, work, columns, layer, pulled, now)
     return now.get()

@@ -8,11 +8,11 @@ from typing import Any
 from numpy import ndarray
 
 from hpcsweep.approx.kernels import layers, network
-from hpcsweep.approx.kernels.code import Code
+from hpcsweep.approx.kernels.builder import Code
 from hpcsweep.approx.kernels.compiling import INTEGER, INTEGERS, NUMBER, VECTOR, entry, function_type, kernel, part
 from hpcsweep.approx.kernels.matrices import fill
 from hpcsweep.approx.kernels.network import Rooms
-from hpcsweep.approx.kernels.problem import BLOCK, KEY, LANES, POWER, SAMPLES, TABLE, WIDTHS
+from hpcsweep.approx.kernels.problem import BLOCK, KEY, LANES, POWER, SAMPLES, TABLE, WIDTHS, ZERO
 from hpcsweep.approx.kernels.vectors import Array, Index, Integers, Number
 
 _FIRST, _SECOND, _STRIDE = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 0x9E3779B97F4A7C15  # of splitmix64
@@ -41,14 +41,12 @@ def _drawn(code: Code, key: Index, counter: Index, below: Index) -> Index:
 
 
 @kernel
-def load(
-    code: Code, shape: Integers, source: Array, work: Array, zero: Index, start: Index, columns: Index, done: Index
-) -> None:
+def load(code: Code, shape: Integers, source: Array, work: Array, start: Index, columns: Index, done: Index) -> None:
     """Put the samples of a block into the work; copies of its first fill the last vector.
 
     Nothing, where all samples are one block and there already: the number before the zero says so.
     """
-    once = work + (zero - 1)
+    once = work + (shape[ZERO] - 1)
     with code.when(once.number() < 0.5):
         room, count, table = Rooms(code, shape), shape[SAMPLES], shape[TABLE]
         inputs, is_full = shape[WIDTHS], table.is_(0)
@@ -67,8 +65,8 @@ def load(
             sample = (start + s).where(start + s < count, start)
             drawn = _drawn(code, shape[KEY], done * count + sample + 1, table) * numbers
             with code.loop(numbers) as k:
-                place = (sample + k * count).where(is_full, drawn + k)
-                (work + row(k)).put((source + place).number(), s)
+                entry_at = (sample + k * count).where(is_full, drawn + k)
+                (work + row(k)).put((source + entry_at).number(), s)
         with code.when(room.is_equation):
             _write_unit_slopes(code, shape, room, work, columns)
         with code.when(is_full), code.when(count < shape[BLOCK] + 1):
@@ -90,20 +88,12 @@ def _write_unit_slopes(code: Code, shape: Integers, room: Rooms, work: Array, co
 
 @kernel
 def residuals_of_block(
-    code: Code,
-    point: Array,
-    shape: Integers,
-    source: Array,
-    work: Array,
-    zero: Index,
-    start: Index,
-    columns: Index,
-    done: Index,
+    code: Code, point: Array, shape: Integers, source: Array, work: Array, start: Index, columns: Index, done: Index
 ) -> None:
     """Write the residuals of a block in place of its outputs, zero beyond the samples."""
     room = Rooms(code, shape)
-    load.write(code, shape, source, work, zero, start, columns, done)
-    network.forward.write(code, point, shape, work, zero, columns)
+    load.write(code, shape, source, work, start, columns, done)
+    network.forward.write(code, point, shape, work, columns)
     layers.subtract.write(code, columns, work, room.deltas(), room.further())
     with code.loop(columns, start=shape[SAMPLES] - start) as s:
         (work + room.deltas()).put(code.number(0.0), s)
@@ -117,19 +107,10 @@ def blocks_of(code: Code, shape: Integers) -> Any:
 
 
 @kernel
-def pull_block(
-    code: Code,
-    point: Array,
-    gradient: Array,
-    parameters: Index,
-    shape: Integers,
-    work: Array,
-    zero: Index,
-    columns: Index,
-) -> None:
+def pull_block(code: Code, point: Array, gradient: Array, shape: Integers, work: Array, columns: Index) -> None:
     """Add what a block gives to the gradient, from the derivatives of the loss by its residuals."""
     spread(code, shape, work, columns)
-    network.add_gradient.write(code, point, gradient, parameters, shape, work, zero, columns)
+    network.add_gradient.write(code, point, gradient, shape, work, columns)
 
 
 def spread(code: Code, shape: Integers, work: Array, columns: Index) -> None:
@@ -141,37 +122,27 @@ def spread(code: Code, shape: Integers, work: Array, columns: Index) -> None:
 
 @kernel
 def mean_square(
-    code: Code,
-    point: Array,
-    gradient: Array,
-    parameters: Index,
-    shape: Integers,
-    source: Array,
-    work: Array,
-    zero: Index,
-    done: Index,
+    code: Code, point: Array, gradient: Array, length: Index, shape: Integers, source: Array, work: Array, done: Index
 ) -> Number:
-    """Return the mean square of the residuals; of no parameters no gradient is wanted."""
+    """Return the mean square of the residuals, and add its gradient unless that has the `length` 0."""
     room = Rooms(code, shape)
     total, count = code.variable(code.double.number(0.0)), shape[SAMPLES]
     for start, columns in blocks_of(code, shape):
-        residuals_of_block.write(code, point, shape, source, work, zero, start, columns, done)
+        residuals_of_block.write(code, point, shape, source, work, start, columns, done)
         where = columns, work, room.deltas()
         total.set(total.get() + layers.squares.write(code, *where))
-        with code.when(code.index(0) < parameters):
+        with code.when(code.index(0) < length):
             layers.scale.write(code, columns, 2.0 / count.of(code.double), *where[1:])
-            pull_block.write(code, point, gradient, parameters, shape, work, zero, columns)
+            pull_block.write(code, point, gradient, shape, work, columns)
     return total.get() / count.of(code.double)
 
 
 @kernel
-def keep_residuals(
-    code: Code, point: Array, shape: Integers, source: Array, work: Array, zero: Index, done: Index
-) -> Index:
+def keep_residuals(code: Code, point: Array, shape: Integers, source: Array, work: Array, done: Index) -> Index:
     """Write the residuals of all samples; return where they are."""
     room = Rooms(code, shape)
     for start, columns in blocks_of(code, shape):
-        residuals_of_block.write(code, point, shape, source, work, zero, start, columns, done)
+        residuals_of_block.write(code, point, shape, source, work, start, columns, done)
         with code.loop(columns, code.lanes) as s:
             (work + (room.residuals + start)).put((work + room.deltas()).vector(s), s)
     return room.residuals
@@ -179,25 +150,17 @@ def keep_residuals(
 
 @kernel
 def pull_kept(
-    code: Code,
-    point: Array,
-    gradient: Array,
-    parameters: Index,
-    shape: Integers,
-    source: Array,
-    work: Array,
-    zero: Index,
-    done: Index,
+    code: Code, point: Array, gradient: Array, shape: Integers, source: Array, work: Array, done: Index
 ) -> None:
     """Add to the gradient, from the derivatives of the loss by the residuals in their place."""
     room = Rooms(code, shape)
     for start, columns in blocks_of(code, shape):
         with code.when(shape[BLOCK] < shape[SAMPLES]):  # else the signals are still there
-            load.write(code, shape, source, work, zero, start, columns, done)
-            network.forward.write(code, point, shape, work, zero, columns)
+            load.write(code, shape, source, work, start, columns, done)
+            network.forward.write(code, point, shape, work, columns)
         with code.loop(columns, code.lanes) as s:
             (work + room.deltas()).put((work + (room.residuals + start)).vector(s), s)
-        pull_block.write(code, point, gradient, parameters, shape, work, zero, columns)
+        pull_block.write(code, point, gradient, shape, work, columns)
 
 
 @entry(*OBJECTIVE)
@@ -208,24 +171,14 @@ def objective(point: ndarray, gradient: ndarray, shape: ndarray, source: ndarray
     underflows which would not do so in the mean square. With m the largest, q = residual / m, S = mean(q^p) it is
     m^2 S^(2/p), its derivative 2 m S^(2/p - 1) q^(p-1) / n.
     """
-    parameters, zero = min(len(gradient), parameters_of(shape)), len(work) - 1
     fill(len(gradient), 0.0, gradient, 0)
     if shape[POWER] == 2:
-        return mean_square(point, gradient, parameters, shape, source, work, zero, done)
-    kept = keep_residuals(point, shape, source, work, zero, done)
+        return mean_square(point, gradient, len(gradient), shape, source, work, done)
+    kept = keep_residuals(point, shape, source, work, done)
     loss = _mean_power(shape, work, kept)
-    if parameters:
-        pull_kept(point, gradient, parameters, shape, source, work, zero, done)
+    if len(gradient):
+        pull_kept(point, gradient, shape, source, work, done)
     return loss
-
-
-@part
-def parameters_of(shape: ndarray) -> int:
-    """Return the number of parameters."""
-    total = 0
-    for place in range(WIDTHS, len(shape) - 1):
-        total += shape[place + 1] * (shape[place] + 1)
-    return total
 
 
 @part

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
@@ -22,7 +23,9 @@ POWER: Final = 7  # of the residuals in the loss
 TABLE: Final = 8  # samples from which each step draws some, 0 where it sees them all
 KEY: Final = 9  # of the stream of these draws
 LONGEST: Final = 10  # neurons of the widest layer, inputs and output included
-WIDTHS: Final = 11  # the first of the widths (inputs, ..., 1), and the end of the description
+PARAMETERS: Final = 11  # of the network
+ZERO: Final = 12  # where the work has a zero: the bias of products without one
+WIDTHS: Final = 13  # the first of the widths (inputs, ..., 1), and the end of the description
 
 _BLOCK = 128  # samples: their signals stay in the cache between one layer and the next
 
@@ -37,10 +40,11 @@ def padded(count: int, dtype: np.dtype) -> int:
     return -(-count // lanes(dtype)) * lanes(dtype)
 
 
-def aligned(count: int, dtype: np.dtype) -> np.ndarray:
-    """Return zeros (count,) that begin where a vector may."""
-    raw = np.zeros(count + lanes(dtype), dtype=dtype)
-    start = -raw.ctypes.data % BYTES // dtype.itemsize
+def aligned(count: int, dtype: np.dtype, make: Callable[..., np.ndarray] = np.zeros) -> np.ndarray:
+    """Return zeros (count,) that begin where a vector may; `make=np.empty`: any numbers."""
+    raw = make(count + lanes(dtype), dtype=dtype)
+    # `ctypes` would take as long as a small network.
+    start = -raw.__array_interface__["data"][0] % BYTES // dtype.itemsize
     return raw[start : start + count]
 
 
@@ -129,13 +133,15 @@ class Problem:
         source[:] = (numbers if batch else numbers.T).ravel()
         samples = batch or count
         block = padded(block, dtype) if block else block_of(samples, dtype)
+        work = _room(network, block, samples, dtype)
         shape = np.zeros(WIDTHS + len(network.widths), dtype=np.int64)
         shape[:WIDTHS] = (
             *(samples, block, lanes(dtype), network.channels, len(network.widths) - 1, network.skip),
             *(network.activation, power, count if batch else 0, key, max(network.widths)),
+            *(network.parameters, len(work) - 1),
         )
         shape[WIDTHS:] = network.widths
-        return Problem(shape, source, _room(network, block, samples, dtype))
+        return Problem(shape, source, work)
 
     @property
     def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -23,9 +23,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from llvmlite import ir
+from numba.core import cgutils
 
 BYTES: Final = 64  # of a vector
 INT, _LANE = ir.IntType(64), ir.IntType(32)
@@ -54,20 +55,27 @@ DOUBLE: Final = Precision(ir.DoubleType(), ir.IntType(64), "f64")
 SINGLE: Final = Precision(ir.FloatType(), ir.IntType(32), "f32")
 
 
-class Writer(Protocol):
-    """What values are written into: see `code.Code`."""
+class Writer:
+    """What values are written into, in one precision; `builder.Code` adds loops and conditions."""
 
-    builder: Any
-    precision: Precision
+    def __init__(self, builder: Any, precision: Precision) -> None:
+        self.builder, self.precision, self.lanes = builder, precision, precision.lanes
 
     def integer(self, number: Index | int) -> Any:
         """Return the value of an integer."""
+        return number.value if isinstance(number, Index) else ir.Constant(INT, number)
 
     def index(self, number: int) -> Index:
         """Return a constant integer."""
+        return Index(self, self.integer(number))
 
     def call(self, name: str, *values: Any) -> Any:
-        """Write an instruction of LLVM that has a name."""
+        """Write an instruction of LLVM that has a name, such as "fma"."""
+        kind = values[0].type
+        lanes = f"v{kind.count}" if isinstance(kind, ir.VectorType) else ""
+        signature = ir.FunctionType(kind, [kind] * len(values))
+        name = f"llvm.{name}.{lanes}{self.precision.suffix}"
+        return self.builder.call(cgutils.get_or_insert_function(self.builder.module, signature, name), values)
 
 
 class Index:
@@ -225,25 +233,23 @@ class Number:
     def spread(self) -> Number:
         """Return a vector with this number in all lanes."""
         kind = self.code.precision.vector
-        nothing, zeros = (
-            ir.Constant(kind, ir.Undefined),
-            ir.Constant(ir.VectorType(_LANE, kind.count), [0] * kind.count),
-        )
+        nothing = ir.Constant(kind, ir.Undefined)
+        zeros = ir.Constant(ir.VectorType(_LANE, kind.count), [0] * kind.count)
         first = self.code.builder.insert_element(nothing, self.value, ir.Constant(_LANE, 0))
         return Number(self.code, self.code.builder.shuffle_vector(first, nothing, zeros))
 
 
 def fma(left: Number | float, right: Number | float, addend: Number | float) -> Number:
     """Return left * right + addend, rounded once."""
-    some = next(one for one in (left, right, addend) if isinstance(one, Number))
-    return Number(some.code, some.code.call("fma", some.like(left), some.like(right), some.like(addend)))
+    number = next(one for one in (left, right, addend) if isinstance(one, Number))
+    return Number(number.code, number.code.call("fma", number.like(left), number.like(right), number.like(addend)))
 
 
 def select(mask: Any, yes: Number | float, no: Number | float) -> Number:
     """Return `yes` where the mask of a comparison is true, else `no`."""
-    some = yes if isinstance(yes, Number) else no
-    assert isinstance(some, Number)
-    return Number(some.code, some.code.builder.select(mask, some.like(yes), some.like(no)))
+    number = yes if isinstance(yes, Number) else no
+    assert isinstance(number, Number)
+    return Number(number.code, number.code.builder.select(mask, number.like(yes), number.like(no)))
 
 
 class Array:
@@ -280,3 +286,10 @@ class Integers:
     def __getitem__(self, place: Index | int) -> Index:
         at = self.code.builder.gep(self.pointer, [self.code.integer(place)])
         return Index(self.code, self.code.builder.load(at))
+
+
+class Matrix:
+    """A matrix of a kernel, whose rows lie `row` apart from `start` on; callers give an array, a place in it, `row`."""
+
+    def __init__(self, array: Array, at: Index, row: Index) -> None:
+        self.start, self.row = array + at, row

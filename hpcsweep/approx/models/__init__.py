@@ -20,7 +20,7 @@ from hpcsweep.approx.models.layers import ACTIVATE, ACTIVATIONS, INITIALISATIONS
 from hpcsweep.approx.models.mlp import MLP
 from hpcsweep.approx.models.model import Domain, Model
 from hpcsweep.approx.models.own import Own, network_of, resolve_own
-from hpcsweep.approx.models.residual import Residual, residual_widths
+from hpcsweep.approx.models.residual import Residual
 from hpcsweep.approx.models.sums import Sum
 from hpcsweep.config import ModelConfig
 
@@ -100,7 +100,7 @@ def count_parameters(config: ModelConfig, dimension: int, folder: str | Path = "
     if is_own(config):
         each = network_of(config, dimension, folder).parameters
     elif config.name == "residual":
-        each = count(residual_widths(config.hidden, dimension))
+        each = count(Residual.widths_of(config.hidden, dimension))
     else:
         each = count((dimension, *config.hidden, 1))
     return config.stages * each + config.stages - 1

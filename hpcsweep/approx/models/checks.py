@@ -36,7 +36,7 @@ def resolve(given: Mapping[str, Any]) -> ModelConfig:
     config = validated(given)
     if name == "residual" and len(set(config.hidden)) != 1:
         shown = list(config.hidden)
-        raise PluginError(f'model "residual" adds up layers of one width, at least one of them, not {shown!r}.')
+        raise PluginError(f'model "residual" needs at least one hidden layer, and all of one width, not {shown!r}.')
     return config
 
 
@@ -58,7 +58,7 @@ def validated(given: Mapping[str, Any], code: str = "", unused: tuple[str, ...] 
         raise PluginError(f"model.standardise must be true or false, not {config.standardise!r}.")
     if type(config.stages) is not int or config.stages < 1:
         raise PluginError(
-            f"model.stages must be the number of networks that are added up, 1 or more, not {config.stages!r}."
+            f"model.stages must be the number of networks that are added, 1 or more, not {config.stages!r}."
         )
     return replace(config, scale=_scale(config.scale, config.initialisation))
 

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from hpcsweep.approx.kernels.evaluation import Frozen
 from hpcsweep.approx.kernels.problem import Shape
+from hpcsweep.approx.models.layered import Layered
 from hpcsweep.approx.models.layers import ACTIVATIONS
-from hpcsweep.approx.models.mlp import MLP
 from hpcsweep.approx.models.model import Model
 from hpcsweep.approx.models.residual import Residual
 from hpcsweep.approx.models.sums import Sum
@@ -35,19 +35,12 @@ class Term(NamedTuple):
     amplitude: float
 
 
-def term(
-    widths: Sequence[int],
-    activation: str,
-    parameters: Tensor,
-    shift: Tensor | None = None,
-    factor: Tensor | None = None,
-    amplitude: float = 1.0,
-    *,
-    skip: bool = False,
-) -> Term:
-    """Return a network from its flat vector (parameters,), which says the precision, and its input map, as of `MLP`."""
-    maps = (torch.zeros(widths[0]), torch.ones(widths[0])) if shift is None or factor is None else (shift, factor)
-    shape = Shape(tuple(widths), ACTIVATIONS.index(activation), skip)
+def term(network: Layered, parameters: Tensor, amplitude: float) -> Term:
+    """Return a network of a sum from its flat vector (parameters,), which says the precision."""
+    maps = torch.zeros(network.dimension), torch.ones(network.dimension)
+    if network.shift is not None and network.factor is not None:
+        maps = network.shift, network.factor
+    shape = Shape(tuple(network.widths), ACTIVATIONS.index(network.activation), isinstance(network, Residual))
     return Term(Frozen(shape, parameters.contiguous().numpy(), torch.stack(maps).to(parameters).numpy()), amplitude)
 
 
@@ -67,32 +60,32 @@ class Compiled:
     def __init__(self, terms: Sequence[Term], twin: Callable[[Any], Any]) -> None:
         self._terms, self._twin = tuple(terms), twin
         self._dtype = terms[0].network.point.dtype
-        self._products = sum(len(one.network.point) for one in terms)  # at a point
+        self._products = sum(len(term.network.point) for term in terms)  # at a point
 
     def __call__(self, points: Tensor) -> Tensor:
         """Return the values at points of any number; quickest if they lie in memory axis by axis."""
         if not isinstance(points, Tensor) or (points.requires_grad and torch.is_grad_enabled()):
             return self._twin(points)
-        return self._found(points, _values)[0]
+        return self._evaluated(points, _values)[0]
 
     def with_slopes(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return the values, and their derivatives by the coordinates (points, dimension)."""
-        value, slopes = self._found(points, Frozen.values_and_slopes)
+        value, slopes = self._evaluated(points, Frozen.values_and_slopes)
         return value, slopes
 
-    def _found(self, points: Tensor, evaluate: Callable[[Frozen, np.ndarray], Arrays]) -> list[Tensor]:
+    def _evaluated(self, points: Tensor, evaluate: Callable[[Frozen, np.ndarray], Arrays]) -> list[Tensor]:
         source, threads = points.detach().numpy().T, torch.get_num_threads()
         whole = partial(self._sum, evaluate)
         if threads == 1 or self._products * len(points) < _SHARED:
-            return [torch.from_numpy(one) for one in whole(source)]
+            return [torch.from_numpy(array) for array in whole(source)]
         with ThreadPoolExecutor(threads) as pool:
             parts = pool.map(whole, np.array_split(source, threads, axis=1))
-            return [torch.from_numpy(np.concatenate(some)) for some in zip(*parts, strict=True)]
+            return [torch.from_numpy(np.concatenate(arrays)) for arrays in zip(*parts, strict=True)]
 
     def _sum(self, evaluate: Callable[[Frozen, np.ndarray], Arrays], source: np.ndarray) -> Arrays:
         source = np.ascontiguousarray(source, dtype=self._dtype)  # once for all terms
-        found = [[_scaled(one, amplitude) for one in evaluate(network, source)] for network, amplitude in self._terms]
-        return tuple(reduce(np.add, some) for some in zip(*found, strict=True))
+        terms = [[_scaled(array, factor) for array in evaluate(network, source)] for network, factor in self._terms]
+        return tuple(reduce(np.add, arrays) for arrays in zip(*terms, strict=True))
 
 
 def _values(network: Frozen, source: np.ndarray) -> Arrays:
@@ -106,18 +99,17 @@ def _scaled(array: np.ndarray, amplitude: float) -> np.ndarray:
 
 def compiled(model: Model, parameters: Tensor) -> Compiled | None:
     """Return a model with its parameters (parameters,) as such a function; None of others, and on devices."""
-    if parameters.device.type != "cpu" or not isinstance(model, MLP | Residual | Sum):
+    if parameters.device.type != "cpu" or not isinstance(model, Layered | Sum):
         return None
     network: Model = model
     rows, amplitudes = parameters[None].detach(), [1.0]
     if isinstance(model, Sum):
         network, rows = model.network, model.networks(rows[0])
         amplitudes += model.amplitudes(parameters).tolist()
-    if not isinstance(network, MLP | Residual):
+    if not isinstance(network, Layered):
         return None
-    skip = isinstance(network, Residual)
     terms = [
-        term(network.widths, network.activation, row, network.shift, network.factor, amplitude, skip=skip)
+        term(network, row, amplitude)
         for row, amplitude in zip(rows, amplitudes, strict=True)
         if amplitude  # a stage that was not trained, or rejected, has amplitude 0
     ]

@@ -21,25 +21,20 @@ ACTIVATE: Mapping[str, Callable[[Tensor], Tensor]] = {  # may overwrite their ar
 BOUNDED: tuple[str, ...] = tuple(name for name, one in activations.ACTIVATIONS.items() if one.is_bounded)
 
 
-def _torch_default(generator: np.random.Generator, outputs: int, inputs: int, scale: float) -> np.ndarray:
-    return generator.uniform(-1, 1, (outputs, inputs + 1)) / math.sqrt(inputs)
-
-
-def _he(generator: np.random.Generator, outputs: int, inputs: int, scale: float) -> np.ndarray:
-    weights = generator.standard_normal((outputs, inputs)) * math.sqrt(2 / inputs)
-    return np.pad(weights, ((0, 0), (0, 1)))  # biases are zero
-
-
-def _glorot(generator: np.random.Generator, outputs: int, inputs: int, scale: float) -> np.ndarray:
-    weights = generator.uniform(-1, 1, (outputs, inputs)) * math.sqrt(6 / (inputs + outputs))
+def _without_biases(weights: np.ndarray) -> np.ndarray:
     return np.pad(weights, ((0, 0), (0, 1)))
 
 
-def _normal(generator: np.random.Generator, outputs: int, inputs: int, scale: float) -> np.ndarray:
-    return generator.standard_normal((outputs, inputs + 1)) * scale
-
-
-_DRAW: Mapping[str, Drawer] = {"torch": _torch_default, "he": _he, "glorot": _glorot, "normal": _normal}
+_DRAW: Mapping[str, Drawer] = {  # from generator, outputs, inputs and scale; see `draw`
+    "torch": lambda random, outputs, inputs, _: random.uniform(-1, 1, (outputs, inputs + 1)) / math.sqrt(inputs),
+    "he": lambda random, outputs, inputs, _: _without_biases(
+        random.standard_normal((outputs, inputs)) * math.sqrt(2 / inputs)
+    ),
+    "glorot": lambda random, outputs, inputs, _: _without_biases(
+        random.uniform(-1, 1, (outputs, inputs)) * math.sqrt(6 / (inputs + outputs))
+    ),
+    "normal": lambda random, outputs, inputs, scale: random.standard_normal((outputs, inputs + 1)) * scale,
+}
 
 ACTIVATIONS: tuple[str, ...] = tuple(ACTIVATE)
 INITIALISATIONS: tuple[str, ...] = tuple(_DRAW)

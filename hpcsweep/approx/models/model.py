@@ -66,19 +66,35 @@ class Model(ABC):
         return None
 
 
-def input_map(standardise: bool, domain: Domain) -> tuple[Tensor, Tensor] | None:
-    """Return shift and factor, (dimension,) float64 each, of the map x -> (x - shift) * factor of the inputs, or None.
+class Standardising(Model):
+    """A model that sees the points, or their standardised image, where the configuration says `standardise`.
 
-    Standardised inputs have mean 0 and variance 1 under the uniform distribution on the domain.
+    Attributes
+    ----------
+    shift, factor : the input map x -> (x - shift) * factor, (dimension,) float64 each, or None if not standardised:
+        the inputs then have mean 0 and variance 1 under the uniform distribution on the domain
     """
-    if not standardise:
-        return None
-    low, high = torch.tensor(domain, dtype=torch.float64).T
-    return (low + high) / 2, math.sqrt(12) / (high - low)
 
+    shift: Tensor | None = None
+    factor: Tensor | None = None
 
-def mapped(points: Tensor, shift: Tensor | None, factor: Tensor | None) -> Tensor:
-    """Return (points - shift) * factor, or the points (..., dimension) themselves where there is no such map."""
-    if shift is None or factor is None:
-        return points
-    return (points - shift.to(points)) * factor.to(points)
+    def __init__(self, config: ModelConfig, domain: Domain) -> None:
+        self.config = config
+        if config.standardise:
+            low, high = torch.tensor(domain, dtype=torch.float64).T
+            self.shift, self.factor = (low + high) / 2, math.sqrt(12) / (high - low)
+
+    def standardised(self, points: Tensor) -> Tensor:
+        """Return what the network sees of points (..., dimension): the points, or their standardised image."""
+        if self.shift is None or self.factor is None:
+            return points
+        return (points - self.shift.to(points)) * self.factor.to(points)
+
+    def apply(self, parameters: Tensor, points: Tensor) -> Tensor:
+        """Return the values (points,) of the network `parameters` (parameters,) at `points` (points, dimension).
+
+        Computes in the dtype and on the device of `parameters`; the points must agree. Nothing is recorded unless an
+        argument requires gradients. The bits depend on the number of points of a call and, on some processors, on the
+        place of a point among them, not on its companions.
+        """
+        return self.evaluate(parameters, self.standardised(points))

@@ -12,7 +12,7 @@ from hpcsweep.approx.models.activations import ACTIVATIONS, Activation
 from hpcsweep.approx.models.mlp import MLP
 from hpcsweep.approx.models.model import Model
 
-BENDS: Mapping[str, Activation] = {  # those that have a second derivative
+TWICE_DIFFERENTIABLE: Mapping[str, Activation] = {  # those that have a second derivative
     name: one for name, one in ACTIVATIONS.items() if one.derivatives(torch.zeros(1)) is not None
 }
 
@@ -36,7 +36,7 @@ class SecondOrder(Model):
     def __init__(self, network: MLP) -> None:
         self.network, self.config, self.widths = network, network.config, network.widths
         self.dimension, self.parameters = 2 * network.dimension + 1, network.parameters
-        self._activation = BENDS[network.activation]
+        self._activation = TWICE_DIFFERENTIABLE[network.activation]
 
     def init(self, seeds: Sequence[int], dtype: torch.dtype) -> Tensor:
         """Return the initial parameters (cells, parameters) of the perceptron."""
@@ -69,7 +69,7 @@ class SecondOrder(Model):
     def _bent(self, value: Tensor, slopes: Tensor, curvature: Tensor, curved: Tensor) -> Tensor:
         """Return value, slopes and curvature behind an activation, (width, d + 2, points)."""
         derivatives = self._activation.derivatives(value)
-        assert derivatives is not None  # as of all in BENDS
+        assert derivatives is not None  # as of all in TWICE_DIFFERENTIABLE
         bent, slope, second = derivatives
         further = second * (curved * slopes * slopes).sum(dim=1) + slope * curvature
         return torch.cat([bent.unsqueeze(1), slope.unsqueeze(1) * slopes, further.unsqueeze(1)], dim=1)

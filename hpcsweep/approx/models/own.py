@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
@@ -15,7 +15,7 @@ from hpcsweep.approx import plugins
 from hpcsweep.approx.models.checks import FIELDS as OF_NETWORKS
 from hpcsweep.approx.models.checks import validated
 from hpcsweep.approx.models.layers import count
-from hpcsweep.approx.models.model import FIELDS, Domain, Model, input_map, mapped
+from hpcsweep.approx.models.model import FIELDS, Domain, Model, Standardising
 from hpcsweep.config import ModelConfig
 from hpcsweep.errors import PluginError, unknown
 
@@ -24,32 +24,22 @@ _POINTS = 33
 
 
 @final
-class Own(Model):
+class Own(Standardising):
     """A user's model on a domain: its class sees the points, or their standardised image."""
 
     def __init__(self, config: ModelConfig, domain: Domain, network: Model) -> None:
         """`network`: made by `network_of`."""
-        self.config, self._network = config, network
+        super().__init__(config, domain)
+        self._network = network
         self.dimension, self.parameters, self.widths = network.dimension, network.parameters, network.widths
-        self._shift: Tensor | None
-        self._factor: Tensor | None
-        self._shift, self._factor = input_map(config.standardise, domain) or (None, None)
 
     def init(self, seeds: Sequence[int], dtype: torch.dtype) -> Tensor:
         """Return initial parameters (cells, parameters)."""
         return self._network.init(seeds, dtype)
 
-    def standardised(self, points: Tensor) -> Tensor:
-        """Return what the user's class sees of points (..., dimension)."""
-        return mapped(points, self._shift, self._factor)
-
     def evaluate(self, parameters: Tensor, inputs: Tensor) -> Tensor:
         """Return the values (points,) for what the user's class sees (points, dimension)."""
         return self._network.apply(parameters, inputs)
-
-    def apply(self, parameters: Tensor, points: Tensor) -> Tensor:
-        """Return the values (points,) at points (points, dimension) of the domain."""
-        return self.evaluate(parameters, self.standardised(points))
 
     def frequency_layer(self, parameters: Tensor) -> Tensor | None:
         """Return what the user's class says."""
@@ -84,17 +74,14 @@ def network_of(config: ModelConfig, dimension: int, folder: str | Path) -> Model
 def _network(config: ModelConfig, dimension: int, folder: str) -> Model:
     """Once for each configuration: it holds the digest of the source, and all cells of a shape share one network."""
     kind = plugins.load(config.name, folder, Model)
-    told = f"model {config.name!r} in dimension {dimension}"
-    network = plugins.guarded(f"{told} cannot be made", lambda: kind(copy.deepcopy(config.plain), dimension))  # type: ignore[call-arg]
+    subject = f"model {config.name!r} in dimension {dimension}"
+    network = plugins.guarded(f"{subject} cannot be made", lambda: kind(copy.deepcopy(config.plain), dimension))  # type: ignore[call-arg]
     for rule in (_size, _initial, _values, _derivatives):
-        broken = plugins.guarded(f"{told} cannot be evaluated", functools.partial(_breaches, rule, network, dimension))
+        breaches = functools.partial(rule, network, dimension)
+        broken = plugins.guarded(f"{subject} cannot be evaluated", lambda: list(breaches()))  # noqa: B023
         if broken:  # the later rules lean on the earlier ones
-            raise PluginError(f"{told} breaks the rules: {'; '.join(broken)}.")
+            raise PluginError(f"{subject} breaks the rules: {'; '.join(broken)}.")
     return network
-
-
-def _breaches(rule: Callable[[Model, int], Iterator[str]], network: Model, dimension: int) -> list[str]:
-    return list(rule(network, dimension))
 
 
 def _size(network: Model, dimension: int) -> Iterator[str]:

@@ -24,7 +24,7 @@ from hpcsweep.config import ModelConfig, TargetConfig
 
 @dataclass(frozen=True, eq=False)
 class ErrorFunction:
-    """A target and its approximant as functions on a device: (points, dimension) float64 -> (points,) float64.
+    """target - approximant as a function on a device: (points, dimension) float64 -> (points,) float64.
 
     Parameters
     ----------
@@ -44,26 +44,12 @@ class ErrorFunction:
         """The widest hidden layer, by which tiles are sized and proofs are tried; 64 where layers are not known."""
         return max((term.width for term in self.terms), default=64)
 
-    @property
-    def error(self) -> Deviation:
-        """The function target - approximant."""
-        return Deviation(self.target, self.approximant)
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Deviation:
-    """target - approximant as a function of points."""
-
-    target: Function
-    approximant: Function
-
     def __call__(self, points: Tensor) -> Tensor:
-        """Return the differences (points,) at points (points, dimension)."""
+        """Return target - approximant (points,) at points (points, dimension)."""
         return self.target(points) - self.approximant(points)
 
     def with_slopes(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Return them with their gradients (points, dimension), each function differentiated in its own way."""
+        """Return it with its gradients (points, dimension), each function differentiated in its own way."""
         (target, rise), (value, slopes) = with_slopes(self.target, points), with_slopes(self.approximant, points)
         return target - value, rise - slopes
 

@@ -49,8 +49,9 @@ class Files(Approximation):
         """Load both."""
         network = load_network(self.network, self.activation, folder)
         target = load_target(self.target, len(self.domain), folder)
-        made = adapted(network, self.domain)
-        return ErrorFunction(adapted(target, self.domain), made, self.domain, terms_of(network, made, self.domain))
+        approximant = adapted(network, self.domain)
+        terms = terms_of(network, approximant, self.domain)
+        return ErrorFunction(adapted(target, self.domain), approximant, self.domain, terms)
 
 
 def files(
@@ -69,14 +70,14 @@ def files(
     loaded = load_network(network, activation, folder)
     inputs = dimension or (pairs if pairs > 1 else _inputs(loaded, pairs))
     if isinstance(loaded, Dense) and inputs != loaded.dimension:
-        raise PluginError(f"{network} has {loaded.dimension} inputs, not {inputs}; mend --dimension or --domain.")
+        raise PluginError(f"{network} has {loaded.dimension} inputs, not {inputs}; correct --dimension or --domain.")
     known = load_target(target, inputs, folder)
     if domain is not None:
         box = domain_of(domain, inputs)
     elif isinstance(known, Target):
         box = domain_of(known.domain)
     else:
-        raise PluginError(f'the target {target!r} does not know its domain; give --domain, such as "-1,1".')
+        raise PluginError(f'the target {target!r} has no domain of its own; give --domain, such as "-1,1".')
     approximation = Files(network, target, box, activation)
     approximation.error_function(folder, "cpu")
     return approximation
@@ -107,8 +108,8 @@ def load_target(name: str, dimension: int, folder: Path) -> Callable[..., Any]:
     """Return a target by its name. Raises PluginError."""
     if ":" not in name:
         return plugins.target({"name": name}, dimension, folder)
-    found = plugins.member(name, folder)
-    return found(dimension) if isinstance(found, type) and issubclass(found, Target) else _callable(found, name)
+    member = plugins.member(name, folder)
+    return member(dimension) if isinstance(member, type) and issubclass(member, Target) else _callable(member, name)
 
 
 def load_network(name: str, activation: str, folder: Path) -> Callable[..., Any]:
@@ -120,10 +121,10 @@ def load_network(name: str, activation: str, folder: Path) -> Callable[..., Any]
     return _callable(plugins.member(name, folder), name)
 
 
-def _callable(found: object, name: str) -> Callable[..., Any]:
-    if not callable(found):
-        raise PluginError(f"{name} is a {type(found).__name__}; it must be a function of points (points, dimension).")
-    return found
+def _callable(member: object, name: str) -> Callable[..., Any]:
+    if not callable(member):
+        raise PluginError(f"{name} is a {type(member).__name__}; it must be a function of points (points, dimension).")
+    return member
 
 
 def network_file(path: Path, activation: str) -> Dense:
@@ -136,25 +137,21 @@ def network_file(path: Path, activation: str) -> Dense:
     if activation not in ACTIVATIONS:
         raise PluginError(unknown("activation", activation, ACTIVATIONS))
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            given = {
-                name: torch.from_numpy(arrays[name].astype(np.float64, casting="same_kind")) for name in arrays.files
-            }
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: torch.from_numpy(file[name].astype(np.float64, casting="same_kind")) for name in file.files}
     except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise PluginError(f"{path} cannot be read as an .npz file of weights: {error}.") from error
-    layers = sum(name.startswith("W") for name in given)
+    layers = sum(name.startswith("W") for name in arrays)
     expected = [f"{letter}{layer}" for layer in range(layers) for letter in "Wb"]
-    if not layers or not {name for name in expected if name[0] == "W"} <= given.keys() <= set(expected):
-        raise PluginError(f"{path} holds {', '.join(sorted(given))}; it must hold W0, b0, W1, b1, ... of all layers.")
-    weights = tuple(given[f"W{layer}"] for layer in range(layers))
-    biases = tuple(
-        given.get(f"b{layer}", given[f"W{layer}"].new_zeros(given[f"W{layer}"].shape[:1])) for layer in range(layers)
-    )
+    if not layers or not {name for name in expected if name[0] == "W"} <= arrays.keys() <= set(expected):
+        raise PluginError(f"{path} holds {', '.join(sorted(arrays))}; it must hold W0, b0, W1, b1, ... of all layers.")
+    weights = tuple(arrays[f"W{layer}"] for layer in range(layers))
+    biases = tuple(arrays.get(f"b{i}", weight.new_zeros(weight.shape[:1])) for i, weight in enumerate(weights))
     for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
         after = len(weights[layer - 1]) if layer else math.prod(weight.shape[1:])
         if weight.ndim != 2 or not weight.numel() or weight.shape[1] != after or bias.shape != weight.shape[:1]:
             shapes = f"W{layer} {tuple(weight.shape)} and b{layer} {tuple(bias.shape)}"
             raise PluginError(f"{path}: {shapes} do not follow {after} inputs; each W is (outputs, inputs).")
     if len(weights[-1]) != 1:
-        raise PluginError(f"{path}: the last layer has {len(weights[-1])} outputs; the sup-norm of one is measured.")
+        raise PluginError(f"{path}: the last layer has {len(weights[-1])} outputs; it must have one.")
     return Dense(weights, biases, activation)

@@ -14,7 +14,7 @@ from torch.nn.utils import parametrize
 
 from hpcsweep.approx.models.activations import ACTIVATIONS
 from hpcsweep.approx.networks import Network
-from hpcsweep.approx.supnorm import dense, probes
+from hpcsweep.approx.supnorm import consistency, dense
 from hpcsweep.approx.supnorm.certificate.enclosure import NoEnclosure
 from hpcsweep.approx.supnorm.dense import Dense
 from hpcsweep.approx.supnorm.screening.screen import Function
@@ -42,17 +42,17 @@ def adapted(function: Callable[..., Any], domain: Domain) -> Function:
     low, high = torch.tensor(domain, dtype=torch.float64).T
     probe = torch.stack([low + (high - low) * 0.25, low + (high - low) * 0.75])  # (2, dimension)
     problems = []
-    for made in (_flat(function), _flat(_of_arrays(function)), _flat(_without_gradients(function))):
+    for adapted_function in (_flat(function), _flat(_of_arrays(function)), _flat(_without_gradients(function))):
         try:
-            _try(made, probe, name)
+            _try(adapted_function, probe, name)
         except PluginError:
             raise
         except Exception as error:  # a user's function may raise anything
             problems.append(f"{type(error).__name__}: {error}")
             continue
-        _check_repeats(made, domain, name)
-        made.__qualname__ = name  # of which later mistakes speak
-        return made
+        _check_repeats(adapted_function, domain, name)
+        adapted_function.__qualname__ = name  # of which later mistakes speak
+        return adapted_function
     raise PluginError(f"{name} fails on points {tuple(probe.shape)}: {problems[0]}; with a NumPy array: {problems[1]}.")
 
 
@@ -66,9 +66,9 @@ def _copied(module: nn.Module, name: str) -> nn.Module:
     return copied
 
 
-def _try(made: Function, probe: Tensor, name: str) -> None:
+def _try(function: Function, probe: Tensor, name: str) -> None:
     """Evaluate at two points, without and with gradients. Raises PluginError, and whatever the function raises."""
-    values, given = _untouched(made, probe, name), probe.clone()
+    values, points = _untouched(function, probe, name), probe.clone()
     if not isinstance(values, Tensor):
         raise TypeError(f"it gave {type(values).__name__}")
     if values.shape != (2,):
@@ -77,28 +77,28 @@ def _try(made: Function, probe: Tensor, name: str) -> None:
     if values.dtype != torch.float64:
         raise PluginError(f"{name} computes in {values.dtype}; it must keep float64 where its points are float64.")
     with torch.enable_grad():
-        values = made(variable := given.requires_grad_())
+        values = function(variable := points.requires_grad_())
         if values.requires_grad:
             torch.autograd.grad(values.sum(), variable, allow_unused=True)
 
 
-def _untouched(made: Function, points: Tensor, name: str) -> Any:
-    given = points.clone()
+def _untouched(function: Function, points: Tensor, name: str) -> Any:
+    copied = points.clone()
     with torch.no_grad():
-        values = made(given)
-    if not torch.equal(given, points):
+        values = function(copied)
+    if not torch.equal(copied, points):
         raise PluginError(f"{name} changes the points that it is given; it must leave them as they are.")
     return values
 
 
-def _check_repeats(made: Function, domain: Domain, name: str) -> None:
+def _check_repeats(function: Function, domain: Domain, name: str) -> None:
     try:
-        _untouched(made, probes.sample(domain), name)
-        off = probes.moody(made, domain)
+        _untouched(function, consistency.sample(domain), name)
+        off = consistency.variation(function, domain)
     except PluginError:
         raise
     except Exception as error:  # of other numbers of points
-        shape = probes.POINTS, len(domain)
+        shape = consistency.POINTS, len(domain)
         raise PluginError(f"{name} fails on points {shape}: {type(error).__name__}: {error}.") from error
     if off:
         raise PluginError(
@@ -172,7 +172,7 @@ class _Once(torch.autograd.Function):
         raise RuntimeError("slopes by differences have no derivative")
 
 
-def terms_of(function: Callable[..., Any], made: Function, domain: Domain) -> tuple[Dense, ...]:
+def terms_of(function: Callable[..., Any], adapted_function: Function, domain: Domain) -> tuple[Dense, ...]:
     """Return the layers of a `Dense`, a `Network`, or a Sequential of Linear layers with one activation; () of others.
 
     Also () where hooks, parametrizations or a forward of its own do more than the layers, or where the layers differ
@@ -198,7 +198,7 @@ def terms_of(function: Callable[..., Any], made: Function, domain: Domain) -> tu
         for part, weight in zip(linear, weights, strict=True)
     )
     term = Dense(weights, biases, name)
-    return (term,) if probes.agree(term, made, domain) else ()
+    return (term,) if consistency.agree(term, adapted_function, domain) else ()
 
 
 def _altered(part: nn.Module) -> bool:
@@ -227,12 +227,12 @@ def places_of(samples: Any, dimension: int) -> Tensor | None:
     if samples is None:
         return None
     try:
-        given = torch.as_tensor(samples if isinstance(samples, Tensor) else np.asarray(samples), device="cpu")
+        array = torch.as_tensor(samples if isinstance(samples, Tensor) else np.asarray(samples), device="cpu")
     except (TypeError, ValueError, RuntimeError) as error:
         raise _no_samples(dimension, f"{type(samples).__name__} ({error})") from error
-    if given.is_complex() or given.ndim != 2 or given.shape[1] != dimension:
-        raise _no_samples(dimension, f"{given.dtype} {tuple(given.shape)}")
-    places = given.to(torch.float64)
+    if array.is_complex() or array.ndim != 2 or array.shape[1] != dimension:
+        raise _no_samples(dimension, f"{array.dtype} {tuple(array.shape)}")
+    places = array.to(torch.float64)
     if not places.isfinite().all():
         raise _no_samples(dimension, f"{int((~places.isfinite()).any(1).sum())} with NaN or infinite coordinates")
     return places

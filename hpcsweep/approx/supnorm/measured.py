@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hpcsweep.approx.supnorm import probes
+from hpcsweep.approx.supnorm import consistency
 from hpcsweep.approx.supnorm.approximations import Approximation, ErrorFunction
 from hpcsweep.approx.supnorm.certificate.certify import Pool
 from hpcsweep.approx.supnorm.certificate.enclosure import NoEnclosure
@@ -97,14 +97,17 @@ def finalize(
     folder: Path = Path("."),
 ) -> Measured:
     """Return what the survey of one approximation found, with these quantiles of |error|."""
-    pair, refined, pool = approximation.error_function(folder, "cpu"), state.refined, state.pool
-    refuted = _refuted(pair, state)
+    functions, refined, pool = approximation.error_function(folder, "cpu"), state.refined, state.pool
+    refuted = _refuted(functions, state)
     bracket = _bracket(state, refuted)
     first, alone = state.screens[0], state.screens[-1] if measurement.uniform else None
-    points = sum(one.count for one in state.screens) + (refined.values + refined.gradients if refined else 0)
-    nonfinite = sum(one.nans + one.infinities for one in state.screens) + (refined.nonfinite if refined else 0)
+    points = sum(seen.count for seen in state.screens) + (refined.values + refined.gradients if refined else 0)
+    nonfinite = sum(seen.nans + seen.infinities for seen in state.screens) + (refined.nonfinite if refined else 0)
     met = _met(state)
     points, nonfinite = points + met, nonfinite + met
+    message = CONTRADICTION if refuted else state.reason
+    if nonfinite:
+        message = f"The error is NaN or infinite at {nonfinite} of {points} points."
     return Measured(
         bracket=bracket,
         screened=state.screened.lower,
@@ -116,38 +119,34 @@ def finalize(
         nonfinite=nonfinite,
         certificate="no rule" if refuted else _certificate(measurement, state),
         boxes=pool.done if pool else 0,
-        pieces=_pieces(pair),
-        boundary=bool(bracket.where) and refine.on_boundary(bracket.where, pair.domain),
-        sample_distance=_distance(pair, bracket.where),
+        pieces=_pieces(functions),
+        boundary=bool(bracket.where) and refine.on_boundary(bracket.where, functions.domain),
+        sample_distance=_distance(functions, bracket.where),
         uniform=alone.supremum if alone else math.nan,
         volume=-math.expm1(math.log1p(-CONFIDENCE) / alone.count) if alone else math.nan,
-        message=_message(nonfinite, points, CONTRADICTION if refuted else state.reason),
-        **_central(pair, measurement, state, bracket),
+        message=message,
+        **_central(functions, measurement, state, bracket),
     )
 
 
-def _central(pair: ErrorFunction, measurement: Measurement, state: State, found: Bracket) -> dict[str, float]:
+def _central(functions: ErrorFunction, measurement: Measurement, state: State, best: Bracket) -> dict[str, float]:
     """Return what is known of the central box, by field; nothing where it was not asked for."""
     if measurement.central is None:
         return {}
     kinds = len(measurement.kinds)
     screens = state.screens[kinds : 2 * kinds]
-    box = inner(pair.domain, measurement.central)
-    within = bool(found.where) and all(low <= x <= high for x, (low, high) in zip(found.where, box, strict=True))
-    seen = reduce(screen.higher, [one.bracket for one in screens] + [found] * within)
-    return {"central_share": measurement.central, "central_l2": screens[0].l2, "central_lower": seen.lower}
-
-
-def _message(nonfinite: int, points: int, reason: str) -> str:
-    return f"The error is NaN or infinite at {nonfinite} of {points} points." if nonfinite else reason
+    box = inner(functions.domain, measurement.central)
+    within = bool(best.where) and all(low <= x <= high for x, (low, high) in zip(best.where, box, strict=True))
+    largest = reduce(screen.higher, [inside.bracket for inside in screens] + [best] * within)
+    return {"central_share": measurement.central, "central_l2": screens[0].l2, "central_lower": largest.lower}
 
 
 def _best(state: State, pool: Pool) -> Bracket:
     """Return the largest error of all that was seen, with nothing above."""
-    return screen.higher(state.found, Bracket(pool.lower, where=pool.where))
+    return screen.higher(state.best_seen, Bracket(pool.lower, where=pool.where))
 
 
-def _refuted(pair: ErrorFunction, state: State) -> bool:
+def _refuted(functions: ErrorFunction, state: State) -> bool:
     """Return whether the largest error that was seen is more than was proved, everywhere or there."""
     if state.pool is None:
         return False
@@ -156,7 +155,7 @@ def _refuted(pair: ErrorFunction, state: State) -> bool:
         return False
     where = torch.tensor([best.where], dtype=torch.float64)
     try:
-        return probes.contradicted(enclosed(pair), pair, where, best.lower, state.pool.bracket.upper)
+        return consistency.contradicted(enclosed(functions), functions, where, best.lower, state.pool.bracket.upper)
     except (NoEnclosure, Unenclosed):  # where it had rules before: it is another function now
         return True
 
@@ -164,7 +163,7 @@ def _refuted(pair: ErrorFunction, state: State) -> bool:
 def _bracket(state: State, refuted: bool) -> Bracket:
     """Return the bracket of all that was found and proved."""
     if state.pool is None:
-        return state.found
+        return state.best_seen
     best = _best(state, state.pool)
     # The lower bound is evaluated in float64; at the floor of that arithmetic it may pass the proof by an ulp.
     return best if refuted else Bracket(best.lower, max(state.pool.bracket.upper, best.lower), best.where)
@@ -181,14 +180,14 @@ def _certificate(measurement: Measurement, state: State) -> str:
     return "no rule" if state.pool is None else state.pool.status
 
 
-def _pieces(pair: ErrorFunction) -> int:
+def _pieces(functions: ErrorFunction) -> int:
     """Return the number of linear pieces where it can be told exactly, else -1."""
-    if len(pair.terms) != 1 or len(pair.domain) != 1 or pair.terms[0].activation != "relu":
+    if len(functions.terms) != 1 or len(functions.domain) != 1 or functions.terms[0].activation != "relu":
         return -1
-    return kinks.breakpoints(pair.terms[0], *pair.domain[0])[1]
+    return kinks.breakpoints(functions.terms[0], *functions.domain[0])[1]
 
 
-def _distance(pair: ErrorFunction, where: Sequence[float]) -> float:
-    if pair.samples is None or not where or not np.isfinite(where).all():
+def _distance(functions: ErrorFunction, where: Sequence[float]) -> float:
+    if functions.samples is None or not where or not np.isfinite(where).all():
         return math.nan
-    return float(starts.nearest(torch.tensor([list(where)], dtype=torch.float64), pair.samples.cpu())[0])
+    return float(starts.nearest(torch.tensor([list(where)], dtype=torch.float64), functions.samples.cpu())[0])

@@ -21,7 +21,7 @@ from hpcsweep.approx.supnorm.approximations import Approximation
 from hpcsweep.approx.supnorm.certificate import certify
 from hpcsweep.approx.supnorm.screening import screen
 from hpcsweep.approx.supnorm.search import refine
-from hpcsweep.approx.supnorm.tasks import Measurement, Proof, Screening, Screens, Search, Task, shares
+from hpcsweep.approx.supnorm.tasks import Measurement, MeasurementTask, Proof, Screening, Screens, Search, shares
 from hpcsweep.bracket import Bracket
 
 FIRST = 2**14  # boxes of a proof before it is shared out; then in each round as many again as were done before
@@ -43,7 +43,7 @@ class State:
         return reduce(screen.higher, (one.bracket for one in self.screens))
 
     @property
-    def found(self) -> Bracket:
+    def best_seen(self) -> Bracket:
         """The bracket of the points and of the search."""
         return self.screened if self.refined is None else screen.higher(self.screened, self.refined.bracket)
 
@@ -63,7 +63,7 @@ class Survey:
         """Whether what is left is a proof that did not close at the first go, and is worth sharing out."""
         return self._rounds > 0
 
-    def tasks(self, pieces: int = 1) -> list[Task]:
+    def tasks(self, pieces: int = 1) -> list[MeasurementTask]:
         """Return what can be done now, in any order; screening in about so many pieces. Empty: all is done."""
         if not self.approximations:
             return []
@@ -96,9 +96,9 @@ class Survey:
                 self.states[number].refined = refined
             self._searched = True
         else:
-            given = iter(results)
+            remaining = iter(results)
             for number in self._open():
-                self._take_proofs(number, [next(given) for _ in self._proofs(number)])
+                self._take_proofs(number, [next(remaining) for _ in self._proofs(number)])
             self._rounds += 1
         if not self._searched and not self._to_search():
             self._searched = True
@@ -118,8 +118,8 @@ class Survey:
         return True
 
     def _to_search(self) -> list[int]:
-        wanted = self.measurement.starts or self.measurement.kinks
-        return [i for i, state in enumerate(self.states) if wanted and math.isfinite(state.found.lower)]
+        searching = self.measurement.starts or self.measurement.kinks
+        return [i for i, state in enumerate(self.states) if searching and math.isfinite(state.best_seen.lower)]
 
     def _open(self) -> list[int]:
         """Return the approximations that are to be proved."""
@@ -128,7 +128,7 @@ class Survey:
         return [
             i
             for i, state in enumerate(self.states)
-            if math.isfinite(state.found.lower) and not state.reason and self._left(state)
+            if math.isfinite(state.best_seen.lower) and not state.reason and self._left(state)
         ]
 
     def _left(self, state: State) -> int:
@@ -143,10 +143,10 @@ class Survey:
         state, approximation = self.states[number], self.approximations[number]
         if state.pool is None:
             boxes = max(min(FIRST, self.measurement.boxes), certify.least(self.measurement.dimension))
-            return [Proof(approximation, self.measurement, state.found, None, boxes)]
+            return [Proof(approximation, self.measurement, state.best_seen, None, boxes)]
         boxes, more = divmod(min(state.pool.done, self._left(state)), PARTS)
         return [
-            Proof(approximation, self.measurement, state.found, part, boxes + (index < more))
+            Proof(approximation, self.measurement, state.best_seen, part, boxes + (index < more))
             for index, part in enumerate(certify.split(state.pool, PARTS))
         ]
 

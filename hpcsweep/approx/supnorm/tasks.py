@@ -13,7 +13,7 @@ from typing import Any, final
 import numpy as np
 import torch
 
-from hpcsweep.approx.supnorm import points, probes
+from hpcsweep.approx.supnorm import consistency, points
 from hpcsweep.approx.supnorm.approximations import Approximation, ErrorFunction
 from hpcsweep.approx.supnorm.certificate import certify
 from hpcsweep.approx.supnorm.certificate.enclosure import AffineForm, NoEnclosure
@@ -65,15 +65,15 @@ class Measurement:
         Raises `StudyError` for what cannot be.
         """
         boxes = [domain] if self.central is None else [domain, inner(domain, self.central)]
-        made = [points.make(kind, self.dimension, self.count, self.seed, box) for box in boxes for kind in self.kinds]
+        sets = [points.make(kind, self.dimension, self.count, self.seed, box) for box in boxes for kind in self.kinds]
         if self.uniform:
-            made.append(points.make("uniform", self.dimension, self.uniform, self.seed + _UNIFORM_SEED, domain))
-        return made
+            sets.append(points.make("uniform", self.dimension, self.uniform, self.seed + _UNIFORM_SEED, domain))
+        return sets
 
     @cached_property
     def counts(self) -> list[int]:
         """How many points each set really has: a grid has a whole number along every axis."""
-        return [some.count for some in self.sets(((0.0, 1.0),) * self.dimension)]
+        return [point_set.count for point_set in self.sets(((0.0, 1.0),) * self.dimension)]
 
     @property
     def tiles(self) -> list[int]:
@@ -106,7 +106,7 @@ class Unenclosed(Exception):
     """A user's code that runs on points cannot run on boxes."""
 
 
-class Task(ABC):
+class MeasurementTask(ABC):
     """A piece of a survey in plain values: it runs anywhere and gives plain values back."""
 
     @abstractmethod
@@ -116,7 +116,7 @@ class Task(ABC):
 
 @final
 @dataclass(frozen=True)
-class Screening(Task):
+class Screening(MeasurementTask):
     """Some of the tiles of a measurement: those of all its point sets, one after the other, are numbered through."""
 
     approximations: tuple[Approximation, ...]
@@ -127,17 +127,25 @@ class Screening(Task):
         """Screen them; points and target values are shared by networks of one group."""
         screens: Screens = [[] for _ in self.approximations]
         for members in self._groups():
-            pairs = [self.approximations[member].error_function(folder, device) for member in members]
-            networks = [pair.approximant for pair in pairs]
+            error_functions = [self.approximations[member].error_function(folder, device) for member in members]
+            networks = [functions.approximant for functions in error_functions]
             first = 0
-            for some, count in zip(self.measurement.sets(pairs[0].domain), self.measurement.tiles, strict=True):
+            for point_set, count in zip(
+                self.measurement.sets(error_functions[0].domain), self.measurement.tiles, strict=True
+            ):
                 own = range(max(self.tiles.start - first, 0), min(self.tiles.stop - first, count))
                 first += count
-                found = screen.screen(
-                    some, own, self.measurement.tile, pairs[0].target, networks, device, worst=self.measurement.starts
+                of_members = screen.screen(
+                    point_set,
+                    own,
+                    self.measurement.tile,
+                    error_functions[0].target,
+                    networks,
+                    device,
+                    worst=self.measurement.starts,
                 )
-                for member, one in zip(members, found, strict=True):
-                    screens[member].append(one)
+                for member, of_member in zip(members, of_members, strict=True):
+                    screens[member].append(of_member)
         return screens
 
     def _groups(self) -> list[list[int]]:
@@ -149,7 +157,7 @@ class Screening(Task):
 
 @final
 @dataclass(frozen=True)
-class Search(Task):
+class Search(MeasurementTask):
     """From the worst points of the screens of one network to local maxima of its error."""
 
     approximation: Approximation
@@ -158,14 +166,14 @@ class Search(Task):
 
     def run(self, folder: Path, device: str) -> refine.Refined:
         """Search; see `refine.refine`."""
-        pair = self.approximation.error_function(folder, device)
-        sets = self.measurement.sets(pair.domain)
+        functions = self.approximation.error_function(folder, device)
+        sets = self.measurement.sets(functions.domain)
         return refine.refine(
-            pair.error,
+            functions,
             screen.candidates(self.screens, sets, self.measurement.starts, device),
-            pair.domain,
-            terms=pair.terms,
-            samples=pair.samples,
+            functions.domain,
+            terms=functions.terms,
+            samples=functions.samples,
             starts=self.measurement.starts,
             kinks=self.measurement.kinks,
             seed=self.measurement.seed,
@@ -174,7 +182,7 @@ class Search(Task):
 
 @final
 @dataclass(frozen=True)
-class Proof(Task):
+class Proof(MeasurementTask):
     """So many more boxes of a proof; of one that begins where there is no pool yet."""
 
     approximation: Approximation
@@ -185,30 +193,30 @@ class Proof(Task):
 
     def run(self, folder: Path, device: str) -> certify.Pool | str:
         """Go on proving, on the CPU; a word about why there can be no proof: no rule, or code that is not what runs."""
-        pair, pool = self.approximation.error_function(folder, "cpu"), self.pool
-        difference = enclosed(pair)
+        functions, pool = self.approximation.error_function(folder, "cpu"), self.pool
+        difference = enclosed(functions)
         assert self.measurement.gap is not None
         try:
             if pool is None:
-                if self._doubtful(difference, pair):
+                if self._doubtful(difference, functions):
                     return CONTRADICTION
                 pool = certify.start(self.measurement.dimension, self.bracket.lower, self.bracket.where)
             return certify.advance(difference, pool, self.measurement.gap, self.boxes)
         except (NoEnclosure, Unenclosed) as missing:
             return f"No certificate: {missing}"
 
-    def _doubtful(self, difference: Difference, pair: ErrorFunction) -> bool:
+    def _doubtful(self, difference: Difference, functions: ErrorFunction) -> bool:
         """Return whether what is proved at some points, and at that of the lower bound, misses what is seen there."""
-        if probes.contradicted(difference, pair, probes.sample(pair.domain)):
+        if consistency.contradicted(difference, functions, consistency.sample(functions.domain)):
             return True
         where = torch.tensor([self.bracket.where], dtype=torch.float64)
-        return bool(self.bracket.where) and probes.contradicted(difference, pair, where, self.bracket.lower)
+        return bool(self.bracket.where) and consistency.contradicted(difference, functions, where, self.bracket.lower)
 
 
-def enclosed(pair: ErrorFunction) -> Difference:
+def enclosed(functions: ErrorFunction) -> Difference:
     """Return target - approximant on boxes; what a user's code raises there, it raises as `Unenclosed`."""
-    target, approximant = (partial(_on_boxes, function) for function in (pair.target, pair.approximant))
-    return Difference(target, approximant, pair.domain, pair.terms)
+    target, approximant = (partial(_on_boxes, function) for function in (functions.target, functions.approximant))
+    return Difference(target, approximant, functions.domain, functions.terms)
 
 
 def _on_boxes(function: Function, points: Any) -> Any:

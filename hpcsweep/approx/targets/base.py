@@ -103,8 +103,8 @@ class Target(ABC):
 
     def __repr__(self) -> str:
         """Say the class, the dimension and the parameters."""
-        given = "".join(f", {name}={value!r}" for name, value in self.chosen.items())
-        return f"{type(self).__name__}({self.dimension}{given})"
+        parameters = "".join(f", {name}={value!r}" for name, value in self.chosen.items())
+        return f"{type(self).__name__}({self.dimension}{parameters})"
 
 
 def rounded_up(bound: float) -> float:
@@ -120,11 +120,11 @@ def _coerced(where: str, default: Any, value: Any, limits: tuple[float, float] |
         if not isinstance(value, tuple | list) or not value:
             raise PluginError(f"{where} must be a list of integers that is not empty, not {value!r}.")
         return [_coerced(f"each entry of {where}", 0, entry, limits) for entry in value]
-    wanted, kind = type(default), "finite float" if isinstance(default, float) else type(default).__name__
+    expected, kind = type(default), "finite float" if isinstance(default, float) else type(default).__name__
     # bool is a kind of int for Python, not for a study; an integer may stand for a float, never the reverse
-    fits = type(value) is wanted or (wanted is float and type(value) is int and abs(value) <= 2**1000)
-    if not fits or (wanted is float and not math.isfinite(value)):
+    fits = type(value) is expected or (expected is float and type(value) is int and abs(value) <= 2**1000)
+    if not fits or (expected is float and not math.isfinite(value)):
         raise PluginError(f"{where} must be of type {kind}, not {value!r}.")
     if limits is not None and not limits[0] <= value <= limits[1]:
         raise PluginError(f"{where} must lie between {limits[0]} and {limits[1]}, not {value!r}.")
-    return wanted(value)
+    return expected(value)

@@ -89,9 +89,9 @@ def _number(value: object) -> TypeGuard[int | float]:
 
 
 def _untouched(target: Target, points: Tensor) -> Iterator[str]:
-    given = points.clone()
-    target(given)
-    if not torch.equal(given, points):
+    copied = points.clone()
+    target(copied)
+    if not torch.equal(copied, points):
         yield "it changes the points that it is given"
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.targets.base import Target, rounded_up
-from hpcsweep.approx.targets.teachers import FrozenNetwork
+from hpcsweep.approx.targets.teachers import FrozenNetwork, NetworkTarget
 from hpcsweep.errors import PluginError
 
 
@@ -85,7 +85,7 @@ def _depths(leaves: int) -> list[int]:
 
 
 @final
-class RandomWaves(Target):
+class RandomWaves(NetworkTarget):
     """sum_t sin(w_t . x + b_t) / sqrt(waves) on [-1, 1]^d, with |w_t| = frequency in random directions.
 
     The same spectrum with three structures. By default the directions are any: a generic function of d variables.
@@ -109,9 +109,9 @@ class RandomWaves(Target):
         chosen, waves = self.chosen, self.chosen["waves"]
         for name in ("variables", "plane"):
             if chosen[name] > self.dimension:
-                raise PluginError(f"target RandomWaves: {name} = {chosen[name]}, of {self.dimension} variables.")
+                raise PluginError(f"target RandomWaves: {name} = {chosen[name]} exceeds {self.dimension} variables.")
         if chosen["variables"] and chosen["plane"]:
-            raise PluginError("target RandomWaves: say variables or plane, not both.")
+            raise PluginError("target RandomWaves: set variables or plane, not both.")
         generator = np.random.Generator(np.random.Philox(key=chosen["seed"]))
         directions = self._directions(generator)
         rates = chosen["frequency"] * directions / np.linalg.norm(directions, axis=1, keepdims=True)
@@ -134,7 +134,3 @@ class RandomWaves(Target):
         starts, axes = groups[np.arange(waves) % len(groups)][:, None], np.arange(dimension)
         seen = (axes >= starts) & (axes < starts + size)  # (waves, dimension)
         return np.where(seen, drawn, 0.0)
-
-    def __call__(self, points: Tensor) -> Tensor:
-        """(points, dimension) -> (points,)."""
-        return self.network(points)

@@ -82,8 +82,18 @@ def _fresh_layers(widths: Sequence[int], seed: int, dtype: torch.dtype, spread: 
     return [(linear.weight.detach(), linear.bias.detach()) for linear in linears]
 
 
+class NetworkTarget(Target):
+    """A target whose `prepare` makes a `network`."""
+
+    network: FrozenNetwork
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """(points, dimension) -> (points,)."""
+        return self.network(points)
+
+
 @final
-class BernerTeacher(Target):
+class BernerTeacher(NetworkTarget):
     """A ReLU teacher of Berner, Grohs, Voigtlaender (ICLR 2023), on [-0.5, 0.5]^d.
 
     Weights and biases ~ U(-0.5, 0.5), drawn in float32, then cast. `index` is the seed (the paper takes 40 of
@@ -102,13 +112,9 @@ class BernerTeacher(Target):
         self.network = FrozenNetwork(layers, torch.relu)
         self.lipschitz = self.network.lipschitz
 
-    def __call__(self, points: Tensor) -> Tensor:
-        """(points, dimension) -> (points,)."""
-        return self.network(points)
-
 
 @final
-class MichaudTeacher(Target):
+class MichaudTeacher(NetworkTarget):
     """The tanh teacher d-3-3-1 of Michaud, Liu, Tegmark (Entropy 25:175, 2023), on [-1, 1]^d, there d = 1.
 
     PyTorch's default initialisation, drawn in float64 directly after seeding, as in the authors' notebook
@@ -124,7 +130,3 @@ class MichaudTeacher(Target):
         layers = _fresh_layers([self.dimension, 3, 3, 1], self.chosen["seed"], torch.float64, spread=None)
         self.network = FrozenNetwork(layers, torch.tanh)
         self.lipschitz = self.network.lipschitz
-
-    def __call__(self, points: Tensor) -> Tensor:
-        """(points, dimension) -> (points,)."""
-        return self.network(points)

@@ -58,8 +58,8 @@ def _find_diverged(record: TrainingRecord) -> None:
     """Give the outcome "diverged" to cells whose loss on all samples is not finite: no minibatch has seen it."""
     for cell in np.flatnonzero(~np.isfinite(record.loss)).tolist():
         if record.outcome[cell] != "diverged":
-            told = f"The loss on all samples was {record.loss[cell]} at step {record.steps[cell]}."
-            record.finish(cell, "diverged", told)
+            message = f"The loss on all samples was {record.loss[cell]} at step {record.steps[cell]}."
+            record.finish(cell, "diverged", message)
 
 
 def batched_losses(task: Task, record: TrainingRecord, rows: Sequence[int], power: int) -> np.ndarray:
@@ -69,10 +69,10 @@ def batched_losses(task: Task, record: TrainingRecord, rows: Sequence[int], powe
     layout = layout_of(task.model, slots)
     weights = record.last.new_zeros(slots * layout.parameters)
     engine = passes_of(task.model, layout, min(count, max(task.batch or count, _BLOCK)), weights, loss)
-    found = []
+    losses_of_cells = []
     for start in range(0, len(rows), slots):
         part = [rows[min(start + slot, len(rows) - 1)] for slot in range(slots)]  # the last one fills up
         index = torch.tensor(part, device=weights.device)
         layout.fill(weights, record.last[index])
-        found.append(full_loss(engine, cells.inputs[index], cells.values[index])[: len(rows) - start])
-    return torch.cat(found).double().cpu().numpy()
+        losses_of_cells.append(full_loss(engine, cells.inputs[index], cells.values[index])[: len(rows) - start])
+    return torch.cat(losses_of_cells).double().cpu().numpy()

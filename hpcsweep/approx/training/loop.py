@@ -14,15 +14,15 @@ from torch import Tensor
 
 from hpcsweep.approx.models import MLP, Model, equivalent_widths
 from hpcsweep.approx.training.batched.general import check_compatible
+from hpcsweep.approx.training.batched.monitor import Monitor
 from hpcsweep.approx.training.batched.pack import BatchedTraining
 from hpcsweep.approx.training.batched.samples import TrainingSet
-from hpcsweep.approx.training.batched.watch import Watch
 from hpcsweep.approx.training.batched.workspace import Task
 from hpcsweep.approx.training.costs import costs
 from hpcsweep.approx.training.finalize import batched_losses, finalize
 from hpcsweep.approx.training.record import TrainingRecord
 from hpcsweep.approx.training.settings import Trained, check, method_of, shared
-from hpcsweep.approx.training.single import alone
+from hpcsweep.approx.training.single import network_training
 from hpcsweep.approx.training.single.supervisor import Supervisor
 from hpcsweep.config import OptimizerConfig
 
@@ -84,7 +84,7 @@ def train(
     """
     models = [model] * len(parameters) if isinstance(model, Model) else list(model)
     _validate(models, parameters, samples, values, settings, seeds)
-    shape = None if batched or parameters.device.type != "cpu" else alone.shape_of(models[0])
+    shape = None if batched or parameters.device.type != "cpu" else network_training.shape_of(models[0])
     for part in settings[0].chain if shape else ():
         method_of(part).prepare(parameters[:0].numpy().dtype)
     if resume is not None and ("networks" in resume) != (shape is not None):
@@ -95,9 +95,9 @@ def train(
     saving = checkpoint, checkpoint_seconds
     if shape is not None:
         supervisor = Supervisor(len(parameters), stop, report, *saving)
-        record, evaluate = alone.train(shape, cells, supervisor, torch.get_num_threads(), resume)
+        record, evaluate = network_training.train(shape, cells, supervisor, torch.get_num_threads(), resume)
     else:
-        tasks, record = _train_batched(models[0], cells, Watch(stop, report, *saving), resume)
+        tasks, record = _train_batched(models[0], cells, Monitor(stop, report, *saving), resume)
         evaluate = partial(batched_losses, tasks[-1], record)
     last = settings[0].chain[-1]
     batched = last.minibatch(values.shape[1]) is not None
@@ -106,7 +106,7 @@ def train(
 
 
 def _train_batched(
-    model: Model, cells: TrainingSet, watch: Watch, resume: Mapping[str, Any] | None
+    model: Model, cells: TrainingSet, monitor: Monitor, resume: Mapping[str, Any] | None
 ) -> tuple[list[Task], TrainingRecord]:
     """Train cells as batched programs: on devices, and models that the kernels do not know."""
     tasks = [Task(model, cells, part) for part in range(len(cells.settings[0].chain))]
@@ -114,7 +114,7 @@ def _train_batched(
     count_seconds = _clock(record)
     for task in tasks[resume["part"] if resume else 0 :]:
         resumed = resume if resume is not None and resume["part"] == task.part else None
-        _run_part(task, record, watch, len(tasks), resumed, count_seconds)
+        _run_part(task, record, monitor, len(tasks), resumed, count_seconds)
     count_seconds()
     return tasks, record
 
@@ -132,7 +132,7 @@ def _clock(record: TrainingRecord) -> Callable[[], None]:
 def _run_part(
     task: Task,
     record: TrainingRecord,
-    watch: Watch,
+    monitor: Monitor,
     parts: int,
     resume: Mapping[str, Any] | None,
     count_seconds: Callable[[], None],
@@ -142,20 +142,20 @@ def _run_part(
     slots, packs = _packs(task, record) if resume is None else (resume["slots"], resume["packs"])
     first = 0 if resume is None else resume["pack"]
     for number, rows in list(enumerate(packs))[first:]:
-        if watch.stopped:
+        if monitor.stopped:
             _dismiss(task, record, rows)
             continue
-        place = {"part": task.part, "pack": number, "packs": packs, "slots": slots}
+        progress = {"part": task.part, "pack": number, "packs": packs, "slots": slots}
         budget = None if task.common.seconds is None else task.common.seconds * len(rows)
         done = (task.part + sum(map(len, packs[:number])) / total) / parts
         saved = resume["state"] if resume is not None and number == first else None
 
-        def saved_with(place: dict[str, Any] = place) -> dict[str, Any]:
+        def saved_with(progress: dict[str, Any] = progress) -> dict[str, Any]:
             count_seconds()
-            return {**place, "record": record.state()}
+            return {**progress, "record": record.state()}
 
-        watch.begin(budget, done, len(rows) / total / parts, saved_with)
-        BatchedTraining(task, slots, record, rows, saved).run(watch)
+        monitor.begin(budget, done, len(rows) / total / parts, saved_with)
+        BatchedTraining(task, slots, record, rows, saved).run(monitor)
 
 
 def _dismiss(task: Task, record: TrainingRecord, rows: Sequence[int]) -> None:

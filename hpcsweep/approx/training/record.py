@@ -93,10 +93,10 @@ class TrainingRecord:
 
     def note(self, cell: int, step: int, loss: float) -> None:
         """Add a checkpoint to the history, unless the last one is of the same step."""
-        place = self.noted[cell]
-        if place and self.history_step[cell, place - 1] == step:
+        noted = self.noted[cell]
+        if noted and self.history_step[cell, noted - 1] == step:
             return
-        self.history_step[cell, place], self.history_loss[cell, place] = step, loss
+        self.history_step[cell, noted], self.history_loss[cell, noted] = step, loss
         self.noted[cell] += 1
 
     def improves(self, cell: int, loss: float) -> bool:

@@ -45,13 +45,13 @@ def check(config: OptimizerConfig) -> None:
     needs = optimizers.needs(config.name)
     if needs.all_samples and config.batch is not None:
         raise StudyError(
-            f"{config.name} needs all samples in every step, not {config.batch}. Say so where it is named: "
-            f'optimizer = [{{ name = "{config.name}", batch = "full" }}]. That wins over all other places.'
+            f"{config.name} needs all samples in every step, not {config.batch}. Set this where it is named: "
+            f'optimizer = [{{ name = "{config.name}", batch = "full" }}]. This overrides all other places.'
         )
     if config.power != 2 and needs.squares:
-        raise StudyError(f'{config.name} minimises squares and nothing else; it needs training.loss = "mse".')
+        raise StudyError(f'{config.name} minimises only sums of squares; it needs training.loss = "mse".')
     if config.gradient_tolerance > 0 and config.batch is not None:
-        raise StudyError('training.gradient_tolerance needs all samples in every step; say batch = "full".')
+        raise StudyError('training.gradient_tolerance needs all samples in every step; set batch = "full".')
 
 
 def method_of(config: OptimizerConfig) -> optimizers.Optimizer:

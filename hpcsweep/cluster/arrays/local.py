@@ -16,7 +16,8 @@ import submitit
 from submitit.core.utils import UncompletedJobError
 
 from hpcsweep.cluster import stopping
-from hpcsweep.cluster.arrays.element import AGAIN, Element
+from hpcsweep.cluster.arrays.jobs import Element
+from hpcsweep.cluster.stopping import AGAIN
 from hpcsweep.errors import LaunchError
 from hpcsweep.store.shards import Shard
 
@@ -35,7 +36,7 @@ def run(elements: Sequence[Element], folder: Path, tasks: int = 1, cores: int = 
     executor.update_parameters(timeout_min=FOREVER, gpus_per_node=gpus)
     at_once = 1 if gpus else max(1, len(os.sched_getaffinity(0)) // (tasks * cores))
     stopping.listen()
-    waiting, told = list(elements), 0.0
+    waiting, reminded = list(elements), 0.0
     running: list[tuple[Shard, submitit.Job[int]]] = []
     over: list[tuple[Shard, submitit.Job[int]]] = []
     while running or (waiting and not stopping.asked()):
@@ -43,11 +44,11 @@ def run(elements: Sequence[Element], folder: Path, tasks: int = 1, cores: int = 
             with _deaf_to_the_keyboard():
                 running.append((waiting[0].shard, executor.submit(waiting.pop(0))))
         time.sleep(LOOK)
-        if stopping.asked() and time.monotonic() - told > REMIND:
-            told = time.monotonic()
+        if stopping.asked() and time.monotonic() - reminded > REMIND:
+            reminded = time.monotonic()
             _stop([job for _, job in running])
-        over += [one for one in running if one[1].done()]
-        running = [one for one in running if one not in over]
+        over += [element for element in running if element[1].done()]
+        running = [element for element in running if element not in over]
     codes = [_code(str(shard), job) for shard, job in over]
     return codes + [AGAIN] * len(waiting)
 
@@ -59,7 +60,7 @@ def _launcher(tasks: int) -> str:
     beside = Path(sys.executable).with_name("mpiexec")
     mpiexec = str(beside) if beside.exists() else shutil.which("mpiexec")
     if mpiexec is None:
-        raise LaunchError("There is no mpiexec here: install an MPI, or say --ntasks-per-node 1.")
+        raise LaunchError("There is no mpiexec here: install an MPI, or use --ntasks-per-node 1.")
     return shlex.join([mpiexec, "-n", str(tasks), sys.executable])
 
 

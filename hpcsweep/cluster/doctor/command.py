@@ -14,58 +14,54 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from hpcsweep.cluster import stopping
-from hpcsweep.cluster.doctor.case import HUNG, Case, Finding, Rank
+from hpcsweep.cluster import launchers, slurm
 from hpcsweep.cluster.doctor.diagnosis import diagnose
-from hpcsweep.cluster.doctor.probes import Place, World
-from hpcsweep.cluster.placement import chosen_device
+from hpcsweep.cluster.doctor.evidence import HUNG, Evidence, Finding, RankReport
+from hpcsweep.cluster.doctor.inspection import Node, World
+from hpcsweep.cluster.options import RunOptions
 
 HALF = 0.65  # of the time: for devices and folder; what is left, for gathering
 
 
-def examine(folder: Path, seconds: float) -> tuple[list[Finding], list[dict[str, Any]]] | None:
+def examine(folder: Path, seconds: float, options: RunOptions) -> tuple[list[Finding], list[dict[str, Any]]] | None:
     """Return the findings, and what each rank told, within so many seconds; None on other ranks than 0."""
     start = time.monotonic()
-    torch, disk = _ask("hpcsweep.cluster.devices"), _ask("hpcsweep.cluster.doctor.probes", "disk", str(folder))
-    mpi = _ask("hpcsweep.cluster.doctor.probes", "world")
-    asked = _ask_slurm() if _first() else []
+    torch, disk = _ask("hpcsweep.cluster.devices"), _ask("hpcsweep.cluster.doctor.inspection", "disk", str(folder))
+    mpi = _ask("hpcsweep.cluster.doctor.inspection", "world")
+    first = launchers.rank() == 0  # which speaks if MPI does not work, and asks Slurm
+    asked = _ask_slurm() if first else []
     token = ""
     try:
-        told: dict[str, Any] = {"place": asdict(Place.here()), "silent": {}}
+        own: dict[str, Any] = {"place": asdict(Node.here()), "silent": {}}
         for name, process in (("seat", torch), ("disk", disk)):
-            told[name], no_answer = _answer(process, start + HALF * seconds)
-            told["silent"] |= {"torch" if name == "seat" else name: no_answer} if no_answer else {}
-        token = (told["disk"] or {}).get("token", "")
-        found, no_answer = _answer(mpi, start + seconds - 0.5, json.dumps(told))
+            own[name], no_answer = _answer(process, start + HALF * seconds)
+            own["silent"] |= {"torch" if name == "seat" else name: no_answer} if no_answer else {}
+        token = (own["disk"] or {}).get("token", "")
+        answer, no_answer = _answer(mpi, start + seconds - 0.5, json.dumps(own))
     finally:
-        _remove(token)
-    world = World(**found) if found else None
-    if (world.rank if world else 0) > 0 or not (_first() or (world and world.size > 1)):
+        if token:
+            with contextlib.suppress(OSError):
+                Path(token).unlink()
+    world = World(**answer) if answer else None
+    if (world.rank if world else 0) > 0 or not (first or (world and world.size > 1)):
         return None
-    everyone = list(world.everyone) if world else [told]
-    slurm, left = _slurm(asked, start + HALF * seconds)
-    case = Case(
-        ranks=[Rank.told(one) for one in everyone],
+    everyone = list(world.everyone) if world else [own]
+    settings, left = _slurm(asked, start + HALF * seconds)
+    evidence = Evidence(
+        ranks=[RankReport.from_answers(answers) for answers in everyone],
         world=world,
         no_answer=no_answer,
         environment=os.environ,
-        slurm=slurm,
+        slurm=settings,
         walltime=left,
-        device=chosen_device(),
-        share=bool(os.environ.get("HPCSWEEP_SHARE_GPUS")),
+        device=options.device,
+        share=options.share_gpus,
     )
-    return diagnose(case), everyone
-
-
-def _first(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether the launcher counts this process first; what speaks if MPI does not work, and asks Slurm."""
-    told = (environment.get(name) for name in ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID"))
-    return next((number for number in told if number is not None), "0") == "0"
+    return diagnose(evidence), everyone
 
 
 def _ask(module: str, *arguments: str) -> subprocess.Popen[str]:
@@ -78,28 +74,22 @@ def _start(line: list[str]) -> subprocess.Popen[str]:
     return subprocess.Popen(line, stdin=pipe, stdout=pipe, stderr=pipe, text=True, close_fds=False)
 
 
-def _answer(process: subprocess.Popen[str], until: float, told: str = "") -> tuple[Any, str]:
+def _answer(process: subprocess.Popen[str], until: float, question: str = "") -> tuple[Any, str]:
     """Return the answer of a probe, or None and why there is none."""
-    output, no_answer = _output(process, until, told)
+    output, no_answer = _output(process, until, question)
     lines = [line for line in output.splitlines() if line.startswith("{")]
     return (json.loads(lines[-1]), "") if lines and not no_answer else (None, no_answer or "it said nothing")
 
 
-def _output(process: subprocess.Popen[str], until: float, told: str = "") -> tuple[str, str]:
+def _output(process: subprocess.Popen[str], until: float, question: str = "") -> tuple[str, str]:
     """Return what a process has printed in the end, and what went wrong."""
     try:
-        output, errors = process.communicate(told, max(0.1, until - time.monotonic()))
+        output, errors = process.communicate(question, max(0.1, until - time.monotonic()))
     except subprocess.TimeoutExpired:
         process.kill()  # and is not waited for: a process may hang beyond SIGKILL in its file system
         return "", HUNG
     last = errors.strip().rpartition("\n")[2]
     return output, (last or f"it ended with {process.returncode}") if process.returncode else ""
-
-
-def _remove(token: str) -> None:
-    if token:
-        with contextlib.suppress(OSError):
-            Path(token).unlink()
 
 
 def _ask_slurm() -> list[subprocess.Popen[str]]:
@@ -113,13 +103,14 @@ def _ask_slurm() -> list[subprocess.Popen[str]]:
 
 def _slurm(asked: list[subprocess.Popen[str]], until: float) -> tuple[dict[str, str], float]:
     """Return what Slurm is set to, and the seconds that this job has left."""
-    told = [_output(process, until) for process in asked]
+    outputs = [_output(process, until) for process in asked]
     end = os.environ.get("SLURM_JOB_END_TIME", "")
     left = float(end) - time.time() if end.isdigit() else math.inf
-    if len(told) > 1:
-        left = stopping.duration(told[1][0].strip())
-    pairs = (line.split("=", 1) for line in (told[0][0] if told else "").splitlines() if "=" in line)
+    if len(outputs) > 1:
+        left = slurm.duration(outputs[1][0].strip())
+    pairs = (line.split("=", 1) for line in (outputs[0][0] if outputs else "").splitlines() if "=" in line)
     settings = {name.strip(): value.strip() for name, value in pairs}
     if not settings and "SLURM_JOB_ID" in os.environ:
-        settings = {"error": f"Slurm does not say how it is set: {told[0][1] if told else 'there is no scontrol here'}"}
+        reason = outputs[0][1] if outputs else "there is no scontrol here"
+        settings = {"error": f"Slurm does not say how it is set: {reason}"}
     return settings, left

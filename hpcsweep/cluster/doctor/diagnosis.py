@@ -6,42 +6,49 @@ import math
 from collections.abc import Sequence
 
 from hpcsweep import libraries
-from hpcsweep.cluster import abort, placement
-from hpcsweep.cluster.doctor.case import HUNG, SIGNS, Case, Finding, Rank
-from hpcsweep.cluster.doctor.probes import Disk
+from hpcsweep.cluster import launchers, placement
+from hpcsweep.cluster.doctor.evidence import HUNG, SIGNS, Evidence, Finding, RankReport
+from hpcsweep.cluster.doctor.inspection import Disk
 from hpcsweep.errors import LaunchError
 
 GIB = 2**30
 
 
-def diagnose(case: Case) -> list[Finding]:
+def diagnose(evidence: Evidence) -> list[Finding]:
     """Return all findings, in the order in which people should read them."""
-    found = [_world(case), _library(case), _devices(case), _torch(case), _products(case.ranks)]
-    found += [*_disks(case.ranks), *_shared(case)]
-    found += [_cores(case), _memory(case.ranks), _clocks(case), _limits(case.ranks), _shm(case.ranks), _slurm(case)]
+    found = [_world(evidence), _library(evidence), _devices(evidence), _torch(evidence), _products(evidence.ranks)]
+    found += [*_disks(evidence.ranks), *_shared(evidence)]
+    found += [
+        _cores(evidence),
+        _memory(evidence.ranks),
+        _clocks(evidence),
+        _limits(evidence.ranks),
+        _shm(evidence.ranks),
+        _slurm(evidence),
+    ]
     return [one for one in found if one is not None]
 
 
-def _world(case: Case) -> Finding:
-    told, by = abort.ranks(case.environment), abort.launcher(case.environment)
+def _world(evidence: Evidence) -> Finding:
+    tasks, by = launchers.ranks(evidence.environment), launchers.launcher(evidence.environment)
     remedy = (
         "srun --mpi=list shows the choices: --mpi=pmi2 for MPICH, --mpi=pmix for Open MPI; or the MPI's own mpiexec"
     )
-    if case.world is None:
-        needed = abort.launched(case.environment)
+    if evidence.world is None:
+        needed = launchers.launched(evidence.environment)
         return Finding(
-            "world", "bad" if needed else "doubtful", f"MPI does not answer: {case.no_answer}", _without(needed)
+            "world", "bad" if needed else "doubtful", f"MPI does not answer: {evidence.no_answer}", _without(needed)
         )
-    if case.world.size == 1 < told:
-        return Finding("world", "bad", f"{by} started {told} tasks, but MPI sees a world of 1", remedy)
-    if told > 1 and case.world.size != told and case.world.size % told:
+    if evidence.world.size == 1 < tasks:
+        return Finding("world", "bad", f"{by} started {tasks} tasks, but MPI sees a world of 1", remedy)
+    if tasks > 1 and evidence.world.size != tasks and evidence.world.size % tasks:
         return Finding(
-            "world", "doubtful", f"{by} started {told} tasks, and MPI sees a world of {case.world.size}", remedy
+            "world", "doubtful", f"{by} started {tasks} tasks, and MPI sees a world of {evidence.world.size}", remedy
         )
     if by == "no launcher":
-        return Finding("world", "good", "one process; start with srun or mpiexec to look at ranks")
-    hosts = len({rank.place.host for rank in case.ranks})
-    return Finding("world", "good", f"{case.world.size} rank(s) on {hosts} host(s), started by {by}")
+        return Finding("world", "good", "one process; start it with srun or mpiexec to examine ranks")
+    hosts = len({rank.node.host for rank in evidence.ranks})
+    return Finding("world", "good", f"{evidence.world.size} rank(s) on {hosts} host(s), started by {by}")
 
 
 def _without(needed: bool) -> str:
@@ -49,37 +56,37 @@ def _without(needed: bool) -> str:
     return again if needed else "fine for one process; for ranks load your site's MPI, or pip install 'hpcsweep[mpi]'"
 
 
-def _library(case: Case) -> Finding | None:
-    if case.world is None:
+def _library(evidence: Evidence) -> Finding | None:
+    if evidence.world is None:
         return None
-    by, library = abort.launcher(case.environment), case.world.library
+    by, library = launchers.launcher(evidence.environment), evidence.world.library
     wants = {"srun (PMIx)": ("MPICH",), "mpiexec of Open MPI": ("MPICH", "Intel")}.get(by, ())
     wants = ("Open MPI",) if by in ("srun (PMI-2)", "mpiexec of MPICH (Hydra)") else wants
     if any(name in library for name in wants):
         remedy = "use the mpiexec (or srun --mpi=...) of the MPI that mpi4py loads; MPI4PY_MPIABI chooses another"
-        return Finding("MPI", "doubtful", f"{library} under {by}: they rarely fit", remedy)
+        return Finding("MPI", "doubtful", f"{library} under {by}: these rarely work together", remedy)
     return Finding("MPI", "good", library)
 
 
-def _silent(ranks: Sequence[Rank], name: str) -> str:
+def _silent(ranks: Sequence[RankReport], name: str) -> str:
     """Say which ranks did not answer a probe, and why; empty if all did."""
     quiet = [(number, rank) for number, rank in enumerate(ranks) if name in rank.silent]
     if not quiet:
         return ""
     number, rank = quiet[0]
-    return f"{len(quiet)} rank(s) got no answer, first {number} on {rank.place.host}: {rank.silent[name]}"
+    return f"{len(quiet)} rank(s) got no answer, first {number} on {rank.node.host}: {rank.silent[name]}"
 
 
-def _devices(case: Case) -> Finding:
-    if quiet := _silent(case.ranks, "torch"):
+def _devices(evidence: Evidence) -> Finding:
+    if quiet := _silent(evidence.ranks, "torch"):
         if HUNG not in quiet:
-            return Finding("devices", "bad", quiet, "mend the installation of torch, or its driver")
+            return Finding("devices", "bad", quiet, "repair the installation of torch, or its driver")
         remedy = "a slow disk of the Python environment, or a driver that hangs (nvidia-smi, rocm-smi)? Try --limit 60"
         return Finding("devices", "doubtful", quiet, remedy)
-    taken = [rank.seat for rank in case.ranks if rank.seat is not None]
+    taken = [rank.seat for rank in evidence.ranks if rank.seat is not None]
     try:
         placement.refuse_oversubscription(taken)
-        chosen = placement.assign(taken, case.device, case.share)
+        chosen = placement.assign(taken, evidence.device, evidence.share)
     except LaunchError as error:
         return Finding("devices", "bad", str(error))
     own = [one.gpus[number] if number is not None else None for one, number in zip(taken, chosen, strict=True)]
@@ -89,22 +96,22 @@ def _devices(case: Case) -> Finding:
     return Finding("devices", "good", text + shared)
 
 
-def _torch(case: Case) -> Finding | None:
-    versions = sorted({rank.torch for rank in case.ranks if rank.torch})
+def _torch(evidence: Evidence) -> Finding | None:
+    versions = sorted({rank.torch for rank in evidence.ranks if rank.torch})
     if not versions:
         return None
-    for rank in case.ranks:
-        if rank.seat and rank.seat.build == "cpu" and rank.place.drivers and case.device != "cpu":
-            seen = f"{rank.torch}, but {rank.place.host} has a GPU driver ({', '.join(rank.place.drivers)})"
+    for rank in evidence.ranks:
+        if rank.seat and rank.seat.build == "cpu" and rank.node.drivers and evidence.device != "cpu":
+            seen = f"{rank.torch}, but {rank.node.host} has a GPU driver ({', '.join(rank.node.drivers)})"
             return Finding("torch", "doubtful", seen, "install a torch for CUDA or ROCm (pytorch.org/get-started)")
     if len(versions) > 1:
         remedy = "results differ in their last bits; choose nodes of one kind (sbatch --constraint)"
         return Finding("torch", "doubtful", "; ".join(versions), remedy)
-    build = next((rank.seat.build for rank in case.ranks if rank.seat), "cpu")
+    build = next((rank.seat.build for rank in evidence.ranks if rank.seat), "cpu")
     return Finding("torch", "good", f"{versions[0]}, built for {build}")
 
 
-def _products(ranks: Sequence[Rank]) -> Finding | None:
+def _products(ranks: Sequence[RankReport]) -> Finding | None:
     """Judge whether the bits of torch's products depend on where matrices lie, and so results on the work before them.
 
     Such products are in models given as torch code, targets that are networks, and proofs.
@@ -115,20 +122,20 @@ def _products(ranks: Sequence[Rank]) -> Finding | None:
     if not moved:
         return Finding("products", "good", "the same bits wherever matrices lie in memory")
     number, rank = moved[0]
-    where = f"on {len(moved)} rank(s), first {number} on {rank.place.host}"
-    seen = f"last bits of {' and '.join(rank.moved)} ones depend on the addresses of matrices, {where}"
+    where = f"on {len(moved)} rank(s), first {number} on {rank.node.host}"
+    seen = f"last bits of {' and '.join(rank.moved)} products depend on the addresses of matrices, {where}"
     asked, concerned = (
         f"{libraries.MKL_NAME}={libraries.MKL_VALUE}",
         "models in torch code, targets that are networks, and proofs",
     )
     if asked in rank.torch:
-        remedy = f"{asked} does not help: {concerned} have bits that depend on company"
+        remedy = f"{asked} does not help: the bits of {concerned} depend on the order of the work"
         return Finding("products", "doubtful", seen, remedy)
-    remedy = f"{concerned} have bits that depend on the number of ranks; export {asked} before srun or mpiexec"
+    remedy = f"the bits of {concerned} depend on the number of ranks; export {asked} before srun or mpiexec"
     return Finding("products", "doubtful", seen, remedy)
 
 
-def _disks(ranks: Sequence[Rank]) -> list[Finding]:
+def _disks(ranks: Sequence[RankReport]) -> list[Finding]:
     """Judge the output folder as its worst rank sees it."""
     if quiet := _silent(ranks, "disk"):
         remedy = "the file system hangs; try another folder with -o" if HUNG in quiet else "mend the installation"
@@ -167,58 +174,58 @@ def _space(disk: Disk) -> Finding:
     return Finding("space", "good", text)
 
 
-def _shared(case: Case) -> list[Finding]:
+def _shared(evidence: Evidence) -> list[Finding]:
     """Judge whether all ranks see the same folder: packs on their way are saved beside the store."""
-    blind = [number for number, seen in enumerate(case.world.seen if case.world else ()) if not seen]
+    blind = [number for number, seen in enumerate(evidence.world.seen if evidence.world else ()) if not seen]
     if not blind:
         return []
-    hosts = ", ".join(sorted({case.ranks[number].place.host for number in blind}))
+    hosts = ", ".join(sorted({evidence.ranks[number].node.host for number in blind}))
     seen = f"ranks on {hosts} do not see the folder that rank 0 writes"
     return [Finding("folder", "bad", seen, "choose a folder on a file system that all nodes share")]
 
 
-def _cores(case: Case) -> Finding:
+def _cores(evidence: Evidence) -> Finding:
     """Compare ranks and threads with cores, host by host."""
-    told = sorted({rank.place.threads_told for rank in case.ranks})
-    for host in {rank.place.host for rank in case.ranks}:
-        here = [rank for rank in case.ranks if rank.place.host == host]
-        cores = len({core for rank in here for core in rank.place.cores})
+    told = sorted({rank.node.threads_told for rank in evidence.ranks})
+    for host in {rank.node.host for rank in evidence.ranks}:
+        here = [rank for rank in evidence.ranks if rank.node.host == host]
+        cores = len({core for rank in here for core in rank.node.cores})
         if len(here) > cores:
-            remedy = f"start at most {cores} rank(s) a node (--ntasks-per-node={cores}), or ask for more cores"
+            remedy = f"start at most {cores} rank(s) per node (--ntasks-per-node={cores}), or ask for more cores"
             return Finding("cores", "doubtful", f"{len(here)} ranks on {host} share {cores} core(s)", remedy)
-        if len(here) > 1 and any(rank.place.threads_told != "1" for rank in here):
+        if len(here) > 1 and any(rank.node.threads_told != "1" for rank in here):
             seen = f"OMP_NUM_THREADS is {told[0] or 'not set'} for {len(here)} ranks on the {cores} cores of {host}"
             return Finding(
                 "cores", "doubtful", seen, "export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 before srun or mpiexec"
             )
-    fewest = min(len(rank.place.cores) for rank in case.ranks)
-    threads = max((rank.seat.threads for rank in case.ranks if rank.seat), default=1)
+    fewest = min(len(rank.node.cores) for rank in evidence.ranks)
+    threads = max((rank.seat.threads for rank in evidence.ranks if rank.seat), default=1)
     return Finding("cores", "good", f"{fewest} for each rank at least, {threads} thread(s) used (--threads)")
 
 
-def _memory(ranks: Sequence[Rank]) -> Finding:
-    hosts = [rank.place.host for rank in ranks]
-    each = min(rank.place.memory / hosts.count(rank.place.host) for rank in ranks)
-    limited = ", within the limit of a cgroup" if any(rank.place.memory_limited for rank in ranks) else ""
+def _memory(ranks: Sequence[RankReport]) -> Finding:
+    hosts = [rank.node.host for rank in ranks]
+    each = min(rank.node.memory / hosts.count(rank.node.host) for rank in ranks)
+    limited = ", within the limit of a cgroup" if any(rank.node.memory_limited for rank in ranks) else ""
     text = f"{each / GIB:.1f} GiB for each rank{limited}"
     if each < GIB:
-        return Finding("memory", "doubtful", text, "ask for more (--mem, --mem-per-cpu), or start fewer ranks a node")
+        return Finding("memory", "doubtful", text, "ask for more (--mem, --mem-per-cpu), or start fewer ranks per node")
     return Finding("memory", "good", text)
 
 
-def _clocks(case: Case) -> Finding:
-    between = case.world.skew if case.world else 0.0
-    disk = max((abs(rank.disk.skew) for rank in case.ranks if rank.disk), default=0.0)
+def _clocks(evidence: Evidence) -> Finding:
+    between = evidence.world.skew if evidence.world else 0.0
+    disk = max((abs(rank.disk.skew) for rank in evidence.ranks if rank.disk), default=0.0)
     text = f"ranks differ by {between:.3g} s, the file system by {disk:.3g} s"
     if max(between, disk) > 20:  # a lease is given up for dead after 90 s without a sign
         return Finding(
-            "clocks", "bad", text, "have the clocks of the nodes set (NTP): leases and resuming rest on them"
+            "clocks", "bad", text, "have the clocks of the nodes set (NTP): leases and resuming depend on them"
         )
     return Finding("clocks", "doubtful" if max(between, disk) > 2 else "good", text)
 
 
-def _limits(ranks: Sequence[Rank]) -> Finding:
-    files, processes = min(rank.place.files for rank in ranks), min(rank.place.processes for rank in ranks)
+def _limits(ranks: Sequence[RankReport]) -> Finding:
+    files, processes = min(rank.node.files for rank in ranks), min(rank.node.processes for rank in ranks)
     text = f"{_many(files)} open files, {_many(processes)} processes"
     if files < 1024 or processes < 256:
         return Finding("limits", "doubtful", text, "raise them (ulimit -n 4096, ulimit -u 4096), or ask your site")
@@ -229,26 +236,26 @@ def _many(number: int) -> str:
     return "any number of" if number >= 2**62 else f"{number:,}"
 
 
-def _shm(ranks: Sequence[Rank]) -> Finding:
-    free, left = min(rank.place.shm for rank in ranks), max(rank.place.shm_left for rank in ranks)
+def _shm(ranks: Sequence[RankReport]) -> Finding:
+    free, left = min(rank.node.shm for rank in ranks), max(rank.node.shm_left for rank in ranks)
     text = f"{free / GIB:.1f} GiB free in /dev/shm"
     if left:
-        remedy = "runs of MPICH that were killed; remove those of yours that no process uses: rm /dev/shm/mpich_shm_*"
+        remedy = "killed runs of MPICH left files; remove those of yours that no process uses: rm /dev/shm/mpich_shm_*"
         return Finding("/dev/shm", "doubtful", f"{text}, {left / GIB:.2f} GiB left behind", remedy)
     if free < 2**26 * len(ranks):
-        return Finding("/dev/shm", "doubtful", text, "MPI may fail; give containers more (docker --shm-size=1g)")
+        return Finding("/dev/shm", "doubtful", text, "MPI may fail; enlarge it for containers (docker --shm-size=1g)")
     return Finding("/dev/shm", "good", text)
 
 
-def _slurm(case: Case) -> Finding | None:
-    if not case.slurm:
+def _slurm(evidence: Evidence) -> Finding | None:
+    if not evidence.slurm:
         return None
-    if "error" in case.slurm:
-        return Finding("Slurm", "doubtful", case.slurm["error"])
+    if "error" in evidence.slurm:
+        return Finding("Slurm", "doubtful", evidence.slurm["error"])
     names = ("SLURM_VERSION", "MaxArraySize", "MpiDefault")
-    text = ", ".join(f"{name} {case.slurm[name]}" for name in names if name in case.slurm)
-    if case.walltime < math.inf:
-        text += f", {case.walltime / 60:,.0f} min left in this job"
-    if case.walltime < 300:
+    text = ", ".join(f"{name} {evidence.slurm[name]}" for name in names if name in evidence.slurm)
+    if evidence.walltime < math.inf:
+        text += f", {evidence.walltime / 60:,.0f} min left in this job"
+    if evidence.walltime < 300:
         return Finding("Slurm", "doubtful", text, "a run stops a minute before the end; ask for more time (--time)")
     return Finding("Slurm", "good", text)

@@ -14,7 +14,7 @@ from hpcsweep.findings.figures.laws import scaling_laws
 from hpcsweep.findings.figures.maps import error_maps
 from hpcsweep.findings.figures.norms import replicates, sup_against_l2
 from hpcsweep.findings.figures.pictures import picture, pictures
-from hpcsweep.findings.figures.places import places
+from hpcsweep.findings.figures.worst_points import worst_points
 
 __all__ = [
     "brackets",
@@ -24,11 +24,11 @@ __all__ = [
     "optimizer_race",
     "picture",
     "pictures",
-    "places",
     "replicates",
     "scaling_laws",
     "sup_against_l2",
     "sup_against_samples",
     "sup_against_weights",
     "uniform_points",
+    "worst_points",
 ]

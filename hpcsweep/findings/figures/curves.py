@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hpcsweep.findings import series, sheet
+from hpcsweep.findings import scaling, series
 from hpcsweep.findings.figures import panels
-from hpcsweep.findings.series import largest
+from hpcsweep.findings.style import Heading, Look
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
@@ -24,7 +24,7 @@ AXIS_LABELS = {"parameters": "trainable parameters", "samples": "training sample
 
 
 @dataclass(frozen=True)
-class _Choice:
+class _Selection:
     """What a figure shows: cells of `series.Table` over the column `x`, with the column `held` as fixed as can be."""
 
     cells: DataFrame
@@ -45,10 +45,10 @@ def sup_against_weights(dataset: xarray.Dataset) -> Figure:
     replicates, its bands or whiskers their whole range; see `hpcsweep.findings.series` for what makes a line.
     """
     table = series.table(dataset)
-    chosen = largest(table.cells, "samples", ["target", "dimension", "parameters"])
+    chosen = scaling.chosen(table.cells, "parameters")
     title = f"Sup-norm error against weights, at {_span(chosen['samples'])} samples"
     about = "The largest sample count of each network"
-    return _curves(dataset, table.lines, _Choice(chosen, "parameters", "samples", title, about))
+    return _curves(dataset, table.lines, _Selection(chosen, "parameters", "samples", title, about))
 
 
 def sup_against_samples(dataset: xarray.Dataset) -> Figure:
@@ -57,11 +57,11 @@ def sup_against_samples(dataset: xarray.Dataset) -> Figure:
     Of each family and depth, the largest networks enter. Lines, bands and whiskers are as in `sup_against_weights`.
     """
     table = series.table(dataset)
-    chosen = largest(table.cells, "size", ["target", "dimension", "family", "depth"])
+    chosen = scaling.chosen(table.cells, "samples")
     widths, parameters = _span(chosen["width"]), f"{_span(chosen['parameters'])} parameters"
     title = f"Sup-norm error against samples, at {parameters if widths == '0' else f'width {widths}'}"
     about = f"The largest networks of each depth, {parameters}"
-    return _curves(dataset, table.lines, _Choice(chosen, "samples", "width", title, about))
+    return _curves(dataset, table.lines, _Selection(chosen, "samples", "width", title, about))
 
 
 def _span(values: Series) -> str:
@@ -71,37 +71,27 @@ def _span(values: Series) -> str:
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
-def _curves(dataset: xarray.Dataset, lines: list[series.Line], choice: _Choice) -> Figure:
+def _curves(dataset: xarray.Dataset, lines: list[series.Line], chosen: _Selection) -> Figure:
     """Draw the median error of the chosen cells, a panel for each target and dimension."""
-    chosen = choice.cells
-    all_panels = panels.panels_of(chosen)
-    places = panels.arrange(all_panels)
-    looks = panels.looks(lines, chosen["line"].unique())
-    heading = _heading(dataset, choice, len(all_panels) - len(places))
-    figure = panels.make(places, heading, panels.handles(looks.values()))
-    labels = (AXIS_LABELS[choice.x], _error_label(choice.measured))
-    for panel, axes in panels.grid(figure, places, choice.measured, labels).items():
-        cells = panels.of(chosen, panel)
-        panels.title(axes, f"{panel[0]}, {panel[1]}-D{_held(choice, cells)}", len(places) == 1)
-        panels.mark(axes, np.unique(cells[choice.x]))
-        _draw(axes, cells[cells["measured"]], choice.x, looks)
-    figure.align_ylabels()
+    cells, measured = chosen.cells, chosen.measured
+    looks = panels.looks(lines, cells["line"].unique())
+    heading = Heading(chosen.title, f"{chosen.about}; {_repetitions(chosen)}.", panels.UNITS)
+    labels, handles = (AXIS_LABELS[chosen.x], _error_label(measured)), panels.handles(looks.values())
+    held = cells.groupby(["target", "dimension"])[chosen.held].agg(_span)
+    differs = held.nunique() > 1  # then each panel says what it holds
+
+    def title(panel: panels.Panel) -> str:
+        return f"{panels.name(panel)}, {chosen.held} {held[panel]}" if differs else panels.name(panel)
+
+    every = panels.panels_of(cells)
+    figure, grid = panels.make(dataset, cells, every, measured, labels, heading, handles, title)
+    for panel, axes in grid.items():
+        panels.mark(axes, np.unique(panels.of(cells, panel)[chosen.x]))
+        _draw(axes, panels.of(measured, panel), chosen.x, looks)
     return figure
 
 
-def _held(choice: _Choice, cells: DataFrame) -> str:
-    """Say what the cells of one panel hold fixed, where the panels do not agree in it."""
-    spans = choice.cells.groupby(["target", "dimension"])[choice.held].agg(_span)
-    return f", {choice.held} {_span(cells[choice.held])}" if spans.nunique() > 1 else ""
-
-
-def _heading(dataset: xarray.Dataset, choice: _Choice, undrawn: int) -> sheet.Heading:
-    """Return the words of a figure."""
-    footnote = panels.footnote(dataset, choice.cells, undrawn)
-    return sheet.Heading(choice.title, f"{choice.about}; {_repetitions(choice)}.", footnote)
-
-
-def _draw(axes: Axes, cells: DataFrame, x: str, looks: Mapping[int, dict[str, Any]]) -> None:
+def _draw(axes: Axes, cells: DataFrame, x: str, looks: Mapping[int, Look]) -> None:
     """Draw the lines of one panel."""
     if not len(cells):
         panels.empty(axes)
@@ -116,9 +106,9 @@ def _draw(axes: Axes, cells: DataFrame, x: str, looks: Mapping[int, dict[str, An
         axes.plot(positions, errors.median(), **look)
 
 
-def _repetitions(choice: _Choice) -> str:
+def _repetitions(chosen: _Selection) -> str:
     """Say over how many cells the medians are taken."""
-    counts = choice.measured.groupby(["target", "dimension", "line", choice.x]).size()
+    counts = chosen.measured.groupby(["target", "dimension", "line", chosen.x]).size()
     if not len(counts):
         return "nothing is measured"
     return "one replicate each" if counts.max() == 1 else f"median and range over {_span(counts)} replicates"

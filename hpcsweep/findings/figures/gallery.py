@@ -8,21 +8,22 @@ import numpy as np
 import xarray
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from hpcsweep.findings import kept, series, sheet
+from hpcsweep.findings import series, stored_pictures, style
 from hpcsweep.findings.dataset import Files
+from hpcsweep.findings.figures import panels
+from hpcsweep.findings.style import Heading, Look
 from hpcsweep.store.weights import Pictures
 
 MOST = 4
 LONGEST = 0.12  # of a panel's height: the tick of a sample that lies on the line
-LOOKS: dict[str, sheet.Look] = {
+LOOKS: dict[str, Look] = {
     "target": {"color": "#000000", "linewidth": 3.2, "alpha": 0.3},
-    "network": {"color": sheet.PALETTE[0], "linewidth": 1.3},
-    "error, and the largest found": {"color": sheet.PALETTE[1], "linewidth": 1.8},
+    "network": {"color": style.PALETTE[0], "linewidth": 1.3},
+    "error, and the largest found": {"color": style.PALETTE[1], "linewidth": 1.8},
 }
 MARK = LOOKS["error, and the largest found"]
-TICKS: sheet.Look = {"color": sheet.PALETTE[2]}
+TICKS: Look = {"color": style.PALETTE[2]}
 MANY = 150  # ticks in one panel, from which on they are thinner
 ABOUT = (
     "Left: along the first coordinate through the worst point. Right: close to it, as far as the glitch reaches, and "
@@ -38,7 +39,7 @@ def choose(dataset: xarray.Dataset, path: Files, most: int = MOST) -> dict[str, 
     cells = series.table(dataset).cells
     ordered = cells[cells["measured"]].sort_values("sup_lower", ascending=False, kind="stable")
     again = ordered.duplicated("target") * 1 + ordered.duplicated(["target", "model", "optimizer"])
-    chosen = kept.with_slice(ordered.loc[again.sort_values(kind="stable").index, "key"], path, most)
+    chosen = stored_pictures.first("slice", ordered.loc[again.sort_values(kind="stable").index, "key"], path, most)
     return {key: chosen[key] for key in ordered["key"] if key in chosen}
 
 
@@ -54,44 +55,41 @@ def glitches(dataset: xarray.Dataset, path: Files, most: int = MOST) -> Figure |
     note = "Errors are in the units of the target; maxima were sought on many more points than these curves have."
     if "resample" in " ".join(dataset["choice_text"].values.tolist()):
         note += " Where training adds samples of its own, there are no ticks."
-    heading = sheet.Heading(
-        f"Glitches: the worst {'network' if len(chosen) == 1 else 'of different networks'}", ABOUT, note
-    )
-    figure = sheet.make(7.4, 2.5 * len(chosen), heading, _handles())
+    title = f"Glitches: the worst {'network' if len(chosen) == 1 else 'of different networks'}"
+    looks = LOOKS | {"training samples": {"marker": "|", "markersize": 7, "linestyle": "", **TICKS}}
+    handles = panels.handles({"label": label, **look} for label, look in looks.items())
+    figure = style.make(7.4, 2.5 * len(chosen), Heading(title, ABOUT, note), handles)
     grid = figure.add_gridspec(2 * len(chosen), 2, width_ratios=(3, 2), height_ratios=(3, 2) * len(chosen))
     row_of = {key: row for row, key in enumerate(dataset["key"].values.tolist())}
-    for row, (key, found) in enumerate(chosen.items()):
+    for row, (key, stored) in enumerate(chosen.items()):
         whole, near = figure.add_subplot(grid[2 * row : 2 * row + 2, 0]), figure.add_subplot(grid[2 * row, 1])
         error = figure.add_subplot(grid[2 * row + 1, 1], sharex=near)
-        _row((whole, near, error), dataset.isel(cell=row_of[key]), found, row + 1)
+        _row((whole, near, error), dataset.isel(cell=row_of[key]), stored, row + 1)
     return figure
 
 
-def _handles() -> list[Line2D]:
-    ticks = Line2D([], [], label="training samples", marker="|", markersize=7, linestyle="", color=TICKS["color"])
-    return [*(Line2D([], [], label=label, **look) for label, look in LOOKS.items()), ticks]
-
-
-def _row(panels: tuple[Axes, Axes, Axes], cell: xarray.Dataset, found: Pictures, number: int) -> None:
+def _row(axes: tuple[Axes, Axes, Axes], cell: xarray.Dataset, stored: Pictures, number: int) -> None:
     """Draw one cell: the whole slice, the zoom (or what the slice has of it), and the error there."""
-    assert found.slice is not None
-    where = cell["sup_where"].values[: int(cell["dimension"])]
-    zoom = found.zoom if found.zoom is not None else _middle(found.slice, where[0])
-    points = kept.samples(cell, found)
-    for axes, line in zip(panels[:2], (found.slice, zoom), strict=True):
-        _curves(axes, line, points, where)
-    panels[0].set_ylabel("value", **sheet.LABEL)
-    _error(panels[2], zoom, where[0], float(cell["sup_lower"]))
-    panels[1].tick_params(labelbottom=False)
-    panels[0].set_xlabel(textwrap.fill(sheet.plain(_described(cell)), 68), size=7.5, color=sheet.GREY, loc="left")
-    panels[2].set_xlabel("x" if len(where) == 1 else "first coordinate", size=7.5, color=sheet.GREY)
-    sheet.title(panels[0], f"{number}. {cell['target'].item()}, {len(where)}-D: error {float(cell['sup_lower']):.3g}")
-    panels[1].set_title(_told(cell, where), loc="left", size=7.5, color="#262626")
+    assert stored.slice is not None
+    whole, near, below = axes
+    at, sup = series.coordinates(cell), float(cell["sup_lower"])
+    where = cell["sup_where"].values[: at.dimension]
+    zoom = stored.zoom if stored.zoom is not None else _middle(stored.slice, where[0])
+    points = stored_pictures.samples(cell, stored)
+    _curves(whole, stored.slice, points, where)
+    _curves(near, zoom, points, where)
+    whole.set_ylabel("value", **style.LABEL)
+    _error(below, zoom, where[0], sup)
+    near.tick_params(labelbottom=False)
+    whole.set_xlabel(textwrap.fill(style.plain(series.described(at)), 68), size=7.5, color=style.GREY, loc="left")
+    below.set_xlabel("x" if len(where) == 1 else "first coordinate", size=7.5, color=style.GREY)
+    style.title(whole, f"{number}. {at.target}, {at.dimension}-D: error {sup:.3g}")
+    near.set_title(_whereabouts(cell, where), loc="left", size=7.5, color="#262626")
 
 
 def _curves(axes: Axes, line: np.ndarray, points: np.ndarray | None, where: np.ndarray) -> None:
     """Draw target and network along a line (3, points), the samples below, and the gap at the worst point."""
-    sheet.style(axes)
+    style.apply(axes)
     axes.plot(line[0], line[1], **LOOKS["target"])
     axes.plot(line[0], line[2], **LOOKS["network"])
     axes.set_xlim(line[0, 0], line[0, -1])
@@ -106,14 +104,14 @@ def _curves(axes: Axes, line: np.ndarray, points: np.ndarray | None, where: np.n
 
 def _error(axes: Axes, line: np.ndarray, where: float, largest: float) -> None:
     """Draw |target - network| along a line (3, points), and the largest error found."""
-    sheet.style(axes)
+    style.apply(axes)
     axes.plot(line[0], np.abs(line[1] - line[2]), **MARK)
     axes.plot(where, largest, "o", color=MARK["color"], markersize=5, markeredgecolor="black", clip_on=False, zorder=5)
     axes.set_ylim(0, 1.15 * largest)
     axes.locator_params(nbins=4)
     axes.ticklabel_format(axis="x", useOffset=False)
     axes.ticklabel_format(axis="y", scilimits=(-3, 4), useMathText=True)
-    axes.yaxis.get_offset_text().set_fontsize(sheet.SIZES["tick"] - 1)
+    axes.yaxis.get_offset_text().set_fontsize(style.SIZES["tick"] - 1)
 
 
 def _middle(line: np.ndarray, where: float, reach: int = 8) -> np.ndarray:
@@ -134,13 +132,7 @@ def _ticks(axes: Axes, points: np.ndarray, where: np.ndarray) -> None:
     axes.vlines(seen[near, 0], 0, length, transform=axes.get_xaxis_transform(), **TICKS, **thin)
 
 
-def _described(cell: xarray.Dataset) -> str:
-    network = series.network(str(cell["model"].item()), int(cell["depth"]), int(cell["width"]))
-    described = f"{network}, {int(cell['samples']):,} samples, {cell['optimizer'].item()}"
-    return f"{described}, replicate {int(cell['replicate'])}"
-
-
-def _told(cell: xarray.Dataset, where: np.ndarray) -> str:
+def _whereabouts(cell: xarray.Dataset, where: np.ndarray) -> str:
     """Say where the maximum is, and how far from the nearest sample."""
     place = ", ".join(f"{x:.5g}" for x in where[:4]) + (", …" if len(where) > 4 else "")
     place = f"x = {place}" if len(where) == 1 else f"x = ({place})"

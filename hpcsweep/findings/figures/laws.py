@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import pandas
@@ -12,9 +13,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from hpcsweep.findings import scaling, series, sheet
+from hpcsweep.findings import scaling, series, style
 from hpcsweep.findings.figures import panels
 from hpcsweep.findings.scaling import Law, Smoothness
+from hpcsweep.findings.style import Heading, Look
 from hpcsweep.findings.theory import NOUNS
 
 AXIS = {
@@ -29,9 +31,9 @@ CHOSEN = {
     "train_seconds": "Settings with a smaller error than any faster one",
     "flops": "Settings with a smaller error than any cheaper one",
 }
-BOUND: sheet.Look = {"color": "#000000", "linestyle": (0, (1, 1.2)), "linewidth": 1.4}
-PALER: sheet.Look = {"color": sheet.GREY, "marker": "D", "markersize": 3.4, "linestyle": "--"}  # of the error beside
-UNFITTED: sheet.Look = {"markerfacecolor": "white", "alpha": 1.0}
+BOUND: Look = {"color": "#000000", "linestyle": (0, (1, 1.2)), "linewidth": 1.4}
+PALER: Look = {"color": style.GREY, "marker": "D", "markersize": 3.4, "linestyle": "--"}  # of the error beside
+UNFITTED: Look = {"markerfacecolor": "white", "alpha": 1.0}
 MOST_WORDS = 4  # exponents that are written into a panel
 LINE = 0.08  # of a panel's height, for one line of words
 SWEPT = 200  # sizes at which the band is drawn
@@ -59,28 +61,36 @@ def scaling_laws(
     others = scaling.laws(table, against, beside, smoothness) if beside else []
     others = [law for law in others if law.line == laws[0].line]  # the other error may have a law where ours has none
     cells = scaling.chosen(table.cells, against)
-    every = list(dict.fromkeys((law.target, law.dimension) for law in laws))
-    places = panels.arrange(every)
     looks = panels.looks(table.lines, {law.line for law in laws})
-    heading = _heading(panels.footnote(dataset, cells, len(every) - len(places)), laws, others)
-    figure = panels.make(places, heading, _handles(looks.values(), laws, others))
     measured = cells[cells["measured"]]
     spread = pandas.concat([measured.assign(sup_lower=measured[name]) for name in (error, beside) if name])
-    drawn = panels.grid(figure, places, spread, (AXIS[against], "error" if others else scaling.ERRORS[error]))
-    own, paler = ({panel: [law for law in found if (law.target, law.dimension) == panel] for panel in drawn}
-                  for found in (laws, others))  # fmt: skip
-    for panel, axes in drawn.items():
-        panels.title(axes, f"{panel[0]}, {panel[1]}-D", len(places) == 1)
-        _panel(axes, own[panel], paler[panel], looks)
-    for target in dict.fromkeys(target for target, _ in drawn):
-        _write({panel: axes for panel, axes in drawn.items() if panel[0] == target}, own, paler, looks)
-    figure.align_ylabels()
+    labels = (AXIS[against], "error" if others else scaling.ERRORS[error])
+    every, handles = list(dict.fromkeys(law.panel for law in laws)), _handles(looks.values(), laws, others)
+    figure, grid = panels.make(dataset, cells, every, spread, labels, _heading(laws, others), handles)
+    drawn = [
+        _Panel(axes, [law for law in laws if law.panel == panel], [law for law in others if law.panel == panel])
+        for panel, axes in grid.items()
+    ]
+    for panel in drawn:
+        _draw_panel(panel, looks)
+    for target in dict.fromkeys(target for target, _ in grid):
+        _write([panel for panel in drawn if panel.laws[0].target == target], looks)
     return figure
 
 
-def _panel(axes: Axes, laws: list[Law], others: list[Law], looks: dict[int, dict]) -> None:
+@dataclass(frozen=True)
+class _Panel:
+    """The axes of one target and dimension, its laws, and those of the error beside."""
+
+    axes: Axes
+    laws: list[Law]
+    others: list[Law]
+
+
+def _draw_panel(panel: _Panel, looks: dict[int, Look]) -> None:
     """Draw the laws of one panel, those of the other error below them, and the slope of the theory."""
-    for law in others:
+    axes, laws = panel.axes, panel.laws
+    for law in panel.others:
         _draw(axes, law, looks[law.line] | PALER)
     for law in laws:
         _draw(axes, law, looks[law.line])
@@ -91,7 +101,7 @@ def _panel(axes: Axes, laws: list[Law], others: list[Law], looks: dict[int, dict
         panels.mark(axes, np.unique(np.concatenate([law.law.sizes for law in laws]).round().astype(int)))
 
 
-def _heading(footnote: str, laws: list[Law], others: list[Law]) -> sheet.Heading:
+def _heading(laws: list[Law], others: list[Law]) -> Heading:
     against = laws[0].against
     about = (
         f"{CHOSEN[against]}. Marks: medians over replicates, open ones not fitted. Lines: power laws; bands: "
@@ -100,33 +110,29 @@ def _heading(footnote: str, laws: list[Law], others: list[Law]) -> sheet.Heading
     slope = " The height of the dotted line means nothing, only its slope." if _bounded(laws) else ""
     names = [scaling.ERRORS[fitted[0].error] for fitted in (laws, others) if fitted]
     title = f"{' and '.join(names)}: how {'they scale' if others else 'it scales'} with {NOUNS[against]}"
-    return sheet.Heading(title[0].upper() + title[1:], about, footnote + slope)
+    return Heading(title[0].upper() + title[1:], about, panels.UNITS + slope)
 
 
 def _bounded(laws: Iterable[Law]) -> bool:
-    return any(_has_slope(law.bound) for law in laws)
+    return any(law.bound is not None and 0 < law.bound < math.inf for law in laws)
 
 
-def _has_slope(bound: float | None) -> bool:
-    return bound is not None and 0 < bound < math.inf
-
-
-def _handles(looks: Iterable[dict], laws: list[Law], others: list[Law]) -> list[Line2D]:
+def _handles(looks: Iterable[Look], laws: list[Law], others: list[Law]) -> list[Line2D]:
     looks = list(looks)
     if others:  # of the one line that there is
-        names = [scaling.ERRORS[found[0].error] for found in (laws, others)]
+        names = [scaling.ERRORS[fitted[0].error] for fitted in (laws, others)]
         looks = [looks[0] | {"label": f"{looks[0]['label']}: {names[0]}"}, looks[0] | PALER | {"label": names[1]}]
     bound = [Line2D([], [], label="slope of the theory's lower bound", **BOUND)] if _bounded(laws) else []
     return [*panels.handles(looks), *bound]
 
 
-def _draw(axes: Axes, found: Law, look: dict) -> None:
+def _draw(axes: Axes, fitted: Law, look: Look) -> None:
     """Draw medians with the range of the replicates, line, band and floor of one law."""
-    law = found.law
+    law = fitted.law
     axes.vlines(law.sizes, *law.ends, color=look["color"], linewidth=0.8, alpha=0.45)
-    style = {**look, "linestyle": ""}
-    axes.plot(law.sizes[law.fitted], law.medians[law.fitted], **style)
-    hollow = {**style, "markeredgecolor": look["color"], "markeredgewidth": 1.1, **UNFITTED, "label": "_"}
+    marks = {**look, "linestyle": ""}
+    axes.plot(law.sizes[law.fitted], law.medians[law.fitted], **marks)
+    hollow = {**marks, "markeredgecolor": look["color"], "markeredgewidth": 1.1, **UNFITTED, "label": "_"}
     axes.plot(law.sizes[~law.fitted], law.medians[~law.fitted], **hollow)
     x = np.geomspace(*law.range, SWEPT)
     line = law.at(x)
@@ -141,51 +147,44 @@ def _draw(axes: Axes, found: Law, look: dict) -> None:
 
 def _bound(axes: Axes, laws: list[Law]) -> None:
     """Draw the slope of the theory above the highest line; all laws of a panel have the same."""
-    if not laws or not _has_slope(laws[0].bound):
-        return
     bound = laws[0].bound
-    assert bound is not None
-    low, high = min(one.law.sizes[0] for one in laws), max(one.law.sizes[-1] for one in laws)
-    start = 1.6 * max(one.law.medians.max() for one in laws)
-    least = min(one.law.medians.min() for one in laws) / 3
+    if bound is None or not 0 < bound < math.inf:
+        return
+    fitted = [law.law for law in laws]
+    low, high = min(law.sizes[0] for law in fitted), max(law.sizes[-1] for law in fitted)
+    start = 1.6 * max(law.medians.max() for law in fitted)
+    least = min(law.medians.min() for law in fitted) / 3
     end = min(high, low * (start / least) ** (1 / bound))  # a steep slope leaves the picture early
     x = np.array([low, end])
     axes.plot(x, start * (x / low) ** -bound, **BOUND)
 
 
-Found = dict[panels.Panel, list[Law]]
-
-
-def _write(drawn: dict[panels.Panel, Axes], laws: Found, others: Found, looks: dict[int, dict]) -> None:
+def _write(row: list[_Panel], looks: dict[int, Look]) -> None:
     """Write the exponents into the lower left corners of panels that share an error axis, with room for them."""
-    words = {}
-    for panel in drawn:
-        told = [(_exponent(law, bool(others[panel])), looks[law.line]["color"]) for law in laws[panel][:MOST_WORDS]]
-        told += [(_exponent(law, True), PALER["color"]) for law in others[panel]]
-        words[panel] = told + _bound_words(laws[panel])
-    axes = next(iter(drawn.values()))
-    low, high = axes.get_ylim()
-    share = LINE * max(len(texts) for texts in words.values()) + 0.03
-    axes.set_ylim(low * (low / high) ** (share / (1 - share)), high)
-    for panel, texts in words.items():
-        for row, (text, color) in enumerate(reversed(texts)):
-            place = (0.03, 0.03 + LINE * row)
-            drawn[panel].text(*place, text, transform=drawn[panel].transAxes, size=7.5, color=color)
+    words = []
+    for panel in row:
+        own = [(_exponent(law, bool(panel.others)), looks[law.line]["color"]) for law in panel.laws[:MOST_WORDS]]
+        words.append(own + [(_exponent(law, True), PALER["color"]) for law in panel.others] + _bound_words(panel.laws))
+    low, high = row[0].axes.get_ylim()
+    share = LINE * max(map(len, words)) + 0.03
+    row[0].axes.set_ylim(low * (low / high) ** (share / (1 - share)), high)
+    for axes, texts in ((panel.axes, texts) for panel, texts in zip(row, words, strict=True)):
+        for number, (text, color) in enumerate(reversed(texts)):
+            axes.text(0.03, 0.03 + LINE * number, text, transform=axes.transAxes, size=7.5, color=color)
 
 
 def _bound_words(laws: list[Law]) -> list[tuple[str, str]]:
     """Return what theory says of a panel."""
-    bound = laws[0].bound if laws else None
+    bound = laws[0].bound
     if bound is None:
         return []
-    return [
-        (f"theory: {'any power' if math.isinf(bound) else 'no decay' if bound == 0 else f'{bound:.2g}'}", "#000000")
-    ]
+    power = "any power" if math.isinf(bound) else "no decay" if bound == 0 else f"{bound:.2g}"
+    return [(f"theory: {power}", "#000000")]
 
 
-def _exponent(found: Law, named: bool) -> str:
-    law = found.law
-    name = scaling.ERRORS[found.error].removesuffix(" error") if named else "exponent"
+def _exponent(fitted: Law, named: bool) -> str:
+    law = fitted.law
+    name = scaling.ERRORS[fitted.error].removesuffix(" error") if named else "exponent"
     interval = "" if math.isnan(law.low) else f" [{law.low:.2f}, {law.high:.2f}]"
     floor = ", then a floor" if np.isfinite(law.floor) else ""
     return f"{name} {law.exponent:.2f}{interval}{floor}".replace("-", "−").replace("sup−norm", "sup-norm")

@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from hpcsweep.findings import series, sheet
+from hpcsweep.findings import series, style
 from hpcsweep.findings.figures import panels
-from hpcsweep.findings.figures.panels import DENSE
+from hpcsweep.findings.style import Heading
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -26,24 +26,19 @@ def sup_against_l2(dataset: xarray.Dataset) -> Figure | None:
     cells = table.cells[table.cells["measured"] & (table.cells["l2_error"] > 0)]
     if not len(cells):
         return None
-    every = panels.panels_of(cells)
-    places = panels.arrange(every)
-    looks = panels.looks(table.lines, cells["line"].unique())
-    ratio = cells["ratio"]
+    looks, ratio = panels.looks(table.lines, cells["line"].unique()), cells["ratio"]
     about = f"Each mark is one network; the median of the ratio is {ratio.median():.3g}, its maximum {ratio.max():.3g}."
-    footnote = panels.footnote(dataset, table.cells, len(every) - len(places), "Grey: sup = 1, 10, 100 ... × L2 error.")
-    figure = panels.make(
-        places, sheet.Heading("The worst against the average", about, footnote), panels.handles(looks.values())
-    )
-    for panel, axes in panels.grid(figure, places, cells, ("L2 error", "sup-norm error")).items():
+    note = f"Grey: sup = 1, 10, 100 ... × L2 error. {panels.UNITS}"
+    heading, labels = Heading("The worst against the average", about, note), ("L2 error", "sup-norm error")
+    every, handles = panels.panels_of(cells), panels.handles(looks.values())
+    figure, grid = panels.make(dataset, table.cells, every, cells, labels, heading, handles)
+    for panel, axes in grid.items():
         own = panels.of(cells, panel)
-        panels.title(axes, f"{panel[0]}, {panel[1]}-D", len(places) == 1)
         for number, look in looks.items():
             line = own[own["line"] == number]
-            axes.plot(line["l2_error"], line["sup_lower"], **panels.dots(look), rasterized=len(line) > DENSE)
+            panels.dots(axes, line["l2_error"], line["sup_lower"], look)
         _guides(axes, own)
         panels.tick(axes.xaxis)
-    figure.align_ylabels()
     return figure
 
 
@@ -52,10 +47,10 @@ def _guides(axes: Axes, cells: DataFrame) -> None:
     ends = np.array([cells["l2_error"].min() / 1.5, cells["l2_error"].max() * 1.5])
     below = [ratio for ratio in RATIOS if ratio <= cells["ratio"].max()]
     for ratio in (*below, *(ratio for ratio in RATIOS[len(below) : len(below) + 1])):
-        axes.plot(ends, ratio * ends, color=sheet.GREY, linewidth=0.7, alpha=0.7, zorder=1)
+        axes.plot(ends, ratio * ends, color=style.GREY, linewidth=0.7, alpha=0.7, zorder=1)
         axes.annotate(
             f"{ratio}×", (ends[1], ratio * ends[1]), xytext=(-3, -2), textcoords="offset points", size=7,
-            color=sheet.GREY, ha="right", va="top",
+            color=style.GREY, ha="right", va="top",
         )  # fmt: skip
     axes.set_xlim(*ends)
 
@@ -70,23 +65,19 @@ def replicates(dataset: xarray.Dataset) -> Figure | None:
     cells = cells[cells["count"] > 1]
     if not len(cells):
         return None
-    every = panels.panels_of(cells)
-    places = panels.arrange(every)
     looks = panels.looks(table.lines, cells["line"].unique())
     about = "Share of the replicates whose error, relative to the median of their setting, is at most the value below."
-    heading = sheet.Heading(
-        "How far replicates differ",
-        about,
-        panels.footnote(dataset, table.cells, len(every) - len(places)).removeprefix(panels.UNITS).strip(),
+    heading, labels = (
+        Heading("How far replicates differ", about, "{}"),
+        ("sup-norm error / median", "share of replicates"),
     )
-    plain = [{**look, "marker": ""} for look in looks.values()]
-    figure = panels.make(places, heading, panels.handles(plain))
-    for panel, axes in panels.grid(figure, places, cells, ("sup-norm error / median", "share of replicates")).items():
+    every, handles = panels.panels_of(cells), panels.handles({**look, "marker": ""} for look in looks.values())
+    figure, grid = panels.make(dataset, table.cells, every, cells, labels, heading, handles)
+    for panel, axes in grid.items():
         own = panels.of(cells, panel)
-        panels.title(axes, f"{panel[0]}, {panel[1]}-D", len(places) == 1)
         axes.set(yscale="linear", ylim=(0, 1))
         axes.yaxis.set_major_formatter(PercentFormatter(1))
-        axes.axvline(1, color=sheet.GREY, linewidth=0.7)
+        axes.axvline(1, color=style.GREY, linewidth=0.7)
         for number, look in looks.items():
             values = np.sort(own.loc[own["line"] == number, "relative"].to_numpy())
             shares = np.arange(1, len(values) + 1) / max(1, len(values))

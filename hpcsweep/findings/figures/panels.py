@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,16 +16,17 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from hpcsweep.findings import series, sheet
+from hpcsweep.findings import series, style
 from hpcsweep.findings.dataset import left_out, sentence
+from hpcsweep.findings.style import Heading, Look
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from pandas import DataFrame, Series
 
 MOST_ROWS, MOST_COLUMNS, WRAP = 6, 6, 3  # panels of one figure; WRAP: beside each other where only one thing varies
 MARKERS = "osD^v<>ph"
 STYLES = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)))
-UNITS = "Errors are in the units of the target."
+UNITS = "Errors are in the units of the target. {}"  # the footnote of most figures
 DENSE = 2000  # marks from which on the PDF has them as an image
 CHUNK = 1000  # bars of one path
 Panel = tuple[str, int]  # target and dimension
@@ -51,72 +53,83 @@ def arrange(panels: list[Panel]) -> dict[Panel, Place]:
     return {panel: place for panel, place in places.items() if place[0] < MOST_ROWS and place[1] < MOST_COLUMNS}
 
 
-def shape(places: Mapping[Panel, Place]) -> tuple[int, int]:
-    """Return the numbers of rows and columns."""
-    rows, columns = (1 + max(place[i] for place in places.values()) for i in (0, 1))
-    return rows, columns
+def name(panel: Panel) -> str:
+    """Return the title of a panel."""
+    return f"{panel[0]}, {panel[1]}-D"
 
 
-def make(places: Mapping[Panel, Place], heading: sheet.Heading, handles: Sequence[Artist]) -> Figure:
-    """Return a sheet with room for the panels."""
-    rows, columns = shape(places)
-    width, height = (6.6, 4) if len(places) == 1 else (0.5 + 2.8 * columns, 0.5 + 2.3 * rows)
-    return sheet.make(width, height, heading, handles)
+def make(
+    dataset: xarray.Dataset,
+    cells: DataFrame,
+    panels: list[Panel],
+    errors: DataFrame,
+    labels: tuple[str, str],
+    heading: Heading,
+    handles: Sequence[Artist],
+    title_of: Callable[[Panel], str] = name,
+) -> tuple[Figure, dict[Panel, Axes]]:
+    """Return a figure and the titled, labelled, logarithmic axes of its panels, as many of `panels` as it has room for.
 
-
-def grid(
-    figure: Figure, places: Mapping[Panel, Place], errors: DataFrame, labels: tuple[str, str]
-) -> dict[Panel, Axes]:
-    """Return the labelled axes of each panel, logarithmic; those of one target share their error axis.
-
-    `errors` are the columns target and sup_lower of what will be drawn.
+    Parameters
+    ----------
+    cells: of `series.Table`, those that the figure is about; its footnote counts those without a measured error.
+    errors: the columns target and sup_lower of what will be drawn: panels of one target share their error axis.
+    heading: the footnote has `{}` where the words of `footnote` belong.
     """
-    rows, columns = shape(places)
-    matrix = figure.add_gridspec(rows, columns)
+    places = arrange(panels)
+    words = " ".join(heading.footnote.format(footnote(dataset, cells, len(panels) - len(places))).split())
+    rows, columns = (1 + max(place[i] for place in places.values()) for i in (0, 1))
+    width, height = (6.6, 4) if len(places) == 1 else (0.5 + 2.8 * columns, 0.5 + 2.3 * rows)
+    figure = style.make(width, height, replace(heading, footnote=words), handles)
+    axes = _grid(figure, places, (rows, columns), errors, labels)
+    for panel in places:
+        style.title(axes[panel], textwrap.fill(title_of(panel), 70 if len(places) == 1 else 36, break_long_words=False))
+    figure.align_ylabels()
+    return figure, axes
+
+
+def _grid(
+    figure: Figure, places: dict[Panel, Place], shape: tuple[int, int], errors: DataFrame, labels: tuple[str, str]
+) -> dict[Panel, Axes]:
+    matrix = figure.add_gridspec(*shape)
     lowest = {column: row for row, column in sorted(places.values())}
     leftmost = {row: column for row, column in sorted(places.values(), reverse=True)}
     first: dict[str, Axes] = {}
-    made = {}
+    grid = {}
     for (target, dimension), (row, column) in places.items():
         axes = figure.add_subplot(matrix[row, column], sharey=first.get(target))
         axes.set(xscale="log", yscale="log")
-        sheet.style(axes)
+        style.apply(axes)
         own = errors.loc[errors["target"] == target, "sup_lower"]
         if own.max() > 100 * own.min():  # powers of ten are enough, and half the drawing time
             axes.yaxis.set_minor_locator(NullLocator())
         if row == lowest[column]:
-            axes.set_xlabel(labels[0], **sheet.LABEL)
+            axes.set_xlabel(labels[0], **style.LABEL)
         if column == leftmost[row]:
-            axes.set_ylabel(labels[1], **sheet.LABEL)
+            axes.set_ylabel(labels[1], **style.LABEL)
         elif target in first:
             axes.tick_params(axis="y", which="both", labelleft=False)
         first.setdefault(target, axes)
-        made[target, dimension] = axes
-    return made
+        grid[target, dimension] = axes
+    return grid
 
 
-def title(axes: Axes, text: str, alone: bool) -> None:
-    """Write the title of a panel, in more than one line if need be."""
-    sheet.title(axes, textwrap.fill(text, 70 if alone else 36, break_long_words=False))
-
-
-def footnote(dataset: xarray.Dataset, cells: DataFrame, undrawn: int = 0, more: str = "") -> str:
+def footnote(dataset: xarray.Dataset, cells: DataFrame, undrawn: int = 0) -> str:
     """Say what a figure of these cells leaves out."""
     missing = sentence(left_out(dataset.sel(cell=cells.index)), len(cells))
-    panels = f"{undrawn} further panels are not drawn." if undrawn else ""
-    return " ".join(filter(None, [more, UNITS, missing, panels]))
+    return f"{missing} {f'{undrawn} further panels are not drawn.' if undrawn else ''}".strip()
 
 
-def look(number: int, line: series.Line) -> dict[str, Any]:
+def look(number: int, line: series.Line) -> Look:
     """Return how a line is drawn, in the panels and in the legend.
 
     Its first factor is the colour, the others the style; where colours run out, the next round has other styles. All
     markers differ, for prints in grey.
     """
-    rounds, colour = divmod(line.first, len(sheet.PALETTE))
+    rounds, colour = divmod(line.first, len(style.PALETTE))
     return {
-        "label": sheet.plain(line.label),
-        "color": sheet.PALETTE[colour],
+        "label": style.plain(line.label),
+        "color": style.PALETTE[colour],
         "linestyle": STYLES[(line.rest + rounds) % len(STYLES)],
         "linewidth": 1.5,
         "marker": MARKERS[number % len(MARKERS)],
@@ -126,26 +139,20 @@ def look(number: int, line: series.Line) -> dict[str, Any]:
     }
 
 
-def looks(lines: list[series.Line], numbers: Iterable[int]) -> dict[int, dict[str, Any]]:
+def looks(lines: list[series.Line], numbers: Iterable[int]) -> dict[int, Look]:
     """Return how the lines of these numbers are drawn."""
     return {number: look(number, lines[number]) for number in sorted(numbers)}
 
 
-def dots(line: Mapping[str, Any], size: float = 3.2) -> dict[str, Any]:
-    """Return how single cells of a line are drawn: its colour and marker, small, without a line."""
-    return {
-        "color": line["color"],
-        "marker": line["marker"],
-        "markersize": size,
-        "linestyle": "",
-        "alpha": 0.65,
-        "markeredgewidth": 0,
-    }
+def dots(axes: Axes, x: Series, y: Series, line: Look, size: float = 3.2) -> None:
+    """Draw single cells of a line: its colour and marker, small, without a line; many as an image in the PDF."""
+    look = {"color": line["color"], "marker": line["marker"], "markersize": size, "linestyle": ""}
+    axes.plot(x, y, **look, alpha=0.65, markeredgewidth=0, rasterized=len(x) > DENSE)
 
 
-def handles(found: Iterable[Mapping[str, Any]]) -> list[Line2D]:
+def handles(looks: Iterable[Look]) -> list[Line2D]:
     """Return what the legend shows of each."""
-    return [Line2D([], [], **one) for one in found]
+    return [Line2D([], [], **look) for look in looks]
 
 
 def bars(axes: Axes, positions: np.ndarray, low: np.ndarray, high: np.ndarray, **look: Any) -> None:
@@ -186,4 +193,4 @@ def tick(axis: Axis) -> None:
 
 def empty(axes: Axes, words: str = "nothing measured") -> None:
     """Say that a panel has nothing to show."""
-    axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", color=sheet.GREY, size=8)
+    axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", color=style.GREY, size=8)

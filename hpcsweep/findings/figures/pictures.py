@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas
 import xarray
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from hpcsweep.errors import StoreError
-from hpcsweep.findings import kept, series, sheet
+from hpcsweep.findings import series, stored_pictures, style
 from hpcsweep.findings.dataset import Files
+from hpcsweep.findings.figures import panels
+from hpcsweep.findings.style import Heading, Look
 from hpcsweep.store import layout
 
-LOOKS: dict[str, sheet.Look] = {
+LOOKS: dict[str, Look] = {
     "target": {"color": "#000000", "linewidth": 3, "alpha": 0.3},
-    "network": {"color": sheet.PALETTE[0], "linewidth": 1.3},
-    "|target − network|": {"color": sheet.PALETTE[1], "linewidth": 1.2},
-    "L2 error": {"color": sheet.GREY, "linewidth": 1, "linestyle": "--"},
+    "network": {"color": style.PALETTE[0], "linewidth": 1.3},
+    "|target − network|": {"color": style.PALETTE[1], "linewidth": 1.2},
+    "L2 error": {"color": style.GREY, "linewidth": 1, "linestyle": "--"},
     "maximum found": {
-        "color": sheet.PALETTE[1],
+        "color": style.PALETTE[1],
         "marker": "o",
         "markersize": 6,
         "markeredgecolor": "black",
@@ -53,7 +53,7 @@ def picture(dataset: xarray.Dataset, path: Files, key: str | None = None) -> Fig
     rows = np.flatnonzero(dataset["key"].values == key)
     if not len(rows):
         raise StoreError(f"{path} has no cell {key!r}; the coordinate 'key' of its dataset lists them.")
-    values = kept.pictures(path, key).slice
+    values = stored_pictures.pictures(path, key).slice
     if values is None:
         return None
     table = series.table(dataset)
@@ -78,10 +78,10 @@ def choose(dataset: xarray.Dataset, path: Files, most: int = 3) -> list[tuple[st
     setting = [name for name in (*layout.NAMED, *table.further) if name not in ("key", "replicate")]
     worst = cells.dropna(subset=["ratio"]).sort_values("ratio", ascending=False, kind="stable").drop_duplicates(setting)
     why = "one of the largest ratios of sup-norm to L2 error"
-    again = worst.duplicated("target")
-    chosen = dict.fromkeys(kept.with_slice(pandas.concat([worst[~again], worst[again]])["key"], path, most), why)
+    keys = worst.loc[worst.duplicated("target").sort_values(kind="stable").index, "key"]  # other targets first
+    chosen = dict.fromkeys(stored_pictures.first("slice", keys, path, most), why)
     if most > 1:
-        for key in kept.with_slice(cells.sort_values("sup_lower", kind="stable")["key"], path, 1):
+        for key in stored_pictures.first("slice", cells.sort_values("sup_lower", kind="stable")["key"], path, 1):
             chosen.setdefault(key, "the smallest sup-norm error of all one-dimensional cells")
     return list(chosen.items())
 
@@ -89,38 +89,34 @@ def choose(dataset: xarray.Dataset, path: Files, most: int = 3) -> list[tuple[st
 def _draw(cell: xarray.Dataset, values: np.ndarray, telling: list[str]) -> Figure:
     """Draw one cell, a dataset without the dimension `cell`, and its slice (3, points); `telling` axes are named."""
     positions, target, network = values
-    handles = [Line2D([], [], label=label, **look) for label, look in LOOKS.items()]
-    figure = sheet.make(6.6, 4.4, _heading(cell, len(positions), telling), handles)
+    handles = panels.handles({"label": label, **look} for label, look in LOOKS.items())
+    figure = style.make(6.6, 4.4, _heading(cell, len(positions), telling), handles)
     above, below = figure.subplots(2, sharex=True, height_ratios=(3, 2))
     above.plot(positions, target, **LOOKS["target"])
     above.plot(positions, network, **LOOKS["network"])
     below.plot(positions, np.abs(target - network), **LOOKS["|target − network|"])
     below.axhline(float(cell["l2_error"]), **LOOKS["L2 error"])
     for axes, name in ((above, "value"), (below, "error")):
-        sheet.style(axes)
-        axes.set_ylabel(name, **sheet.LABEL)
+        style.apply(axes)
+        axes.set_ylabel(name, **style.LABEL)
         axes.margins(x=0.01)
-    below.set_xlabel("x" if cell["dimension"] == 1 else "first coordinate, through the maximum", **sheet.LABEL)
+    below.set_xlabel("x" if cell["dimension"] == 1 else "first coordinate, through the maximum", **style.LABEL)
     below.ticklabel_format(axis="y", scilimits=(-3, 4), useMathText=True)
-    below.yaxis.get_offset_text().set_size(sheet.SIZES["tick"])
+    below.yaxis.get_offset_text().set_size(style.SIZES["tick"])
     if np.isfinite(cell["sup_lower"]) and np.isfinite(cell["sup_where"][0]):
         _mark(above, below, cell)
     return figure
 
 
-def _heading(cell: xarray.Dataset, points: int, telling: list[str]) -> sheet.Heading:
+def _heading(cell: xarray.Dataset, points: int, telling: list[str]) -> Heading:
     """Say which cell it is, and what its curves can and cannot show."""
-    model, optimizer = str(cell["model"].item()), str(cell["optimizer"].item())
-    parameters, samples, replicate = (int(cell[name]) for name in ("parameters", "samples", "replicate"))
-    network = series.network(model, int(cell["depth"]), int(cell["width"]))
+    at = series.coordinates(cell)
+    network = f"{series.network(at.model, at.depth, at.width)} ({at.parameters:,} parameters)"
     further = [series.setting(name, cell[name].item()) for name in telling]
-    parts = [f"{network} ({parameters:,} parameters)", f"{samples:,} samples", optimizer, *further]
+    about = ", ".join([network, f"{at.samples:,} samples", at.optimizer, *further, f"replicate {at.replicate}"])
     measured = f"; the maximum was sought on {int(cell['points']):,}" if np.isfinite(cell["points"]) else ""
-    return sheet.Heading(
-        f"{cell['target'].item()}, {int(cell['dimension'])}-D",
-        f"{', '.join(parts)}, replicate {replicate}",
-        f"Cell {cell['key'].item()}. Each curve has {points} points{measured}.",
-    )
+    note = f"Cell {at.key}. Each curve has {points} points{measured}."
+    return Heading(f"{at.target}, {at.dimension}-D", about, note)
 
 
 def _mark(above: Axes, below: Axes, cell: xarray.Dataset) -> None:
@@ -128,7 +124,7 @@ def _mark(above: Axes, below: Axes, cell: xarray.Dataset) -> None:
     sup, l2, where = float(cell["sup_lower"]), float(cell["l2_error"]), float(cell["sup_where"][0])
     where = 0.0 if abs(where) < np.finfo(float).eps else where
     for axes in (above, below):
-        axes.axvline(where, color=sheet.PALETTE[1], linewidth=0.8, linestyle=":", zorder=1)
+        axes.axvline(where, color=style.PALETTE[1], linewidth=0.8, linestyle=":", zorder=1)
     below.plot([where], [sup], **LOOKS["maximum found"], zorder=5)
     below.set_ylim(0, 1.2 * max(sup, *below.get_ylim()) / 1.05)
     left, right = below.get_xlim()

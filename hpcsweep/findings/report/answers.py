@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 MOST_SETTINGS = 60
 MOST_METHODS = 8
 SETTING = [name for name in tables.SETTING if name != "optimizer"]
-NAMED = ("target", "dimension", "model", "depth", "width", "samples")
 ALIKE = 1.05  # ratio up to which two errors count as equal
 QUESTIONS = ("parameters", "samples")  # what errors fall with
 Laws = dict[str, dict[str, list[scaling.Law]]]  # by what errors fall with, and by error
@@ -35,14 +35,12 @@ def laws(table: series.Table, smoothness: scaling.Smoothness | None = None) -> L
 
 def targets(dataset: xarray.Dataset, known: scaling.Smoothness) -> Rows:
     """Return what is known of each target: its function (not in older stores), smoothness and dimensions."""
-    abouts = dataset["choice_about"].values if "choice_about" in dataset else None
-    frame = dataset[["target", "target_id", "dimension"]].to_dataframe()
+    abouts = dataset.get("choice_about", xarray.full_like(dataset["choice_label"], "")).values
     rows = []
-    for target, cells in frame.groupby("target", sort=False):
-        described = [str(abouts[i]) for i in cells["target_id"].unique()] if abouts is not None else []
-        about = next((text.rstrip(".") for text in described if text), "")  # older ones of several stores have none
-        dimensions = ", ".join(f"{dimension}" for dimension in sorted(set(cells["dimension"].tolist())))
-        rows.append([str(target), about or "–", _smooth(known.get(str(target))), dimensions, _domain(dataset, cells)])
+    for target, cells in dataset[["target", "target_id", "dimension"]].to_dataframe().groupby("target", sort=False):
+        about = next((str(abouts[i]).rstrip(".") for i in cells["target_id"].unique() if abouts[i]), "–")
+        dimensions = ", ".join(map(str, sorted(cells["dimension"].unique())))
+        rows.append([str(target), about, _smooth(known.get(str(target))), dimensions, _domain(dataset, cells)])
     header = ["target", "function", "smoothness", "dimensions", "domain"]
     if all(row[1] == "–" for row in rows):
         header, rows = [header[0], *header[2:]], [[row[0], *row[2:]] for row in rows]
@@ -69,14 +67,12 @@ def _smooth(n: float | None) -> str:
 
 def exponents(laws: dict[str, list[scaling.Law]]) -> Rows:
     """Return the exponents of the laws in weights or samples, of the sup-norm and the L2 error side by side."""
-    average = {(law.target, law.dimension, law.line): law for law in laws["l2_error"]}
+    average = {(law.panel, law.line): _exponent(law) for law in laws["l2_error"]}
     rows = []
     for law in laws["sup_lower"]:
-        other = average.get((law.target, law.dimension, law.line))
         floor = f"{law.law.floor:.2g}" if np.isfinite(law.law.floor) else "–"
-        curve = [law.target, text(law.dimension), law.label]
-        theory = [_theory(law.bound), law.standing or "–"]
-        rows.append([*curve, _exponent(law), _exponent(other) if other else "–", *theory, _fitted(law), floor])
+        fits = [_exponent(law), average.get((law.panel, law.line), "–"), _theory(law.bound), law.standing or "–"]
+        rows.append([law.target, text(law.dimension), law.label, *fits, _fitted(law), floor])
     header = ["target", "dimension", "curve", "sup-norm: a", "L2: a", "theory", "compared with theory"]
     note = (
         "Error ~ size⁻ᵃ, with 95 % intervals from a bootstrap over replicates. Theory: a of the lower bound for the "
@@ -117,29 +113,21 @@ def needed(table: series.Table, against: str) -> Rows:
     rows: dict[tuple[str, int, str], list[str]] = {}
     levels = scaling.decades(table)
     for epsilon in levels:
-        widths = {}
-        if against == "parameters":
-            widths = {_line(reach): reach for reach in scaling.smallest(table, epsilon, "width")}
+        widths = scaling.smallest(table, epsilon, "width") if against == "parameters" else []
+        width_of = {reach.curve: reach.bare for reach in widths if reach.varied and not math.isnan(reach.size)}
         for reach in scaling.smallest(table, epsilon, against):
-            if reach.smallest < reach.largest:  # a single size says nothing
-                wide = widths.get(_line(reach))
-                known = wide is not None and wide.smallest < wide.largest and not math.isnan(wide.size)
-                cell = f"{reach}; width {wide.size:,.0f}" if known and wide else str(reach)
-                rows.setdefault(_line(reach), []).append(cell)
-    noun = theory.NOUNS[against]
+            if reach.varied:  # a single size says nothing
+                width = f"; width {width_of[reach.curve].removeprefix('≤ ')}" if reach.curve in width_of else ""
+                rows.setdefault(reach.curve, []).append(f"{reach}{width}")
     header = ["target", "dimension", "curve", *(f"error ≤ {level:g}" for level in levels)]
     how = "with the most samples" if against == "parameters" else "for the largest networks"
     note = (
-        f"The smallest number of {noun} tried, {how}, at which the median sup-norm error is this small, with its 95 % "
-        "interval; > and ≤ mean that the value may lie beyond those tried."
+        f"The smallest number of {theory.NOUNS[against]} tried, {how}, at which the median sup-norm error is this "
+        "small, with its 95 % interval; > and ≤ mean that the value may lie beyond those tried."
     )
     if any("width" in cell for cells in rows.values() for cell in cells):
         note += " The smallest width is given as well."
     return slim(Rows(header, [[key[0], text(key[1]), key[2], *cells] for key, cells in rows.items()], note), "curve")
-
-
-def _line(reach: scaling.Reach) -> tuple[str, int, str]:
-    return reach.target, reach.dimension, reach.label
 
 
 @dataclass(frozen=True)
@@ -164,31 +152,28 @@ def compared(table: series.Table) -> Comparison:
     ]
     cells = table.cells.assign(method=names, error=table.cells["sup_lower"].where(table.cells["measured"]))
     grouped = cells.groupby([*SETTING, "method"], sort=False)["error"]
-    counted = (grouped.median(), grouped.count(), grouped.size())
     medians, measured, there = (
-        frame.unstack("method").reindex(columns=list(dict.fromkeys(names))) for frame in counted
+        counted.unstack("method").reindex(columns=list(dict.fromkeys(names)))
+        for counted in (grouped.median(), grouped.count(), grouped.size())
     )
-    several = medians.notna().sum(axis=1) > 1
-    methods = medians.columns[medians[several].notna().any()]
-    return Comparison(
-        *(frame.loc[several, methods].fillna(blank) for frame, blank in ((medians, np.nan), (measured, 0), (there, 0)))
-    )
+    medians = medians[medians.notna().sum(axis=1) > 1].dropna(axis=1, how="all")
+    at = (medians.index, medians.columns)
+    return Comparison(medians, measured.loc[at].fillna(0), there.loc[at].fillna(0))
 
 
 def methods(table: series.Table) -> Rows:
     """Return `compared` as texts, with the method that has the smallest error and its lead over the next."""
     comparison = compared(table)
     medians = comparison.medians
-    frames = (medians, comparison.measured, comparison.there)
     wins = medians.idxmin(axis=1).value_counts().reindex(medians.columns, fill_value=0)
     best = set(wins.sort_values(ascending=False, kind="stable").index[:MOST_METHODS])
     shown = [method for method in medians if method in best]
     rows = []
     for setting, errors in medians.head(MOST_SETTINGS).iterrows():
-        target, dimension, model, depth, width, samples = (setting[SETTING.index(name)] for name in NAMED)
-        errors_shown = [_median(*(frame.at[setting, name] for frame in frames)) for name in shown]
-        network = series.network(model, depth, width)
-        rows.append([target, text(dimension), network, text(samples), *errors_shown, _ahead(errors)])
+        at = SimpleNamespace(**dict(zip(SETTING, setting, strict=True)))
+        cells = [_median(*(frame.at[setting, name] for frame in vars(comparison).values())) for name in shown]
+        network = series.network(at.model, at.depth, at.width)
+        rows.append([at.target, text(at.dimension), network, text(at.samples), *cells, _ahead(errors)])
     note = "Median sup-norm error over replicates for each training method, in the settings tried with several methods."
     if len(medians) > MOST_SETTINGS:
         note += f" The first {MOST_SETTINGS} of {len(medians):,} settings are shown."
@@ -205,6 +190,6 @@ def _median(error: float, measured: float, there: float) -> str:
 
 def _ahead(errors: Series) -> str:
     """Say which method has the smallest error, and by which factor that of the next is larger."""
-    first, second = errors.dropna().sort_values(kind="stable").iloc[:2].items()
-    ratio = second[1] / first[1] if first[1] > 0 else math.inf
-    return f"{first[0]} ≈ {second[0]}" if ratio < ALIKE else f"{first[0]}, by a factor of {ratio:.2g}"
+    (best, smallest), (second, next_error) = errors.dropna().sort_values(kind="stable").iloc[:2].items()
+    ratio = next_error / smallest if smallest > 0 else math.inf
+    return f"{best} ≈ {second}" if ratio < ALIKE else f"{best}, by a factor of {ratio:.2g}"

@@ -1,7 +1,7 @@
 """The page of a report, rendered from the templates beside this file; it needs nothing but itself.
 
-Texts come from users (titles, labels, messages), so the templates escape all of them; only the style sheet and the
-script, which are files of this package, are inserted as they stand.
+Texts come from users (titles, labels, messages), so the templates escape all of them; the style sheet and the script
+are files of this package, which page.html.jinja includes.
 """
 
 from __future__ import annotations
@@ -33,15 +33,8 @@ class Image:
         return base64.b64encode(self.png).decode()
 
     @property
-    def width(self) -> int:
-        return self._shown_size()[0]
-
-    @property
-    def height(self) -> int:
-        return self._shown_size()[1]
-
-    def _shown_size(self) -> tuple[int, ...]:
-        """Return width and height in CSS pixels, two thirds of those that the first chunk of the PNG gives."""
+    def size(self) -> tuple[int, ...]:
+        """Width and height in CSS pixels, two thirds of those that the first chunk of the PNG gives."""
         return tuple(pixels * 2 // 3 for pixels in struct.unpack(">II", self.png[16:24]))
 
 
@@ -62,13 +55,12 @@ class Section:
 
 def render(**values: object) -> str:
     """Return the HTML of a page; `values` are the variables of page.html.jinja."""
-    files = {name: _source(f"page.{suffix}") for name, suffix in (("style", "css"), ("script", "js"))}
-    return templates.get_template("page.html.jinja").render(values, **files)
+    return templates.get_template("page.html.jinja").render(values)
 
 
-def _source(name: str) -> str:
-    assert templates.loader is not None
-    return templates.loader.get_source(templates, name)[0]
+def caption(name: str) -> str:
+    """Return the caption of a figure, in captions.html.jinja by the name of its file."""
+    return " ".join(getattr(templates.get_template("captions.html.jinja").module, name).split())
 
 
 def _anchor(title: str) -> str:

@@ -23,7 +23,7 @@ from hpcsweep.findings.dataset import files, read
 from hpcsweep.findings.report import answers, chapters, page, summary
 from hpcsweep.findings.report.report_figures import Source, report_figures
 from hpcsweep.findings.scaling import Smoothness
-from hpcsweep.store.files import replacing
+from hpcsweep.store.rewriting import replacing
 
 MOST_CORES = 4  # of a login node, which others use too
 DOTS = 160  # per inch, of the PNG files

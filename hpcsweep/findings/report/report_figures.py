@@ -13,15 +13,9 @@ from matplotlib.figure import Figure
 
 from hpcsweep.findings import figures, scaling, series, tables
 from hpcsweep.findings.dataset import Files
-from hpcsweep.findings.figures import gallery, maps
-from hpcsweep.findings.figures.pictures import choose, picture
+from hpcsweep.findings.figures.pictures import choose
 from hpcsweep.findings.report import answers
-
-LINES = "Lines are medians over replicates; bands and whiskers show the full range."
-LAWS = (
-    "Straight lines are power laws fitted to the medians over replicates, with 95 % intervals of their exponents; "
-    "whiskers span all replicates. Where errors saturate, larger sizes are excluded from the fit (open marks)."
-)
+from hpcsweep.findings.report.page import caption
 
 
 class Chapter(StrEnum):
@@ -62,9 +56,9 @@ def report_figures(source: Source) -> Iterator[ReportFigure]:
     if not source.table.cells["measured"].any():
         return
     for chapter in Chapter:
-        for name, caption, make in _FIGURES[chapter]:
+        for name, make in _FIGURES[chapter].items():
             if (figure := make(source)) is not None:
-                yield ReportFigure(chapter, name, caption, figure)
+                yield ReportFigure(chapter, name, caption(name), figure)
         if chapter == Chapter.PLACES:
             yield from _pictures(source)
 
@@ -73,9 +67,9 @@ def _pictures(source: Source) -> Iterator[ReportFigure]:
     cells = source.table.cells
     for number, (key, why) in enumerate(choose(source.dataset, source.path), start=1):
         cell = next(cells[cells["key"] == key].itertuples())
-        caption = f"{tables.describe(cell)}. This cell has {why}; the mark shows where the largest error was found."
-        if (figure := picture(source.dataset, source.path, key)) is not None:
-            yield ReportFigure(Chapter.PLACES, f"picture_{number}", caption, figure)
+        about = f"{tables.describe(cell)}. This cell has {why}; the mark shows where the largest error was found."
+        if (figure := figures.picture(source.dataset, source.path, key)) is not None:
+            yield ReportFigure(Chapter.PLACES, f"picture_{number}", about, figure)
 
 
 def _curves(against: str, source: Source) -> Figure | None:
@@ -109,97 +103,32 @@ def _laws(against: str, source: Source) -> Figure | None:
     return figures.scaling_laws(source.dataset, against, smoothness=source.smoothness, beside="l2_error")
 
 
-def _of_dataset(make: Callable[[xarray.Dataset], Figure | None]) -> Callable[[Source], Figure | None]:
-    return lambda source: make(source.dataset)
-
-
-def _of_files(make: Callable[[xarray.Dataset, Files], Figure | None]) -> Callable[[Source], Figure | None]:
-    return lambda source: make(source.dataset, source.path)
-
-
-_FIGURES: dict[Chapter, tuple[tuple[str, str, Callable[[Source], Figure | None]], ...]] = {
-    Chapter.WEIGHTS: (
-        ("scaling_weights", f"The largest error against the number of weights. {LAWS}", partial(_laws, "parameters")),
-        (
-            "sup_against_weights",
-            f"The largest error of each network against its number of weights and biases. {LINES}",
-            partial(_curves, "parameters"),
-        ),
-    ),
-    Chapter.SAMPLES: (
-        (
-            "scaling_samples",
-            f"The largest error against the number of samples. {LAWS}",
-            partial(_laws, "samples"),
-        ),
-        (
-            "sup_against_samples",
-            f"The largest error against the number of training samples, for the largest networks. {LINES}",
-            partial(_curves, "samples"),
-        ),
-    ),
-    Chapter.METHODS: (
-        (
-            "optimizer_race",
-            "The error of every network against its training time: which method reaches a given error first.",
-            _of_dataset(partial(figures.optimizer_race, cost="train_seconds")),
-        ),
-        (
-            "optimizer_race_flops",
-            "The same comparison in arithmetic operations, which do not depend on the machine or on other networks "
-            "trained in the same pack.",
-            _race_in_flops,
-        ),
-        ("scaling_seconds", f"The largest error against training time. {LAWS}", partial(_laws, "train_seconds")),
-    ),
-    Chapter.AVERAGE: (
-        (
-            "sup_against_l2",
-            "The largest error of each network against its root mean square error.",
-            _of_dataset(figures.sup_against_l2),
-        ),
-        (
-            "uniform_points",
-            "The error that a study using the maximum over random points would have reported for these networks.",
-            _of_dataset(figures.uniform_points),
-        ),
-    ),
-    Chapter.PROOFS: (
-        (
-            "brackets",
-            "The true sup-norm error of each cell lies between the largest error found and the proved upper bound.",
-            _of_dataset(figures.brackets),
-        ),
-    ),
-    Chapter.PLACES: (
-        (
-            "glitches",
-            "The networks with the largest errors, from different targets and methods where possible: each with its "
-            "target and training samples, and enlarged around its largest error.",
-            _of_files(gallery.glitches),
-        ),
-        (
-            "places",
-            "Where the largest error was found: on the boundary, in a gap between training samples, or elsewhere in "
-            "the interior.",
-            _of_dataset(figures.places),
-        ),
-        (
-            "error_maps",
-            "The error |target − network| over the domain for the best network of each method in two dimensions.",
-            _of_files(maps.error_maps),
-        ),
-    ),
-    Chapter.CHANCE: (
-        (
-            "replicates",
-            "How strongly the sup-norm error depends on chance: each replicate draws new weights and samples.",
-            _of_dataset(figures.replicates),
-        ),
-        (
-            "costs",
-            "The time each cell took against the time predicted when it was planned.",
-            _of_dataset(figures.costs),
-        ),
-    ),
+_FIGURES: dict[Chapter, dict[str, Callable[[Source], Figure | None]]] = {  # by file name; see captions.html.jinja
+    Chapter.WEIGHTS: {
+        "scaling_weights": partial(_laws, "parameters"),
+        "sup_against_weights": partial(_curves, "parameters"),
+    },
+    Chapter.SAMPLES: {
+        "scaling_samples": partial(_laws, "samples"),
+        "sup_against_samples": partial(_curves, "samples"),
+    },
+    Chapter.METHODS: {
+        "optimizer_race": lambda source: figures.optimizer_race(source.dataset),
+        "optimizer_race_flops": _race_in_flops,
+        "scaling_seconds": partial(_laws, "train_seconds"),
+    },
+    Chapter.AVERAGE: {
+        "sup_against_l2": lambda source: figures.sup_against_l2(source.dataset),
+        "uniform_points": lambda source: figures.uniform_points(source.dataset),
+    },
+    Chapter.PROOFS: {"brackets": lambda source: figures.brackets(source.dataset)},
+    Chapter.PLACES: {
+        "glitches": lambda source: figures.glitches(source.dataset, source.path),
+        "places": lambda source: figures.worst_points(source.dataset),
+        "error_maps": lambda source: figures.error_maps(source.dataset, source.path),
+    },
+    Chapter.CHANCE: {
+        "replicates": lambda source: figures.replicates(source.dataset),
+        "costs": lambda source: figures.costs(source.dataset),
+    },
 }

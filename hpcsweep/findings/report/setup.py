@@ -23,7 +23,7 @@ def setup(dataset: xarray.Dataset) -> Rows:
     optimizers = [json.loads(dataset["choice_text"].values[i]) for i in np.unique(dataset["optimizer_id"].values)]
     drawn = {str(choice.get("sampling", "uniform")) for choice in optimizers}
     how = " or ".join(SAMPLED.get(name, name) for name in sorted(drawn))
-    counts = _some(np.unique(dataset["samples"].values).astype(int).tolist())
+    counts = _listed(np.unique(dataset["samples"].values).astype(int).tolist())
     replicates = len(np.unique(dataset["replicate"].values))
     own = "initial weights and samples" if "uniform" in drawn else "initial weights"
     anew = f", each with its own {own}" if replicates > 1 else ""
@@ -58,17 +58,14 @@ def _network(choices: list[Choice]) -> str:
     depths = sorted({len(shape) for shape in shapes})
     widths = sorted({max(shape) for shape in shapes if shape})
     if widths:
-        layers = f"{_some(depths)} hidden layer{'' if depths == [1] else 's'}"
-        parts.append(f"{layers} of width {'at most ' if _uneven(shapes) else ''}{_some(widths)}")
+        layers = f"{_listed(depths)} hidden layer{'' if depths == [1] else 's'}"
+        uneven = any(len(set(shape)) > 1 for shape in shapes)
+        parts.append(f"{layers} of width {'at most ' if uneven else ''}{_listed(widths)}")
     further = dict.fromkeys(field for choice in choices for field in _further(choice))
     return ", ".join([*parts, *further]) or "no hidden layers"
 
 
-def _uneven(shapes: list[tuple[int, ...]]) -> bool:
-    return any(len(set(shape)) > 1 for shape in shapes)
-
-
-def _some(numbers: list[int]) -> str:
+def _listed(numbers: list[int]) -> str:
     """List a few numbers."""
     *first, last = (f"{number:,}" for number in numbers)
     return f"{', '.join(first)} or {last}" if first else last
@@ -76,9 +73,8 @@ def _some(numbers: list[int]) -> str:
 
 def _training(choices: list[Choice]) -> str:
     """Describe the training methods of one label, three different ones at most."""
-    ways = list(dict.fromkeys(_method(choice) for choice in choices))
-    more = f"; and {len(ways) - 3} more" if len(ways) > 3 else ""
-    return "; or ".join(ways[:3]) + more
+    methods = list(dict.fromkeys(map(_method, choices)))
+    return "; or ".join(methods[:3]) + (f"; and {len(methods) - 3} more" if len(methods) > 3 else "")
 
 
 def _method(choice: Choice) -> str:
@@ -96,9 +92,8 @@ def _part(choice: Choice) -> str:
     words += f" or {text(choice['seconds'])} seconds" if choice.get("seconds") else ""
     if choice.get("learning_rate") is not None:
         last = choice.get("final_learning_rate")
-        words += f" at learning rate {text(choice['learning_rate'])}" + (
-            f" to {text(last)}" if last is not None else ""
-        )
+        words += f" at learning rate {text(choice['learning_rate'])}"
+        words += f" to {text(last)}" if last is not None else ""
         words += f" ({choice['schedule']})" if choice.get("schedule") not in (None, "constant") else ""
     return words
 

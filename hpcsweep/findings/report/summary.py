@@ -92,7 +92,12 @@ def _proved(measured: DataFrame) -> str:
     if not len(wide):
         return f"{bounds}."
     half, most = (tables.text(value) for value in (wide.median(), wide.max()))
-    return f"{bounds}. The other bounds exceed the error found by a factor of {half} (median) and of {most} at most."
+    if half != "1":
+        return (
+            f"{bounds}. The other bounds exceed the error found by a factor of {half} (median) and of {most} at most."
+        )
+    largest = f" in the median, and exceed it by a factor of {most} at most" if most != "1" else ""
+    return f"{bounds}. The other bounds are about as large as the error found{largest}."
 
 
 def _best(cells: DataFrame) -> Sentences:
@@ -118,36 +123,39 @@ def _falls(table: series.Table, against: str, laws: Sequence[Law]) -> Sentences:
     noun, targets = NOUNS[against], list(dict.fromkeys(law.target for law in laws))
     if len({law.line for law in laws}) == 1 and len(targets) <= MOST_TARGETS:
         exponents = "; ".join(f"{_exponents(laws, target)} for {target}" for target in targets)
-        sentence = f"Error ~ {noun}⁻ᵃ with {exponents}.{_took(table, against, targets)}"
+        sentence = f"Error ~ {noun}⁻ᵃ with {exponents}.{_sizes_needed(table, against, targets)}"
     else:
-        ends = [min(laws, key=lambda law: law.law.exponent), max(laws, key=lambda law: law.law.exponent)]
-        low, high = (f"{law.law.exponent:.2f} ({law.target}, {law.dimension}-D, {law.label})" for law in ends)
+        ordered = sorted(laws, key=lambda law: law.law.exponent)
+        ends = (
+            f"{law.law.exponent:.2f} ({law.target}, {law.dimension}-D, {law.label})"
+            for law in ordered[:: len(laws) - 1]
+        )
         fits = f"{len(laws)} power laws fitted to medians over replicates"
-        sentence = f"Error ~ {noun}⁻ᵃ with a from {low} to {high}, according to {fits}."
+        sentence = f"Error ~ {noun}⁻ᵃ with a from {' to '.join(ends)}, according to {fits}."
     yield f"{noun.capitalize()}.", sentence + _standings(laws)
 
 
 def _exponents(laws: Sequence[Law], target: str) -> str:
     """List the exponents of one target, as undetermined where they may be 0."""
-    own = [(law.law, law.dimension) for law in laws if law.target == target]
     return ", ".join(
-        f"a {'undetermined' if law.low <= 0 <= law.high else f'= {law.exponent:.2g}'} in {dimension}-D"
-        for law, dimension in own
+        f"a {'undetermined' if law.law.low <= 0 <= law.law.high else f'= {law.law.exponent:.2g}'} in {law.dimension}-D"
+        for law in laws
+        if law.target == target
     )
 
 
-def _took(table: series.Table, against: str, targets: Sequence[str]) -> str:
+def _sizes_needed(table: series.Table, against: str, targets: Sequence[str]) -> str:
     """Say how many weights or samples one error needed, of medium size among those that were reached."""
     levels = scaling.decades(table)
     if not levels:
         return ""
     level = levels[(len(levels) - 1) // 2]
-    reaches = scaling.smallest(table, level, against)
-    sizes = []
-    for target in targets:
-        own = [reach for reach in reaches if reach.target == target and reach.smallest < reach.largest]
-        sizes += [f"{', '.join(f'{reach.bare} in {reach.dimension}-D' for reach in own)} for {target}"] if own else []
-    return f" The {NOUNS[against]} needed for an error of {level:g} are {'; '.join(sizes)}." if sizes else ""
+    sizes: dict[str, list[str]] = {target: [] for target in targets}
+    for reach in scaling.smallest(table, level, against):
+        if reach.target in sizes and reach.varied:
+            sizes[reach.target].append(f"{reach.bare} in {reach.dimension}-D")
+    parts = "; ".join(f"{', '.join(own)} for {target}" for target, own in sizes.items() if own)
+    return f" The {NOUNS[against]} needed for an error of {level:g} are {parts}." if parts else ""
 
 
 def _standings(laws: Sequence[Law]) -> str:

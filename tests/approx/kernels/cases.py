@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numba
 import numpy as np
 import torch
 from torch import Tensor
 
+from hpcsweep.approx.kernels.builder import Code
+from hpcsweep.approx.kernels.compiling import kernel
 from hpcsweep.approx.kernels.objective import objective
 from hpcsweep.approx.kernels.problem import Problem, Shape, aligned, padded
+from hpcsweep.approx.kernels.vectors import Array, Index, Number
 from hpcsweep.approx.models import MLP, Residual
 from hpcsweep.approx.models.operators import SecondOrder
 from hpcsweep.approx.training import streams
 from hpcsweep.approx.training.settings import method_of, rates_of
-from hpcsweep.approx.training.single import alone, methods
+from hpcsweep.approx.training.single import methods, network_training
 from hpcsweep.config import OptimizerConfig
 
 Floats = np.ndarray[Any, Any]
@@ -64,7 +69,7 @@ class Case:
 
     @property
     def shape(self) -> Shape:
-        shape = alone.shape_of(self.model)
+        shape = network_training.shape_of(self.model)
         assert shape is not None
         return shape
 
@@ -86,7 +91,7 @@ class Case:
     def method(self, settings: OptimizerConfig) -> methods.Method:
         """Return a method at the start, on all samples or on minibatches of seed 0."""
         samples = len(self.values)
-        batch, block = settings.minibatch(samples), method_of(settings).block(self.shape, samples)
+        batch, block = settings.minibatch(samples), method_of(settings).block(self.shape.parameters, samples)
         problem, start = self.problem(settings.power, batch, block=block), self.point()[: len(self.parameters)].copy()
         return method_of(settings).alone(methods.Start(self.shape, problem, rates_of(settings), start))
 
@@ -123,12 +128,41 @@ def choice(**fields: Any) -> OptimizerConfig:
     return OptimizerConfig.of({"name": "adam", "steps": 10**6, "learning_rate": 1e-2, **fields})
 
 
-def walk(method: methods.Method, steps: int) -> list[Floats]:
+def iterates(method: methods.Method, steps: int) -> list[Floats]:
     """Return the iterates 0, 1, ..., steps."""
-    found = []
+    points = []
     for step in range(steps + 1):
         status = method.advance(NO_MARKS, 0, step, -1.0, 10**6)
         while method.state.steps < step and status == 0:  # Levenberg-Marquardt pauses
             status = method.advance(NO_MARKS, 0, step, -1.0, 10**6)
-        found.append(method.iterate.copy())
-    return found
+        points.append(method.iterate.copy())
+    return points
+
+
+def by_lanes_and_by_numbers(values: Callable[[Number, Number, Number], Sequence[Number]]) -> tuple[Any, Any]:
+    """Return two compiled functions of arrays (x, y, z, out); they write `values` of x, y and z, one row after another.
+
+    The first one computes with vectors, the second one number by number.
+    """
+
+    @kernel
+    def lanes(code: Code, x: Array, y: Array, z: Array, out: Array, count: Index) -> None:
+        with code.loop(count, code.lanes) as i:
+            for row, value in enumerate(values(x.vector(i), y.vector(i), z.vector(i))):
+                out.put(value, count * row + i)
+
+    @kernel
+    def numbers(code: Code, x: Array, y: Array, z: Array, out: Array, count: Index) -> None:
+        with code.loop(count) as i:
+            for row, value in enumerate(values(x.number(i), y.number(i), z.number(i))):
+                out.put(value, count * row + i)
+
+    return (
+        numba.njit(lambda x, y, z, out: lanes(x, y, z, out, len(x))),
+        numba.njit(lambda x, y, z, out: numbers(x, y, z, out, len(x))),
+    )
+
+
+def is_compiled_for_avx512(function: Any) -> bool:
+    """Return whether instructions of AVX-512 are in a compiled function."""
+    return any("zmm" in text for text in function.inspect_asm().values())

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hpcsweep.approx.kernels import cache, method, objective, residuals
+from hpcsweep.approx.kernels import cache, iteration, objective, residuals
 from hpcsweep.approx.kernels.compiling import Entry
 from hpcsweep.approx.kernels.updates import first_order, marquardt
-from tests.approx.kernels.cases import Case, choice, walk
+from tests.approx.kernels.cases import Case, choice, iterates
 
 # Prints how often a function was compiled rather than read.
 START = """
@@ -115,12 +115,12 @@ def test_of_processes_that_start_at_once_one_compiles_and_later_ones_wait_for_no
 @pytest.mark.parametrize(
     ("name", "functions"),
     [
-        ("adam", [objective.objective, method.advance, first_order.propose_adam]),
-        ("levenberg_marquardt", [residuals.linearise, method.write_note, marquardt.propose_marquardt]),
+        ("adam", [objective.objective, iteration.advance, first_order.propose_adam]),
+        ("levenberg_marquardt", [residuals.linearise, iteration.write_note, marquardt.propose_marquardt]),
     ],
 )
 def test_a_call_compiles_nothing(name: str, functions: list[Entry]) -> None:
     for dtype in (np.float64, np.float32):
-        walk(Case.of([3], 1, 5, dtype=dtype).method(choice(name=name)), 3)
+        iterates(Case.of([3], 1, 5, dtype=dtype).method(choice(name=name)), 3)
     for one in functions:
         assert len(one._compiled.signatures) == 2

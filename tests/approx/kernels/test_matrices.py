@@ -37,7 +37,9 @@ def _gram(first, columns, outputs, inner, stride, work, d, a, e, b, out, out_at,
 
 @entry(NOTHING, *[INTEGER] * 5, VECTOR, INTEGER, INTEGER, *PLACE)
 def _rows(rows, inner, columns, channels, stride, work, left, right, out, out_at, out_row):
-    matrices.multiply_rows(rows, inner, columns, channels, stride, work, left, right, out, out_at, out_row)
+    matrices.multiply_rows(
+        rows, inner, columns, channels, work, left, stride, work, right, stride, out, out_at, out_row
+    )
 
 
 @entry(NUMBER, INTEGER, INTEGER, NUMBER, VECTOR, VECTOR)

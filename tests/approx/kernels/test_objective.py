@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpcsweep.approx import models
 from hpcsweep.approx.kernels.activations import ACTIVATIONS
 from hpcsweep.approx.training import streams
 from tests.approx.kernels.cases import Case, assert_near, evaluated, naive
@@ -15,55 +14,40 @@ from tests.approx.kernels.cases import Case, assert_near, evaluated, naive
 PRECISIONS = (np.float64, np.float32)
 HIDDEN = ([], [1], [7], [70], [8, 9], [33, 64], [16, 3, 5], [2, 70, 17, 1], [4, 4, 4, 4, 4])
 SAMPLES = (1, 2, 7, 8, 9, 16, 17, 127, 128, 129, 130, 255, 256, 257, 385, 512, 700)
+
+
 SMOOTH = [name for name, one in ACTIVATIONS.items() if one.derivatives is not None]
+FORMS = list(zip((1, 3, 2, 9, 5), (57, 130, 8, 300, 1), ACTIVATIONS, strict=True))  # dimensions, samples, activations
+SHAPES: list[tuple] = [
+    *((hidden, *form[:2], "mlp", form[2]) for hidden in HIDDEN for form in FORMS),
+    *(([9, 5], 2, samples) for samples in SAMPLES),
+    *(
+        (hidden, 2, samples, "residual", name)
+        for hidden in ([1], [6, 6], [17, 17, 17])
+        for samples in (5, 140)
+        for name in ACTIVATIONS
+    ),
+    *(
+        (hidden, *sizes, "poisson", name)
+        for hidden in ([1], [9], [5, 7], [3, 8, 4])
+        for sizes in ((1, 5), (2, 131), (5, 40))
+        for name in SMOOTH
+    ),
+]
+POWERS = [(([7, 7], 2, n, kind), p) for n in (6, 129, 300) for kind in ("mlp", "residual", "poisson") for p in (4, 8)]
 
 
-def check(case: Case, power: int = 2) -> None:
+@pytest.mark.parametrize("dtype", PRECISIONS)
+@pytest.mark.parametrize(
+    ("shape", "power"),
+    [*((shape, 2) for shape in SHAPES), *POWERS, *((([5], 1, samples), 4) for samples in SAMPLES)],
+    ids=str,
+)
+def test_loss_and_gradient_are_those_of_autograd(shape: tuple, power: int, dtype: Any) -> None:
+    case = Case.of(*shape, dtype=dtype)
     found, expected = evaluated(case, case.problem(power)), naive(case, power)
     for ours, theirs in zip(found, expected, strict=True):
         assert_near(ours, theirs, case.tolerance)
-
-
-def test_the_kernels_number_activations_as_the_models_do() -> None:
-    assert tuple(ACTIVATIONS) == tuple(models.ACTIVATIONS)
-
-
-@pytest.mark.parametrize("dtype", PRECISIONS)
-@pytest.mark.parametrize("hidden", HIDDEN, ids=str)
-def test_perceptrons_of_all_depths(hidden: list[int], dtype: Any) -> None:
-    for dimension, samples, activation in zip((1, 3, 2, 9, 5), (57, 130, 8, 300, 1), ACTIVATIONS, strict=True):
-        check(Case.of(hidden, dimension, samples, activation=activation, dtype=dtype))
-
-
-@pytest.mark.parametrize("samples", SAMPLES)
-def test_numbers_of_samples_around_the_borders_of_vectors_and_blocks(samples: int) -> None:
-    for dtype in PRECISIONS:
-        check(Case.of([9, 5], 2, samples, dtype=dtype))
-        check(Case.of([5], 1, samples, dtype=dtype), 4)
-
-
-@pytest.mark.parametrize("dtype", PRECISIONS)
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("hidden", [[1], [6, 6], [17, 17, 17]], ids=str)
-def test_residual_networks(hidden: list[int], activation: str, dtype: Any) -> None:
-    for samples in (5, 140):
-        check(Case.of(hidden, 2, samples, "residual", activation, dtype))
-
-
-@pytest.mark.parametrize("dtype", PRECISIONS)
-@pytest.mark.parametrize("activation", SMOOTH)
-@pytest.mark.parametrize("hidden", [[1], [9], [5, 7], [3, 8, 4]], ids=str)
-def test_the_operator_of_poissons_equation(hidden: list[int], activation: str, dtype: Any) -> None:
-    for dimension, samples in ((1, 5), (2, 131), (5, 40)):
-        check(Case.of(hidden, dimension, samples, "poisson", activation, dtype))
-
-
-@pytest.mark.parametrize("dtype", PRECISIONS)
-@pytest.mark.parametrize("power", [2, 4, 8])
-@pytest.mark.parametrize("kind", ["mlp", "residual", "poisson"])
-def test_powers(kind: str, power: int, dtype: Any) -> None:
-    for samples in (6, 129, 300):
-        check(Case.of([7, 7], 2, samples, kind, dtype=dtype), power)
 
 
 @pytest.mark.parametrize("kind", ["mlp", "residual", "poisson"])

@@ -11,9 +11,10 @@ import numba
 import numpy as np
 import pytest
 
-from hpcsweep.approx.kernels.code import Code
+from hpcsweep.approx.kernels.builder import Code
 from hpcsweep.approx.kernels.compiling import kernel
 from hpcsweep.approx.kernels.vectors import Array, Index, Integers, Number, fma, select
+from tests.approx.kernels.cases import by_lanes_and_by_numbers, is_compiled_for_avx512
 from tests.forks import without_avx512
 
 Floats = np.ndarray[Any, Any]
@@ -42,22 +43,9 @@ OPERATORS: dict[str, tuple[Callable[..., Number], Callable[..., Floats]]] = {
 }
 
 
-@kernel
-def _lanes(code: Code, x: Array, y: Array, z: Array, out: Array, count: Index) -> None:
-    with code.loop(count, code.lanes) as i:
-        numbers = x.vector(i), y.vector(i), z.vector(i)
-        for row, (written, _) in enumerate(OPERATORS.values()):
-            out.put(written(*numbers), count * row + i)
-        out.put(fma(*numbers), count * len(OPERATORS) + i)
-
-
-@kernel
-def _numbers(code: Code, x: Array, y: Array, z: Array, out: Array, count: Index) -> None:
-    with code.loop(count) as i:
-        numbers = x.number(i), y.number(i), z.number(i)
-        for row, (written, _) in enumerate(OPERATORS.values()):
-            out.put(written(*numbers), count * row + i)
-        out.put(fma(*numbers), count * len(OPERATORS) + i)
+by_lanes, by_numbers = by_lanes_and_by_numbers(
+    lambda *numbers: [*(written(*numbers) for written, _ in OPERATORS.values()), fma(*numbers)]
+)
 
 
 @kernel
@@ -92,16 +80,6 @@ def _integers(code: Code, given: Integers, out: Array) -> None:
 @kernel
 def _scaled(code: Code, x: Array, factor: Number) -> Number:
     return x.number() * factor
-
-
-@numba.njit
-def by_lanes(x: Floats, y: Floats, z: Floats, out: Floats) -> None:
-    _lanes(x, y, z, out, len(x))
-
-
-@numba.njit
-def by_numbers(x: Floats, y: Floats, z: Floats, out: Floats) -> None:
-    _numbers(x, y, z, out, len(x))
 
 
 @numba.njit
@@ -246,8 +224,7 @@ def digest() -> str:
         out = np.zeros(3 * LANES[kind], kind)
         whole(_operands(kind)[0][: LANES[kind]], out)
         known.update(out.tobytes())
-    wide = any("zmm" in text for text in by_lanes.inspect_asm().values())
-    return f"{known.hexdigest()} {'zmm' if wide else 'ymm'}"
+    return f"{known.hexdigest()} {'zmm' if is_compiled_for_avx512(by_lanes) else 'ymm'}"
 
 
 def test_the_bits_are_those_of_a_processor_without_avx512() -> None:

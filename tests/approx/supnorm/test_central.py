@@ -13,12 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hpcsweep
-from hpcsweep.approx.supnorm.approximations import ErrorFunction, InMemory
-from hpcsweep.approx.supnorm.measured import finalize
 from hpcsweep.approx.supnorm.survey import Survey
 from hpcsweep.approx.supnorm.tasks import Measurement, inner
 from hpcsweep.approx.targets import REGISTRY
-from tests.approx.supnorm.test_survey import PLAN, found, networks, shared_out
+from tests.approx.supnorm.certificate.errors import measured
+from tests.approx.supnorm.test_survey import PLAN, found, networks
 
 CENTRAL = replace(PLAN, central=0.8)
 FEW = {"count": 2000, "uniform": 1000, "starts": 32, "kinks": 64, "certificate": "off"}
@@ -29,24 +28,15 @@ def test_it_is_measured_by_the_same_points_mapped_into_it() -> None:
     assert survey.run()
     domain = ((-1.0, 1.0), (-1.0, 1.0))
     for approximation, one in zip(survey.approximations, found(survey), strict=True):
-        pair = approximation.error_function(Path("."), "cpu")
+        error_function = approximation.error_function(Path("."), "cpu")
         own = [kind(0, kind.count)[:] for kind in replace(PLAN, uniform=0).sets(domain)]
         fair, pushed = (0.8 * places for places in own)
-        errors = [pair.error(places).abs().numpy() for places in (fair, pushed)]
+        errors = [error_function(places).abs().numpy() for places in (fair, pushed)]
         assert one.central_share == 0.8
         assert one.central_l2 == pytest.approx(np.sqrt((errors[0] ** 2).mean()), rel=1e-9)
         seen = max(values.max() for values in errors)
         inside = max(map(abs, one.where)) <= 0.8
         assert one.central_lower == pytest.approx(one.lower if inside else seen, rel=1e-9)
-
-
-def test_sharing_out_changes_no_bit() -> None:
-    whole = Survey(networks(), CENTRAL)
-    assert whole.run()
-    for pieces, seed in [(1, 0), (3, 1), (40, 2)]:
-        assert found(shared_out(Survey(networks(), CENTRAL), pieces, seed)) == found(whole)
-    for one in found(whole):
-        assert 0 < one.central_lower <= one.lower and 0 < one.central_l2 < one.central_lower
 
 
 def test_what_is_known_of_the_whole_domain_is_not_less() -> None:
@@ -84,9 +74,7 @@ def test_a_nan_inside_is_the_outcome_of_both() -> None:
         return torch.where(points[:, 0].abs() < 0.3, math.nan, points[:, 0])
 
     plan = Measurement(("sobol",), 1000, 256, 5, 1, central=0.5)
-    survey = Survey([InMemory(ErrorFunction(target, lambda points: 0 * points[:, 0], ((-1.0, 1.0),)))], plan)
-    assert survey.run()
-    one = finalize(survey.approximations[0], plan, survey.states[0])
+    one = measured(target, plan)
     assert math.isnan(one.lower) and math.isnan(one.central_lower) and math.isnan(one.central_l2)
 
 

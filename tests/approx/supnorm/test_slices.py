@@ -45,6 +45,16 @@ def test_a_zoom_is_as_wide_as_its_glitch(middle: float, exponent: float) -> None
         assert f[i] == target(point).item() and network[i] == pytest.approx(bumpy(middle, width).approximant(point))
 
 
+def test_a_slice_runs_through_the_point_from_end_to_end() -> None:
+    functions = bumpy(0.0, 0.5)
+    positions, values, outputs = slice_of(functions, (0.05, 0.75), 11)
+    assert (positions[0], positions[-1], len(positions)) == (*BOX[0], 11)
+    points = torch.tensor([[position, 0.75] for position in positions], dtype=torch.float64)
+    np.testing.assert_array_equal(values, target(points).numpy())
+    np.testing.assert_array_equal(outputs, functions.approximant(points).numpy())
+    assert {positions.dtype, values.dtype, outputs.dtype} == {np.dtype("float64")}
+
+
 def test_a_zoom_at_the_edge_or_without_an_end_stays_in_the_domain() -> None:
     zoom = zoom_of(bumpy(3.0, 0.01), (3.0, 0.75), 65)
     assert zoom is not None and zoom[0, -1] == 3.0 and 2.9 < zoom[0, 0] < 3.0
@@ -61,7 +71,7 @@ def test_a_raster_has_the_first_coordinate_along_its_rows() -> None:
     for i, first in enumerate(np.linspace(*BOX[0], 5)):
         for j, second in enumerate(np.linspace(*BOX[1], 5)):
             point = torch.tensor([[first, second]], dtype=torch.float64)
-            assert raster[i, j] == np.float32(bumpy(0.0, 0.5).error(point).item())
+            assert raster[i, j] == np.float32(bumpy(0.0, 0.5)(point).item())
     lopsided = raster_of(ErrorFunction(target, lambda points: 0 * points[:, 0], BOX), 5)
     assert lopsided is not None and not np.array_equal(lopsided, lopsided.T)
     assert (

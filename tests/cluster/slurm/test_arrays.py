@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from hpcsweep.cluster.leftovers import NAMES, SHARED_MEMORY
+from hpcsweep.cluster.shared_memory import NAMES, SHARED_MEMORY
 from hpcsweep.cluster.slurm import Queue
 from hpcsweep.store import shards, status
+from scripts.fault_matrix.stored import by_key
+from tests.cluster.launches import LONG
 from tests.cluster.slurm.conftest import Slurm
-from tests.cluster.test_run import by_key
-from tests.cluster.test_submit import LONG, logs, wait_until_running
+from tests.cluster.test_submit import logs, wait_until_running
 from tests.conftest import Run, command
 
 pytestmark = pytest.mark.slurm
@@ -164,7 +165,7 @@ def test_what_killed_ranks_left_does_not_stop_a_requeued_job(slurm: Slurm, tiny:
 
 def test_every_element_knows_itself_from_the_array(slurm: Slurm) -> None:
     """The last element has the number of the whole array, by which Slurm tells of all of them."""
-    code = "from hpcsweep.cluster import stopping as s; print(s.job_of(), s.walltime() < 1e10, s.still_running())"
+    code = "from hpcsweep.cluster import slurm as s; print(s.job_of(), s.walltime() < 1e10, s.still_running())"
     array = slurm.submit("--array=0-2", "--time=5", "--output=%a.txt", f"--wrap=sleep 3; python -c '{code}'; sleep 5")
     limit = time.monotonic() + 60
     while any(slurm.job(f"{array}_{number}")["JobState"] != "COMPLETED" for number in range(3)):

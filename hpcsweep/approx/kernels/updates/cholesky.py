@@ -10,7 +10,7 @@ import math
 
 from numpy import ndarray
 
-from hpcsweep.approx.kernels.code import Code
+from hpcsweep.approx.kernels.builder import Code
 from hpcsweep.approx.kernels.compiling import inlined, kernel
 from hpcsweep.approx.kernels.matrices import add_multiple, add_outer
 from hpcsweep.approx.kernels.vectors import Array, Index, fma
@@ -22,11 +22,11 @@ def _multiply_blocks(
 ) -> None:
     """Multiply each of `rows` vectors, `row` apart, with a block: vector c of `inverse` is what number c brings."""
     with code.loop(rows) as i:
-        place = matrix + (at + i * row)
+        vector = matrix + (at + i * row)
         total = code.vector(0.0)
         for c in range(code.lanes):
-            total = fma(place.number(c).spread(), (inverse + (inverse_at + c * code.lanes)).vector(), total)
-        place.put(total)
+            total = fma(vector.number(c).spread(), (inverse + (inverse_at + c * code.lanes)).vector(), total)
+        vector.put(total)
 
 
 @inlined
@@ -79,16 +79,16 @@ def solve(
 ) -> None:
     """Replace a vector by the solution of L L' x = vector."""
     for first in range(0, size, lanes):
-        place = vector_at + first
-        add_outer(lanes, 1, first, -1.0, matrix, at + first * size, size, vector, vector_at, 0, vector, place, 1)
-        _multiply_blocks(1, vector, place, 0, inverse, inverse_at + first * lanes)
+        part_at = vector_at + first
+        add_outer(lanes, 1, first, -1.0, matrix, at + first * size, size, vector, vector_at, 0, vector, part_at, 1)
+        _multiply_blocks(1, vector, part_at, 0, inverse, inverse_at + first * lanes)
     for first in range(size - lanes, -1, -lanes):
-        place = vector_at + first
+        part_at = vector_at + first
         for c in range(lanes):  # the transposed inverse: in its place, as number c needs the later ones only
             total = 0.0
             for j in range(c, lanes):
-                total += inverse[inverse_at + (first + c) * lanes + j] * vector[place + j]
-            vector[place + c] = total
+                total += inverse[inverse_at + (first + c) * lanes + j] * vector[part_at + j]
+            vector[part_at + c] = total
         for c in range(lanes):
             row = at + (first + c) * size
-            add_multiple(first, -vector[place + c], matrix, row, vector, vector_at)
+            add_multiple(first, -vector[part_at + c], matrix, row, vector, vector_at)

@@ -7,10 +7,10 @@ from typing import Final
 
 from numpy import ndarray
 
-from hpcsweep.approx.kernels import elementary
-from hpcsweep.approx.kernels.code import Code
+from hpcsweep.approx.kernels import elementary_functions
+from hpcsweep.approx.kernels.builder import Code
 from hpcsweep.approx.kernels.compiling import entry, kernel, part
-from hpcsweep.approx.kernels.method import LOSS, OWN, PROPOSE, STEPS, TAKE
+from hpcsweep.approx.kernels.iteration import LOSS, OWN, PROPOSE, STEPS, TAKE
 from hpcsweep.approx.kernels.vectors import Array, Index, Number, fma, select
 
 RATE, FINAL, SCHEDULE, PLANNED = range(OWN, OWN + 4)  # learning rates; the schedule; steps of that
@@ -19,25 +19,25 @@ POWER_FIRST, POWER_SECOND, FLOOR = range(OWN + 8, OWN + 11)  # beta1^t, beta2^t;
 END: Final = OWN + 11
 CONSTANT, EXPONENTIAL, COSINE = range(3)  # schedules
 
-_SWEEP = 64  # steps between looks for what has decayed: processors are slow on subnormal numbers
+SWEEP = 64  # steps between looks for what has decayed: processors are slow on subnormal numbers
 
 
 @kernel
 def exponential(code: Code, exponent: Number) -> Number:
     """Return the exponential function: ours, since that of the C library is another one on another machine."""
-    return elementary.exp(exponent)
+    return elementary_functions.exp(exponent)
 
 
 @kernel
 def logarithm(code: Code, number: Number) -> Number:
     """Return the natural logarithm."""
-    return elementary.log(number)
+    return elementary_functions.log(number)
 
 
 @kernel
 def cosine(code: Code, angle: Number) -> Number:
     """Return the cosine."""
-    return elementary.cos(angle)
+    return elementary_functions.cos(angle)
 
 
 @part
@@ -55,9 +55,9 @@ def rate_of(numbers: ndarray) -> float:
 def clear_tiny(code: Code, count: Index, least: Number, vector: Array, at: Index) -> None:
     """Make zeros of what is smaller than `least`."""
     with code.loop(count, code.lanes) as i:
-        place = vector + (at + i)
-        some = place.vector()
-        place.put(select(abs(some) < least.spread(), 0.0, some))
+        entries = vector + (at + i)
+        numbers = entries.vector()
+        entries.put(select(abs(numbers) < least.spread(), 0.0, numbers))
 
 
 @kernel
@@ -78,37 +78,30 @@ def adam_step(
     second_at: Index,
 ) -> None:
     """Update the moments by `first` and `second`, 1 - beta; point = kept * point - factor * m / (sqrt(v) + epsilon)."""
-    spread = [one.spread() for one in (factor, epsilon, first, second, kept)]
+    spread = [number.spread() for number in (factor, epsilon, first, second, kept)]
     factors, epsilons, firsts, seconds, kepts = spread
     with code.loop(count, code.lanes) as i:
-        slope, place, moment = (gradient + gradient_at).vector(i), point + (point_at + i), moments + i
+        slope, weights, moment = (gradient + gradient_at).vector(i), point + (point_at + i), moments + i
         mean, square = moment.vector(first_at), moment.vector(second_at)
         mean = fma(firsts, slope - mean, mean)
         square = fma(seconds, fma(slope, slope, -square), square)
         moment.put(mean, first_at)
         moment.put(square, second_at)
-        place.put(kepts * place.vector() - factors * mean / (square.sqrt() + epsilons))
+        weights.put(kepts * weights.vector() - factors * mean / (square.sqrt() + epsilons))
 
 
 @kernel
 def momentum_step(
-    code: Code,
-    count: Index,
-    rate: Number,
-    momentum: Number,
-    ahead: Number,
-    point: Array,
-    gradient: Array,
-    sums: Array,
+    code: Code, count: Index, rate: Number, momentum: Number, ahead: Number, point: Array, gradient: Array, sums: Array
 ) -> None:
     """Update sum = momentum * sum + gradient, and point -= rate * (sum + ahead * (gradient + (momentum - 1) sum))."""
     rates, momenta, aheads = rate.spread(), momentum.spread(), ahead.spread()
     with code.loop(count, code.lanes) as i:
-        slope, place = gradient.vector(i), point + i
+        slope, weights = gradient.vector(i), point + i
         total = fma(momenta, sums.vector(i), slope)
         sums.put(total, i)
         nesterov = fma(momenta, total, slope)
-        place.put(fma(-rates, fma(aheads, nesterov - total, total), place.vector()))
+        weights.put(fma(-rates, fma(aheads, nesterov - total, total), weights.vector()))
 
 
 @part
@@ -127,7 +120,7 @@ def corrected(numbers: ndarray) -> tuple[float, float]:
 @part
 def is_sweep(numbers: ndarray) -> bool:
     """Return whether it is time to look for what has decayed."""
-    return int(numbers[STEPS]) % _SWEEP == 0
+    return int(numbers[STEPS]) % SWEEP == 0
 
 
 @entry(*TAKE)

@@ -14,10 +14,10 @@ from typing import Final
 
 from numpy import ndarray
 
-from hpcsweep.approx.kernels.code import Code
+from hpcsweep.approx.kernels.builder import Code
 from hpcsweep.approx.kernels.compiling import inlined, kernel
+from hpcsweep.approx.kernels.iteration import LOSS, OWN, STEPS
 from hpcsweep.approx.kernels.matrices import copy, dot, norm1, write_multiple
-from hpcsweep.approx.kernels.method import LOSS, OWN, STEPS
 from hpcsweep.approx.kernels.vectors import Array, Index, Number, fma
 
 DECREASE: Final = 1e-4  # the constants of the two Wolfe conditions
@@ -26,7 +26,7 @@ TRIALS: Final = 20  # in one search
 PATIENCE: Final = 3  # searches in a row that may fail before a method starts afresh; as many more, and it is settled
 FLAT: Final = 1e-14  # curvature s'y of a step s, in units of |s| |y|, that is lost in rounding errors
 
-# Numbers: of the walk; then step, loss and slope of the low and of the high end of the search.
+# Numbers: of the iterates; then step, loss and slope of the low and of the high end of the search.
 FRESH, READY, BLANK, DROP, FAILURES, UNIT, SLOPE, STEP, COUNT, CONFIRMING = range(OWN, OWN + 10)
 LOW: Final = OWN + 10
 HIGH: Final = OWN + 13
@@ -83,24 +83,6 @@ def steepest(numbers: ndarray, vectors: ndarray, count: int) -> None:
 
 
 @inlined
-def is_weary(numbers: ndarray) -> bool:
-    """Return whether searches keep failing, with a curvature to forget."""
-    return numbers[FAILURES] >= PATIENCE and numbers[BLANK] == 0.0
-
-
-@inlined
-def slope_along(vectors: ndarray, count: int) -> float:
-    """Return the slope along the direction."""
-    return dot(count, vectors, 2 * count, vectors, count)
-
-
-@inlined
-def is_hopeless(numbers: ndarray, slope: float) -> bool:
-    """Return whether there is nowhere to go: no gradient, or searches that failed afresh as well."""
-    return slope == 0.0 or numbers[FAILURES] >= 2 * PATIENCE
-
-
-@inlined
 def begin(numbers: ndarray, vectors: ndarray, count: int, slope: float) -> None:
     """Begin a search along the direction.
 
@@ -120,15 +102,10 @@ def begin(numbers: ndarray, vectors: ndarray, count: int, slope: float) -> None:
 
 
 @kernel
-def _write_trial(code: Code, count: Index, step: Number, vectors: Array, point: Array) -> None:
+def write_trial(code: Code, count: Index, step: Number, vectors: Array, point: Array) -> None:
+    """Write the point at a step along the direction."""
     with code.loop(count, code.lanes) as i:
         point.put(fma(step.spread(), (vectors + count * 2).vector(i), vectors.vector(i)), i)
-
-
-@inlined
-def write_trial(numbers: ndarray, vectors: ndarray, point: ndarray) -> None:
-    """Write the trial point."""
-    _write_trial(len(point), numbers[STEP], vectors, point)
 
 
 @inlined

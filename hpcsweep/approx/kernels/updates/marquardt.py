@@ -14,9 +14,9 @@ from typing import Final
 from numpy import ndarray
 
 from hpcsweep.approx.kernels.compiling import INTEGER, INTEGERS, NUMBERS, VECTOR, entry, inlined, part
+from hpcsweep.approx.kernels.iteration import LOSS, OWN, STEPS
 from hpcsweep.approx.kernels.matrices import add_multiple, add_outer, copy, dot, fill, product, write_multiple
-from hpcsweep.approx.kernels.method import LOSS, OWN, STEPS
-from hpcsweep.approx.kernels.problem import LANES
+from hpcsweep.approx.kernels.problem import LANES, ZERO
 from hpcsweep.approx.kernels.residuals import (
     ACCELERATION,
     AHEAD,
@@ -42,8 +42,8 @@ INITIAL: Final = 1e-2  # damping
 FACTORS, AFTER_FAILURE = (0.3, 3.0), 12.0  # of the damping: tried at once; where both were too small
 LOWEST, HIGHEST = 1e-18, 1e10
 PATIENCE = 20  # steps without progress: by then even the lowest damping has grown beyond the highest
-_AHEAD = 0.1  # where the second derivative along a step is taken, in steps (h of Transtrum and Sethna)
-_LARGEST_RATIO = 0.75  # of twice the acceleration to the velocity (their alpha)
+AHEAD_SHARE = 0.1  # where the second derivative along a step is taken, in steps (h of Transtrum and Sethna)
+LARGEST_RATIO = 0.75  # of twice the acceleration to the velocity (their alpha)
 
 
 @inlined
@@ -68,8 +68,8 @@ def factor(damping: float, room: ndarray, at: ndarray, lanes: int) -> bool:
     copy(size * size, room, at[GRAM], room, at[FACTOR])
     real = at[COLUMNS] if at[DUAL] else at[PARAMETERS]
     for i in range(size):
-        place = at[FACTOR] + i * size + i
-        room[place] = room[place] + shift if i < real else 1.0
+        diagonal = at[FACTOR] + i * size + i
+        room[diagonal] = room[diagonal] + shift if i < real else 1.0
     return math.isfinite(trace) and factorise(size, lanes, room, at[FACTOR], room, at[INVERSE])
 
 
@@ -95,20 +95,20 @@ def _tried(residuals: Callable[..., float], point: ndarray, shape: ndarray, sour
     solve_for(at[RESIDUAL], velocity, room, at, lanes)
     write_multiple(count, -1.0, room, velocity, room, velocity)
     copy(count, point, 0, trial, 0)
-    add_multiple(count, _AHEAD, room, velocity, trial, 0)
+    add_multiple(count, AHEAD_SHARE, room, velocity, trial, 0)
     residuals(trial, room, at[AHEAD], shape, source, work)
     # The second derivative of the residuals along the velocity by one finite difference: equation 13 of the paper.
-    product(1, at[PARAMETERS], at[COLUMNS], room, velocity, 0, 1, work, len(work) - 1, 0, room, at[JACOBIAN],
+    product(1, at[PARAMETERS], at[COLUMNS], room, velocity, 0, 1, work, shape[ZERO], 0, room, at[JACOBIAN],
             at[COLUMNS], room, at[RIGHT], 0)  # fmt: skip
     for s in range(at[COLUMNS]):
-        change = (room[at[AHEAD] + s] - room[at[RESIDUAL] + s]) / _AHEAD - room[at[RIGHT] + s]
-        room[at[AHEAD] + s] = change * (2.0 / _AHEAD)
+        change = (room[at[AHEAD] + s] - room[at[RESIDUAL] + s]) / AHEAD_SHARE - room[at[RIGHT] + s]
+        room[at[AHEAD] + s] = change * (2.0 / AHEAD_SHARE)
     solve_for(at[AHEAD], bent, room, at, lanes)
     copy(count, point, 0, trial, 0)
     add_multiple(count, 1.0, room, velocity, trial, 0)
     loss = residuals(trial, room, at[AHEAD], shape, source, work)
     write_multiple(count, -0.5, room, bent, room, bent)
-    short = 4.0 * dot(count, room, bent, room, bent) < _LARGEST_RATIO**2 * dot(count, room, velocity, room, velocity)
+    short = 4.0 * dot(count, room, bent, room, bent) < LARGEST_RATIO**2 * dot(count, room, velocity, room, velocity)
     if short:
         add_multiple(count, 1.0, room, velocity, room, bent)
         copy(count, point, 0, trial, 0)

@@ -8,8 +8,8 @@ from typing import Final
 from numpy import ndarray
 
 from hpcsweep.approx.kernels.compiling import entry, inlined
+from hpcsweep.approx.kernels.iteration import PROPOSE, STEPS
 from hpcsweep.approx.kernels.matrices import add_multiple, add_outer, dot, fill, product, write_multiple
-from hpcsweep.approx.kernels.method import PROPOSE, STEPS
 from hpcsweep.approx.kernels.problem import LANES, LAYERS, LONGEST, WIDTHS
 from hpcsweep.approx.kernels.updates import first_order
 from hpcsweep.approx.kernels.updates.first_order import (
@@ -26,8 +26,9 @@ from hpcsweep.approx.kernels.updates.first_order import (
 MOMENTUM, NESTEROV, TINIEST = range(first_order.END, first_order.END + 3)
 END: Final = first_order.END + 3
 VECTORS: Final = 4  # both moments of Adam, the mean gradient, the point before the step; then matrices
-_A, _B, _C = 3.4445, -4.7750, 2.0315  # of the quintic x -> a x + b x^3 + c x^5 that drives singular values to 1
-_ITERATIONS = 5
+# Of the quintic x -> a x + b x^3 + c x^5 that drives singular values to 1.
+COEFFICIENTS = _A, _B, _C = 3.4445, -4.7750, 2.0315
+ITERATIONS = 5
 
 
 def room(widths: tuple[int, ...], lanes: int) -> int:
@@ -50,7 +51,7 @@ def _orthogonal(short: int, long: int, stride: int, lanes: int, vectors: ndarray
     norm = max(math.sqrt(total), tiniest)
     for i in range(short * stride):
         vectors[at + i] /= norm
-    for _ in range(_ITERATIONS):
+    for _ in range(ITERATIONS):
         fill(short * stride, 0.0, vectors, gram)
         add_outer(short, short, wide, 1.0, vectors, at, stride, vectors, at, stride, vectors, gram, stride)
         product(short, short, narrow, vectors, gram, stride, 1, vectors, zero, 0, vectors, gram, stride, vectors, odd,
@@ -75,19 +76,19 @@ def _move(numbers: ndarray, vectors: ndarray, point: ndarray, gradient: ndarray,
     tall = outputs > columns
     for i in range(outputs):
         for k in range(columns):
-            place = start + i * columns + k
-            slope = gradient[place]
-            vectors[mean + place] += (1.0 - momentum) * (slope - vectors[mean + place])
-            ahead = slope + momentum * (vectors[mean + place] - slope) if numbers[NESTEROV] else vectors[mean + place]
+            entry = start + i * columns + k
+            slope = gradient[entry]
+            vectors[mean + entry] += (1.0 - momentum) * (slope - vectors[mean + entry])
+            ahead = slope + momentum * (vectors[mean + entry] - slope) if numbers[NESTEROV] else vectors[mean + entry]
             vectors[at + (k * stride + i if tall else i * stride + k)] = ahead
     short, long = (columns, outputs) if tall else (outputs, columns)
     _orthogonal(short, long, stride, lanes, vectors, at, numbers[TINIEST])
     step = 0.2 * rate * math.sqrt(long)
     for i in range(outputs):
         for k in range(columns):
-            place = start + i * columns + k
-            point[place] = (
-                vectors[3 * count + place] - step * vectors[at + (k * stride + i if tall else i * stride + k)]
+            entry = start + i * columns + k
+            point[entry] = (
+                vectors[3 * count + entry] - step * vectors[at + (k * stride + i if tall else i * stride + k)]
             )
 
 

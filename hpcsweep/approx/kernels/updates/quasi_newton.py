@@ -12,35 +12,33 @@ from typing import Final
 
 from numpy import ndarray
 
-from hpcsweep.approx.kernels.code import Code
+from hpcsweep.approx.kernels.builder import Code
 from hpcsweep.approx.kernels.compiling import entry, inlined, kernel
+from hpcsweep.approx.kernels.iteration import PROPOSE, TAKE
 from hpcsweep.approx.kernels.matrices import add_multiple, copy, dot, fill, write_multiple
-from hpcsweep.approx.kernels.method import PROPOSE, TAKE
 from hpcsweep.approx.kernels.updates import line_search
 from hpcsweep.approx.kernels.updates.first_order import exponential, logarithm
 from hpcsweep.approx.kernels.updates.line_search import (
     ACCEPTED,
     BLANK,
     FAILED,
+    FAILURES,
+    FIRST,
     FLAT,
-    NOTHING,
+    PATIENCE,
     READY,
     STEP,
     VECTORS,
     begin,
-    is_hopeless,
-    is_weary,
     observe,
-    slope_along,
     steepest,
     write_trial,
 )
 from hpcsweep.approx.kernels.vectors import Array, Index, fma
 
-KIND, PARAMETERS, SCALE = range(line_search.END, line_search.END + 3)
-MEMORY, WRITTEN = KIND, PARAMETERS  # of L-BFGS
-END: Final = line_search.END + 3
-BFGS, SSBFGS, SSBROYDEN = range(3)
+KIND, SCALE, PARAMETERS, MEMORY, WRITTEN = range(line_search.END, line_search.END + 5)  # the last two of L-BFGS
+END: Final = line_search.END + 5
+BFGS, SSBFGS, SSBROYDEN, LBFGS = range(4)  # kinds
 DENSE: Final = VECTORS + 6  # vectors before the matrix
 
 _ROWS = 4
@@ -78,8 +76,8 @@ def _pass_rows(code: Code, count: Index, row: Index, state: Array, change_at: In
     visit(diagonal, False)
     for out, parts in zip((hy, hg), sums, strict=True):
         for r, total in enumerate(parts):
-            place = out + (row + r)
-            place.put(place.number() + total.get().sum())
+            total_at = out + (row + r)
+            total_at.put(total_at.number() + total.get().sum())
 
 
 @inlined
@@ -90,11 +88,12 @@ def _vector(count: int, place: int) -> int:
 
 @inlined
 def _reset(numbers: ndarray, vectors: ndarray, count: int) -> None:
-    """Let the inverse Hessian be the identity."""
-    fill(len(vectors) - VECTORS * count, 0.0, vectors, VECTORS * count)
-    for i in range(count):
-        vectors[DENSE * count + i * count + i] = 1.0
-    numbers[SCALE], numbers[BLANK] = 1.0, 1.0
+    """Let the inverse Hessian be the identity; L-BFGS forgets all pairs."""
+    if numbers[KIND] != LBFGS:
+        fill(len(vectors) - VECTORS * count, 0.0, vectors, VECTORS * count)
+        for i in range(count):
+            vectors[DENSE * count + i * count + i] = 1.0
+    numbers[SCALE], numbers[BLANK], numbers[WRITTEN] = 1.0, 1.0, 0.0
     steepest(numbers, vectors, count)
 
 
@@ -181,35 +180,6 @@ def _rescale(numbers: ndarray, vectors: ndarray, count: int, scale: float) -> No
     numbers[SCALE] = scale
 
 
-@entry(*TAKE)
-def take_dense(
-    numbers: ndarray, vectors: ndarray, point: ndarray, gradient: ndarray, loss: float, shape: ndarray
-) -> int:
-    """Take in a trial of BFGS or one of its relatives."""
-    verdict = observe(numbers, vectors, point, gradient, loss)
-    if verdict == FAILED and is_weary(numbers):
-        _reset(numbers, vectors, len(point))
-    elif verdict == ACCEPTED:
-        _update(numbers, vectors, len(point))
-    return int(verdict != NOTHING and verdict != FAILED)
-
-
-@entry(*PROPOSE)
-def propose_dense(numbers: ndarray, vectors: ndarray, point: ndarray, gradient: ndarray, shape: ndarray) -> int:
-    """Write the next trial of BFGS or one of its relatives."""
-    count = len(point)
-    if numbers[READY] > 0.0:
-        slope = slope_along(vectors, count)
-        if not slope < 0.0:
-            _reset(numbers, vectors, count)
-            slope = slope_along(vectors, count)
-        if is_hopeless(numbers, slope):
-            return 1
-        begin(numbers, vectors, count, slope)
-    write_trial(numbers, vectors, point)
-    return 0
-
-
 @inlined
 def _remember(numbers: ndarray, vectors: ndarray, count: int) -> None:
     """Write step and change into the ring of L-BFGS, if there is enough curvature; set the direction."""
@@ -217,10 +187,10 @@ def _remember(numbers: ndarray, vectors: ndarray, count: int) -> None:
     steps, changes = VECTORS * count, (VECTORS + memory) * count
     curvature, squares = dot(count, vectors, s, vectors, y), dot(count, vectors, y, vectors, y)
     if curvature > FLAT * math.sqrt(dot(count, vectors, s, vectors, s) * squares):
-        place = int(numbers[WRITTEN]) % memory
-        copy(count, vectors, s, vectors, steps + place * count)
-        copy(count, vectors, y, vectors, changes + place * count)
-        vectors[changes + memory * count + place] = curvature
+        slot = int(numbers[WRITTEN]) % memory
+        copy(count, vectors, s, vectors, steps + slot * count)
+        copy(count, vectors, y, vectors, changes + slot * count)
+        vectors[changes + memory * count + slot] = curvature
         numbers[WRITTEN], numbers[SCALE], numbers[BLANK] = numbers[WRITTEN] + 1.0, curvature / squares, 0.0
     _two_loops(numbers, vectors, count)
 
@@ -236,49 +206,42 @@ def _two_loops(numbers: ndarray, vectors: ndarray, count: int) -> None:
     curvatures, written = changes + memory * count, int(numbers[WRITTEN])
     write_multiple(count, -1.0, vectors, count, vectors, d)
     for back in range(min(written, memory)):
-        place = (written - 1 - back) % memory
-        share = dot(count, vectors, steps + place * count, vectors, d) / vectors[curvatures + place]
-        vectors[curvatures + memory + place] = share
-        add_multiple(count, -share, vectors, changes + place * count, vectors, d)
+        slot = (written - 1 - back) % memory
+        share = dot(count, vectors, steps + slot * count, vectors, d) / vectors[curvatures + slot]
+        vectors[curvatures + memory + slot] = share
+        add_multiple(count, -share, vectors, changes + slot * count, vectors, d)
     write_multiple(count, numbers[SCALE], vectors, d, vectors, d)
     for back in range(min(written, memory) - 1, -1, -1):
-        place = (written - 1 - back) % memory
-        other = dot(count, vectors, changes + place * count, vectors, d) / vectors[curvatures + place]
-        share = vectors[curvatures + memory + place] - other
-        add_multiple(count, share, vectors, steps + place * count, vectors, d)
-
-
-@inlined
-def _forget_pairs(numbers: ndarray, vectors: ndarray, count: int) -> None:
-    """Forget all pairs of L-BFGS."""
-    numbers[WRITTEN], numbers[SCALE], numbers[BLANK] = 0.0, 1.0, 1.0
-    steepest(numbers, vectors, count)
+        slot = (written - 1 - back) % memory
+        other = dot(count, vectors, changes + slot * count, vectors, d) / vectors[curvatures + slot]
+        share = vectors[curvatures + memory + slot] - other
+        add_multiple(count, share, vectors, steps + slot * count, vectors, d)
 
 
 @entry(*TAKE)
-def take_limited(
-    numbers: ndarray, vectors: ndarray, point: ndarray, gradient: ndarray, loss: float, shape: ndarray
-) -> int:
-    """Take in a trial of L-BFGS."""
-    verdict = observe(numbers, vectors, point, gradient, loss)
-    if verdict == FAILED and is_weary(numbers):
-        _forget_pairs(numbers, vectors, len(point))
+def take(numbers: ndarray, vectors: ndarray, point: ndarray, gradient: ndarray, loss: float, shape: ndarray) -> int:
+    """Take in a trial."""
+    verdict, count = observe(numbers, vectors, point, gradient, loss), len(point)
+    if verdict == FAILED and numbers[FAILURES] >= PATIENCE and numbers[BLANK] == 0.0:
+        _reset(numbers, vectors, count)
+    elif verdict == ACCEPTED and numbers[KIND] == LBFGS:
+        _remember(numbers, vectors, count)
     elif verdict == ACCEPTED:
-        _remember(numbers, vectors, len(point))
-    return int(verdict != NOTHING and verdict != FAILED)
+        _update(numbers, vectors, count)
+    return int(verdict in (FIRST, ACCEPTED))
 
 
 @entry(*PROPOSE)
-def propose_limited(numbers: ndarray, vectors: ndarray, point: ndarray, gradient: ndarray, shape: ndarray) -> int:
-    """Write the next trial of L-BFGS."""
+def propose(numbers: ndarray, vectors: ndarray, point: ndarray, gradient: ndarray, shape: ndarray) -> int:
+    """Write the next trial; return 1 without a gradient, and where searches failed after a reset as well."""
     count = len(point)
     if numbers[READY] > 0.0:
-        slope = slope_along(vectors, count)
+        slope = dot(count, vectors, 2 * count, vectors, count)
         if not slope < 0.0:
-            _forget_pairs(numbers, vectors, count)
-            slope = slope_along(vectors, count)
-        if is_hopeless(numbers, slope):
+            _reset(numbers, vectors, count)
+            slope = dot(count, vectors, 2 * count, vectors, count)
+        if slope == 0.0 or numbers[FAILURES] >= 2 * PATIENCE:
             return 1
         begin(numbers, vectors, count, slope)
-    write_trial(numbers, vectors, point)
+    write_trial(count, numbers[STEP], vectors, point)
     return 0

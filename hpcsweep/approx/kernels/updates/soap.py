@@ -12,8 +12,8 @@ from typing import Final
 from numpy import ndarray
 
 from hpcsweep.approx.kernels.compiling import entry, inlined
+from hpcsweep.approx.kernels.iteration import PROPOSE, STEPS
 from hpcsweep.approx.kernels.matrices import add_multiple, add_outer, dot, fill, product, write_multiple
-from hpcsweep.approx.kernels.method import PROPOSE, STEPS
 from hpcsweep.approx.kernels.problem import LANES, LAYERS, WIDTHS
 from hpcsweep.approx.kernels.updates import first_order
 from hpcsweep.approx.kernels.updates.first_order import FIRST, FLOOR, SECOND, clear_tiny, corrected, is_sweep
@@ -36,12 +36,12 @@ def starts(widths: tuple[int, ...], lanes: int) -> list[tuple[int, int, int, int
 
     As (place, side, row length, 0), two for each layer: so they begin as identities.
     """
-    found, at = [], 0
+    bases, at = [], 0
     for rows, columns, tall, wide in _sides(widths, lanes):
         at += 2 * rows * wide
-        found += [(at + rows * tall, rows, tall, 0), (at + 2 * rows * tall + columns * wide, columns, wide, 0)]
+        bases += [(at + rows * tall, rows, tall, 0), (at + 2 * rows * tall + columns * wide, columns, wide, 0)]
         at += 2 * (rows * tall + columns * wide)
-    return found
+    return bases
 
 
 def size(widths: tuple[int, ...], lanes: int) -> int:
@@ -115,8 +115,8 @@ def _move(numbers: ndarray, vectors: ndarray, point: ndarray, gradient: ndarray,
     add_outer(rows, rows, wide, 1.0 - second, vectors, room, wide, vectors, room, wide, vectors, covariances, tall)
     product(columns, rows, wide, vectors, room, 1, wide, vectors, zero, 0, vectors, room, wide, vectors, back, wide)
     for i in range(columns * wide):
-        place = covariances + 2 * rows * tall + i
-        vectors[place] = second * vectors[place] + (1.0 - second) * vectors[back + i]
+        entry_at = covariances + 2 * rows * tall + i
+        vectors[entry_at] = second * vectors[entry_at] + (1.0 - second) * vectors[back + i]
     if int(numbers[STEPS]) % int(numbers[REFRESH]) == 0:
         _turn_both(rows, columns, tall, wide, numbers[FLOOR], vectors, at, covariances, back, zero)
     product(rows, rows, wide, vectors, left, tall, 1, vectors, zero, 0, vectors, room, wide, vectors, back, wide)

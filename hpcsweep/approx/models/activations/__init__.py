@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from importlib import import_module
 from pkgutil import iter_modules
 
-from hpcsweep.approx.models.activations.activation import Activation, Bend, Convex, Hump
+from hpcsweep.approx.models.activations.activation import Activation, ConvexFunction, Derivatives, SelfGatedFunction
 from hpcsweep.approx.models.activations.registry import ordered
 
-__all__ = ["ACTIVATIONS", "Activation", "Bend", "Convex", "Hump"]
+__all__ = ["ACTIVATIONS", "Activation", "ConvexFunction", "Derivatives", "SelfGatedFunction"]
 
 for _module in iter_modules(__path__):  # those that hold an activation enter it into the registry
     import_module(f"{__name__}.{_module.name}")

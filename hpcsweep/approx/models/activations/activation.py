@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,12 +10,12 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-Bend = tuple[Tensor, Tensor, Tensor]  # value, slope and second derivative
+Derivatives = tuple[Tensor, Tensor, Tensor]  # value, slope and second derivative
 
 
 @dataclass(frozen=True)
-class Hump:
-    """Facts about an activation g like gelu, from which proofs enclose it; see `enclosure.gelu_silu`.
+class SelfGatedFunction:
+    """A function g(x) = x P(x) with a distribution function P, as gelu and silu are; see `univariate.gelu_silu`.
 
     Attributes
     ----------
@@ -32,19 +33,21 @@ class Hump:
 
 
 @dataclass(frozen=True)
-class Convex:
-    """Facts about a convex or concave activation g, from which proofs enclose it; see `enclosure.bows`.
+class ConvexFunction:
+    """A convex or concave function g on an interval; see `univariate.convex`.
 
     Attributes
     ----------
     value : g
-    place : s -> x with g'(x) = s, any x where there is none
-    bottom : where g is smallest, or None where g is monotone
+    inverse_derivative : s -> x with g'(x) = s, any x where there is none
+    minimizer : where g is smallest inside its domain, or None where g is monotone
+    domain : g is not defined beyond these ends
     """
 
     value: Callable[[Tensor], Tensor]
-    place: Callable[[Tensor], Tensor]
-    bottom: float | None = None
+    inverse_derivative: Callable[[Tensor], Tensor]
+    minimizer: float | None = None
+    domain: tuple[float, float] = (-math.inf, math.inf)
 
 
 class Activation(ABC):
@@ -59,7 +62,7 @@ class Activation(ABC):
     Attributes
     ----------
     is_bounded : whether a larger first layer is a higher frequency, not a larger value
-    facts : from which proofs enclose it; None where `enclosure.univariate` knows its name
+    facts : what proofs enclose it by; None where `enclosure.univariate.registry` knows its name
     steepness, offset : |g(x)| <= offset + steepness |x|, and |g'| <= steepness
     module : the class of torch that computes it
     reference : seconds for each neuron and sample of the value, and of value and slope, on the reference core of
@@ -67,7 +70,7 @@ class Activation(ABC):
     """
 
     is_bounded: ClassVar[bool] = False
-    facts: ClassVar[Hump | Convex | None] = None
+    facts: ClassVar[SelfGatedFunction | ConvexFunction | None] = None
     steepness: ClassVar[float] = 1.25
     offset: ClassVar[float] = 0.0
     module: ClassVar[type[nn.Module] | None] = None
@@ -81,7 +84,7 @@ class Activation(ABC):
     def apply(self, inputs: Tensor) -> Tensor:
         """Return g(inputs); may overwrite them, and can be differentiated by torch."""
 
-    def derivatives(self, inputs: Tensor) -> Bend | None:
+    def derivatives(self, inputs: Tensor) -> Derivatives | None:
         """Return value, slope and second derivative; None where the second is zero or does not exist."""
         return None
 

@@ -8,7 +8,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor, nn
 
-from hpcsweep.approx.models.activations.activation import Activation, Bend, Hump
+from hpcsweep.approx.models.activations.activation import Activation, Derivatives, SelfGatedFunction
 from hpcsweep.approx.models.activations.registry import register
 
 
@@ -24,7 +24,7 @@ class Gelu(Activation):
     """z F(z) with the normal distribution function F(z) = (1 + erf(z / sqrt 2)) / 2; derivative F(z) + z F'(z)."""
 
     module: ClassVar = nn.GELU
-    facts: ClassVar = Hump(
+    facts: ClassVar = SelfGatedFunction(
         value=lambda x: torch.erf(x * math.sqrt(0.5)).add_(1.0).mul_(0.5).mul_(x),
         curvature=_curvature,
         deepest=0.7517915246935646,
@@ -40,7 +40,7 @@ class Gelu(Activation):
     def apply(self, inputs: Tensor) -> Tensor:
         return inputs * (1 + torch.erf(inputs / math.sqrt(2))) / 2
 
-    def derivatives(self, inputs: Tensor) -> Bend:
+    def derivatives(self, inputs: Tensor) -> Derivatives:
         distribution = (1 + torch.erf(inputs / math.sqrt(2))) / 2
         density = torch.exp(-inputs * inputs / 2) / math.sqrt(2 * math.pi)
         return inputs * distribution, distribution + inputs * density, density * (2 - inputs * inputs)

@@ -7,7 +7,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor, nn
 
-from hpcsweep.approx.models.activations.activation import Activation, Bend, Hump
+from hpcsweep.approx.models.activations.activation import Activation, Derivatives, SelfGatedFunction
 from hpcsweep.approx.models.activations.registry import register
 
 
@@ -26,7 +26,7 @@ class Silu(Activation):
     """
 
     module: ClassVar = nn.SiLU
-    facts: ClassVar = Hump(
+    facts: ClassVar = SelfGatedFunction(
         value=lambda x: torch.tanh(x * 0.5).add_(1.0).mul_(0.5).mul_(x),
         curvature=_curvature,
         deepest=1.278464542761074,
@@ -38,7 +38,7 @@ class Silu(Activation):
     def apply(self, inputs: Tensor) -> Tensor:
         return inputs * (1 + torch.tanh(inputs / 2)) / 2
 
-    def derivatives(self, inputs: Tensor) -> Bend:
+    def derivatives(self, inputs: Tensor) -> Derivatives:
         logistic = (1 + torch.tanh(inputs / 2)) / 2
         slope = logistic * (1 - logistic)
         return inputs * logistic, logistic + inputs * slope, slope * (2 + inputs * (1 - 2 * logistic))

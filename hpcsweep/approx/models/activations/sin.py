@@ -7,7 +7,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.models.activations.activation import Activation, Bend
+from hpcsweep.approx.models.activations.activation import Activation, Derivatives
 from hpcsweep.approx.models.activations.registry import register
 
 
@@ -22,7 +22,7 @@ class Sin(Activation):
     def apply(self, inputs: Tensor) -> Tensor:
         return torch.sin_(inputs)
 
-    def derivatives(self, inputs: Tensor) -> Bend:
+    def derivatives(self, inputs: Tensor) -> Derivatives:
         value = torch.sin(inputs)
         return value, torch.cos(inputs), -value
 

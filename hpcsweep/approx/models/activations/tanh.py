@@ -7,7 +7,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor, nn
 
-from hpcsweep.approx.models.activations.activation import Activation, Bend
+from hpcsweep.approx.models.activations.activation import Activation, Derivatives
 from hpcsweep.approx.models.activations.registry import register
 
 _BACKWARD = torch.ops.aten.tanh_backward.grad_input
@@ -25,7 +25,7 @@ class Tanh(Activation):
     def apply(self, inputs: Tensor) -> Tensor:
         return torch.tanh_(inputs)
 
-    def derivatives(self, inputs: Tensor) -> Bend:
+    def derivatives(self, inputs: Tensor) -> Derivatives:
         value = torch.tanh(inputs)
         slope = 1 - value * value
         return value, slope, -2 * value * slope

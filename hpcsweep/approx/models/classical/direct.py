@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from abc import abstractmethod
+from collections.abc import Sequence
 
 import numpy as np
+import torch
 from torch import Tensor
+
+from hpcsweep.approx.models.model import Model
 
 
 class Unsolvable(Exception):
     """Samples to which there is no such approximant; it says why."""
 
 
-@runtime_checkable
-class Direct(Protocol):
+class Direct(Model):
     """A `Model` whose parameters follow from samples by a formula: no initial ones, no steps, no randomness."""
 
+    def init(self, seeds: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """Return (cells, parameters) zeros: nothing is fitted yet."""
+        return torch.zeros(len(seeds), self.parameters, dtype=dtype)
+
+    @abstractmethod
     def solve(self, places: np.ndarray, values: np.ndarray) -> Tensor:
         """Return the parameters (parameters,) float64 for values (samples,) at places (samples, dimension).
 
@@ -23,11 +31,10 @@ class Direct(Protocol):
         ------
         Unsolvable : where there are none
         """
-        ...
 
     def remark(self, samples: int) -> str:
         """Return what is worth knowing of a fit to so many samples: a sentence, or nothing."""
-        ...
+        return ""
 
 
 def distinct(places: np.ndarray) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import final
 
 import numpy as np
@@ -10,8 +9,8 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.models.classical.crosses import cross
-from hpcsweep.approx.models.classical.direct import Unsolvable
-from hpcsweep.approx.models.model import Domain, Model
+from hpcsweep.approx.models.classical.direct import Direct, Unsolvable
+from hpcsweep.approx.models.model import Domain
 from hpcsweep.config import ModelConfig
 
 _AT_ONCE = 1 << 18  # numbers of the matrix of polynomials that are made at once: 2 MiB, a core's cache
@@ -23,7 +22,7 @@ Level = tuple[Tensor, Tensor]  # rows of the level before, and of the table of f
 
 
 @final
-class Legendre(Model):
+class Legendre(Direct):
     """sum_nu c_nu psi_nu(x), psi_nu = prod_i sqrt(2 nu_i + 1) P_nu_i(u_i), over a hyperbolic cross; u in [-1, 1]^d.
 
     The psi are orthonormal under the uniform probability measure on the domain. The coefficients minimise the squared
@@ -49,18 +48,14 @@ class Legendre(Model):
         self._levels = _levels(self.indices)
         self._scales = torch.from_numpy(np.sqrt(2.0 * self.indices + 1.0).prod(axis=1))  # (parameters,)
 
-    def init(self, seeds: Sequence[int], dtype: torch.dtype) -> Tensor:
-        """Return (cells, parameters) zeros: nothing is fitted yet."""
-        return torch.zeros(len(seeds), self.parameters, dtype=dtype)
-
     def solve(self, places: np.ndarray, values: np.ndarray) -> Tensor:
         """Return the coefficients (parameters,) by singular values (LAPACK's gelsd), which is backward stable."""
         matrix = (self._products(torch.from_numpy(places)) * self._scales[:, None]).T  # (samples, parameters)
         try:
-            found = torch.linalg.lstsq(matrix, torch.from_numpy(values).unsqueeze(1), driver="gelsd")
+            solution = torch.linalg.lstsq(matrix, torch.from_numpy(values).unsqueeze(1), driver="gelsd")
         except RuntimeError as error:  # torch.linalg.LinAlgError is one
             raise Unsolvable(f"The least squares could not be solved: {error}") from error
-        return found.solution[:, 0].contiguous()
+        return solution.solution[:, 0].contiguous()
 
     def remark(self, samples: int) -> str:
         """Say it where samples leave coefficients open."""
@@ -95,15 +90,15 @@ class Legendre(Model):
 
     def _polynomials(self, unit: Tensor) -> list[Tensor]:
         """Return P_0 ... P_n, (points,) each, at unit coordinates (points,), by the recurrence of three terms."""
-        found = [torch.ones_like(unit), unit]
+        polynomials = [torch.ones_like(unit), unit]
         for n in range(1, self._degree):
-            found.append(((2 * n + 1) / (n + 1)) * (unit * found[n]) - (n / (n + 1)) * found[n - 1])
-        return found
+            polynomials.append(((2 * n + 1) / (n + 1)) * (unit * polynomials[n]) - (n / (n + 1)) * polynomials[n - 1])
+        return polynomials
 
 
 def _levels(indices: np.ndarray) -> list[Level]:
     """Say how each index of 1, 2, ... positive degrees is made from one that lacks its last one."""
-    positive, degree, made = (indices > 0).sum(axis=1), int(indices.max()), []
+    positive, degree, levels = (indices > 0).sum(axis=1), int(indices.max()), []
     before = {tuple(index): row for row, index in enumerate(indices[positive == 0].tolist())}
     for count in range(1, int(positive.max()) + 1):
         these = indices[positive == count]
@@ -111,6 +106,6 @@ def _levels(indices: np.ndarray) -> list[Level]:
         parents, own = these.copy(), np.arange(len(these))
         parents[own, last] = 0
         rows = [before[tuple(parent)] for parent in parents.tolist()]
-        made.append((torch.tensor(rows), torch.from_numpy(last * degree + these[own, last] - 1)))
+        levels.append((torch.tensor(rows), torch.from_numpy(last * degree + these[own, last] - 1)))
         before = {tuple(index): row for row, index in enumerate(these.tolist())}
-    return made
+    return levels

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -11,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.models.classical.direct import Unsolvable, distinct
-from hpcsweep.approx.models.model import Domain, Model
+from hpcsweep.approx.models.classical.direct import Direct, Unsolvable, distinct
+from hpcsweep.approx.models.model import Domain
 from hpcsweep.config import ModelConfig
 
 _AT_ONCE = 8192  # points: a tile of the meter
@@ -20,7 +19,7 @@ _KEPT = 4  # triangulations of a process: those of a pack are held by their mode
 
 
 @final
-class Simplex(Model):
+class Simplex(Direct):
     """Linear on each simplex of the Delaunay triangulation of the samples, through all of them; in 1-D between samples.
 
     Outside the convex hull of the samples it has the value of the nearest one, so that it jumps there from two
@@ -36,10 +35,6 @@ class Simplex(Model):
         self.parameters = self._nodes * (dimension + 1)
         self._held: tuple[Tensor, int, Triangulation] | None = None
 
-    def init(self, seeds: Sequence[int], dtype: torch.dtype) -> Tensor:
-        """Return (cells, parameters) zeros: nothing is fitted yet."""
-        return torch.zeros(len(seeds), self.parameters, dtype=dtype)
-
     def solve(self, places: np.ndarray, values: np.ndarray) -> Tensor:
         """Return places and values (parameters,), in one dimension in ascending order."""
         distinct(places)
@@ -49,10 +44,6 @@ class Simplex(Model):
         else:
             triangulated(np.ascontiguousarray(places).tobytes(), self.dimension)
         return torch.from_numpy(np.concatenate([places.ravel(), values]))
-
-    def remark(self, samples: int) -> str:
-        """Return nothing: it passes through all samples."""
-        return ""
 
     def apply(self, parameters: Tensor, points: Tensor) -> Tensor:
         """Return the values (points,) at points (points, dimension), a block at a time."""
@@ -99,10 +90,10 @@ class Triangulation:
     def interpolated(self, values: Tensor, points: Tensor) -> Tensor:
         """Return the values (points,) at points (points, dimension) for values (nodes,) at the nodes."""
         where = points.detach().cpu().double().numpy()
-        found = self._simplices(where)
-        result = values[torch.from_numpy(self._nearest(where, found < 0)).to(values.device)]
-        inside = torch.from_numpy(found >= 0).to(points.device)
-        simplex = torch.from_numpy(found[found >= 0])
+        containing = self._simplices(where)
+        result = values[torch.from_numpy(self._nearest(where, containing < 0)).to(values.device)]
+        inside = torch.from_numpy(containing >= 0).to(points.device)
+        simplex = torch.from_numpy(containing[containing >= 0])
         maps = self.maps[simplex].to(points)  # (inside, dimension + 1, dimension)
         shares = (maps[:, :-1] @ (points[inside] - maps[:, -1]).unsqueeze(2)).squeeze(2)  # (inside, dimension)
         corners = values[self.corners[simplex].to(values.device)]  # (inside, dimension + 1)
@@ -118,9 +109,9 @@ class Triangulation:
         side = max(2, round(len(places) ** (1 / places.shape[1])))
         low, high = self.mesh.min_bound, self.mesh.max_bound
         order = np.lexsort(np.floor((places - low) * (side / (high - low))).T)
-        found = np.empty(len(places), dtype=np.int64)
-        found[order] = self.mesh.find_simplex(places[order])
-        return found
+        containing = np.empty(len(places), dtype=np.int64)
+        containing[order] = self.mesh.find_simplex(places[order])
+        return containing
 
     def _nearest(self, places: np.ndarray, asked: np.ndarray) -> np.ndarray:
         """Return the node nearest to each place that is asked for, any one to the others."""

@@ -47,7 +47,7 @@ def refuse(given: Mapping[str, Any], name: str) -> None:
         if given.get(field) is not None and field not in FAMILIES.get(name, ()):
             [owner] = [family for family, own in FAMILIES.items() if field in own]
             raise PluginError(
-                f'model.{field} belongs to model "{owner}", not to "{name}"; say it in that model\'s table.'
+                f'model.{field} belongs to model "{owner}", not to "{name}"; set it in that model\'s table.'
             )
 
 
@@ -63,7 +63,7 @@ def sized(model: ModelConfig, dimension: int, samples: int) -> ModelConfig:
     """
     name = model.name
     if name == "spline" and dimension != 1:
-        raise PluginError(f'model "spline" exists in dimension 1, not in {dimension}; "simplex" does in any.')
+        raise PluginError(f'model "spline" exists only in dimension 1, not in {dimension}; "simplex" exists in any.')
     if name == "legendre" and size(model["order"], dimension) > _MOST:
         raise PluginError(
             f"model.order {model['order']} makes {size(model['order'], dimension):,} coefficients in dimension "
@@ -86,6 +86,6 @@ def count(model: ModelConfig, dimension: int) -> int:
         return size(model["order"], dimension)
     if "nodes" not in model:
         raise PluginError(
-            f'model "{model.name}" has as many nodes as samples: their number cannot be told per parameter.'
+            f'model "{model.name}" has as many nodes as samples: their number cannot be given per parameter.'
         )
     return int(model["nodes"]) * (dimension + 1)

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import final
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.models.classical.direct import Unsolvable, distinct
-from hpcsweep.approx.models.model import Domain, Model
+from hpcsweep.approx.models.classical.direct import Direct, Unsolvable, distinct
+from hpcsweep.approx.models.model import Domain
 from hpcsweep.config import ModelConfig
 
 DEGREES = (1, 3, 5)
 
 
 @final
-class Spline(Model):
+class Spline(Direct):
     """The spline of degree 1, 3 or 5 through all samples, "not a knot" at the ends, as of scipy's make_interp_spline.
 
     Its flat vector is the nodes in ascending order and, after them, as many coefficients of B-splines, whose knots
@@ -31,10 +30,6 @@ class Spline(Model):
         self._nodes: int = config["nodes"]
         self.parameters = 2 * self._nodes
 
-    def init(self, seeds: Sequence[int], dtype: torch.dtype) -> Tensor:
-        """Return (cells, parameters) zeros: nothing is fitted yet."""
-        return torch.zeros(len(seeds), self.parameters, dtype=dtype)
-
     def solve(self, places: np.ndarray, values: np.ndarray) -> Tensor:
         """Return nodes and coefficients (parameters,)."""
         from scipy.interpolate import make_interp_spline  # here: it takes half a second, and most runs need none
@@ -43,14 +38,10 @@ class Spline(Model):
         order = places[:, 0].argsort(kind="stable")
         nodes = places[order, 0]
         try:
-            made = make_interp_spline(nodes, values[order], k=self._degree)
+            spline = make_interp_spline(nodes, values[order], k=self._degree)
         except ValueError as error:  # numpy's LinAlgError is one
             raise Unsolvable(f"There is no such spline: {error}") from error
-        return torch.from_numpy(np.concatenate([nodes, made.c]))
-
-    def remark(self, samples: int) -> str:
-        """Return nothing: it passes through all samples."""
-        return ""
+        return torch.from_numpy(np.concatenate([nodes, spline.c]))
 
     def apply(self, parameters: Tensor, points: Tensor) -> Tensor:
         """Return the values (points,) at points (points, 1), by de Boor's algorithm."""

@@ -53,7 +53,7 @@ class Boxes:
         return self.bounds.max(1)
 
 
-def together(parts: Sequence[Boxes]) -> Boxes:
+def concatenated(parts: Sequence[Boxes]) -> Boxes:
     """Return the boxes of all parts, in order."""
     return Boxes(
         np.concatenate([part.low for part in parts]),
@@ -80,11 +80,11 @@ def halves(boxes: Boxes) -> Boxes:
     upper.low[rows, along] = middle
     lower = Boxes(boxes.low, boxes.high.copy(), boxes.bounds, boxes.axis)
     lower.high[halved, along] = middle
-    return together([lower, upper])
+    return concatenated([lower, upper])
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class RoundResult:
     """What a round found: open boxes, a bound for those that no work will settle, and the largest error seen.
 
     Attributes
@@ -100,7 +100,7 @@ class Found:
     where: Tensor
 
 
-def bound(difference: Difference, boxes: Boxes, level: float) -> Found:
+def bound(difference: Difference, boxes: Boxes, level: float) -> RoundResult:
     """Bound the open sides of boxes anew, and cut off what cannot exceed the level."""
     opened = boxes.bounds > level
     # those open above first, those open below last: the boxes of either side are a slice
@@ -108,23 +108,28 @@ def bound(difference: Difference, boxes: Boxes, level: float) -> Found:
     sides = slice(0, int(opened[:, 0].sum())), slice(len(boxes) - int(opened[:, 1].sum()), len(boxes))
     low, high, bounds = (torch.from_numpy(part) for part in (boxes.low, boxes.high, boxes.bounds.copy()))
     upper_bounds = difference.upper_bounds((low + high) / 2, (high - low) / 2, *sides)
-    left = _Left.nothing(low)
+    remaining = _Remaining.nothing(low)
     for column, (side, bound) in enumerate(zip(sides, upper_bounds, strict=True)):
         bounds[side, column] = torch.minimum(bounds[side, column], bound.top())
-        left.add(side, *_cut(low[side], high[side], bounds[side, column], bound, level), bound)
+        remaining.add(side, *_cut(low[side], high[side], bounds[side, column], bound, level), bound)
     worst = bounds.amax(1)  # (boxes,)
-    points, errors, settled = _look(difference, low, high, worst, left)
-    axis, narrow = _axis(low, high, left)
+    points, errors, settled = _evaluate_inside(difference, low, high, worst, remaining)
+    axis, narrow = _axis(low, high, remaining)
     settled |= narrow & (worst > level)
     floor = float(worst[settled].amax()) if settled.any() else 0.0
-    still = ((worst > level) & ~settled).numpy()
-    found = Boxes(left.low.numpy()[still], left.high.numpy()[still], bounds.numpy()[still], axis.numpy()[still])
-    place = int(errors.argmax())  # the first NaN, if there is one
-    return Found(found, floor, float(errors[place]), points[place : place + 1])
+    open_boxes = ((worst > level) & ~settled).numpy()
+    still_open = Boxes(
+        remaining.low.numpy()[open_boxes],
+        remaining.high.numpy()[open_boxes],
+        bounds.numpy()[open_boxes],
+        axis.numpy()[open_boxes],
+    )
+    worst_point = int(errors.argmax())  # the first NaN, if there is one
+    return RoundResult(still_open, floor, float(errors[worst_point]), points[worst_point : worst_point + 1])
 
 
 @dataclass(frozen=True, eq=False)
-class _Left:
+class _Remaining:
     """What is left of boxes after cutting, the hull of both sides; (boxes, dimension) each, and (boxes,).
 
     low, high: edges, infinite and inverted where nothing is left. share: what each axis contributes to the bound.
@@ -138,7 +143,7 @@ class _Left:
     noise: Tensor
 
     @classmethod
-    def nothing(cls, like: Tensor) -> _Left:
+    def nothing(cls, like: Tensor) -> _Remaining:
         """Return the hull of nothing, for boxes (boxes, dimension)."""
         low, high = torch.full_like(like, torch.inf), torch.full_like(like, -torch.inf)
         return cls(low, high, torch.zeros_like(like), torch.zeros_like(like), like.new_zeros(len(like)))
@@ -171,8 +176,8 @@ def _cut(low: Tensor, high: Tensor, bounds: Tensor, bound: UpperBound, level: fl
     return left, right
 
 
-def _look(
-    difference: Difference, low: Tensor, high: Tensor, worst: Tensor, left: _Left
+def _evaluate_inside(
+    difference: Difference, low: Tensor, high: Tensor, worst: Tensor, remaining: _Remaining
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Evaluate the error at the center and in the worst corner of the worst boxes.
 
@@ -181,23 +186,23 @@ def _look(
     unit points (points, dimension), errors (points,), and for each box whether its bound is as close as it gets.
     """
     chosen = torch.from_numpy(np.argsort(-worst.numpy(), kind="stable")[:_LOOKED_INTO].copy())
-    corners = torch.where(left.tilt >= 0, high, low)[chosen]
+    corners = torch.where(remaining.tilt >= 0, high, low)[chosen]
     points = torch.cat([(low + high)[chosen] / 2, corners])
     errors = difference.errors(points)
     best = errors.view(2, -1).amax(0)
     settled = torch.zeros(len(worst), dtype=torch.bool)
     # not where all is infinite: smaller boxes may be better
-    settled[chosen] = (worst[chosen] - best <= _ROUNDINGS * left.noise[chosen]) & worst[chosen].isfinite()
+    settled[chosen] = (worst[chosen] - best <= _ROUNDINGS * remaining.noise[chosen]) & worst[chosen].isfinite()
     return points, errors, settled
 
 
-def _axis(low: Tensor, high: Tensor, left: _Left) -> tuple[Tensor, Tensor]:
+def _axis(low: Tensor, high: Tensor, remaining: _Remaining) -> tuple[Tensor, Tensor]:
     """Return the axis (boxes,) along which to halve what is left, or `WHOLE`; and where it is too narrow for that.
 
     The longest edge; of equal ones that which contributes most.
     """
-    edges = left.high - left.low
+    edges = remaining.high - remaining.low
     longest = edges.amax(1, keepdim=True)
-    axis = (left.share + 1e-300).masked_fill_(edges < 0.999 * longest, 0.0).argmax(1)
+    axis = (remaining.share + 1e-300).masked_fill_(edges < 0.999 * longest, 0.0).argmax(1)
     kept = (edges / (high - low)).prod(1)
     return axis.masked_fill_(kept < _KEPT, WHOLE).to(torch.int8), longest[:, 0] <= 4 / _GRID

@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 
-from hpcsweep.approx.supnorm.certificate.branching import WHOLE, Boxes, bound, grid, halves, together
+from hpcsweep.approx.supnorm.certificate.branching import WHOLE, Boxes, bound, concatenated, grid, halves
 from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference
-from hpcsweep.approx.supnorm.certificate.pilot import full_relaxation_pays
 from hpcsweep.bracket import Bracket, cover
 
 _FIRST = {1: 64, 2: 8, 3: 2}  # intervals per axis to begin with; 1 in more dimensions
@@ -23,9 +23,7 @@ _FIRST = {1: 64, 2: 8, 3: 2}  # intervals per axis to begin with; 1 in more dime
 _SHARE, _FEWEST, _MOST = 4, 192, 4096
 _PILOT, _PILOT_GROWTH = 2048, 8  # boxes done before the first pilot, and by which factor until the next one
 _TRIED = 32  # boxes that a pilot halves
-LARGEST = (
-    1 << 22
-)  # open boxes: the memory, about 0.1 GB per million and dimension; more end the search as a budget does
+LARGEST = 1 << 22  # open boxes, some 0.1 GB per million and dimension; more end the search as a budget does
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,8 +54,8 @@ class Pool:
     @property
     def level(self) -> float:
         """Return the bound that no box need go below."""
-        wanted = (1.0 + self.gap) * self.lower
-        return self.floor if self.floor >= wanted else wanted  # NaN if the lower bound is
+        level = (1.0 + self.gap) * self.lower
+        return self.floor if self.floor >= level else level  # NaN if the lower bound is
 
     @property
     def bracket(self) -> Bracket:
@@ -134,16 +132,16 @@ def _round(difference: Difference, pool: Pool, most: int) -> Pool:
     taken = halves(taken)
     taken, rest = taken[:most], taken[most:]  # of the rest nothing is known but what its parents' bounds say
     rest = replace(rest, axis=np.full_like(rest.axis, WHOLE))
-    found = bound(difference, taken, pool.level)
+    result = bound(difference, taken, pool.level)
     pool = replace(
         pool,
-        boxes=together([others, rest, found.boxes]),
-        settled=max(pool.settled, pool.level, found.floor),
-        floor=max(pool.floor, found.floor),
+        boxes=concatenated([others, rest, result.boxes]),
+        settled=max(pool.settled, pool.level, result.floor),
+        floor=max(pool.floor, result.floor),
         done=pool.done + len(taken),
     )
-    if found.error > pool.lower or math.isnan(found.error):
-        return replace(pool, lower=found.error, where=tuple(difference.places(found.where)[0].tolist()))
+    if result.error > pool.lower or math.isnan(result.error):
+        return replace(pool, lower=result.error, where=tuple(difference.places(result.where)[0].tolist()))
     return pool
 
 
@@ -152,6 +150,27 @@ def _decide(difference: Difference, fully: Difference, pool: Pool) -> Pool:
     boxes = halves(_worst(pool.boxes, _TRIED)[0])
     pays = full_relaxation_pays(difference, fully, boxes, pool.level)
     return replace(pool, full=pays, done=pool.done + 2 * len(boxes), pilot=_PILOT_GROWTH * pool.pilot)
+
+
+def full_relaxation_pays(quick: Difference, full: Difference, boxes: Boxes, level: float) -> bool:
+    """Return whether fully relaxed bounds, tighter and dearer, are expected to close the boxes at less cost.
+
+    What a bound adds to the error falls with the square of the radius. Where it is r times smaller the boxes can be
+    r^(-1/2) times wider, and r^(d/2) times fewer.
+    """
+    ratio = float(np.median(_excess(full, boxes, level) / _excess(quick, boxes, level)))
+    return ratio ** (boxes.low.shape[1] / 2) * full.cost() < quick.cost()
+
+
+def _excess(difference: Difference, boxes: Boxes, level: float) -> np.ndarray:
+    """Return by how much the bounds lie above the errors at the centers, (open sides,); at least a rounding."""
+    low, high = torch.from_numpy(boxes.low), torch.from_numpy(boxes.high)
+    everything = slice(0, len(boxes))
+    centers = (low + high) / 2
+    error = difference.signed(centers)
+    above, below = difference.upper_bounds(centers, (high - low) / 2, everything, everything)
+    excess = torch.stack([above.center - error, below.center + error], 1).clamp(min=1e-300)  # (boxes, 2)
+    return excess.numpy()[boxes.bounds > level]
 
 
 def split(pool: Pool, parts: int) -> list[Pool]:
@@ -163,7 +182,7 @@ def split(pool: Pool, parts: int) -> list[Pool]:
 
 
 def join(pools: Sequence[Pool]) -> Pool:
-    """Put parts together, in any order to the same bits.
+    """Put parts concatenated, in any order to the same bits.
 
     Raises
     ------
@@ -171,7 +190,7 @@ def join(pools: Sequence[Pool]) -> Pool:
     """
     if len({pool.gap for pool in pools}) != 1:
         raise ValueError("parts of one pool must have been advanced to one gap")
-    boxes = together([pool.boxes for pool in pools])
+    boxes = concatenated([pool.boxes for pool in pools])
     order = np.lexsort(np.concatenate([boxes.high, boxes.low], axis=1).T)
     best = Bracket(0.0, math.inf)
     for pool in pools:

@@ -44,9 +44,9 @@ class Inflated(PointSet):
         if isinstance(indices, range):
             numbers, times = self._block(indices, factors)
         else:
-            inner, place = indices % BLOCK, indices // BLOCK
-            numbers = self.base.numbers(place // len(FACTORS) * BLOCK + inner, device)  # (dimension, points)
-            times = factors[place % len(FACTORS)]  # (points,)
+            offset, block = indices % BLOCK, indices // BLOCK
+            numbers = self.base.numbers(block // len(FACTORS) * BLOCK + offset, device)  # (dimension, points)
+            times = factors[block % len(FACTORS)]  # (points,)
         return (numbers - _MIDDLE).mul_(times).add_(_MIDDLE).clamp_(0.0, 2.0**BITS)
 
     def _block(self, indices: range, factors: Tensor) -> tuple[Tensor, Tensor]:

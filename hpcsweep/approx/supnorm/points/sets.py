@@ -83,8 +83,8 @@ class Sobol(PointSet):
         """Return any points as integers, (dimension, points): bit after bit of their indices."""
         directions = torch.tensor(self.directions).to(indices.device)[:, :, None]  # (53, dimension, 1)
         bits = self.shift.to(indices.device)[:, None].repeat(1, len(indices))  # (dimension, points)
-        for place in range(int(indices.max()).bit_length() if len(indices) else 0):
-            bits ^= directions[place] * (indices >> place & 1)
+        for bit in range(int(indices.max()).bit_length() if len(indices) else 0):
+            bits ^= directions[bit] * (indices >> bit & 1)
         return bits
 
     def _corners_of(self, first: int, last: int, device: torch.device) -> Iterator[Tensor]:
@@ -155,13 +155,13 @@ def make(kind: str, dimension: int, count: int, seed: int, domain: Sequence[Sequ
     if kind not in _KINDS:
         raise StudyError(unknown("points", kind, _KINDS))
     if not 1 <= count <= MAXIMAL_COUNT:
-        raise StudyError(f"points: {count} points cannot be had; ask for 1 to 2**52.")
+        raise StudyError(f"points: {count} points cannot be generated; ask for 1 to 2**52.")
     box = tuple((float(low), float(high)) for low, high in domain)
     if dimension < 1 or len(box) != dimension:
         raise StudyError(f"points: a domain with {len(box)} axes does not fit dimension {dimension}.")
     for low, high in box:
         if not (low < high and math.isfinite(high - low)):
-            raise StudyError(f"points: ({low}, {high}) is no axis of a domain; low < high, both finite.")
+            raise StudyError(f"points: ({low}, {high}) is not an axis of a domain; needed: finite, low < high.")
     return _KINDS[kind](dimension, count, seed, box)
 
 
@@ -169,7 +169,7 @@ def _grid(dimension: int, count: int, seed: int, domain: Domain) -> Grid:
     if dimension > 40:
         raise StudyError(
             f"points: a grid in dimension {dimension} has 2**{dimension} vertices alone, "
-            "more than the 2**40 that are allowed; take sobol."
+            "more than the 2**40 that are allowed; use sobol."
         )
     side = max(2, _integer_root(count, dimension))
     return Grid(dimension, side**dimension, domain, side)
@@ -177,7 +177,7 @@ def _grid(dimension: int, count: int, seed: int, domain: Domain) -> Grid:
 
 def _sobol(dimension: int, count: int, seed: int, domain: Domain) -> Sobol:
     if dimension > MAXIMAL_DIMENSION:
-        raise StudyError(f"points: sobol ends at dimension {MAXIMAL_DIMENSION}; take uniform.")
+        raise StudyError(f"points: sobol exists up to dimension {MAXIMAL_DIMENSION}; use uniform.")
     shift = _shift(seed, _SOBOL_SHIFT, dimension)
     return Sobol(dimension, count, domain, direction_numbers(dimension), shift)
 
@@ -188,15 +188,11 @@ def _inflated(dimension: int, count: int, seed: int, domain: Domain) -> Inflated
     return inflate(base)
 
 
-def _uniform(dimension: int, count: int, seed: int, domain: Domain) -> Uniform:
-    return Uniform(dimension, count, domain, seed)
-
-
 _KINDS: dict[str, Callable[[int, int, int, Domain], PointSet]] = {
     "grid": _grid,
     "inflated": _inflated,
     "sobol": _sobol,
-    "uniform": _uniform,
+    "uniform": lambda dimension, count, seed, domain: Uniform(dimension, count, domain, seed),
 }
 
 

@@ -7,13 +7,13 @@ from typing import final
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.supnorm.screening import histogram, keys
-from hpcsweep.approx.supnorm.screening.keys import INFINITY_KEY, NAN_KEY, Ranked
+from hpcsweep.approx.supnorm.screening import error_keys, histogram
+from hpcsweep.approx.supnorm.screening.error_keys import INFINITY_KEY, NAN_KEY, Ranked
 
 FIXED = 1074  # every float64 is a multiple of 2**-1074
 # Sums of huge errors and their squares would overflow: such a tile is first scaled by 2**-600, exactly.
 _SHRINK, _HUGE = 600, 2.0**500
-_HUGE_KEY = (1023 + 500) << keys.SIGNIFICAND_BITS  # its bit pattern
+_HUGE_KEY = (1023 + 500) << error_keys.SIGNIFICAND_BITS  # its bit pattern
 
 
 @final
@@ -32,7 +32,7 @@ class Accumulator:
     absolute, square: sums of |error| and its square over the finite ones, times 2**1074. Those of a tile are rounded as
         float64; tiles are added exactly.
     nans, infinities: how many errors were not finite.
-    worst: (key, index) of the worst points, by the total order of `keys`.
+    worst: (key, index) of the worst points, by the total order of `error_keys`.
     """
 
     def __init__(self, tile: int, worst: int, fair: bool, device: torch.device | str) -> None:
@@ -56,9 +56,9 @@ class Accumulator:
         """Take the errors (points,) at the indices from `start` on, no more than a tile; they are overwritten."""
         magnitudes = errors.abs_()
         patterns = magnitudes.view(torch.int64)  # (points,)
-        top, shrunk = keys.key_of(float(magnitudes.amax())), 0  # of floats: half the time of that of integers
+        top, shrunk = error_keys.key_of(float(magnitudes.amax())), 0  # of floats: half the time of that of integers
         if top > _HUGE_KEY:  # smaller ones, all tiles of a sound network, need none of this care
-            patterns = keys.canonical(patterns)
+            patterns = error_keys.canonical(patterns)
             self.nans += int((patterns == NAN_KEY).sum())
             self.infinities += int((patterns == INFINITY_KEY).sum())
             magnitudes = magnitudes.masked_fill(patterns >= INFINITY_KEY, 0.0)
@@ -69,7 +69,9 @@ class Accumulator:
             self._add_up(patterns, magnitudes, shrunk)
         if self._counts_among_the_worst(top, start):
             floor = self.worst[-1][0] if len(self.worst) == self._kept else -1
-            self.worst = keys.first(self.worst + keys.worst_of(patterns, start, self._kept, floor), self._kept)
+            self.worst = error_keys.first(
+                self.worst + error_keys.worst_of(patterns, start, self._kept, floor), self._kept
+            )
 
     def _add_up(self, patterns: Tensor, magnitudes: Tensor, shrunk: int) -> None:
         """Add to sums and histogram: keys and finite |error| times 2**-shrunk, (points,) each."""

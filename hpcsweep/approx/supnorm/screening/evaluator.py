@@ -50,8 +50,8 @@ class Evaluator:
         with torch.no_grad():
             values = torch.empty(len(points), dtype=torch.float64, device=points.device)
             parts = points.T.split(self._piece, dim=1)  # (dimension, points) each
-            for part, found in zip(parts, values.split(self._piece), strict=True):
-                found.copy_(self._total(part))
+            for part, part_values in zip(parts, values.split(self._piece), strict=True):
+                part_values.copy_(self._total(part))
             return values
 
     def _total(self, part: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """How often |error| fell where: exact counts in bins of equal relative width, for quantiles of any number of points.
 
-A bin is the highest bits of a key (`keys`): the exponent of |error| and the first five bits of its significand. Its
-upper edge is at most 1 + 2^-5 times its lower one, from 2^-1022 up; below, it is 2^-1027 above it.
+A bin is the highest bits of a key (`error_keys`): the exponent of |error| and the first five bits of its significand.
+Its upper edge is at most 1 + 2^-5 times its lower one, from 2^-1022 up; below, it is 2^-1027 above it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.supnorm.screening.keys import INFINITY_KEY, NAN_KEY, SIGNIFICAND_BITS, value_of
+from hpcsweep.approx.supnorm.screening.error_keys import INFINITY_KEY, NAN_KEY, SIGNIFICAND_BITS, value_of
 
 RESOLUTION_BITS = 5
 _SHIFT = SIGNIFICAND_BITS - RESOLUTION_BITS

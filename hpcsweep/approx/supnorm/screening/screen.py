@@ -1,8 +1,8 @@
 """The worst points of a set of any size, exact sums for the means, and a histogram: streamed, tile after tile.
 
-Keys are reduced, not floats (`keys`). Tiles have one shape, fixed by the study, so that all that torch computes in them
-(targets, models given as torch code, sums) is the same operations however the work is shared; and their sums and counts
-are added as integers. Hence the same bits on 1 and on 1000 ranks, in any order.
+Keys are reduced, not floats (`error_keys`). Tiles have one shape, fixed by the study, so that all that torch computes
+in them (targets, models given as torch code, sums) is the same operations however the work is shared; and their sums
+and counts are added as integers. Hence the same bits on 1 and on 1000 ranks, in any order.
 """
 
 from __future__ import annotations
@@ -16,10 +16,8 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.supnorm.points import PointSet
-from hpcsweep.approx.supnorm.screening import histogram, keys
+from hpcsweep.approx.supnorm.screening import error_keys, histogram
 from hpcsweep.approx.supnorm.screening.accumulator import FIXED, Accumulator
-from hpcsweep.approx.supnorm.screening.keys import INFINITY_KEY as INFINITY_KEY
-from hpcsweep.approx.supnorm.screening.keys import NAN_KEY as NAN_KEY
 from hpcsweep.bracket import Bracket, cover
 from hpcsweep.errors import PluginError
 
@@ -55,14 +53,14 @@ class Screen:
     nans: int
     infinities: int
     averaged: int
-    worst: keys.Ranked
+    worst: error_keys.Ranked
     kept: int
     counts: histogram.Histogram
 
     @property
     def supremum(self) -> float:
         """Return the largest |error| seen; NaN if any was, 0 for no point at all."""
-        return keys.value_of(self.key) if self.count else 0.0
+        return error_keys.value_of(self.key) if self.count else 0.0
 
     @property
     def bracket(self) -> Bracket:
@@ -122,7 +120,7 @@ def merge(a: Screen, b: Screen) -> Screen:
         nans=a.nans + b.nans,
         infinities=a.infinities + b.infinities,
         averaged=a.averaged + b.averaged,
-        worst=keys.first(a.worst + b.worst, kept),
+        worst=error_keys.first(a.worst + b.worst, kept),
         kept=kept,
         counts=histogram.add(a.counts, b.counts),
     )
@@ -148,8 +146,8 @@ def candidates(screens: Sequence[Screen], sets: Sequence[PointSet], count: int, 
     chosen = [(key, *distinct[key]) for key in sorted(distinct)][:count]
     places = torch.empty(len(chosen), sets[0].dimension, dtype=torch.float64, device=device)
     for number, points in enumerate(sets):
-        own = [place for place, (_, of, _) in enumerate(chosen) if of == number]
-        indices = torch.tensor([chosen[place][2] for place in own], dtype=torch.int64, device=device)
+        own = [rank for rank, (_, of, _) in enumerate(chosen) if of == number]
+        indices = torch.tensor([chosen[rank][2] for rank in own], dtype=torch.int64, device=device)
         places[torch.tensor(own, dtype=torch.int64, device=device)] = points.at(indices)
     return places
 

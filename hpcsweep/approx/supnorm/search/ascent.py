@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.supnorm.points.pointset import Domain
-from hpcsweep.approx.supnorm.screening.keys import canonical
+from hpcsweep.approx.supnorm.screening.error_keys import canonical
 
 # Signed, (points, dimension) -> (points,) float64; autograd differentiates it, or it has a `with_slopes` (see there).
 Error = Callable[[Tensor], Tensor]

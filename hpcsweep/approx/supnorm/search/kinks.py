@@ -106,8 +106,8 @@ def _on_the_line(terms: Sequence[Dense], domain: Domain) -> Tensor:
     """Return all breakpoints and the middles between them, (points, 1); none where there is no exact line."""
     if len(domain) != 1 or any(term.activation != "relu" for term in terms):
         return torch.empty(0, len(domain), dtype=torch.float64)
-    found = [breakpoints(term, *domain[0])[0] for term in terms]
-    line = torch.cat([*found, found[0].new_tensor(domain[0])]).sort().values
+    bends = [breakpoints(term, *domain[0])[0] for term in terms]
+    line = torch.cat([*bends, bends[0].new_tensor(domain[0])]).sort().values
     return torch.cat([line, line[:-1] / 2 + line[1:] / 2])[:, None]
 
 

@@ -30,8 +30,8 @@ def boundary(domain: Domain, count: int, seed: int, device: torch.device | str =
     """
     quarter = count // 4
     centres = face_centres(domain)
-    some = [corners(domain, quarter, seed), centres if len(centres) <= quarter else centres[:0]]
-    return torch.cat([*some, on_faces(domain, count - sum(map(len, some)), seed)]).to(device)
+    points = torch.cat([corners(domain, quarter, seed), centres if len(centres) <= quarter else centres[:0]])
+    return torch.cat([points, on_faces(domain, count - len(points), seed)]).to(device)
 
 
 def corners(domain: Domain, count: int, seed: int) -> Tensor:
@@ -102,10 +102,10 @@ def nearest(places: Tensor, samples: Tensor) -> Tensor:
         return distances
     rows = max(1, _TILE // max(1, len(samples)))
     columns = _TILE // rows
-    for part, found in zip(places.split(rows), distances.split(rows), strict=True):
-        for some in samples.split(columns):
-            exact = torch.cdist(part, some, compute_mode="donot_use_mm_for_euclid_dist")
-            torch.minimum(found, exact.amin(1), out=found)
+    for part, closest in zip(places.split(rows), distances.split(rows), strict=True):
+        for block in samples.split(columns):
+            exact = torch.cdist(part, block, compute_mode="donot_use_mm_for_euclid_dist")
+            torch.minimum(closest, exact.amin(1), out=closest)
     return distances
 
 

@@ -24,8 +24,8 @@ from hpcsweep.approx.models import MLP, Model, classical
 from hpcsweep.approx.models.classical import Direct
 from hpcsweep.approx.training import optimizers
 from hpcsweep.approx.training.operations.engine import Engine
-from hpcsweep.approx.training.operations.layout import Layout
 from hpcsweep.approx.training.operations.losses import Loss, MeanSquare
+from hpcsweep.approx.training.operations.parameter_layout import Layout
 from hpcsweep.approx.training.operations.passes import Passes
 from hpcsweep.errors import StudyError
 
@@ -107,8 +107,8 @@ def check_compatible(model: Model, optimizer: str) -> None:
             asked = optimizers.needs(name).unmet(model.widths)
             called = model.config.name or type(model).__name__
             raise StudyError(
-                f"optimizer: {name!r} needs {asked}, which model {called!r} does not tell. "
-                f"With this model work: {', '.join(sorted(working))}."
+                f"optimizer: {name!r} needs {asked}, which model {called!r} does not provide. "
+                f"These work with it: {', '.join(sorted(working))}."
             )
 
 
@@ -118,7 +118,7 @@ def _unlike(model: Model, optimizer: str) -> str:
     if isinstance(model, Direct):
         return (
             f"optimizer: model {called!r} is fitted directly, not by {optimizer!r}. "
-            f'Give it a grid of its own, with optimizer = ["{optimizers.DIRECT}"].'
+            f'Put it into a grid of its own, with optimizer = ["{optimizers.DIRECT}"].'
         )
     return (
         f"optimizer: {optimizers.DIRECT!r} fits {', '.join(classical.FAMILIES)} and stands alone; "

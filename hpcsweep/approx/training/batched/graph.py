@@ -5,8 +5,8 @@ differs from tick to tick is therefore written beforehand into tensors that stay
 follow from the count. What an optimizer does only now and then comes before a tick; a tick that is another one (SOAP
 turns its bases) is not replayed.
 
-The proof is `tests/approx/test_graph.py`, on a CPU: equal operations, and the bits of ordinary ticks when these are
-done again. NOT RUN ON A GPU YET: the recording itself, of CUDA.
+`tests/approx/training/batched/test_graph.py` tests this on a CPU: equal operations, and the bits of ordinary ticks
+when these are done again. The recording itself, by CUDA, has not been run on a GPU yet.
 """
 
 from __future__ import annotations

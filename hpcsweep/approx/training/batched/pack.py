@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from hpcsweep.approx.training.batched.monitor import LONGEST, Monitor
 from hpcsweep.approx.training.batched.samples import TrainingSet
-from hpcsweep.approx.training.batched.watch import LONGEST, Watch
 from hpcsweep.approx.training.batched.workspace import Task, Workspace
 from hpcsweep.approx.training.record import TrainingRecord, checkpoints, judged, patience
 
@@ -102,12 +102,12 @@ class BatchedTraining:
         """Return what a later pack can take up, in plain values, arrays and tensors; between two ticks."""
         return {"progress": deepcopy(vars(self._progress)), "workspace": self._workspace.state()}
 
-    def run(self, watch: Watch) -> None:
+    def run(self, monitor: Monitor) -> None:
         """Train until every cell has left."""
         while self._progress.active.any():
-            self._advance(watch)
+            self._advance(monitor)
 
-    def _advance(self, watch: Watch) -> None:
+    def _advance(self, monitor: Monitor) -> None:
         """Do one tick, and look if it is time to."""
         progress, workspace = self._progress, self._workspace
         row, settled = progress.tick - self._first, workspace.settled() & progress.active
@@ -123,7 +123,7 @@ class BatchedTraining:
             losses = self._trace[: row + 1].double().cpu().numpy()  # (ticks, slots)
             self._look(losses, settled)
             self._first = progress.tick
-            self._after(losses[-1], watch)
+            self._after(losses[-1], monitor)
 
     def _look(self, losses: np.ndarray, settled: np.ndarray) -> None:
         """Read the losses since the last look; let those cells leave that have come to an end."""
@@ -132,9 +132,9 @@ class BatchedTraining:
         due = self._those(at >= self._progress.due)
         whole = self._judgement(due, last)
         self._note(due, last, whole)
-        places = list(zip(self._earlier[due].tolist(), at[due].tolist(), strict=True))
-        events = {place: self._next_event(*place) for place in set(places)}  # most slots share them
-        self._progress.due[due] = [events[place] for place in places]
+        steps = list(zip(self._earlier[due].tolist(), at[due].tolist(), strict=True))
+        events = {pair: self._next_event(*pair) for pair in set(steps)}  # most slots share them
+        self._progress.due[due] = [events[pair] for pair in steps]
         if self._tolerant:
             within = (whole <= self._limits.double().cpu().numpy()) & (at % self._epoch == 0)
             self._leave(self._those(within), whole, "Within the loss tolerance at step {step}.")
@@ -142,7 +142,7 @@ class BatchedTraining:
         self._leave(self._those(at >= self._end), last)
         self._leave(self._those(settled), last, "No further progress was possible after step {step} of {total}.")
         late = self._those(np.full(len(at), self._progress.tick > self._patience))
-        self._leave(late, last, f"InMemory up after {self._patience} evaluations, at step {{step}} of {{total}}.")
+        self._leave(late, last, f"Given up after {self._patience} evaluations, at step {{step}} of {{total}}.")
 
     def _those(self, where: np.ndarray) -> np.ndarray:
         """Return the slots in use where something is so."""
@@ -176,8 +176,8 @@ class BatchedTraining:
 
     def _next_event(self, earlier: int, step: int) -> int:
         """Return the next step at which to look at a slot that has done `step` steps, and `earlier` in other parts."""
-        place = np.searchsorted(self._marks, earlier + step, side="right")
-        events = [self._end, *(self._marks[place : place + 1] - earlier)]
+        following = np.searchsorted(self._marks, earlier + step, side="right")
+        events = [self._end, *(self._marks[following : following + 1] - earlier)]
         if self._tolerant and self._epoch > 1:
             events.append((step // self._epoch + 1) * self._epoch)
         if self._judged is not None:
@@ -223,16 +223,16 @@ class BatchedTraining:
         self._progress.active[slots] = False
         self._limits[slots] = -1.0
 
-    def _after(self, losses: np.ndarray, watch: Watch) -> None:
+    def _after(self, losses: np.ndarray, monitor: Monitor) -> None:
         """After a look: heed requests to stop, save, report, and decide when to look again."""
-        progress, verdict = self._progress, watch.verdict()
-        if watch.saves(verdict):
-            watch.save(self.state())
+        progress, verdict = self._progress, monitor.verdict()
+        if monitor.saves(verdict):
+            monitor.save(self.state())
         if verdict:
             self._leave(np.flatnonzero(progress.active), losses, "Stopped at step {step} of {total}.", verdict)
         here = progress.active
         work = progress.steps[here].sum() / max(self._end, 1)
-        watch.progress(float((self._rows - here.sum() + work) / self._rows))
+        monitor.progress(float((self._rows - here.sum() + work) / self._rows))
         if here.any():  # a tick completes one step at most
             wait = min((progress.due - progress.steps)[here].min(), self._patience - progress.tick)
-            self._look_at = progress.tick + min(watch.pause(progress.tick), LONGEST, 1 + max(0, int(wait))) - 1
+            self._look_at = progress.tick + min(monitor.pause(progress.tick), LONGEST, 1 + max(0, int(wait))) - 1

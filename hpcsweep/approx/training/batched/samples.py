@@ -60,13 +60,13 @@ class Minibatches:
 
     def feed(self, step: int) -> None:
         """Fill the engine with the samples of the step after `step` steps of this pack."""
-        place = step - self._first
-        if not 0 <= place < self._ahead:
+        ahead = step - self._first
+        if not 0 <= ahead < self._ahead:
             self._gather(step)
-            place = 0
+            ahead = 0
         engine, dimension = self._engine, self._engine.points.shape[1]
-        engine.points.copy_(self._ready[:, place, :dimension])
-        engine.values.copy_(self._ready[:, place, dimension:])
+        engine.points.copy_(self._ready[:, ahead, :dimension])
+        engine.values.copy_(self._ready[:, ahead, dimension:])
 
     def _gather(self, step: int) -> None:
         slots, count, columns = self.table.shape

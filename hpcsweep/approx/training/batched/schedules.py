@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.training.operations.layout import Layout
+from hpcsweep.approx.training.operations.parameter_layout import Layout
 from hpcsweep.config import OptimizerConfig
 
 

@@ -117,8 +117,8 @@ class Workspace:
         """Return the losses on all samples at the parameters in `before`, (slots,) float64, for minibatches."""
         assert self._minibatches is not None and self._judge is not None
         table, dimension = self._minibatches.table, self._task.model.dimension
-        found = full_loss(self._judge, table[:, :, :dimension], table[:, :, dimension])
-        return found.double().cpu().numpy()
+        losses_of_slots = full_loss(self._judge, table[:, :, :dimension], table[:, :, dimension])
+        return losses_of_slots.double().cpu().numpy()
 
     def slopes(self) -> np.ndarray:
         """Return the largest component of the gradient at the parameters in `before`, (slots,) float64; all samples."""

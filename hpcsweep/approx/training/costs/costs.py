@@ -61,15 +61,15 @@ class Perceptron:
         """Multiply-adds of a sample, with the gradient; signals are not handed down into the first layer."""
         return 2 * self.parameters + sum(inputs * outputs for inputs, outputs in pairwise(self.widths[1:]))
 
-    def _demand(self, settings: OptimizerConfig, samples: int) -> StepCost:
+    def _step_cost(self, settings: OptimizerConfig, samples: int) -> StepCost:
         """Return what one part of a chain asks for in a step that sees so many samples."""
         return method_of(settings).cost(self.widths, samples, settings.steps)
 
     def flops(self, samples: int, settings: OptimizerConfig | None = None) -> int:
         """Return the floating-point operations in the products of one step of a part of a chain, Adam by default."""
-        asked = self._demand(settings or OptimizerConfig(), samples)
-        passes = samples * (asked.evaluations * self.both_ways + asked.forwards * self.parameters)
-        return round(2 * (self.channels * passes + asked.products))
+        cost = self._step_cost(settings or OptimizerConfig(), samples)
+        passes = samples * (cost.evaluations * self.both_ways + cost.forwards * self.parameters)
+        return round(2 * (self.channels * passes + cost.products))
 
     def evaluation_seconds(self, points: int, device: Device, slopes: bool = False) -> float:
         """Predict the seconds of an evaluation at some points, the gradient of the loss included or not."""
@@ -83,24 +83,24 @@ class Perceptron:
     def seconds(self, samples: int, settings: OptimizerConfig, device: Device) -> float:
         """Predict the seconds in which a network on a processor goes alone through one part of its chain."""
         step = settings.minibatch(samples) or samples
-        asked = self._demand(settings, step)
-        others = asked.products + asked.others + (_DRAWN * step if step < samples else 0)
-        forwards = asked.forwards
+        cost = self._step_cost(settings, step)
+        others = cost.products + cost.others + (_DRAWN * step if step < samples else 0)
+        forwards = cost.forwards
         if settings.power != 2:
             others, forwards = others + _POWER * step, forwards + (step > _BLOCK)
-        each = asked.evaluations * self.evaluation_seconds(step, device, slopes=True) + device.fma * others
+        each = cost.evaluations * self.evaluation_seconds(step, device, slopes=True) + device.fma * others
         if forwards:
             each += forwards * self.evaluation_seconds(step, device)
-        each += asked.calls_alone * device.launch
-        return _FIXED_NETWORK + _SUSTAINED * min(settings.steps, asked.most_steps) * each
+        each += cost.calls_alone * device.launch
+        return _FIXED_NETWORK + _SUSTAINED * min(settings.steps, cost.most_steps) * each
 
     def batched_seconds(self, samples: int, settings: OptimizerConfig, device: Device) -> tuple[float, float]:
         """Predict the seconds of one part of a chain as a batched program: of its calls, and of each network."""
         step = settings.minibatch(samples) or samples
-        asked, work = self._demand(settings, step), 2 if self.general else 1
-        calls = asked.evaluations * 9 * len(self.widths) * (_GENERAL_CALLS if self.general else 1) + asked.calls
-        arithmetic = work * self.flops(step, settings) / 2 + asked.others
-        steps = min(settings.steps, asked.most_steps)
+        cost, work = self._step_cost(settings, step), 2 if self.general else 1
+        calls = cost.evaluations * 9 * len(self.widths) * (_GENERAL_CALLS if self.general else 1) + cost.calls
+        arithmetic = work * self.flops(step, settings) / 2 + cost.others
+        steps = min(settings.steps, cost.most_steps)
         return steps * calls * device.launch, steps * arithmetic * device.fma
 
     def data_bytes(self, samples: int, precision: str) -> int:
@@ -111,19 +111,19 @@ class Perceptron:
     def work_bytes(self, samples: int, settings: OptimizerConfig, precision: str) -> int:
         """Return the memory that a network takes besides while it trains alone: its signals, what a method keeps."""
         step = settings.minibatch(samples) or samples
-        asked = self._demand(settings, step)
+        cost = self._step_cost(settings, step)
         layers, widest = len(self.widths) - 1, max(self.widths)
-        block = self.channels * (step if asked.in_one_block else min(step, _BLOCK))
-        room = (2 * layers + 2) * (widest + 1) * block + 2 * step
+        block = method_of(settings).block(self.parameters, step) or min(step, _BLOCK)
+        room = (2 * layers + 2) * (widest + 1) * self.channels * block + 2 * step
         copies = samples * (self.widths[0] + 2)
-        return _ITEM[precision] * (room + copies + asked.held + 6 * self.parameters)
+        return _ITEM[precision] * (room + copies + cost.held + 6 * self.parameters)
 
     def slot_bytes(self, samples: int, settings: OptimizerConfig, precision: str) -> int:
         """Return the memory that each network of a batched program takes."""
         step = settings.minibatch(samples) or samples
-        asked = self._demand(settings, step)
+        cost = self._step_cost(settings, step)
         signals = self.channels * step * (2 * self.neurons + len(self.widths) + self.widths[0] + 4)
-        held = (_GENERAL_WORK if self.general else 1) * signals + asked.held + 8 * self.parameters
+        held = (_GENERAL_WORK if self.general else 1) * signals + cost.held + 8 * self.parameters
         return self.data_bytes(samples, precision) + _ITEM[precision] * held
 
 

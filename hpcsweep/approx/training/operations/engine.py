@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.models.activations import ACTIVATIONS
-from hpcsweep.approx.training.operations.layout import Layout
 from hpcsweep.approx.training.operations.losses import Loss, MeanSquare
+from hpcsweep.approx.training.operations.parameter_layout import Layout
 from hpcsweep.approx.training.operations.passes import Passes
 
 __all__ = ["Engine", "Layout", "full_loss"]

@@ -6,8 +6,8 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor
 
-from hpcsweep.approx.training.operations.layout import Layout
 from hpcsweep.approx.training.operations.losses import Loss
+from hpcsweep.approx.training.operations.parameter_layout import Layout
 
 
 class Passes(ABC):

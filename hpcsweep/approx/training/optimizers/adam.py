@@ -13,7 +13,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.kernels import method
+from hpcsweep.approx.kernels import iteration
 from hpcsweep.approx.kernels.problem import aligned
 from hpcsweep.approx.kernels.updates import first_order
 from hpcsweep.approx.training.operations.passes import Passes
@@ -22,8 +22,6 @@ from hpcsweep.approx.training.optimizers.optimizer import Number, Optimizer
 from hpcsweep.approx.training.optimizers.registry import register
 from hpcsweep.approx.training.single.methods import Compiled, Start, first_order_numbers
 from hpcsweep.config.limits import NotNegative, PositiveFloat, Share
-
-_SWEEP = 64  # steps between sweeps of the moments
 
 
 @dataclass
@@ -57,7 +55,7 @@ class Adam(Optimizer):
     epsilon: PositiveFloat = 1e-8
     weight_decay: NotNegative = 0.01
 
-    kernels: ClassVar = (method.advance, first_order.propose_adam, first_order.take)
+    kernels: ClassVar = (iteration.advance, first_order.propose_adam, first_order.take)
 
     def cost(self, widths: step_cost.Widths, samples: int, steps: int) -> step_cost.StepCost:
         """Return some passes over the parameters, and both moments."""
@@ -70,16 +68,12 @@ class Adam(Optimizer):
 
     def init(self, engine: Passes) -> Moments:
         """Return moments of zero (the second of `floor`, see there)."""
-        return self.moments(engine.weights)
-
-    def moments(self, weights: Tensor) -> Moments:
-        """Return the moments of a flat buffer before its first step."""
-        first = torch.zeros_like(weights)
+        first = torch.zeros_like(engine.weights)
         return Moments(first, torch.full_like(first, floor(first)), torch.zeros_like(first))
 
     def upkeep(self, engine: Passes, state: Moments, count: int) -> bool:
         """Now and then, set what has decayed to `floor`; all ticks can be replayed."""
-        if count % _SWEEP == 0:
+        if count % first_order.SWEEP == 0:
             state.first.masked_fill_(state.first.abs() < floor(state.first), 0)
             state.second.clamp_min_(floor(state.second))
         return True

@@ -9,7 +9,7 @@ their errors are smaller by orders of magnitude than those of BFGS after as many
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, final
 
@@ -17,16 +17,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.kernels import method
+from hpcsweep.approx.kernels import iteration
 from hpcsweep.approx.kernels.problem import aligned
 from hpcsweep.approx.kernels.updates import quasi_newton
 from hpcsweep.approx.kernels.updates.line_search import FLAT
 from hpcsweep.approx.training.operations.passes import Passes
 from hpcsweep.approx.training.optimizers import step_cost
-from hpcsweep.approx.training.optimizers.optimizer import Needs, Number, Optimizer
+from hpcsweep.approx.training.optimizers.optimizer import Needs, Optimizer
 from hpcsweep.approx.training.optimizers.registry import register
-from hpcsweep.approx.training.optimizers.walk import QuasiNewtonStep, SearchState
-from hpcsweep.approx.training.single.methods import Compiled, Start, searching_numbers
+from hpcsweep.approx.training.optimizers.search_state import BatchedQuasiNewton, Curvature, QuasiNewtonStep, SearchState
+from hpcsweep.approx.training.single.methods import Compiled, Start, quasi_newton_numbers
 
 # From b = s'Bs / s'y and h = y'Hy / s'y, (slots,) each, and the number of parameters to the scaling tau and to the
 # member phi of Broyden's family (1 is BFGS, 0 is DFP).
@@ -34,19 +34,18 @@ Family = Callable[[np.ndarray, np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass
-class Inverse:
+class Inverse(Curvature):
     """The state.
 
     Attributes
     ----------
-    walk : the iterates
-    matrix : (slots, parameters, parameters), approximates the inverse Hessian
-    blank : (slots,) bool on the CPU: knows nothing yet, the matrix is the identity
+    those of `Curvature`, and
+    matrix : (slots, parameters, parameters), approximates the inverse Hessian; the identity where nothing is known
+    family : the member of Broyden's family, and the scaling
     """
 
-    walk: SearchState
     matrix: Tensor
-    blank: Tensor
+    family: Family
 
     def product(self, rows: Tensor) -> Tensor:
         """Return rows (slots, parameters) times the matrix."""
@@ -57,6 +56,36 @@ class Inverse:
         for slot in np.flatnonzero(where).tolist():
             self.matrix[slot].zero_().fill_diagonal_(1)
             self.blank[slot] = True
+
+    def update(self, step: QuasiNewtonStep) -> None:
+        """Update the inverse Hessian where an iterate was accepted, if its step has curvature.
+
+        To (H - Hy y'H / y'Hy + phi y'Hy v v') / tau + s s' / s'y with v = s / s'y - Hy / y'Hy: an update of rank two.
+        """
+        blank, image = self.blank.numpy(), self.product(step.change)
+        rows = torch.stack([step.displacement, step.change, self.search.gradient, image], 1)  # s, y, g, Hy
+        products = torch.bmm(rows, rows.mT).double().cpu().numpy().T  # one transfer for all of them
+        (length, curvature, after, _), (_, squares, _, seen) = products[:2]
+        good = step.accepted & (curvature > FLAT * np.sqrt(length * squares))
+        first = good & blank
+        np.copyto(blank, False, where=good)
+        factor = np.where(first, curvature / squares, 1)  # of the matrix, from here on also in Hy
+        seen = factor * seen
+        # s'Bs, as Bs = -a g before the step.
+        expected = np.where(first, length / factor, -self.search.line_search.steps * (after - curvature))
+        tau, phi = self.family(expected / curvature, seen / curvature, image.shape[1])
+        sound = good & np.isfinite(tau) & (tau > 0) & np.isfinite(phi)
+        tau, phi = np.where(sound, tau, 1), np.where(sound, phi, 1)
+        on_step = phi * seen / (tau * curvature**2) + 1 / curvature
+        mixed, on_image = -phi * factor / (tau * curvature), (phi - 1) * factor**2 / (tau * seen)
+        core = np.where(good, np.array([[on_step, mixed], [mixed, on_image]]), 0)  # (2, 2, slots)
+        pair = rows[:, ::3]  # s, Hy
+        self.matrix.mul_(_like(pair, factor / tau).view(-1, 1, 1))
+        self.matrix.baddbmm_(torch.bmm(_like(pair, core), pair).mT, pair)
+
+    def direction(self) -> Tensor:
+        """Return minus the gradients times the matrix, (slots, parameters)."""
+        return -self.product(self.search.gradient)
 
 
 def _unscaled(b: np.ndarray, h: np.ndarray, parameters: int) -> tuple[np.ndarray, np.ndarray]:
@@ -89,7 +118,7 @@ _CACHE = 32 << 20  # bytes of a triangle beyond which a pass over it waits for m
 @register("ssbfgs", family="ssbfgs")
 @register("bfgs", family="bfgs")
 @dataclass(frozen=True)
-class QuasiNewton(Optimizer):
+class QuasiNewton(BatchedQuasiNewton, Optimizer):
     """Iterates along minus the inverse Hessian times the gradient, as far as a line search says.
 
     Attributes
@@ -103,7 +132,7 @@ class QuasiNewton(Optimizer):
 
     needs: ClassVar = Needs(all_samples=True, rate=False)
     is_fine: ClassVar = True
-    kernels: ClassVar = (method.advance, quasi_newton.propose_dense, quasi_newton.take_dense)
+    kernels: ClassVar = (iteration.advance, quasi_newton.propose, quasi_newton.take)
 
     def cost(self, widths: step_cost.Widths, samples: int, steps: int) -> step_cost.StepCost:
         """Return a pass over the lower triangle of the inverse Hessian an iterate."""
@@ -115,60 +144,16 @@ class QuasiNewton(Optimizer):
 
     def alone(self, start: Start) -> Compiled:
         """Return the identity as the inverse Hessian."""
-        numbers, count = searching_numbers(start), start.count
-        numbers[quasi_newton.KIND], numbers[quasi_newton.PARAMETERS] = _KINDS[self.family], start.network.parameters
+        numbers, count = quasi_newton_numbers(start, _KINDS[self.family]), start.count
         vectors = aligned(quasi_newton.DENSE * count + count * count, start.dtype)
         vectors[quasi_newton.DENSE * count :: count + 1] = 1  # the identity
         return Compiled(self.kernels[1:], start, numbers, vectors)
 
     def init(self, engine: Passes) -> Inverse:
-        walk = SearchState.begin(engine)
-        slots, parameters = walk.weights.shape
-        identity = torch.eye(parameters).to(walk.weights).repeat(slots, 1, 1)
-        return Inverse(walk, identity, torch.ones(slots, dtype=torch.bool))
-
-    @np.errstate(all="ignore")
-    def tick(self, engine: Passes, state: Inverse, numbers: Sequence[Number], rates: Tensor, loss: Tensor) -> Tensor:
-        """Do one tick; return which slots have a new iterate."""
-        walk = state.walk
-        move = walk.observe(engine, loss)
-        walk.reset_if_stalled(move, state)
-        _update(state, move, _FAMILIES[self.family])
-        walk.launch(engine, move.ready, -state.product(walk.gradient), state)
-        return torch.from_numpy(move.accepted)
-
-    def iterate(self, engine: Passes, state: Inverse) -> Tensor:
-        return state.walk.flat(engine)
-
-    def settled(self, engine: Passes, state: Inverse) -> Tensor:
-        return torch.from_numpy(state.walk.settled)
-
-
-def _update(state: Inverse, move: QuasiNewtonStep, family: Family) -> None:
-    """Update the inverse Hessian where an iterate was accepted, if its step has curvature.
-
-    To (H - Hy y'H / y'Hy + phi y'Hy v v') / tau + s s' / s'y with v = s / s'y - Hy / y'Hy: of rank two, in s and Hy.
-    """
-    blank, image = state.blank.numpy(), state.product(move.change)
-    rows = torch.stack([move.step, move.change, state.walk.gradient, image], 1)  # (slots, 4, parameters): s, y, g, Hy
-    products = torch.bmm(rows, rows.mT).double().cpu().numpy().T  # one transfer for all of them
-    (length, curvature, after, _), (_, squares, _, seen) = products[:2]
-    good = move.accepted & (curvature > FLAT * np.sqrt(length * squares))
-    first = good & blank
-    np.copyto(blank, False, where=good)
-    factor = np.where(first, curvature / squares, 1)  # of the matrix, from here on also in Hy
-    seen = factor * seen
-    # s'Bs, as Bs = -a g before the step.
-    expected = np.where(first, length / factor, -state.walk.search.steps * (after - curvature))
-    tau, phi = family(expected / curvature, seen / curvature, image.shape[1])
-    sound = good & np.isfinite(tau) & (tau > 0) & np.isfinite(phi)
-    tau, phi = np.where(sound, tau, 1), np.where(sound, phi, 1)
-    on_step = phi * seen / (tau * curvature**2) + 1 / curvature
-    mixed, on_image = -phi * factor / (tau * curvature), (phi - 1) * factor**2 / (tau * seen)
-    core = np.where(good, np.array([[on_step, mixed], [mixed, on_image]]), 0)  # (2, 2, slots)
-    pair = rows[:, ::3]  # s, Hy
-    state.matrix.mul_(_like(pair, factor / tau).view(-1, 1, 1))
-    state.matrix.baddbmm_(torch.bmm(_like(pair, core), pair).mT, pair)
+        search = SearchState.begin(engine)
+        slots, parameters = search.weights.shape
+        identity = torch.eye(parameters).to(search.weights).repeat(slots, 1, 1)
+        return Inverse(search, torch.ones(slots, dtype=torch.bool), identity, _FAMILIES[self.family])
 
 
 def _like(rows: Tensor, numbers: np.ndarray) -> Tensor:

@@ -15,16 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.kernels import method
-from hpcsweep.approx.kernels.problem import Shape
+from hpcsweep.approx.kernels import iteration
 from hpcsweep.approx.kernels.residuals import residuals
 from hpcsweep.approx.training.operations.engine import Engine
-from hpcsweep.approx.training.operations.least_squares import solve
+from hpcsweep.approx.training.operations.linear_least_squares import solve
 from hpcsweep.approx.training.operations.passes import Passes
 from hpcsweep.approx.training.optimizers import step_cost
 from hpcsweep.approx.training.optimizers.optimizer import Needs, Number, Optimizer
 from hpcsweep.approx.training.optimizers.registry import register
-from hpcsweep.approx.training.single.features import Solving
+from hpcsweep.approx.training.single.last_layer import LastLayerMethod
 from hpcsweep.approx.training.single.methods import Start
 from hpcsweep.config.limits import NotNegative
 
@@ -37,7 +36,7 @@ class Solved:
 
 
 @final
-class Alone(Solving):
+class Alone(LastLayerMethod):
     """The training of one network."""
 
     def __init__(self, start: Start, scale: float) -> None:
@@ -56,7 +55,7 @@ class Alone(Solving):
                 first *= scale / math.sqrt(float(np.square(first).mean()) * inputs)
         features = torch.from_numpy(self._features(point)).unsqueeze(0)
         point[self._last] = solve(features, torch.from_numpy(self._values).unsqueeze(0))[0].numpy()
-        state.numbers[method.STEPS] += 1
+        state.numbers[iteration.STEPS] += 1
         return True
 
 
@@ -76,20 +75,20 @@ class LeastSquares(Optimizer):
     feature_scale: NotNegative = 3.0
 
     needs: ClassVar = Needs(all_samples=True, squares=True, rate=False, features=True)
-    kernels: ClassVar = (method.write_note, residuals)
+    kernels: ClassVar = (iteration.write_note, residuals)
 
     def cost(self, widths: step_cost.Widths, samples: int, steps: int) -> step_cost.StepCost:
         """Return one decomposition, and the step is the last."""
         width = widths[-2] + 1
         others, held = 150.0 * width**2 * samples, 3 * samples * width + step_cost.size(widths)
         room = {"calls": 300.0, "calls_alone": 300.0, "most_steps": 1.0}
-        return step_cost.StepCost(0, 3, 0, others, held, **room, in_one_block=True)
+        return step_cost.StepCost(0, 3, 0, others, held, **room)
 
     def alone(self, start: Start) -> Alone:
         """Return the features as they were drawn."""
         return Alone(start, self.feature_scale)
 
-    def block(self, network: Shape, samples: int) -> int:
+    def block(self, parameters: int, samples: int) -> int:
         """Return all samples."""
         return samples
 

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.kernels import method
-from hpcsweep.approx.kernels.problem import Shape, aligned
+from hpcsweep.approx.kernels import iteration
+from hpcsweep.approx.kernels.problem import aligned
 from hpcsweep.approx.kernels.residuals import linearise, places, residuals
 from hpcsweep.approx.kernels.updates import marquardt
 from hpcsweep.approx.training.operations.passes import Passes
@@ -25,9 +25,6 @@ from hpcsweep.approx.training.optimizers.damping import TRIALS, Damped, NormalEq
 from hpcsweep.approx.training.optimizers.optimizer import Needs, Number, Optimizer
 from hpcsweep.approx.training.optimizers.registry import register
 from hpcsweep.approx.training.single.methods import Start, Stepwise
-
-_AHEAD = 0.1  # where the second derivative along a step is taken, in steps (h of the paper)
-_LARGEST_RATIO = 0.75  # of twice the acceleration to the velocity (alpha of the paper)
 
 
 @final
@@ -68,7 +65,7 @@ class LevenbergMarquardt(Optimizer):
 
     needs: ClassVar = Needs(all_samples=True, squares=True, rate=False)
     is_fine: ClassVar = True
-    kernels: ClassVar = (method.write_note, residuals, linearise, marquardt.propose_marquardt)
+    kernels: ClassVar = (iteration.write_note, residuals, linearise, marquardt.propose_marquardt)
 
     def cost(self, widths: step_cost.Widths, samples: int, steps: int) -> step_cost.StepCost:
         """Return a Gram matrix, two Cholesky decompositions, six forwards."""
@@ -82,16 +79,15 @@ class LevenbergMarquardt(Optimizer):
             held=int(places(size, samples, step_cost.LANES)[-1]),
             calls=370,
             calls_alone=25,
-            in_one_block=dual,
         )
 
     def alone(self, start: Start) -> Alone:
         """Return the initial damping."""
         return Alone(start)
 
-    def block(self, network: Shape, samples: int) -> int | None:
+    def block(self, parameters: int, samples: int) -> int | None:
         """Return all samples in the dual form, whose matrix couples them."""
-        return samples if network.parameters > samples else None
+        return samples if parameters > samples else None
 
     def init(self, engine: Passes) -> Damped:
         """Return the initial damping; nothing is evaluated."""
@@ -133,15 +129,15 @@ def _second_derivative(engine: Passes, jacobian: Tensor, start: Tensor, residual
     """
     ahead = torch.empty_like(residuals)
     for trial in range(TRIALS):
-        engine.layout.fill(engine.weights, torch.add(start, velocity[:, trial], alpha=_AHEAD))
+        engine.layout.fill(engine.weights, torch.add(start, velocity[:, trial], alpha=marquardt.AHEAD_SHARE))
         ahead[:, trial] = engine.forward()[:, 0]
     linear = torch.bmm(velocity, jacobian)
-    return ahead.sub_(residuals).div_(_AHEAD).sub_(linear).mul_(2 / _AHEAD)
+    return ahead.sub_(residuals).div_(marquardt.AHEAD_SHARE).sub_(linear).mul_(2 / marquardt.AHEAD_SHARE)
 
 
 def _better(engine: Passes, start: Tensor, velocity: Tensor, acceleration: Tensor) -> tuple[Tensor, Tensor]:
     """Return steps (slots, 2, parameters), accelerated where allowed and better, and their losses (slots, 2)."""
-    short = 2 * acceleration.norm(dim=2) < _LARGEST_RATIO * velocity.norm(dim=2)  # (slots, 2), false if not finite
+    short = 2 * acceleration.norm(dim=2) < marquardt.LARGEST_RATIO * velocity.norm(dim=2)  # false if not finite
     curved = velocity + acceleration
     plain_loss, curved_loss = _losses(engine, start, velocity), _losses(engine, start, curved)
     better = short & ((curved_loss < plain_loss) | ~torch.isfinite(plain_loss))

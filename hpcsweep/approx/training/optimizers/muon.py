@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.kernels import method
+from hpcsweep.approx.kernels import iteration
 from hpcsweep.approx.kernels.problem import aligned
 from hpcsweep.approx.kernels.updates import first_order, muon
-from hpcsweep.approx.training.operations.layout import Layout
+from hpcsweep.approx.training.operations.parameter_layout import Layout
 from hpcsweep.approx.training.operations.passes import Passes
 from hpcsweep.approx.training.optimizers import step_cost
 from hpcsweep.approx.training.optimizers.adam import Adam, Moments
@@ -22,9 +22,6 @@ from hpcsweep.approx.training.optimizers.optimizer import Needs, Number, Optimiz
 from hpcsweep.approx.training.optimizers.registry import register
 from hpcsweep.approx.training.single.methods import Compiled, Start, first_order_numbers
 from hpcsweep.config.limits import PositiveFloat, Share
-
-_COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic x -> a x + b x^3 + c x^5 that drives singular values to 1
-_ITERATIONS = 5
 
 
 @final
@@ -46,7 +43,7 @@ class Muon(Optimizer):
     nesterov: bool = True
 
     needs: ClassVar = Needs(matrices=True)
-    kernels: ClassVar = (method.advance, muon.propose_muon, first_order.take)
+    kernels: ClassVar = (iteration.advance, muon.propose_muon, first_order.take)
 
     def cost(self, widths: step_cost.Widths, samples: int, steps: int) -> step_cost.StepCost:
         """Return the iterations of the inner layers, and some passes over the parameters."""
@@ -105,8 +102,8 @@ def orthogonal(matrices: Tensor) -> Tensor:
     signal = matrices.transpose(1, 2).contiguous() if tall else matrices  # (slots, short, long)
     tiniest = math.sqrt(torch.finfo(signal.dtype).tiny)  # squares of less than this vanish
     signal = signal / signal.square().sum(dim=(1, 2), keepdim=True).sqrt_().clamp_min_(tiniest)
-    first, third, fifth = _COEFFICIENTS
-    for _ in range(_ITERATIONS):
+    first, third, fifth = muon.COEFFICIENTS
+    for _ in range(muon.ITERATIONS):
         gram = torch.bmm(signal, signal.transpose(1, 2))
         odd = torch.baddbmm(gram, gram, gram, beta=third, alpha=fifth)
         signal = torch.baddbmm(signal, odd, signal, beta=first)

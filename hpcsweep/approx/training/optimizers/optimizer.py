@@ -11,7 +11,6 @@ import numpy as np
 from torch import Tensor
 
 from hpcsweep.approx.kernels.objective import objective
-from hpcsweep.approx.kernels.problem import Shape
 from hpcsweep.approx.training.operations.passes import Passes
 from hpcsweep.approx.training.optimizers.step_cost import StepCost, Widths
 from hpcsweep.approx.training.single.methods import Method, Start
@@ -35,8 +34,8 @@ class Needs:
     def unmet(self, widths: Widths) -> str:
         """Return what a model in torch code, of layers of these widths or (), cannot give; empty if it gives all."""
         if self.features:
-            return "a linear last layer that it knows"
-        return "the matrices of layers" if self.matrices and not widths else ""
+            return "a linear last layer"
+        return "the weight matrices" if self.matrices and not widths else ""
 
 
 @dataclass(frozen=True)
@@ -71,8 +70,8 @@ class Optimizer(ABC):
     def alone(self, start: Start) -> Method:
         """Return the training of one network on a processor, before its first evaluation."""
 
-    def block(self, network: Shape, samples: int) -> int | None:
-        """Return how many samples `alone` must have in one block; None if it is the same to it."""
+    def block(self, parameters: int, samples: int) -> int | None:
+        """Return how many samples `alone` must have in one block, of a network with so many parameters; None if any."""
         return None
 
     def prepare(self, dtype: np.dtype) -> None:

@@ -53,7 +53,7 @@ def defaults(name: str) -> dict[str, Any]:
         return {}
     if name not in REGISTRY:
         if name.strip() in REGISTRY:
-            raise PluginError(f"optimizer: {name!r} has a space; chains are written without, such as 'adam+ssbroyden'.")
+            raise PluginError(f"optimizer: {name!r} has a space; write chains without one, as in 'adam+ssbroyden'.")
         raise PluginError(unknown("optimizer", name, (*REGISTRY, DIRECT)))
     family, fixed = REGISTRY[name].family, REGISTRY[name].fixed
     own = (field for field in fields(family) if field.name not in fixed)
@@ -76,6 +76,6 @@ def make(name: str, settings: Mapping[str, Any]) -> Optimizer:
     A setting that is missing, or None, is left to the optimizer's own default.
     """
     family, fixed = REGISTRY[name].family, REGISTRY[name].fixed
-    given = {field.name: settings.get(field.name) for field in fields(family)}
-    known = {field: value for field, value in given.items() if value is not None}
+    chosen = {field.name: settings.get(field.name) for field in fields(family)}
+    known = {field: value for field, value in chosen.items() if value is not None}
     return family(**{**known, **fixed})

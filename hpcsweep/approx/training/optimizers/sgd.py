@@ -9,7 +9,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.kernels import method
+from hpcsweep.approx.kernels import iteration
 from hpcsweep.approx.kernels.problem import aligned
 from hpcsweep.approx.kernels.updates import first_order
 from hpcsweep.approx.training.operations.passes import Passes
@@ -19,8 +19,6 @@ from hpcsweep.approx.training.optimizers.optimizer import Number, Optimizer
 from hpcsweep.approx.training.optimizers.registry import register
 from hpcsweep.approx.training.single.methods import Compiled, Start, first_order_numbers
 from hpcsweep.config.limits import Share
-
-_SWEEP = 64  # steps between sweeps of the velocity
 
 
 @dataclass
@@ -43,7 +41,7 @@ class SGD(Optimizer):
     momentum: Share = 0.9
     nesterov: bool = True
 
-    kernels: ClassVar = (method.advance, first_order.propose_momentum, first_order.take)
+    kernels: ClassVar = (iteration.advance, first_order.propose_momentum, first_order.take)
 
     def cost(self, widths: step_cost.Widths, samples: int, steps: int) -> step_cost.StepCost:
         """Return a few passes over the parameters, and the velocity."""
@@ -59,8 +57,8 @@ class SGD(Optimizer):
         return Velocity(torch.zeros_like(engine.weights), torch.zeros_like(engine.weights))
 
     def upkeep(self, engine: Passes, state: Velocity, count: int) -> bool:
-        """Now and then, clear what has decayed; all ticks can be replayed."""
-        if count % _SWEEP == 0:  # a sum that nothing feeds decays into subnormal numbers, on which processors are slow
+        """Now and then, clear what has decayed (see `adam.floor`); all ticks can be replayed."""
+        if count % first_order.SWEEP == 0:
             state.sum.masked_fill_(state.sum.abs() < floor(state.sum), 0)
         return True
 

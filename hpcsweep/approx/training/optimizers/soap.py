@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.kernels import method
+from hpcsweep.approx.kernels import iteration
 from hpcsweep.approx.kernels.problem import aligned
 from hpcsweep.approx.kernels.updates import first_order, soap
 from hpcsweep.approx.training.operations.passes import Passes
@@ -28,8 +28,6 @@ from hpcsweep.approx.training.optimizers.optimizer import Needs, Number, Optimiz
 from hpcsweep.approx.training.optimizers.registry import register
 from hpcsweep.approx.training.single.methods import Compiled, Start, first_order_numbers
 from hpcsweep.config.limits import PositiveFloat, PositiveInt, Share
-
-SHIFT = 1e-4  # of the mean eigenvalue, added to all of them in a power step
 
 
 @dataclass
@@ -68,7 +66,7 @@ class SOAP(Optimizer):
     refresh: PositiveInt = 10
 
     needs: ClassVar = Needs(matrices=True)
-    kernels: ClassVar = (method.advance, soap.propose_soap, first_order.take)
+    kernels: ClassVar = (iteration.advance, soap.propose_soap, first_order.take)
 
     def cost(self, widths: step_cost.Widths, samples: int, steps: int) -> step_cost.StepCost:
         """Return rotations, covariances, a turn of the bases now and then, and some passes over the parameters."""
@@ -146,7 +144,7 @@ def _turn(state: Bases, means: Sequence[Tensor]) -> None:
 
 
 def turned(covariances: Tensor, bases: Tensor) -> Tensor:
-    """Return orthogonal Q of (C / trace C + SHIFT / side) basis = Q R, for each of (slots, side, side).
+    """Return orthogonal Q of (C / trace C + shift / side) basis = Q R, for each of (slots, side, side).
 
     A covariance that is not finite counts as the identity: its basis stays, up to signs, and the others do not notice.
     """
@@ -154,4 +152,4 @@ def turned(covariances: Tensor, bases: Tensor) -> Tensor:
     traces = covariances.diagonal(dim1=1, dim2=2).sum(1).view(-1, 1, 1)
     finite = torch.isfinite(covariances).all(dim=2, keepdim=True).all(dim=1, keepdim=True) & torch.isfinite(traces)
     scaled = torch.where(finite, covariances / traces.clamp_min(floor(covariances)), torch.zeros_like(covariances))
-    return torch.linalg.qr(torch.bmm(scaled, bases).add_(bases, alpha=SHIFT / side)).Q
+    return torch.linalg.qr(torch.bmm(scaled, bases).add_(bases, alpha=soap.SHIFT / side)).Q

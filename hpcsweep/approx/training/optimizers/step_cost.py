@@ -28,7 +28,6 @@ class StepCost:
     calls : of torch, where steps are made of them, on a device
     calls_alone : of torch or Python, where the network trains alone
     most_steps : after which it is over
-    in_one_block : whether all samples must be in the work at once
     """
 
     evaluations: float = 1.0
@@ -39,7 +38,6 @@ class StepCost:
     calls: float = 10.0
     calls_alone: float = 0.0
     most_steps: float = float("inf")
-    in_one_block: bool = False
 
 
 def blocks(widths: Widths) -> list[tuple[int, int]]:

@@ -17,26 +17,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.kernels import method
-from hpcsweep.approx.kernels.problem import Shape
+from hpcsweep.approx.kernels import iteration
 from hpcsweep.approx.kernels.residuals import COLUMNS, RESIDUAL, linearise, places, residuals
 from hpcsweep.approx.kernels.updates.marquardt import AFTER_FAILURE, FACTORS, HIGHEST, INITIAL, LOWEST, PATIENCE
 from hpcsweep.approx.training.operations.engine import Engine
-from hpcsweep.approx.training.operations.least_squares import truncated
+from hpcsweep.approx.training.operations.linear_least_squares import truncated
 from hpcsweep.approx.training.operations.passes import Passes
 from hpcsweep.approx.training.optimizers import step_cost
 from hpcsweep.approx.training.optimizers.damping import TRIALS, Damped, noise
 from hpcsweep.approx.training.optimizers.optimizer import Needs, Number, Optimizer
 from hpcsweep.approx.training.optimizers.registry import register
-from hpcsweep.approx.training.single.features import Solving
+from hpcsweep.approx.training.single.last_layer import LastLayerMethod
 from hpcsweep.approx.training.single.methods import Start
 
 _SMALLEST = 1e-13  # singular value of the features that counts, relative to the largest
-_DAMPING, _STALLED, _END = range(method.OWN, method.OWN + 3)
+_DAMPING, _STALLED, _END = range(iteration.OWN, iteration.OWN + 3)
 
 
 @final
-class Alone(Solving):
+class Alone(LastLayerMethod):
     """The training of one network.
 
     Raises
@@ -72,7 +71,7 @@ class Alone(Solving):
         numbers[_DAMPING] = won if best < lowest else min(AFTER_FAILURE * numbers[_DAMPING], HIGHEST)
         noise = 20 * np.finfo(point.dtype).eps * math.sqrt(lowest * self.problem.mean_square_value)
         numbers[_STALLED] = 0 if lowest - best > noise else numbers[_STALLED] + 1
-        numbers[method.STEPS] += 1
+        numbers[iteration.STEPS] += 1
         return True
 
     def _solved(self, point: np.ndarray) -> tuple[float, Tensor]:
@@ -109,7 +108,7 @@ class VariableProjection(Optimizer):
 
     needs: ClassVar = Needs(all_samples=True, squares=True, rate=False, features=True)
     is_fine: ClassVar = True
-    kernels: ClassVar = (method.write_note, residuals, linearise)
+    kernels: ClassVar = (iteration.write_note, residuals, linearise)
 
     def cost(self, widths: step_cost.Widths, samples: int, steps: int) -> step_cost.StepCost:
         """Return three singular value decompositions, two solutions of all else."""
@@ -123,7 +122,6 @@ class VariableProjection(Optimizer):
             held=room + 3 * size * samples + 2 * size**2,
             calls=600,
             calls_alone=600,
-            in_one_block=True,
         )
 
     def alone(self, start: Start) -> Alone:
@@ -135,7 +133,7 @@ class VariableProjection(Optimizer):
         """
         return Alone(start)
 
-    def block(self, network: Shape, samples: int) -> int:
+    def block(self, parameters: int, samples: int) -> int:
         """Return all samples."""
         return samples
 

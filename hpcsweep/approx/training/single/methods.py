@@ -12,7 +12,7 @@ from typing import Any, final
 
 import numpy as np
 
-from hpcsweep.approx.kernels import method
+from hpcsweep.approx.kernels import iteration
 from hpcsweep.approx.kernels.objective import objective
 from hpcsweep.approx.kernels.problem import Problem, Shape, aligned, lanes, padded
 from hpcsweep.approx.kernels.updates import first_order, line_search, quasi_newton
@@ -21,7 +21,7 @@ from hpcsweep.approx.training.record import CHECKPOINTS
 
 @dataclass
 class State:
-    """All that a training goes on from: see `kernels.method`."""
+    """All that a training goes on from: see `kernels.iteration`."""
 
     numbers: np.ndarray
     vectors: np.ndarray
@@ -35,7 +35,7 @@ class State:
         """Return the state before anything was evaluated, at `start` (parameters,)."""
         point, gradient, best = (aligned(padded(len(start), start.dtype), start.dtype) for _ in range(3))
         point[: len(start)] = start
-        numbers[method.SCORE] = np.inf
+        numbers[iteration.SCORE] = np.inf
         return State(numbers, vectors, point, gradient, best, np.full(CHECKPOINTS, np.nan))
 
     def copy(self) -> dict[str, np.ndarray]:
@@ -50,17 +50,17 @@ class State:
     @property
     def steps(self) -> int:
         """Iterates since the start."""
-        return int(self.numbers[method.STEPS])
+        return int(self.numbers[iteration.STEPS])
 
     @property
     def loss(self) -> float:
         """At the iterate."""
-        return float(self.numbers[method.LOSS])
+        return float(self.numbers[iteration.LOSS])
 
     @property
     def evaluations(self) -> int:
         """Evaluations since the start."""
-        return int(self.numbers[method.EVALUATIONS])
+        return int(self.numbers[iteration.EVALUATIONS])
 
 
 class Method(ABC):
@@ -70,7 +70,7 @@ class Method(ABC):
 
     @abstractmethod
     def advance(self, marks: np.ndarray, done: int, due: int, tolerance: float, evaluations: int) -> int:
-        """Go on until something is to be looked at; see `kernels.method.advance`."""
+        """Go on until something is to be looked at; see `kernels.iteration.advance`."""
 
     @property
     def iterate(self) -> np.ndarray:
@@ -134,7 +134,7 @@ class Compiled(Method):
         self.state = State.at(start.parameters, numbers, vectors)
         self._functions = objective[dtype], pair[0][dtype], pair[1][dtype]
         self._problem = problem.shape, problem.source, problem.work
-        self._advance: Callable[..., int] = method.advance[dtype]
+        self._advance: Callable[..., int] = iteration.advance[dtype]
 
     def advance(self, marks: np.ndarray, done: int, due: int, tolerance: float, evaluations: int) -> int:
         """Go on in compiled code, without the interpreter's lock."""
@@ -145,7 +145,7 @@ class Compiled(Method):
     def iterate(self) -> np.ndarray:
         """The parameters, which a search leaves behind its trials."""
         state = self.state
-        return state.vectors[: len(state.point)] if state.numbers[method.WALKS] else state.point
+        return state.vectors[: len(state.point)] if state.numbers[iteration.WALKS] else state.point
 
 
 def first_order_numbers(
@@ -164,12 +164,13 @@ def first_order_numbers(
     return numbers
 
 
-def searching_numbers(start: Start) -> np.ndarray:
-    """Return the numbers of a method with a line search; see `kernels.updates.quasi_newton` for the places."""
+def quasi_newton_numbers(start: Start, kind: int) -> np.ndarray:
+    """Return the numbers of a method with a line search; see `kernels.updates.quasi_newton` for kinds and places."""
     numbers = np.zeros(quasi_newton.END)
+    numbers[quasi_newton.KIND], numbers[quasi_newton.PARAMETERS] = kind, start.network.parameters
     numbers[line_search.FRESH] = numbers[line_search.BLANK] = numbers[quasi_newton.SCALE] = 1.0
     numbers[line_search.UNIT] = np.finfo(start.dtype).eps
-    numbers[method.WALKS] = 1.0
+    numbers[iteration.WALKS] = 1.0
     return numbers
 
 
@@ -182,7 +183,7 @@ class Stepwise(Method):
     def __init__(self, start: Start, numbers: int) -> None:
         self.network, self.problem = start.network, start.problem
         self.state = State.at(start.parameters, np.zeros(numbers), np.zeros(0, dtype=start.dtype))
-        self._note = method.write_note[start.dtype]
+        self._note = iteration.write_note[start.dtype]
 
     @abstractmethod
     def _evaluate(self) -> float: ...
@@ -191,24 +192,24 @@ class Stepwise(Method):
     def _move(self) -> bool: ...
 
     def advance(self, marks: np.ndarray, done: int, due: int, tolerance: float, evaluations: int) -> int:
-        """Go on as `kernels.method.advance` does."""
+        """Go on as `kernels.iteration.advance` does."""
         state, numbers = self.state, self.state.numbers
         for _ in range(max(1, evaluations // 4)):  # a step takes several
-            if numbers[method.TAKEN]:
+            if numbers[iteration.TAKEN]:
                 if not self._move():
-                    return method.SETTLED
-                numbers[method.TAKEN] = 0
-            numbers[method.LOSS] = self._evaluate()
-            numbers[method.TAKEN] = 1
-            numbers[method.EVALUATIONS] += 1
-            if not np.isfinite(numbers[method.LOSS]):
-                return method.DIVERGED
+                    return iteration.SETTLED
+                numbers[iteration.TAKEN] = 0
+            numbers[iteration.LOSS] = self._evaluate()
+            numbers[iteration.TAKEN] = 1
+            numbers[iteration.EVALUATIONS] += 1
+            if not np.isfinite(numbers[iteration.LOSS]):
+                return iteration.DIVERGED
             self._note(numbers, state.vectors, state.point, state.best, state.losses, marks)
-            if numbers[method.STEPS] >= due:
-                return method.DUE
-            if numbers[method.LOSS] <= tolerance:
-                return method.WITHIN
-        return method.PAUSED
+            if numbers[iteration.STEPS] >= due:
+                return iteration.DUE
+            if numbers[iteration.LOSS] <= tolerance:
+                return iteration.WITHIN
+        return iteration.PAUSED
 
     @property
     def slope(self) -> float:

@@ -112,9 +112,9 @@ class Supervisor:
             self._tell()
             self._save()
         if self._checkpoint is not None and (verdict == "interrupted" or (cell in self._wanted and not verdict)):
-            given = state()
+            saved = state()
             with self._lock:
-                self._states[cell], self._changed = given, True
+                self._states[cell], self._changed = saved, True
                 self._wanted.discard(cell)
             if alone and not verdict:
                 self._save()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from hpcsweep.approx.models import MLP, Model, Sum, classical
-from hpcsweep.approx.models.operators import BENDS
+from hpcsweep.approx.models.operators import TWICE_DIFFERENTIABLE
 from hpcsweep.approx.targets import Target
 from hpcsweep.approx.training import optimizers
 from hpcsweep.config import Objective, OptimizerConfig
@@ -29,8 +29,8 @@ def check_compatible(method: OptimizerConfig, model: Model, target: Target, samp
 def _check_grid(objective: Objective, dimension: int, samples: int) -> None:
     if side(samples, dimension) is None:
         allowed = " or ".join(map(str, nearest_grids(samples, dimension)))
-        power = "a square" if dimension == 2 else f"a power m^{dimension}"
-        raise StudyError(f'training.sampling: "grid" needs {power} of samples, not {samples}; the nearest: {allowed}.')
+        power = "a square number of" if dimension == 2 else f"m^{dimension}"
+        raise StudyError(f'training.sampling: "grid" needs {power} samples, not {samples}; nearest: {allowed}.')
     faces = 2 * dimension
     if objective.equation == "none" or objective.boundary is None:
         return
@@ -49,25 +49,25 @@ def _check_equation(method: OptimizerConfig, model: Model, target: Target) -> No
     if not isinstance(model, MLP):
         raise StudyError(f'{where} is for plain perceptrons: it needs model "mlp" with stages = 1.')
     if objective.layerwise:
-        raise StudyError(f"{where} and training.layerwise exclude each other: say one of them.")
-    if model.activation not in BENDS or not model.config.hidden:
+        raise StudyError(f"{where} and training.layerwise exclude each other: set only one of them.")
+    if model.activation not in TWICE_DIFFERENTIABLE or not model.config.hidden:
         told = f"{model.activation!r} networks" if model.config.hidden else "affine functions"
-        allowed = ", ".join(BENDS)
+        allowed = ", ".join(TWICE_DIFFERENTIABLE)
         raise StudyError(
-            f"{where} has no sense for {told}, whose Laplacian is zero; model.activation must be: {allowed}."
+            f"{where} makes no sense for {told}, whose Laplacian is zero; model.activation must be: {allowed}."
         )
     if not getattr(target, "smoothness", math.nan) >= 2:
         called = type(target).__name__
         raise StudyError(f"{where} needs a target with two derivatives; {called} has {_derivatives(target)}.")
     for part in method.chain:
         if optimizers.needs(part.name).features:
-            raise StudyError(f"{where} is not linear in a last layer of values: {part.name} cannot be used.")
+            raise StudyError(f"{where} is not a fit of values by a linear last layer: {part.name} cannot be used.")
 
 
 def _check_layers(method: OptimizerConfig, model: Model) -> None:
     if not isinstance(model, MLP) or not model.config.hidden:
         raise StudyError(
-            'training.layerwise is for plain perceptrons: it needs model "mlp", stages = 1, a hidden layer.'
+            'training.layerwise is for plain perceptrons: it needs model "mlp", stages = 1 and a hidden layer.'
         )
     if method.parts:
         raise StudyError(f"training.layerwise needs one optimizer, not the chain {method.name!r}.")
@@ -75,7 +75,7 @@ def _check_layers(method: OptimizerConfig, model: Model) -> None:
     if method.steps <= layers * steps:
         raise StudyError(
             f"training.layerwise = {steps} takes {layers * steps} steps for {layers} "
-            f"hidden layers, which leaves nothing of training.steps = {method.steps} for the whole network."
+            f"hidden layers, so that of training.steps = {method.steps} none is left for the whole network."
         )
 
 
@@ -84,14 +84,14 @@ def _check_rounds(method: OptimizerConfig, model: Model, samples: int) -> None:
     others = {"equation": "none", "sampling": "uniform", "layerwise": 0}
     for field, plain in others.items():
         if getattr(objective, field) != plain:
-            raise StudyError(f"training.resample and training.{field} exclude each other: say one of them.")
+            raise StudyError(f"training.resample and training.{field} exclude each other: set only one of them.")
     if isinstance(model, Sum) or classical.is_direct(model.config):
-        raise StudyError("training.resample needs a model that can be trained on: stages = 1, and none that is solved.")
+        raise StudyError("training.resample needs a model that is trained, not fitted directly, and stages = 1.")
     rounds, steps = objective.resample + 1, method.chain[-1].steps
     if samples < rounds or steps < rounds:
         raise StudyError(
-            f"training.resample = {objective.resample} makes {rounds} rounds, more than the {samples} samples or the "
-            f"{steps} steps of {method.chain[-1].name} can be shared by."
+            f"training.resample = {objective.resample} makes {rounds} rounds, more than there are samples ({samples}) "
+            f"or steps of {method.chain[-1].name} ({steps})."
         )
 
 

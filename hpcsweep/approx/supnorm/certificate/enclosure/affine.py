@@ -43,6 +43,14 @@ def rule(*names: str) -> Callable[[Rule], Rule]:
     return register
 
 
+def _operator(name: str) -> Callable[..., Any]:
+    return lambda *operands: apply(name, *operands)
+
+
+def _reflected(name: str) -> Callable[..., Any]:
+    return lambda form, other: apply(name, other, form)
+
+
 @final
 class AffineForm:
     """Values of a function on boxes; immutable.
@@ -138,20 +146,13 @@ class AffineForm:
         radius.add_(most - least, alpha=0.5 + gamma(24)).add_(middle.abs_(), alpha=gamma(24)).add_(TINY)
         return AffineForm(terms, radius)
 
-    def linear(self, weight: Tensor, bias: Tensor | None, magnitude: Tensor | None = None) -> AffineForm:
-        """Return form W^T + b for features (inputs,).
-
-        Parameters
-        ----------
-        weight, bias: (outputs, inputs) and (outputs,) float64.
-        magnitude: |weight|, if it is at hand.
-        """
+    def linear(self, weight: Tensor, bias: Tensor | None) -> AffineForm:
+        """Return form W^T + b for features (inputs,); weight (outputs, inputs) and bias (outputs,) are float64."""
         outputs, inputs = weight.shape
-        magnitude = weight.abs() if magnitude is None else magnitude
         terms = (self.terms.reshape(-1, inputs) @ weight.T).view(*self.terms.shape[:-1], outputs)
         # a sum of n products and the bias: n + 1 roundings of the sum of absolute values, whatever the order
         doubt = torch.add(self.radius, self.mass(), alpha=gamma(inputs + 2))
-        radius = (doubt.reshape(-1, inputs) @ magnitude.T).view(*self.shape[:-1], outputs)
+        radius = (doubt.reshape(-1, inputs) @ weight.abs().T).view(*self.shape[:-1], outputs)
         if bias is not None:
             terms[0] += bias
             radius.add_(bias.abs(), alpha=gamma(inputs + 2))
@@ -176,56 +177,14 @@ class AffineForm:
             raise NoEnclosure(name)
         return lambda *args, **kwargs: apply(name, self, *args, **kwargs)
 
-    def __getitem__(self, index: Any) -> AffineForm:
-        return apply("__getitem__", self, index)
-
-    def __neg__(self) -> AffineForm:
-        return apply("neg", self)
-
-    def __abs__(self) -> AffineForm:
-        return apply("abs", self)
-
-    def __add__(self, other: Any) -> AffineForm:
-        return apply("add", self, other)
-
-    def __sub__(self, other: Any) -> AffineForm:
-        return apply("sub", self, other)
-
-    def __rsub__(self, other: Any) -> AffineForm:
-        return apply("sub", other, self)
-
-    def __mul__(self, other: Any) -> AffineForm:
-        return apply("mul", self, other)
-
-    def __truediv__(self, other: Any) -> AffineForm:
-        return apply("div", self, other)
-
-    def __rtruediv__(self, other: Any) -> AffineForm:
-        return apply("div", other, self)
-
-    def __pow__(self, power: Any) -> AffineForm:
-        return apply("pow", self, power)
-
-    def __rpow__(self, base: Any) -> AffineForm:
-        return apply("pow", base, self)
-
-    def __matmul__(self, other: Any) -> AffineForm:
-        return apply("matmul", self, other)
-
-    def __lt__(self, other: Any) -> Any:
-        return apply("lt", self, other)
-
-    def __le__(self, other: Any) -> Any:
-        return apply("le", self, other)
-
-    def __gt__(self, other: Any) -> Any:
-        return apply("gt", self, other)
-
-    def __ge__(self, other: Any) -> Any:
-        return apply("ge", self, other)
-
-    __radd__ = __add__
-    __rmul__ = __mul__
+    __getitem__, __neg__, __abs__ = _operator("__getitem__"), _operator("neg"), _operator("abs")
+    __add__ = __radd__ = _operator("add")
+    __sub__, __rsub__ = _operator("sub"), _reflected("sub")
+    __mul__ = __rmul__ = _operator("mul")
+    __truediv__, __rtruediv__ = _operator("div"), _reflected("div")
+    __pow__, __rpow__ = _operator("pow"), _reflected("pow")
+    __matmul__ = _operator("matmul")
+    __lt__, __le__, __gt__, __ge__ = (_operator(name) for name in ("lt", "le", "gt", "ge"))
 
 
 def _refusal(name: str) -> Callable[..., NoReturn]:
@@ -236,9 +195,10 @@ def _refusal(name: str) -> Callable[..., NoReturn]:
 
 
 # What Python would otherwise answer by itself: a value is asked for, or the form would be taken for a sequence.
-for _name in ("bool", "float", "int", "index", "complex", "iter", "contains", "eq", "ne", "setitem", "floordiv"):
-    setattr(AffineForm, f"__{_name}__", _refusal(_name))
-for _name in ("rfloordiv", "mod", "rmod", "rmatmul", "iadd", "isub", "imul", "itruediv", "ipow", "array", "reversed"):
+for _name in (
+    *("bool", "float", "int", "index", "complex", "iter", "contains", "eq", "ne", "setitem", "floordiv"),
+    *("rfloordiv", "mod", "rmod", "rmatmul", "iadd", "isub", "imul", "itruediv", "ipow", "array", "reversed"),
+):
     setattr(AffineForm, f"__{_name}__", _refusal(_name))
 
 

@@ -17,7 +17,8 @@ from hpcsweep.approx.supnorm.certificate.enclosure.affine import (
     constant,
     rule,
 )
-from hpcsweep.approx.supnorm.certificate.enclosure.moving import (
+from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, gamma, outward
+from hpcsweep.approx.supnorm.certificate.enclosure.shapes import (
     aligned,
     feature_axes,
     shared,
@@ -25,18 +26,9 @@ from hpcsweep.approx.supnorm.certificate.enclosure.moving import (
     unsqueeze,
     widened,
 )
-from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, gamma
 
 Term = AffineForm | Constant
 _CROSS = 8  # dimensions up to which a product looks at every pair of coordinates
-
-
-def outward(low: Tensor, high: Tensor, roundings: int) -> tuple[Tensor, Tensor]:
-    """Return a range whose ends were computed with so many roundings each, made certain; NaN: no end at all."""
-    # An end that overflowed becomes NaN here, because low - inf and high + inf are computed.
-    low = torch.sub(low, low.abs(), alpha=gamma(roundings + 1)).sub_(TINY)
-    high = torch.add(high, high.abs(), alpha=gamma(roundings + 1)).add_(TINY)
-    return low.nan_to_num_(-math.inf, math.inf, -math.inf), high.nan_to_num_(math.inf, math.inf, -math.inf)
 
 
 def extremes(candidates: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -65,37 +57,34 @@ def shift(form: AffineForm, by: Tensor) -> AffineForm:
 
 
 @rule("add", "__radd__")
-def add(one: Term, other: Term, *, alpha: float = 1) -> AffineForm:
+def add(left: Term, right: Term, *, alpha: float = 1) -> AffineForm:
     """Form + form or constant."""
     if alpha != 1:
         raise NoEnclosure("add with alpha")
-    if not isinstance(one, AffineForm):
-        one, other = other, one
-    assert isinstance(one, AffineForm)
-    if not isinstance(other, AffineForm):
-        return shift(one, shared(other, one))
+    if not isinstance(left, AffineForm):
+        left, right = right, left
+    assert isinstance(left, AffineForm)
+    if not isinstance(right, AffineForm):
+        return shift(left, shared(right, left))
     known = None
-    if one.known is not None and other.known is not None:
-        known = outward(one.known[0] + other.known[0], one.known[1] + other.known[1], 1)
-    one, other = aligned(one, other)
-    return rounded(one.terms + other.terms, one.radius + other.radius, known)
+    if left.known is not None and right.known is not None:
+        known = outward(left.known[0] + right.known[0], left.known[1] + right.known[1], 1)
+    left, right = aligned(left, right)
+    return rounded(left.terms + right.terms, left.radius + right.radius, known)
 
 
 @rule("sub", "subtract")
-def subtract(one: Term, other: Term, *, alpha: float = 1) -> AffineForm:
+def subtract(left: Term, right: Term, *, alpha: float = 1) -> AffineForm:
     """Form - form or constant."""
     if alpha != 1:
         raise NoEnclosure("sub with alpha")
-    if not isinstance(other, AffineForm):
-        assert isinstance(one, AffineForm)
-        return shift(one, -shared(other, one))
-    return add(one, negate(other))
+    if not isinstance(right, AffineForm):
+        assert isinstance(left, AffineForm)
+        return shift(left, -shared(right, left))
+    return add(left, negate(right))
 
 
-@rule("rsub", "__rsub__")
-def subtract_from(one: Term, other: Term) -> AffineForm:
-    """Return other - one."""
-    return subtract(other, one)
+rule("rsub", "__rsub__")(lambda left, right: subtract(right, left))
 
 
 @rule("neg", "negative")
@@ -106,71 +95,68 @@ def negate(form: AffineForm) -> AffineForm:
 
 
 @rule("mul", "multiply", "__rmul__")
-def multiply(one: Term, other: Term) -> AffineForm:
+def multiply(left: Term, right: Term) -> AffineForm:
     """Form times form or constant."""
-    if one is other:
-        return apply("square", one)
-    if not isinstance(one, AffineForm):
-        one, other = other, one
-    assert isinstance(one, AffineForm)
-    if isinstance(other, AffineForm):
-        return _product(*aligned(one, other))
-    factor = shared(other, one)
-    doubt = torch.add(one.radius, one.mass(), alpha=gamma(2)) * factor.abs()
+    if left is right:
+        return apply("square", left)
+    if not isinstance(left, AffineForm):
+        left, right = right, left
+    assert isinstance(left, AffineForm)
+    if isinstance(right, AffineForm):
+        return _product(*aligned(left, right))
+    factor = shared(right, left)
+    doubt = torch.add(left.radius, left.mass(), alpha=gamma(2)) * factor.abs()
     known = None
-    if one.known is not None:
-        known = outward(*extremes([end * factor for end in one.known]), 1)
-    form = widened(one, factor)
+    if left.known is not None:
+        known = outward(*extremes([end * factor for end in left.known]), 1)
+    form = widened(left, factor)
     return AffineForm(form.terms * factor, doubt.mul_(1 + gamma(4)).add_(TINY), known)
 
 
-def _product(one: AffineForm, other: AffineForm) -> AffineForm:
+def _product(left: AffineForm, right: AffineForm) -> AffineForm:
     """(a + A + r)(b + B + s) = a b + a B + b A + [A B] + [a s + b r + A s + B r + r s], in Stolfi's way.
 
     A B = sum_i A_i B_i e_i^2 + sum_(i < j) (A_i B_j + A_j B_i) e_i e_j: the squares lie in [0, 1].
     """
-    a, b = one.center, other.center
-    terms = one.terms * b
-    terms.addcmul_(other.terms, a)
+    a, b = left.center, right.center
+    terms = left.terms * b
+    terms.addcmul_(right.terms, a)
     terms[0] = a * b
-    squares = one.slopes * other.slopes  # (dimension, boxes, *features)
+    squares = left.slopes * right.slopes  # (dimension, boxes, *features)
     terms[0].add_(squares.sum(0), alpha=0.5)
-    reach, range_ = one.reach(), other.reach()
-    remainder = 0.5 * squares.abs().sum(0) + _cross(one, other)
-    remainder += (a.abs() + reach) * other.radius + (b.abs() + range_) * one.radius + one.radius * other.radius
+    reach, range_ = left.reach(), right.reach()
+    remainder = 0.5 * squares.abs().sum(0) + _cross(left, right)
+    remainder += (a.abs() + reach) * right.radius + (b.abs() + range_) * left.radius + left.radius * right.radius
     # every rounding is relative to a part of (|a| + reach)(|b| + range): dimension + 4 of them at most
-    remainder += one.mass() * other.mass() * gamma(len(squares) + 6)
-    low, high = extremes([x * y for x in one.range() for y in other.range()])
+    remainder += left.mass() * right.mass() * gamma(len(squares) + 6)
+    low, high = extremes([x * y for x in left.range() for y in right.range()])
     return AffineForm(terms, remainder * (1 + gamma(2 * len(squares) + 12)) + TINY, outward(low, high, 1))
 
 
-def _cross(one: AffineForm, other: AffineForm) -> Tensor:
+def _cross(left: AffineForm, right: AffineForm) -> Tensor:
     """Return sum_(i < j) |A_i B_j + A_j B_i|, or an upper bound of it where there are many pairs."""
-    a, b = one.slopes, other.slopes
+    a, b = left.slopes, right.slopes
     if len(a) <= _CROSS:
         pairs = [(i, j) for j in range(len(a)) for i in range(j)]
-        return sum(((a[i] * b[j] + a[j] * b[i]).abs() for i, j in pairs), torch.zeros_like(one.radius))
-    return one.reach() * other.reach() - (a * b).abs().sum(0)
+        return sum(((a[i] * b[j] + a[j] * b[i]).abs() for i, j in pairs), torch.zeros_like(left.radius))
+    return left.reach() * right.reach() - (a * b).abs().sum(0)
 
 
 @rule("div", "true_divide", "divide")
-def divide(one: Term, other: Term, *, rounding_mode: None = None) -> AffineForm:
+def divide(left: Term, right: Term, *, rounding_mode: None = None) -> AffineForm:
     """Form or constant by form or constant; infinite where the divisor may be zero."""
     if rounding_mode is not None:
         raise NoEnclosure("div with rounding_mode")
-    if isinstance(other, AffineForm):
-        return multiply(one, apply("reciprocal", other))
-    assert isinstance(one, AffineForm)
+    if isinstance(right, AffineForm):
+        return multiply(left, apply("reciprocal", right))
+    assert isinstance(left, AffineForm)
     # the reciprocal of a constant may be no float: it is a form of its own, a number and a rounding
-    quotient = 1.0 / shared(other, one)
-    form = multiply(one, quotient)
+    quotient = 1.0 / shared(right, left)
+    form = multiply(left, quotient)
     return AffineForm(form.terms, form.radius + form.mass() * gamma(2), None)
 
 
-@rule("__rtruediv__", "__rdiv__")
-def divide_into(one: Term, other: Term) -> AffineForm:
-    """Return other / one."""
-    return divide(other, one)
+rule("__rtruediv__", "__rdiv__")(lambda left, right: divide(right, left))
 
 
 @rule("pow", "float_power")
@@ -223,8 +209,8 @@ def product(form: AffineForm, dim: int, keepdim: bool = False) -> AffineForm:
     """Product over one feature axis."""
     (axis,) = feature_axes(form, dim)
     first, *others = unbind(form, axis)
-    for other in others:
-        first = multiply(first, other)
+    for right in others:
+        first = multiply(first, right)
     return unsqueeze(first, axis) if keepdim else first
 
 

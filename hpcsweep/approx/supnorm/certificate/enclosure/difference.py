@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.supnorm.certificate.enclosure.affine import AffineForm, boxes
-from hpcsweep.approx.supnorm.certificate.enclosure.layers import Bound, Cells, Layers
+from hpcsweep.approx.supnorm.certificate.enclosure.layers import Bound, InputBoxes, Layers
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, gamma
 from hpcsweep.approx.supnorm.dense import Dense
 
@@ -72,20 +72,16 @@ class Difference:
         """Return roughly the multiplications for one box."""
         return sum(layers.flops(len(self._domain), self._full) for layers in self._layers)
 
-    def bounds(self, centers: Tensor, radii: Tensor) -> tuple[Tensor, Tensor]:
-        """Return upper bounds of |target - approximant| on boxes, and what each axis contributes.
+    def bounds(self, centers: Tensor, radii: Tensor) -> Tensor:
+        """Return upper bounds of |target - approximant| on boxes, (boxes,), infinite where there is none.
 
         Parameters
         ----------
         centers, radii: (boxes, dimension), in unit coordinates.
-
-        Returns
-        -------
-        (boxes,), infinite where there is none, and (boxes, dimension)
         """
         everything = slice(0, len(centers))
         above, below = self.upper_bounds(centers, radii, everything, everything)
-        return torch.maximum(above.top(), below.top()), torch.maximum(above.slopes.abs(), below.slopes.abs())
+        return torch.maximum(above.top(), below.top())
 
     def upper_bounds(self, centers: Tensor, radii: Tensor, above: slice, below: slice) -> tuple[UpperBound, UpperBound]:
         """Bound target - approximant on the boxes `above`, and approximant - target on the boxes `below`.
@@ -103,22 +99,24 @@ class Difference:
                 form = form - _form(self._approximant(places), places)
             parts = [_straight(form, sign, side) for sign, side in zip(_SIGNS, (above, below), strict=True)]
             for layers in self._layers:
-                self._subtract(layers, layers.cells(places), parts, (above, below))
+                self._subtract(layers, layers.input_boxes(places), parts, (above, below))
         return parts[0], parts[1]
 
-    def _subtract(self, layers: Layers, cells: Cells, parts: list[UpperBound], sides: tuple[slice, slice]) -> None:
+    def _subtract(
+        self, layers: Layers, inputs: InputBoxes, parts: list[UpperBound], sides: tuple[slice, slice]
+    ) -> None:
         """Add the bounds of -sign * network to the parts, block by block."""
-        block = self._block(layers)
-        for start in range(0, len(cells), block):
-            stop = min(start + block, len(cells))
-            some = cells[start:stop]
-            passed = layers.forward(some, self._full)
+        size = self._block(layers)
+        for start in range(0, len(inputs), size):
+            stop = min(start + size, len(inputs))
+            block_inputs = inputs[start:stop]
+            forward_pass = layers.forward(block_inputs, self._full)
             for part, side, sign in zip(parts, sides, _SIGNS, strict=True):
                 first, last = max(start, side.start), min(stop, side.stop)
                 if first < last:
                     own = slice(first - start, last - start)
-                    bound = layers.above(passed.cut(own), -sign)
-                    _add(layers, bound, some[own], part, slice(first - side.start, last - side.start))
+                    bound = layers.above(forward_pass.cut(own), -sign)
+                    _add(layers, bound, block_inputs[own], part, slice(first - side.start, last - side.start))
 
     def _block(self, layers: Layers) -> int:
         width = layers.dense.width * (2 * layers.dense.width if self._full else 1)
@@ -154,16 +152,16 @@ def _straight(form: AffineForm, sign: float, side: slice) -> UpperBound:
     return UpperBound(center + form.radius[side] + noise, slopes, noise + TINY)
 
 
-def _add(layers: Layers, bound: Bound, cells: Cells, roof: UpperBound, own: slice) -> None:
-    """Add a bound of one row on some boxes to some of the boxes of a roof."""
+def _add(layers: Layers, bound: Bound, inputs: InputBoxes, upper_bound: UpperBound, own: slice) -> None:
+    """Add a bound of one row on some boxes to some of the boxes of a upper_bound."""
     row = bound.row[0]  # (boxes, dimension)
     size = row.abs()
-    slopes = row * cells.reach
-    value = (row * cells.center).sum(1).add_(bound.constant[0]).add_((size * cells.radius).sum(1))
-    noise = (size * cells.mass()).sum(1).add_(bound.noise[0]).add_(bound.constant[0].abs())
-    # Roundings of adding to the roof, and of adding up its slopes, are as many more of what is there.
-    noise.add_(roof.center[own].abs()).add_(roof.slopes[own].abs().sum(1))
+    slopes = row * inputs.reach
+    value = (row * inputs.center).sum(1).add_(bound.constant[0]).add_((size * inputs.radius).sum(1))
+    noise = (size * inputs.mass()).sum(1).add_(bound.noise[0]).add_(bound.constant[0].abs())
+    # Roundings of adding to the upper bound, and of adding up its slopes, are as many more of what is there.
+    noise.add_(upper_bound.center[own].abs()).add_(upper_bound.slopes[own].abs().sum(1))
     noise.mul_(gamma(layers.roundings)).add_(TINY)
-    roof.center[own] += value.add_(noise)
-    roof.noise[own] += noise
-    roof.slopes[own] += slopes
+    upper_bound.center[own] += value.add_(noise)
+    upper_bound.noise[own] += noise
+    upper_bound.slopes[own] += slopes

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -19,7 +20,8 @@ from hpcsweep.approx.supnorm.certificate.enclosure.arithmetic import (
     total,
 )
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import UNIT
-from hpcsweep.approx.supnorm.certificate.enclosure.univariate import Relaxation, image, relax
+from hpcsweep.approx.supnorm.certificate.enclosure.univariate.registry import image, relax
+from hpcsweep.approx.supnorm.certificate.enclosure.univariate.relaxation import Relaxation
 
 # The ranges of these are as good as their forms, and wide layers would pay for them.
 _UNBOUNDED = {"gelu", "silu"}
@@ -43,7 +45,7 @@ _NAMES = {
 
 
 def univariate(name: str, form: AffineForm) -> AffineForm:
-    """Return g(form) for a function g of `univariate.FUNCTIONS`."""
+    """Return g(form) for a function g of `registry.FUNCTIONS`."""
     low, high = form.range()
     lines = relax(name, low, high)
     if name in _UNBOUNDED:
@@ -66,24 +68,26 @@ def _flattened(form: AffineForm, lines: Relaxation, known: tuple[Tensor, Tensor]
     return slope, torch.where(steep, known[0], lines[1]), torch.where(steep, known[1], lines[2])
 
 
-def _rule_of(name: str) -> Callable[[AffineForm], AffineForm]:
-    return lambda form: univariate(name, form)
-
-
 for _name, _aliases in _NAMES.items():
-    rule(*_aliases)(_rule_of(_name))
+    rule(*_aliases)(partial(univariate, _name))
+
+rule("sinh")(lambda form: multiply(subtract(apply("exp", form), apply("exp", negate(form))), 0.5))
+rule("tan")(lambda form: divide(apply("sin", form), apply("cos", form)))
+rule("rsqrt")(lambda form: apply("reciprocal", apply("sqrt", form)))
+rule("expm1", "special_expm1")(lambda form: subtract(apply("exp", form), 1.0))
+rule("log1p", "special_log1p")(lambda form: apply("log", add(form, 1.0)))
 
 
 @rule("relu")
 def relu(form: AffineForm, inplace: bool = False) -> AffineForm:
     """max(x, 0)."""
-    return univariate("relu", unless(form, inplace))
+    return univariate("relu", not_in_place(form, inplace))
 
 
 @rule("silu")
 def silu(form: AffineForm, inplace: bool = False) -> AffineForm:
     """x sigmoid(x)."""
-    return univariate("silu", unless(form, inplace))
+    return univariate("silu", not_in_place(form, inplace))
 
 
 @rule("gelu")
@@ -130,45 +134,15 @@ def dropout(form: AffineForm, p: float = 0.5, training: bool = True, inplace: bo
 @rule("leaky_relu")
 def leaky_relu(form: AffineForm, negative_slope: float = 0.01, inplace: bool = False) -> AffineForm:
     """x for x >= 0, else negative_slope x: negative_slope x + (1 - negative_slope) relu x."""
-    bent = univariate("relu", unless(form, inplace))
+    bent = univariate("relu", not_in_place(form, inplace))
     return subtract(add(bent, multiply(form, negative_slope)), multiply(bent, negative_slope))
 
 
 @rule("elu")
 def elu(form: AffineForm, alpha: float = 1.0, inplace: bool = False) -> AffineForm:
     """x for x >= 0, else alpha (exp x - 1): relu x + alpha (exp(-relu(-x)) - 1)."""
-    tail = apply("exp", negate(univariate("relu", negate(unless(form, inplace)))))
+    tail = apply("exp", negate(univariate("relu", negate(not_in_place(form, inplace)))))
     return add(univariate("relu", form), multiply(subtract(tail, 1.0), alpha))
-
-
-@rule("sinh")
-def sinh(form: AffineForm) -> AffineForm:
-    """(exp x - exp(-x)) / 2."""
-    return multiply(subtract(apply("exp", form), apply("exp", negate(form))), 0.5)
-
-
-@rule("tan")
-def tan(form: AffineForm) -> AffineForm:
-    """sin / cos."""
-    return divide(apply("sin", form), apply("cos", form))
-
-
-@rule("rsqrt")
-def rsqrt(form: AffineForm) -> AffineForm:
-    """1 / sqrt."""
-    return apply("reciprocal", apply("sqrt", form))
-
-
-@rule("expm1", "special_expm1")
-def expm1(form: AffineForm) -> AffineForm:
-    """exp(x) - 1."""
-    return subtract(apply("exp", form), 1.0)
-
-
-@rule("log1p", "special_log1p")
-def log1p(form: AffineForm) -> AffineForm:
-    """log(1 + x)."""
-    return apply("log", add(form, 1.0))
 
 
 @rule("arccos", "acos")
@@ -202,7 +176,7 @@ def norm(
     return vector_norm(form, 2 if ord is None else ord, dim, keepdim)
 
 
-def unless(form: AffineForm, inplace: bool) -> AffineForm:
+def not_in_place(form: AffineForm, inplace: bool) -> AffineForm:
     """Return `form`. Raises NoEnclosure for an operation in place, which would change other names of its values."""
     if inplace:
         raise NoEnclosure("an activation in place")

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from hpcsweep.approx.supnorm.certificate.enclosure.activation_lines import Lines, largest, lines_about
 from hpcsweep.approx.supnorm.certificate.enclosure.affine import AffineForm
-from hpcsweep.approx.supnorm.certificate.enclosure.lines import Lines, about, largest
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, gamma
 from hpcsweep.approx.supnorm.dense import Dense
 
@@ -28,15 +28,15 @@ _ROUNDINGS = 64
 
 
 @dataclass(frozen=True, eq=False)
-class Cells:
+class InputBoxes:
     """Boxes as a network sees them: center + reach * e +- radius on each axis, (boxes, dimension) each."""
 
     center: Tensor
     reach: Tensor
     radius: Tensor
 
-    def __getitem__(self, boxes: slice) -> Cells:
-        return Cells(self.center[boxes], self.reach[boxes], self.radius[boxes])
+    def __getitem__(self, boxes: slice) -> InputBoxes:
+        return InputBoxes(self.center[boxes], self.reach[boxes], self.radius[boxes])
 
     def __len__(self) -> int:
         return len(self.center)
@@ -63,15 +63,15 @@ class Bound:
 
 
 @dataclass(frozen=True, eq=False)
-class Passed:
+class ForwardPass:
     """What a forward pass leaves: lines about each hidden layer's activations, and what sizes its inputs have."""
 
     lines: list[Lines]
     sizes: list[Tensor]  # (boxes,) for each layer, the output included
 
-    def cut(self, boxes: slice) -> Passed:
+    def cut(self, boxes: slice) -> ForwardPass:
         """Return the part of some of the boxes."""
-        return Passed([lines.cut(boxes) for lines in self.lines], [size[boxes] for size in self.sizes])
+        return ForwardPass([lines.cut(boxes) for lines in self.lines], [size[boxes] for size in self.sizes])
 
 
 class Layers:
@@ -96,57 +96,57 @@ class Layers:
         # Twice, so that roundings of the bounds themselves, and those of their factors, are nowhere to be counted.
         self.roundings = 2 * (widest + 2 * dense.dimension + 4 * depth + _ROUNDINGS)
 
-    def cells(self, places: AffineForm) -> Cells:
+    def input_boxes(self, places: AffineForm) -> InputBoxes:
         """Return boxes, given as the form of their points (boxes, dimension), as the first layer sees them."""
-        cells = Cells(places.center, places.slopes.diagonal(dim1=0, dim2=2), places.radius)
+        inputs = InputBoxes(places.center, places.slopes.diagonal(dim1=0, dim2=2), places.radius)
         if self.dense.shift is None or self.dense.factor is None:
-            return cells
-        moved = Cells(
-            (cells.center - self.dense.shift) * self.dense.factor,
-            cells.reach * self.dense.factor,
-            cells.radius * self.dense.factor.abs(),
+            return inputs
+        moved = InputBoxes(
+            (inputs.center - self.dense.shift) * self.dense.factor,
+            inputs.reach * self.dense.factor,
+            inputs.radius * self.dense.factor.abs(),
         )
-        return Cells(moved.center, moved.reach, torch.add(moved.radius, moved.mass(), alpha=gamma(6)).add_(TINY))
+        return InputBoxes(moved.center, moved.reach, torch.add(moved.radius, moved.mass(), alpha=gamma(6)).add_(TINY))
 
-    def forward(self, cells: Cells, full: bool = False) -> Passed:
+    def forward(self, inputs: InputBoxes, full: bool = False) -> ForwardPass:
         """Return what bounds all activations on boxes, hidden layers by a backward pass each if `full`."""
-        passed = Passed([], [cells.mass().amax(1)])
+        forward_pass = ForwardPass([], [inputs.mass().amax(1)])
         if not self._weights:
-            return passed
+            return forward_pass
         deep = len(self._weights) > 1
-        terms, radius, spread = self._first(cells, deep)
+        terms, radius, spread = self._first(inputs, deep)
         for layer in range(len(self._weights)):
             if layer:
-                terms, radius, spread = self._next(layer, terms, radius, passed.sizes[-1])
+                terms, radius, spread = self._next(layer, terms, radius, forward_pass.sizes[-1])
             low, high = terms[0] - spread, spread.add_(terms[0])
             mass = None
             if full and layer:
                 mass = largest(low, high)
-                low, high = self._narrow(layer, cells, passed, low, high)
-            passed.lines.append(about(self.dense.activation, low, high, mass))
-            passed.sizes.append(passed.lines[-1].size)
+                low, high = self._narrow(layer, inputs, forward_pass, low, high)
+            forward_pass.lines.append(lines_about(self.dense.activation, low, high, mass))
+            forward_pass.sizes.append(forward_pass.lines[-1].size)
             if layer + 1 < len(self._weights):
-                passed.lines[-1].advance(terms, radius)
-        return passed
+                forward_pass.lines[-1].advance(terms, radius)
+        return forward_pass
 
-    def _first(self, cells: Cells, deep: bool) -> tuple[Tensor, Tensor, Tensor]:
+    def _first(self, inputs: InputBoxes, deep: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Return terms, radius and spread of the first layer; of terms the center alone unless `deep`."""
         weight, magnitude, bias = self._weights[0], self._magnitudes[0], self._biases[0]
-        count, (width, dimension) = len(cells), weight.shape
+        count, (width, dimension) = len(inputs), weight.shape
         terms = weight.new_empty(1 + (dimension if deep else 0), count, width)
-        torch.addmm(bias, cells.center, weight.T, out=terms[0])
+        torch.addmm(bias, inputs.center, weight.T, out=terms[0])
         for axis in range(dimension if deep else 0):
-            torch.mul(cells.reach[:, axis, None], weight[:, axis], out=terms[1 + axis])
+            torch.mul(inputs.reach[:, axis, None], weight[:, axis], out=terms[1 + axis])
         error = gamma(self.roundings)
-        doubt = torch.add(cells.radius, cells.mass(), alpha=error)
+        doubt = torch.add(inputs.radius, inputs.mass(), alpha=error)
         radius = torch.addmm(bias.abs().mul_(error).add_(TINY), doubt, magnitude.T)  # (boxes, width)
-        return terms, radius, torch.addmm(radius, cells.reach.abs(), magnitude.T)
+        return terms, radius, torch.addmm(radius, inputs.reach.abs(), magnitude.T)
 
     def _next(self, layer: int, terms: Tensor, radius: Tensor, size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return terms, radius and spread of a layer from those of the activations before it; radius is overwritten."""
         weight, bias = self._weights[layer], self._biases[layer]
-        width, inputs = weight.shape
-        moved = (terms.view(-1, inputs) @ weight.T).view(*terms.shape[:-1], width)
+        width, columns = weight.shape
+        moved = (terms.view(-1, columns) @ weight.T).view(*terms.shape[:-1], width)
         moved[0].add_(bias)
         error = gamma(self.roundings)
         radius.add_(size.mul(error)[:, None])
@@ -154,41 +154,44 @@ class Layers:
         slopes = moved[1:].abs()  # in the sum below: a norm along the first axis would cost a hundred times as much
         return moved, radius, slopes.sum(0).add_(radius)
 
-    def _narrow(self, layer: int, cells: Cells, passed: Passed, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    def _narrow(
+        self, layer: int, inputs: InputBoxes, forward_pass: ForwardPass, low: Tensor, high: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Cut ranges (boxes, width) of a hidden layer by those that a backward pass from it proves."""
         weight, bias = self._weights[layer], self._biases[layer]
         rows = torch.cat([weight, -weight])[:, None]  # (2 * width, 1, inputs)
         offsets = torch.cat([bias, -bias])[:, None]
-        bound = self._backward(passed, layer, rows, offsets)
-        above, below = self.peak(bound, cells).view(2, len(bias), -1).mT  # (boxes, width) each
+        bound = self._backward(forward_pass, layer, rows, offsets)
+        above, below = self.peak(bound, inputs).view(2, len(bias), -1).mT  # (boxes, width) each
         return torch.maximum(low, below.neg()), torch.minimum(high, above)
 
-    def peak(self, bound: Bound, cells: Cells) -> Tensor:
+    def peak(self, bound: Bound, inputs: InputBoxes) -> Tensor:
         """Return an upper bound on each box, (rows, boxes)."""
         size = bound.row.abs()
-        noise = (size * cells.mass()).sum(-1).add_(bound.noise).add_(bound.constant.abs())
-        value = (bound.row * cells.center).sum(-1).add_(bound.constant)
-        value.add_((size * (cells.reach.abs() + cells.radius)).sum(-1))
+        noise = (size * inputs.mass()).sum(-1).add_(bound.noise).add_(bound.constant.abs())
+        value = (bound.row * inputs.center).sum(-1).add_(bound.constant)
+        value.add_((size * (inputs.reach.abs() + inputs.radius)).sum(-1))
         return value.add_(noise, alpha=gamma(self.roundings)).add_(TINY)
 
-    def above(self, passed: Passed, sign: float) -> Bound:
+    def above(self, forward_pass: ForwardPass, sign: float) -> Bound:
         """Bound sign * network from above, by one backward pass."""
         row, offset = sign * self._output, sign * self._offset
-        bound = self._backward(passed, len(self._weights), row[:, None], offset[:, None])
+        bound = self._backward(forward_pass, len(self._weights), row[:, None], offset[:, None])
         # the product with the amplitude was rounded
-        noise = bound.noise + row.abs().sum() * passed.sizes[-1]
+        noise = bound.noise + row.abs().sum() * forward_pass.sizes[-1]
         return Bound(bound.row, bound.constant, noise)
 
-    def _backward(self, passed: Passed, start: int, row: Tensor, constant: Tensor) -> Bound:
+    def _backward(self, forward_pass: ForwardPass, start: int, row: Tensor, constant: Tensor) -> Bound:
         """Bound rows of activations before layer `start`, (rows, 1, width), plus a constant (rows, 1)."""
         noise = constant.abs()
         for layer in reversed(range(start)):
-            row, offset, magnitude = passed.lines[layer].substitute(row)
+            row, offset, magnitude = forward_pass.lines[layer].substitute(row)
             sums = row.abs() @ self._masses[layer]  # (rows, boxes, 2)
-            noise = noise + magnitude + sums[..., 0] * passed.sizes[layer] + sums[..., 1] + TINY * passed.sizes[layer]
+            size = forward_pass.sizes[layer]
+            noise = noise + magnitude + sums[..., 0] * size + sums[..., 1] + TINY * size
             constant = constant + offset + row @ self._biases[layer]
             row = row @ self._weights[layer]
-        boxes = len(passed.sizes[0])
+        boxes = len(forward_pass.sizes[0])
         shape = len(row), boxes
         return Bound(row.expand(*shape, -1), constant.expand(shape), noise.expand(shape))
 

@@ -14,8 +14,12 @@ precision, "from extensive but not exhaustive tests".
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+import torch
+from torch import Tensor
 
 UNIT = 2.0**-53  # unit roundoff: fl(a op b) = (a op b) (1 + e), |e| <= UNIT
 TINY = 1e-290  # absolute; far above whatever underflow, gradual or flushed to zero, can take from one operation
@@ -27,6 +31,14 @@ _counted = [True]  # changed by `ignored` alone
 def gamma(roundings: int) -> float:
     """Return a bound of |prod (1 + e_i)^(+-1) - 1| for so many |e_i| <= UNIT: n UNIT / (1 - n UNIT), rounded up."""
     return (roundings + 1) * UNIT / (1.0 - (roundings + 1) * UNIT) if _counted[0] else 0.0
+
+
+def outward(low: Tensor, high: Tensor, roundings: int, absolute: float = TINY) -> tuple[Tensor, Tensor]:
+    """Return a range whose ends were computed with so many roundings each, made certain; NaN: no end at all."""
+    # An end that overflowed becomes NaN here, because low - inf and high + inf are computed.
+    low = torch.sub(low, low.abs(), alpha=gamma(roundings + 1)).sub_(absolute)
+    high = torch.add(high, high.abs(), alpha=gamma(roundings + 1)).add_(absolute)
+    return low.nan_to_num_(-math.inf, math.inf, -math.inf), high.nan_to_num_(math.inf, math.inf, -math.inf)
 
 
 @contextmanager

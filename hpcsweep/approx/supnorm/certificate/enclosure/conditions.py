@@ -1,0 +1,256 @@
+"""Comparisons of forms, choices between them, and what is made of choices: maxima, minima, clamps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from hpcsweep.approx.supnorm.certificate.enclosure.affine import AffineForm, Constant, NoEnclosure, apply, rule
+from hpcsweep.approx.supnorm.certificate.enclosure.arithmetic import add, multiply, negate, subtract
+from hpcsweep.approx.supnorm.certificate.enclosure.elementary import not_in_place
+from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, gamma
+from hpcsweep.approx.supnorm.certificate.enclosure.shapes import (
+    aligned,
+    as_form,
+    feature_axes,
+    narrow,
+    refuse_rows,
+    select,
+    shared,
+    unsqueeze,
+    widened,
+)
+
+Term = AffineForm | Constant
+
+
+@final
+class Mask:
+    """A condition on the points of boxes: true everywhere, false everywhere, or undecided.
+
+    Parameters
+    ----------
+    always, sometimes: booleans (boxes, *features): true at every point of the box; not proved false everywhere.
+    dimension: how many slopes the forms on these boxes have.
+    """
+
+    __slots__ = ("always", "dimension", "sometimes")
+    __hash__ = object.__hash__
+
+    def __init__(self, always: Tensor, sometimes: Tensor, dimension: int) -> None:
+        self.always, self.sometimes, self.dimension = always, sometimes, dimension
+
+    @property
+    def shape(self) -> torch.Size:
+        """(boxes, *features)."""
+        return self.always.shape
+
+    def _like(self, other: Any) -> Mask:
+        other = _mask(other, self.dimension)
+        if other.always.ndim != self.always.ndim:
+            raise NoEnclosure(f"conditions of shapes {tuple(self.shape)} and {tuple(other.shape)} together")
+        return other
+
+    def __and__(self, other: Any) -> Mask:
+        other = self._like(other)
+        return Mask(self.always & other.always, self.sometimes & other.sometimes, self.dimension)
+
+    def __or__(self, other: Any) -> Mask:
+        other = self._like(other)
+        return Mask(self.always | other.always, self.sometimes | other.sometimes, self.dimension)
+
+    def __xor__(self, other: Any) -> Mask:
+        other = self._like(other)
+        return (self & ~other) | (~self & other)
+
+    def __eq__(self, other: object) -> Mask:  # type: ignore[override] # Python's own would compare the objects
+        return ~(self ^ other)
+
+    def __ne__(self, other: object) -> Mask:  # type: ignore[override]
+        return self ^ other
+
+    def __invert__(self) -> Mask:
+        return Mask(~self.sometimes, ~self.always, self.dimension)
+
+    def __getitem__(self, index: Any) -> Mask:
+        if not isinstance(index, tuple) or index[0] != slice(None):
+            raise NoEnclosure("an index of points of a batch")
+        return Mask(self.always[index], self.sometimes[index], self.dimension)
+
+    def all(self, dim: int) -> Mask:
+        """Return whether all entries of a feature axis are true."""
+        (axis,) = feature_axes(self.always, dim)
+        return Mask(self.always.all(axis), self.sometimes.all(axis), self.dimension)
+
+    def any(self, dim: int) -> Mask:
+        """Return whether any entry of a feature axis is true."""
+        (axis,) = feature_axes(self.always, dim)
+        return Mask(self.always.any(axis), self.sometimes.any(axis), self.dimension)
+
+    def __bool__(self) -> bool:
+        raise NoEnclosure("bool")
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise NoEnclosure(f"{name} of a condition")
+
+    @classmethod
+    def __torch_function__(cls, function: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """torch.where and the logical functions; anything else has no rule."""
+        name = function.__name__
+        if name == "where":
+            return where(*args, **(kwargs or {}))
+        if name in _LOGIC:
+            dimension = next(part.dimension for part in args if isinstance(part, Mask))
+            return _LOGIC[name](*(_mask(part, dimension) for part in args), **(kwargs or {}))
+        raise NoEnclosure(f"{name} of a condition")
+
+    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
+
+
+_LOGIC: dict[str, Callable[..., Mask]] = {
+    **dict.fromkeys(("logical_and", "bitwise_and", "__and__", "__rand__"), Mask.__and__),
+    **dict.fromkeys(("logical_or", "bitwise_or", "__or__", "__ror__"), Mask.__or__),
+    **dict.fromkeys(("logical_xor", "bitwise_xor", "__xor__", "__rxor__"), Mask.__xor__),
+    **dict.fromkeys(("logical_not", "bitwise_not"), Mask.__invert__),
+    **dict.fromkeys(("eq", "__eq__"), Mask.__eq__),
+    **dict.fromkeys(("ne", "not_equal", "__ne__"), Mask.__ne__),
+}
+
+
+def _mask(value: Any, dimension: int) -> Mask:
+    if isinstance(value, Mask):
+        return value
+    value = torch.as_tensor(value)
+    if value.dtype != torch.bool:
+        raise NoEnclosure("a condition with numbers")
+    refuse_rows(value)
+    return Mask(value, value, dimension)
+
+
+@rule("ge", "greater_equal")
+def at_least(left: Term, right: Term) -> Mask:
+    """left >= right."""
+    low, high, dimension = _difference(left, right)
+    return Mask(low >= 0.0, high >= 0.0, dimension)
+
+
+@rule("gt", "greater")
+def above(left: Term, right: Term) -> Mask:
+    """left > right."""
+    low, high, dimension = _difference(left, right)
+    return Mask(low > 0.0, high > 0.0, dimension)
+
+
+rule("le", "less_equal")(lambda left, right: ~above(left, right))
+rule("lt", "less")(lambda left, right: ~at_least(left, right))
+
+
+def _difference(left: Term, right: Term) -> tuple[Tensor, Tensor, int]:
+    """Return the ends of left - right, of certain sign, and the dimension of the boxes; of a NaN all is possible."""
+    if not isinstance(left, AffineForm):
+        low, high, dimension = _difference(right, left)
+        return -high, -low, dimension
+    if isinstance(right, AffineForm):
+        return *subtract(left, right).range(), len(left.slopes)
+    number = shared(right, left)
+    low, high = widened(left, number).range()
+    low, high = low - number, high - number  # the sign of a rounded difference is right
+    return (
+        low.nan_to_num_(-math.inf, math.inf, -math.inf),
+        high.nan_to_num_(math.inf, math.inf, -math.inf),
+        len(left.slopes),
+    )
+
+
+@rule("where")
+def where(condition: Mask | Tensor, left: Term, right: Term) -> AffineForm:
+    """Decided boxes take their branch, undecided ones the hull of both; one-sided limits are thereby included."""
+    like = next((part for part in (left, right) if isinstance(part, AffineForm)), None)
+    condition = _mask(condition, len(like.slopes) if like is not None else 0)
+    if like is None:
+        left, right = (torch.as_tensor(part, dtype=torch.float64) for part in (left, right))
+        return _between(condition, left, right)
+    if condition.always.ndim != like.ndim:
+        raise NoEnclosure(f"where with a condition of shape {tuple(condition.shape)}")
+    left, right = aligned(*(widened(as_form(part, like), condition.always) for part in (left, right)))
+    half = multiply(add(left, right), 0.5)
+    apart = multiply(subtract(left, right), 0.5).mass()
+    hull = AffineForm(half.terms, (half.radius + apart).mul_(1 + gamma(2)).add_(TINY))
+    ranges = [form.range() for form in (left, right)]
+    known = (torch.minimum(ranges[0][0], ranges[1][0]), torch.maximum(ranges[0][1], ranges[1][1]))
+    low, high = (_pick(condition, *ends) for ends in zip(*ranges, known, strict=True))
+    terms = _pick(condition, left.terms, right.terms, hull.terms)
+    return AffineForm(terms, _pick(condition, left.radius, right.radius, hull.radius), (low, high))
+
+
+def _between(condition: Mask, left: Tensor, right: Tensor) -> AffineForm:
+    """Return a choice between constants, (boxes, *features): all its slopes are zero."""
+    for part in (left, right):
+        if part.ndim == condition.always.ndim:
+            refuse_rows(part)
+    left, right = (part.to(condition.always.device).expand(condition.shape) for part in (left, right))
+    half, apart = 0.5 * left + 0.5 * right, (0.5 * left - 0.5 * right).abs()
+    apart = (apart + (left.abs() + right.abs()) * gamma(6)) * (1 + gamma(2)) + TINY
+    terms = half.new_zeros(1 + condition.dimension, *half.shape)
+    terms[0] = _pick(condition, left, right, half)
+    return AffineForm(terms, _pick(condition, terms.new_zeros(()), terms.new_zeros(()), apart))
+
+
+def _pick(condition: Mask, left: Tensor, right: Tensor, undecided: Tensor) -> Tensor:
+    return torch.where(condition.always, left, torch.where(condition.sometimes, undecided, right))
+
+
+@rule("maximum", "fmax")
+def maximum(left: Term, right: Term) -> AffineForm:
+    """Return right + relu(left - right)."""
+    return add(right, apply("relu", subtract(left, right)))
+
+
+@rule("minimum", "fmin")
+def minimum(left: Term, right: Term) -> AffineForm:
+    """Return right - relu(right - left)."""
+    return subtract(right, apply("relu", subtract(right, left)))
+
+
+@rule("max")
+def largest_of(left: Term, right: Term) -> AffineForm:
+    """torch.max of two values."""
+    if not isinstance(left, AffineForm | Tensor) or not isinstance(right, AffineForm | Tensor):
+        raise NoEnclosure("max with places")
+    return maximum(left, right)
+
+
+@rule("clamp", "clip")
+def clamp(form: AffineForm, min: Term | None = None, max: Term | None = None) -> AffineForm:
+    """Cut off below and above."""
+    form = form if min is None else maximum(form, min)
+    return form if max is None else minimum(form, max)
+
+
+@rule("amax")
+def amax(form: AffineForm, dim: int, keepdim: bool = False) -> AffineForm:
+    """Largest entry of a feature axis, by halves."""
+    (axis,) = feature_axes(form, dim)
+    while (count := form.shape[axis]) > 1:
+        half = count // 2
+        pairs = maximum(narrow(form, axis, 0, half), narrow(form, axis, half, half))
+        form = pairs if count % 2 == 0 else apply("cat", [pairs, narrow(form, axis, count - 1, 1)], axis)
+    largest = select(form, axis, 0)
+    return unsqueeze(largest, axis) if keepdim else largest
+
+
+@rule("hardtanh")
+def hardtanh(form: AffineForm, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> AffineForm:
+    """Cut off at -1 and 1, or elsewhere."""
+    return clamp(not_in_place(form, inplace), min_val, max_val)
+
+
+rule("relu6")(lambda form, inplace=False: clamp(not_in_place(form, inplace), 0.0, 6.0))
+rule("min")(lambda left, right: negate(largest_of(-left, -right)))
+rule("amin")(lambda form, dim, keepdim=False: negate(amax(negate(form), dim, keepdim)))

@@ -1,0 +1,199 @@
+"""What only moves the numbers of forms about: indices, axes, shapes, constants of the same shape."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hpcsweep.approx.supnorm.certificate.enclosure.affine import AffineForm, Constant, NoEnclosure, constant, rule
+
+
+def moved(form: AffineForm, move: Callable[[Tensor, int], Tensor]) -> AffineForm:
+    """Apply `move(tensor, first)` to all parts; `first` is the axis of the boxes: 1 in the terms, else 0."""
+    known = None if form.known is None else (move(form.known[0], 0), move(form.known[1], 0))
+    return AffineForm(move(form.terms, 1), move(form.radius, 0), known)
+
+
+def feature_axes(form: AffineForm | Tensor, dim: int | Sequence[int] | None) -> list[int]:
+    """Return the axes `dim`, counted from the front; never the axis of the boxes, which are not to be mixed."""
+    axes = [dim] if isinstance(dim, int) else [] if dim is None else list(dim)
+    axes = [axis + form.ndim if axis < 0 else axis for axis in axes]
+    if not axes or not all(1 <= axis < form.ndim for axis in axes):
+        raise NoEnclosure("an operation across the points of a batch")
+    return axes
+
+
+def widened(form: AffineForm, right: Tensor) -> AffineForm:
+    """Expand the features of `form` to those of form + constant."""
+    shape = _common(form.shape, right.shape)
+    return form if shape == form.shape else _expanded(form, shape)
+
+
+def aligned(left: AffineForm, right: AffineForm) -> tuple[AffineForm, AffineForm]:
+    """Expand the features of two forms on the same boxes to their common shape."""
+    if len(left.terms) != len(right.terms) or left.ndim != right.ndim:
+        raise NoEnclosure(f"forms of shapes {tuple(left.shape)} and {tuple(right.shape)} together")
+    if left.shape == right.shape:
+        return left, right
+    shape = _common(left.shape, right.shape)
+    return _expanded(left, shape), _expanded(right, shape)
+
+
+def shared(value: Constant, like: AffineForm) -> Tensor:
+    """Return a constant that meets the values of `like`, as exact float64.
+
+    Raises
+    ------
+    NoEnclosure: if it has another value for each point of a batch; no code of points alone makes such, and the boxes
+        are not the points that it was made for
+    """
+    exact = constant(value, like)
+    if exact.ndim == like.ndim:
+        refuse_rows(exact)
+    return exact
+
+
+def refuse_rows(values: Tensor) -> None:
+    """Raise NoEnclosure if a constant has another value for each point of a batch, its first axis."""
+    if values.ndim and len(values) > 1 and not torch.equal(values, values[:1].expand_as(values)):
+        raise NoEnclosure("a constant with a value for each point of a batch")
+
+
+def _common(shape: Sequence[int], right: Sequence[int]) -> tuple[int, ...]:
+    try:
+        both = np.broadcast_shapes(shape, right)
+    except ValueError as error:
+        raise NoEnclosure(f"shapes {tuple(shape)} and {tuple(right)} together") from error
+    if len(both) != len(shape) or both[0] != shape[0]:
+        raise NoEnclosure(f"shapes {tuple(shape)} and {tuple(right)} together, which would mix the points of a batch")
+    return both
+
+
+def _expanded(form: AffineForm, shape: Sequence[int]) -> AffineForm:
+    return moved(form, lambda part, first: part.expand(*part.shape[:first], *shape).contiguous())
+
+
+@rule("__getitem__")
+def getitem(form: AffineForm, index: Any) -> AffineForm:
+    """form[:, k], form[..., k], form[:, None], ...: the boxes are left alone."""
+    first, *rest = index if isinstance(index, tuple) else (index,)
+    used = sum(part is not None for part in rest)
+    if any(part is Ellipsis for part in rest) or isinstance(first, AffineForm):
+        raise NoEnclosure("an index with ... inside")
+    if not ((first is Ellipsis and used < form.ndim) or (isinstance(first, slice) and first == slice(None))):
+        raise NoEnclosure("an index of points of a batch")
+    return moved(form, lambda part, at: part[(*[slice(None)] * at, first, *rest)])
+
+
+@rule("select")
+def select(form: AffineForm, dim: int, index: int) -> AffineForm:
+    """One entry of a feature axis."""
+    (axis,) = feature_axes(form, dim)
+    return moved(form, lambda part, first: part.select(axis + first, index))
+
+
+@rule("narrow")
+def narrow(form: AffineForm, dim: int, start: int, length: int) -> AffineForm:
+    """Some entries of a feature axis."""
+    (axis,) = feature_axes(form, dim)
+    return moved(form, lambda part, first: part.narrow(axis + first, start, length))
+
+
+@rule("unbind")
+def unbind(form: AffineForm, dim: int) -> tuple[AffineForm, ...]:
+    """All entries of a feature axis."""
+    (axis,) = feature_axes(form, dim)
+    return tuple(select(form, axis, index) for index in range(form.shape[axis]))
+
+
+@rule("unsqueeze")
+def unsqueeze(form: AffineForm, dim: int) -> AffineForm:
+    """A new feature axis of length 1."""
+    axis = dim + form.ndim + 1 if dim < 0 else dim
+    if not 1 <= axis <= form.ndim:
+        raise NoEnclosure("unsqueeze before the points of a batch")
+    return moved(form, lambda part, first: part.unsqueeze(axis + first))
+
+
+@rule("squeeze")
+def squeeze(form: AffineForm, dim: int) -> AffineForm:
+    """Without a feature axis of length 1."""
+    (axis,) = feature_axes(form, dim)
+    return moved(form, lambda part, first: part.squeeze(axis + first))
+
+
+@rule("flatten")
+def flatten(form: AffineForm, start_dim: int = 0, end_dim: int = -1) -> AffineForm:
+    """Several feature axes as one."""
+    start, end = (axis + form.ndim if axis < 0 else axis for axis in (start_dim, end_dim))
+    if not 1 <= start <= end < form.ndim:
+        raise NoEnclosure("flatten with the points of a batch")
+    return moved(form, lambda part, first: part.flatten(start + first, end + first))
+
+
+@rule("stack")
+def stack(forms: Sequence[AffineForm | Tensor], dim: int = 0) -> AffineForm:
+    """Several values as entries of a new feature axis."""
+    like = next(form for form in forms if isinstance(form, AffineForm))
+    return cat([unsqueeze(as_form(form, like), dim) for form in forms], dim)
+
+
+@rule("cat", "concat", "concatenate")
+def cat(forms: Sequence[AffineForm | Tensor], dim: int = 0) -> AffineForm:
+    """Several values one after the other on a feature axis."""
+    like = next(form for form in forms if isinstance(form, AffineForm))
+    (axis,) = feature_axes(like, dim)
+    whole = [form if isinstance(form, AffineForm) else _exact(shared(form, like), like) for form in forms]
+    if {(form.ndim, len(form), len(form.terms)) for form in whole} != {(like.ndim, len(like), len(like.terms))}:
+        raise NoEnclosure("cat of values of different boxes")
+    ranges = [form.range() for form in whole if form.known is not None]
+    known = None
+    if len(ranges) == len(whole):
+        known = torch.cat([low for low, _ in ranges], axis), torch.cat([high for _, high in ranges], axis)
+    parts = (torch.cat([form.terms for form in whole], axis + 1), torch.cat([form.radius for form in whole], axis))
+    return AffineForm(*parts, known)
+
+
+def _exact(values: Tensor, like: AffineForm) -> AffineForm:
+    """Return constants (boxes, *features) as a form."""
+    terms = values.new_zeros(len(like.terms), *values.shape)
+    terms[0] = values
+    return AffineForm(terms, torch.zeros_like(values))
+
+
+def as_form(value: AffineForm | Tensor | float, like: AffineForm) -> AffineForm:
+    """Return a form, or a constant as a form of the shape of `like`."""
+    if isinstance(value, AffineForm):
+        return value
+    return _exact(shared(value, like).expand(like.shape), like)
+
+
+@rule("full_like")
+def full_like(form: AffineForm, fill_value: float, *, dtype: torch.dtype | None = None, **_: Any) -> Tensor:
+    """Constants are plain tensors of the dtype that is asked for, and join forms exactly as what that made of them."""
+    return torch.full_like(form.radius, fill_value, dtype=dtype)
+
+
+@rule("to")
+def to(form: AffineForm | Tensor, *like: Any, dtype: torch.dtype | None = None, **_: Any) -> AffineForm | Tensor:
+    """Stay where the boxes are, in real arithmetic: a rounding to float32 would be another function."""
+    if isinstance(form, Tensor):  # constant.to(form)
+        return form.to(like[0].device, torch.float64)
+    dtypes = [getattr(part, "dtype", part) for part in (*like, dtype) if isinstance(part, torch.dtype | Tensor)]
+    if any(part != torch.float64 for part in dtypes):
+        raise NoEnclosure(f"to({dtypes[0]})")
+    return form
+
+
+# Constants are plain tensors; what changes no value; the shape, or one length of it; the numbers of axes and of values.
+rule("ones_like")(lambda form, **options: full_like(form, 1.0, **options))
+rule("zeros_like")(lambda form, **options: full_like(form, 0.0, **options))
+rule("double", "contiguous", "clone", "detach")(lambda form, *_, **__: form)
+rule("size")(lambda form, dim=None: form.shape if dim is None else form.shape[dim])
+rule("dim")(lambda form: form.ndim)
+rule("numel")(lambda form: math.prod(form.shape))

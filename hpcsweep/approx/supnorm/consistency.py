@@ -1,0 +1,88 @@
+"""Whether a function is what the meter takes it for: one of the point alone, unchanged, and the one that is proved."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hpcsweep.approx.supnorm.approximations import ErrorFunction
+from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference
+
+POINTS = 64
+SEED = 20261100  # of the points; fixed, so that a verdict can be repeated
+PARTS = 24  # points of the smaller batches
+TOLERANCE = 1e-10  # relative to max |f|, as the rules of targets have it
+ROUNDING = 1e-9  # of the sizes of target and approximant: what an evaluation in float64 may pass a proof by
+_EPSILON = 2.0**-52
+
+
+def sample(domain: Sequence[Sequence[float]]) -> Tensor:
+    """Return repeatable points (64, dimension) float64 of a domain."""
+    low, high = torch.tensor([tuple(side) for side in domain], dtype=torch.float64).T
+    generator = torch.Generator().manual_seed(SEED)
+    shares = torch.rand(POINTS, len(low), dtype=torch.float64, generator=generator)
+    return torch.clamp(low + (high - low) * shares, low, high)
+
+
+def variation(function: Callable[[Tensor], Tensor], domain: Sequence[Sequence[float]]) -> float:
+    """Return by how much values at a point change with the call, the size of the batch, or their order in it; or 0.
+
+    Zero too for what is within 1e-10 of max |f|. Infinite where a value is a number only sometimes.
+    """
+    points = sample(domain)
+    with torch.no_grad():
+        values = function(points.clone()).clone()
+        off = max(_distance(right, values) for right in _repeated(function, points))
+    finite = values[values.isfinite()].abs()
+    return 0.0 if off <= TOLERANCE * float(finite.max() if len(finite) else 0.0) else off
+
+
+def _repeated(function: Callable[[Tensor], Tensor], points: Tensor) -> Iterator[Tensor]:
+    yield function(points.clone())
+    yield function(points.flip(0)).flip(0)
+    yield torch.cat([function(part.clone()) for part in points.split(PARTS)])
+
+
+def _distance(left: Tensor, right: Tensor) -> float:
+    same = (left == right) | (left.isnan() & right.isnan())
+    return float((left - right).abs().masked_fill(same, 0.0).nan_to_num(math.inf).max())
+
+
+def agree(left: Callable[[Tensor], Tensor], right: Callable[[Tensor], Tensor], domain: Any) -> bool:
+    """Return whether two functions are the same at the points of `sample`, within 1e-10 of the largest value."""
+    points = sample(domain)
+    with torch.no_grad():
+        values = right(points.clone())
+        return _distance(left(points), values) <= TOLERANCE * float(values.abs().max())
+
+
+def contradicted(
+    difference: Difference, functions: ErrorFunction, places: Tensor, seen: float = 0.0, claimed: float = math.inf
+) -> bool:
+    """Return whether an evaluation passes what is proved there by more than rounding.
+
+    Parameters
+    ----------
+    difference: of the functions of `functions`.
+    places: (points, dimension) in the domain.
+    seen: an |error| that was seen at every one of them, beside what it is now.
+    claimed: a bound that was proved everywhere, beside what is proved there.
+
+    Raises
+    ------
+    NoEnclosure: where nothing can be proved
+    """
+    low, high = torch.tensor([tuple(side) for side in functions.domain], dtype=torch.float64).T
+    middle, half = low / 2 + high / 2, high / 2 - low / 2
+    centers = ((places - middle) / half).clamp(-1.0, 1.0)
+    radii = (8 * _EPSILON * (1 + middle.abs() / half)).expand_as(centers)  # the places are in there, rounding or not
+    upper = difference.bounds(centers, radii).clamp(max=claimed)  # (points,)
+    with torch.no_grad():
+        target, approximant = functions.target(places.clone()), functions.approximant(places.clone())
+    errors = (target - approximant).abs().clamp(min=seen)
+    sizes = torch.maximum(target.abs(), approximant.abs())
+    return bool((errors - upper > ROUNDING * sizes).any())  # never of NaN

@@ -1,0 +1,115 @@
+"""Reading a store: its cells, its launches and the rows of given keys, also while a run is writing it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from hpcsweep.config import Config, TargetConfig
+from hpcsweep.errors import StoreError
+from hpcsweep.store import layout
+from hpcsweep.study.cells import FAMILIES, Cells, Facts
+
+MOST = 5  # keys that a message names
+
+
+@dataclass(frozen=True)
+class Run:
+    """Provenance of one launch."""
+
+    host: str
+    job: str
+    ranks: int
+    devices: str
+    versions: str
+    started: float
+    seconds: float = float("nan")
+
+
+@contextlib.contextmanager
+def opened(path: str | Path) -> Iterator[h5py.File]:
+    """Open a store for reading, also while it is written. Raises `StoreError` if it is none."""
+    with _open(Path(path)) as file:
+        if file.attrs.get("format") != layout.FORMAT:
+            raise StoreError(f"{path} is not a store of hpcsweep (expected format {layout.FORMAT!r}).")
+        yield file
+
+
+def _open(path: Path) -> h5py.File:
+    try:
+        return h5py.File(path, "r", locking=False)
+    except OSError as error:
+        if "locking flag" in str(error):  # this process has it open with locking: HDF5 wants the same again
+            return h5py.File(path, "r")
+        reason = "there is no such file" if not path.exists() else f"it is not a readable HDF5 file ({error})"
+        raise StoreError(f"{path} cannot be opened: {reason}.") from error
+
+
+def read_cells(path: Path) -> Cells:
+    """Read the cells of a store. Raises `StoreError` if it is none."""
+    with opened(path) as file:
+        names = [n for n in layout.COORDINATES if layout.COORDINATES[n].dtype != "S"]
+        extra = tuple(str(file.attrs["coordinates"]).split()[len(layout.NAMED) :])
+        columns = {name: file[name][:] for name in [*names, *extra]}
+        precision, seed = str(file.attrs["precision"]), int(file.attrs["seed"])
+        configs = _configs(file, columns)
+        facts = _facts(file, configs, columns) if layout.FACTS.keys() <= set(file) else {}
+    return Cells(configs, columns, precision, seed, extra, facts)
+
+
+def _configs(file: h5py.File, columns: dict[str, np.ndarray]) -> list[Config]:
+    """Return the configurations of a store; one that no cell refers to is read like a target, which may be anything."""
+    kinds = {number: kind for name, kind in FAMILIES.items() for number in np.unique(columns[f"{name}_id"]).tolist()}
+    described = zip(file["choice_text"][:], file["choice_label"][:], strict=True)
+    return [
+        kinds.get(i, TargetConfig).of(json.loads(text), label.decode()) for i, (text, label) in enumerate(described)
+    ]
+
+
+def _facts(file: h5py.File, configs: list[Config], columns: dict[str, np.ndarray]) -> dict[tuple[Config, int], Facts]:
+    """Return what a store says of each target in each dimension."""
+    pairs = np.stack([columns["target_id"].astype(np.int64), columns["dimension"]], axis=1)
+    kinds, rows = np.unique(pairs, axis=0, return_index=True)
+    smoothness, low, high = (file[name][:][rows] for name in layout.FACTS)
+    abouts = file["choice_about"][:] if "choice_about" in file else np.full(len(configs), b"")  # not in older stores
+    facts = {}
+    for (target, axes), n, *ends in zip(kinds.tolist(), smoothness.tolist(), low.tolist(), high.tolist(), strict=True):
+        domain = tuple(zip(*(end[:axes] for end in ends), strict=True))
+        known = () if np.isnan(domain).any() else domain
+        facts[configs[target], axes] = Facts(n, known, abouts[target].decode())
+    return facts
+
+
+def read_runs(path: Path) -> list[Run]:
+    """Read the launches recorded in a store."""
+    with opened(path) as file:
+        columns: list[list[Any]] = [file[f"run_{field.name}"][:].tolist() for field in fields(Run)]
+    texts = [[v.decode() if isinstance(v, bytes) else v for v in column] for column in columns]
+    return [Run(*row) for row in zip(*texts, strict=True)]
+
+
+def row_of(keys: np.ndarray, key: str, path: Path) -> int:
+    """Return the row of the only one of `keys`, (cells,) bytes of the store `path`, that begins with `key`.
+
+    Raises `StoreError` if there is none or several; it names the candidates.
+    """
+    texts = keys.astype(str)
+    matching = np.flatnonzero(np.char.startswith(texts, key)) if key else np.empty(0, int)
+    if len(matching) == 1:
+        return int(matching[0])
+    if len(matching):
+        named = _named(texts[matching].tolist())
+        raise StoreError(f"{len(matching)} cells of {path} have keys that begin with {key!r}: {named}; add characters.")
+    raise StoreError(f"{path} has no cell {key!r}; its keys are {_named(texts.tolist())}.")
+
+
+def _named(keys: Sequence[str]) -> str:
+    named = ", ".join(keys[:MOST])
+    return f"{named} and {len(keys) - MOST} more" if len(keys) > MOST else named or "none"

@@ -1,0 +1,178 @@
+"""Writing a whole store anew: the only way in which its structure ever changes.
+
+`build` lays out a file for given cells and copies into it, by key, what other stores hold of them. Creating, resuming,
+extending and merging are this one function.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import math
+import os
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from hpcsweep.store import layout, write_errors
+from hpcsweep.store.reading import Run, opened
+from hpcsweep.study.cells import Cells
+
+BLOCK = 2**15  # rows copied at a time
+
+
+@dataclass(frozen=True)
+class Take:
+    """Finished rows to copy from one store: row `origin[i]` there becomes row `target[i]`."""
+
+    path: Path
+    origin: np.ndarray
+    target: np.ndarray
+
+
+def assign(cells: Cells, sources: Sequence[Path]) -> list[Take]:
+    """Decide once, for results and weights alike, from which store each finished cell is copied.
+
+    The first store that has it finished; but one that has failed yields to a store where it has not.
+    """
+    seen = []
+    for path in sources:
+        with opened(path) as file:  # which may be growing
+            seen.append((file["key"][:], file["status"][:]))
+    free = np.ones(len(cells), dtype=bool)
+    takes = []
+    for failed in (False, True):
+        for path, (keys, status) in zip(sources, seen, strict=True):
+            _, target, origin = np.intersect1d(cells.columns["key"], keys, return_indices=True)
+            chosen = free[target] & np.isin(status[origin], layout.FINISHED)
+            chosen &= (status[origin] == layout.FAILED) == failed
+            order = np.argsort(target[chosen])
+            takes.append(Take(path, origin[chosen][order], target[chosen][order]))
+            free[target[chosen]] = False
+    return [take for take in takes if len(take.target)]
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path; when the block ends well, its file is on disk and takes the place of `path`.
+
+    A kill inside the block leaves the temporary file; the next run sweeps it up (`sweep`).
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        yield temporary
+        _sync(temporary)
+        os.replace(temporary, path)
+        _sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sweep(path: Path) -> None:
+    """Remove what killed runs left of unfinished new files of `path`; only for the holder of its lease."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.new"):
+        left.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Force a file, or the entries of a folder, onto the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def build(
+    path: Path,
+    cells: Cells,
+    title: str,
+    text: str,
+    runs: list[Run],
+    takes: Sequence[Take],
+    sources: Sequence[Path],
+    killed: Collection[bytes],
+) -> None:
+    """Write the store of `cells` to `path`, with the finished rows `takes`, and the attempts known to `sources`.
+
+    The cells with the keys `killed` were killed once more than these know.
+    """
+    with write_errors.deferred(path, "w") as file:
+        _lay_out(file, cells, len(runs))
+        for field in fields(Run):
+            values = [getattr(run, field.name) for run in runs]
+            file[f"run_{field.name}"][:] = [v.encode() if isinstance(v, str) else v for v in values]
+        file.attrs["coordinates"] = " ".join([*layout.NAMED, *cells.extra])
+        file.attrs.update(format=layout.FORMAT, title=title, study=text, precision=cells.precision, seed=cells.seed)
+        for source in sources:
+            _copy_counters(source, file, cells)
+        file["kills"][:] += np.isin(cells.columns["key"], np.array(list(killed), dtype="S32"))
+        for take in takes:
+            with opened(take.path) as old:
+                for name in layout.RESULTS:
+                    if name not in layout.COUNTERS and name in old:
+                        _copy_column(old[name], file[name], take.origin, take.target)
+
+
+def size_of(cells: Cells) -> int:
+    """Return about how many bytes the store of these cells takes."""
+    shape = {
+        "cell": 1,
+        "axis": int(cells.columns["dimension"].max(initial=1)),
+        "checkpoint": layout.CHECKPOINTS,
+        "quantile": len(layout.QUANTILES),
+    }
+    sizes = [np.dtype(c.dtype).itemsize * math.prod(shape[d] for d in c.dimensions) for c in layout.RESULTS.values()]
+    coordinates = [values.dtype.itemsize for values in cells.coordinates().values()]
+    facts = 8 * (1 + 2 * shape["axis"])
+    return len(cells) * (sum(sizes) + sum(coordinates) + facts + 8 * len(cells.extra)) + 2**16
+
+
+def _lay_out(file: h5py.File, cells: Cells, runs: int) -> None:
+    """Create every dataset and write the coordinates."""
+    axes = int(cells.columns["dimension"].max(initial=1))
+    sizes = {"cell": len(cells), "checkpoint": layout.CHECKPOINTS, "quantile": len(layout.QUANTILES), "axis": axes}
+    for name, size in {**sizes, "choice": len(cells.configs), "run": runs}.items():
+        layout.make_dimension(file, name, size)
+    coordinates = {**cells.coordinates(), **cells.fact_columns()}
+    for name, column in {**layout.COORDINATES, **layout.FACTS, **layout.RESULTS, **layout.RUNS}.items():
+        shape = tuple(len(file[dimension]) for dimension in column.dimensions)
+        values = coordinates.get(name)
+        layout.make(file, name, column, shape, values.dtype.itemsize if values is not None else 1)
+        if values is not None:
+            file[name][:] = values
+    for name in cells.extra:
+        values = cells.columns[name]
+        column = layout.Column("S" if values.dtype.kind == "S" else "f8", "further axis of the study")
+        layout.make(file, name, column, values.shape, values.dtype.itemsize)[:] = values
+    described = zip(*((config.canonical(), config.label) for config in cells.configs), strict=True)
+    for (name, column), texts in zip(layout.CHOICES.items(), (*described, cells.abouts()), strict=True):
+        encoded = np.array([text.encode() for text in texts])
+        layout.make(file, name, column, encoded.shape, encoded.dtype.itemsize)[:] = encoded
+
+
+def _copy_counters(source: Path, new: h5py.File, cells: Cells) -> None:
+    with opened(source) as old:
+        _, target, origin = np.intersect1d(cells.columns["key"], old["key"][:], return_indices=True)
+        for name in layout.COUNTERS:
+            counts = new[name][:]
+            counts[target] = np.maximum(counts[target], old[name][:][origin])
+            new[name][:] = counts
+
+
+def _copy_column(old: h5py.Dataset, new: h5py.Dataset, origin: np.ndarray, target: np.ndarray) -> None:
+    """Copy rows `origin` of one dataset to rows `target` (ascending) of another, block by block of the new one."""
+    width = tuple(slice(0, size) for size in old.shape[1:])  # the new file may have more axes, never fewer
+    for start in range(0, len(new), BLOCK):
+        first, last = np.searchsorted(target, [start, start + BLOCK])
+        if first == last:
+            continue
+        source = origin[first:last]
+        lowest = source.min()
+        taken = old[lowest : source.max() + 1][source - lowest]
+        block = new[start : start + BLOCK]
+        block[(target[first:last] - start, *width)] = taken
+        new[start : start + BLOCK] = block
