@@ -26,7 +26,8 @@ from hpcsweep.approx import models
 from hpcsweep.approx.supnorm import dense
 from hpcsweep.approx.supnorm.certificate.certify import Pool, advance, start
 from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference
-from hpcsweep.approx.training import Settings, train
+from hpcsweep.approx.training import train
+from hpcsweep.config import OptimizerConfig
 
 DOUBLE = torch.float64
 DIMENSIONS, ACTIVATIONS, WIDTHS, GAPS = (1, 2, 3, 4), ("relu", "tanh"), (16, 32, 64, 128), (0.1, 0.01)
@@ -65,7 +66,7 @@ class Row:
         model = models.make(choice, self.dimension, domain)
         generator = torch.Generator().manual_seed(self.dimension)
         places = 2 * torch.rand(1, 2000 * self.dimension, self.dimension, generator=generator, dtype=DOUBLE) - 1
-        settings = Settings(steps=steps, batch=256, learning_rate=3e-3, schedule="cosine")
+        settings = OptimizerConfig(steps=steps, batch=256, learning_rate=3e-3, schedule="cosine")
         made = train(model, model.init([self.width], DOUBLE), places, target(places[0])[None], [settings], [0])
         return dense.of(model, made.parameters[0])[0]
 

@@ -33,7 +33,8 @@ from hpcsweep.approx.supnorm import dense, points
 from hpcsweep.approx.supnorm.screening.screen import evaluate
 from hpcsweep.approx.supnorm.search import ascent, kinks
 from hpcsweep.approx.supnorm.search.refine import AGAIN, STEPS, refine
-from hpcsweep.approx.training import Settings, train
+from hpcsweep.approx.training import train
+from hpcsweep.config import OptimizerConfig
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
@@ -81,7 +82,7 @@ def subjects(dimension: int, steps: int, several: int) -> Iterator[Subject]:
             generator = torch.Generator().manual_seed(1000 * dimension + count)
             samples = 2 * torch.rand(several, count, dimension, generator=generator, dtype=DOUBLE) - 1
             values = torch.stack([target(some) for some in samples])
-            settings = Settings(steps=steps, batch=batch, learning_rate=5e-3, schedule="cosine")
+            settings = OptimizerConfig(steps=steps, batch=batch, learning_rate=5e-3, schedule="cosine")
             seeds = range(several)
             trained = train(model, model.init(seeds, DOUBLE), samples, values, [settings] * several, seeds)
             for one, row in enumerate(trained.parameters):

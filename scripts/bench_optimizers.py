@@ -27,7 +27,8 @@ from json_lines import show
 from torch import Tensor
 
 from hpcsweep.approx.models import MLP
-from hpcsweep.approx.training import Settings, Trained, optimizers, train
+from hpcsweep.approx.training import Trained, optimizers, train
+from hpcsweep.config import OptimizerConfig
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
@@ -58,7 +59,7 @@ class Problem:
         """Return the grid (points, dimension) on these coordinates."""
         return torch.cartesian_prod(*[axis] * self.dimension).reshape(-1, self.dimension)
 
-    def train(self, chosen: list[Settings], seeds: list[int]) -> Trained:
+    def train(self, chosen: list[OptimizerConfig], seeds: list[int]) -> Trained:
         """Train one network for each of the settings."""
         points = self.points(torch.cos(math.pi * torch.linspace(0, 1, self.samples, dtype=DOUBLE)))
         data = points.expand(len(chosen), -1, -1), self.function(points).expand(len(chosen), -1)
@@ -90,12 +91,14 @@ def race(name: str, problem: Problem, seconds: float) -> tuple[list[float], int]
     if name == "least_squares":
         return features(problem)
     if not optimizers.needs(name).rate:
-        trained = problem.train([Settings(name, steps=10**9, seconds=seconds)] * NETWORKS, list(range(NETWORKS)))
+        trained = problem.train([OptimizerConfig(name, steps=10**9, seconds=seconds)] * NETWORKS, list(range(NETWORKS)))
         return problem.errors(trained.parameters), int(trained.steps.max())
-    probe = problem.train([Settings(name, steps=10**9, seconds=min(0.5, seconds))], [0])
+    probe = problem.train([OptimizerConfig(name, steps=10**9, seconds=min(0.5, seconds))], [0])
     steps = max(100, int(probe.steps[0] * seconds / min(0.5, seconds)))
     rates = RATES.get(name, USUAL_RATES)
-    chosen = [Settings(name, steps=steps, learning_rate=rate, schedule="cosine") for rate in rates for _ in range(2)]
+    chosen = [
+        OptimizerConfig(name, steps=steps, learning_rate=rate, schedule="cosine") for rate in rates for _ in range(2)
+    ]
     trained = problem.train(chosen, [0, 1] * len(rates))
     return problem.errors(trained.parameters), steps
 
@@ -104,7 +107,7 @@ def features(problem: Problem) -> tuple[list[float], int]:
     """Return the errors of least squares in 400 random features, at the best of three scales."""
     wide, tried = replace(problem, hidden=(400,)), []
     for scale in (1.0, 3.0, 10.0):
-        chosen = [Settings("least_squares", steps=1, feature_scale=scale)] * NETWORKS
+        chosen = [OptimizerConfig("least_squares", steps=1, options={"feature_scale": scale})] * NETWORKS
         tried.append(wide.errors(wide.train(chosen, list(range(NETWORKS))).parameters))
     return min(tried), 1
 

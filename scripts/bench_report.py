@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 
 from hpcsweep.approx.catalogue import Catalogue
+from hpcsweep.config import Cell
 from hpcsweep.store import layout
 from hpcsweep.store.reading import Run
 from hpcsweep.store.store import Record, Store
-from hpcsweep.study.cells import Cell
 from hpcsweep.study.expansion import expand
 from hpcsweep.study.parsing import parse
 

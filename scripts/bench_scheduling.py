@@ -36,11 +36,11 @@ from hpcsweep.cluster.progress import Display
 from hpcsweep.cluster.stopping import StopRequest
 from hpcsweep.cluster.sweep import Sweep
 from hpcsweep.cluster.workforce import Workforce, assemble
+from hpcsweep.config import Cell
 from hpcsweep.store import layout
 from hpcsweep.store.reading import Run, opened
 from hpcsweep.store.store import Record, Store
 from hpcsweep.study import plan
-from hpcsweep.study.cells import Cell
 from hpcsweep.study.expansion import expand
 from hpcsweep.study.parsing import Study, parse
 

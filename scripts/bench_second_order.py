@@ -31,7 +31,8 @@ from json_lines import show
 from scipy.optimize import minimize
 
 from hpcsweep.approx.models import MLP
-from hpcsweep.approx.training import Settings, train
+from hpcsweep.approx.training import train
+from hpcsweep.config import OptimizerConfig
 
 CELLS = 16
 WIDTHS = {97: 8, 321: 16, 1153: 32}  # parameters of a network with two equal hidden layers and one input
@@ -63,7 +64,7 @@ def run(method: str, parameters: int, samples: int, steps: int, batched: bool) -
     model = MLP({"hidden": [WIDTHS[parameters]] * 2}, 1, [(-1.0, 1.0)])
     points = points_of(samples).expand(CELLS, -1, -1)
     values = torch.sin(2 * math.pi * points[:, :, 0])
-    start, chosen = model.init(range(CELLS), torch.float64), [Settings(optimizer=method, steps=steps)] * CELLS
+    start, chosen = model.init(range(CELLS), torch.float64), [OptimizerConfig(method, steps=steps)] * CELLS
     begun = time.process_time()
     trained = train(model, start, points, values, chosen, range(CELLS), **({"batched": True} if batched else {}))
     return (time.process_time() - begun) / int(trained.steps.sum())

@@ -20,12 +20,13 @@ import time
 import hpcsweep
 import torch
 from hpcsweep.approx.models import MLP
-from hpcsweep.approx.training import Settings, train
+from hpcsweep.approx.training import train
+from hpcsweep.config import OptimizerConfig
 begun = time.perf_counter()
 torch.set_num_threads(1)
 model = MLP({{"hidden": [8, 8]}}, 1, [(-1.0, 1.0)])
 points = torch.linspace(-1, 1, 100, dtype=torch.float64).view(1, -1, 1)
-train(model, model.init([0], torch.float64), points, points[..., 0].sin(), [Settings({method!r}, steps=10)], [0])
+train(model, model.init([0], torch.float64), points, points[..., 0].sin(), [OptimizerConfig({method!r}, steps=10)], [0])
 print(time.perf_counter() - begun)
 """
 

@@ -33,7 +33,8 @@ from rates import fused_rate, tanh_seconds
 from torch import nn
 
 from hpcsweep.approx import models
-from hpcsweep.approx.training import Settings, train
+from hpcsweep.approx.training import train
+from hpcsweep.config import OptimizerConfig
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
@@ -92,7 +93,7 @@ class Contest:
 
     def ours(self, steps: int) -> float:
         """Train by `hpcsweep.approx.training.train`, set-up and history included."""
-        chosen = [Settings(steps=steps, batch=self.row.batch)] * self.cells
+        chosen = [OptimizerConfig(steps=steps, batch=self.row.batch)] * self.cells
         data = self.parameters, self.points, self.values
         return self._seconds(lambda: train(self.model, *data, chosen, range(self.cells)), steps * self.cells)
 

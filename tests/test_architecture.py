@@ -21,6 +21,7 @@ ORDER = (
     "errors",
     "bracket",
     "sampling",
+    "config",
     "study.cells",
     "study.plan",
     "study.schema",
@@ -84,8 +85,9 @@ ORDER = (
     "approx.training.strategies",
     "approx.catalogue",
     "approx.training",
-    "approx.fitting",
     "approx.adaptive_sampling",
+    "approx.training_data",
+    "approx.fitting",
     "cluster.launchers",
     "cluster.abort",
     "cluster.memory",
@@ -148,10 +150,11 @@ WALLS = {
     "jinja2": ("findings",),
 }
 MAY_READ = {
-    "study": {"errors", "study"},
-    "store": {"errors", "bracket", "study", "store"},
-    "approx": {"libraries", "errors", "bracket", "sampling", "approx"},
-    "findings": {"errors", "bracket", "sampling", "study", "store", "findings"},
+    "config": {"errors", "config"},
+    "study": {"errors", "config", "study"},
+    "store": {"errors", "bracket", "config", "study", "store"},
+    "approx": {"libraries", "errors", "bracket", "sampling", "config", "approx"},
+    "findings": {"errors", "bracket", "sampling", "config", "study", "store", "findings"},
 }
 # What `import hpcsweep` offers stands here.
 PUBLIC = {

@@ -12,9 +12,9 @@ from hpcsweep.approx import machine
 from hpcsweep.approx.catalogue import Catalogue
 from hpcsweep.cluster import devices, launch
 from hpcsweep.cluster.options import RunOptions
+from hpcsweep.config import Cell
 from hpcsweep.errors import StudyError
 from hpcsweep.study import parsing
-from hpcsweep.study.cells import Cell
 from hpcsweep.study.expansion import expand
 from hpcsweep.study.writing import text_of
 
@@ -107,8 +107,9 @@ class Study:
     def cells(self) -> list[Cell]:
         """Return the cells, one for each network and repetition, in the order of the grids; duplicates count once.
 
-        Each has `key` (32 hexadecimal digits) and its resolved choices: the dictionaries `target`, `model` and
-        `optimizer`, and the numbers `dimension`, `samples`, `parameters` (trainable ones) and `replicate`.
+        Each has `key` (32 hexadecimal digits), its configurations, the read-only mappings `target`, `model` and
+        `optimizer`, such as `cell.optimizer["steps"]`, and the numbers `dimension`, `samples`, `parameters` (trainable
+        ones) and `replicate`.
         """
         return list(self._cells)
 

@@ -1,53 +1,29 @@
-"""Plain descriptions of networks -> trained networks: targets made, samples drawn, one pack trained.
-
-A model of several stages also takes values of its target at held-out points, which are no samples: they decide which
-stages stay (`hpcsweep.approx.training.strategies.stages`).
-"""
+"""Cells -> trained networks: one pack trained, at once or in rounds of adaptive sampling."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from hpcsweep.approx import models, plugins
+from hpcsweep.approx import models
+from hpcsweep.approx.adaptive_sampling import worst_places
 from hpcsweep.approx.models import classical
 from hpcsweep.approx.models.operators import SecondOrder
-from hpcsweep.approx.targets import Target
-from hpcsweep.approx.training import Objective, Settings, Trained, train
-from hpcsweep.approx.training.strategies import direct, layerwise, poisson, stages
-from hpcsweep.approx.training.strategies.journal import UNSAVED, Checkpoints
-from hpcsweep.sampling import boundary, places, samples
+from hpcsweep.approx.supnorm.approximations import Network
+from hpcsweep.approx.training import Trained, train
+from hpcsweep.approx.training.record import joined
+from hpcsweep.approx.training.strategies import direct, layerwise, stages
+from hpcsweep.approx.training.strategies.journal import UNSAVED, Checkpoints, Journal
+from hpcsweep.approx.training_data import TrainingData, data_of
+from hpcsweep.config import Cell, OptimizerConfig
+from hpcsweep.sampling import samples
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
-_HELD_OUT, _BOUNDARY = 1 << 64, 2 << 64  # added to a data seed: beyond its 64 bits, so nested in no others
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One network to train, in plain values.
-
-    `added`: places (points, dimension) that it learns from beside those of its data seed, counted among the samples.
-    `start`: initial parameters (parameters,) other than those of its weight seed.
-    """
-
-    target: Mapping[str, Any]
-    dimension: int
-    model: Mapping[str, Any]
-    samples: int
-    settings: Settings
-    precision: str
-    data_seed: int
-    weight_seed: int
-    batch_seed: int
-    objective: Objective = field(default_factory=Objective)
-    added: np.ndarray | None = None
-    start: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -66,104 +42,153 @@ class Fitted:
 
 
 def fit(
-    problems: Sequence[Problem],
+    cells: Sequence[Cell],
     folder: Path = Path("."),
     device: str = "cpu",
     stop: Callable[[], bool] = lambda: False,
     checkpoints: Checkpoints = UNSAVED,
 ) -> list[Fitted]:
-    """Train networks of equal shape (see `training.pack_key`) as one pack, in the order given.
+    """Train the networks of cells of equal shape (see `training.pack_key`) as one pack, in the order given.
 
     A target that raises, or is not finite on the samples, is the outcome "failed" of its own network only.
+
+    With `resample` = r there are r + 1 rounds of equal steps (those of the last part of a chain; the parts before it
+    belong to the first round), with 1, 2, ..., r + 1 shares of the samples. The first share is that of uniform
+    sampling; in later rounds those points are added where the network of the round before is worst, at some distance
+    of each other and of the samples (`worst_places`). Each round has the schedule to itself.
+
+    Parameters
+    ----------
+    folder : of plugin files
+    device : "cpu" or that of torch on which networks train
+    stop : asked now and then; once it says True, the networks end as "interrupted"
+    checkpoints : how to save, and what to go on from
     """
-    data = [_data(problem, folder) for problem in problems]
-    fitted = [Fitted("failed", one) if isinstance(one, str) else None for one in data]
-    good = [i for i, one in enumerate(data) if not isinstance(one, str)]
-    if good:
-        chosen = [(problems[i], data[i]) for i in good]
-        for i, result in zip(good, _train(chosen, folder, device, stop, checkpoints), strict=True):  # type: ignore[arg-type]
-            fitted[i] = result
-    return [one for one in fitted if one is not None]
+    if not cells[0].optimizer.objective.resample:
+        return _learn([Round(cell) for cell in cells], folder, device, stop, checkpoints)
+    journal = Journal(stop, checkpoints)
+
+    def learned(rounds: Sequence[Round]) -> list[Fitted]:
+        return journal.enter(
+            lambda saved: _learn(rounds, folder, device, stop, saved), lambda fitted: [one.outcome for one in fitted]
+        )
+
+    rounds = [_first(cell) for cell in cells]
+    fitted = learned(rounds)
+    for number in range(1, cells[0].optimizer.objective.resample + 1):
+        active = [i for i, one in enumerate(fitted) if one.outcome in ("done", "out of budget")]
+        for i in list(active):
+            try:
+                rounds[i] = _next(cells[i], rounds[i], fitted[i], number, folder, device)
+            except Exception as error:  # a user's target may raise anything where it is asked: this cell's outcome only
+                message = f"The target raised {type(error).__name__}: {error}"
+                fitted[i] = Fitted("failed", message, seconds=fitted[i].seconds)
+                active.remove(i)
+        later = learned([rounds[i] for i in active]) if active else []
+        for i, one in zip(active, later, strict=True):
+            fitted[i] = _following(fitted[i], one)
+    return fitted
 
 
 @dataclass(frozen=True)
-class _Data:
-    """What one network learns: places (points, dimension) and values (points,) of its samples, and of held-out points
-    if it has several stages."""
+class Round:
+    """One training of a cell: the only one, or one of several.
 
-    target: Target
-    places: np.ndarray
-    values: np.ndarray
-    held_out: tuple[np.ndarray, np.ndarray] | None
+    Attributes
+    ----------
+    cell : with the samples and the method of this round
+    number : 0 the first
+    added : places (points, dimension) that it learns from beside those of its data seed, counted among the samples
+    start : initial parameters (parameters,) other than those of its weight seed
+    """
 
-
-def _data(problem: Problem, folder: Path) -> _Data | str:
-    """Return the target and its data; or why there are none."""
-    try:
-        target = plugins.target(problem.target, problem.dimension, folder)
-        where = _places(problem, target)
-        values = _values(target, where, "samples")
-        if problem.objective.equation != "none":
-            where, values = _residual_rows(problem, target, where)
-        held_out = None
-        if models.stages_of(problem.model) > 1:
-            held = samples(problem.data_seed + _HELD_OUT, stages.held_out(problem.samples), target.domain)
-            held_out = held, _values(target, held, "held-out points")
-    except _Unusable as reason:
-        return str(reason)
-    except Exception as error:  # a user's plugin may raise anything: it is this cell's outcome, not the pack's
-        return f"The target raised {type(error).__name__}: {error}"
-    return _Data(target, where, values, held_out)
+    cell: Cell
+    number: int = 0
+    added: np.ndarray | None = None
+    start: np.ndarray | None = None
 
 
-def _places(problem: Problem, target: Target) -> np.ndarray:
-    """Return where a network is taught, (samples, dimension): its own samples first, then those that were added."""
-    own = problem.samples - (0 if problem.added is None else len(problem.added))
-    first = places(problem.data_seed, own, target.domain, problem.objective.sampling)
-    return first if problem.added is None else np.concatenate([first, problem.added])
+def _samples(cell: Cell, number: int) -> int:
+    """Return the samples of a round, 0 the first."""
+    return cell.samples * (number + 1) // (cell.optimizer.objective.resample + 1)
 
 
-def _residual_rows(problem: Problem, target: Target, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return what an equation asks for (see `poisson.residual_rows`), with collocation points `inside` (samples, d)."""
-    objective = problem.objective
-    count = objective.boundary_points(problem.samples, problem.dimension)
-    edge = boundary(problem.data_seed + _BOUNDARY, count, target.domain, objective.sampling == "grid")
-    _values(target, edge, "points of the boundary")
-    given = torch.from_numpy(inside), torch.from_numpy(edge)
-    rows, values = poisson.residual_rows(target, *given, objective.boundary_weight)
-    if not bool(torch.isfinite(values).all()):
-        raise _Unusable("The second derivatives of the target are not finite at all samples.")
-    return rows.numpy(), values.detach().numpy()
+def _share(cell: Cell, number: int) -> OptimizerConfig:
+    """Return the last part of a chain for a round: equal steps, the last round has the rest."""
+    part, rounds = cell.optimizer.chain[-1], cell.optimizer.objective.resample + 1
+    each = part.steps // rounds
+    steps = each if number < rounds - 1 else part.steps - each * (rounds - 1)
+    seconds = None if part.seconds is None else part.seconds / rounds
+    return replace(part, steps=steps, seconds=seconds, objective=replace(part.objective, resample=0))
 
 
-class _Unusable(Exception):
-    """A target whose values cannot be learned; it says why."""
+def _first(cell: Cell) -> Round:
+    """Return what the first round learns."""
+    method = _share(cell, 0)
+    if cell.optimizer.parts:
+        objective = replace(cell.optimizer.objective, resample=0)
+        method = replace(cell.optimizer, parts=(*cell.optimizer.parts[:-1], method), objective=objective)
+    return Round(replace(cell, samples=_samples(cell, 0), optimizer=method))
 
 
-def _values(target: Target, places: np.ndarray, called: str) -> np.ndarray:
-    """Return the values (points,) float64 of a target at places (points, dimension)."""
-    values = target(torch.from_numpy(places))
-    if values.shape != (len(places),):
-        raise _Unusable(f"The target returned shape {tuple(values.shape)} for {len(places)} points of its domain.")
-    learned = values.detach().numpy().astype(np.float64)
-    if not np.isfinite(learned).all():
-        count = int((~np.isfinite(learned)).sum())
-        raise _Unusable(f"The target is not finite at {count} of {len(places)} {called}.")
-    return learned
+def _next(cell: Cell, before: Round, fitted: Fitted, number: int, folder: Path, device: str) -> Round:
+    """Return what a later round learns, after the round `before`: more places, from the parameters found."""
+    count, parameters = _samples(cell, number), fitted.parameters
+    assert parameters is not None  # as of all that are done
+    error = Network(cell.target, cell.dimension, cell.model, parameters).error_function(folder, device)
+    first = samples(cell.data_seed, _samples(cell, 0), error.domain)
+    taken = np.concatenate([first, *([] if before.added is None else [before.added])])
+    new = worst_places(
+        error, error.domain, torch.from_numpy(taken).to(device), count - len(taken), cell.data_seed + number
+    )
+    added = np.concatenate([taken[len(first) :], new.cpu().numpy()])
+    return Round(replace(cell, samples=count, optimizer=_share(cell, number)), number, added, parameters)
+
+
+def _following(one: Fitted, other: Fitted) -> Fitted:
+    """Return a training that went on from another, as one: steps, histories and seconds of both."""
+    if other.history_step is None or one.history_step is None:  # the target failed at a new place
+        return replace(other, seconds=one.seconds)
+    histories = (one.history_step, one.history_loss), (other.history_step, other.history_loss)
+    steps, losses = joined(*histories, one.steps)  # type: ignore[arg-type]
+    told = " ".join(filter(None, [one.message, other.message]))
+    return replace(
+        other,
+        message=told,
+        steps=one.steps + other.steps,
+        history_step=steps,
+        history_loss=losses,
+        seconds=one.seconds + other.seconds,
+    )
+
+
+def _learn(
+    rounds: Sequence[Round], folder: Path, device: str, stop: Callable[[], bool], checkpoints: Checkpoints
+) -> list[Fitted]:
+    """Let each network learn once."""
+    data = [data_of(one.cell, one.added, folder) for one in rounds]
+    learning = [(one, known) for one, known in zip(rounds, data, strict=True) if isinstance(known, TrainingData)]
+    trained = iter(_train(learning, folder, device, stop, checkpoints) if learning else [])
+    return [next(trained) if isinstance(known, TrainingData) else Fitted("failed", known) for known in data]
 
 
 def _train(
-    chosen: Sequence[tuple[Problem, _Data]],
+    learning: Sequence[tuple[Round, TrainingData]],
     folder: Path,
     device: str,
     stop: Callable[[], bool],
     checkpoints: Checkpoints,
 ) -> list[Fitted]:
     """Train one pack."""
-    dtype = DTYPES[chosen[0][0].precision]
-    made = [models.make(problem.model, problem.dimension, data.target.domain, folder) for problem, data in chosen]
-    rows = [_start(problem, model, dtype) for model, (problem, _) in zip(made, chosen, strict=True)]
-    trained = _trained(chosen, made, torch.stack(rows).to(device), stop, checkpoints)
+    dtype = DTYPES[learning[0][0].cell.precision]
+    networks, rows = [], []
+    for one, data in learning:
+        cell = one.cell
+        network = models.make(cell.model, cell.dimension, data.target.domain, folder)
+        start = None if one.start is None else torch.tensor(one.start, dtype=dtype)
+        rows.append(network.init([cell.weight_seed], dtype)[0] if start is None else start)
+        networks.append(network)
+    trained = _trained(learning, networks, torch.stack(rows).to(device), stop, checkpoints)
     parameters = trained.parameters.to("cpu", torch.float64).numpy()
     return [
         Fitted(
@@ -177,45 +202,39 @@ def _train(
             seconds=float(trained.seconds[i]),
             threads=trained.threads,
         )
-        for i in range(len(chosen))
+        for i in range(len(learning))
     ]
 
 
-def _start(problem: Problem, model: models.Model, dtype: torch.dtype) -> Tensor:
-    """Return the initial parameters (parameters,) of a network."""
-    if problem.start is not None:
-        return torch.tensor(problem.start, dtype=dtype)
-    return model.init([problem.weight_seed], dtype)[0]
-
-
 def _trained(
-    chosen: Sequence[tuple[Problem, _Data]],
-    made: Sequence[models.Model],
+    learning: Sequence[tuple[Round, TrainingData]],
+    networks: Sequence[models.Model],
     initial: Tensor,
     stop: Callable[[], bool],
     checkpoints: Checkpoints,
 ) -> Trained:
-    """Train the models of a pack from `initial` (cells, parameters) in the way that their objective asks for."""
-    device, objective = str(initial.device), chosen[0][0].objective
-    where, values = _stacked([(data.places, data.values) for _, data in chosen], device)
-    if classical.is_direct(chosen[0][0].model):
-        return direct.fit(made, where, values, stop)
-    settings, seeds, weight_seeds = zip(
-        *((problem.settings, problem.batch_seed, problem.weight_seed) for problem, _ in chosen), strict=True
-    )
-    held_out = [data.held_out for _, data in chosen if data.held_out is not None]
+    """Train the networks of a pack from `initial` (cells, parameters) in the way that their objective asks for."""
+    device, cell = str(initial.device), learning[0][0].cell
+    objective = cell.optimizer.objective
+    where, values = _stacked([(data.places, data.values) for _, data in learning], device)
+    if classical.is_direct(cell.model):
+        return direct.fit(networks, where, values, stop)
+    methods = [one.cell.optimizer for one, _ in learning]
+    seeds = [one.cell.batch_seed + one.number for one, _ in learning]
+    weight_seeds = [one.cell.weight_seed for one, _ in learning]
+    held_out = [data.held_out for _, data in learning if data.held_out is not None]
     if held_out:
         given = stages.Data(where, values), stages.Data(*_stacked(held_out, device))
-        return stages.train(made, initial, *given, settings, seeds, weight_seeds, stop, checkpoints)  # type: ignore[arg-type]
+        return stages.train(networks, initial, *given, methods, seeds, weight_seeds, stop, checkpoints)  # type: ignore[arg-type]
     where, values = where.to(initial), values.to(initial)
+    perceptrons = [network for network in networks if isinstance(network, models.MLP)]
     if objective.layerwise:
-        networks, steps = [model for model in made if isinstance(model, models.MLP)], objective.layerwise
         return layerwise.train(
-            networks, initial, where, values, settings, steps, seeds, weight_seeds, stop, checkpoints
+            perceptrons, initial, where, values, methods, objective.layerwise, seeds, weight_seeds, stop, checkpoints
         )
     if objective.equation != "none":
-        made = [SecondOrder(model) for model in made if isinstance(model, models.MLP)]
-    return train(made, initial, where, values, settings, seeds, stop, **vars(checkpoints))
+        networks = [SecondOrder(network) for network in perceptrons]
+    return train(networks, initial, where, values, methods, seeds, stop, **vars(checkpoints))
 
 
 def _stacked(data: Sequence[tuple[np.ndarray, np.ndarray]], device: str) -> tuple[Tensor, Tensor]:

@@ -18,56 +18,55 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from hpcsweep.approx.targets import REGISTRY, Target, check
+from hpcsweep.config import TargetConfig
 from hpcsweep.errors import PluginError, UserError, nearest, unknown
 
 T = TypeVar("T")
 
 
-def target(choice: Mapping[str, Any], dimension: int, folder: str | Path = ".") -> Target:
-    """Make the target of `choice` in `dimension` variables.
+def target(given: Mapping[str, Any], dimension: int, folder: str | Path = ".") -> Target:
+    """Make the target that is `given` in `dimension` variables.
 
-    `choice` is the name and the parameters, as ``{"name": "logsin", "K": 10}``. The name is one of ours,
-    ``module:Class``, or ``path/file.py:Class`` with the path relative to `folder`. A target that is not ours
+    It is its configuration, or the name and some of the parameters, as ``{"name": "logsin", "K": 10}``. The name is one
+    of ours, ``module:Class``, or ``path/file.py:Class`` with the path relative to `folder`. A target that is not ours
     is first checked by the rules that ours keep (`hpcsweep.approx.targets.check`).
 
     Raises PluginError if it cannot be had, or breaks a rule.
     """
-    made = unchecked(choice, dimension, folder)
-    broken = check(made) if choice["name"] not in REGISTRY else []
+    made = unchecked(given, dimension, folder)
+    broken = check(made) if given["name"] not in REGISTRY else []
     if broken:
         rules = "; ".join(broken)
-        raise PluginError(f"target {choice['name']!r} in dimension {dimension} breaks the rules: {rules}.")
+        raise PluginError(f"target {given['name']!r} in dimension {dimension} breaks the rules: {rules}.")
     return made
 
 
-def unchecked(choice: Mapping[str, Any], dimension: int, folder: str | Path = ".") -> Target:
-    """Make the target of `choice` as `target` does, whatever rules it may break."""
-    parameters = complete(choice, folder)
-    name = parameters.pop("name")
-    parameters.pop("code", None)
-    kind = find(name, folder)
+def unchecked(given: Mapping[str, Any], dimension: int, folder: str | Path = ".") -> Target:
+    """Make a target as `target` does, whatever rules it may break."""
+    config = complete(given, folder)
+    kind = find(config.name, folder)
     kind.allow(dimension)
-    return guarded(f"target {name!r} cannot be made", lambda: kind(dimension, **parameters))
+    return guarded(f"target {config.name!r} cannot be made", lambda: kind(dimension, **config.options))
 
 
-def complete(choice: Mapping[str, Any], folder: str | Path = ".") -> dict[str, Any]:
-    """Return `choice` with every parameter, in canonical form: equal targets have equal results.
+def complete(given: Mapping[str, Any], folder: str | Path = ".") -> TargetConfig:
+    """Return the configuration of a target, with every parameter: equal targets have equal ones.
 
-    A target that is not ours also gets a digest of its source as ``code``: edited, it is another target, and none of
-    its old results are taken for new ones. Raises PluginError for an unknown name or parameter, and if `choice` has
+    A target that is not ours also gets a digest of its source as `code`: edited, it is another target, and none of its
+    old results are taken for new ones. Raises PluginError for an unknown name or parameter, and if what is `given` has
     the code of another state of the file.
     """
-    name = choice.get("name")
+    name = given.get("name")
     if not isinstance(name, str):
         raise PluginError(
-            f"a target must be given by its name, as {{name = 'logsin', K = 10}}, not by {dict(choice)!r}."
+            f"a target must be given by its name, as {{name = 'logsin', K = 10}}, not by {dict(given)!r}."
         )
     kind = find(name, folder)
-    given = {key: value for key, value in choice.items() if key not in ("name", "code")}
-    code = {} if name in REGISTRY else {"code": digest(kind, name, folder)}
-    if choice.get("code", code.get("code")) != code.get("code"):
+    code = "" if name in REGISTRY else digest(kind, name, folder)
+    if given.get("code", code) != code:
         raise PluginError(f"the source of target {name!r} has changed since the study was read; run the study again.")
-    return {"name": name, **code, **kind.resolve(given)}
+    parameters = {key: value for key, value in given.items() if key not in ("name", "code")}
+    return TargetConfig(name, code=code, options=kind.resolve(parameters))
 
 
 def digest(kind: type, name: str, folder: str | Path) -> str:

@@ -7,17 +7,17 @@ from collections.abc import Hashable, Sequence
 from functools import cache, cached_property
 
 from hpcsweep.approx.fitting import DTYPES
-from hpcsweep.approx.models import choices, classical, equivalent_widths, stages_of
+from hpcsweep.approx.models import checks, classical, equivalent_widths
 from hpcsweep.approx.supnorm.search.ascent import GRADIENT_COST, GROUP
 from hpcsweep.approx.supnorm.search.kinks import PROJECTIONS
 from hpcsweep.approx.supnorm.search.refine import AGAIN, STEPS
 from hpcsweep.approx.supnorm.tasks import Measurement, planned
-from hpcsweep.approx.training import Objective, objective_from, pack_key
+from hpcsweep.approx.training import pack_key
 from hpcsweep.approx.training.costs import costs
-from hpcsweep.approx.training.settings import Settings, settings_from
-from hpcsweep.approx.training.strategies import objectives, stages
+from hpcsweep.approx.training.settings import method_of
+from hpcsweep.approx.training.strategies import stages
 from hpcsweep.cluster import devices
-from hpcsweep.study.cells import Cell
+from hpcsweep.config import Cell
 from hpcsweep.study.parsing import Study
 from hpcsweep.study.plan import Cost
 
@@ -28,19 +28,9 @@ _PACK_SECONDS = 60.0  # of a pack of more than one
 _NETWORK_CALLS, _BOX_CALLS, _POINT = 11_500, 8, 5400
 
 
-def settings_of(cell: Cell) -> Settings:
-    """Return the training settings of a cell."""
-    return settings_from(cell.optimizer, objectives.NAMES)
-
-
-def objective_of(cell: Cell) -> Objective:
-    """Return what a cell learns from."""
-    return objective_from(cell.optimizer)
-
-
 def is_alone(cell: Cell, kind: str) -> bool:
     """Return whether networks of a cell train alone on such a device: on processors those that the kernels know."""
-    return kind == "cpu" and cell.model["name"] in choices.NAMES
+    return kind == "cpu" and cell.model.name in checks.NAMES
 
 
 def threads_of(cells: Sequence[Cell], cores: int) -> int:
@@ -75,17 +65,15 @@ class Pricer:
 
     def __call__(self, cell: Cell) -> Cost:
         """Return the cost of one cell."""
-        group = pack_key(
-            cell.model, cell.dimension, cell.samples, settings_of(cell), cell.precision, objective_of(cell)
-        )
+        group = pack_key(cell.model, cell.dimension, cell.samples, cell.optimizer, cell.precision)
         if group not in self._known:
             made = self._direct if classical.is_direct(cell.model) else self._trained
             self._known[group] = made(cell, group)
         return self._known[group]
 
     def _trained(self, cell: Cell, group: Hashable) -> Cost:
-        chain, rows, alike = settings_of(cell).chain, _rows(cell), _alike(cell)
-        networks = stages_of(cell.model)
+        chain, rows, alike = cell.optimizer.chain, _rows(cell), _alike(cell)
+        networks = cell.model.stages
         trainings, measuring = stages.trainings(networks), self.measuring_seconds(cell)
         steps = sum(part.steps * alike.flops(part.minibatch(rows) or rows, part) for part in chain)
         flops = float(steps * trainings + self._measuring_flops(cell))
@@ -128,7 +116,7 @@ class Pricer:
         )
 
     def _measuring_flops(self, cell: Cell) -> float:
-        return 2.0 * sum(self.measurement(cell).counts) * stages_of(cell.model) * _alike(cell).parameters
+        return 2.0 * sum(self.measurement(cell).counts) * cell.model.stages * _alike(cell).parameters
 
     def measurement(self, cell: Cell) -> Measurement:
         """Return how the networks of this cell's shape are measured."""
@@ -143,7 +131,7 @@ class Pricer:
         measurement, device = self.measurement(cell), self.device
         points = measurement.total * measurement.tile
         alike = dataclasses.replace(_alike(cell), channels=1)
-        each = stages_of(cell.model) * alike.evaluation_seconds(GROUP, device) / GROUP
+        each = cell.model.stages * alike.evaluation_seconds(GROUP, device) / GROUP
         calls = _NETWORK_CALLS + _BOX_CALLS * _boxes(cell, measurement)
         return (points + _evaluations(measurement)) * each + calls * device.launch + points * _POINT * device.fma
 
@@ -164,7 +152,7 @@ def _boxes(cell: Cell, measurement: Measurement) -> float:
     if measurement.gap is None:
         return 0.0
     many = 1000 if cell.dimension == 1 else 20 * 3 ** (cell.dimension - 1) * cell.samples
-    fine = not classical.is_direct(cell.model) and any(part.method.is_fine for part in settings_of(cell).chain)
+    fine = not classical.is_direct(cell.model) and any(method_of(part).is_fine for part in cell.optimizer.chain)
     return min(measurement.boxes, many if fine else 64)
 
 
@@ -175,21 +163,20 @@ def _hidden(cell: Cell) -> list[int]:
 
 def _alike(cell: Cell) -> costs.Perceptron:
     """Return a perceptron that costs what the cell's network does."""
-    signals, known = objective_of(cell).signals(cell.dimension), cell.model["name"] in choices.NAMES
-    return costs.Perceptron(
-        (cell.dimension, *_hidden(cell), 1), str(cell.model.get("activation", "tanh")), signals, general=not known
-    )
+    signals, known = cell.optimizer.objective.signals(cell.dimension), cell.model.name in checks.NAMES
+    widths = cell.dimension, *_hidden(cell), 1
+    return costs.Perceptron(widths, cell.model.activation, signals, general=not known)
 
 
 def places_of(cell: Cell) -> tuple[int, int, str]:
     """Return samples, data seed and sampling, as `Network` takes them; 0 samples where only the training knew them."""
-    objective = objective_of(cell)
+    objective = cell.optimizer.objective
     return 0 if objective.resample else cell.samples, cell.data_seed, objective.sampling
 
 
 def _rows(cell: Cell) -> int:
     """Return what is fitted in each step of all: the samples, and points on the boundary where there is an equation."""
-    return cell.samples + objective_of(cell).boundary_points(cell.samples, cell.dimension)
+    return cell.samples + cell.optimizer.objective.boundary_points(cell.samples, cell.dimension)
 
 
 def memory_of_rank() -> int:

@@ -24,7 +24,7 @@ from hpcsweep.cluster.checkpoints import CheckpointDir
 from hpcsweep.cluster.options import RunOptions
 from hpcsweep.cluster.pricing import Pricer
 from hpcsweep.cluster.progress import Display
-from hpcsweep.cluster.sweep import Sweep
+from hpcsweep.cluster.sweep import Raised, Sweep
 from hpcsweep.cluster.workforce import Workforce
 from hpcsweep.errors import LaunchError
 from hpcsweep.store import layout, weights
@@ -89,10 +89,10 @@ def replay(path: Path, key: str, folder: Path, options: RunOptions | None = None
             [Pack((0,), 0.0, 0, 0.0)]
         )
     [record] = records
-    if record.values.keys() == {"message"}:
+    if isinstance(record, Raised):
         raise LaunchError(f"The cell raised {record.values['message']}")
-    told = f"{cell.target['name']}, {cell.dimension}-D, {cell.parameters} parameters, {cell.samples} samples"
-    told = f"{told}, {cell.optimizer['name']}, replicate {cell.replicate}"
+    told = f"{cell.target.name}, {cell.dimension}-D, {cell.parameters} parameters, {cell.samples} samples"
+    told = f"{told}, {cell.optimizer.name}, replicate {cell.replicate}"
     quantities = [Quantity(name, stored[name], now) for name, now in _now(record, stored).items()]
     [trained] = weights.parameters(path, [cell.key])
     if trained is not None and record.parameters is not None:

@@ -18,11 +18,12 @@ import numpy as np
 from hpcsweep.approx.models.activations import ACTIVATIONS
 from hpcsweep.approx.training.costs.costs import Device
 from hpcsweep.cluster.pricing import Pricer
+from hpcsweep.config import Cell
 from hpcsweep.store import layout
 from hpcsweep.store.reading import opened
 from hpcsweep.store.shards import Shard
 from hpcsweep.study import plan
-from hpcsweep.study.cells import Cell, Cells
+from hpcsweep.study.cells import Cells
 from hpcsweep.study.parsing import Study
 from hpcsweep.study.plan import Cost, Pack
 

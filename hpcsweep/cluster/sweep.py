@@ -18,9 +18,9 @@ from hpcsweep.cluster.driver import Call, Driver, Job, Step
 from hpcsweep.cluster.pricing import Pricer
 from hpcsweep.cluster.progress import Display
 from hpcsweep.cluster.workforce import Workforce
+from hpcsweep.config import Cell
 from hpcsweep.store import layout
 from hpcsweep.store.store import Record, Store
-from hpcsweep.study.cells import Cell
 from hpcsweep.study.plan import Pack
 
 TIME_QUANTUM = 20.0  # seconds of measuring one pack, above which its tiles are shared out
@@ -74,6 +74,10 @@ class Sweep:
         self.display.show(finished, len(status), eta, note)
 
 
+class Raised(Record):
+    """The record of a cell that raised alone: its message is all that is known."""
+
+
 class _Job(Job):
     """A pack on its way into the store."""
 
@@ -81,7 +85,7 @@ class _Job(Job):
         super().__init__(sweep.pricer.study.folder, sweep.checkpoints.every)
         self.sweep, self.rows, self.predicted = sweep, rows, predicted
         self.started = started  # its attempt is counted
-        self.trained: worker.Trained | None = None
+        self.trained: worker.TrainedPack | None = None
 
     def cells(self) -> list[Cell]:
         return [self.sweep.store.cells.cell(row) for row in self.rows]
@@ -107,7 +111,7 @@ class _Job(Job):
         if isinstance(result, worker.Finished):
             self.finish(result)
             return []
-        if not isinstance(result, worker.Trained):
+        if not isinstance(result, worker.TrainedPack):
             return super().take(step, result)
         quanta = math.ceil(self.sweep.measuring_seconds(self.cells()) / self.sweep.quantum)
         self.survey, self.seconds = result.survey, result.measuring_seconds
@@ -142,7 +146,7 @@ class _Job(Job):
         self.over, store = True, self.sweep.store
         self.sweep.checkpoints.clear(store.keys(self.rows))
         if len(self.rows) == 1:
-            store.put(self.rows, [Record("failed", {"message": message})])
+            store.put(self.rows, [Raised("failed", {"message": message})])
             self.sweep.account(self.predicted, self.predicted)
             return []
         half, each = len(self.rows) // 2, self.predicted / len(self.rows)
@@ -158,8 +162,8 @@ class _Job(Job):
         # They stay marked running, so that they count as killed and have failed after some times.
         jobs = dict.fromkeys(step.job for step in steps)
         told = [
-            f"{cell.target['name']} in dimension {cell.dimension}, {cell.samples} samples, "
-            f"{cell.optimizer['name']} ({cell.key})"
+            f"{cell.target.name} in dimension {cell.dimension}, {cell.samples} samples, "
+            f"{cell.optimizer.name} ({cell.key})"
             for job in jobs
             if isinstance(job, _Job)
             for cell in job.cells()

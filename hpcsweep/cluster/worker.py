@@ -17,8 +17,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 
 from hpcsweep.approx import machine
-from hpcsweep.approx.adaptive_sampling import fit
-from hpcsweep.approx.fitting import Fitted, Problem
+from hpcsweep.approx.fitting import Fitted, fit
 from hpcsweep.approx.supnorm.approximations import Network
 from hpcsweep.approx.supnorm.measured import Measured, finalize
 from hpcsweep.approx.supnorm.slice import raster_of, slice_of, zoom_of
@@ -27,11 +26,11 @@ from hpcsweep.approx.supnorm.tasks import Measurement, MeasurementTask
 from hpcsweep.approx.training.strategies.journal import Checkpoints
 from hpcsweep.cluster import devices
 from hpcsweep.cluster.checkpoints import Saver
-from hpcsweep.cluster.pricing import objective_of, places_of, settings_of, threads_of
+from hpcsweep.cluster.pricing import places_of, threads_of
 from hpcsweep.cluster.stopping import StopRequest
+from hpcsweep.config import Cell
 from hpcsweep.store import layout
 from hpcsweep.store.store import Record
-from hpcsweep.study.cells import Cell
 
 WORTH_MEASURING = ("done", "out of budget")
 
@@ -44,7 +43,7 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedPack:
     """A trained pack whose measurement, or the rest of it, is to be shared out; one `fitted` for each cell."""
 
     fitted: list[Fitted]
@@ -89,32 +88,16 @@ def telling(task: Callable[P, R]) -> Callable[P, R | Failure]:
     return guarded
 
 
-def problem_of(cell: Cell) -> Problem:
-    """Return a cell in the words of `approx`."""
-    return Problem(
-        target=cell.target,
-        dimension=cell.dimension,
-        model=cell.model,
-        samples=cell.samples,
-        settings=settings_of(cell),
-        precision=cell.precision,
-        data_seed=cell.data_seed,
-        weight_seed=cell.weight_seed,
-        batch_seed=cell.batch_seed,
-        objective=objective_of(cell),
-    )
-
-
 @telling
 def train_pack(
     cells: Sequence[Cell], measurement: Measurement, folder: Path, measure: bool, saver: Saver, stop: StopRequest
-) -> Trained | Finished:
+) -> TrainedPack | Finished:
     """Train a pack and, if asked, measure all its networks here, but for proofs that take long.
 
     Goes on from where the pack was saved. Asked to stop, it saves what it has; nothing of it is finished.
     """
     trained, device = saver.load(), devices.here()  # which sets the threads of the rank, if it is the first to ask
-    if not isinstance(trained, Trained):
+    if not isinstance(trained, TrainedPack):
         start = time.perf_counter()
         fitted = _fit(cells, folder, saver, trained, stop)
         if any(one.outcome == "interrupted" for one in fitted):
@@ -123,7 +106,7 @@ def train_pack(
             threads_of(cells, device.threads), len(cells)
         )  # in earlier launches too
         took = max(time.perf_counter() - start, before)
-        trained = Trained(fitted, Survey(networks_of(cells, fitted), measurement), took, 0.0)
+        trained = TrainedPack(fitted, Survey(networks_of(cells, fitted), measurement), took, 0.0)
     survey, start = trained.survey, time.perf_counter()
     here = measure and not trained.pieces
     whole = survey.run(folder, device.name, stop.asked, whole=False) if here else not survey.approximations
@@ -139,7 +122,7 @@ def train_pack(
 def _fit(cells: Sequence[Cell], folder: Path, saver: Saver, state: Any, stop: StopRequest) -> list[Fitted]:
     saved, device = Checkpoints(saver.save, saver.every, state), devices.here()
     with machine.threads(threads_of(cells, device.threads)):
-        return fit([problem_of(cell) for cell in cells], folder, device.name, stop.asked, saved)
+        return fit(cells, folder, device.name, stop.asked, saved)
 
 
 def networks_of(cells: Sequence[Cell], fitted: Sequence[Fitted]) -> list[Network]:
@@ -164,12 +147,12 @@ def measure(task: MeasurementTask, folder: Path) -> Done:
 
 
 @telling
-def finish_pack(cells: Sequence[Cell], trained: Trained, folder: Path) -> Finished:
+def finish_pack(cells: Sequence[Cell], trained: TrainedPack, folder: Path) -> Finished:
     """Make the records of a pack whose survey is over."""
     return _finished(cells, trained, folder)
 
 
-def _finished(cells: Sequence[Cell], trained: Trained, folder: Path) -> Finished:
+def _finished(cells: Sequence[Cell], trained: TrainedPack, folder: Path) -> Finished:
     survey = trained.survey
     surveyed = iter(zip(survey.approximations, survey.states, strict=True))
     share = trained.measuring_seconds / max(1, len(survey.approximations))

@@ -11,10 +11,10 @@ import numpy as np
 import xarray
 
 from hpcsweep import sampling
+from hpcsweep.config import data_seed
 from hpcsweep.findings.dataset import Files
 from hpcsweep.store import weights
 from hpcsweep.store.weights import Pictures
-from hpcsweep.study.cells import data_seed
 
 TRIES = 50  # cells that are asked for their pictures before it is concluded that none has any
 

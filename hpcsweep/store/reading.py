@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -12,10 +13,11 @@ from typing import Any
 import h5py
 import numpy as np
 
+from hpcsweep.config import Config, TargetConfig
 from hpcsweep.errors import StoreError
 from hpcsweep.store import layout
 from hpcsweep.store.foreign import refuse
-from hpcsweep.study.cells import Cells, Facts
+from hpcsweep.study.cells import FAMILIES, Cells, Facts
 
 _OF_HDF5 = re.compile(r"^'?(Unable to|Can't|Couldn't|\"Unable to)|synchronously")  # how its errors begin
 MOST = 5  # keys that a message names
@@ -63,26 +65,35 @@ def _open(path: Path) -> h5py.File:
 def read_cells(path: Path) -> Cells:
     """Read the cells of a store. Raises `StoreError` if it is none."""
     with opened(path) as file:
-        choices, labels = ([text.decode() for text in file[name][:]] for name in ("choice_text", "choice_label"))
         names = [n for n in layout.COORDINATES if layout.COORDINATES[n].dtype != "S"]
         extra = tuple(str(file.attrs["coordinates"]).split()[len(layout.NAMED) :])
         columns = {name: file[name][:] for name in [*names, *extra]}
         precision, seed = str(file.attrs["precision"]), int(file.attrs["seed"])
-        facts = _facts(file, choices, columns) if layout.FACTS.keys() <= set(file) else {}
-    return Cells(choices, labels, columns, precision, seed, extra, facts)
+        configs = _configs(file, columns)
+        facts = _facts(file, configs, columns) if layout.FACTS.keys() <= set(file) else {}
+    return Cells(configs, columns, precision, seed, extra, facts)
 
 
-def _facts(file: h5py.File, choices: list[str], columns: dict[str, np.ndarray]) -> dict[tuple[str, int], Facts]:
+def _configs(file: h5py.File, columns: dict[str, np.ndarray]) -> list[Config]:
+    """Return the configurations of a store; one that no cell refers to is read like a target, which may be anything."""
+    kinds = {number: kind for name, kind in FAMILIES.items() for number in np.unique(columns[f"{name}_id"]).tolist()}
+    described = zip(file["choice_text"][:], file["choice_label"][:], strict=True)
+    return [
+        kinds.get(i, TargetConfig).of(json.loads(text), label.decode()) for i, (text, label) in enumerate(described)
+    ]
+
+
+def _facts(file: h5py.File, configs: list[Config], columns: dict[str, np.ndarray]) -> dict[tuple[Config, int], Facts]:
     """Return what a store says of each target in each dimension."""
     pairs = np.stack([columns["target_id"].astype(np.int64), columns["dimension"]], axis=1)
     kinds, rows = np.unique(pairs, axis=0, return_index=True)
     smoothness, low, high = (file[name][:][rows] for name in layout.FACTS)
-    abouts = file["choice_about"][:] if "choice_about" in file else np.full(len(choices), b"")  # not in older stores
+    abouts = file["choice_about"][:] if "choice_about" in file else np.full(len(configs), b"")  # not in older stores
     facts = {}
     for (target, axes), n, *ends in zip(kinds.tolist(), smoothness.tolist(), low.tolist(), high.tolist(), strict=True):
         domain = tuple(zip(*(end[:axes] for end in ends), strict=True))
         known = () if np.isnan(domain).any() else domain
-        facts[choices[target], axes] = Facts(n, known, abouts[target].decode())
+        facts[configs[target], axes] = Facts(n, known, abouts[target].decode())
     return facts
 
 

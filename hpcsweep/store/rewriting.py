@@ -155,7 +155,7 @@ def _lay_out(file: h5py.File, cells: Cells, runs: int) -> None:
     """Create every dataset and write the coordinates."""
     axes = int(cells.columns["dimension"].max(initial=1))
     sizes = {"cell": len(cells), "checkpoint": layout.CHECKPOINTS, "quantile": len(layout.QUANTILES), "axis": axes}
-    for name, size in {**sizes, "choice": len(cells.choices), "run": runs, "file": 1}.items():
+    for name, size in {**sizes, "choice": len(cells.configs), "run": runs, "file": 1}.items():
         layout.make_dimension(file, name, size)
     coordinates = {**cells.coordinates(), **cells.fact_columns()}
     for name, column in {**layout.COORDINATES, **layout.FACTS, **layout.RESULTS, **layout.RUNS, **layout.FILE}.items():
@@ -168,9 +168,8 @@ def _lay_out(file: h5py.File, cells: Cells, runs: int) -> None:
         values = cells.columns[name]
         column = layout.Column("S" if values.dtype.kind == "S" else "f8", "further axis of the study")
         layout.make(file, name, column, values.shape, values.dtype.itemsize)[:] = values
-    for (name, column), texts in zip(
-        layout.CHOICES.items(), (cells.choices, cells.labels, cells.abouts()), strict=True
-    ):
+    described = zip(*((config.canonical(), config.label) for config in cells.configs), strict=True)
+    for (name, column), texts in zip(layout.CHOICES.items(), (*described, cells.abouts()), strict=True):
         encoded = np.array([text.encode() for text in texts])
         layout.make(file, name, column, encoded.shape, encoded.dtype.itemsize)[:] = encoded
 

@@ -1,66 +1,26 @@
-"""Cells: what a study asks for, each with its key and its random streams. `hpcsweep.study.expansion` makes them.
+"""Cells of a study, each with its key. `hpcsweep.study.expansion` makes them.
 
-A cell is one point of the grid, repetition included. Its *key* is the hash of its resolved choices, so that the same
-cell has the same name in every study and file. Cells are kept as columns (a study may have 10^6 of them); `Cells.cell`
-makes one into an object when it is needed.
-
-Random streams come from parts of the key, so that comparisons are paired: the samples depend on (seed, target,
-dimension, replicate) and are nested, the initial weights on (seed, model but for its stages, dimension, replicate), the
-minibatches on the whole cell. Nothing depends on pack, rank or order.
+A cell is one point of the grid, repetition included. Its *key* is the hash of its configurations, so that the same cell
+has the same name in every study and file. Cells are kept as columns (a study may have 10^6 of them, and a few hundred
+configurations); `Cells.cell` makes one into an object when it is needed.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 import numpy as np
 
-Choice = dict[str, Any]
-FAMILIES = ("target", "model", "optimizer")
+from hpcsweep.config import IMPLIED, Cell, Config, ModelConfig, OptimizerConfig, TargetConfig, canonical
+
+FAMILIES: Mapping[str, type[Config]] = {"target": TargetConfig, "model": ModelConfig, "optimizer": OptimizerConfig}
 COUNTS = ("dimension", "parameters", "samples", "replicate")
 COLUMNS = ("key", *(f"{name}_id" for name in FAMILIES), *COUNTS, "width", "depth")
-# Fields left out of a choice where they have this value: older keys stay what they were.
-IMPLIED = {"stages": 1, "equation": "none", "sampling": "uniform", "layerwise": 0, "resample": 0}
 COLUMN_OF = {"steps": "training_steps"}  # `steps` is the result: how many were done
 SHAPE_FIELDS = ("name", "width", "depth", "hidden", "nodes")  # of a model: told by width, depth and samples
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One cell, with everything that a worker needs to know about it; plain values, picklable."""
-
-    key: str
-    target: Choice
-    dimension: int
-    model: Choice
-    samples: int
-    optimizer: Choice  # name and resolved training fields; batch is a number of samples or None for all
-    replicate: int
-    precision: str
-    parameters: int
-    seed: int  # of the study
-
-    @property
-    def data_seed(self) -> int:
-        """Stream of the samples: the first 100 of 1000 are the 100-sample data set."""
-        return data_seed(self.seed, self.target, self.dimension, self.replicate)
-
-    @property
-    def weight_seed(self) -> int:
-        """Stream of the initial weights: the first stage of several begins like the network alone."""
-        network = {name: value for name, value in self.model.items() if name != "stages"}
-        return stream(self.seed, "weights", network, self.dimension, self.replicate)
-
-    @property
-    def batch_seed(self) -> int:
-        """Stream of the minibatches."""
-        return stream(self.seed, "batches", self.key)
 
 
 @dataclass(frozen=True)
@@ -74,34 +34,29 @@ class Facts:
 
 @dataclass(frozen=True)
 class Cells:
-    """Cells as columns. `choices` are canonical JSON texts to which the `*_id` columns point; `labels` name them."""
+    """Cells as columns; the `*_id` columns point to `configs`."""
 
-    choices: list[str]
-    labels: list[str]
+    configs: Sequence[Config]
     columns: dict[str, np.ndarray]
     precision: str
     seed: int
     extra: tuple[str, ...] = ()  # further coordinates: fields that vary or are axes of the study
-    facts: Mapping[tuple[str, int], Facts] = field(default_factory=dict)  # by text of the target, and dimension
+    facts: Mapping[tuple[Config, int], Facts] = field(default_factory=dict)  # by target and dimension
 
     def __len__(self) -> int:
         return len(self.columns["key"])
 
-    @cached_property
-    def resolved(self) -> list[Choice]:
-        """The choices as dictionaries."""
-        return [json.loads(text) for text in self.choices]
-
     def cell(self, i: int) -> Cell:
         """Return row `i` as an object."""
         row = {name: column[i] for name, column in self.columns.items()}
+        target, model, optimizer = (self.configs[row[f"{name}_id"]] for name in FAMILIES)
         return Cell(
             key=row["key"].decode(),
-            target=self.resolved[row["target_id"]],
+            target=cast(TargetConfig, target),
             dimension=int(row["dimension"]),
-            model=self.resolved[row["model_id"]],
+            model=cast(ModelConfig, model),
             samples=int(row["samples"]),
-            optimizer=self.resolved[row["optimizer_id"]],
+            optimizer=cast(OptimizerConfig, optimizer),
             replicate=int(row["replicate"]),
             precision=self.precision,
             parameters=int(row["parameters"]),
@@ -113,14 +68,13 @@ class Cells:
 
     def coordinates(self) -> dict[str, np.ndarray]:
         """Return the columns and the labels of target, model and optimizer, as they stand in a store."""
-        labels = np.array([label.encode() for label in self.labels], dtype="S")
+        labels = np.array([config.label.encode() for config in self.configs], dtype="S")
         named = {name: labels[self.columns[f"{name}_id"]] for name in FAMILIES}
         return {**{name: self.columns[name] for name in COLUMNS}, **named}
 
     def take(self, rows: np.ndarray) -> Cells:
         """Return the cells of these rows."""
-        columns = {name: column[rows] for name, column in self.columns.items()}
-        return Cells(self.choices, self.labels, columns, self.precision, self.seed, self.extra, self.facts)
+        return replace(self, columns={name: column[rows] for name, column in self.columns.items()})
 
     def fact_columns(self) -> dict[str, np.ndarray]:
         """Return smoothness (cells,) and the ends domain_low, domain_high (cells, axes); NaN where not known."""
@@ -129,7 +83,7 @@ class Cells:
         kinds, numbers = np.unique(code, return_inverse=True)
         table = np.full((len(kinds), 1 + 2 * axes), math.nan)
         for row, (target, dimension) in zip(table, (divmod(kind, axes + 1) for kind in kinds.tolist()), strict=True):
-            known = self.facts.get((self.choices[target], dimension), Facts())
+            known = self.facts.get((self.configs[target], dimension), Facts())
             row[0] = known.smoothness
             for axis, ends in enumerate(known.domain):
                 row[[1 + axis, 1 + axes + axis]] = ends
@@ -137,9 +91,9 @@ class Cells:
         return {"smoothness": table[numbers, 0], "domain_low": low[numbers], "domain_high": high[numbers]}
 
     def abouts(self) -> list[str]:
-        """Return what is said of each choice, in a line; empty of what is no target."""
-        told = {text: facts.about for (text, _), facts in self.facts.items()}
-        return [told.get(text, "") for text in self.choices]
+        """Return what is said of each configuration, in a line; empty of what is no target."""
+        about = {target: facts.about for (target, _), facts in self.facts.items()}
+        return [about.get(config, "") for config in self.configs]
 
     def union(self, other: Cells) -> Cells:
         """Return these cells followed by those of `other` that are not among them."""
@@ -148,73 +102,54 @@ class Cells:
             return self
         if not len(self):
             return other
-        number = {text: i for i, text in enumerate(self.choices)}
-        new = [(text, label) for text, label in zip(other.choices, other.labels, strict=True) if text not in number]
-        number |= {text: len(self.choices) + i for i, (text, _) in enumerate(new)}
-        renumbered = np.array([number[text] for text in other.choices], dtype=np.int64)
-        theirs = {
-            **other.columns,
-            **{f"{name}_id": renumbered[other.columns[f"{name}_id"]] for name in FAMILIES},
-        }
+        number: dict[Config, int] = {}
+        for config in (*self.configs, *other.configs):
+            number.setdefault(config, len(number))
+        renumbered = np.array([number[config] for config in other.configs], dtype=np.int64)
+        ids = {f"{name}_id" for name in FAMILIES}
+        theirs = {name: renumbered[column] if name in ids else column for name, column in other.columns.items()}
         columns = {name: np.concatenate([self.columns[name], theirs[name]]) for name in COLUMNS}
-        choices = self.choices + [text for text, _ in new]
-        labels = self.labels + [label for _, label in new]
         facts = {**other.facts, **self.facts}
         facts |= {kind: known for kind, known in other.facts.items() if known.about and not facts[kind].about}
-        return complete(choices, labels, columns, self.precision, self.seed, {*self.extra, *other.extra}, facts)
-
-
-def canonical(value: object) -> str:
-    """Return the canonical JSON text of plain values: sorted keys, no blanks, shortest float form."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def stream(*parts: object) -> int:
-    """Return the 64-bit key of the random stream named by `parts`."""
-    return int.from_bytes(hashlib.blake2b(canonical(parts).encode(), digest_size=8).digest(), "little")
-
-
-def data_seed(seed: int, target: Choice, dimension: int, replicate: int) -> int:
-    """Return the stream of the samples of a cell: whatever its model and its method."""
-    return stream(seed, "data", target, dimension, replicate)
+        return complete(list(number), columns, self.precision, self.seed, {*self.extra, *other.extra}, facts)
 
 
 def complete(
-    choices: list[str],
-    labels: list[str],
+    configs: Sequence[Config],
     columns: dict[str, np.ndarray],
     precision: str,
     seed: int,
     axes: set[str],
-    facts: Mapping[tuple[str, int], Facts] | None = None,
+    facts: Mapping[tuple[Config, int], Facts],
 ) -> Cells:
     """Return cells from their basic columns, with width, depth and the further coordinates worked out."""
-    resolved = [json.loads(text) for text in choices]
-    hidden = [choice.get("hidden", []) for choice in resolved]
+    hidden = [config.get("hidden", []) for config in configs]
     width = np.array([max(h, default=0) for h in hidden], dtype=np.int64)
     depth = np.array([len(h) for h in hidden], dtype=np.int64)
     model = columns["model_id"]
-    extra = _further_columns(resolved, columns, axes)
+    extra = _further_columns(configs, columns, axes)
     everything = {**columns, "width": width[model], "depth": depth[model], **extra}
-    return Cells(choices, labels, everything, precision, seed, tuple(extra), facts or {})
+    return Cells(configs, everything, precision, seed, tuple(extra), facts)
 
 
-def _further_columns(resolved: list[Choice], columns: dict[str, np.ndarray], axes: set[str]) -> dict[str, np.ndarray]:
-    """Return the fields that are axes of the study, or that vary among its choices, as columns of their own."""
+def _further_columns(
+    configs: Sequence[Config], columns: dict[str, np.ndarray], axes: set[str]
+) -> dict[str, np.ndarray]:
+    """Return the fields that are axes of the study, or that vary among its configurations, as columns of their own."""
     further = {}
     for family in ("model_id", "optimizer_id"):
         used = np.unique(columns[family])
-        for name in sorted({key for i in used for key in resolved[i]} - {*SHAPE_FIELDS, "parts", "code"}):
-            values = {i: resolved[i].get(name, IMPLIED.get(name)) for i in used.tolist()}
+        for name in sorted({key for i in used for key in configs[i]} - {*SHAPE_FIELDS, "parts", "code"}):
+            values = {i: configs[i].get(name, IMPLIED.get(name)) for i in used.tolist()}
             # A method that does not use a field does not vary in it.
-            known = {canonical(value) for i, value in values.items() if name in resolved[i] or name in IMPLIED}
+            known = {canonical(value) for i, value in values.items() if name in configs[i] or name in IMPLIED}
             if name in axes or len(known) > 1:
-                further[COLUMN_OF.get(name, name)] = _column(values, len(resolved))[columns[family]]
+                further[COLUMN_OF.get(name, name)] = _column(values, len(configs))[columns[family]]
     return further
 
 
 def _column(values: dict[int, Any], size: int) -> np.ndarray:
-    """Return values by choice number as floats (NaN where there is none), or as texts where any is a text."""
+    """Return values by number of the configuration as floats (NaN where there is none), or all as texts if one is."""
     if any(isinstance(value, str | dict) for value in values.values()):
         texts = {
             i: (canonical(value) if isinstance(value, dict) else str(value)).encode() for i, value in values.items()

@@ -18,17 +18,15 @@ from typing import Any, Protocol, TypeVar
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from hpcsweep.config import COMMON, DIRECT, ModelConfig, OptimizerConfig, TargetConfig
+from hpcsweep.config.limits import LARGEST
 from hpcsweep.errors import PluginError, StudyError, nearest, unknown
 from hpcsweep.study.schema import (
-    AXES,
-    COMMON,
-    DIRECT,
-    LARGEST,
-    TRAINING_AXES,
+    OTHER_AXES,
     Section,
     StudyFile,
     SupNormSection,
-    TrainingSection,
+    training_section,
 )
 
 LONGEST_TEXT = 60_000  # bytes: the store keeps the text as an HDF5 attribute, which ends at 64 KiB
@@ -41,30 +39,28 @@ S = TypeVar("S", bound=Section)
 class Catalogue(Protocol):
     """What a study must be able to ask about the names in it. Each method raises `UserError` for a wrong name.
 
-    `optimizer` tells the parts of a chain: the name of each, and the fields beyond `COMMON` that it uses, with its own
-    defaults, None where that of `[training]` holds; "steps" if it is a warm-up. `training` checks a resolved choice,
-    `check_compatible` whether a model can be trained by an optimizer, `objective` whether an objective suits target,
-    model and samples. `sized` completes a resolved model for a number of samples. `target_dimension` tells the
-    smoothness and the domain of a target, and what it is (see `hpcsweep.study.cells.Facts`).
+    `options` are those of optimizers, by their names, with their types. `optimizer` tells the parts of a chain: the
+    name of each, and the fields beyond `COMMON` that it uses, with its own defaults, None where that of `[training]`
+    holds; "steps" if it is a warm-up. `training` checks a method, `check_compatible` whether a model can be trained by
+    an optimizer, `objective` whether the objective of a method suits target, model and samples. `sized` completes a
+    model for a number of samples. `target_dimension` tells the smoothness and the domain of a target, and what it is
+    (see `hpcsweep.study.cells.Facts`).
     """
 
-    def target(self, choice: Mapping[str, Any]) -> dict[str, Any]: ...
+    @property
+    def options(self) -> Mapping[str, Any]: ...
+    def target(self, given: Mapping[str, Any]) -> TargetConfig: ...
     def target_dimension(
-        self, choice: Mapping[str, Any], dimension: int
+        self, target: TargetConfig, dimension: int
     ) -> tuple[float, tuple[tuple[float, float], ...], str]: ...
-    def model(self, choice: Mapping[str, Any]) -> dict[str, Any]: ...
-    def sized(self, model: Mapping[str, Any], dimension: int, samples: int) -> dict[str, Any]: ...
-    def parameters(self, model: Mapping[str, Any], dimension: int) -> int: ...
+    def model(self, given: Mapping[str, Any]) -> ModelConfig: ...
+    def sized(self, model: ModelConfig, dimension: int, samples: int) -> ModelConfig: ...
+    def parameters(self, model: ModelConfig, dimension: int) -> int: ...
     def optimizer(self, name: str) -> list[dict[str, Any]]: ...
-    def training(self, choice: Mapping[str, Any]) -> None: ...
-    def check_compatible(self, model: Mapping[str, Any], dimension: int, optimizer: str) -> None: ...
+    def training(self, method: OptimizerConfig) -> None: ...
+    def check_compatible(self, model: ModelConfig, dimension: int, optimizer: str) -> None: ...
     def objective(
-        self,
-        method: Mapping[str, Any],
-        target: Mapping[str, Any],
-        model: Mapping[str, Any],
-        dimension: int,
-        samples: int,
+        self, method: OptimizerConfig, target: TargetConfig, model: ModelConfig, dimension: int, samples: int
     ) -> None: ...
 
 
@@ -109,12 +105,14 @@ def parse(text: str, catalogue: Catalogue, folder: Path = Path(".")) -> Study:
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise StudyError(f"The study is not valid TOML: {error}.") from error
     file = section(StudyFile, tables, "")
-    common, per_optimizer = _training(file.training, catalogue)
+    kind = training_section(catalogue.options)
+    common, per_optimizer = _training(file.training, kind, catalogue)
+    axes = (*OTHER_AXES, *kind.model_fields)
     return Study(
         title=file.title,
         seed=file.seed,
         precision=file.precision,
-        grids=tuple(_grid(grid, f"grid[{i}]") for i, grid in enumerate(file.grid)),
+        grids=tuple(_grid(grid, f"grid[{i}]", axes) for i, grid in enumerate(file.grid)),
         model=file.model.model_dump(),
         training=common,
         per_optimizer=per_optimizer,
@@ -125,22 +123,24 @@ def parse(text: str, catalogue: Catalogue, folder: Path = Path(".")) -> Study:
     )
 
 
-def _training(table: Mapping[str, Any], catalogue: Catalogue) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+def _training(
+    table: Mapping[str, Any], kind: type[Section], catalogue: Catalogue
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """Split `[training]` into its common fields and the fields that `[training.NAME]` sets explicitly."""
-    own = {key: value for key, value in table.items() if key in TRAINING_AXES or not isinstance(value, dict)}
-    common = section(TrainingSection, own, "training").model_dump()
+    own = {key: value for key, value in table.items() if key in kind.model_fields or not isinstance(value, dict)}
+    common = section(kind, own, "training").model_dump()
     changes = {}
     for name in table.keys() - own.keys():
         try:
             parts = catalogue.optimizer(name)
         except PluginError:
-            if nearest(name, TRAINING_AXES):  # a field that is misspelt, rather than a method
-                raise StudyError(unknown("training", name, TRAINING_AXES)) from None
+            if nearest(name, kind.model_fields):  # a field that is misspelt, rather than a method
+                raise StudyError(unknown("training", name, kind.model_fields)) from None
             raise
         if len(parts) > 1:
             names = " and ".join(f"[training.{part['name']}]" for part in parts)
             raise StudyError(f'training: a chain such as "{name}" has no table of its own; use {names}.')
-        changes[name] = explicit(TrainingSection, table[name], f"training.{name}")
+        changes[name] = explicit(kind, table[name], f"training.{name}")
         for field in changes[name].keys() - fields_of(parts[0]):
             raise StudyError(unknown(f"training.{name}", field, fields_of(parts[0]) - {"name"}))
     return common, changes
@@ -151,11 +151,11 @@ def fields_of(part: Mapping[str, Any]) -> set[str]:
     return {*part} if part["name"] == DIRECT else {*part, *COMMON}
 
 
-def _grid(grid: Mapping[str, Any], where: str) -> dict[str, Sequence[Any]]:
+def _grid(grid: Mapping[str, Any], where: str, axes: Sequence[str]) -> dict[str, Sequence[Any]]:
     """Check the names of a grid's axes and make every value a list."""
     for axis in grid:
-        if axis not in AXES:
-            raise StudyError(unknown(where, axis, AXES))
+        if axis not in axes:
+            raise StudyError(unknown(where, axis, axes))
     for axis in ("target", "dimension", "samples"):
         if axis not in grid:
             raise StudyError(f"{where}: the axis '{axis}' is missing; every grid needs target, dimension and samples.")

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hpcsweep.config import Cell
 from hpcsweep.errors import StudyError
-from hpcsweep.study.cells import Cell, Cells
+from hpcsweep.study.cells import Cells
 
 PACKS_PER_RANK = 3  # wanted at least, where the cells allow it
 

@@ -1,26 +1,25 @@
 """The tables of a study file: their keys, types, limits and defaults. `hpcsweep.study.parsing` puts them together.
 
-Every default of a study stands here, or where a comment says so.
+The defaults of models and of training are those of `hpcsweep.config`; the others stand here.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_validator
 
-LARGEST = 2**53
-
-PositiveInt = Annotated[int, Field(gt=0, le=LARGEST)]
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, lt=1)]
+from hpcsweep.config import ModelConfig, Objective, OptimizerConfig
+from hpcsweep.config.limits import Count, NotNegative, PositiveFloat, PositiveInt
+from hpcsweep.config.methods import Equation, Keep, Sampling, Schedule
 
 
 class Section(BaseModel):
     """A table of the study file: unknown keys are refused, numbers are not made from strings."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 def _batch(value: object) -> object:
@@ -73,49 +72,42 @@ Ascent = Annotated[
 class ModelSection(Section):
     """`[model]`: what all networks share; each field may also be an axis of a grid."""
 
-    name: str = "mlp"
+    name: str = ModelConfig.name
     width: PositiveInt = 16
     depth: PositiveInt = 2
     hidden: list[PositiveInt] | None = None  # hidden widths, instead of width and depth
-    activation: str = "tanh"
-    initialisation: str = "torch"
-    scale: PositiveFloat | None = None  # standard deviation of the "normal" initialisation
-    standardise: bool = False
-    stages: PositiveInt = 1  # networks added up, each trained on what the others left
+    activation: str = ModelConfig.activation
+    initialisation: str = ModelConfig.initialisation
+    scale: PositiveFloat | None = ModelConfig.scale  # standard deviation of the "normal" initialisation
+    standardise: bool = ModelConfig.standardise
+    stages: PositiveInt = ModelConfig.stages  # networks added up, each trained on what the others left
     order: PositiveInt | None = None  # of the hyperbolic cross of "legendre"
     degree: PositiveInt | None = None  # of "spline": 1, 3 or 5
 
 
 class TrainingSection(Section):
-    """`[training]`, and `[training.NAME]` for one optimizer; each field may also be an axis of a grid."""
+    """`[training]`, and `[training.NAME]` for one optimizer; each field may also be an axis of a grid.
 
-    steps: PositiveInt = 2000
+    Options that belong to some optimizers are added by `training_section`.
+    """
+
+    steps: PositiveInt = OptimizerConfig.steps
     batch: Annotated[Any, AfterValidator(_batch)] = "full"
-    learning_rate: PositiveFloat = 1e-3
-    final_learning_rate: PositiveFloat | None = None
-    schedule: Literal["constant", "exponential", "cosine"] = "constant"
-    # Of the optimizer; None is its own default, and one that does not use a field ignores it.
-    beta1: Share | None = None
-    beta2: Share | None = None
-    epsilon: PositiveFloat | None = None
-    momentum: Share | None = None
-    nesterov: bool | None = None
-    weight_decay: NotNegative | None = None
-    memory: PositiveInt | None = None
-    refresh: PositiveInt | None = None
-    feature_scale: NotNegative | None = None
-    loss_tolerance: NotNegative = 0.0
-    gradient_tolerance: NotNegative = 0.0
-    keep: Literal["best", "last"] = "best"
-    loss: Annotated[Any, AfterValidator(_loss)] = "mse"
-    seconds: PositiveFloat | None = None
+    learning_rate: PositiveFloat = OptimizerConfig.learning_rate
+    final_learning_rate: PositiveFloat | None = OptimizerConfig.final_learning_rate
+    schedule: Schedule = OptimizerConfig.schedule
+    loss_tolerance: NotNegative = OptimizerConfig.loss_tolerance
+    gradient_tolerance: NotNegative = OptimizerConfig.gradient_tolerance
+    keep: Keep = OptimizerConfig.keep
+    loss: Annotated[Any, AfterValidator(_loss)] = OptimizerConfig.loss
+    seconds: PositiveFloat | None = OptimizerConfig.seconds
     # What is learned, of a method as a whole.
-    equation: Literal["none", "poisson"] = "none"
-    boundary: PositiveInt | None = None  # points there, with an equation; None: as dense as the samples
-    boundary_weight: PositiveFloat = 1.0
-    sampling: Literal["uniform", "grid"] = "uniform"
-    layerwise: Annotated[int, Field(ge=0, le=LARGEST)] = 0  # steps for each hidden layer alone before all; 0: none
-    resample: Annotated[int, Field(ge=0, le=LARGEST)] = 0  # how often samples are added where the error is largest
+    equation: Equation = Objective.equation
+    boundary: PositiveInt | None = Objective.boundary  # points there, with an equation; None: as dense as the samples
+    boundary_weight: PositiveFloat = Objective.boundary_weight
+    sampling: Sampling = Objective.sampling
+    layerwise: Count = Objective.layerwise  # steps for each hidden layer alone before all; 0: none
+    resample: Count = Objective.resample  # how often samples are added where the error is largest
 
 
 class SupNormSection(Section):
@@ -187,8 +179,18 @@ class StudyFile(Section):
 
 
 MODEL_AXES = tuple(ModelSection.model_fields)
-TRAINING_AXES = tuple(TrainingSection.model_fields)
-DIRECT = "direct"  # the method that fits at once, and uses none of those fields
-COMMON = ("steps", "batch", "loss_tolerance", "gradient_tolerance", "seconds", "keep", "loss")  # used by all optimizers
-LESSON = ("equation", "boundary", "boundary_weight", "sampling", "layerwise", "resample")  # of no part of a chain
-AXES = ("target", "dimension", "model", "samples", "optimizer", "replicate", *MODEL_AXES[1:], *TRAINING_AXES)
+OTHER_AXES = ("target", "dimension", "model", "samples", "optimizer", "replicate", *MODEL_AXES[1:])
+
+
+def training_section(options: Mapping[str, Any]) -> type[TrainingSection]:
+    """Return `[training]` with the options of optimizers, by name and type: None is the default of the optimizer.
+
+    One that does not use an option ignores it.
+    """
+    return _training_section(tuple(options.items()))
+
+
+@cache
+def _training_section(options: tuple[tuple[str, Any], ...]) -> type[TrainingSection]:
+    fields: dict[str, Any] = {name: (kind | None, None) for name, kind in options}
+    return create_model("TrainingSection", __base__=TrainingSection, **fields)

@@ -80,7 +80,7 @@ def test_a_network_has_the_bits_of_its_model_and_its_stored_parameters(folder: P
     [stored] = weights.parameters(folder / "s.h5", [key])
     assert stored is not None and network.vector.detach().numpy().tobytes() == stored.tobytes()
     points = places(network)
-    choice = network.model.choice
+    choice = network.model.config
     again = models.make(choice, 1, network.domain, folder).apply(torch.from_numpy(stored), points)
     values = network(points)
     assert values.shape == (200,) and values.dtype == torch.float64 and not values.requires_grad

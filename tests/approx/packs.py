@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx import models
-from hpcsweep.approx.training import Settings, Trained, train
+from hpcsweep.approx.training import Trained, train
 from hpcsweep.approx.training.batched.general import layout_of, passes_of
 from hpcsweep.approx.training.operations import losses
 from hpcsweep.approx.training.optimizers.optimizer import Optimizer
+from hpcsweep.config import OptimizerConfig
 
 DOUBLE = torch.float64
 RATES = (1e-2, 3e-3, 2e-2)
@@ -38,11 +39,11 @@ class Cells:
         self.seeds = [3**cell for cell in range(cells)]
 
     def train(
-        self, chosen: Settings | Sequence[Settings], rows: Sequence[int] | None = None, **other: object
+        self, chosen: OptimizerConfig | Sequence[OptimizerConfig], rows: Sequence[int] | None = None, **other: object
     ) -> Trained:
         """Train all cells, or those in `rows`, in that order."""
         rows = list(range(len(self.seeds))) if rows is None else list(rows)
-        each = [chosen] * len(self.seeds) if isinstance(chosen, Settings) else chosen
+        each = [chosen] * len(self.seeds) if isinstance(chosen, OptimizerConfig) else chosen
         data = (tensor[rows] for tensor in (self.parameters, self.points, self.values))
         return train(
             self.model,

@@ -10,18 +10,20 @@ import numpy as np
 import pytest
 import torch
 
-from hpcsweep.approx import adaptive_sampling, fitting, models
-from hpcsweep.approx.fitting import Problem
+from hpcsweep.approx import adaptive_sampling, fitting, models, plugins
 from hpcsweep.approx.supnorm.approximations import ErrorFunction
 from hpcsweep.approx.supnorm.screening.evaluator import frozen
-from hpcsweep.approx.training import Objective, Settings
+from hpcsweep.approx.training.strategies.journal import UNSAVED
+from hpcsweep.config import Cell, Objective, OptimizerConfig
 from hpcsweep.errors import UserError
 from hpcsweep.sampling import samples
+from tests.approx.cells import cell
 from tests.study.test_study import cells, study
 from tests.study.test_study_lessons import SQUARE
 
 DOUBLE = torch.float64
 BOX = [(-1.0, 1.0)] * 2
+LONG = OptimizerConfig("ssbroyden", steps=90)
 
 
 def bumps(points: torch.Tensor) -> torch.Tensor:
@@ -53,18 +55,17 @@ def test_a_flat_or_infinite_error_still_gives_distinct_places() -> None:
         assert len(np.unique(new.numpy(), axis=0)) == 30
 
 
-def problem(seed: int, rounds: int = 3, **other: object) -> Problem:
-    settings = Settings(optimizer="ssbroyden", steps=90)
-    plain = Problem({"name": "logsin", "K": 1.0}, 1, {"hidden": [8, 8]}, 50, settings, "float64", seed, seed, seed)
-    return replace(plain, objective=Objective(resample=rounds), **other)
+def learner(replicate: int, rounds: int = 3, method: OptimizerConfig = LONG, samples: int = 50) -> Cell:
+    target, optimizer = {"name": "logsin", "K": 1.0}, replace(method, objective=Objective(resample=rounds))
+    return cell(target, {"hidden": [8, 8]}, samples, optimizer, replicate)
 
 
 def test_rounds_are_trainings_one_after_the_other() -> None:
     """Twin: the same written out for one network, and for its last round alone."""
-    [found] = adaptive_sampling.fit([problem(3, 1)])
+    [found] = fitting.fit([learner(3, 1)])
     assert found.outcome == "done" and found.steps == 90
-    half = Settings(optimizer="ssbroyden", steps=45)
-    [first] = fitting.fit([problem(3, 0, samples=25, settings=half)])
+    half = OptimizerConfig("ssbroyden", steps=45)
+    [first] = fitting.fit([learner(3, 0, half, 25)])
     network = models.make({"hidden": [8, 8]}, 1, [(-1.0, 1.0)])
 
     def target(points: torch.Tensor) -> torch.Tensor:
@@ -72,10 +73,10 @@ def test_rounds_are_trainings_one_after_the_other() -> None:
         return torch.log(torch.sin(10 * x) + 2) + torch.sin(x)
 
     error = ErrorFunction(target, frozen(network, torch.from_numpy(first.parameters)), ((-1.0, 1.0),))
-    taken = torch.from_numpy(samples(3, 25, [(-1.0, 1.0)]))
-    new = adaptive_sampling.worst_places(error, [(-1.0, 1.0)], taken, 25, 4).numpy()
-    second = problem(3, 0, samples=50, settings=half, added=new, start=first.parameters, batch_seed=4)
-    [last] = fitting.fit([second])
+    taken = torch.from_numpy(samples(learner(3).data_seed, 25, [(-1.0, 1.0)]))
+    new = adaptive_sampling.worst_places(error, [(-1.0, 1.0)], taken, 25, learner(3).data_seed + 1).numpy()
+    second = fitting.Round(learner(3, 0, half), 1, new, first.parameters)
+    [last] = fitting._learn([second], Path("."), "cpu", lambda: False, UNSAVED)
     assert np.array_equal(found.parameters, last.parameters) and found.train_rmse == last.train_rmse
     steps = found.history_step[found.history_step >= 0]
     assert steps[0] == 0 and steps[-1] == 90 and (np.diff(steps) > 0).all()
@@ -83,10 +84,10 @@ def test_rounds_are_trainings_one_after_the_other() -> None:
 
 @pytest.mark.parametrize("optimizer", ["adam", "adam+ssbroyden"])
 def test_bits_do_not_depend_on_the_companions(optimizer: str) -> None:
-    chosen = Settings(optimizer=optimizer, steps=30, learning_rate=1e-2)
-    everyone = adaptive_sampling.fit([problem(seed, settings=chosen) for seed in range(5)])
+    chosen = OptimizerConfig(optimizer, steps=30, learning_rate=1e-2)
+    everyone = fitting.fit([learner(seed, method=chosen) for seed in range(5)])
     for rows in ([3], [4, 0]):
-        for row, one in zip(rows, adaptive_sampling.fit([problem(row, settings=chosen) for row in rows]), strict=True):
+        for row, one in zip(rows, fitting.fit([learner(row, method=chosen) for row in rows]), strict=True):
             assert np.array_equal(one.parameters, everyone[row].parameters) and one.steps == everyone[row].steps
     assert {one.steps for one in everyone} == {30 if optimizer == "adam" else 330}
 
@@ -109,22 +110,15 @@ class Holes(Target):
 @pytest.mark.parametrize("count", [25, 4096])  # points of the first round; of a screen
 def test_a_target_that_fails_leaves_the_others_alone(count: int, tmp_path: Path) -> None:
     (tmp_path / "holes.py").write_text(FAILING.replace("COUNT", str(count)))
-    bad = problem(0, 1, target={"name": "holes.py:Holes"})
-    found = adaptive_sampling.fit([problem(1, 1), bad, problem(2, 1)], tmp_path)
-    alone = adaptive_sampling.fit([problem(1, 1), problem(2, 1)])
+    bad = replace(learner(0, 1), target=plugins.complete({"name": "holes.py:Holes"}, tmp_path))
+    found = fitting.fit([learner(1, 1), bad, learner(2, 1)], tmp_path)
+    alone = fitting.fit([learner(1, 1), learner(2, 1)])
     assert [one.outcome for one in found] == ["done", "failed", "done"] and "no value" in found[1].message
     assert np.array_equal(found[2].parameters, alone[1].parameters)
 
 
 def test_a_stop_interrupts_all() -> None:
-    assert {one.outcome for one in adaptive_sampling.fit([problem(0), problem(1)], stop=lambda: True)} == {
-        "interrupted"
-    }
-
-
-def test_no_rounds_are_the_plain_training() -> None:
-    [one], [other] = adaptive_sampling.fit([problem(0, 0)]), fitting.fit([problem(0, 0)])
-    assert np.array_equal(one.parameters, other.parameters)
+    assert {one.outcome for one in fitting.fit([learner(0), learner(1)], stop=lambda: True)} == {"interrupted"}
 
 
 MISTAKES = {

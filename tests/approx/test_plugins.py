@@ -105,8 +105,8 @@ def test_complete_adds_the_defaults_and_keeps_the_name_first(tmp_path: Path) -> 
     write(tmp_path, GOOD)
     expected = {"name": "mine.py:Bump", "sharpness": 10.0}
     complete = plugins.complete({"name": "mine.py:Bump"}, tmp_path)
-    code = complete.pop("code")
-    assert complete == expected
+    code = complete.code
+    assert complete == {**expected, "code": code}
     assert plugins.complete({**expected, "code": code}, tmp_path)["code"] == code
     write(tmp_path, GOOD + "\n# edited\n")
     assert plugins.complete(expected, tmp_path)["code"] != code

@@ -17,10 +17,13 @@ from torch import Tensor, nn
 from hpcsweep.approx.kernels.activations import ACTIVATIONS as CODE
 from hpcsweep.approx.models import activations
 from hpcsweep.approx.models.activations import ACTIVATIONS, Activation, registry
-from hpcsweep.approx.training import Settings, optimizers
+from hpcsweep.approx.training import optimizers
 from hpcsweep.approx.training.optimizers.adam import Adam
 from hpcsweep.approx.training.optimizers.lbfgs import LBFGS
-from hpcsweep.approx.training.optimizers.registry import register
+from hpcsweep.approx.training.optimizers.registry import Registered, register
+from hpcsweep.config.limits import Share
+from hpcsweep.errors import StudyError
+from tests.study import test_study as studies
 
 GRID = torch.linspace(-30, 30, 60_001, dtype=torch.float64)
 
@@ -49,11 +52,37 @@ def test_a_name_stands_for_one_optimizer(name: str) -> None:
 def test_what_a_name_decides_is_no_field_of_it() -> None:
     assert "weight_decay" not in optimizers.defaults("adam") and optimizers.defaults("adamw")["weight_decay"] == 0.01
     assert optimizers.defaults("bfgs") == {} and optimizers.make("ssbfgs", {}).family == "ssbfgs"  # type: ignore[attr-defined]
-    assert Settings("adam", weight_decay=0.5).method == Adam(weight_decay=0.0)
+    assert optimizers.make("adam", {"weight_decay": 0.5}) == Adam(weight_decay=0.0)
+
+
+def test_a_study_knows_a_setting_by_the_class_of_its_optimizer(monkeypatch: pytest.MonkeyPatch) -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Zestful(Adam):
+        zest: Share = 0.25
+
+    monkeypatch.setitem(optimizers.REGISTRY, "zestful", Registered(Zestful, {}))
+    optimizers.options.cache_clear()
+    try:
+        text = studies.study(
+            studies.GRID + 'optimizer = ["zestful", "adam"]\nzest = [0.5, 0.75]', sections="[training]\nzest = 0.1"
+        )
+        assert [cell.optimizer.get("zest") for cell in studies.cells(text)] == [0.5, 0.75, None]
+        assert (
+            studies.cells(studies.study(studies.GRID + 'optimizer = ["zestful"]')).cell(0).optimizer.options["zest"]
+            == 0.25
+        )
+        with pytest.raises(StudyError, match=r"training.zestful.zest: must be less than 1, not 1.5"):
+            studies.cells(studies.study(studies.GRID, sections="[training.zestful]\nzest = 1.5"))
+    finally:
+        optimizers.options.cache_clear()
 
 
 def test_the_price_is_that_of_the_settings() -> None:
-    widths, few, many = (2, 16, 16, 1), Settings("lbfgs", memory=10).method, Settings("lbfgs", memory=1000).method
+    widths, few, many = (
+        (2, 16, 16, 1),
+        optimizers.make("lbfgs", {"memory": 10}),
+        optimizers.make("lbfgs", {"memory": 1000}),
+    )
     assert many == LBFGS(memory=1000)
     assert many.cost(widths, 50, 5000).products > 50 * few.cost(widths, 50, 5000).products
     assert many.cost(widths, 50, 5000).held > 50 * few.cost(widths, 50, 5000).held

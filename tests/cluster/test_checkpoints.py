@@ -16,9 +16,9 @@ from hpcsweep.cluster import worker
 from hpcsweep.cluster.checkpoints import CheckpointDir, Saver
 from hpcsweep.cluster.pricing import Pricer
 from hpcsweep.cluster.stopping import StopRequest
+from hpcsweep.config import Cell
 from hpcsweep.store import layout
 from hpcsweep.store.reading import opened
-from hpcsweep.study.cells import Cell
 from hpcsweep.study.expansion import expand
 from hpcsweep.study.parsing import parse
 from tests.cluster.launches import assert_same, kill, start, stop, wait_until

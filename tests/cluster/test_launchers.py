@@ -47,7 +47,7 @@ def test_the_walltime_is_that_of_the_environment() -> None:
 
 
 def test_outside_slurm_nothing_is_requeued() -> None:
-    assert "no Slurm job" in slurm.requeue({})
+    assert "not a Slurm job" in slurm.requeue({})
 
 
 def test_an_allocation_leaves_no_trace_in_what_is_submitted_from_it() -> None:

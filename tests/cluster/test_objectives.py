@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hpcsweep.approx.adaptive_sampling import fit
+from hpcsweep.approx.fitting import fit
 from hpcsweep.approx.supnorm.approximations import Network
 from hpcsweep.cluster.pricing import Pricer
-from hpcsweep.cluster.worker import networks_of, problem_of
+from hpcsweep.cluster.worker import networks_of
+from hpcsweep.config import Cell
 from hpcsweep.sampling import grid, samples
-from hpcsweep.study.cells import Cell
 from hpcsweep.study.parsing import parse
 from tests.study.test_study import CATALOGUE, cells, study
 
@@ -27,7 +27,7 @@ def cell_of(field: str, sections: str = "[training]\nsteps = 10") -> Cell:
 
 def network_of(field: str) -> Network:
     cell = cell_of(field)
-    [fitted] = fit([problem_of(cell)])
+    [fitted] = fit([cell])
     assert fitted.outcome == "done" and fitted.steps == 10
     [network] = networks_of([cell], [fitted])
     return network

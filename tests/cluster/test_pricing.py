@@ -6,9 +6,9 @@ import pytest
 
 from hpcsweep.approx.catalogue import Catalogue
 from hpcsweep.approx.training.costs import costs
-from hpcsweep.cluster.pricing import TOGETHER, Pricer, settings_of, threads_of
+from hpcsweep.cluster.pricing import TOGETHER, Pricer, threads_of
 from hpcsweep.cluster.shares import REFERENCE
-from hpcsweep.study.cells import Cell
+from hpcsweep.config import Cell
 from hpcsweep.study.expansion import expand
 from hpcsweep.study.parsing import Study, parse
 
@@ -40,16 +40,14 @@ def cells(text: str = STUDY) -> tuple[Study, list[Cell]]:
 def test_a_chain_costs_what_its_parts_cost() -> None:
     study, (adam, bfgs, chain) = cells()
     price, alike = Pricer(study, REFERENCE), costs.Perceptron((1, 6, 6, 1))
-    assert [part.steps for part in settings_of(chain).chain] == [20, 30]
-    adams, descents = (part.steps * alike.flops(30, part) for part in settings_of(chain).chain)
+    assert [part.steps for part in chain.optimizer.chain] == [20, 30]
+    adams, descents = (part.steps * alike.flops(30, part) for part in chain.optimizer.chain)
     assert (
         price(chain).flops - price(bfgs).flops
         == adams
         == price(adam).flops * 2 / 3 - price(bfgs).flops * 2 / 3 + (descents * 2 / 3)
     )
-    alone = [
-        sum(alike.seconds(30, part, REFERENCE) for part in settings_of(cell).chain) for cell in (adam, bfgs, chain)
-    ]
+    alone = [sum(alike.seconds(30, part, REFERENCE) for part in cell.optimizer.chain) for cell in (adam, bfgs, chain)]
     assert [price(cell).alone_seconds for cell in (adam, bfgs, chain)] == alone
     assert price(chain).work_bytes == price(bfgs).work_bytes > price(adam).work_bytes
     assert len({price(cell).group for cell in (adam, bfgs, chain)}) == 3

@@ -21,7 +21,7 @@ def test_without_slurm_elements_give_what_one_process_gives_to_the_bit(
     for count, *how in ((3, "debug"), (2, "local"), (2, "local", "--ntasks-per-node", 2)):
         store = tmp_path / f"{len(how)}-{count}.h5"
         done = hpcsweep("submit", tiny, "-o", store, "--array", count, "--device", "cpu", "--cluster", *how)
-        assert done.returncode == 0 and "18 cells new" in done.stdout, done.stderr
+        assert done.returncode == 0 and "18 new cells" in done.stdout, done.stderr
         assert f"{count} of {count} element(s)" in done.stdout and "flops" in done.stdout
         assert_same(store, tmp_path / "alone.h5")
         ranks = how[-1] if len(how) > 1 else 1

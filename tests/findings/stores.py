@@ -5,17 +5,18 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from hpcsweep.config import Cell, ModelConfig, TargetConfig
 from hpcsweep.store.layout import SLICE
 from hpcsweep.store.reading import Run
 from hpcsweep.store.store import Record, Store
 from hpcsweep.study import expansion, parsing
-from hpcsweep.study.cells import Cell, Cells
+from hpcsweep.study.cells import Cells
 
 RUN = Run("node017", "4821", 2, "2 x GPU", "hpcsweep 0.1", 1_750_000_000.0)
 Records = Callable[[Cell], Record | None]
@@ -25,25 +26,23 @@ Maker = Callable[..., Path]  # (text, records=record, name="results.h5") -> stor
 class Names:
     """Every name is right: findings need no torch, and neither do their tests."""
 
-    def target(self, choice: Mapping[str, Any]) -> dict[str, Any]:
-        return dict(choice)
+    options: ClassVar[dict[str, Any]] = {}
+    target, model = TargetConfig.of, ModelConfig.of
 
-    model = target
+    def target_dimension(self, target: TargetConfig, dimension: int) -> tuple[float, tuple, str]:
+        return target.get("smoothness", np.nan), ((-1.0, 1.0),) * dimension, f"{target.name} of x."
 
-    def target_dimension(self, choice: Mapping[str, Any], dimension: int) -> tuple[float, tuple, str]:
-        return choice.get("smoothness", np.nan), ((-1.0, 1.0),) * dimension, f"{choice['name']} of x."
+    def sized(self, model: ModelConfig, dimension: int, samples: int) -> ModelConfig:
+        return model
 
-    def sized(self, model: Mapping[str, Any], dimension: int, samples: int) -> dict[str, Any]:
-        return dict(model)
-
-    def parameters(self, model: Mapping[str, Any], dimension: int) -> int:
-        widths = [dimension, *model["hidden"], 1]
+    def parameters(self, model: ModelConfig, dimension: int) -> int:
+        widths = [dimension, *model.hidden, 1]
         return sum((inputs + 1) * outputs for inputs, outputs in itertools.pairwise(widths))
 
     def optimizer(self, name: str) -> list[dict[str, Any]]:
         return [{"name": name, "learning_rate": None}]
 
-    def check_compatible(self, *choices: Any) -> None:
+    def check_compatible(self, *configs: Any) -> None:
         pass
 
     training = objective = check_compatible

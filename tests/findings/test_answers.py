@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hpcsweep.config import Cell
 from hpcsweep.findings import series, tables
 from hpcsweep.findings.dataset import read
 from hpcsweep.findings.figures import gallery
@@ -15,7 +16,6 @@ from hpcsweep.findings.figures.pictures import choose
 from hpcsweep.findings.report import answers, page, report, report_figures, summary
 from hpcsweep.findings.report.report_figures import Chapter
 from hpcsweep.store.store import Record
-from hpcsweep.study.cells import Cell
 from tests.findings.stores import SCALING as STUDY
 from tests.findings.stores import Maker, cells_of, error, known, make, record
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
+from hpcsweep.config import Cell
 from hpcsweep.findings.report import report
 from hpcsweep.store.store import Record
-from hpcsweep.study.cells import Cell
 from tests.findings.stores import STUDY, make, record
 
 selenium = pytest.importorskip("selenium.webdriver", reason="no selenium: pip install 'hpcsweep[dev]'")

@@ -12,9 +12,9 @@ import h5py
 import numpy as np
 import xarray
 
+from hpcsweep.config import Cell
 from hpcsweep.findings import dataset
 from hpcsweep.store.store import Record
-from hpcsweep.study.cells import Cell
 from tests.findings.stores import STUDY, Maker, cells_of, error, record
 
 SMALL = """

@@ -11,11 +11,11 @@ import xarray
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from hpcsweep.config import Cell
 from hpcsweep.errors import StoreError
 from hpcsweep.findings import figures
 from hpcsweep.findings.dataset import read
 from hpcsweep.store.store import Record
-from hpcsweep.study.cells import Cell
 from tests.findings.stores import STUDY, Maker, Records, cells_of, error, make, record
 
 CURVES = """

@@ -10,11 +10,11 @@ import pytest
 import xarray
 from matplotlib.axes import Axes
 
+from hpcsweep.config import Cell
 from hpcsweep.findings import figures, scaling, series
 from hpcsweep.findings.dataset import read
 from hpcsweep.findings.figures.worst_points import kinds
 from hpcsweep.store.store import Record
-from hpcsweep.study.cells import Cell
 from tests.findings.stores import Maker, cells_of, error, make, record
 from tests.findings.test_figures import panels, words
 

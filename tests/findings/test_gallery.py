@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
+from hpcsweep.config import Cell
 from hpcsweep.findings import stored_pictures
 from hpcsweep.findings.dataset import read
 from hpcsweep.findings.figures import gallery, maps
@@ -17,7 +18,6 @@ from hpcsweep.sampling import grid, samples
 from hpcsweep.store import layout
 from hpcsweep.store.store import Record
 from hpcsweep.store.weights import path_of
-from hpcsweep.study.cells import Cell
 from tests.findings.stores import STUDY, Maker, cells_of, error, make, record
 
 WHERE = 0.3  # of `record`

@@ -10,12 +10,12 @@ import pandas
 import pytest
 
 from hpcsweep.__main__ import commands
+from hpcsweep.config import Cell
 from hpcsweep.errors import StoreError
 from hpcsweep.findings import dataset, grids
 from hpcsweep.findings.export import export
 from hpcsweep.findings.report import report
 from hpcsweep.store.store import Record
-from hpcsweep.study.cells import Cell
 from tests.findings.stores import STUDY, Maker, cells_of, error, record
 
 UNION = """

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import xarray
 
+from hpcsweep.config import Cell
 from hpcsweep.errors import StoreError
 from hpcsweep.findings import dataset, published
 from hpcsweep.store.store import Record
-from hpcsweep.study.cells import Cell
 from tests.findings.stores import Maker, cells_of, error, make, record
 
 ROOT = Path(__file__).parents[2]

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from hpcsweep.config import Cell
 from hpcsweep.errors import StoreError
 from hpcsweep.findings import series, tables
 from hpcsweep.findings.dataset import read
 from hpcsweep.findings.report import report, summary
 from hpcsweep.store.store import Record
-from hpcsweep.study.cells import Cell
 from tests.findings.stores import STUDY, Maker, cells_of, error, make, record
 
 PLAIN = """

@@ -8,12 +8,12 @@ import math
 import numpy as np
 import pytest
 
+from hpcsweep.config import Cell
 from hpcsweep.errors import StoreError
 from hpcsweep.findings import figures, scaling, series, theory
 from hpcsweep.findings.dataset import read
 from hpcsweep.findings.report import summary
 from hpcsweep.store.store import Record
-from hpcsweep.study.cells import Cell
 from tests.findings.stores import LEVEL, SCALING, Maker, known, record
 
 

@@ -17,7 +17,8 @@ from hpcsweep import sampling
 from hpcsweep.approx import models
 from hpcsweep.approx.catalogue import Catalogue
 from hpcsweep.approx.training import streams
-from hpcsweep.study.cells import Cell, Cells
+from hpcsweep.config import Cell
+from hpcsweep.study.cells import Cells
 from hpcsweep.study.expansion import expand
 from hpcsweep.study.parsing import load
 
@@ -50,7 +51,7 @@ def fingerprint(path: Path) -> Fingerprint:
     return {
         "cells": len(cells),
         "keys": digest(cells.columns["key"].tolist()),
-        "labels": digest(cells.labels[number] for row in _choices(cells) for number in row),
+        "labels": digest(cells.configs[number].label for row in _choices(cells) for number in row),
         "columns": digest(_columns(cells)),
         "every": every,
         "seeds": digest(seeds),

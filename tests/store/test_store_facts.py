@@ -12,13 +12,14 @@ import h5py
 import numpy as np
 
 from hpcsweep.approx.catalogue import Catalogue
+from hpcsweep.config import Cell
 from hpcsweep.findings import scaling, series
 from hpcsweep.findings.dataset import read
 from hpcsweep.store import layout, weights
 from hpcsweep.store.merging import merge
 from hpcsweep.store.reading import read_cells
 from hpcsweep.store.store import Record
-from hpcsweep.study.cells import Cell, Facts
+from hpcsweep.study.cells import Facts
 from hpcsweep.study.expansion import expand
 from hpcsweep.study.parsing import parse
 from tests.conftest import open_store, record_of
@@ -108,7 +109,7 @@ def test_facts_survive_reading_and_writing_again(tmp_path: Path) -> None:
     catalogue = Catalogue(tmp_path)
     expected = expand(parse(STUDY.format(replicates=2), catalogue), catalogue).facts
     assert read_cells(path).facts == expected
-    assert expected[next(key for key in expected if "absolute" in key[0] and key[1] == 2)] == Facts(
+    assert expected[next(key for key in expected if key[0].name == "absolute" and key[1] == 2)] == Facts(
         1.0, ((-1, 1), (-1, 1)), "(1/d) sum_i |x_i|: the kink; a ReLU network can have it exactly."
     )
 

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 
 from hpcsweep.approx.catalogue import Catalogue
+from hpcsweep.config import Cell
 from hpcsweep.errors import StudyError
 from hpcsweep.study import plan
-from hpcsweep.study.cells import Cell, Cells
+from hpcsweep.study.cells import Cells
 from hpcsweep.study.expansion import expand
 from hpcsweep.study.parsing import parse
 from hpcsweep.study.plan import Cost, Pack

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 
 from hpcsweep.approx.catalogue import Catalogue
-from hpcsweep.study.cells import Cells, canonical, stream
+from hpcsweep.approx.training import optimizers
+from hpcsweep.config import canonical, stream
+from hpcsweep.study.cells import Cells
 from hpcsweep.study.expansion import expand
 from hpcsweep.study.parsing import parse
 
@@ -39,7 +41,7 @@ def test_tables_set_several_fields_and_later_layers_win() -> None:
     made = cells(study(grid, sections='[model]\nwidth = 99\ndepth = 4\nactivation = "relu"'))
     assert [cell.model["hidden"] for cell in made] == [[5], [7, 3]]
     assert {cell.model["activation"] for cell in made} == {"relu"}
-    assert [made.labels[i] for i in made.columns["model_id"]] == ["mlp", "bottle"]
+    assert [made.configs[i].label for i in made.columns["model_id"]] == ["mlp", "bottle"]
     assert made.columns["width"].tolist() == [5, 7] and made.columns["depth"].tolist() == [1, 2]
 
 
@@ -116,7 +118,7 @@ def test_labels_of_methods() -> None:
         '"adam+sgd", { name = "adam+sgd", steps = 9, adam = { steps = 5, batch = 3 } }, { name = "sgd", label = "x" }'
     )
     made = cells(study(GRID + f"optimizer = [{tables}]"))
-    labels = [made.labels[i] for i in made.columns["optimizer_id"]]
+    labels = [made.configs[i].label for i in made.columns["optimizer_id"]]
     assert labels == ["adam+sgd", "adam+sgd(steps=9, adam(steps=5, batch=3))", "x"]
 
 
@@ -241,7 +243,7 @@ def test_union_and_take() -> None:
     assert [cell.key for cell in both.take(np.array([3, 0]))] == [both.cell(3).key, both.cell(0).key]
 
 
-@pytest.mark.parametrize("name", [name for name in CATALOGUE.optimizers if name != "direct"])
+@pytest.mark.parametrize("name", optimizers.NAMES)
 def test_every_method_may_have_a_table_of_its_own_whatever_field_its_name_resembles(name: str) -> None:
     made = parse(study(GRID + f'optimizer = ["{name}"]', sections=f"[training.{name}]\nsteps = 5"), CATALOGUE)
     assert made.per_optimizer == {name: {"steps": 5}}

@@ -1,4 +1,4 @@
-"""What perceptrons and residual networks have in common: choice, input map, layers in one flat vector."""
+"""What perceptrons and residual networks have in common: configuration, input map, layers in one flat vector."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.models.choices import resolve
+from hpcsweep.approx.models.checks import resolve
 from hpcsweep.approx.models.layers import BOUNDED, blocks_of, count, draw
 from hpcsweep.approx.models.model import FIELDS, Domain, Standardising
 
@@ -26,14 +26,14 @@ class Layered(Standardising):
     fields: ClassVar = FIELDS
     frequency_block: ClassVar[int]
 
-    def __init__(self, choice: Mapping[str, Any], dimension: int, domain: Domain) -> None:
+    def __init__(self, given: Mapping[str, Any], dimension: int, domain: Domain) -> None:
         if len(domain) != dimension:
             raise ValueError(f"the domain has {len(domain)} axes, the model {dimension} inputs")
-        super().__init__(resolve(choice), domain)
+        super().__init__(resolve(given), domain)
         self.dimension = dimension
-        self.widths = self.widths_of(self.choice["hidden"], dimension)
+        self.widths = self.widths_of(self.config.hidden, dimension)
         self.parameters = count(self.widths)
-        self.activation: str = self.choice["activation"]
+        self.activation: str = self.config.activation
 
     @staticmethod
     @abstractmethod
@@ -42,7 +42,7 @@ class Layered(Standardising):
 
     def init(self, seeds: Sequence[int], dtype: torch.dtype) -> Tensor:
         """Draw initial parameters (cells, parameters) as `layers.draw` says."""
-        return draw(self.widths, self.choice, seeds, dtype)
+        return draw(self.widths, self.config, seeds, dtype)
 
     def layers(self, parameters: Tensor) -> list[Tensor]:
         """Return the blocks (outputs, inputs + 1) of one network's flat vector (parameters,) as views."""

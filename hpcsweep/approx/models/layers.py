@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.models import activations
+from hpcsweep.config import ModelConfig
 
 Drawer = Callable[[np.random.Generator, int, int, float], np.ndarray]
 
@@ -44,14 +45,14 @@ def count(widths: Sequence[int]) -> int:
     return sum(outputs * (inputs + 1) for inputs, outputs in pairwise(widths))
 
 
-def draw(widths: Sequence[int], choice: Mapping[str, object], seeds: Sequence[int], dtype: torch.dtype) -> Tensor:
+def draw(widths: Sequence[int], config: ModelConfig, seeds: Sequence[int], dtype: torch.dtype) -> Tensor:
     """Draw initial parameters (cells, parameters), in float64 from numpy's Philox(key=seed), then cast to `dtype`.
 
     `torch` is the default of torch.nn.Linear: weights and biases ~ U(-b, b), b = 1 / sqrt(inputs). `he` (He et al.
     2015): weights ~ N(0, 2 / inputs). `glorot` (Glorot and Bengio 2010): weights ~ U(-b, b),
     b = sqrt(6 / (inputs + outputs)). Both with zero biases. `normal`: weights and biases ~ N(0, scale^2).
     """
-    rows = [_row(widths, str(choice["initialisation"]), choice["scale"], seed) for seed in seeds]
+    rows = [_row(widths, config.initialisation, config.scale, seed) for seed in seeds]
     return torch.from_numpy(np.stack(rows) if rows else np.empty((0, count(widths)))).to(dtype)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
+
+from hpcsweep.config import ModelConfig
 
 Domain = Sequence[tuple[float, float]]
 
@@ -24,8 +25,8 @@ class Model(ABC):
 
     Attributes
     ----------
-    fields : which of `FIELDS` the networks depend on; others are no part of the choice of a user's class
-    choice : the resolved choice of the study
+    fields : which of `FIELDS` the networks depend on; others are no part of the configuration of a user's class
+    config : as the study says; of a class of a user what encloses it
     dimension : number of inputs
     parameters : number of trainable parameters of one network
     widths : (inputs, ..., 1) where the flat vector is that of layers, one block (outputs, inputs + 1) after the other,
@@ -33,7 +34,7 @@ class Model(ABC):
     """
 
     fields: ClassVar[tuple[str, ...]] = ("hidden",)
-    choice: Mapping[str, Any] = MappingProxyType({})
+    config: ModelConfig = ModelConfig("")
     dimension: int
     parameters: int
     widths: tuple[int, ...] = ()
@@ -56,7 +57,7 @@ class Model(ABC):
     def evaluate(self, parameters: Tensor, inputs: Tensor) -> Tensor:
         """Return `apply` for points that are `standardised` already: (points,) of inputs (points, dimension).
 
-        The same function for all models of one choice and dimension, whatever their domains.
+        The same function for all models of one configuration and dimension, whatever their domains.
         """
         return self.apply(parameters, inputs)
 
@@ -66,7 +67,7 @@ class Model(ABC):
 
 
 class Standardising(Model):
-    """A model that sees the points, or their standardised image, where the choice says `standardise`.
+    """A model that sees the points, or their standardised image, where the configuration says `standardise`.
 
     Attributes
     ----------
@@ -77,9 +78,9 @@ class Standardising(Model):
     shift: Tensor | None = None
     factor: Tensor | None = None
 
-    def __init__(self, choice: Mapping[str, Any], domain: Domain) -> None:
-        self.choice = choice
-        if choice["standardise"]:
+    def __init__(self, config: ModelConfig, domain: Domain) -> None:
+        self.config = config
+        if config.standardise:
             low, high = torch.tensor(domain, dtype=torch.float64).T
             self.shift, self.factor = (low + high) / 2, math.sqrt(12) / (high - low)
 

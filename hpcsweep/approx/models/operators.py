@@ -34,7 +34,7 @@ class SecondOrder(Model):
     """
 
     def __init__(self, network: MLP) -> None:
-        self.network, self.choice, self.widths = network, network.choice, network.widths
+        self.network, self.config, self.widths = network, network.config, network.widths
         self.dimension, self.parameters = 2 * network.dimension + 1, network.parameters
         self._activation = TWICE_DIFFERENTIABLE[network.activation]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import copy
 import functools
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx import plugins
-from hpcsweep.approx.models.choices import DEFAULTS, validated
+from hpcsweep.approx.models.checks import FIELDS as OF_NETWORKS
+from hpcsweep.approx.models.checks import validated
 from hpcsweep.approx.models.layers import count
 from hpcsweep.approx.models.model import FIELDS, Domain, Model, Standardising
+from hpcsweep.config import ModelConfig
 from hpcsweep.errors import PluginError, unknown
 
 _SEEDS = (1, 2**64 - 1, 2**65)  # those of later stages are beyond 64 bits
@@ -25,9 +27,9 @@ _POINTS = 33
 class Own(Standardising):
     """A user's model on a domain: its class sees the points, or their standardised image."""
 
-    def __init__(self, choice: Mapping[str, Any], domain: Domain, network: Model) -> None:
-        """`choice`: resolved; `network`: made by `network_of`."""
-        super().__init__(choice, domain)
+    def __init__(self, config: ModelConfig, domain: Domain, network: Model) -> None:
+        """`network`: made by `network_of`."""
+        super().__init__(config, domain)
         self._network = network
         self.dimension, self.parameters, self.widths = network.dimension, network.parameters, network.widths
 
@@ -44,41 +46,36 @@ class Own(Standardising):
         return self._network.frequency_layer(parameters)
 
 
-def resolve_own(choice: Mapping[str, Any], folder: str | Path) -> dict[str, Any]:
-    """Return the choice of a user's model: the fields that its class reads, and the digest of its source as `code`.
+def resolve_own(given: Mapping[str, Any], folder: str | Path) -> ModelConfig:
+    """Return the configuration of a user's model: the fields that its class reads, and the digest of its source.
 
-    Raises PluginError for what cannot be, also if `choice` has the code of another state of the file.
+    Raises PluginError for what cannot be, also if what is `given` has the code of another state of the file.
     """
-    name = choice["name"]
+    name = given["name"]
     kind = plugins.load(name, folder, Model)
     for field in kind.fields:
         if field not in FIELDS:
             raise PluginError(unknown(f"{name}: fields", field, FIELDS))
-    for field in choice:
-        if field not in (*DEFAULTS, "code"):
-            raise PluginError(unknown("model", field, DEFAULTS))
+    for field in given:
+        if field not in (*OF_NETWORKS, "code"):
+            raise PluginError(unknown("model", field, OF_NETWORKS))
     code = plugins.digest(kind, name, folder)
-    if choice.get("code", code) != code:
+    if given.get("code", code) != code:
         raise PluginError(f"the source of model {name!r} has changed since the study was read; run the study again.")
-    unread = [field for field in FIELDS if field not in kind.fields]
-    read = {field: value for field, value in choice.items() if field not in unread}
-    full = validated({**DEFAULTS, **({"hidden": []} if "hidden" in unread else {}), **read})
-    return {field: value for field, value in full.items() if field not in unread} | {"code": code}
+    return validated(given, code, tuple(field for field in FIELDS if field not in kind.fields))
 
 
-def network_of(choice: Mapping[str, Any], dimension: int, folder: str | Path) -> Model:
-    """Make and check the user's model of a resolved choice."""
-    text = json.dumps({field: value for field, value in choice.items() if field != "stages"}, sort_keys=True)
-    return _network(text, dimension, str(Path(folder).resolve()))
+def network_of(config: ModelConfig, dimension: int, folder: str | Path) -> Model:
+    """Make and check the user's model."""
+    return _network(config.network, dimension, str(Path(folder).resolve()))
 
 
 @functools.cache
-def _network(text: str, dimension: int, folder: str) -> Model:
-    """Once for each choice: it holds the digest of the source, and all cells of a shape share one network."""
-    choice = json.loads(text)
-    kind = plugins.load(choice["name"], folder, Model)
-    subject = f"model {choice['name']!r} in dimension {dimension}"
-    network = plugins.guarded(f"{subject} cannot be made", lambda: kind(choice, dimension))  # type: ignore[call-arg]
+def _network(config: ModelConfig, dimension: int, folder: str) -> Model:
+    """Once for each configuration: it holds the digest of the source, and all cells of a shape share one network."""
+    kind = plugins.load(config.name, folder, Model)
+    subject = f"model {config.name!r} in dimension {dimension}"
+    network = plugins.guarded(f"{subject} cannot be made", lambda: kind(copy.deepcopy(config.plain), dimension))  # type: ignore[call-arg]
     for rule in (_size, _initial, _values, _derivatives):
         breaches = functools.partial(rule, network, dimension)
         broken = plugins.guarded(f"{subject} cannot be evaluated", lambda: list(breaches()))  # noqa: B023

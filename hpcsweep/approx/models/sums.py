@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, final
+from collections.abc import Sequence
+from typing import final
 
 import torch
 from torch import Tensor
 
 from hpcsweep.approx.models.model import Model
+from hpcsweep.config import ModelConfig
 
 
 @final
@@ -26,10 +27,10 @@ class Sum(Model):
     parameters : s * network.parameters + s - 1: the vectors of the networks, then the amplitudes a2 ... as
     """
 
-    def __init__(self, choice: Mapping[str, Any], network: Model) -> None:
-        """`choice`: resolved; that of the network and the number of stages."""
-        self.choice, self.network, self.dimension = choice, network, network.dimension
-        self.stages: int = choice["stages"]
+    def __init__(self, config: ModelConfig, network: Model) -> None:
+        """`config`: that of the network and the number of stages."""
+        self.config, self.network, self.dimension = config, network, network.dimension
+        self.stages: int = config.stages
         self.parameters = self.stages * network.parameters + self.stages - 1
 
     def init(self, seeds: Sequence[int], dtype: torch.dtype) -> Tensor:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from hpcsweep.approx.supnorm.points.pointset import Domain
 from hpcsweep.approx.supnorm.screening.evaluator import frozen
 from hpcsweep.approx.supnorm.screening.screen import Function
 from hpcsweep.approx.supnorm.search.ascent import with_slopes
+from hpcsweep.config import ModelConfig, TargetConfig
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,15 +74,15 @@ class Network(Approximation):
 
     Parameters
     ----------
-    target, dimension, model: the resolved choices.
+    target, dimension, model: as those of its cell.
     parameters: (parameters,) float64.
     samples, data_seed, sampling: how many samples it was trained on, the seed of their places, and whether they are
         "uniform" or a "grid"; 0 samples if not known. Points on the boundary, of an equation, are not counted.
     """
 
-    target: Mapping[str, Any]
+    target: TargetConfig
     dimension: int
-    model: Mapping[str, Any]
+    model: ModelConfig
     parameters: np.ndarray
     samples: int = 0
     data_seed: int = 0
@@ -95,7 +96,7 @@ class Network(Approximation):
     @property
     def group(self) -> Hashable:
         """The target: it has one domain in one dimension."""
-        return repr(sorted(self.target.items()))
+        return self.target.canonical()
 
     def error_function(self, folder: Path, device: str) -> ErrorFunction:
         """Make target and network."""

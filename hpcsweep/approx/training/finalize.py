@@ -11,8 +11,9 @@ from hpcsweep.approx.training.batched.general import layout_of, passes_of
 from hpcsweep.approx.training.batched.workspace import Task
 from hpcsweep.approx.training.operations import losses
 from hpcsweep.approx.training.operations.engine import full_loss
-from hpcsweep.approx.training.record import Record
-from hpcsweep.approx.training.settings import Settings, Trained
+from hpcsweep.approx.training.record import TrainingRecord
+from hpcsweep.approx.training.settings import Trained
+from hpcsweep.config import OptimizerConfig
 
 _SLOTS, _BLOCK = 32, 256  # networks and samples at a time
 
@@ -22,10 +23,12 @@ _SLOTS, _BLOCK = 32, 256  # networks and samples at a time
 Evaluate = Callable[[Sequence[int], int], np.ndarray]
 
 
-def finalize(common: Settings, batched: bool, record: Record, evaluate: Evaluate, threads: int) -> Trained:
+def finalize(
+    common: OptimizerConfig, batched: bool, record: TrainingRecord, evaluate: Evaluate, threads: int
+) -> Trained:
     """Return the result of a training whose last part had these settings, and minibatches (`batched`) or not.
 
-    A cell that diverged gets its best parameters, others as `Settings.keep` says.
+    A cell that diverged gets its best parameters, others as `OptimizerConfig.keep` says.
     """
     everyone = range(len(record.outcome))
     if batched:
@@ -51,7 +54,7 @@ def finalize(common: Settings, batched: bool, record: Record, evaluate: Evaluate
     )
 
 
-def _find_diverged(record: Record) -> None:
+def _find_diverged(record: TrainingRecord) -> None:
     """Give the outcome "diverged" to cells whose loss on all samples is not finite: no minibatch has seen it."""
     for cell in np.flatnonzero(~np.isfinite(record.loss)).tolist():
         if record.outcome[cell] != "diverged":
@@ -59,7 +62,7 @@ def _find_diverged(record: Record) -> None:
             record.finish(cell, "diverged", message)
 
 
-def batched_losses(task: Task, record: Record, rows: Sequence[int], power: int) -> np.ndarray:
+def batched_losses(task: Task, record: TrainingRecord, rows: Sequence[int], power: int) -> np.ndarray:
     """Return the losses (rows,) of some cells at `record.last` on all their samples, float64, many at once."""
     cells, count, loss = task.cells, task.cells.values.shape[1], losses.make(power)
     slots = max(2, min(_SLOTS, len(rows)))

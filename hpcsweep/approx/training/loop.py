@@ -15,15 +15,16 @@ from torch import Tensor
 from hpcsweep.approx.models import MLP, Model, equivalent_widths
 from hpcsweep.approx.training.batched.general import check_compatible
 from hpcsweep.approx.training.batched.monitor import Monitor
-from hpcsweep.approx.training.batched.pack import Pack
-from hpcsweep.approx.training.batched.samples import Cells
+from hpcsweep.approx.training.batched.pack import BatchedTraining
+from hpcsweep.approx.training.batched.samples import TrainingSet
 from hpcsweep.approx.training.batched.workspace import Task
 from hpcsweep.approx.training.costs import costs
 from hpcsweep.approx.training.finalize import batched_losses, finalize
-from hpcsweep.approx.training.record import Record
-from hpcsweep.approx.training.settings import Settings, Trained
+from hpcsweep.approx.training.record import TrainingRecord
+from hpcsweep.approx.training.settings import Trained, check, method_of, shared
 from hpcsweep.approx.training.single import network_training
 from hpcsweep.approx.training.single.supervisor import Supervisor
+from hpcsweep.config import OptimizerConfig
 
 
 def never() -> bool:
@@ -37,7 +38,7 @@ def train(
     parameters: Tensor,
     samples: Tensor,
     values: Tensor,
-    settings: Sequence[Settings],
+    settings: Sequence[OptimizerConfig],
     seeds: Sequence[int],
     stop: Callable[[], bool] = never,
     report: Callable[[float], None] | None = None,
@@ -85,12 +86,12 @@ def train(
     _validate(models, parameters, samples, values, settings, seeds)
     shape = None if batched or parameters.device.type != "cpu" else network_training.shape_of(models[0])
     for part in settings[0].chain if shape else ():
-        part.method.prepare(parameters[:0].numpy().dtype)
+        method_of(part).prepare(parameters[:0].numpy().dtype)
     if resume is not None and ("networks" in resume) != (shape is not None):
         resume = None  # saved by another kind of device: begins anew
     pairs = zip(models, samples.to(parameters), strict=True)
     inputs = torch.stack([one.standardised(points) for one, points in pairs])
-    cells = Cells(parameters, inputs, values.to(parameters), settings, seeds)
+    cells = TrainingSet(parameters, inputs, values.to(parameters), settings, seeds)
     saving = checkpoint, checkpoint_seconds
     if shape is not None:
         supervisor = Supervisor(len(parameters), stop, report, *saving)
@@ -105,11 +106,11 @@ def train(
 
 
 def _train_batched(
-    model: Model, cells: Cells, monitor: Monitor, resume: Mapping[str, Any] | None
-) -> tuple[list[Task], Record]:
+    model: Model, cells: TrainingSet, monitor: Monitor, resume: Mapping[str, Any] | None
+) -> tuple[list[Task], TrainingRecord]:
     """Train cells as batched programs: on devices, and models that the kernels do not know."""
     tasks = [Task(model, cells, part) for part in range(len(cells.settings[0].chain))]
-    record = Record.blank(cells.parameters) if resume is None else Record.restored(resume["record"])
+    record = TrainingRecord.blank(cells.parameters) if resume is None else TrainingRecord.restored(resume["record"])
     count_seconds = _clock(record)
     for task in tasks[resume["part"] if resume else 0 :]:
         resumed = resume if resume is not None and resume["part"] == task.part else None
@@ -118,7 +119,7 @@ def _train_batched(
     return tasks, record
 
 
-def _clock(record: Record) -> Callable[[], None]:
+def _clock(record: TrainingRecord) -> Callable[[], None]:
     """Return what brings the seconds of a record up to date, from now on: all its cells share them."""
     begun, before = time.perf_counter(), record.seconds.copy()
 
@@ -130,7 +131,7 @@ def _clock(record: Record) -> Callable[[], None]:
 
 def _run_part(
     task: Task,
-    record: Record,
+    record: TrainingRecord,
     monitor: Monitor,
     parts: int,
     resume: Mapping[str, Any] | None,
@@ -154,10 +155,10 @@ def _run_part(
             return {**progress, "record": record.state()}
 
         monitor.begin(budget, done, len(rows) / total / parts, saved_with)
-        Pack(task, slots, record, rows, saved).run(monitor)
+        BatchedTraining(task, slots, record, rows, saved).run(monitor)
 
 
-def _dismiss(task: Task, record: Record, rows: Sequence[int]) -> None:
+def _dismiss(task: Task, record: TrainingRecord, rows: Sequence[int]) -> None:
     """Let cells go that have not begun when somebody asks to stop."""
     total = sum(part.steps for part in task.cells.settings[0].chain)
     for cell in rows:
@@ -166,12 +167,12 @@ def _dismiss(task: Task, record: Record, rows: Sequence[int]) -> None:
         record.finish(cell, "interrupted", f"Stopped at step {step} of {total}.")
 
 
-def _packs(task: Task, record: Record) -> tuple[int, list[list[int]]]:
+def _packs(task: Task, record: TrainingRecord) -> tuple[int, list[list[int]]]:
     """Return the slots of a pack, and the cells of each."""
     rows = np.flatnonzero(record.active).tolist()
     kind, precision = record.last.device.type, str(record.last.dtype).removeprefix("torch.")
     model, samples = task.model, task.cells.values.shape[1]
-    hidden = equivalent_widths(model.choice, model.dimension, model.parameters)
+    hidden = equivalent_widths(model.config, model.dimension, model.parameters)
     alike = costs.Perceptron((model.dimension, *hidden, 1), general=not isinstance(model, MLP))
     most = costs.slots(alike.slot_bytes(samples, task.common, precision), kind)
     if not rows:
@@ -186,7 +187,7 @@ def _validate(
     parameters: Tensor,
     samples: Tensor,
     values: Tensor,
-    settings: Sequence[Settings],
+    settings: Sequence[OptimizerConfig],
     seeds: Sequence[int],
 ) -> None:
     cells = len(parameters)
@@ -198,15 +199,17 @@ def _validate(
         raise ValueError(f"parameters must be ({cells}, {models[0].parameters}), not {tuple(parameters.shape)}")
     if values.ndim != 2 or samples.shape != (*values.shape, models[0].dimension) or values.shape[1] == 0:
         raise ValueError(f"samples {tuple(samples.shape)} and values {tuple(values.shape)} do not fit the model")
-    common = settings[0].shared(values.shape[1])
-    if any(one.shared(values.shape[1]) != common for one in settings):
+    for one in settings:
+        check(one)
+    common = shared(settings[0], values.shape[1])
+    if any(shared(one, values.shape[1]) != common for one in settings):
         raise ValueError("the settings of one training may differ in learning rates and tolerances only")
-    check_compatible(models[0], settings[0].optimizer)
+    check_compatible(models[0], settings[0].name)
 
 
 def _shape(model: Model) -> tuple[Hashable, ...]:
     """Return what must be equal for networks that are one program: all that `evaluate` depends on."""
     if isinstance(model, MLP):
         return MLP, model.widths, model.activation
-    choice = {field: value for field, value in model.choice.items() if field not in ("initialisation", "scale")}
-    return type(model), model.parameters, json.dumps({**choice, "standardise": None}, sort_keys=True)
+    config = {field: value for field, value in model.config.items() if field not in ("initialisation", "scale")}
+    return type(model), model.parameters, json.dumps({**config, "standardise": None}, sort_keys=True)

@@ -36,7 +36,7 @@ def judged(steps: int, batch: int, samples: int) -> np.ndarray:
 
 
 @dataclass
-class Record:
+class TrainingRecord:
     """One row or entry per cell. A cell is active until it has an outcome.
 
     Attributes
@@ -63,10 +63,10 @@ class Record:
     seconds: np.ndarray
 
     @staticmethod
-    def blank(parameters: Tensor) -> Record:
+    def blank(parameters: Tensor) -> TrainingRecord:
         """Return the record of cells (cells, parameters) that have done nothing."""
         cells = len(parameters)
-        return Record(
+        return TrainingRecord(
             last=parameters.clone(),
             best=parameters.clone(),
             outcome=[""] * cells,
@@ -81,10 +81,10 @@ class Record:
         )
 
     @staticmethod
-    def joined(records: Sequence[Record]) -> Record:
+    def joined(records: Sequence[TrainingRecord]) -> TrainingRecord:
         """Return one record of the cells of several."""
-        parts = {field.name: [getattr(one, field.name) for one in records] for field in fields(Record)}
-        return Record(**{name: _concatenated(rows) for name, rows in parts.items()})
+        parts = {field.name: [getattr(one, field.name) for one in records] for field in fields(TrainingRecord)}
+        return TrainingRecord(**{name: _concatenated(rows) for name, rows in parts.items()})
 
     @property
     def active(self) -> np.ndarray:
@@ -126,9 +126,9 @@ class Record:
         return {field.name: _copy(getattr(self, field.name)) for field in fields(self)}
 
     @staticmethod
-    def restored(state: dict[str, Any]) -> Record:
+    def restored(state: dict[str, Any]) -> TrainingRecord:
         """Return the record that `state` was taken from."""
-        return Record(**{name: _copy(value) for name, value in state.items()})
+        return TrainingRecord(**{name: _copy(value) for name, value in state.items()})
 
 
 def joined(

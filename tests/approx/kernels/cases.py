@@ -18,8 +18,10 @@ from hpcsweep.approx.kernels.problem import Problem, Shape, aligned, padded
 from hpcsweep.approx.kernels.vectors import Array, Index, Number
 from hpcsweep.approx.models import MLP, Residual
 from hpcsweep.approx.models.operators import SecondOrder
-from hpcsweep.approx.training import Settings, streams
+from hpcsweep.approx.training import streams
+from hpcsweep.approx.training.settings import method_of, rates_of
 from hpcsweep.approx.training.single import methods, network_training
+from hpcsweep.config import OptimizerConfig
 
 Floats = np.ndarray[Any, Any]
 DOUBLE = torch.float64
@@ -86,12 +88,12 @@ class Case:
         point[: len(given)] = given.numpy()
         return point
 
-    def method(self, settings: Settings) -> methods.Method:
+    def method(self, settings: OptimizerConfig) -> methods.Method:
         """Return a method at the start, on all samples or on minibatches of seed 0."""
         samples = len(self.values)
-        batch, block = settings.minibatch(samples), settings.method.block(self.shape.parameters, samples)
+        batch, block = settings.minibatch(samples), method_of(settings).block(self.shape.parameters, samples)
         problem, start = self.problem(settings.power, batch, block=block), self.point()[: len(self.parameters)].copy()
-        return settings.method.alone(methods.Start(self.shape, problem, settings.rates, start))
+        return method_of(settings).alone(methods.Start(self.shape, problem, rates_of(settings), start))
 
 
 def evaluated(case: Case, problem: Problem, parameters: Tensor | None = None, done: int = 0) -> tuple[float, Floats]:
@@ -121,9 +123,9 @@ def assert_near(found: Any, expected: Any, tolerance: float) -> None:
     assert error <= tolerance * np.abs(expected).max(initial=1e-300), error / np.abs(expected).max(initial=1e-300)
 
 
-def choice(**fields: Any) -> Settings:
+def choice(**fields: Any) -> OptimizerConfig:
     """Return settings that go on for ever."""
-    return Settings(**{"steps": 10**6, "learning_rate": 1e-2, **fields})
+    return OptimizerConfig.of({"name": "adam", "steps": 10**6, "learning_rate": 1e-2, **fields})
 
 
 def iterates(method: methods.Method, steps: int) -> list[Floats]:

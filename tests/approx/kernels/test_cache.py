@@ -121,6 +121,6 @@ def test_of_processes_that_start_at_once_one_compiles_and_later_ones_wait_for_no
 )
 def test_a_call_compiles_nothing(name: str, functions: list[Entry]) -> None:
     for dtype in (np.float64, np.float32):
-        iterates(Case.of([3], 1, 5, dtype=dtype).method(choice(optimizer=name)), 3)
+        iterates(Case.of([3], 1, 5, dtype=dtype).method(choice(name=name)), 3)
     for one in functions:
         assert len(one._compiled.signatures) == 2

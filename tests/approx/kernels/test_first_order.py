@@ -38,7 +38,7 @@ def test_learning_rates_are_those_of_the_schedule(schedule: dict[str, Any]) -> N
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "muon", "soap"])
 def test_what_nothing_feeds_decays_to_zero_and_not_to_subnormal_numbers(name: str) -> None:
     case = Case.of([6, 6], 1, 20, activation="relu")
-    settings = choice(optimizer=name, learning_rate=1e-3)
+    settings = choice(name=name, learning_rate=1e-3)
     method = case.method(settings)
     iterates(method, 1)
     dead = 12  # the first layer: its neurons never fire again

@@ -29,7 +29,7 @@ def by_hand(case: Case, method: Compiled, steps: int) -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_serves_an_objective_in_torch_code(name: str) -> None:
     case = Case.of([6, 5], 2, 40)
-    compiled, served = (case.method(choice(optimizer=name)) for _ in range(2))
+    compiled, served = (case.method(choice(name=name)) for _ in range(2))
     assert isinstance(served, Compiled)
     compiled.advance(NO_MARKS, 0, 12, -1.0, 10**4)
     by_hand(case, served, 12)

@@ -12,7 +12,7 @@ import torch
 
 from hpcsweep.approx.kernels import iteration
 from hpcsweep.approx.kernels.updates import line_search
-from hpcsweep.approx.training import Settings
+from hpcsweep.config import OptimizerConfig
 from tests.approx.kernels.cases import NO_MARKS, Case, assert_near, choice, evaluated
 from tests.approx.packs import Cells
 
@@ -23,7 +23,7 @@ CASES = [([5], 1, 20, "mlp"), ([7, 6], 2, 150, "mlp"), ([6, 6], 2, 40, "residual
 
 def recorded(case: Case, name: str, steps: int) -> Iterator[tuple[Floats, Floats, Floats, float]]:
     """Give iterate, gradient, direction and the length of the last step, at the start and after each step."""
-    made, count = case.method(choice(optimizer=name, memory=4 if name == "lbfgs" else None)), len(case.parameters)
+    made, count = case.method(choice(name=name, **({"memory": 4} if name == "lbfgs" else {}))), len(case.parameters)
     for step in range(steps + 1):
         if made.advance(NO_MARKS, 0, step, -1.0, 10**6) != iteration.DUE:
             return
@@ -49,7 +49,7 @@ def test_accepted_points_meet_the_conditions_of_wolfe(
 @pytest.mark.parametrize("name", NAMES)
 def test_single_precision_descends_to_its_own_floor(name: str) -> None:
     cells = Cells([6], 1, 30, 2)
-    settings = Settings(optimizer=name, steps=300)
+    settings = OptimizerConfig(name, steps=300)
     double = cells.train(settings)
     cells.parameters = cells.parameters.float()
     single = cells.train(settings)
@@ -60,7 +60,7 @@ def test_a_search_that_meets_infinity_comes_back() -> None:
     case = Case.of([4], 1, 20)
     case.parameters.mul_(1e3)
     case.values.mul_(1e150)
-    made = case.method(choice(optimizer="bfgs"))
+    made = case.method(choice(name="bfgs"))
     losses = []
     for step in range(10):
         status = made.advance(NO_MARKS, 0, step, -1.0, 10**4)

@@ -102,7 +102,7 @@ def test_apply_is_the_network_of_torch(
     torch.testing.assert_close(model.apply(parameters, where), network(where)[:, 0].detach(), rtol=1e-13, atol=1e-14)
     assert torch.equal(where, kept)
     count = sum(tensor.numel() for tensor in network.parameters())
-    assert model.parameters == models.count_parameters(model.choice, dimension) == parameters.numel() == count
+    assert model.parameters == models.count_parameters(model.config, dimension) == parameters.numel() == count
 
 
 @pytest.mark.parametrize("activation", models.ACTIVATIONS)

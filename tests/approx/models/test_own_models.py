@@ -11,11 +11,12 @@ import torch
 
 from hpcsweep.approx import models, plugins
 from hpcsweep.approx.catalogue import Catalogue
-from hpcsweep.approx.fitting import Problem, fit
-from hpcsweep.approx.training import Settings
+from hpcsweep.approx.fitting import fit
+from hpcsweep.config import OptimizerConfig
 from hpcsweep.errors import PluginError, StudyError
 from hpcsweep.study.expansion import expand
 from hpcsweep.study.parsing import parse
+from tests.approx.cells import cell
 from tests.conftest import Run
 
 DOUBLE = torch.float64
@@ -99,7 +100,7 @@ def test_a_residual_network_is_what_it_says() -> None:
         signal = signal + torch.tanh(signal @ block[:, :-1].T + block[:, -1])
     expected = (signal @ last[:, :-1].T + last[:, -1])[:, 0]
     torch.testing.assert_close(model.apply(row, points), expected, rtol=1e-13, atol=1e-14)
-    assert model.parameters == models.count_parameters(model.choice, 2) == 3 * 3 + 2 * 3 * 4 + 4
+    assert model.parameters == models.count_parameters(model.config, 2) == 3 * 3 + 2 * 3 * 4 + 4
     for hidden in ([], [3, 4]):
         with pytest.raises(PluginError, match="all of one width"):
             models.resolve({"name": "residual", "hidden": hidden})
@@ -110,7 +111,7 @@ def test_a_choice_holds_what_the_class_reads_and_the_digest_of_its_source(folder
     full = models.resolve({"name": name, "hidden": [3], "activation": "relu", "stages": 2}, folder)
     assert full == {"name": name, "hidden": [3], "standardise": False, "stages": 2, "code": full["code"]}
     assert models.resolve(full, folder) == full and models.count_parameters(full, 2, folder) == 2 * 12 + 1
-    json.dumps(full)
+    assert json.loads(full.canonical()) == full
     (folder / "mine.py").write_text(GOOD + "\n# edited\n")
     assert models.resolve({"name": name, "hidden": [3]}, folder)["code"] != full["code"]
     with pytest.raises(PluginError, match="has changed since the study was read"):
@@ -157,11 +158,11 @@ def test_sums_of_such_models(folder: Path, name: str) -> None:
     target = plugins.complete({"name": "exp_cos"})
     found = {}
     for stages in (1, 2):
-        choice = models.resolve({"name": name, "hidden": [5], "stages": stages}, folder)
-        settings = Settings("adam+ssbroyden", steps=60, learning_rate=1e-2)
-        problems = [Problem(target, 1, choice, 60, settings, "float64", 1, seed, 3) for seed in range(4)]
-        found[stages] = fit(problems, folder)
-        model = models.make(choice, 1, plugins.target(target, 1).domain, folder)
+        model_of = {"name": name, "hidden": [5], "stages": stages}
+        settings = OptimizerConfig("adam+ssbroyden", steps=60, learning_rate=1e-2)
+        cells = [cell(target, model_of, 60, settings, replicate, folder=folder) for replicate in range(4)]
+        found[stages] = fit(cells, folder)
+        model = models.make(model_of, 1, plugins.target(target, 1).domain, folder)
         assert {one.outcome for one in found[stages]} == {"done"}
         assert all(len(one.parameters) == model.parameters for one in found[stages])
     better = [two.train_rmse < one.train_rmse for one, two in zip(found[1], found[2], strict=True)]

@@ -20,16 +20,17 @@ from hpcsweep.approx.supnorm.screening import screen
 from hpcsweep.approx.supnorm.survey import Survey
 from hpcsweep.approx.supnorm.tasks import Measurement, planned
 from hpcsweep.approx.targets import REGISTRY
+from hpcsweep.config import ModelConfig, TargetConfig
 from tests.approx.supnorm.certificate.errors import measured
 
 PLAN = Measurement(("sobol", "inflated"), 3000, 256, 5, 2, uniform=2000, starts=48, kinks=100, gap=0.01, boxes=2**14)
-MODEL = {"hidden": [6, 6], "activation": "tanh"}
+MODEL = ModelConfig(hidden=(6, 6))
 
 
 def networks(count: int = 3) -> list[Approximation]:
     model = models.make(MODEL, 2, REGISTRY["exp_cos"](2).domain)
     rows = 4 * model.init(range(1, count + 1), torch.float64).numpy()  # so large that the proof is some work
-    return [Network({"name": "exp_cos"}, 2, MODEL, row, samples=20, data_seed=i) for i, row in enumerate(rows)]
+    return [Network(TargetConfig("exp_cos"), 2, MODEL, row, samples=20, data_seed=i) for i, row in enumerate(rows)]
 
 
 def shared_out(survey: Survey, pieces: int, seed: int) -> Survey:

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpcsweep.approx import models
-from hpcsweep.approx.training import Settings, pack_key, train
+from hpcsweep.approx.training import pack_key, train
 from hpcsweep.approx.training.record import checkpoints
+from hpcsweep.config import OptimizerConfig
 from tests.approx.packs import Cells, equal, history, numpy_minibatches
 
 WAYS = ("alone", "batched")
@@ -23,7 +24,7 @@ WAYS = ("alone", "batched")
 @pytest.mark.parametrize("batch", [None, 10])
 def test_diverging_cells_do_not_touch_the_others(batch: int | None) -> None:
     cells = Cells([9, 5], 2, 25, 7)
-    chosen = [Settings(steps=120, batch=batch, learning_rate=1e-2)] * 7
+    chosen = [OptimizerConfig(steps=120, batch=batch, learning_rate=1e-2)] * 7
     clean = cells.train(chosen)
     cells.values[3, 4] = torch.nan
     chosen[5] = replace(chosen[5], learning_rate=1e200)
@@ -50,14 +51,14 @@ def test_a_sample_that_no_minibatch_has_drawn_may_spoil_the_final_loss() -> None
     drawn = numpy_minibatches(cells.seeds[1], 4, 5, 1000)
     unseen = next(sample for sample in range(1000) if sample not in drawn)
     cells.values[1, unseen] = torch.nan
-    trained = cells.train(Settings(steps=3, batch=5))
+    trained = cells.train(OptimizerConfig(steps=3, batch=5))
     assert trained.outcome == ["done", "diverged"] and np.isnan(trained.loss[1])
     assert trained.message == ["", "The loss on all samples was nan at step 3."]
 
 
 def test_a_diverged_cell_keeps_its_best_checkpoint() -> None:
     cells = Cells([8], 1, 30, 2)
-    chosen = Settings(steps=400, learning_rate=1e-2, schedule="exponential", final_learning_rate=1e250)
+    chosen = OptimizerConfig(steps=400, learning_rate=1e-2, schedule="exponential", final_learning_rate=1e250)
     trained = cells.train(chosen)
     assert trained.outcome == ["diverged"] * 2
     for cell in range(2):
@@ -79,7 +80,7 @@ def test_checkpoints(steps: int) -> None:
 
 def test_history() -> None:
     cells = Cells([8], 2, 30, 3)
-    trained = cells.train(Settings(steps=200))
+    trained = cells.train(OptimizerConfig(steps=200))
     noted = checkpoints(200)
     for cell in range(3):
         assert trained.history_step[cell].tolist() == [*noted, *[-1] * (64 - len(noted))]
@@ -88,12 +89,12 @@ def test_history() -> None:
             assert trained.history_loss[cell][place] == pytest.approx(cells.loss(cell, parameters)[0], rel=1e-12)
         assert trained.loss[cell] == trained.history_loss[cell][len(noted) - 1]
     # A checkpoint is what a shorter training ends with.
-    assert np.array_equal(cells.train(Settings(steps=7)).loss, trained.history_loss[:, 7])
+    assert np.array_equal(cells.train(OptimizerConfig(steps=7)).loss, trained.history_loss[:, 7])
 
 
 def test_loss_tolerance_stops_at_the_first_step_within_it() -> None:
     cells = Cells([12], 1, 30, 6)
-    plain = [Settings(steps=300, learning_rate=1e-2)] * 6
+    plain = [OptimizerConfig(steps=300, learning_rate=1e-2)] * 6
     free = cells.train(plain)
     assert 101 not in checkpoints(300)  # where everything is looked at anyway
     tolerance = float(cells.train(replace(plain[0], steps=101)).loss[[2, 4]].max())
@@ -115,7 +116,7 @@ def test_loss_tolerance_stops_at_the_first_step_within_it() -> None:
 
 def test_loss_tolerance_with_minibatches_means_all_samples() -> None:
     cells = Cells([12], 1, 30, 6)
-    plain = Settings(steps=500, batch=8, learning_rate=1e-2, keep="last")
+    plain = OptimizerConfig(steps=500, batch=8, learning_rate=1e-2, keep="last")
     free = cells.train(plain)
     factors = [0.0, 1.2, 2.0, 3.0, 5.0, 10.0]  # of the final loss
     trained = cells.train([replace(plain, loss_tolerance=free.loss[i] * factor) for i, factor in enumerate(factors)])
@@ -129,7 +130,7 @@ def test_loss_tolerance_with_minibatches_means_all_samples() -> None:
 
 @pytest.mark.parametrize("name", ["adam", "soap", "ssbroyden", "levenberg_marquardt"])
 def test_a_budget_of_seconds_ends_with_the_weights_of_that_step(name: str) -> None:
-    cells, chosen = Cells([20, 20], 1, 200, 3), Settings(name, steps=10**8, seconds=0.03, keep="last")
+    cells, chosen = Cells([20, 20], 1, 200, 3), OptimizerConfig(name, steps=10**8, seconds=0.03, keep="last")
     trained = cells.train(chosen)
     assert trained.outcome == ["out of budget"] * 3 and trained.seconds.max() < 1
     for cell, stop in enumerate(trained.steps.tolist()):
@@ -141,14 +142,14 @@ def test_a_budget_of_seconds_ends_with_the_weights_of_that_step(name: str) -> No
 def test_report() -> None:
     told: list[float] = []
     cells = Cells([64, 64], 2, 100, 11)
-    trained = cells.train(Settings(steps=10**6, seconds=0.05), report=told.append)
+    trained = cells.train(OptimizerConfig(steps=10**6, seconds=0.05), report=told.append)
     assert told == sorted(told) and told[0] >= 0 and told[-1] <= 1
     assert 1 <= len(told) <= 2 + 4 * trained.seconds.sum()
 
 
 def test_no_steps() -> None:
     cells = Cells([4], 1, 10, 2)
-    trained = cells.train(Settings(steps=0))
+    trained = cells.train(OptimizerConfig(steps=0))
     assert trained.outcome == ["done"] * 2 and torch.equal(trained.parameters, cells.parameters)
     assert trained.history_step[:, :2].tolist() == [[0, -1]] * 2
 
@@ -156,9 +157,9 @@ def test_no_steps() -> None:
 @pytest.mark.parametrize("batch", [None, 6])
 def test_float32_stays_float32(batch: int | None) -> None:
     cells = Cells([8], 2, 30, 3, "relu", standardise=True)
-    double = cells.train(Settings(steps=20, batch=batch))
+    double = cells.train(OptimizerConfig(steps=20, batch=batch))
     cells.parameters = cells.parameters.float()
-    single = cells.train(Settings(steps=20, batch=batch))
+    single = cells.train(OptimizerConfig(steps=20, batch=batch))
     assert single.parameters.dtype == torch.float32
     torch.testing.assert_close(single.parameters.double(), double.parameters, rtol=1e-3, atol=1e-5)
     assert single.loss.dtype == np.float64
@@ -166,14 +167,14 @@ def test_float32_stays_float32(batch: int | None) -> None:
 
 def test_a_batch_of_all_samples_is_the_full_batch() -> None:
     cells = Cells([5], 1, 20, 2)
-    assert equal(cells.train(Settings(steps=30)), cells.train(Settings(steps=30, batch=20)), [0, 1])
+    assert equal(cells.train(OptimizerConfig(steps=30)), cells.train(OptimizerConfig(steps=30, batch=20)), [0, 1])
 
 
 @pytest.mark.parametrize("name", ["mlp", "residual"])
 def test_a_model_per_cell_has_its_own_domain(name: str) -> None:
     cells, choice = Cells([5, 5], 1, 20, 3, name=name), {"name": name, "hidden": [5, 5], "standardise": True}
     made = [models.make(choice, 1, [(-1.0, 2.0 + cell)]) for cell in range(3)]
-    data = cells.parameters, cells.points, cells.values, [Settings(steps=30)] * 3, cells.seeds
+    data = cells.parameters, cells.points, cells.values, [OptimizerConfig(steps=30)] * 3, cells.seeds
     trained = train(made, *data)
     for cell in range(3):
         alone = train(made[cell], *(part[cell : cell + 1] for part in data))
@@ -182,7 +183,7 @@ def test_a_model_per_cell_has_its_own_domain(name: str) -> None:
 
 def test_arguments_that_do_not_fit() -> None:
     cells = Cells([5], 1, 20, 2)
-    chosen = [Settings(steps=3)] * 2
+    chosen = [OptimizerConfig(steps=3)] * 2
     good = [cells.model, cells.parameters, cells.points, cells.values, chosen, cells.seeds]
     spoilt = {
         1: cells.parameters[:, 1:],
@@ -199,10 +200,10 @@ def test_arguments_that_do_not_fit() -> None:
 
 def test_pack_key() -> None:
     model = models.resolve({"hidden": [5]})
-    base = Settings(steps=10, batch=50)
+    base = OptimizerConfig(steps=10, batch=50)
 
-    def key(chosen: Settings = base, samples: int = 20, precision: str = "float64", **other: object) -> tuple:
-        return pack_key({**model, **other}, 2, samples, chosen, precision)
+    def key(chosen: OptimizerConfig = base, samples: int = 20, precision: str = "float64", **other: object) -> tuple:
+        return pack_key(replace(model, **other), 2, samples, chosen, precision)
 
     assert hash(key()) == hash(key())
     for same in (
@@ -218,7 +219,7 @@ def test_pack_key() -> None:
         key(replace(base, seconds=1.0)),
         key(samples=30),
         key(precision="float32"),
-        key(hidden=[5, 5]),
+        key(hidden=(5, 5)),
         key(activation="sin"),
     ):
         assert other != key()

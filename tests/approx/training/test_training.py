@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from hpcsweep.approx import models
-from hpcsweep.approx.training import Settings, streams
+from hpcsweep.approx.training import streams
+from hpcsweep.config import OptimizerConfig
 from tests.approx.packs import Cells, equal, history, numpy_minibatches
 
 WAYS = ("alone", "batched")
@@ -19,7 +20,7 @@ def test_minibatches_against_naive_numpy() -> None:
     """One hidden layer of tanh, Adam as in the paper's Algorithm 1, every sum written out."""
     steps, batch, rate = 100, 7, 3e-3
     cells = Cells([6], 2, 50, 3)
-    trained = cells.train(Settings(steps=steps, batch=batch, learning_rate=rate))
+    trained = cells.train(OptimizerConfig(steps=steps, batch=batch, learning_rate=rate))
     for cell in range(3):
         theta = cells.parameters[cell].numpy().copy()
         points, values = cells.points[cell].numpy(), cells.values[cell].numpy()
@@ -60,7 +61,7 @@ def test_bits_do_not_depend_on_companions(activation: str, batch: int | None) ->
     cells = Cells([17, 5], 3, 37, 17, activation)
     schedule = COSINE if activation == "tanh" else {}
     rates = (1e-2, 3e-3, 1e-2)
-    chosen = [Settings(steps=150, batch=batch, learning_rate=rates[cell % 3], **schedule) for cell in range(17)]
+    chosen = [OptimizerConfig(steps=150, batch=batch, learning_rate=rates[cell % 3], **schedule) for cell in range(17)]
     together = cells.train(chosen)
     order = np.random.default_rng(0).permutation(17)
     assert equal(together, cells.train(chosen, order), order)
@@ -71,6 +72,6 @@ def test_bits_do_not_depend_on_companions(activation: str, batch: int | None) ->
 def test_bits_of_a_single_cell_with_a_single_sample() -> None:
     """Where a product of one slot rounds differently from a product of two."""
     cells = Cells([40, 40], 2, 1, 3)
-    together = cells.train(Settings(steps=20))
+    together = cells.train(OptimizerConfig(steps=20))
     for cell in range(3):
-        assert equal(together, cells.train(Settings(steps=20), [cell]), [cell])
+        assert equal(together, cells.train(OptimizerConfig(steps=20), [cell]), [cell])

@@ -6,11 +6,11 @@ a second.
 
 from __future__ import annotations
 
-from hpcsweep.approx.models.classical.choices import FAMILIES, FIELDS, count, is_direct, refuse, resolve, sized
 from hpcsweep.approx.models.classical.costs import bytes_of, equivalent_widths, operations
 from hpcsweep.approx.models.classical.direct import Direct, Unsolvable
 from hpcsweep.approx.models.classical.legendre import Legendre
 from hpcsweep.approx.models.classical.simplex import Simplex
+from hpcsweep.approx.models.classical.sizes import FAMILIES, FIELDS, count, is_direct, refuse, resolve, sized
 from hpcsweep.approx.models.classical.spline import Spline
 
 __all__ = [

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
-from hpcsweep.approx.models.classical.choices import count
+from hpcsweep.approx.models.classical.sizes import count
+from hpcsweep.config import ModelConfig
 
 # Simplices for each of many random points (Dwyer 1991; the table of Poisson-Delaunay tessellations); fewer points have
 # fewer, since much of the domain is then outside their hull.
@@ -17,32 +16,32 @@ _OF_POINT = 1000  # the same for a point whose simplex is looked for
 _GELSD = 4  # passes over the matrix, in operations of m n^2
 
 
-def operations(choice: Mapping[str, Any], dimension: int, samples: int) -> float:
+def operations(model: ModelConfig, dimension: int, samples: int) -> float:
     """Return about how many operations of matrix products a fit takes as long as."""
-    if choice["name"] == "legendre":
-        size = count(choice, dimension)
+    if model.name == "legendre":
+        size = count(model, dimension)
         return _GELSD * samples * size * min(samples, size) + samples * size * dimension
-    if choice["name"] == "simplex" and dimension > 1:
-        return _simplices(choice["nodes"], dimension) * _OF_SIMPLEX * dimension**2
+    if model.name == "simplex" and dimension > 1:
+        return _simplices(model["nodes"], dimension) * _OF_SIMPLEX * dimension**2
     return 1000.0 * samples
 
 
-def bytes_of(choice: Mapping[str, Any], dimension: int, samples: int) -> int:
+def bytes_of(model: ModelConfig, dimension: int, samples: int) -> int:
     """Return the memory of a fit, and of what is kept of it while it is evaluated."""
-    if choice["name"] == "legendre":
-        size = count(choice, dimension)
+    if model.name == "legendre":
+        size = count(model, dimension)
         return 8 * (3 * samples * size + 2 * min(samples, size) ** 2)
-    if choice["name"] == "simplex" and dimension > 1:
+    if model.name == "simplex" and dimension > 1:
         numbers = dimension * (dimension + 1) + 4 * (dimension + 2)  # maps, corners, neighbours, planes, qhull's own
-        return round(16 * numbers * _simplices(choice["nodes"], dimension))
+        return round(16 * numbers * _simplices(model["nodes"], dimension))
     return 200 * samples
 
 
-def equivalent_widths(choice: Mapping[str, Any], dimension: int) -> list[int]:
+def equivalent_widths(model: ModelConfig, dimension: int) -> list[int]:
     """Return the hidden widths of a perceptron that costs about as much at a point."""
-    if choice["name"] == "legendre":
-        return [max(1, count(choice, dimension) // 2)]
-    if choice["name"] == "simplex" and dimension > 1:
+    if model.name == "legendre":
+        return [max(1, count(model, dimension) // 2)]
+    if model.name == "simplex" and dimension > 1:
         half = dimension**2 * _OF_POINT / 2
         return [max(8, round(math.sqrt(half)))] * 2
     return [16, 16]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, final
+from typing import final
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 from hpcsweep.approx.models.classical.crosses import cross
 from hpcsweep.approx.models.classical.direct import Direct, Unsolvable
 from hpcsweep.approx.models.model import Domain
+from hpcsweep.config import ModelConfig
 
 _AT_ONCE = 1 << 18  # numbers of the matrix of polynomials that are made at once: 2 MiB, a core's cache
 # Enclosures of the recurrence widen by up to 1 + sqrt 2 with each degree: in 1-D proofs closed up to order 30, and with
@@ -36,10 +36,10 @@ class Legendre(Direct):
         first, lexicographic among themselves
     """
 
-    def __init__(self, choice: Mapping[str, Any], dimension: int, domain: Domain) -> None:
-        """`choice`: resolved, its `order` is that of the cross."""
-        self.choice, self.dimension = choice, dimension
-        indices = cross(choice["order"], dimension)
+    def __init__(self, config: ModelConfig, dimension: int, domain: Domain) -> None:
+        """`config`: its `order` is that of the cross."""
+        self.config, self.dimension = config, dimension
+        indices = cross(config["order"], dimension)
         self.indices = indices[np.argsort((indices > 0).sum(axis=1), kind="stable")]
         self.parameters = len(self.indices)
         low, high = torch.tensor(domain, dtype=torch.float64).T

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from hpcsweep.approx.models.classical.direct import Direct, Unsolvable, distinct
 from hpcsweep.approx.models.model import Domain
+from hpcsweep.config import ModelConfig
 
 _AT_ONCE = 8192  # points: a tile of the meter
 _KEPT = 4  # triangulations of a process: those of a pack are held by their models
@@ -28,10 +28,10 @@ class Simplex(Direct):
     learning", Entropy 25:175, 2023). The triangulation is made of the places again, on every machine the same.
     """
 
-    def __init__(self, choice: Mapping[str, Any], dimension: int, domain: Domain) -> None:
-        """`choice`: resolved, with how many `nodes` it has, one for each sample."""
-        self.choice, self.dimension = choice, dimension
-        self._nodes: int = choice["nodes"]
+    def __init__(self, config: ModelConfig, dimension: int, domain: Domain) -> None:
+        """`config`: with how many `nodes` it has, one for each sample."""
+        self.config, self.dimension = config, dimension
+        self._nodes: int = config["nodes"]
         self.parameters = self._nodes * (dimension + 1)
         self._held: tuple[Tensor, int, Triangulation] | None = None
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, final
+from typing import final
 
 import numpy as np
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from hpcsweep.approx.models.classical.direct import Direct, Unsolvable, distinct
 from hpcsweep.approx.models.model import Domain
+from hpcsweep.config import ModelConfig
 
 DEGREES = (1, 3, 5)
 
@@ -23,11 +23,11 @@ class Spline(Direct):
     follow from the nodes. Outside the outermost samples its last polynomials go on.
     """
 
-    def __init__(self, choice: Mapping[str, Any], dimension: int, domain: Domain) -> None:
-        """`choice`: resolved, with its `degree` and how many `nodes` it has, one for each sample."""
-        self.choice, self.dimension = choice, dimension
-        self._degree: int = choice["degree"]
-        self._nodes: int = choice["nodes"]
+    def __init__(self, config: ModelConfig, dimension: int, domain: Domain) -> None:
+        """`config`: with its `degree` and how many `nodes` it has, one for each sample."""
+        self.config, self.dimension = config, dimension
+        self._degree: int = config["degree"]
+        self._nodes: int = config["nodes"]
         self.parameters = 2 * self._nodes
 
     def solve(self, places: np.ndarray, values: np.ndarray) -> Tensor:

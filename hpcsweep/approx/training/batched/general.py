@@ -105,7 +105,7 @@ def check_compatible(model: Model, optimizer: str) -> None:
     for name in parts:
         if name not in working:
             asked = optimizers.needs(name).unmet(model.widths)
-            called = getattr(model, "choice", {}).get("name", type(model).__name__)
+            called = model.config.name or type(model).__name__
             raise StudyError(
                 f"optimizer: {name!r} needs {asked}, which model {called!r} does not provide. "
                 f"These work with it: {', '.join(sorted(working))}."
@@ -114,7 +114,7 @@ def check_compatible(model: Model, optimizer: str) -> None:
 
 def _unlike(model: Model, optimizer: str) -> str:
     """Say why a model is not to be had by an optimizer, where one of them needs no steps and the other does."""
-    called = getattr(model, "choice", {}).get("name", type(model).__name__)
+    called = model.config.name or type(model).__name__
     if isinstance(model, Direct):
         return (
             f"optimizer: model {called!r} is fitted directly, not by {optimizer!r}. "

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from hpcsweep.approx.training.batched.monitor import LONGEST, Monitor
-from hpcsweep.approx.training.batched.samples import Cells
+from hpcsweep.approx.training.batched.samples import TrainingSet
 from hpcsweep.approx.training.batched.workspace import Task, Workspace
-from hpcsweep.approx.training.record import Record, checkpoints, judged, patience
+from hpcsweep.approx.training.record import TrainingRecord, checkpoints, judged, patience
 
-__all__ = ["Cells", "Pack", "Task"]
+__all__ = ["BatchedTraining", "Task", "TrainingSet"]
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Progress:
         return Progress(0, np.arange(slots) < cells, steps, due, np.full(slots, np.nan))
 
 
-class Pack:
+class BatchedTraining:
     """Trains cells in the slots of a workspace, for one part of their chains.
 
     A *tick* is one evaluation of all slots, a *step* what the optimizer of a slot completes in one tick or in several.
@@ -54,7 +54,12 @@ class Pack:
     """
 
     def __init__(
-        self, task: Task, slots: int, record: Record, rows: Sequence[int], saved: Mapping[str, Any] | None = None
+        self,
+        task: Task,
+        slots: int,
+        record: TrainingRecord,
+        rows: Sequence[int],
+        saved: Mapping[str, Any] | None = None,
     ) -> None:
         """Put the cells `rows` into slots; they begin at `record.last`, and the record tells of them.
 

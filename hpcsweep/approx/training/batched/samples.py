@@ -12,13 +12,13 @@ from torch import Tensor
 
 from hpcsweep.approx.training import streams
 from hpcsweep.approx.training.operations.passes import Passes
-from hpcsweep.approx.training.settings import Settings
+from hpcsweep.config import OptimizerConfig
 
 _AHEAD = 1 << 14  # samples gathered at once: enough to hide the cost of a call, few enough to stay in the cache
 
 
 @dataclass(frozen=True)
-class Cells:
+class TrainingSet:
     """What cells start from, one row or entry each.
 
     Attributes
@@ -32,7 +32,7 @@ class Cells:
     parameters: Tensor
     inputs: Tensor
     values: Tensor
-    settings: Sequence[Settings]
+    settings: Sequence[OptimizerConfig]
     seeds: Sequence[int]
 
 
@@ -47,7 +47,7 @@ class Minibatches:
     table : (slots, all, columns): the coordinates of each sample, and its value
     """
 
-    def __init__(self, engine: Passes, cells: Cells, rows: Sequence[int], done: np.ndarray) -> None:
+    def __init__(self, engine: Passes, cells: TrainingSet, rows: Sequence[int], done: np.ndarray) -> None:
         """Draw for the cells `rows`, one per slot, which have `done` so many steps before this pack."""
         index = torch.tensor(rows, device=cells.values.device)
         self.table = torch.cat([cells.inputs[index], cells.values[index].unsqueeze(2)], dim=2)

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.training.operations.parameter_layout import Layout
-from hpcsweep.approx.training.settings import Settings
+from hpcsweep.config import OptimizerConfig
 
 
-def learning_rate(settings: Settings, step: int) -> float:
+def learning_rate(settings: OptimizerConfig, step: int) -> float:
     """Return the learning rate of the step that follows `step` steps.
 
     With a and b the initial and the final learning rate and s = step / steps: "constant" a; "exponential"
@@ -34,7 +34,7 @@ class Rates:
     the bits of a cell depend on its companions.
     """
 
-    def __init__(self, settings: Sequence[Settings], layout: Layout, weights: Tensor) -> None:
+    def __init__(self, settings: Sequence[OptimizerConfig], layout: Layout, weights: Tensor) -> None:
         self._settings, self._layout = settings, layout
         self._buffer = torch.empty_like(weights)
         self._written: list[float] = []

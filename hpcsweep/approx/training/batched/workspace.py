@@ -13,12 +13,13 @@ from torch import Tensor
 from hpcsweep.approx.models import Model
 from hpcsweep.approx.training.batched import graph
 from hpcsweep.approx.training.batched.general import layout_of, passes_of
-from hpcsweep.approx.training.batched.samples import Cells, Minibatches
+from hpcsweep.approx.training.batched.samples import Minibatches, TrainingSet
 from hpcsweep.approx.training.batched.schedules import Rates
 from hpcsweep.approx.training.operations import losses
 from hpcsweep.approx.training.operations.engine import full_loss
 from hpcsweep.approx.training.operations.passes import Passes
-from hpcsweep.approx.training.settings import Settings
+from hpcsweep.approx.training.settings import method_of
+from hpcsweep.config import OptimizerConfig
 
 _BLOCK = 256  # samples at a time, at least, where the loss on all samples is summed up
 
@@ -28,15 +29,15 @@ class Task:
     """What all slots of a pack do: a model of their shape, the cells to choose from, the part of their chains."""
 
     model: Model
-    cells: Cells
+    cells: TrainingSet
     part: int = 0
 
-    def settings(self, cell: int) -> Settings:
+    def settings(self, cell: int) -> OptimizerConfig:
         """Return the settings of a cell for this part of its chain."""
         return self.cells.settings[cell].chain[self.part]
 
     @property
-    def common(self) -> Settings:
+    def common(self) -> OptimizerConfig:
         """The settings that all cells share."""
         return self.settings(0)
 
@@ -71,7 +72,7 @@ class Workspace:
             self._minibatches = Minibatches(self._engine, cells, rows, done)
             self._judge = self._passes(min(cells.values.shape[1], max(batch, _BLOCK)), self.before)
         self._rates = Rates([task.settings(row) for row in rows], self._layout, weights)
-        self._optimizer = task.common.method
+        self._optimizer = method_of(task.common)
         self._state = self._optimizer.init(self._engine)
         self._replay: graph.Replay | None = None
 

@@ -13,7 +13,8 @@ from itertools import pairwise
 
 from hpcsweep.approx.training.costs.device import Device, probe
 from hpcsweep.approx.training.optimizers.step_cost import StepCost
-from hpcsweep.approx.training.settings import Settings
+from hpcsweep.approx.training.settings import method_of
+from hpcsweep.config import OptimizerConfig
 
 __all__ = ["Device", "Perceptron", "packs", "probe", "slots", "used_slots"]
 
@@ -60,13 +61,13 @@ class Perceptron:
         """Multiply-adds of a sample, with the gradient; signals are not handed down into the first layer."""
         return 2 * self.parameters + sum(inputs * outputs for inputs, outputs in pairwise(self.widths[1:]))
 
-    def _step_cost(self, settings: Settings, samples: int) -> StepCost:
+    def _step_cost(self, settings: OptimizerConfig, samples: int) -> StepCost:
         """Return what one part of a chain asks for in a step that sees so many samples."""
-        return settings.method.cost(self.widths, samples, settings.steps)
+        return method_of(settings).cost(self.widths, samples, settings.steps)
 
-    def flops(self, samples: int, settings: Settings | None = None) -> int:
+    def flops(self, samples: int, settings: OptimizerConfig | None = None) -> int:
         """Return the floating-point operations in the products of one step of a part of a chain, Adam by default."""
-        cost = self._step_cost(settings or Settings(), samples)
+        cost = self._step_cost(settings or OptimizerConfig(), samples)
         passes = samples * (cost.evaluations * self.both_ways + cost.forwards * self.parameters)
         return round(2 * (self.channels * passes + cost.products))
 
@@ -79,7 +80,7 @@ class Perceptron:
         fixed = device.evaluation + blocks * self.parameters * device.parameter
         return fixed + -(-points // _LANES) * _LANES * signals * (products * device.fma + bent)
 
-    def seconds(self, samples: int, settings: Settings, device: Device) -> float:
+    def seconds(self, samples: int, settings: OptimizerConfig, device: Device) -> float:
         """Predict the seconds in which a network on a processor goes alone through one part of its chain."""
         step = settings.minibatch(samples) or samples
         cost = self._step_cost(settings, step)
@@ -93,7 +94,7 @@ class Perceptron:
         each += cost.calls_alone * device.launch
         return _FIXED_NETWORK + _SUSTAINED * min(settings.steps, cost.most_steps) * each
 
-    def batched_seconds(self, samples: int, settings: Settings, device: Device) -> tuple[float, float]:
+    def batched_seconds(self, samples: int, settings: OptimizerConfig, device: Device) -> tuple[float, float]:
         """Predict the seconds of one part of a chain as a batched program: of its calls, and of each network."""
         step = settings.minibatch(samples) or samples
         cost, work = self._step_cost(settings, step), 2 if self.general else 1
@@ -107,17 +108,17 @@ class Perceptron:
         columns = self.widths[0] + 2 + (self.widths[0] + 1) * (self.channels > 1)
         return _ITEM[precision] * (2 * samples * columns + 4 * self.parameters)
 
-    def work_bytes(self, samples: int, settings: Settings, precision: str) -> int:
+    def work_bytes(self, samples: int, settings: OptimizerConfig, precision: str) -> int:
         """Return the memory that a network takes besides while it trains alone: its signals, what a method keeps."""
         step = settings.minibatch(samples) or samples
         cost = self._step_cost(settings, step)
         layers, widest = len(self.widths) - 1, max(self.widths)
-        block = settings.method.block(self.parameters, step) or min(step, _BLOCK)
+        block = method_of(settings).block(self.parameters, step) or min(step, _BLOCK)
         room = (2 * layers + 2) * (widest + 1) * self.channels * block + 2 * step
         copies = samples * (self.widths[0] + 2)
         return _ITEM[precision] * (room + copies + cost.held + 6 * self.parameters)
 
-    def slot_bytes(self, samples: int, settings: Settings, precision: str) -> int:
+    def slot_bytes(self, samples: int, settings: OptimizerConfig, precision: str) -> int:
         """Return the memory that each network of a batched program takes."""
         step = settings.minibatch(samples) or samples
         cost = self._step_cost(settings, step)

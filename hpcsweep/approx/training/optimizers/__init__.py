@@ -9,9 +9,9 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from hpcsweep.approx.training.optimizers.optimizer import Needs, Optimizer
-from hpcsweep.approx.training.optimizers.registry import DIRECT, REGISTRY, defaults, make, needs
+from hpcsweep.approx.training.optimizers.registry import DIRECT, REGISTRY, defaults, make, needs, options
 
-__all__ = ["DIRECT", "NAMES", "REGISTRY", "Needs", "Optimizer", "defaults", "make", "needs"]
+__all__ = ["DIRECT", "NAMES", "REGISTRY", "Needs", "Optimizer", "defaults", "make", "needs", "options"]
 
 for _module in iter_modules(__path__):  # those that hold an optimizer enter it into the registry
     import_module(f"{__name__}.{_module.name}")

@@ -21,6 +21,7 @@ from hpcsweep.approx.training.optimizers import step_cost
 from hpcsweep.approx.training.optimizers.optimizer import Number, Optimizer
 from hpcsweep.approx.training.optimizers.registry import register
 from hpcsweep.approx.training.single.methods import Compiled, Start, first_order_numbers
+from hpcsweep.config.limits import NotNegative, PositiveFloat, Share
 
 
 @dataclass
@@ -49,10 +50,10 @@ class Adam(Optimizer):
     step.
     """
 
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
-    weight_decay: float = 0.01
+    beta1: Share = 0.9
+    beta2: Share = 0.999
+    epsilon: PositiveFloat = 1e-8
+    weight_decay: NotNegative = 0.01
 
     kernels: ClassVar = (iteration.advance, first_order.propose_adam, first_order.take)
 

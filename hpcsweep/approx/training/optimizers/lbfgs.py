@@ -35,6 +35,7 @@ from hpcsweep.approx.training.optimizers.search_state import (
     dots,
 )
 from hpcsweep.approx.training.single.methods import Compiled, Start, quasi_newton_numbers
+from hpcsweep.config.limits import PositiveInt
 
 
 @dataclass
@@ -91,7 +92,7 @@ class Memory(Curvature):
 class LBFGS(BatchedQuasiNewton, Optimizer):
     """The inverse Hessian of BFGS from the latest `memory` steps, starting from s'y / y'y of the last one."""
 
-    memory: int = 50
+    memory: PositiveInt = 50
 
     needs: ClassVar = Needs(all_samples=True, rate=False)
     is_fine: ClassVar = True

@@ -25,6 +25,7 @@ from hpcsweep.approx.training.optimizers.optimizer import Needs, Number, Optimiz
 from hpcsweep.approx.training.optimizers.registry import register
 from hpcsweep.approx.training.single.last_layer import LastLayerMethod
 from hpcsweep.approx.training.single.methods import Start
+from hpcsweep.config.limits import NotNegative
 
 
 @dataclass
@@ -71,7 +72,7 @@ class LeastSquares(Optimizer):
         0 takes them as they are: after another optimizer
     """
 
-    feature_scale: float = 3.0
+    feature_scale: NotNegative = 3.0
 
     needs: ClassVar = Needs(all_samples=True, squares=True, rate=False, features=True)
     kernels: ClassVar = (iteration.write_note, residuals)

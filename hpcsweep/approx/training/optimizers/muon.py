@@ -21,6 +21,7 @@ from hpcsweep.approx.training.optimizers.adam import Adam, Moments
 from hpcsweep.approx.training.optimizers.optimizer import Needs, Number, Optimizer
 from hpcsweep.approx.training.optimizers.registry import register
 from hpcsweep.approx.training.single.methods import Compiled, Start, first_order_numbers
+from hpcsweep.config.limits import PositiveFloat, Share
 
 
 @final
@@ -35,10 +36,10 @@ class Muon(Optimizer):
     both. No weight decay. torch iterates in bfloat16, we in the precision of the weights.
     """
 
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
-    momentum: float = 0.95
+    beta1: Share = 0.9
+    beta2: Share = 0.999
+    epsilon: PositiveFloat = 1e-8
+    momentum: Share = 0.95
     nesterov: bool = True
 
     needs: ClassVar = Needs(matrices=True)

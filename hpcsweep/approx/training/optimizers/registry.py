@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
-from typing import Any, TypeVar
+from functools import cache
+from typing import Any, TypeVar, get_type_hints
 
 from hpcsweep.approx.training.optimizers.optimizer import Needs, Optimizer
+from hpcsweep.config import DIRECT
 from hpcsweep.errors import PluginError, unknown
 
-DIRECT = "direct"  # the name of what needs no optimizer, `hpcsweep.approx.models.classical`: no steps, no fields
 _Optimizer = TypeVar("_Optimizer", bound=Optimizer)
 
 
@@ -57,6 +58,16 @@ def defaults(name: str) -> dict[str, Any]:
     family, fixed = REGISTRY[name].family, REGISTRY[name].fixed
     own = (field for field in fields(family) if field.name not in fixed)
     return {field.name: field.default for field in own if field.default is not MISSING}
+
+
+@cache
+def options() -> Mapping[str, Any]:
+    """Return the options of all optimizers, by their names, with their types: annotated, so that they have limits."""
+    found: dict[str, Any] = {}
+    for name, entry in REGISTRY.items():
+        hints = get_type_hints(entry.family, include_extras=True)
+        found |= {option: hints[option] for option in defaults(name)}
+    return found
 
 
 def make(name: str, settings: Mapping[str, Any]) -> Optimizer:

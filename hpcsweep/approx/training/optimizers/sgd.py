@@ -18,6 +18,7 @@ from hpcsweep.approx.training.optimizers.adam import floor
 from hpcsweep.approx.training.optimizers.optimizer import Number, Optimizer
 from hpcsweep.approx.training.optimizers.registry import register
 from hpcsweep.approx.training.single.methods import Compiled, Start, first_order_numbers
+from hpcsweep.config.limits import Share
 
 
 @dataclass
@@ -37,7 +38,7 @@ class SGD(Optimizer):
     No damping, no weight decay. The gradient is that of the whole batch, be it of all samples or a minibatch.
     """
 
-    momentum: float = 0.9
+    momentum: Share = 0.9
     nesterov: bool = True
 
     kernels: ClassVar = (iteration.advance, first_order.propose_momentum, first_order.take)

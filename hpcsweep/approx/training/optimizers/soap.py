@@ -27,6 +27,7 @@ from hpcsweep.approx.training.optimizers.adam import Adam, Moments, add_product,
 from hpcsweep.approx.training.optimizers.optimizer import Needs, Number, Optimizer
 from hpcsweep.approx.training.optimizers.registry import register
 from hpcsweep.approx.training.single.methods import Compiled, Start, first_order_numbers
+from hpcsweep.config.limits import PositiveFloat, PositiveInt, Share
 
 
 @dataclass
@@ -59,10 +60,10 @@ class SOAP(Optimizer):
     turn in every step whose count is a multiple of `refresh`.
     """
 
-    beta1: float = 0.95
-    beta2: float = 0.95
-    epsilon: float = 1e-8
-    refresh: int = 10
+    beta1: Share = 0.95
+    beta2: Share = 0.95
+    epsilon: PositiveFloat = 1e-8
+    refresh: PositiveInt = 10
 
     needs: ClassVar = Needs(matrices=True)
     kernels: ClassVar = (iteration.advance, soap.propose_soap, first_order.take)

@@ -19,12 +19,13 @@ from hpcsweep.approx.kernels.problem import Problem, Shape, aligned, padded
 from hpcsweep.approx.models import MLP, Model, Residual
 from hpcsweep.approx.models.operators import SecondOrder
 from hpcsweep.approx.training import streams
-from hpcsweep.approx.training.batched.samples import Cells
+from hpcsweep.approx.training.batched.samples import TrainingSet
 from hpcsweep.approx.training.finalize import Evaluate
-from hpcsweep.approx.training.record import Record, checkpoints, judged, patience
-from hpcsweep.approx.training.settings import Settings
+from hpcsweep.approx.training.record import TrainingRecord, checkpoints, judged, patience
+from hpcsweep.approx.training.settings import method_of, rates_of
 from hpcsweep.approx.training.single import methods
 from hpcsweep.approx.training.single.supervisor import Supervisor
+from hpcsweep.config import OptimizerConfig
 
 _PAUSE, _MOST = 0.025, 1 << 20  # seconds of work between two looks, about; evaluations, at most
 
@@ -47,8 +48,8 @@ def shape_of(model: Model) -> Shape | None:
 class NetworkTraining:
     """The training of one network, through all parts of its chain; what became of it is its `record`, of one row."""
 
-    def __init__(self, shape: Shape, cells: Cells, cell: int, supervisor: Supervisor) -> None:
-        self.record = Record.blank(cells.parameters[cell : cell + 1])
+    def __init__(self, shape: Shape, cells: TrainingSet, cell: int, supervisor: Supervisor) -> None:
+        self.record = TrainingRecord.blank(cells.parameters[cell : cell + 1])
         self._shape, self._cell, self._supervisor = shape, cell, supervisor
         self._chain, self._seed = cells.settings[cell].chain, cells.seeds[cell]
         self._inputs, self._values = cells.inputs[cell].numpy(), cells.values[cell].numpy()
@@ -60,7 +61,7 @@ class NetworkTraining:
         self._every: Problem | None = None
         self._spent = 0.0  # seconds of this part
 
-    def problem(self, settings: Settings, every: bool = False) -> Problem:
+    def problem(self, settings: OptimizerConfig, every: bool = False) -> Problem:
         """Return what a part of the chain is to minimise; with `every` sample at once."""
         samples = len(self._values)
         return Problem.of(
@@ -70,7 +71,7 @@ class NetworkTraining:
             settings.power,
             None if every else settings.minibatch(samples),
             int(streams.keys([self._seed])[0]),
-            settings.method.block(self._shape.parameters, samples),
+            method_of(settings).block(self._shape.parameters, samples),
         )
 
     def run(self) -> None:
@@ -88,7 +89,7 @@ class NetworkTraining:
         if self.record.outcome[0] != "interrupted":
             self._supervisor.end(self._cell, {"record": self.record.state()})
 
-    def _run_part(self, settings: Settings) -> None:
+    def _run_part(self, settings: OptimizerConfig) -> None:
         """Go through one part of the chain, from where it stands."""
         if self._method is None:
             self._begin(settings)
@@ -102,11 +103,11 @@ class NetworkTraining:
             self._spent, self.record.seconds[0] = now - begun, before + now - begun
             left = self._look(settings, status)
 
-    def _begin(self, settings: Settings) -> None:
+    def _begin(self, settings: OptimizerConfig) -> None:
         samples = len(self._values)
         self._problem = self.problem(settings)
-        start = methods.Start(self._shape, self._problem, settings.rates, self.record.last[0].numpy())
-        self._method = settings.method.alone(start)
+        start = methods.Start(self._shape, self._problem, rates_of(settings), self.record.last[0].numpy())
+        self._method = method_of(settings).alone(start)
         batch = settings.minibatch(samples)
         self._every = self.problem(settings, every=True) if batch else None
         self._epoch = -(-samples // batch) if batch else 1
@@ -125,13 +126,13 @@ class NetworkTraining:
         assert self._method is not None
         return self._method.state
 
-    def _advance(self, settings: Settings, evaluations: int) -> int:
+    def _advance(self, settings: OptimizerConfig, evaluations: int) -> int:
         assert self._method is not None
         tolerance = settings.loss_tolerance if settings.loss_tolerance > 0 and self._epoch == 1 else -1.0
         most = max(1, min(evaluations, patience(settings.steps) - self.state.evaluations))
         return self._method.advance(self._noted, self._before, self._due, tolerance, most)
 
-    def _look(self, settings: Settings, status: int) -> bool:
+    def _look(self, settings: OptimizerConfig, status: int) -> bool:
         """See what has come about; return whether this part is over."""
         state, each = self.state, patience(settings.steps)
         if status == iteration.DIVERGED:
@@ -150,7 +151,7 @@ class NetworkTraining:
             return self._end(f"Given up after {each} evaluations, at step {{step}} of {{total}}.")
         return self._heed(settings)
 
-    def _is_over(self, settings: Settings) -> bool:
+    def _is_over(self, settings: OptimizerConfig) -> bool:
         """Look at a step that was due; return whether it was the last one."""
         step, whole = self.state.steps, self.state.loss
         if self._every is not None:
@@ -168,14 +169,14 @@ class NetworkTraining:
         self._due = self._next_due(settings, step)
         return False
 
-    def _is_flat(self, settings: Settings, step: int) -> bool:
+    def _is_flat(self, settings: OptimizerConfig, step: int) -> bool:
         assert self._method is not None
         slope = self._method.slope
         if step == 0:
             self._slope = slope
         return slope <= settings.gradient_tolerance * self._slope
 
-    def _next_due(self, settings: Settings, step: int) -> int:
+    def _next_due(self, settings: OptimizerConfig, step: int) -> int:
         """Return the next step of this part that is to be looked at."""
         events = [settings.steps]
         if settings.gradient_tolerance > 0:
@@ -216,7 +217,7 @@ class NetworkTraining:
         self._part, self._before, self._method, self._spent = self._part + 1, step, None, 0.0
         return True
 
-    def _heed(self, settings: Settings) -> bool:
+    def _heed(self, settings: OptimizerConfig) -> bool:
         """Save now and then, and stop where it is time to; return whether it is."""
         verdict = self._supervisor.verdict(self._spent, settings.seconds)
         share = (self._before + self.state.steps) / max(self._total, 1)
@@ -230,7 +231,7 @@ class NetworkTraining:
 
     def restore(self, saved: Mapping[str, Any]) -> None:
         """Go on where `saved` was taken, to the same bits; seconds of a budget begin anew."""
-        self.record = Record.restored(saved["record"])
+        self.record = TrainingRecord.restored(saved["record"])
         if "state" in saved:
             self._part, self._before = saved["part"], saved["before"]
             self._begin(self._chain[self._part])
@@ -240,11 +241,11 @@ class NetworkTraining:
 
 def train(
     shape: Shape,
-    cells: Cells,
+    cells: TrainingSet,
     supervisor: Supervisor,
     threads: int,
     resume: Mapping[str, Any] | None = None,
-) -> tuple[Record, Evaluate]:
+) -> tuple[TrainingRecord, Evaluate]:
     """Train networks of one shape, so many at once.
 
     Returns
@@ -257,7 +258,7 @@ def train(
         networks[cell].restore(saved)
         supervisor.keep(cell, saved)
     supervisor.run([network.run for network in networks], threads)
-    record = Record.joined([network.record for network in networks])
+    record = TrainingRecord.joined([network.record for network in networks])
 
     def loss(cell: int, power: int) -> float:
         settings = replace(cells.settings[cell].chain[-1], loss="mse" if power == 2 else {"p": power})

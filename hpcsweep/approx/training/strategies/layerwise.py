@@ -16,9 +16,10 @@ from torch import Tensor
 
 from hpcsweep.approx.models import ACTIVATE, MLP
 from hpcsweep.approx.training import loop
-from hpcsweep.approx.training.record import Record, joined
-from hpcsweep.approx.training.settings import Settings, Trained
+from hpcsweep.approx.training.record import TrainingRecord, joined
+from hpcsweep.approx.training.settings import Trained
 from hpcsweep.approx.training.strategies.journal import UNSAVED, Checkpoints, Journal
+from hpcsweep.config import OptimizerConfig
 
 
 @torch.no_grad()
@@ -27,7 +28,7 @@ def train(
     parameters: Tensor,
     samples: Tensor,
     values: Tensor,
-    settings: Sequence[Settings],
+    settings: Sequence[OptimizerConfig],
     layer_steps: int,
     seeds: Sequence[int],
     weight_seeds: Sequence[int],
@@ -80,12 +81,12 @@ class _Ladder:
     """Networks while their layers are trained, `parameters` (cells, parameters), and what is known of them so far."""
 
     def __init__(
-        self, models: Sequence[MLP], parameters: Tensor, samples: Tensor, settings: Sequence[Settings]
+        self, models: Sequence[MLP], parameters: Tensor, samples: Tensor, settings: Sequence[OptimizerConfig]
     ) -> None:
         self.models, self.parameters, self._settings = models, parameters.clone(), settings
         # What the next layer sees, for each cell: (samples, inputs).
         self._inputs = [model.standardised(points) for model, points in zip(models, samples, strict=True)]
-        blank = Record.blank(parameters)
+        blank = TrainingRecord.blank(parameters)
         self.trained = Trained(
             parameters=self.parameters,
             outcome=blank.outcome,
@@ -103,7 +104,7 @@ class _Ladder:
         """The cells that go on."""
         return [cell for cell, outcome in enumerate(self.trained.outcome) if not outcome]
 
-    def shares(self, cells: Sequence[int], steps: int) -> list[Settings]:
+    def shares(self, cells: Sequence[int], steps: int) -> list[OptimizerConfig]:
         """Return the settings of some cells for so many of their steps."""
         chosen = [self._settings[cell] for cell in cells]
         return [
@@ -146,8 +147,8 @@ class _Ladder:
     def _shallow(self, layer: int) -> MLP:
         """Return the network of one hidden layer; its inputs are standardised already, where anything is."""
         inputs, width = self.models[0].widths[layer : layer + 2]
-        choice = {**self.models[0].choice, "hidden": [width], "standardise": False}
-        return MLP(choice, inputs, [(-1.0, 1.0)] * inputs)
+        config = replace(self.models[0].config, hidden=(width,), standardise=False)
+        return MLP(config, inputs, [(-1.0, 1.0)] * inputs)
 
     def _start(self, shallow: MLP, layer: int, cell: int, seed: int) -> Tensor:
         """Return the initial parameters of a shallow network: the layer's own, and an output layer."""

@@ -25,8 +25,9 @@ from torch import Tensor
 from hpcsweep.approx.models import Sum, compiled
 from hpcsweep.approx.training import loop
 from hpcsweep.approx.training.record import joined
-from hpcsweep.approx.training.settings import Settings, Trained
+from hpcsweep.approx.training.settings import Trained
 from hpcsweep.approx.training.strategies.journal import UNSAVED, Checkpoints, Journal
+from hpcsweep.config import OptimizerConfig
 
 FACTORS = (0.25, 0.5, 1.0)  # of the residual's frequency: where the candidates of a stage begin
 _ASKED, _AT_ONCE = 512, 32  # points whose nearest neighbours are looked for, and how many of them at once
@@ -64,7 +65,7 @@ def train(
     parameters: Tensor,
     samples: Data,
     held_out: Data,
-    settings: Sequence[Settings],
+    settings: Sequence[OptimizerConfig],
     seeds: Sequence[int],
     weight_seeds: Sequence[int],
     stop: Callable[[], bool] = loop.never,
@@ -106,7 +107,7 @@ def train(
     return replace(trained, parameters=growth.parameters)
 
 
-def _adapted(settings: Settings, share: float = 1.0, scale: float = 1.0) -> Settings:
+def _adapted(settings: OptimizerConfig, share: float = 1.0, scale: float = 1.0) -> OptimizerConfig:
     """Return settings with a share of the seconds, for values divided by `scale`; of a chain all its parts too."""
     seconds = None if settings.seconds is None else settings.seconds * share
     parts = tuple(_adapted(part, share, scale) for part in settings.parts)
@@ -122,7 +123,7 @@ class _Growth:
         trained: Trained,
         samples: Data,
         held_out: Data,
-        settings: Sequence[Settings],
+        settings: Sequence[OptimizerConfig],
         seeds: Sequence[int],
         weight_seeds: Sequence[int],
         dtype: torch.dtype,

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hpcsweep.approx import models
-from hpcsweep.approx.training import Settings, optimizers
+from hpcsweep.approx.training import optimizers
 from hpcsweep.approx.training.batched.general import General, check_compatible, layout_of, passes_of
 from hpcsweep.approx.training.operations import losses
 from hpcsweep.approx.training.operations.engine import full_loss
 from hpcsweep.approx.training.operations.passes import Passes
+from hpcsweep.config import OptimizerConfig
 from hpcsweep.errors import StudyError
 from tests.approx.packs import Cells
 from tests.approx.training.operations.test_engine import SHAPES, pack
@@ -200,11 +201,11 @@ def test_a_training_is_that_of_the_closed_form() -> None:
             return self.hidden.apply(parameters, points)
 
     cells = Cells([3], 2, 20, 5)
-    chosen = Settings(steps=60, batch=7, learning_rate=1e-2, schedule="cosine")
+    chosen = OptimizerConfig(steps=60, batch=7, learning_rate=1e-2, schedule="cosine")
     closed = cells.train(chosen)
     cells.model = Disguise()
     general = cells.train(chosen)
     torch.testing.assert_close(general.parameters, closed.parameters, rtol=1e-9, atol=1e-11)
     np.testing.assert_allclose(general.loss, closed.loss, rtol=1e-9)
     with pytest.raises(StudyError, match="'soap' needs the weight matrices, which model 'Disguise'"):
-        cells.train(Settings("soap", steps=3))
+        cells.train(OptimizerConfig("soap", steps=3))

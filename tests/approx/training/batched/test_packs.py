@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.training import Settings, optimizers
+from hpcsweep.approx.training import optimizers
 from hpcsweep.approx.training.batched import monitor
 from hpcsweep.approx.training.costs import costs
 from hpcsweep.approx.training.operations.engine import Engine
@@ -21,7 +21,9 @@ from hpcsweep.approx.training.optimizers.bfgs import QuasiNewton
 from hpcsweep.approx.training.optimizers.optimizer import Number, Optimizer
 from hpcsweep.approx.training.optimizers.registry import Registered
 from hpcsweep.approx.training.record import checkpoints, judged
+from hpcsweep.approx.training.settings import check
 from hpcsweep.approx.training.single.methods import Method, Start
+from hpcsweep.config import OptimizerConfig
 from hpcsweep.errors import StudyError
 from tests.approx.packs import Cells, equal, history
 
@@ -31,15 +33,15 @@ RATE = {"learning_rate": 1e-2}
 METHODS = {
     "adam": {"steps": 150, **RATE},
     "minibatches": {"steps": 150, "batch": 7, **RATE},
-    "momentum": {"optimizer": "sgd", "steps": 150, "schedule": "cosine", **RATE},
-    "muon": {"optimizer": "muon", "steps": 100, **RATE},
-    "soap": {"optimizer": "soap", "steps": 100, **RATE},
-    "lbfgs": {"optimizer": "lbfgs", "steps": 60},
-    "ssbroyden": {"optimizer": "ssbroyden", "steps": 60},
-    "levenberg_marquardt": {"optimizer": "levenberg_marquardt", "steps": 40},
-    "chain": {"optimizer": "adam+ssbroyden", "steps": 60, **RATE},
-    "largest error": {"optimizer": "ssbroyden", "steps": 40, "loss": {"p": 8}},
-    "gradient": {"optimizer": "bfgs", "steps": 60, "gradient_tolerance": 1e-2},
+    "momentum": {"name": "sgd", "steps": 150, "schedule": "cosine", **RATE},
+    "muon": {"name": "muon", "steps": 100, **RATE},
+    "soap": {"name": "soap", "steps": 100, **RATE},
+    "lbfgs": {"name": "lbfgs", "steps": 60},
+    "ssbroyden": {"name": "ssbroyden", "steps": 60},
+    "levenberg_marquardt": {"name": "levenberg_marquardt", "steps": 40},
+    "chain": {"name": "adam+ssbroyden", "steps": 60, **RATE},
+    "largest error": {"name": "ssbroyden", "steps": 40, "loss": {"p": 8}},
+    "gradient": {"name": "bfgs", "steps": 60, "gradient_tolerance": 1e-2},
 }
 
 
@@ -53,8 +55,8 @@ def test_packs_of_any_size_and_saved_ones_give_the_same_bits(
 ) -> None:
     """Cells with a tolerance that they reach at different steps, and some do not: in one pack, or three by three."""
     cells = Cells([6, 6], 2, 30, 7, name=name)
-    free = cells.train(Settings(**METHODS[method], keep="last"))
-    chosen = Settings(**METHODS[method], loss_tolerance=1.2 * float(np.median(free.loss)))
+    free = cells.train(OptimizerConfig(**METHODS[method], keep="last"))
+    chosen = OptimizerConfig(**METHODS[method], loss_tolerance=1.2 * float(np.median(free.loss)))
     monkeypatch.setattr(costs, "slots", lambda *_: 7)
     together, states = cells.train(chosen), []
     assert len(set(together.steps.tolist())) > 2, "all left together"
@@ -72,7 +74,7 @@ def test_packs_of_any_size_and_saved_ones_give_the_same_bits(
 def test_a_state_is_saved_once_before_an_interruption(seconds: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The packs that have not begun are not in it, and begin when it is taken up; none is taken for one that ended."""
     monkeypatch.setattr(costs, "slots", lambda *_: 3)
-    cells, chosen = Cells([7], 2, 30, 5), Settings("ssbroyden", steps=80, seconds=seconds)
+    cells, chosen = Cells([7], 2, 30, 5), OptimizerConfig("ssbroyden", steps=80, seconds=seconds)
     states, asked = [], []
     stopped = cells.train(chosen, stop=lambda: bool(asked.append(0)) or len(asked) > 1, checkpoint=states.append)
     assert stopped.outcome == ["interrupted"] * 5 and 0 < stopped.steps[0] < 80 and stopped.steps[4] == 0
@@ -83,9 +85,9 @@ def test_a_state_is_saved_once_before_an_interruption(seconds: float | None, mon
 
 def test_a_chain_is_one_training_after_the_other() -> None:
     cells = Cells([7], 2, 30, 4)
-    first = Settings("adam", steps=50, keep="last", **RATE)
-    second = Settings("ssbroyden", steps=30, keep="last")
-    chain = cells.train(Settings("adam+ssbroyden", parts=(first, second)))
+    first = OptimizerConfig("adam", steps=50, keep="last", **RATE)
+    second = OptimizerConfig("ssbroyden", steps=30, keep="last")
+    chain = cells.train(OptimizerConfig("adam+ssbroyden", parts=(first, second)))
     alone = cells.train(first)
     cells.parameters = alone.parameters
     after = cells.train(second)
@@ -99,17 +101,23 @@ def test_a_chain_is_one_training_after_the_other() -> None:
 
 
 def test_minibatches_go_on_through_a_chain() -> None:
-    cells, plain = Cells([7], 2, 30, 3), {"batch": 5, "momentum": 0.0, "nesterov": False, "keep": "last", **RATE}
-    parts = Settings("sgd", steps=37, **plain), Settings("sgd", steps=43, **plain)
-    chain, whole = cells.train(Settings("sgd+sgd", parts=parts)), cells.train(Settings("sgd", steps=80, **plain))
+    cells, plain = (
+        Cells([7], 2, 30, 3),
+        {"batch": 5, "options": {"momentum": 0.0, "nesterov": False}, "keep": "last", **RATE},
+    )
+    parts = OptimizerConfig("sgd", steps=37, **plain), OptimizerConfig("sgd", steps=43, **plain)
+    chain, whole = (
+        cells.train(OptimizerConfig("sgd+sgd", parts=parts)),
+        cells.train(OptimizerConfig("sgd", steps=80, **plain)),
+    )
     assert torch.equal(chain.parameters, whole.parameters)
 
 
 def test_a_part_that_ends_early_hands_over() -> None:
     cells = Cells([7], 2, 30, 4)
-    tolerance = float(np.median(cells.train(Settings("adam", steps=60, keep="last", **RATE)).loss))
-    first = Settings("adam", steps=100, loss_tolerance=tolerance, **RATE)
-    chain = cells.train(Settings("adam+bfgs", parts=(first, Settings("bfgs", steps=20))))
+    tolerance = float(np.median(cells.train(OptimizerConfig("adam", steps=60, keep="last", **RATE)).loss))
+    first = OptimizerConfig("adam", steps=100, loss_tolerance=tolerance, **RATE)
+    chain = cells.train(OptimizerConfig("adam+bfgs", parts=(first, OptimizerConfig("bfgs", steps=20))))
     ends = cells.train(first).steps
     assert (ends < 100).any() and chain.steps.tolist() == (ends + 20).tolist()
     assert chain.outcome == ["done"] * 4
@@ -118,7 +126,7 @@ def test_a_part_that_ends_early_hands_over() -> None:
 def test_a_cell_that_diverges_in_a_part_has_diverged() -> None:
     cells = Cells([7], 2, 30, 3)
     cells.values[1, 2] = torch.nan
-    chosen = Settings(**METHODS["chain"])
+    chosen = OptimizerConfig(**METHODS["chain"])
     chain = cells.train(chosen)
     assert chain.outcome == ["done", "diverged", "done"] and chain.steps[1] == 0
     assert equal(chain, cells.train(chosen, [0, 2]), [0, 2])
@@ -129,22 +137,22 @@ def test_the_share_of_the_work_done_grows_to_the_end(seconds: float | None, monk
     monkeypatch.setattr(monitor, "_REPORT", 0.0)
     monkeypatch.setattr(costs, "slots", lambda *_: 3)
     told: list[float] = []
-    part = Settings("sgd", steps=100 if seconds is None else 10**6, seconds=seconds, **RATE)
-    Cells([7], 2, 30, 7).train(Settings("sgd+sgd", parts=(part, part)), report=told.append)
+    part = OptimizerConfig("sgd", steps=100 if seconds is None else 10**6, seconds=seconds, **RATE)
+    Cells([7], 2, 30, 7).train(OptimizerConfig("sgd+sgd", parts=(part, part)), report=told.append)
     assert told == sorted(told) and len(told) > 20 and 0 <= told[0] < 0.2
     assert 0.8 < told[-1] <= 1
 
 
 def test_parts_of_a_chain_by_default() -> None:
-    chosen = Settings("adam+ssbroyden", steps=70, **RATE)
-    assert [(part.optimizer, part.steps) for part in chosen.chain] == [("adam", 300), ("ssbroyden", 70)]
-    assert [part.steps for part in Settings("sgd+adam", steps=70).chain] == [70, 70]
+    chosen = OptimizerConfig("adam+ssbroyden", steps=70, **RATE)
+    assert [(part.name, part.steps) for part in chosen.chain] == [("adam", 300), ("ssbroyden", 70)]
+    assert [part.steps for part in OptimizerConfig("sgd+adam", steps=70).chain] == [70, 70]
     with pytest.raises(StudyError, match="must have the settings of adam, bfgs, in order"):
-        Settings("adam+bfgs", parts=(Settings("adam"),))
+        OptimizerConfig("adam+bfgs", parts=(OptimizerConfig("adam"),))
 
 
 def test_the_best_parameters_are_kept() -> None:
-    cells, wild = Cells([7], 2, 30, 5), Settings("adam", steps=200, learning_rate=0.3)
+    cells, wild = Cells([7], 2, 30, 5), OptimizerConfig("adam", steps=200, learning_rate=0.3)
     best, last = cells.train(wild), cells.train(replace(wild, keep="last"))
     assert np.array_equal(best.history_loss, last.history_loss, equal_nan=True)
     least = np.nanmin(best.history_loss, axis=1)
@@ -158,7 +166,7 @@ def test_the_best_parameters_are_kept() -> None:
 
 def test_with_minibatches_the_best_is_that_on_all_samples() -> None:
     cells = Cells([7], 2, 30, 6)
-    wild = Settings("adam", steps=200, batch=3, learning_rate=0.1)
+    wild = OptimizerConfig("adam", steps=200, batch=3, learning_rate=0.1)
     best, last = cells.train(wild), cells.train(replace(wild, keep="last"))
     looked = judged(200, 3, 30)
     assert len(looked) == 2 and set(looked) < set(checkpoints(200)) and looked[-1] < 200
@@ -173,18 +181,18 @@ def test_a_step_is_what_a_line_search_completes() -> None:
     tick = QuasiNewton.tick
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(QuasiNewton, "tick", lambda *given: ticks.append(1) or tick(*given))
-        trained = cells.train(Settings("bfgs", steps=40, keep="last"))
+        trained = cells.train(OptimizerConfig("bfgs", steps=40, keep="last"))
     assert trained.steps.tolist() == [40] * 6 and len(ticks) > 41
     for cell in range(6):
         steps, losses = history(trained, cell)
         assert steps.tolist() == checkpoints(40).tolist() and (np.diff(losses) <= 0).all()
-    assert np.array_equal(cells.train(Settings("bfgs", steps=7)).loss, trained.history_loss[:, 7])
+    assert np.array_equal(cells.train(OptimizerConfig("bfgs", steps=7)).loss, trained.history_loss[:, 7])
 
 
 def test_where_nothing_can_be_gained_a_cell_is_done() -> None:
     cells = Cells([7], 2, 30, 3)
     cells.parameters[1], cells.values[1] = 0, 0
-    trained = cells.train(Settings("bfgs", steps=30))
+    trained = cells.train(OptimizerConfig("bfgs", steps=30))
     assert trained.outcome == ["done"] * 3 and trained.steps[1] == 0 and trained.loss[1] == 0
     assert trained.message == ["", "No further progress was possible after step 0 of 30.", ""]
 
@@ -214,7 +222,7 @@ class Stubborn(Optimizer):
 def test_nothing_runs_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(optimizers.REGISTRY, "stubborn", Registered(Stubborn, {}))
     cells = Cells([7], 2, 30, 2)
-    trained = cells.train(Settings("stubborn", steps=10))
+    trained = cells.train(OptimizerConfig("stubborn", steps=10))
     assert trained.outcome == ["done"] * 2 and trained.steps.tolist() == [0, 0]
     assert len(Stubborn.ticks) == 301
     assert trained.message[0] == "Given up after 300 evaluations, at step 0 of 10."
@@ -222,7 +230,7 @@ def test_nothing_runs_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_gradient_tolerance_stops_at_a_checkpoint() -> None:
-    cells, chosen = Cells([7], 2, 30, 4), Settings("bfgs", steps=150, gradient_tolerance=2e-2, keep="last")
+    cells, chosen = Cells([7], 2, 30, 4), OptimizerConfig("bfgs", steps=150, gradient_tolerance=2e-2, keep="last")
     trained = cells.train([replace(chosen, gradient_tolerance=0.0), chosen, chosen, chosen])
 
     def slope(cell: int, parameters: Tensor) -> float:
@@ -242,15 +250,15 @@ def test_a_gradient_tolerance_stops_at_a_checkpoint() -> None:
     ("wrong", "sentence"),
     [
         (
-            {"optimizer": "bfgs", "batch": 5},
+            {"name": "bfgs", "batch": 5},
             "bfgs needs all samples in every step, not 5. Set this where it is named: optimizer",
         ),
-        ({"optimizer": "levenberg_marquardt", "loss": {"p": 4}}, "minimises only sums of squares"),
+        ({"name": "levenberg_marquardt", "loss": {"p": 4}}, "minimises only sums of squares"),
         ({"loss": {"p": 3}}, "an even number"),
         ({"loss": "mae"}, "an even number"),
         ({"keep": "first"}, "Allowed: best, last"),
         ({"batch": 5, "gradient_tolerance": 0.1}, "gradient_tolerance needs all samples"),
-        ({"optimizer": "adamm"}, "Did you mean 'adam'"),
+        ({"name": "adamm"}, "Did you mean 'adam'"),
         ({"schedule": "linear"}, "Allowed: constant, cosine, exponential"),
         ({"schedule": "exponential"}, "needs a positive"),
         ({"final_learning_rate": 1e-5}, "needs the schedule"),
@@ -258,4 +266,4 @@ def test_a_gradient_tolerance_stops_at_a_checkpoint() -> None:
 )
 def test_settings_refuse(wrong: dict, sentence: str) -> None:
     with pytest.raises(Exception, match=sentence):
-        Settings(**wrong)
+        check(OptimizerConfig(**wrong))

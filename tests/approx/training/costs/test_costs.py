@@ -15,11 +15,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hpcsweep.approx.kernels.problem import Shape
 from hpcsweep.approx.models import ACTIVATIONS, MLP
-from hpcsweep.approx.training import Settings, optimizers, train
-from hpcsweep.approx.training.batched.samples import Cells
+from hpcsweep.approx.training import optimizers, train
+from hpcsweep.approx.training.batched.samples import TrainingSet
 from hpcsweep.approx.training.costs import costs
 from hpcsweep.approx.training.single import network_training
 from hpcsweep.approx.training.single.supervisor import Supervisor
+from hpcsweep.config import OptimizerConfig
 
 DOUBLE = torch.float64
 
@@ -61,7 +62,7 @@ def test_probe_is_quick_and_plausible(device: costs.Device) -> None:
 def ratio(device: costs.Device, name: str, width: int, samples: int, batch: int | None, steps: int) -> float:
     """Return the best of three quotients of predicted and taken processor time: the machine may be busy."""
     model, *given = data(width, samples)
-    settings, taken = Settings(optimizer=name, steps=steps, batch=batch), []
+    settings, taken = OptimizerConfig(name, steps=steps, batch=batch), []
     for _ in range(3):
         begun = time.thread_time()
         train(model, *given, [settings], [0])
@@ -88,8 +89,8 @@ def test_seconds_are_those_that_pass(
 @pytest.mark.parametrize("name", optimizers.NAMES)
 def test_bytes_are_those_that_a_network_holds(name: str) -> None:
     model, parameters, points, values = data(24, 200)
-    settings = Settings(optimizer=name, steps=2)
-    cells = Cells(parameters, points, values, [settings], [0])
+    settings = OptimizerConfig(name, steps=2)
+    cells = TrainingSet(parameters, points, values, [settings], [0])
     shape = Shape(model.widths, ACTIVATIONS.index("tanh"))
     network = network_training.NetworkTraining(shape, cells, 0, Supervisor(1, lambda: False, None, None, 60))
     network._begin(settings)
@@ -101,15 +102,15 @@ def test_bytes_are_those_that_a_network_holds(name: str) -> None:
     assert network._method is None and network._problem is None, "its memory is for the next one"
 
 
-def settings_of(name: str, **chosen: int) -> Settings:
-    return Settings(optimizer=name, steps=5000, **chosen)
+def settings_of(name: str, **chosen: int) -> OptimizerConfig:
+    return OptimizerConfig(name, steps=5000, options=chosen)
 
 
 @pytest.mark.parametrize("name", optimizers.NAMES)
 def test_costs_grow_with_the_network_its_samples_and_its_steps(device: costs.Device, name: str) -> None:
     def of(width: int = 16, samples: int = 500, steps: int = 5000, **changed: object) -> Iterator[float]:
         alike = dataclasses.replace(costs.Perceptron((2, width, width, 1)), **changed)
-        settings = Settings(optimizer=name, steps=steps)
+        settings = OptimizerConfig(name, steps=steps)
         yield alike.seconds(samples, settings, device)
         yield sum(alike.batched_seconds(samples, settings, device))
         yield alike.work_bytes(samples, settings, "float64") + alike.data_bytes(samples, "float64")
@@ -127,7 +128,9 @@ def test_settings_of_a_method_belong_into_its_price(device: costs.Device) -> Non
     assert many > 10 * few
     often, seldom = (alike.seconds(50, settings_of("soap", refresh=steps), device) for steps in (1, 100))
     assert often > 1.5 * seldom
-    assert alike.seconds(50, Settings(steps=9, loss={"p": 8}), device) > alike.seconds(50, Settings(steps=9), device)
+    assert alike.seconds(50, OptimizerConfig(steps=9, loss={"p": 8}), device) > alike.seconds(
+        50, OptimizerConfig(steps=9), device
+    )
 
 
 @pytest.mark.parametrize(("cells", "most"), [(1, 2), (7, 3), (64, 64), (65, 64), (500, 7)])

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.kernels.updates.soap import SHIFT
-from hpcsweep.approx.training import Settings, optimizers
+from hpcsweep.approx.training import optimizers
 from hpcsweep.approx.training.batched.schedules import learning_rate
 from hpcsweep.approx.training.optimizers.muon import orthogonal
 from hpcsweep.approx.training.optimizers.soap import turned
+from hpcsweep.config import OptimizerConfig
 from tests.approx.packs import DOUBLE, RATES, Cells, Race, history
 
 FINAL = {"final_learning_rate": 1e-4}
@@ -31,7 +32,7 @@ CASES: list[tuple[list[int], str, dict[str, Any]]] = [
 Twin = Callable[[list[Tensor]], Any]  # from the matrices of the layers to an optimizer as of torch
 
 
-def twin(cells: Cells, row: int, chosen: Settings, make: Twin) -> tuple[Tensor, list[float]]:
+def twin(cells: Cells, row: int, chosen: OptimizerConfig, make: Twin) -> tuple[Tensor, list[float]]:
     """Train one cell by autograd; return its flat parameters and the losses before each step and after the last."""
     matrices = [block.clone().requires_grad_() for block in cells.model.layers(cells.parameters[row])]
     optimizer, losses = make(matrices), []
@@ -122,7 +123,8 @@ def test_trainings_are_those_of_a_twin(
 ) -> None:
     monkeypatch.setattr(torch.Tensor, "bfloat16", torch.Tensor.clone)  # in which torch's Muon iterates otherwise
     cells = Cells(hidden, 2, 40, 3, activation, standardise=activation == "gelu")
-    chosen = [Settings(name, steps=60, learning_rate=rate, keep="last", **fields, **schedule) for rate in RATES]
+    common = {"steps": 60, "keep": "last", "options": fields, **schedule}
+    chosen = [OptimizerConfig(name, learning_rate=rate, **common) for rate in RATES]
     expected = [twin(cells, row, chosen[row], make) for row in range(3)]
     tolerance = 1e-7 if name == "soap" else 1e-9  # rotations add to what rounding does
     for batched in (False, True):
@@ -143,7 +145,8 @@ def test_trainings_are_those_of_a_twin(
     ],
 )
 def test_learning_rates_are_those_of_torch(schedule: Mapping[str, Any], make: Callable[..., Any]) -> None:
-    chosen, optimizer = Settings(steps=90, learning_rate=1e-2, **schedule), torch.optim.SGD([torch.zeros(1)], lr=1e-2)
+    chosen = OptimizerConfig(steps=90, learning_rate=1e-2, **schedule)
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1e-2)
     scheduler = make(optimizer)
     for step in range(91):
         assert learning_rate(chosen, step) == pytest.approx(scheduler.get_last_lr()[0], rel=1e-12)

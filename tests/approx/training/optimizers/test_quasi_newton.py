@@ -11,13 +11,14 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
-from hpcsweep.approx.training import Settings, optimizers
+from hpcsweep.approx.training import optimizers
 from hpcsweep.approx.training.optimizers.lbfgs import LBFGS
+from hpcsweep.config import OptimizerConfig
 from tests.approx.packs import DOUBLE, Cells, Race, history
 from tests.approx.training.optimizers.twins import broyden, dense_twin, limited_twin, scaled, unscaled
 
 METHODS = {name: optimizers.make(name, {}) for name in ("bfgs", "ssbfgs", "ssbroyden", "lbfgs")}
-METHODS["lbfgs of 3"], MEMORY = LBFGS(memory=3), {"lbfgs of 3": 3}
+METHODS["lbfgs of 3"], OPTIONS = LBFGS(memory=3), {"lbfgs of 3": {"memory": 3}}
 TWINS = {"bfgs": unscaled, "ssbfgs": scaled, "ssbroyden": broyden, "lbfgs": 50, "lbfgs of 3": 3}
 
 
@@ -43,7 +44,9 @@ def loss_of(cells: Cells, cell: int) -> Callable[[np.ndarray], tuple[float, np.n
 @pytest.mark.parametrize("method", METHODS)
 def test_first_iterates_are_those_of_a_naive_twin(method: str, batched: bool) -> None:
     cells, family = problem([6], 2, 30, 4), TWINS[method]
-    trained = cells.train(Settings(method.split()[0], steps=29, memory=MEMORY.get(method)), batched=batched)
+    trained = cells.train(
+        OptimizerConfig(method.split()[0], steps=29, options=OPTIONS.get(method, {})), batched=batched
+    )
     for cell in range(4):
         twin = limited_twin if isinstance(family, int) else dense_twin
         expected = twin(loss_of(cells, cell), cells.parameters[cell].numpy(), 30, family)
@@ -56,7 +59,7 @@ def test_first_iterates_are_those_of_a_naive_twin(method: str, batched: bool) ->
 def test_as_good_as_scipy(method: str, batched: bool) -> None:
     """In the median: on the way to a distant minimum one is ahead of the other by chance."""
     cells, ratios = problem([4], 1, 20, 9), []
-    trained = cells.train(Settings(method, steps=500), batched=batched)
+    trained = cells.train(OptimizerConfig(method, steps=500), batched=batched)
     for cell in range(9):
         start = cells.parameters[cell].numpy()
         reached = minimize(loss_of(cells, cell), start, jac=True, method="BFGS").fun  # stops at components < 1e-5

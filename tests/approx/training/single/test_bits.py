@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from hpcsweep.approx.kernels.compiling import is_wide  # noqa: F401 - for the other process
-from hpcsweep.approx.training import Settings, optimizers
+from hpcsweep.approx.training import optimizers
 from hpcsweep.approx.training.single import network_training, supervisor
+from hpcsweep.config import OptimizerConfig
 from tests.approx.packs import Cells, equal
 from tests.forks import without_avx512
 
@@ -21,8 +22,8 @@ LAPACK = ("least_squares", "variable_projection")
 CHAINS = ("adam+ssbroyden", "soap+lbfgs", "muon+levenberg_marquardt", "sgd+bfgs+adamw")
 
 
-def settings(name: str, **other: Any) -> Settings:
-    return Settings(optimizer=name, **{"steps": STEPS.get(name, 90), "learning_rate": 1e-2, **other})
+def settings(name: str, **other: Any) -> OptimizerConfig:
+    return OptimizerConfig.of({"name": name, "steps": STEPS.get(name, 90), "learning_rate": 1e-2, **other})
 
 
 @pytest.mark.parametrize("name", optimizers.NAMES)
@@ -49,7 +50,7 @@ def test_nor_threads(name: str) -> None:
     assert equal(two, cells.train(settings(name)), range(5))
 
 
-def resumed_anywhere(cells: Cells, chosen: Settings, monkeypatch: pytest.MonkeyPatch, places: int) -> int:
+def resumed_anywhere(cells: Cells, chosen: OptimizerConfig, monkeypatch: pytest.MonkeyPatch, places: int) -> int:
     """Look after every evaluation; go on from several of the states; return how many states there were."""
     whole, states = cells.train(chosen), []
     monkeypatch.setattr(network_training, "_PAUSE", 0.0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,19 +11,19 @@ import torch
 
 from hpcsweep.approx import models
 from hpcsweep.approx.catalogue import Catalogue
-from hpcsweep.approx.fitting import Problem, fit
+from hpcsweep.approx.fitting import fit
 from hpcsweep.approx.supnorm.approximations import Network
 from hpcsweep.approx.supnorm.measured import finalize
 from hpcsweep.approx.supnorm.survey import Survey
 from hpcsweep.approx.supnorm.tasks import Measurement
-from hpcsweep.approx.training import Settings
 from hpcsweep.approx.training.strategies import direct
 from hpcsweep.cluster.pricing import Pricer
-from hpcsweep.cluster.worker import problem_of
+from hpcsweep.config import Cell, OptimizerConfig
 from hpcsweep.errors import UserError
 from hpcsweep.study.cells import Cells
 from hpcsweep.study.expansion import expand
 from hpcsweep.study.parsing import parse
+from tests.approx.cells import cell
 
 STUDY = """
 title = "baselines"
@@ -94,15 +93,16 @@ def test_mistakes_are_one_sentence(old: str, new: str, words: list[str]) -> None
     assert all(word in str(told.value) for word in words), str(told.value)
 
 
-def problem(model: dict[str, object], samples: int, seed: int = 0, dimension: int = 1) -> Problem:
+def learner(
+    model: dict[str, object], samples: int, replicate: int = 0, dimension: int = 1, target: str = "exp_cos"
+) -> Cell:
     sized = models.sized(models.resolve(model), dimension, samples)
-    target = {"name": "exp_cos"}
-    return Problem(target, dimension, sized, samples, Settings(optimizer="direct"), "float64", seed, 0, 0)
+    return cell({"name": target}, sized, samples, OptimizerConfig("direct"), replicate, dimension)
 
 
 def test_what_is_stored_is_enough_to_measure_it_elsewhere(tmp_path: Path) -> None:
     for model, dimension in (({"name": "simplex"}, 2), ({"name": "spline", "degree": 3}, 1)):
-        one = problem(model, 200, dimension=dimension)
+        one = learner(model, 200, dimension=dimension)
         [fitted] = fit([one])
         assert fitted.outcome == "done" and fitted.train_rmse < 1e-14 and fitted.steps == 0
         path = tmp_path / "parameters.npy"
@@ -113,13 +113,13 @@ def test_what_is_stored_is_enough_to_measure_it_elsewhere(tmp_path: Path) -> Non
         survey.run()
         found = finalize(network, measurement, survey.states[0])
         assert found.l2 < found.lower and math.isinf(found.upper) and found.certificate == "no rule"
-        samples = fit([problem(model, 800, dimension=dimension)])[0].parameters
+        samples = fit([learner(model, 800, dimension=dimension)])[0].parameters
         assert samples is not None and len(samples) == 4 * len(fitted.parameters)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("order", "certificate"), [(4, "closed"), (12, "closed"), (30, "no rule")])
 def test_a_polynomial_is_proved_in_one_dimension(order: int, certificate: str) -> None:
-    one = replace(problem({"name": "legendre", "order": order}, 200), target={"name": "logsin", "K": 1.0})
+    one = learner({"name": "legendre", "order": order}, 200, target="logsin")
     [fitted] = fit([one])
     assert fitted.parameters is not None
     network = Network(one.target, 1, one.model, fitted.parameters, 200, 0)
@@ -149,14 +149,14 @@ def test_a_failed_fit_is_an_outcome_of_its_own() -> None:
 
 
 def test_company_changes_no_bit() -> None:
-    together = fit([problem({"name": "legendre", "order": 9}, 40, seed) for seed in range(4)])
+    together = fit([learner({"name": "legendre", "order": 9}, 40, seed) for seed in range(4)])
     for seed in range(4):
-        [alone] = fit([problem({"name": "legendre", "order": 9}, 40, seed)])
+        [alone] = fit([learner({"name": "legendre", "order": 9}, 40, seed)])
         assert np.array_equal(alone.parameters, together[seed].parameters)  # type: ignore[arg-type]
 
 
 def test_coefficients_that_samples_leave_open_are_said_to_be() -> None:
-    [few, many] = [fit([problem({"name": "legendre", "order": 9}, count)])[0] for count in (5, 50)]
+    [few, many] = [fit([learner({"name": "legendre", "order": 9}, count)])[0] for count in (5, 50)]
     assert few.outcome == "done" and few.message.startswith("10 coefficients for 5 samples") and not many.message
     assert few.train_rmse < 1e-12
 
@@ -168,4 +168,3 @@ def test_prices_grow_with_what_is_fitted() -> None:
     for name in ("simplex", "legendre", "spline"):
         one, other = costs[name, 30], costs[name, 30_000]
         assert 0 < one.flops < other.flops and 0 < one.bytes < other.bytes and 0 < one.seconds <= other.seconds < 60
-    assert problem_of(made.cell(0)).settings.optimizer == "direct"

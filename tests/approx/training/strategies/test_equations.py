@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hpcsweep.approx import models
-from hpcsweep.approx.fitting import Problem, fit
+from hpcsweep.approx.fitting import fit
 from hpcsweep.approx.models.operators import TWICE_DIFFERENTIABLE, SecondOrder
 from hpcsweep.approx.targets import REGISTRY
-from hpcsweep.approx.training import Objective, Settings, optimizers, train
+from hpcsweep.approx.training import optimizers, train
 from hpcsweep.approx.training.strategies.poisson import minus_laplacian, residual_rows
+from hpcsweep.config import Cell, Objective, OptimizerConfig
 from hpcsweep.sampling import boundary, grid, side
+from tests.approx.cells import cell
 from tests.approx.packs import equal
 
 DOUBLE = torch.float64
@@ -108,7 +110,7 @@ def test_grids_and_boundaries() -> None:
     assert Objective(equation="poisson").boundary_points(900, 1) == 2
 
 
-QUICK = Settings(steps=20, learning_rate=1e-2)
+QUICK = OptimizerConfig(steps=20, learning_rate=1e-2)
 
 
 class Packs:
@@ -132,7 +134,7 @@ class Packs:
         ]
         self.rows, self.values = (torch.stack(part) for part in zip(*pairs, strict=True))
 
-    def train(self, chosen: Settings, rows: list[int] | None = None) -> object:
+    def train(self, chosen: OptimizerConfig, rows: list[int] | None = None) -> object:
         rows = list(range(len(self.models))) if rows is None else rows
         data = self.parameters[rows], self.rows[rows], self.values[rows]
         return train([self.models[row] for row in rows], *data, [chosen] * len(rows), rows)
@@ -152,31 +154,20 @@ WORKING = [name for name in optimizers.NAMES if not optimizers.needs(name).featu
 @pytest.mark.parametrize("name", WORKING)
 def test_every_optimizer_lowers_the_residual_and_keeps_the_bits(name: str) -> None:
     packs = Packs(6)
-    everyone = packs.train(Settings(optimizer=name, steps=15, learning_rate=1e-2))
-    assert equal(everyone, packs.train(Settings(optimizer=name, steps=15, learning_rate=1e-2), [5, 2]), [5, 2])
+    everyone = packs.train(OptimizerConfig(name, steps=15, learning_rate=1e-2))
+    assert equal(everyone, packs.train(OptimizerConfig(name, steps=15, learning_rate=1e-2), [5, 2]), [5, 2])
     assert (everyone.loss < everyone.history_loss[:, 0]).all()
 
 
-def problem(weight_seed: int, **other: object) -> Problem:
-    given = {
-        "target": {"name": "sine_product"},
-        "dimension": 2,
-        "model": {"hidden": [12]},
-        "samples": 100,
-        "settings": Settings(optimizer="levenberg_marquardt", steps=60),
-        "precision": "float64",
-        "data_seed": 5,
-        "weight_seed": weight_seed,
-        "batch_seed": weight_seed,
-        "objective": Objective(equation="poisson", boundary_weight=100.0),
-    }
-    return Problem(**{**given, **other})  # type: ignore[arg-type]
+def learner(replicate: int, target: str = "sine_product", sampling: str = "uniform", folder: Path = Path(".")) -> Cell:
+    objective = Objective(equation="poisson", boundary_weight=100.0, sampling=sampling)
+    method = OptimizerConfig("levenberg_marquardt", steps=60, objective=objective)
+    return cell({"name": target}, {"hidden": [12]}, 100, method, replicate, 2, folder)
 
 
 @pytest.mark.parametrize("sampling", ["uniform", "grid"])
 def test_the_network_itself_comes_near_the_exact_solution(sampling: str) -> None:
-    objective = Objective(equation="poisson", boundary_weight=100.0, sampling=sampling)
-    found = fit([problem(seed, objective=objective) for seed in range(3)])
+    found = fit([learner(replicate, sampling=sampling) for replicate in range(3)])
     places = torch.rand(2000, 2, dtype=DOUBLE, generator=torch.Generator().manual_seed(1))
     network, target = models.make({"hidden": [12]}, 2, [(0.0, 1.0)] * 2), REGISTRY["sine_product"](2)
     for one in found:
@@ -201,8 +192,8 @@ class Bent(Target):
 
 def test_a_target_without_derivatives_fails_alone(tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_text(BAD)
-    found = fit([problem(1, target={"name": "bad.py:Bent"}), problem(0), problem(2)], tmp_path)
+    found = fit([learner(1, "bad.py:Bent", folder=tmp_path), learner(0), learner(2)], tmp_path)
     assert found[0].outcome == "failed" and "derivatives" in found[0].message
     assert [one.outcome for one in found[1:]] == ["done"] * 2
-    for one, alone in zip(found[1:], fit([problem(0), problem(2)]), strict=True):
+    for one, alone in zip(found[1:], fit([learner(0), learner(2)]), strict=True):
         assert np.array_equal(one.parameters, alone.parameters)

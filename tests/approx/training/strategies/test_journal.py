@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from hpcsweep.approx import adaptive_sampling
-from hpcsweep.approx.fitting import Fitted
-from hpcsweep.approx.training import Settings, Trained
+from hpcsweep.approx.fitting import Fitted, fit
+from hpcsweep.approx.training import Trained
 from hpcsweep.approx.training.batched import monitor
 from hpcsweep.approx.training.loop import never
 from hpcsweep.approx.training.single import network_training, supervisor
 from hpcsweep.approx.training.strategies.journal import UNSAVED, Checkpoints, Journal
-from tests.approx.test_adaptive_sampling import problem
+from hpcsweep.config import OptimizerConfig
+from tests.approx.test_adaptive_sampling import learner
 from tests.approx.training.strategies.test_layerwise import Towers
 from tests.approx.training.strategies.test_stages import Fits, make
 
@@ -35,17 +35,17 @@ def _often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def staged(stop: Stop, checkpoints: Checkpoints) -> Trained:
-    settings = Settings(optimizer="adam+ssbroyden", steps=50, learning_rate=1e-2)
+    settings = OptimizerConfig("adam+ssbroyden", steps=50, learning_rate=1e-2)
     return Fits(make(3, (6, 5)), cells=3).train(settings, stop=stop, checkpoints=checkpoints)
 
 
 def in_layers(stop: Stop, checkpoints: Checkpoints) -> Trained:
-    settings = Settings(steps=600, learning_rate=1e-2, batch=15)
+    settings = OptimizerConfig(steps=600, learning_rate=1e-2, batch=15)
     return Towers((6, 5), cells=3).train(settings, 150, stop=stop, checkpoints=checkpoints)
 
 
 def in_rounds(stop: Stop, checkpoints: Checkpoints) -> list[Fitted]:
-    return adaptive_sampling.fit([problem(seed, 2) for seed in range(3)], stop=stop, checkpoints=checkpoints)
+    return fit([learner(seed, 2) for seed in range(3)], stop=stop, checkpoints=checkpoints)
 
 
 PROCEDURES = {"stages": staged, "layerwise": in_layers, "resample": in_rounds}  # each of three trainings
@@ -186,11 +186,9 @@ def test_journals_within_journals() -> None:
     def both(stop: Stop, checkpoints: Checkpoints) -> list[Fitted]:
         journal, found = Journal(stop, checkpoints), []
         for seed in (1, 2):
-            start = found[-1].parameters if found else None
-            some = [problem(seed, 1, start=start)]
-            found += journal.enter(
-                lambda saved, some=some: adaptive_sampling.fit(some, stop=stop, checkpoints=saved), outcomes
-            )
+            replicate = seed + int(found[-1].parameters[0] > 0) if found else seed
+            cells = [learner(replicate, 1)]
+            found += journal.enter(lambda saved, cells=cells: fit(cells, stop=stop, checkpoints=saved), outcomes)
         return found
 
     whole, checkpoints = values(both(never, UNSAVED)), SavedStates()

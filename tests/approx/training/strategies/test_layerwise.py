@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,13 +11,15 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx import models
-from hpcsweep.approx.fitting import Problem, fit
-from hpcsweep.approx.training import Objective, Settings, Trained, train
+from hpcsweep.approx.fitting import fit
+from hpcsweep.approx.training import Trained, train
 from hpcsweep.approx.training.strategies import layerwise
+from hpcsweep.config import Cell, Objective, OptimizerConfig
+from tests.approx import cells
 from tests.approx.packs import equal
 
 DOUBLE = torch.float64
-QUICK = Settings(steps=200, learning_rate=1e-2)
+QUICK = OptimizerConfig(steps=200, learning_rate=1e-2)
 
 
 class Towers:
@@ -30,7 +33,7 @@ class Towers:
         self.points = torch.rand(cells, 40, 2, generator=generator, dtype=DOUBLE)
         self.values = torch.sin(5 * self.points.sum(2))
 
-    def train(self, chosen: Settings, steps: int, rows: list[int] | None = None, **other: object) -> Trained:
+    def train(self, chosen: OptimizerConfig, steps: int, rows: list[int] | None = None, **other: object) -> Trained:
         rows = list(range(len(self.models))) if rows is None else rows
         data = self.parameters[rows], self.points[rows], self.values[rows], [chosen] * len(rows), steps
         seeds = [7 * row for row in rows]
@@ -38,15 +41,15 @@ class Towers:
 
 
 def shallow(tower: models.MLP, inputs: int, width: int) -> models.MLP:
-    return models.MLP({**tower.choice, "hidden": [width], "standardise": False}, inputs, [(-1.0, 1.0)] * inputs)
+    return models.MLP({**tower.config, "hidden": [width], "standardise": False}, inputs, [(-1.0, 1.0)] * inputs)
 
 
-def written_out(towers: Towers, cell: int, chosen: Settings, steps: int) -> Tensor:
+def written_out(towers: Towers, cell: int, chosen: OptimizerConfig, steps: int) -> Tensor:
     """Train one tower (with three hidden layers of tanh) as a person would, and return its parameters."""
     tower, row = towers.models[cell], towers.parameters[cell].clone()
     first, second, third, last = tower.layers(row)
     seen, values = tower.standardised(towers.points[cell]), towers.values[cell][None]
-    alone = Settings(**{**vars(chosen), "steps": steps})
+    alone = replace(chosen, steps=steps)
     for number, layer in enumerate((first, second, third), 1):
         network = shallow(tower, seen.shape[1], len(layer))
         [start] = network.init([cell + (number << 64)], DOUBLE)
@@ -58,12 +61,12 @@ def written_out(towers: Towers, cell: int, chosen: Settings, steps: int) -> Tens
         if number == 3:
             last.copy_(network.layers(learned)[1])
         seen = torch.tanh(torch.addmm(layer[:, -1:], layer[:, :-1], seen.T)).T
-    rest = Settings(**{**vars(chosen), "steps": chosen.steps - 3 * steps})
+    rest = replace(chosen, steps=chosen.steps - 3 * steps)
     return train(tower, row[None], towers.points[cell][None], values, [rest], [7 * cell]).parameters[0]
 
 
-@pytest.mark.parametrize("chosen", [QUICK, Settings(steps=200, learning_rate=1e-2, batch=10, keep="last")])
-def test_it_is_what_a_person_would_do_by_hand(chosen: Settings) -> None:
+@pytest.mark.parametrize("chosen", [QUICK, OptimizerConfig(steps=200, learning_rate=1e-2, batch=10, keep="last")])
+def test_it_is_what_a_person_would_do_by_hand(chosen: OptimizerConfig) -> None:
     towers = Towers()
     trained = towers.train(chosen, 40)
     assert trained.outcome == ["done"] * 9 and trained.steps.tolist() == [200] * 9
@@ -75,7 +78,7 @@ def test_it_is_what_a_person_would_do_by_hand(chosen: Settings) -> None:
 
 @pytest.mark.parametrize("optimizer", ["adam", "ssbroyden", "levenberg_marquardt"])
 def test_bits_do_not_depend_on_the_companions(optimizer: str) -> None:
-    towers, chosen = Towers(), Settings(optimizer=optimizer, steps=40, learning_rate=1e-2)
+    towers, chosen = Towers(), OptimizerConfig(optimizer, steps=40, learning_rate=1e-2)
     everyone = towers.train(chosen, 8)
     for rows in ([4], [8, 0, 4], [3, 2]):
         assert equal(everyone, towers.train(chosen, 8, rows), rows)
@@ -107,21 +110,21 @@ def test_a_stop_interrupts_all() -> None:
         asked.append(0)
         return len(asked) > 3
 
-    trained = Towers(cells=3).train(Settings(steps=10**6, learning_rate=1e-3), 10, stop=stop)
+    trained = Towers(cells=3).train(OptimizerConfig(steps=10**6, learning_rate=1e-3), 10, stop=stop)
     assert trained.outcome == ["interrupted"] * 3
 
 
 def test_seconds_are_shared_in_proportion_to_the_steps() -> None:
-    trained = Towers((4, 4), 2).train(Settings(steps=10**7, learning_rate=1e-3, seconds=0.5), 25 * 10**5)
+    trained = Towers((4, 4), 2).train(OptimizerConfig(steps=10**7, learning_rate=1e-3, seconds=0.5), 25 * 10**5)
     assert trained.outcome == ["out of budget"] * 2
     assert 0.9 < trained.seconds.sum() < 1.7  # 2 cells with 0.5 s each
 
 
 def test_a_problem_is_trained_so() -> None:
-    def problem(layers: int) -> Problem:
-        objective, target = Objective(layerwise=layers), {"name": "exp_cos"}
-        return Problem(target, 2, {"hidden": [5, 4]}, 50, QUICK, "float64", 1, 2, 3, objective)
+    def learner(layers: int) -> Cell:
+        method = replace(QUICK, objective=Objective(layerwise=layers))
+        return cells.cell({"name": "exp_cos"}, {"hidden": [5, 4]}, 50, method, dimension=2)
 
-    [plain], [greedy] = fit([problem(0)]), fit([problem(30)])
+    [plain], [greedy] = fit([learner(0)]), fit([learner(30)])
     assert plain.steps == greedy.steps == 200 and plain.outcome == greedy.outcome == "done"
     assert plain.history_loss[0] != greedy.history_loss[0] and not np.array_equal(plain.parameters, greedy.parameters)

@@ -11,18 +11,19 @@ import numpy as np
 
 from hpcsweep.approx import plugins
 from hpcsweep.approx.catalogue import Catalogue
-from hpcsweep.approx.fitting import Problem, fit
+from hpcsweep.approx.fitting import fit
 from hpcsweep.approx.supnorm.approximations import Network
 from hpcsweep.approx.supnorm.measured import finalize
 from hpcsweep.approx.supnorm.slice import slice_of
 from hpcsweep.approx.supnorm.survey import Survey
 from hpcsweep.approx.supnorm.tasks import Measurement
-from hpcsweep.approx.training import Settings
 from hpcsweep.approx.training.costs.costs import Perceptron
 from hpcsweep.cluster.pricing import Pricer
+from hpcsweep.config import Cell, OptimizerConfig
 from hpcsweep.sampling import samples
 from hpcsweep.study.expansion import expand
 from hpcsweep.study.parsing import load, parse
+from tests.approx.cells import cell
 
 SEEN = """
 import torch
@@ -41,11 +42,11 @@ class Seen(Target):
 
 def test_held_out_points_are_no_samples_and_nested_in_none(tmp_path: Path) -> None:
     (tmp_path / "seen.py").write_text(SEEN)
-    target = {"name": "seen.py:Seen"}
-    fit([problem(2, 0, target=target, settings=Settings(steps=1))], tmp_path)
+    one = learner(2, 0, target="seen.py:Seen", folder=tmp_path)
+    fit([replace(one, optimizer=OptimizerConfig(steps=1))], tmp_path)
     *_, places, held = plugins.find("seen.py:Seen", tmp_path).seen
     assert len(places) == 150 and len(held) == 4096
-    larger = samples(problem(2, 0).data_seed, 10_000, [(-1.0, 1.0)])[:, 0]
+    larger = samples(one.data_seed, 10_000, [(-1.0, 1.0)])[:, 0]
     assert np.isin(places, larger).all() and not np.isin(held, larger).any()
 
 
@@ -63,28 +64,20 @@ class Gap(Target):
 """
 
 
-def problem(stages: int, replicate: int, **other: object) -> Problem:
-    plain = Problem(
-        target={"name": "logsin", "K": 1},
-        dimension=1,
-        model={"hidden": [12, 12], "stages": stages},
-        samples=150,
-        settings=Settings(steps=800, learning_rate=1e-2, schedule="cosine"),
-        precision="float64",
-        data_seed=10 + replicate,
-        weight_seed=2**64 - 1 - replicate,
-        batch_seed=30 + replicate,
-    )
-    return replace(plain, **other)
+METHOD = OptimizerConfig(steps=800, learning_rate=1e-2, schedule="cosine")
+
+
+def learner(stages: int, replicate: int, samples: int = 150, target: str = "logsin", folder: Path = Path(".")) -> Cell:
+    return cell({"name": target}, {"hidden": [12, 12], "stages": stages}, samples, METHOD, replicate, folder=folder)
 
 
 def test_from_problems_to_sup_norms() -> None:
     measurement = Measurement(("sobol", "grid"), 4000, 512, 1, 1, starts=32, kinks=64, gap=0.01)
     sups = {}
     for count in (1, 2):
-        problems = [problem(count, replicate) for replicate in range(3)]
-        fitted = fit(problems)
-        networks = [Network(p.target, 1, p.model, f.parameters) for p, f in zip(problems, fitted, strict=True)]
+        cells = [learner(count, replicate) for replicate in range(3)]
+        fitted = fit(cells)
+        networks = [Network(p.target, 1, p.model, f.parameters) for p, f in zip(cells, fitted, strict=True)]
         survey = Survey(networks, measurement)
         assert survey.run()
         found = [finalize(*pair, survey.states[i]) for i, pair in enumerate((one, measurement) for one in networks)]
@@ -99,15 +92,16 @@ def test_from_problems_to_sup_norms() -> None:
         assert np.array_equal(one.parameters, two.parameters[:size])  # the same first stage, to the bit
         assert two.train_rmse < one.train_rmse
         assert len(two.parameters) == 2 * size + 1
-    assert np.array_equal(fit([problem(2, 1)])[0].parameters, fitted[1].parameters)
+    assert np.array_equal(fit([learner(2, 1)])[0].parameters, fitted[1].parameters)
 
 
 def test_a_target_that_fails_at_a_held_out_point_fails_its_own_cell(tmp_path: Path) -> None:
     (tmp_path / "gap.py").write_text(GAP)
-    fitted = fit([problem(2, 0, samples=20), problem(2, 1, samples=20, target={"name": "gap.py:Gap"})], tmp_path)
+    gap = {"target": "gap.py:Gap", "folder": tmp_path}
+    fitted = fit([learner(2, 0, 20), learner(2, 1, 20, **gap)], tmp_path)
     assert [one.outcome for one in fitted] == ["done", "failed"]
     assert fitted[1].message.startswith("The target is not finite at ") and "of 4096 held-out" in fitted[1].message
-    [plain] = fit([problem(1, 1, samples=20, target={"name": "gap.py:Gap"})], tmp_path)
+    [plain] = fit([learner(1, 1, 20, **gap)], tmp_path)
     assert plain.outcome == "done"
 
 

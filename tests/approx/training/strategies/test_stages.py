@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from hpcsweep.approx import models
-from hpcsweep.approx.training import Settings, Trained, train
+from hpcsweep.approx.training import Trained, train
 from hpcsweep.approx.training.strategies import stages
 from hpcsweep.approx.training.strategies.stages import Data
+from hpcsweep.config import OptimizerConfig
 from hpcsweep.errors import PluginError
 from tests.approx.packs import equal
 
@@ -47,14 +48,14 @@ class Fits:
         self.samples, self.held_out = Data(places, target(places)), Data(held, judged(held))
         self.parameters = model.init(range(cells), DOUBLE)
 
-    def train(self, settings: Settings, rows: list[int] | None = None, **other: object) -> Trained:
+    def train(self, settings: OptimizerConfig, rows: list[int] | None = None, **other: object) -> Trained:
         rows = list(range(len(self.parameters))) if rows is None else rows
         data = [Data(one.places[rows], one.values[rows]) for one in (self.samples, self.held_out)]
         seeds = [7 * row for row in rows]
         chosen = [settings] * len(rows)
         return stages.train([self.model] * len(rows), self.parameters[rows], *data, chosen, seeds, rows, **other)
 
-    def first(self, settings: Settings) -> Trained:
+    def first(self, settings: OptimizerConfig) -> Trained:
         """Train the first stage as the network that it is."""
         parameters = self.parameters[:, : self.model.network.parameters]
         data = self.samples.places, self.samples.values
@@ -66,7 +67,7 @@ class Fits:
         return float((model.apply(parameters, self.held_out.places[cell]) - self.held_out.values[cell]).abs().max())
 
 
-QUICK = Settings(steps=300, learning_rate=1e-2, schedule="cosine", keep="last")
+QUICK = OptimizerConfig(steps=300, learning_rate=1e-2, schedule="cosine", keep="last")
 
 
 def test_one_stage_is_the_plain_network_and_the_same_choice() -> None:
@@ -82,7 +83,7 @@ def test_one_stage_is_the_plain_network_and_the_same_choice() -> None:
 @pytest.mark.parametrize("choice", [{}, {"activation": "sin", "standardise": True}])
 def test_the_sum_is_the_naive_sum_of_its_networks(choice: dict) -> None:
     model = make(3, (5, 4), 2, **choice)
-    assert model.parameters == 3 * (5 * 3 + 4 * 6 + 5) + 2 == models.count_parameters(model.choice, 2)
+    assert model.parameters == 3 * (5 * 3 + 4 * 6 + 5) + 2 == models.count_parameters(model.config, 2)
     generator = torch.Generator().manual_seed(0)
     blocks = [torch.randn(44, generator=generator, dtype=DOUBLE) for _ in range(3)]
     amplitudes = torch.tensor([1e-3, -2e-7], dtype=DOUBLE)
@@ -154,12 +155,12 @@ def test_a_candidate_that_is_not_finite_is_rejected() -> None:
 @pytest.mark.parametrize(
     "chosen",
     [
-        Settings(steps=60, learning_rate=1e-2),
-        Settings(steps=60, learning_rate=1e-2, batch=10),
-        Settings(optimizer="adam+ssbroyden", steps=15, learning_rate=1e-2),
+        OptimizerConfig(steps=60, learning_rate=1e-2),
+        OptimizerConfig(steps=60, learning_rate=1e-2, batch=10),
+        OptimizerConfig("adam+ssbroyden", steps=15, learning_rate=1e-2),
     ],
 )
-def test_bits_do_not_depend_on_the_companions(chosen: Settings) -> None:
+def test_bits_do_not_depend_on_the_companions(chosen: OptimizerConfig) -> None:
     fits = Fits(make(2, (5, 4)), cells=9)
     everyone = fits.train(chosen)
     assert everyone.parameters[:, -1].any()
@@ -190,7 +191,7 @@ def test_a_stop_in_a_later_stage_interrupts(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_seconds_are_shared_by_the_stages() -> None:
     fits = Fits(make(2), cells=2)
-    grown = fits.train(Settings(steps=10**7, learning_rate=1e-3, seconds=0.5))
+    grown = fits.train(OptimizerConfig(steps=10**7, learning_rate=1e-3, seconds=0.5))
     assert grown.outcome == ["out of budget"] * 2
     assert 0.9 < grown.seconds.sum() < 1.7  # 2 cells with 0.5 s each
 
@@ -201,9 +202,9 @@ def test_the_loss_tolerance_is_that_of_the_sum(optimizer: str) -> None:
         return 0.01 * wave(places)
 
     fits = Fits(make(2), target=small, judged=small)
-    chosen = replace(QUICK, optimizer=optimizer)
+    chosen = replace(QUICK, name=optimizer)
     tolerance = float(fits.first(chosen).loss.min()) / 5
-    grown = fits.train(replace(chosen, loss_tolerance=tolerance, parts=()))
+    grown = fits.train(replace(QUICK, name=optimizer, loss_tolerance=tolerance))
     reached = grown.loss <= tolerance * (1 + 1e-9)
     most = 2 * sum(part.steps for part in chosen.chain)
     assert reached.any() and (grown.steps[reached] < most).all() and (grown.loss[reached] > tolerance / 10).all()
@@ -214,7 +215,9 @@ def test_later_stages_begin_from_streams_of_their_own() -> None:
         return torch.full_like(places[..., 0], 5.0)
 
     fits = Fits(make(3), cells=6, target=constant, judged=constant)
-    grown = fits.train(Settings(steps=1, learning_rate=1e-300))  # the residual has one sign: no frequency to begin at
+    grown = fits.train(
+        OptimizerConfig(steps=1, learning_rate=1e-300)
+    )  # the residual has one sign: no frequency to begin at
     network = fits.model.network
     for cell, parameters in enumerate(grown.parameters):
         for stage, block in enumerate(fits.model.networks(parameters)):

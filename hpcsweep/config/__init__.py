@@ -1,0 +1,24 @@
+"""What a cell is: its configurations, with the only defaults that there are. JSON becomes one here, and it JSON."""
+
+from __future__ import annotations
+
+from hpcsweep.config.base import IMPLIED, Config, canonical, stream
+from hpcsweep.config.cell import Cell, ModelConfig, TargetConfig, data_seed
+from hpcsweep.config.methods import COMMON, DIRECT, OBJECTIVE, RATES, Objective, OptimizerConfig
+
+__all__ = [
+    "COMMON",
+    "DIRECT",
+    "IMPLIED",
+    "OBJECTIVE",
+    "RATES",
+    "Cell",
+    "Config",
+    "ModelConfig",
+    "Objective",
+    "OptimizerConfig",
+    "TargetConfig",
+    "canonical",
+    "data_seed",
+    "stream",
+]

@@ -1,0 +1,101 @@
+"""Configurations: frozen dataclasses that are mappings to plain values, and their canonical texts.
+
+The canonical text is what keys and random streams are computed from, and what a store keeps. Fields that a
+configuration does not use, and later fields that have their default, are no part of it, so that cells which compute the
+same are the same, and older keys stay what they were.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, ClassVar, Self
+
+# Fields that are left out of a configuration where they have these values.
+IMPLIED: Mapping[str, Any] = {
+    "code": "",
+    "stages": 1,
+    "equation": "none",
+    "sampling": "uniform",
+    "layerwise": 0,
+    "resample": 0,
+}
+
+
+def canonical(value: object) -> str:
+    """Return the canonical JSON text of plain values: sorted keys, no blanks, shortest float form."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, default=dict)
+
+
+def stream(*parts: object) -> int:
+    """Return the 64-bit key of the random stream named by `parts`."""
+    return int.from_bytes(hashlib.blake2b(canonical(parts).encode(), digest_size=8).digest(), "little")
+
+
+@dataclass(frozen=True, eq=False)
+class Config(Mapping[str, Any]):
+    """A name with its fields; equal to every mapping that has the same fields.
+
+    Attributes
+    ----------
+    name : of ours, or of a class of a user as "module:Class" or "path/file.py:Class"
+    options : fields that belong to what has this name, such as the parameters of a target; not to be changed
+    unused : fields of the dataclass that are no part of this configuration
+    label : how figures call it; no part of the configuration
+    """
+
+    FIELDS: ClassVar[tuple[str, ...]] = ()  # of the dataclass, that canonical texts have
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+    unused: frozenset[str] = field(default=frozenset(), kw_only=True)
+    label: str = field(default="", kw_only=True)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any], label: str = "") -> Self:
+        """Return the configuration that consists of these fields, `name` among them."""
+        own = {name: given[name] for name in cls.FIELDS if name in given}
+        options = {name: value for name, value in given.items() if name not in (*cls.FIELDS, "name")}
+        unused = frozenset(cls.FIELDS) - given.keys() - IMPLIED.keys()
+        return cls(given["name"], **own, options=options, unused=unused, label=label)
+
+    @cached_property
+    def plain(self) -> dict[str, Any]:
+        """The fields with their values, as they stand in canonical texts."""
+        return self._fields()
+
+    def _fields(self) -> dict[str, Any]:
+        own = {name: getattr(self, name) for name in self.FIELDS if name not in self.unused}
+        kept = {name: value for name, value in own.items() if name not in IMPLIED or value != IMPLIED[name]}
+        listed = {name: list(value) if isinstance(value, tuple) else value for name, value in kept.items()}
+        return {"name": self.name, **listed, **self.options}
+
+    @cached_property
+    def _text(self) -> str:
+        return canonical(self.plain)
+
+    def canonical(self) -> str:
+        """Return the canonical JSON text."""
+        return self._text
+
+    def __getitem__(self, name: str) -> Any:
+        return self.plain[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.plain)
+
+    def __len__(self) -> int:
+        return len(self.plain)
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self).of, (self.plain, self.label)
