@@ -15,9 +15,34 @@ from hpcsweep.store.row_writer import Datasets
 CHANGING = (*layout.RESULTS, *layout.RUNS, *layout.FILE)  # datasets of a store that are overwritten in place
 
 
-def run_sums(file: h5py.File, runs: int) -> np.ndarray:
-    """Return what the checksums of the launches should be, (runs,)."""
-    return checksums.rows({name: file[name][:][:runs] for name in layout.RUNS if name != "run_checksum"})
+OPEN = {
+    "run_seconds": np.nan,
+    "run_stopped": b"",
+}  # how a launch that has not ended counts, whatever its row says so far
+
+
+def run_sums(columns: Mapping[str, np.ndarray], ended: bool) -> np.ndarray:
+    """Return what the checksums of launches should be, (runs,): of those that have ended, or of the others."""
+    known = {name: columns[name] for name in layout.RUNS if name != "run_checksum"}
+    if not ended:
+        known |= {name: np.full_like(known[name], value) for name, value in OPEN.items()}
+    return checksums.rows(known)
+
+
+def damaged_runs(file: h5py.File, runs: int) -> bool:
+    """Return whether the description of one of the first `runs` launches is not what was stored; no in older stores."""
+    if "run_checksum" not in file or not runs:
+        return False
+    columns = {name: file[name][:runs] for name in layout.RUNS}
+    return any(
+        stored not in (ended, going)
+        for stored, ended, going in zip(
+            columns["run_checksum"].tolist(),
+            run_sums(columns, True).tolist(),
+            run_sums(columns, False).tolist(),
+            strict=True,
+        )
+    )
 
 
 def sums(file: h5py.File, columns: Mapping[str, np.ndarray]) -> np.ndarray:

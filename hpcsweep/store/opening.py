@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from hpcsweep.errors import StoreError
-from hpcsweep.store import checksums, integrity, journal, layout, rewriting, verifying, weights, write_errors
+from hpcsweep.store import integrity, journal, layout, rewriting, verifying, weights, write_errors
 from hpcsweep.store.lease import Lease
 from hpcsweep.store.reading import Run, launches, opened, read_cells, read_runs
 from hpcsweep.store.row_writer import Datasets
@@ -92,7 +92,7 @@ def _continue(path: Path, rows: Cells, run: Run, lease: Lease, killed: Collectio
             name: np.array([value.encode() if isinstance(value, str) else value], layout.RUNS[name].dtype)
             for name, value in values.items()
         }
-        for name, value in {**row, "run_checksum": checksums.rows(row)}.items():
+        for name, value in {**row, "run_checksum": integrity.run_sums(row, False)}.items():
             if name != "run_started":
                 data.put(name, launch, value)
         data.put("run_started", launch, row["run_started"])  # last: now it is there

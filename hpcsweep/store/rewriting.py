@@ -120,7 +120,9 @@ def build(
         for field in fields(Run):
             values = [getattr(run, field.name) for run in runs]
             file[f"run_{field.name}"][: len(runs)] = [v.encode() if isinstance(v, str) else v for v in values]
-        file["run_checksum"][: len(runs)] = integrity.run_sums(file, len(runs))
+        described = {name: file[name][: len(runs)] for name in layout.RUNS}
+        file["run_checksum"][: len(runs)] = integrity.run_sums(described, True)
+        file["run_checksum"][len(runs) - 1] = integrity.run_sums(described, False)[-1]
         file.attrs["coordinates"] = " ".join([*layout.NAMED, *cells.extra])
         file.attrs.update(format=layout.FORMAT, title=title, study=text, precision=cells.precision, seed=cells.seed)
         for source in sources:

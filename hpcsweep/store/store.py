@@ -175,7 +175,6 @@ class Store:
         self._run["run_stopped"] = np.array([reason.encode()], layout.RUNS["run_stopped"].dtype)
         self._check()
         self._data.put("run_stopped", self._launch, self._run["run_stopped"])
-        self._clock()
 
     def _check(self) -> None:
         """Raise `StoreError` if this store must not be written any more."""
@@ -192,7 +191,6 @@ class Store:
         """Store how long this launch has taken."""
         self._run["run_seconds"] = np.array([time.monotonic() - self._started])
         self._data.put("run_seconds", self._launch, self._run["run_seconds"])
-        self._data.put("run_checksum", self._launch, checksums.rows(self._run))
 
     def _mark(self, rows: Sequence[int] | np.ndarray, status: int) -> None:
         rows = np.sort(np.asarray(rows, dtype=np.int64))
@@ -219,6 +217,7 @@ class Store:
                     self.settle()
                     self._check()
                     self._clock()
+                    self._data.put("run_checksum", self._launch, integrity.run_sums(self._run, True))
             finally:
                 if self._weights is not None:
                     self._weights.close()

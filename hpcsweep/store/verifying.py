@@ -59,12 +59,7 @@ def look(path: Path) -> Damage:
             damage.elsewhere.append(f"{path} is damaged outside the results of its cells (metadata or coordinates).")
         with opened(path) as file:
             damage.rows = _keys(file, integrity.damaged(file))
-            runs = launches(file)
-            if (
-                runs
-                and "run_checksum" in file
-                and not np.array_equal(file["run_checksum"][:runs], integrity.run_sums(file, runs))
-            ):
+            if integrity.damaged_runs(file, launches(file)):
                 damage.elsewhere.append(f"{path}: the description of a launch is damaged.")
     return damage
 
