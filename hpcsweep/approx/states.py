@@ -6,9 +6,10 @@ state. The archive has a checksum of each of its parts, so that a damaged one is
 
 from __future__ import annotations
 
+import contextlib
 import json
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -19,20 +20,27 @@ from torch import Tensor
 
 from hpcsweep.errors import StateError
 
-_TREE = "tree"
+_TREE, _ABOUT = "tree", "about"
 
 
-def write(path: Path, state: Any, classes: Sequence[type] = ()) -> None:
-    """Write a state to a file.
+def write(path: Path, state: Any, classes: Sequence[type] = (), about: Any = None) -> None:
+    """Write a state to a file, and `about` it something that JSON can say, which can be read without the rest.
 
     It may consist of None, numbers, texts, bytes, lists, tuples, dictionaries, arrays of numbers, tensors, and
     dataclasses of these `classes`, whatever is nested in what. Raises `TypeError` for anything else, and `OSError`.
     """
     arrays: list[np.ndarray] = []
     tree = _Encoder({kind: name for name, kind in _named(classes).items()}, arrays).encode(state)
-    text = np.frombuffer(json.dumps(tree).encode(), np.uint8)
+    texts = {_ABOUT: json.dumps(about), _TREE: json.dumps(tree)}
+    encoded = {name: np.frombuffer(text.encode(), np.uint8) for name, text in texts.items()}
     with path.open("wb") as file:
-        np.savez(file, allow_pickle=False, **{_TREE: text}, **{str(i): array for i, array in enumerate(arrays)})
+        np.savez(file, allow_pickle=False, **encoded, **{str(i): array for i, array in enumerate(arrays)})
+
+
+def about(path: Path) -> Any:
+    """Return what a file says about its state. Raises `StateError` and `FileNotFoundError` as `read` does."""
+    with _opened(path) as archive:
+        return json.loads(archive[_ABOUT].tobytes())
 
 
 def read(path: Path, classes: Sequence[type] = ()) -> Any:
@@ -41,10 +49,17 @@ def read(path: Path, classes: Sequence[type] = ()) -> Any:
     Tensors return to the kind of device that they were on. Raises `StateError` if the file is damaged, or is something
     else; and `FileNotFoundError`.
     """
+    with _opened(path) as archive:
+        tree = json.loads(archive[_TREE].tobytes())
+        return _Decoder(_named(classes), lambda number: archive[str(number)]).decode(tree)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open an archive; what goes wrong with it in the block is a `StateError`."""
     try:
         with np.load(path, allow_pickle=False) as archive:
-            tree = json.loads(archive[_TREE].tobytes())
-            return _Decoder(_named(classes), lambda number: archive[str(number)]).decode(tree)
+            yield archive
     except FileNotFoundError:
         raise
     except (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile) as error:

@@ -1,8 +1,8 @@
 """What packs on their way have saved, in FILE.checkpoints beside the store: one file for each pack, named by its cells.
 
-A file is first the keys of the cells, then a digest of our source, then what was saved: pickled, renamed into place.
-What another version has saved is not taken up. Files are as much to be trusted as plugins: whoever can write beside the
-store can run code.
+A file is data without any code (`approx.states`), beside it the keys of the cells and a digest of our source; it is
+renamed into place. What another version has saved is not taken up, nor what somebody else may have written: files and
+folder must belong to this user, and be writable for nobody else.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import pickle
+import os
+import stat
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,9 +20,21 @@ from pathlib import Path
 from typing import Any
 
 import hpcsweep
+from hpcsweep.approx import states
+from hpcsweep.approx.fitting import Fitted
+from hpcsweep.approx.supnorm.certificate.branching import Boxes
+from hpcsweep.approx.supnorm.certificate.certify import Pool
+from hpcsweep.approx.supnorm.screening.screen import Screen
+from hpcsweep.approx.supnorm.search.refine import Refined
+from hpcsweep.approx.supnorm.survey import State
+from hpcsweep.approx.training.settings import Trained
+from hpcsweep.bracket import Bracket
 from hpcsweep.cluster.options import CHECKPOINT_SECONDS
+from hpcsweep.errors import StateError
 from hpcsweep.store import layout
 from hpcsweep.store.rewriting import replacing
+
+SAVED = (Boxes, Bracket, Fitted, Pool, Refined, Screen, State, Trained)  # the classes of which there may be objects
 
 
 @functools.cache
@@ -45,8 +59,9 @@ class CheckpointDir:
         return CheckpointDir(store.with_name(store.name + layout.SAVED), every)
 
     def path(self, keys: Sequence[str]) -> Path:
-        """Return where a pack of these cells saves."""
-        return self.folder / hashlib.blake2b("\n".join(keys).encode(), digest_size=16).hexdigest()
+        """Return where a pack of these cells saves: in one of 256 folders, since there may be very many packs."""
+        name = hashlib.blake2b("\n".join(keys).encode(), digest_size=16).hexdigest()
+        return self.folder / name[:2] / name
 
     def saver(self, keys: Sequence[str]) -> Saver:
         """Return what saves a pack of these cells."""
@@ -55,23 +70,45 @@ class CheckpointDir:
     def packs(self, since: float = 0.0) -> list[tuple[str, ...]]:
         """Return the cells of every pack with a checkpoint written after `since` (Unix time), in a fixed order."""
         packs = []
-        for path in sorted(self.folder.glob("*")) if self.folder.is_dir() else []:
-            with contextlib.suppress(Exception), path.open("rb") as file:  # pickle raises anything for nonsense
-                keys = pickle.load(file)
-                if path == self.path(keys) and path.stat().st_mtime >= since:
+        for path in sorted(self.folder.glob("*/[!.]*")) if is_ours(self.folder) else []:
+            with contextlib.suppress(StateError, OSError, KeyError, TypeError):
+                keys = states.about(path)["keys"]
+                if is_ours(path) and path == self.path(keys) and path.stat().st_mtime >= since:
                     packs.append(tuple(keys))
         return packs
 
     def sweep(self) -> None:
         """Remove what killed runs left of unfinished files; only for the holder of the store's lease."""
-        for left in self.folder.glob(".*.new"):
+        for left in self.folder.glob("*/.*.new"):
             left.unlink(missing_ok=True)
 
     def clear(self, keys: Sequence[str]) -> None:
         """Remove a checkpoint: its cells are finished, or are to begin anew."""
-        self.path(keys).unlink(missing_ok=True)
+        path = self.path(keys)
+        path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # not there, or others are in it
+            path.parent.rmdir()
             self.folder.rmdir()
+
+
+def is_ours(path: Path) -> bool:
+    """Return whether a file or folder (no link) is there and this user's, and nobody else may write it.
+
+    Says so, once, if it is somebody else's.
+    """
+    try:
+        status = path.lstat()
+    except OSError:
+        return False
+    if status.st_uid == os.getuid() and not status.st_mode & 0o022 and not stat.S_ISLNK(status.st_mode):
+        return True
+    _warn(path)
+    return False
+
+
+@functools.cache
+def _warn(path: Path) -> None:
+    print(f"hpcsweep: {path} is not used: others than this user may have written it.", file=sys.stderr, flush=True)
 
 
 @dataclass
@@ -87,20 +124,20 @@ class Saver:
         """Put a checkpoint in place of the last one."""
         begun = time.perf_counter()
         with contextlib.suppress(OSError):  # a full disk costs the checkpoint, not the pack
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(self.path) as temporary, temporary.open("wb") as file:
-                pickle.dump(self.keys, file)
-                pickle.dump(code(), file)
-                pickle.dump(state, file, protocol=pickle.HIGHEST_PROTOCOL)
+            self.path.parent.parent.mkdir(mode=0o700, exist_ok=True)
+            self.path.parent.mkdir(mode=0o700, exist_ok=True)
+            with replacing(self.path) as temporary:
+                temporary.chmod(0o600)
+                states.write(temporary, state, SAVED, {"keys": list(self.keys), "code": code()})
         self.slowest = max(self.slowest, time.perf_counter() - begun)
 
     def load(self) -> Any:
-        """Return what was saved last; None if there is nothing, or nothing that can be read."""
-        try:
-            with self.path.open("rb") as file:
-                known = tuple(pickle.load(file)), pickle.load(file)
-                return pickle.load(file) if known == (self.keys, code()) else None
-        except FileNotFoundError:
+        """Return what was saved last; None if there is nothing, or nothing of this version that can be trusted."""
+        if not is_ours(self.path):
             return None
-        except Exception:  # of another version, or of another kind of device: the pack begins anew
+        try:
+            same = states.about(self.path) == {"keys": list(self.keys), "code": code()}
+            return states.read(self.path, SAVED) if same else None
+        except StateError as error:
+            print(f"hpcsweep: {error} Its work begins anew.", file=sys.stderr)
             return None

@@ -54,12 +54,21 @@ class Measurements(Job):
         """Go on from what was saved, if anything was."""
         state = self.saver.load()
         if state is not None:
-            self.surveys, self.results = state
+            self.results = state["results"]
+            for number in state["done"]:
+                self.surveys[number] = None
+            for number, progress in state["begun"].items():
+                survey = self.surveys[number]
+                assert survey is not None
+                survey.restore(progress)
 
     def save(self) -> None:
         """Save what is done."""
         self.saved = time.monotonic()
-        self.saver.save((self.surveys, self.results))
+        left = {number: survey for number, survey in enumerate(self.surveys) if survey is not None}
+        done = [number for number in range(len(self.surveys)) if number not in left]
+        begun = {number: survey.progress() for number, survey in left.items() if survey.states}
+        self.saver.save({"done": done, "begun": begun, "results": self.results})
 
     leave = save
 

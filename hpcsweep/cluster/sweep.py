@@ -125,7 +125,7 @@ class _Job(Job):
         if self.trained is not None:
             now = dataclasses.replace(self.trained, pieces=self.pieces, results=self.results)
             saver = self.sweep.checkpoints.saver(self.sweep.store.keys(self.rows))
-            saver.save(dataclasses.replace(now, measuring_seconds=self.seconds))
+            saver.save(dataclasses.replace(now, measuring_seconds=self.seconds).progress())
 
     def finish(self, done: worker.Finished) -> None:
         """Write what is finished; make pending again what was interrupted."""

@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -52,6 +52,17 @@ class TrainedPack:
     measuring_seconds: float  # so far
     pieces: int = 0  # into which its present stage was cut, and what came out of them; 0 and nothing at first
     results: Sequence[Any] = ()
+
+    def progress(self) -> dict[str, Any]:
+        """Return what is saved of this: all but the networks, which follow from what was trained."""
+        return {**vars(self), "survey": self.survey.progress(), "results": list(self.results)}
+
+    @staticmethod
+    def restored(cells: Sequence[Cell], measurement: Measurement, progress: Mapping[str, Any]) -> TrainedPack:
+        """Return the trained pack of some cells from its `progress`."""
+        survey = Survey(networks_of(cells, progress["fitted"]), measurement)
+        survey.restore(progress["survey"])
+        return TrainedPack(**{**progress, "survey": survey})
 
 
 @dataclass(frozen=True)
@@ -96,10 +107,12 @@ def train_pack(
 
     Goes on from where the pack was saved. Asked to stop, it saves what it has; nothing of it is finished.
     """
-    trained, device = saver.load(), devices.here()  # which sets the threads of the rank, if it is the first to ask
-    if not isinstance(trained, TrainedPack):
+    saved, device = saver.load(), devices.here()  # which sets the threads of the rank, if it is the first to ask
+    if saved is not None and "fitted" in saved:
+        trained = TrainedPack.restored(cells, measurement, saved)
+    else:
         start = time.perf_counter()
-        fitted = _fit(cells, folder, saver, trained, stop)
+        fitted = _fit(cells, folder, saver, saved, stop)
         if any(one.outcome == "interrupted" for one in fitted):
             return Finished([None] * len(cells), 0.0, saver.slowest)
         before = sum(one.seconds for one in fitted) / min(
@@ -114,7 +127,7 @@ def train_pack(
     if whole:
         return _finished(cells, trained, folder)
     if stop.asked():
-        saver.save(trained)
+        saver.save(trained.progress())
         return Finished([None] * len(cells), 0.0, saver.slowest)
     return trained
 

@@ -114,7 +114,7 @@ def _pace(file: h5py.File, status: np.ndarray, finished: np.ndarray, live: bool)
 def _checkpoints(path: Path) -> dict[str, Any]:
     """Return how many packs have saved what they have, and the age of the newest of these in seconds, or None."""
     times = []
-    for saved in path.with_name(path.name + layout.SAVED).glob("[!.]*"):
+    for saved in path.with_name(path.name + layout.SAVED).glob("*/[!.]*"):
         with contextlib.suppress(OSError):  # its pack has just come to its end
             times.append(saved.stat().st_mtime)
     return {"packs": len(times), "seconds": max(0.0, time.time() - max(times)) if times else None}

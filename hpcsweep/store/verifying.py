@@ -56,11 +56,11 @@ def look(path: Path) -> Damage:
         pass  # a sentence of its own for what is no store
     with _readable(path):
         if not integrity.is_sealed(path, integrity.CHANGING):
-            damage.elsewhere.append(f"{path} is damaged outside the results of its cells (metadata or coordinates).")
+            damage.elsewhere.append(f"{path} is damaged outside the results of its cells (metadata or coordinates)")
         with opened(path) as file:
             damage.rows = _keys(file, integrity.damaged(file))
             if integrity.damaged_runs(file, launches(file)):
-                damage.elsewhere.append(f"{path}: the description of a launch is damaged.")
+                damage.elsewhere.append(f"{path}: the description of a launch is damaged")
     return damage
 
 
@@ -76,7 +76,7 @@ def verify(path: Path) -> Damage:
     kept = weights.path_of(path)
     with _readable(kept), opened(path) as file:
         if kept.exists() and not integrity.is_sealed(kept, weights.CHANGING):
-            damage.elsewhere.append(f"{kept} is damaged outside the weights of its cells.")
+            damage.elsewhere.append(f"{kept} is damaged outside the weights of its cells")
         measured = np.isin(file["status"][:], (layout.DONE, layout.OUT_OF_BUDGET))
         damage.weights = weights.damaged(path, file["key"][:][measured])
     damage.missing = without_weights(path)

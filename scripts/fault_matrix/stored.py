@@ -7,11 +7,11 @@ from pathlib import Path
 from hpcsweep.store import layout, weights
 from hpcsweep.store.reading import opened
 
-CLOCKS = {"train_seconds", "eval_seconds", "predicted_seconds", "finished", "attempts", "kills"}
+CLOCKS = {"train_seconds", "eval_seconds", "predicted_seconds", "finished", "attempts", "kills", "checksum"}
 
 
 def by_key(path: Path) -> dict[str, bytes]:
-    """Every stored value of every cell, to the bit, except times."""
+    """Every stored value of every cell, to the bit, except times and what contains them."""
     with opened(path) as file:
         names = [name for name in layout.RESULTS if name not in CLOCKS]
         columns = {name: file[name][:] for name in names}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import pickle
 import signal
 import time
@@ -215,16 +216,59 @@ def test_a_checkpoint_that_cannot_be_read_is_no_obstacle(tmp_path: Path) -> None
     assert saver.load() == {"step": 3} and checkpoints.packs() == [("a", "b")]
     assert checkpoints.packs(since=time.time() + 60) == []
     assert Saver(saver.path, ("a", "c")).load() is None
-    (checkpoints.folder / ".half.123.new").write_bytes(b"half")
-    (checkpoints.folder / "broken").write_bytes(pickle.dumps(("c",))[:-3])
+    (saver.path.parent / ".half.123.new").write_bytes(b"half")
+    (saver.path.parent / "broken").write_bytes(b"nonsense")
     assert checkpoints.packs() == [("a", "b")]
     checkpoints.sweep()
-    assert not list(checkpoints.folder.glob("*.new"))
-    saver.path.write_bytes(pickle.dumps(("a", "b")) + b"nonsense")
-    assert saver.load() is None
-    (checkpoints.folder / "broken").unlink()
+    assert not list(checkpoints.folder.rglob("*.new"))
+    content = saver.path.read_bytes()
+    for damaged in (content[:-5], content[:300] + b"?" + content[301:], b"nonsense"):
+        saver.path.write_bytes(damaged)
+        assert saver.load() is None
+    (saver.path.parent / "broken").unlink()
     checkpoints.clear(("a", "b"))
     assert not checkpoints.folder.exists()
+
+
+class Planted:
+    """A pickle that makes a folder when it is loaded."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self.mark),)
+
+
+def test_a_planted_checkpoint_executes_nothing(tmp_path: Path, hpcsweep: Run, tiny: Path) -> None:
+    checkpoints, mark = CheckpointDir.beside(tmp_path / "s.h5"), tmp_path / "mark"
+    path = checkpoints.path(("a",))
+    path.parent.mkdir(parents=True, mode=0o700)
+    checkpoints.folder.chmod(0o700)
+    for place in (path, checkpoints.folder / "planted", path.with_name("planted")):
+        place.write_bytes(pickle.dumps(Planted(mark)))
+        place.chmod(0o600)
+    assert Saver(path, ("a",)).load() is None and checkpoints.packs() == []
+    assert hpcsweep("run", tiny, "-o", "s.h5").returncode == 0 and not mark.exists()
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o720, 0o702])
+def test_what_others_may_have_written_is_not_taken_up(
+    tmp_path: Path, mode: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoints = CheckpointDir.beside(tmp_path / "s.h5")
+    saver = checkpoints.saver(("a",))
+    saver.save({"step": 3})
+    assert checkpoints.packs() == [("a",)] and saver.path.stat().st_mode & 0o777 == 0o600
+    checkpoints.folder.chmod(mode)
+    assert checkpoints.packs() == [] and "is not used: others than this user" in capsys.readouterr().err
+    checkpoints.folder.chmod(0o700)
+    saver.path.chmod(mode & 0o666)
+    assert checkpoints.packs() == [] and saver.load() is None
+    saver.path.chmod(0o600)
+    saver.path.rename(tmp_path / "elsewhere")
+    saver.path.symlink_to(tmp_path / "elsewhere")
+    assert saver.load() is None
 
 
 def test_a_full_disk_costs_the_checkpoint_and_not_the_pack(tmp_path: Path) -> None:

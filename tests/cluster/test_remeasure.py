@@ -16,7 +16,7 @@ from hpcsweep.errors import StoreError
 from hpcsweep.findings import dataset
 from hpcsweep.store import layout, remeasured, weights
 from hpcsweep.store.lease import Lease
-from hpcsweep.store.reading import opened
+from hpcsweep.store.reading import opened, read_cells
 from tests.cluster.conftest import MEASURED
 from tests.cluster.launches import start, stop
 from tests.conftest import Run, finished, mpiexec
@@ -95,19 +95,26 @@ def test_contradicting_measurements_are_refused(store: Path) -> None:
         remeasured.combined(store, {0: FOUND | {"sup_upper": 1e-9}})
 
 
+def tighten(store: Path, measured: dict[str, object]) -> None:
+    """Combine what the store says of its first cell with a measurement."""
+    with Lease(store) as held:
+        key = read_cells(store).cell(0).key
+        remeasured.write(store, {key: remeasured.combined(store, {0: measured})[0]}, held)
+
+
 def test_means_are_those_of_the_larger_measurement(store: Path) -> None:
     """Of each by itself, whatever the others add up to."""
     before = columns(store)
     for count, value in ((200, 7.0), (299, 8.0), (10**6, 9.0), (5000, 10.0)):
         found = FOUND | {"points": count, "averaged": count, "l2_error": value}
-        remeasured.write(store, remeasured.combined(store, {0: found}))
+        tighten(store, found)
     after = columns(store)
     assert after["l2_error"][0] == 9.0 and after["averaged"][0] == 10**6 and np.isnan(after["sup_uniform"][0])
     assert after["points"][0] == before["points"][0] + 200 + 299 + 10**6 + 5000
     assert after["sup_lower"][0] == before["sup_lower"][0] and after["boxes"][0] == 12
-    remeasured.write(store, remeasured.combined(store, {0: FOUND | {"sup_uniform": 0.25, "uniform_volume": 0.1}}))
-    remeasured.write(store, remeasured.combined(store, {0: FOUND | {"sup_uniform": 0.125, "uniform_volume": 0.2}}))
-    remeasured.write(store, remeasured.combined(store, {0: FOUND}))
+    tighten(store, FOUND | {"sup_uniform": 0.25, "uniform_volume": 0.1})
+    tighten(store, FOUND | {"sup_uniform": 0.125, "uniform_volume": 0.2})
+    tighten(store, FOUND)
     assert columns(store)["sup_uniform"][0] == 0.25
 
 
@@ -127,7 +134,7 @@ def test_the_central_box_is_measured_by_any_number_of_ranks_to_the_same_bits(hpc
 def test_central_boxes_are_combined_only_with_their_like(store: Path) -> None:
     def add(share: float, mean: float, lower: float, averaged: int = 10**6) -> tuple[float, ...]:
         central = {"central_share": share, "central_l2_error": mean, "central_sup_lower": lower}
-        remeasured.write(store, remeasured.combined(store, {0: FOUND | central | {"averaged": averaged}}))
+        tighten(store, FOUND | central | {"averaged": averaged})
         return tuple(float(columns(store)[name][0]) for name in central)
 
     assert add(0.8, 3.0, 5.0) == (0.8, 3.0, 5.0)
@@ -140,7 +147,14 @@ def test_central_boxes_are_combined_only_with_their_like(store: Path) -> None:
 
 def test_a_store_without_columns_for_the_central_box_stays_usable(hpcsweep: Run, store: Path) -> None:
     with h5py.File(store, "r+") as file:
-        for name in ("central_share", "central_l2_error", "central_sup_lower"):
+        for name in (
+            "central_share",
+            "central_l2_error",
+            "central_sup_lower",
+            "checksum",
+            "run_checksum",
+            *layout.FILE,
+        ):
             del file[name]
     before = dataset.read(store)
     assert "central_share" not in before and np.isfinite(before["sup_lower"].values).all()
@@ -155,14 +169,14 @@ def test_a_store_without_columns_for_the_central_box_stays_usable(hpcsweep: Run,
 
 
 def test_an_error_that_is_no_number_takes_every_bound_away(store: Path) -> None:
-    remeasured.write(store, remeasured.combined(store, {0: FOUND | {"sup_upper": 5.0, "certificate": 1}}))
+    tighten(store, FOUND | {"sup_upper": 5.0, "certificate": 1})
     nan = FOUND | {"sup_lower": np.nan, "nonfinite": 1}
     for _ in range(2):
-        remeasured.write(store, remeasured.combined(store, {0: nan}))
+        tighten(store, nan)
         after = columns(store)
         assert np.isnan(after["sup_lower"][0]) and np.isinf(after["sup_upper"][0]) and after["certificate"][0] == 0
-    remeasured.write(store, remeasured.combined(store, {0: FOUND | {"sup_screened": np.nan}}))
-    remeasured.write(store, remeasured.combined(store, {0: FOUND}))
+    tighten(store, FOUND | {"sup_screened": np.nan})
+    tighten(store, FOUND)
     assert np.isnan(columns(store)["sup_screened"][0])
 
 

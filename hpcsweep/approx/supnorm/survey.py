@@ -11,7 +11,7 @@ are is fixed by what is measured, never by who does them, so that 1 and 1000 ran
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -57,6 +57,14 @@ class Survey:
         self.states: list[State] = []
         self._searched = False
         self._rounds = 0
+
+    def progress(self) -> dict[str, Any]:
+        """Return what is known so far, in plain values, without what is measured."""
+        return {"states": self.states, "searched": self._searched, "rounds": self._rounds}
+
+    def restore(self, progress: Mapping[str, Any]) -> None:
+        """Go on from the `progress` of a survey of the same approximations."""
+        self.states, self._searched, self._rounds = (progress[name] for name in ("states", "searched", "rounds"))
 
     @property
     def long(self) -> bool:
