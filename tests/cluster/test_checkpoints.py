@@ -222,7 +222,7 @@ def test_a_checkpoint_that_cannot_be_read_is_no_obstacle(tmp_path: Path) -> None
     checkpoints.sweep()
     assert not list(checkpoints.folder.rglob("*.new"))
     content = saver.path.read_bytes()
-    for damaged in (content[:-5], content[:300] + b"?" + content[301:], b"nonsense"):
+    for damaged in (content[:-5], content.replace(b"step", b"stop", 1), b"nonsense"):
         saver.path.write_bytes(damaged)
         assert saver.load() is None
     (saver.path.parent / "broken").unlink()
