@@ -11,7 +11,7 @@ import xarray
 
 from hpcsweep.findings.tables import Rows, text
 
-Choice = dict[str, Any]
+Config = dict[str, Any]
 SAMPLED = {"uniform": "independent and uniform over the domain", "grid": "on a regular grid"}
 MOST = 12  # networks or methods with a row of their own
 OMITTED = {"name", "parts", "gradient_tolerance", "keep", "scale", "initialisation", "beta1", "beta2", "epsilon"}
@@ -41,7 +41,7 @@ def setup(dataset: xarray.Dataset) -> Rows:
 def _kinds(dataset: xarray.Dataset, family: str, title: str, describe: Any) -> Iterator[list[str]]:
     """Yield a row for each label of a family of choices, with what its choices are."""
     labels, texts = dataset["choice_label"].values, dataset["choice_text"].values
-    kinds: dict[str, list[Choice]] = {}
+    kinds: dict[str, list[Config]] = {}
     for i in dict.fromkeys(dataset[f"{family}_id"].values.tolist()):
         kinds.setdefault(str(labels[i]), []).append(json.loads(texts[i]))
     for label, choices in list(kinds.items())[:MOST]:
@@ -50,7 +50,7 @@ def _kinds(dataset: xarray.Dataset, family: str, title: str, describe: Any) -> I
         yield [title, f"and {len(kinds) - MOST} more"]
 
 
-def _network(choices: list[Choice]) -> str:
+def _network(choices: list[Config]) -> str:
     """Describe networks that differ in hidden widths."""
     activations = dict.fromkeys(choice["activation"] for choice in choices if "activation" in choice)
     parts = [f"{' or '.join(activations)} activation"] if activations else []
@@ -71,13 +71,13 @@ def _listed(numbers: list[int]) -> str:
     return f"{', '.join(first)} or {last}" if first else last
 
 
-def _training(choices: list[Choice]) -> str:
+def _training(choices: list[Config]) -> str:
     """Describe the training methods of one label, three different ones at most."""
     methods = list(dict.fromkeys(map(_method, choices)))
     return "; or ".join(methods[:3]) + (f"; and {len(methods) - 3} more" if len(methods) > 3 else "")
 
 
-def _method(choice: Choice) -> str:
+def _method(choice: Config) -> str:
     if "steps" not in choice:
         return "fitted directly"
     parts = [_part(part) for part in choice.get("parts") or [choice]]
@@ -86,7 +86,7 @@ def _method(choice: Choice) -> str:
     return ", ".join([", then ".join(parts), batch, loss, *_further(choice)])
 
 
-def _part(choice: Choice) -> str:
+def _part(choice: Config) -> str:
     """Describe one method: name, steps, learning rate."""
     words = f"{choice['name']} for {choice['steps']:,} steps"
     words += f" or {text(choice['seconds'])} seconds" if choice.get("seconds") else ""
@@ -98,7 +98,7 @@ def _part(choice: Choice) -> str:
     return words
 
 
-def _further(choice: Choice) -> Iterator[str]:
+def _further(choice: Config) -> Iterator[str]:
     """Yield the names and values of the other fields that are set."""
     for name, value in choice.items():
         if name not in OMITTED | USED | {"sampling"} and value not in (None, False, 0, 0.0):
