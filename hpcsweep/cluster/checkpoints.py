@@ -65,7 +65,8 @@ class CheckpointDir:
 
     def saver(self, keys: Sequence[str]) -> Saver:
         """Return what saves a pack of these cells."""
-        return Saver(self.path(keys), tuple(keys), self.every)
+        path = self.path(keys)
+        return Saver(path, tuple(keys), self.every, folders=(self.folder, path.parent))
 
     def packs(self, since: float = 0.0) -> list[tuple[str, ...]]:
         """Return the cells of every pack with a checkpoint written after `since` (Unix time), in a fixed order."""
@@ -119,13 +120,15 @@ class Saver:
     keys: tuple[str, ...]
     every: float = CHECKPOINT_SECONDS
     slowest: float = 0.0  # seconds that a checkpoint took
+    folders: tuple[Path, ...] = ()  # made for it alone, the outer one first
 
     def save(self, state: Any) -> None:
         """Put a checkpoint in place of the last one."""
         begun = time.perf_counter()
         with contextlib.suppress(OSError):  # a full disk costs the checkpoint, not the pack
-            self.path.parent.parent.mkdir(mode=0o700, exist_ok=True)
-            self.path.parent.mkdir(mode=0o700, exist_ok=True)
+            for folder in self.folders:
+                folder.mkdir(mode=0o700, exist_ok=True)
+                folder.chmod(0o700)  # an earlier version let a group write
             with replacing(self.path) as temporary:
                 temporary.chmod(0o600)
                 states.write(temporary, state, SAVED, {"keys": list(self.keys), "code": code()})
@@ -133,7 +136,7 @@ class Saver:
 
     def load(self) -> Any:
         """Return what was saved last; None if there is nothing, or nothing of this version that can be trusted."""
-        if not is_ours(self.path):
+        if not all(is_ours(path) for path in (*self.folders, self.path)):
             return None
         try:
             same = states.about(self.path) == {"keys": list(self.keys), "code": code()}

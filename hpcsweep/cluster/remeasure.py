@@ -190,6 +190,8 @@ def stored(
         with Lease(path, opening.last_lease(path)) as lease:
             journal.replay(path)
             verifying.require(path)
+            if lease.unsure:  # whoever held the lease may still write: into the old file, unseen
+                opening.renew(path, lease)
             return _stored(path, chosen, keys, style, folder, workforce, lease)
 
 

@@ -77,7 +77,7 @@ def constant(path: Path, changing: Iterable[tuple[int, int]]) -> bytes:
     digest, position = hashlib.blake2b(digest_size=16), 0
     with path.open("rb", buffering=0) as file:
         end = os.fstat(file.fileno()).st_size
-        for offset, size in [*sorted(changing), (end, 0)]:
+        for offset, size in [*sorted(part for part in changing if part[1]), (end, 0)]:  # empty ones lie nowhere
             _digest(digest, file.fileno(), position, offset)
             digest.update(offset.to_bytes(8, "little"))
             position = max(position, offset + size)

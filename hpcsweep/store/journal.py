@@ -1,14 +1,18 @@
 """Changes of finished rows, written down before they are made: after a kill or a power cut they are made again.
 
-The journal of a store, FILE.journal, holds keys and values. Whoever holds the lease next makes its changes first; what
-is changed twice is the same.
+The journal of a store, FILE.journal, holds whole rows by key: what a row is to become, and the checksum that it had
+before. Whoever holds the lease next makes the changes first, if the row is still one of the two, or torn between them;
+a journal that was left by another file under this name changes nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
+import stat
+import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +25,7 @@ from hpcsweep.store.rewriting import replacing
 from hpcsweep.store.row_writer import Datasets
 
 Values = Mapping[str, Any]  # by column; of a column with more dimensions a sequence, which may be shorter than a row
+_BEFORE = "before"  # in a journal: the checksum of the row as it was
 
 
 def path_of(store: Path) -> Path:
@@ -31,56 +36,99 @@ def path_of(store: Path) -> Path:
 def change(store: Path, values: Mapping[str, Values]) -> None:
     """Overwrite values of finished cells, by key. The caller holds the lease, and has looked whether it still does.
 
-    Raises `OSError` if they cannot be written, and `StoreError` if the store has not these cells finished.
+    Raises `OSError` if they cannot be written, and `StoreError` if the store has not these cells finished and sound.
     """
-    arrays: dict[str, np.ndarray] = {}
-    for number, (key, columns) in enumerate(values.items()):
-        arrays |= {f"{number} {name} {key}": np.asarray(value) for name, value in columns.items()}
-    with replacing(path_of(store)) as temporary, temporary.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
-    _apply(store, values)
+    with contextlib.closing(_opened(store)) as data:
+        places = _places(data, values)
+        rows = {key: _changed(store, data, places.get(key), key, columns) for key, columns in values.items()}
+        arrays = {f"{name} {key}": array for key, row in rows.items() for name, array in row.items()}
+        with replacing(path_of(store)) as temporary, temporary.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+        for key, row in rows.items():
+            _write(data, places[key], row)
+        data.sync()
     path_of(store).unlink()
+
+
+def _opened(store: Path) -> Datasets:
+    return Datasets(store, integrity.present(store, ("key", *layout.RESULTS)))
+
+
+def _places(data: Datasets, keys: Iterable[str]) -> dict[str, int]:
+    """Return the rows of those of these keys that a store has."""
+    stored = data["key"]
+    rows = np.flatnonzero(np.isin(stored, np.array([key.encode() for key in keys], stored.dtype))).tolist()
+    return {stored[row].decode(): row for row in rows}
+
+
+def _changed(store: Path, data: Datasets, place: int | None, key: str, columns: Values) -> dict[str, np.ndarray]:
+    """Return what the row of a key is to become: (1, ...) by column, with its key, checksum, and checksum before."""
+    row = {} if place is None else {name: data.row(name, place) for name in data.names}
+    if not row or row["status"][0] not in layout.FINISHED:
+        raise StoreError(f"{store} has not finished {key} any more; nothing was changed.")
+    before = row.pop("checksum", None)
+    if before is not None and checksums.rows(row)[0] != before[0]:
+        raise StoreError(f"{store}: {key} is damaged; nothing was changed. `run` with --repair trains it again.")
+    for name, value in columns.items():
+        row[name] = _filled(row[name], value)
+    return row if before is None else {**row, "checksum": checksums.rows(row), _BEFORE: before}
+
+
+def _filled(old: np.ndarray, value: Any) -> np.ndarray:
+    """Return a row (1, ...) with a value, which may be shorter."""
+    new, value = old.copy(), np.asarray(value)
+    new[(0, slice(len(value))) if value.ndim else 0] = value
+    return new
+
+
+def _write(data: Datasets, place: int, row: Mapping[str, np.ndarray]) -> None:
+    for name, value in row.items():
+        if name in data.names and name != "key":
+            data.put(name, place, value)
 
 
 def replay(store: Path) -> None:
     """Make the changes of a journal that is there, and remove it. The caller holds the lease.
 
-    Raises `OSError`, or `StoreError` if the store has not the cells of the journal.
+    Raises `OSError`, or `StoreError` if the journal is damaged, or is somebody else's.
     """
-    values: dict[str, dict[str, Any]] = {}
-    try:
-        with np.load(path_of(store), allow_pickle=False) as archive:
-            for entry in archive.files:
-                _, name, key = entry.split(" ")
-                values.setdefault(key, {})[name] = archive[entry]
-    except FileNotFoundError:
+    path, rows = path_of(store), dict[str, dict[str, np.ndarray]]()
+    if not path.exists():
         return
+    status = path.lstat()
+    if status.st_uid != os.getuid() or stat.S_ISLNK(status.st_mode):
+        raise StoreError(f"{path} is of another user, whose measurement was cut off; let them repeat it, or remove it.")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            for entry in archive.files:
+                name, key = entry.split(" ")
+                rows.setdefault(key, {})[name] = archive[entry]
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise StoreError(f"{path_of(store)} is damaged ({error}); remove it, and measure these cells again.") from error
-    _apply(store, values)
-    path_of(store).unlink()
-
-
-def _apply(store: Path, values: Mapping[str, Values]) -> None:
-    with contextlib.closing(Datasets(store, integrity.present(store, ("key", *layout.RESULTS)))) as data:
-        keys, status = data["key"], data["status"]
-        row_of = {key.decode(): row for row, key in enumerate(keys.tolist())}
-        lost = [key for key in values if key not in row_of or status[row_of[key]] not in layout.FINISHED]
-        if lost:
-            raise StoreError(f"{store} has not finished {named(lost)} any more; nothing was changed.")
-        for key, columns in values.items():
-            row = row_of[key]
-            for name, value in columns.items():
-                data.put(name, row, _padded(data.row(name, row), value))
-            if "checksum" in data:
-                known = {name: data.row(name, row) for name in ("key", *layout.RESULTS) if name in data}
-                known.pop("checksum")
-                data.put("checksum", row, checksums.rows(known))
+        raise StoreError(f"{path} is damaged ({error}); remove it, and measure these cells again.") from error
+    with contextlib.closing(_opened(store)) as data:
+        places = _places(data, rows)
+        stale = [key for key, row in rows.items() if key not in places or not _is_of(data, places[key], row)]
+        for key, row in rows.items():
+            if key not in stale:
+                _write(data, places[key], row)
         data.sync()
+    if stale:
+        print(f"hpcsweep: {path} was of another file; {named(stale)} stay as they are.", file=sys.stderr)
+    path.unlink()
 
 
-def _padded(old: np.ndarray, value: Any) -> np.ndarray:
-    """Return a row (1, ...) with a value, which may be shorter."""
-    new, value = old.copy(), np.asarray(value)
-    new[(0, slice(len(value))) if value.ndim else 0] = value
-    return new
+def _is_of(data: Datasets, place: int, row: Mapping[str, np.ndarray]) -> bool:
+    """Return whether a row of a journal is of this store: what is there is the row before or after, or torn between."""
+    if any(row[name].shape != (1, *data.shape(name)[1:]) for name in row if name in data.names):
+        return False
+    now = {name: data.row(name, place) for name in data.names}
+    stored = now.pop("checksum", None)
+    if stored is None or _BEFORE not in row:  # an older store
+        return True
+    pages = (row["checksum"][0], row[_BEFORE][0])
+    return stored[0] in pages and (checksums.rows(now)[0] in pages or _is_between(now, row))
+
+
+def _is_between(now: Mapping[str, np.ndarray], row: Mapping[str, np.ndarray]) -> bool:
+    """Return whether a row that is neither as before nor as after has the status and the times of both."""
+    return all(now[name].tobytes() == row[name].tobytes() for name in ("status", "finished") if name in now)

@@ -31,6 +31,7 @@ from hpcsweep.errors import StoreError
 HEARTBEAT = 10.0  # seconds between two signs of life
 STALE = 90.0  # seconds without one after which a lease is stale: longer than the caches of network file systems
 LOOK = 1.0  # seconds between two looks at a heartbeat that is watched
+_UNKNOWN = {"host": "another host or of another user", "process": "(unknown)"}
 SURE = 0.1  # seconds after which a lease that took the place of a stale one is looked at again
 
 
@@ -56,13 +57,20 @@ def _words(claim: dict[str, Any]) -> str:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], int]:
-    """Return the claim in a lease file and its heartbeat (ns); an empty claim where there is none."""
+    """Return the claim in a lease file and its heartbeat (ns); an empty claim where there is no file.
+
+    What cannot be read is a claim of somebody unknown.
+    """
     try:
         with path.open("rb") as file:
-            claim, beat = json.loads(file.read()), os.fstat(file.fileno()).st_mtime_ns
-    except (OSError, ValueError):
+            beat, claim = os.fstat(file.fileno()).st_mtime_ns, json.loads(file.read())
+            return (claim if isinstance(claim, dict) and claim else _UNKNOWN), beat
+    except FileNotFoundError:
         return {}, 0
-    return (claim, beat) if isinstance(claim, dict) else ({}, 0)
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError):
+            return _UNKNOWN, path.stat().st_mtime_ns
+        return _UNKNOWN, 0
 
 
 def _alive(claim: dict[str, Any]) -> bool | None:
@@ -72,7 +80,18 @@ def _alive(claim: dict[str, Any]) -> bool | None:
     process = claim.get("process")
     if claim.get("processes") != _processes() or not isinstance(process, int):
         return None
-    return _birth(process) == claim.get("birth")
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # of another user, whose processes may be hidden
+        return None
+    except OverflowError:
+        return False
+    try:
+        return _birth(process) == claim.get("birth")
+    except psutil.Error:
+        return None
 
 
 @functools.cache
@@ -140,7 +159,7 @@ class Lease:
             claim, _ = _read(self.path)
             if claim == self._claim:
                 return
-            if claim:
+            if claim and claim != _UNKNOWN:
                 break
         raise StoreError(f"Another run has taken over {self.store}; this run may no longer write it.")
 
@@ -148,7 +167,7 @@ class Lease:
         """Publish our claim, after moving a stale one aside."""
         seen = self._require_stale()
         last = seen.get("number", 0)
-        self.number = 1 + max(self._after, last if isinstance(last, int) else 0)
+        self.number = 1 + max(self._after, last if isinstance(last, int) and 0 <= last < 2**62 else 0)
         self._claim = {
             "host": socket.gethostname(),
             "process": os.getpid(),
@@ -163,7 +182,8 @@ class Lease:
             descriptor = os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
             with open(descriptor, "w") as file:
                 json.dump(self._claim, file)
-            self._move_aside(seen)
+            if seen:
+                self._move_aside(seen)
             os.link(own, self.path)
             if seen:
                 self._make_sure()
@@ -231,7 +251,7 @@ class Lease:
     def _beat(self) -> None:
         while not self._over.wait(HEARTBEAT):
             with contextlib.suppress(OSError):  # a file system that stumbles for a moment takes nothing over
-                if _read(self.path)[0] not in ({}, self._claim):
+                if _read(self.path)[0] not in ({}, _UNKNOWN, self._claim):
                     return  # lost, which `check` finds
                 os.utime(self.path)
 

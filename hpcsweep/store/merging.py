@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from hpcsweep.errors import StoreError
-from hpcsweep.store import layout, opening, verifying, weights, write_errors
+from hpcsweep.store import journal, layout, opening, rewriting, verifying, weights, write_errors
 from hpcsweep.store.lease import Lease
 from hpcsweep.store.reading import opened, read_cells, read_runs
 from hpcsweep.study.cells import Cells
@@ -27,7 +28,10 @@ def merge(path: str | Path, shards: Iterable[str | Path]) -> tuple[int, int]:
         present = list(
             dict.fromkeys([*([path] if path.exists() else []), *(Path(shard).resolve() for shard in shards)])
         )
+        rewriting.sweep(path)
+        rewriting.sweep(weights.path_of(path))
         for file in present:
+            _complete(file, path)
             verifying.require(file)
         before = _finished(path) if path.exists() else 0
         runs = {(run.host, run.job, run.started): run for file in present[::-1] for run in read_runs(file)[::-1]}
@@ -36,6 +40,13 @@ def merge(path: str | Path, shards: Iterable[str | Path]) -> tuple[int, int]:
         launches = list(runs.values())[::-1]
         opening.replace(path, _united(present), title, text, launches, present, keep_weights, lease)
         return _finished(path) - before, _finished(path)
+
+
+def _complete(file: Path, main: Path) -> None:
+    """Make the changes that a measurement of a store, whose lease nobody holds, was cut off in."""
+    if journal.path_of(file).exists():
+        with contextlib.nullcontext() if file == main else Lease(file):
+            journal.replay(file)
 
 
 def _united(files: list[Path]) -> Cells:

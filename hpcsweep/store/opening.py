@@ -36,15 +36,17 @@ def prepare(
     See `Store.open`. Raises `StoreError` for a store that is damaged, unless it is to be repaired.
     """
     if not path.exists():
+        journal.path_of(path).unlink(missing_ok=True)  # of a file that was deleted
         return replace(path, cells, study.title, study.text, [run], [], study.weights, lease)
     journal.replay(path)
     if not repair:
         verifying.require(path)
     damage = verifying.verify(path) if repair else verifying.Damage()
-    old = read_cells(path)
-    _refuse_another(path, study, cells, old)
+    with verifying.readable(path):
+        old = read_cells(path)
+        _refuse_another(path, study, cells, old)
     _complete(path, study.weights)
-    lost = {key.encode() for key in (*damage.rows, *damage.weights, *damage.missing)}
+    lost = {key.encode() for key in damage.rows} | _without_weights(path, damage, cells)
     with opened(path) as file:
         keys, status = file["key"][:], file["status"][:]
         space = launches(file) < len(file["run_started"]) and set(integrity.CHANGING) <= set(file)
@@ -57,6 +59,16 @@ def prepare(
         return rows
     runs = [*read_runs(path), run]
     return replace(path, rows, study.title, study.text, runs, [path], study.weights, lease, killed, lost)
+
+
+def _without_weights(path: Path, damage: verifying.Damage, cells: Cells) -> set[bytes]:
+    """Return which cells of the study are to be trained again for their weights.
+
+    None where there are no weights at all: somebody has moved them away, and the results are good without them.
+    """
+    if not weights.path_of(path).exists():
+        return set()
+    return {key.encode() for key in (*damage.weights, *damage.missing)} & set(cells.columns["key"].tolist())
 
 
 def _complete(path: Path, keeps_weights: bool) -> None:
@@ -95,11 +107,18 @@ def _continue(path: Path, rows: Cells, run: Run, lease: Lease, killed: Collectio
         for name, value in {**row, "run_checksum": integrity.run_sums(row, False)}.items():
             if name != "run_started":
                 data.put(name, launch, value)
+        data.sync()
         data.put("run_started", launch, row["run_started"])  # last: now it is there
         kills, status = data["kills"], data["status"]
         hit = np.isin(rows.columns["key"], np.array(list(killed), dtype="S32"))
         data.put("kills", 0, kills + hit)
         data.put("status", 0, np.where(status == layout.RUNNING, np.int8(layout.PENDING), status))
+
+
+def renew(path: Path, lease: Lease) -> None:
+    """Put a copy of a store and of its weights in their place."""
+    keeps = weights.path_of(path).exists()
+    replace(path, read_cells(path), *identity(path), read_runs(path), [path], keeps, lease)
 
 
 def replace(
@@ -123,7 +142,7 @@ def replace(
     with rewriting.replacing(path) as temporary:
         rewriting.build(temporary, rows, title, text, runs, takes, sources, killed, lease.number)
         if keep_weights:  # first, so that a store never has finished rows that its weights do not know
-            weights.build(path, rows, takes)
+            weights.build(path, rows, takes, anew=lease.unsure)
     return rows
 
 

@@ -19,7 +19,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from hpcsweep.store import integrity, layout, write_errors
+from hpcsweep.errors import StoreError
+from hpcsweep.store import checksums, integrity, layout, write_errors
 from hpcsweep.store.reading import Run, opened
 from hpcsweep.study.cells import Cells
 
@@ -64,18 +65,18 @@ def assign(cells: Cells, sources: Sequence[Path], lost: Collection[bytes] = ()) 
 def replacing(path: Path) -> Iterator[Path]:
     """Give the path of a new, empty file; when the block ends well, it is on disk and takes the place of `path`.
 
-    It gets the permissions and the group of the file that it replaces; a link stays, and its target is replaced. A kill
-    inside the block leaves the temporary file; the next run sweeps it up (`sweep`).
+    It gets the permissions and the group of the file that it replaces; a link is replaced, not followed. A kill inside
+    the block leaves the temporary file; the next run sweeps it up (`sweep`).
     """
-    path = Path(os.path.realpath(path))
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     try:
         with contextlib.closing(os.fdopen(descriptor, "wb")), contextlib.suppress(FileNotFoundError):
-            old = path.stat()
+            old = path.lstat()
             with contextlib.suppress(PermissionError):  # of a group that this user is not in
                 os.chown(descriptor, -1, old.st_gid)
-            os.chmod(descriptor, stat.S_IMODE(old.st_mode))
+            if not stat.S_ISLNK(old.st_mode):
+                os.chmod(descriptor, stat.S_IMODE(old.st_mode))
         yield temporary
         _sync(temporary)
         os.replace(temporary, path)
@@ -135,8 +136,29 @@ def build(
                         _copy_column(old[name], file[name], take.origin, take.target)
         status = file["status"][:]
         sums = integrity.sums(file, {"status": status})
+        for take in takes:
+            _require_unchanged(take, file, sums)
         file["checksum"][:] = np.where(np.isin(status, layout.FINISHED), sums, np.uint64(0))
     integrity.seal(path, integrity.CHANGING)
+
+
+def _require_unchanged(take: Take, new: h5py.File, sums: np.ndarray) -> None:
+    """Raise `StoreError` if the copied rows, with these checksums in the new file, are not those of the old one.
+
+    Counters, and the axes of a point, may differ: what they add to the checksums is taken out of both.
+    """
+    with opened(take.path) as old:
+        if "checksum" not in old:
+            return
+        before, after = old["checksum"][:][take.origin], sums[take.target]
+        for name in (*layout.COUNTERS, "sup_where"):
+            before = before - checksums.contribution(name, old[name][:][take.origin])
+            after = after - checksums.contribution(name, new[name][:][take.target])
+        for name in layout.RESULTS:  # columns that an older store lacks
+            if name not in old and name != "checksum":
+                after = after - checksums.contribution(name, new[name][:][take.target])
+    if not np.array_equal(before, after):
+        raise StoreError(f"{take.path} was changed while it was copied; run the same command again.")
 
 
 def size_of(cells: Cells) -> int:

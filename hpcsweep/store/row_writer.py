@@ -54,8 +54,10 @@ class Datasets:
         shape, offset = (1, *extent.shape[1:]), extent.offset + row * extent.row_bytes
         return np.fromfile(self._path, extent.dtype, math.prod(shape), offset=offset).reshape(shape)
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._extents
+    @property
+    def names(self) -> list[str]:
+        """The names of the datasets."""
+        return list(self._extents)
 
     def extents(self, names: Iterable[str]) -> list[tuple[int, int]]:
         """Return where datasets lie: (offset, size) in bytes."""

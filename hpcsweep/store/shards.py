@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 
 from hpcsweep.errors import LaunchError, StoreError
-from hpcsweep.store import layout, lease, weights
+from hpcsweep.store import journal, layout, lease, weights
 from hpcsweep.store.lease import Lease
 from hpcsweep.store.reading import opened
 from hpcsweep.store.rewriting import BLOCK
@@ -108,6 +108,7 @@ def delete(store: Path, files: Sequence[Path]) -> None:
             _refuse_loss(store, path)
             shutil.rmtree(path.with_name(path.name + layout.SAVED), ignore_errors=True)
             weights.path_of(path).unlink(missing_ok=True)
+            journal.path_of(path).unlink(missing_ok=True)
             path.unlink()
 
 
@@ -145,7 +146,7 @@ def _equal(main: h5py.File, part: h5py.File, targets: np.ndarray, rows: np.ndarr
     """Return for pairs of rows whether every result is the same to the bit."""
     same = np.ones(len(rows), dtype=bool)
     for name in layout.RESULTS:
-        if name not in layout.COUNTERS and name in part:
+        if name not in (*layout.COUNTERS, "checksum") and name in part:
             for start in range(0, len(rows), BLOCK):
                 piece = slice(start, start + BLOCK)
                 old = _bytes(part[name], rows[piece], part[name].shape[1:])

@@ -59,6 +59,9 @@ class Store:
         self._launch = int((~np.isnan(self._data["run_started"])).sum()) - 1  # row of this one
         self._run = {name: self._data[name][[self._launch]] for name in layout.RUNS if name != "run_checksum"}
         self._started = time.monotonic()
+        self._broken = (
+            False  # a write has failed: what is in memory need not be on the disk, whatever a later sync says
+        )
         self._unmarked: list[int] = []  # rows that are finished in memory, and not marked so in the file
         self._due, self._afterwards = 0.0, list[Callable[[], object]]()
 
@@ -104,9 +107,10 @@ class Store:
         """Make this study's rows with this status pending again (to retry what failed)."""
         self.settle()
         rows = np.flatnonzero(self.status[: self.planned] == status)
+        self._mark(rows, layout.PENDING)
+        self._data.sync()  # first: a row that is finished and has no checksum is damaged
         self.kills[rows] = 0
         self._write(rows, {"checksum": np.zeros(len(rows), np.uint64), "kills": self.kills[rows]})
-        self._mark(rows, layout.PENDING)
 
     def predict(self, seconds: np.ndarray) -> None:
         """Store the predicted seconds of every row; NaN leaves a row as it is."""
@@ -117,6 +121,8 @@ class Store:
     def start(self, rows: Sequence[int]) -> None:
         """Count an attempt of these rows and mark them running."""
         self.attempts[list(rows)] += 1
+        if self._weights is not None:
+            self._weights.forget(rows)
         self._write(rows, {"attempts": self.attempts[list(rows)]})
         self._clock()
         self._mark(rows, layout.RUNNING)
@@ -134,6 +140,7 @@ class Store:
         """
         if rows:
             self._check()
+            self._broken, intact = True, not self._broken
             order = np.argsort(rows)
             rows, records = [int(rows[i]) for i in order], [records[i] for i in order]
             if self._weights is not None:
@@ -146,6 +153,7 @@ class Store:
             self._data.write(rows, {**columns, "checksum": checksums.rows({**known, **columns})})
             self._clock()
             self._unmarked += rows
+            self._broken = not intact
         self._afterwards += [afterwards] if afterwards is not None else []
         if time.monotonic() >= self._due:
             self.settle()
@@ -157,11 +165,15 @@ class Store:
         """
         if not (self._unmarked or self._afterwards) or not (now or time.monotonic() >= self._due):
             return
+        if self._broken:
+            return
         begun = time.monotonic()
         self._check()
+        self._broken = True  # unless all of the following succeeds: Linux reports a failed write-back only once
         if self._weights is not None:
             self._weights.sync()
         self._data.sync()
+        self._broken = False
         rows = np.unique(self._unmarked).astype(np.int64)
         self._data.write(rows, {"status": self.status[rows]})
         for action in self._afterwards:
@@ -217,6 +229,7 @@ class Store:
                     self.settle()
                     self._check()
                     self._clock()
+                    self._data.sync()
                     self._data.put("run_checksum", self._launch, integrity.run_sums(self._run, True))
             finally:
                 if self._weights is not None:

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 
 from hpcsweep.errors import StoreError
-from hpcsweep.store import integrity, layout, weights
+from hpcsweep.store import integrity, journal, layout, weights
 from hpcsweep.store.reading import launches, named, opened
 
 
@@ -23,20 +23,22 @@ class Damage:
     rows: finished cells whose values are not those that were stored.
     weights: finished cells whose parameters, or pictures, are not those that were stored.
     missing: finished cells without parameters, in a store that keeps them.
-    elsewhere: sentences about what belongs to no cell.
+    elsewhere: sentences about what belongs to no cell, and makes the store unusable as it is.
+    launches: sentences about the descriptions of launches, which do not.
     """
 
     rows: list[str] = field(default_factory=list)
     weights: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     elsewhere: list[str] = field(default_factory=list)
+    launches: list[str] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.rows or self.weights or self.missing or self.elsewhere)
+        return any(vars(self).values())
 
     def lines(self, most: int = 10) -> list[str]:
         """Return sentences for people, which name `most` cells of each kind."""
-        told = list(self.elsewhere)
+        told = [*self.elsewhere, *self.launches]
         for keys, what in (
             (self.rows, "finished cell(s) are damaged: their values are not those that were stored"),
             (self.weights, "finished cell(s) have damaged weights or pictures"),
@@ -54,19 +56,25 @@ def look(path: Path) -> Damage:
     damage = Damage()
     with opened(path):
         pass  # a sentence of its own for what is no store
-    with _readable(path):
+    with readable(path):
         if not integrity.is_sealed(path, integrity.CHANGING):
             damage.elsewhere.append(f"{path} is damaged outside the results of its cells (metadata or coordinates)")
         with opened(path) as file:
             damage.rows = _keys(file, integrity.damaged(file))
             if integrity.damaged_runs(file, launches(file)):
-                damage.elsewhere.append(f"{path}: the description of a launch is damaged")
+                damage.launches.append(f"{path}: the description of a launch is damaged, or was cut off")
     return damage
 
 
 def require(path: Path) -> None:
     """Raise `StoreError` if a store is damaged, without a look at its weights."""
-    if damage := look(path):
+    damage = look(path)
+    if damage.rows and journal.path_of(path).exists():
+        raise StoreError(
+            f"{path}: a measurement was cut off while it changed {named(damage.rows)}; the next `run`, `measure` or "
+            "`merge` completes this."
+        )
+    if damage.rows or damage.elsewhere:
         raise StoreError(f"{path} is damaged, and is left as it is. {'; '.join(damage.lines())}.")
 
 
@@ -74,12 +82,15 @@ def verify(path: Path) -> Damage:
     """Return everything that is damaged in a store and in its weights. Raises `StoreError` if they cannot be read."""
     damage = look(path)
     kept = weights.path_of(path)
-    with _readable(kept), opened(path) as file:
+    with readable(kept), opened(path) as file:
+        measured = np.isin(file["status"][:], (layout.DONE, layout.OUT_OF_BUDGET))
+        if not _keeps_weights(file):
+            return damage
         if kept.exists() and not integrity.is_sealed(kept, weights.CHANGING):
             damage.elsewhere.append(f"{kept} is damaged outside the weights of its cells")
-        measured = np.isin(file["status"][:], (layout.DONE, layout.OUT_OF_BUDGET))
-        damage.weights = weights.damaged(path, file["key"][:][measured])
-    damage.missing = without_weights(path)
+        else:
+            damage.weights = weights.damaged(path, file["key"][:][measured])
+            damage.missing = weights.missing(path, file["key"][:][measured])
     return damage
 
 
@@ -100,9 +111,9 @@ def _keys(file: h5py.File, rows: np.ndarray) -> list[str]:
 
 
 @contextlib.contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def readable(path: Path) -> Iterator[None]:
     """Turn what HDF5 and NumPy raise at damaged metadata into a sentence."""
     try:
         yield
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeDecodeError, MemoryError) as error:
+    except (OSError, RuntimeError, ValueError, TypeError, LookupError, MemoryError) as error:
         raise StoreError(f"{path} is damaged and cannot be read: {error}.") from error

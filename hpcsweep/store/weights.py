@@ -52,20 +52,20 @@ def size_of(cells: Cells) -> int:
     return parameters + len(cells) * (24 * (layout.SLICE + layout.ZOOM) + 57) + rasters + 2**14
 
 
-def build(store: Path, cells: Cells, takes: Sequence[Take]) -> None:
-    """Lay out the weights of `cells`, with those of the rows `takes`. Keeps a file that is right already.
+def build(store: Path, cells: Cells, takes: Sequence[Take], anew: bool = False) -> None:
+    """Lay out the weights of `cells`, with those of the rows `takes`. Keeps a file that is right, unless `anew`.
 
     Raises `StoreError` if they cannot be written, as when the disk has no room for them.
     """
     path = path_of(store)
-    if {take.path for take in takes} <= {store} and is_laid_out(store, cells):
+    if not anew and {take.path for take in takes} <= {store} and is_laid_out(store, cells):
         return
     write_errors.require_space(path.parent, size_of(cells))
     with write_errors.explained(f"{path} cannot be written"), replacing(path) as temporary:
         with write_errors.deferred(temporary, "w") as file:
             _lay_out(file, cells)
             for take in takes:
-                if path_of(take.path).exists():
+                if path_of(take.path).exists() and integrity.is_sealed(path_of(take.path), CHANGING):
                     _copy(take, file)
         integrity.seal(temporary, CHANGING)
 
@@ -143,11 +143,12 @@ def _pieces(rows: np.ndarray, origins: np.ndarray) -> Iterator[tuple[int, int, i
 def _parameter_sums(file: h5py.File, rows: np.ndarray) -> np.ndarray:
     """Return the checksums that the parameters of rows (ascending) of a file should have, (rows,)."""
     sums, (offsets, counts) = np.empty(len(rows), np.uint64), (file[name][:][rows] for name in ("offset", "count"))
+    keys = file["key"][:][rows]
     for start in range(0, len(rows), BLOCK):
         block = slice(start, start + BLOCK)
         first, count_of = offsets[block].min(), counts[block]
         values = file["parameters"][first : (offsets[block] + count_of).max()]
-        sums[block] = checksums.rows({"key": file["key"][:][rows[block]]})
+        sums[block] = checksums.rows({"key": keys[block]})
         for count in np.unique(count_of):
             same = start + np.flatnonzero(count_of == count)
             taken = values[(offsets[same] - first)[:, None] + np.arange(count)]

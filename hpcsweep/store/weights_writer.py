@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hpcsweep.errors import StoreError
-from hpcsweep.store import checksums, layout
+from hpcsweep.store import checksums, integrity, layout
 from hpcsweep.store.row_writer import Datasets
 from hpcsweep.store.weights import CHANGING, PICTURES, path_of
 
@@ -19,11 +19,20 @@ class Writer:
 
     def __init__(self, store: Path, rows: int) -> None:
         names = ("key", "offset", "count", "raster", *(name for name in CHANGING if name != "digest"))
-        self._data = Datasets(path_of(store), names)
+        self._data = Datasets(path_of(store), integrity.present(path_of(store), names))
         if self._data.shape("kept") != (rows,):
             raise StoreError(f"{path_of(store)} does not belong to {store}; move it away and run again.")
+        self._kept = self._data["kept"]  # (cells,)
         fixed = ("key", "offset", "count", "raster")
         self._key, self._offset, self._count, self._raster = (self._data[name] for name in fixed)
+
+    def forget(self, rows: Sequence[int]) -> None:
+        """Mark what is kept of these rows as nothing, on the disk: it is of an earlier attempt."""
+        kept = sorted(row for row in rows if self._kept[row])
+        if kept:
+            self._kept[kept] = 0
+            self._data.write(kept, {"kept": [0] * len(kept)})
+            self._data.sync()
 
     def put(self, rows: Sequence[int], records: Sequence[Any]) -> None:
         """Write parameters, slice, zoom and raster of these rows (ascending) where they are there, at last `kept`.
@@ -50,7 +59,7 @@ class Writer:
                     self._data.put("raster_error", int(self._raster[row]), rasters[row][None])
                     marks[row] = 3
         self._put_lines(lines, rasters)
-        self._data.write(list(marks), {"checksum": list(sums.values()), "kept": list(marks.values())})
+        self._write(list(marks), {"checksum": list(sums.values()), "kept": list(marks.values())})
 
     def draw(self, kept: Mapping[int, int], lines: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
         """Replace slices and zooms of the rows of `kept` (ascending), and set their `kept` again when all is in place.
@@ -75,7 +84,11 @@ class Writer:
         for place, row in enumerate(rows):
             if row in rasters:
                 sums[place : place + 1] += checksums.contribution("raster_error", rasters[row][None])
-        self._data.write(rows, {**columns, "picture_checksum": sums})
+        self._write(rows, {**columns, "picture_checksum": sums})
+
+    def _write(self, rows: Sequence[int], columns: Mapping[str, Any]) -> None:
+        """Write columns, but for those that a file of an earlier version lacks."""
+        self._data.write(rows, {name: values for name, values in columns.items() if name in self._data.names})
 
     def sync(self) -> None:
         """Force everything that was written onto the disk."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import time
 from collections import Counter
 from pathlib import Path
@@ -13,8 +14,9 @@ import pytest
 
 from hpcsweep.errors import StoreError
 from hpcsweep.findings import dataset
-from hpcsweep.store import journal, lease, remeasured, verifying, weights
+from hpcsweep.store import journal, lease, remeasured, rewriting, verifying, weights
 from hpcsweep.store.lease import Lease
+from hpcsweep.store.merging import merge
 from hpcsweep.store.reading import Run
 from hpcsweep.store.store import Store
 from scripts import attack_store
@@ -145,3 +147,95 @@ def test_a_writer_that_lost_its_lease_changes_nothing(whole: Path) -> None:
     with Lease(whole), pytest.raises(StoreError, match="has not finished"):
         journal.change(whole, {"0" * 32: {"sup_lower": 9.0}})
     assert whole.read_bytes() == content
+
+
+def cut_off(path: Path, key: str, monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """A change of a row that a kill cuts off after its first column; return the journal that it leaves."""
+
+    def write(data: object, place: int, row: dict[str, np.ndarray]) -> None:
+        data.put("sup_lower", place, row["sup_lower"])  # type: ignore[attr-defined]
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+        killed.setattr(journal, "_write", write)
+        journal.change(path, {key: {"sup_lower": 9.0, "points": 5}})
+    return journal.path_of(path).read_bytes()
+
+
+def test_a_change_that_was_cut_off_is_made_by_whoever_comes_next(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = next(iter(values(whole)))
+    cut_off(whole, key, monkeypatch)
+    with pytest.raises(StoreError, match=r"a measurement was cut off.*completes this"):
+        dataset.read(whole)
+    model.work(whole, *model.study_of())
+    assert values(whole)[key] == 9.0 and not verifying.verify(whole) and not journal.path_of(whole).exists()
+
+
+def test_a_journal_of_another_file_changes_nothing(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = next(iter(values(whole)))
+    left = cut_off(whole, key, monkeypatch)
+    whole.unlink()
+    study, cells = model.study_of()
+    model.work(whole, study, cells)
+    assert not journal.path_of(whole).exists(), "of a file that was deleted"
+    journal.path_of(whole).write_bytes(left)
+    before = values(whole)
+    model.work(whole, study, cells)
+    assert values(whole) == before and not verifying.verify(whole) and not journal.path_of(whole).exists()
+
+
+def test_a_damaged_row_is_not_made_good_by_a_measurement(whole: Path) -> None:
+    key = spoil(whole, "history_loss", 5)
+    with Lease(whole), pytest.raises(StoreError, match=f"{key} is damaged; nothing was changed"):
+        journal.change(whole, {key: {"points": 9}})
+    assert verifying.verify(whole).rows == [key]
+
+
+def test_a_planted_link_is_replaced_and_not_followed(whole: Path, tmp_path: Path) -> None:
+    victim, key = tmp_path / "victim", next(iter(values(whole)))
+    victim.write_text("precious")
+    journal.path_of(whole).symlink_to(victim)
+    with Lease(whole) as held:
+        remeasured.write(whole, {key: {"points": 9}}, held)
+    assert victim.read_text() == "precious"
+
+
+def test_after_a_write_that_failed_nothing_is_marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Linux reports a failed write-back once, and then takes the pages for clean: a second sync says nothing."""
+    study, cells = model.study_of()
+    store = Store.open(tmp_path / "s.h5", study, cells, Run("host", "", 1, "cpu", "versions", time.time()))
+    store._due = np.inf
+    store.put([0], [model.record(store.cells.cell(0))])
+
+    def fails() -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(store._data, "sync", fails)
+        with pytest.raises(OSError, match="Input/output"):
+            store.settle()
+    store.close()
+    assert model.wrong(tmp_path / "s.h5")[0] == set()
+
+
+def test_without_any_weights_results_are_kept_and_repaired_alone(whole: Path) -> None:
+    """Somebody has moved the weights away, or copied the results alone."""
+    weights.path_of(whole).unlink()
+    key, before = spoil(whole, "sup_lower", 2), set(verifying.without_weights(whole))
+    assert len(before) == len(model.study_of()[1])
+    run = Run("host", "", 1, "cpu", "versions", time.time())
+    with contextlib.closing(Store.open(whole, *model.study_of(), run, repair=True)) as store:
+        assert store.keys(store.pending().tolist()) == (key,)
+
+
+def test_a_shard_that_changes_while_it_is_merged_is_not_mixed(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    key, copy = next(iter(values(whole))), rewriting._copy_column
+
+    def interrupted(old: h5py.Dataset, new: h5py.Dataset, *rows: np.ndarray) -> None:
+        copy(old, new, *rows)
+        if old.name == "/sup_lower":
+            journal.change(whole, {key: {"sup_lower": 9.0, "points": 5}})
+
+    monkeypatch.setattr(rewriting, "_copy_column", interrupted)
+    with pytest.raises(StoreError, match="was changed while it was copied"):
+        merge(whole.with_name("main.h5"), [whole])

@@ -95,5 +95,7 @@ def test_the_constant_part_of_a_file(tmp_path: Path) -> None:
         path.write_bytes(damaged)
         inside = any(offset <= place < offset + size for offset, size in changing)
         assert (checksums.constant(path, changing) == before) == inside, place
+    path.write_bytes(content)
+    assert checksums.constant(path, [*changing, (0, 0), (490, 0)]) == before, "empty ranges say nothing"
     path.write_bytes(content[:-1])
     assert checksums.constant(path, changing) != before, "a shorter file"

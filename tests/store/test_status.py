@@ -33,7 +33,7 @@ def test_a_summary_counts_by_status_and_tells_of_checkpoints(tmp_path: Path) -> 
         store.start([9, 10])
         live = status.summary(path)
         assert live["running"] == 2 and "process" in live["live"]
-    (saved := tmp_path / "s.h5.checkpoints").mkdir()
+    (saved := tmp_path / "s.h5.checkpoints" / "ab").mkdir(parents=True)
     (saved / ".x.new").touch()
     assert status.summary(path)["checkpoints"] == {"packs": 0, "seconds": None}
     (saved / "x").touch()

@@ -207,6 +207,7 @@ def test_reading_while_it_is_written(tmp_path: Path) -> None:
     with contextlib.closing(open_store(path, TINY)) as store:
         for row in range(6):
             store.put([row], [record_of(store.cells.cell(row))])
+            store.settle()
             code = f"import xarray; print(int((xarray.open_dataset({str(path)!r}).status == 2).sum()))"
             seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
             assert int(seen) == row + 1

@@ -159,6 +159,7 @@ text = TINY.replace("depth = 1", "depth = 3").replace("[4, 8]", "[40]").replace(
 store = open_store(Path(sys.argv[1]), text)
 Path(sys.argv[2]).write_bytes(bytes(int(sys.argv[3])))  # somebody else fills the disk
 for row in store.pending().tolist():
+    store.start([row])
     store.put([row], [record_of(store.cells.cell(row))])
 """
 

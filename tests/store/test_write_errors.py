@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from hpcsweep.errors import StoreError
-from hpcsweep.store import journal, remeasured, write_errors
+from hpcsweep.store import remeasured, write_errors
 from hpcsweep.store.lease import Lease
 from hpcsweep.store.reading import read_cells
 from tests.conftest import environment
@@ -108,8 +108,8 @@ def test_a_limit_on_the_size_of_files_is_a_sentence_and_leaves_the_store_as_it_w
 def test_a_measurement_that_cannot_be_written_is_a_sentence(finished_store: Path) -> None:
     key = read_cells(finished_store).cell(0).key
     finished_store.with_name("full.h5").symlink_to("/dev/full")
-    with pytest.raises(StoreError):
-        journal.change(finished_store.with_name("full.h5"), {key: {"sup_lower": 1.0}})
+    with Lease(full := finished_store.with_name("full.h5")) as lease, pytest.raises(StoreError):
+        remeasured.write(full, {key: {"sup_lower": 1.0}}, lease)
     with Lease(finished_store) as lease:
         remeasured.write(finished_store, {key: {"sup_lower": 0.75}}, lease)
     with h5py.File(finished_store, "r", locking=False) as file:
