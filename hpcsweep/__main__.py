@@ -98,7 +98,10 @@ def run(
     store = output or Path("results") / f"{study.stem}.h5"
     options = dataclasses.replace(options, threads=threads)
     part = parse(shard)
-    return launch.run(study, store, progress, retry_failed, stop_after, requeue, part, options=options, repair=repair)
+    with abort.guarded():
+        return launch.run(
+            study, store, progress, retry_failed, stop_after, requeue, part, options=options, repair=repair
+        )
 
 
 @commands.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import sys
@@ -9,6 +10,7 @@ import termios
 import threading
 import time
 import traceback
+from collections.abc import Iterator
 from types import TracebackType
 from typing import NoReturn
 
@@ -53,6 +55,33 @@ def leave(code: int) -> NoReturn:
         drain(2)
         MPI.COMM_WORLD.Abort(code)
     os._exit(code)
+
+
+@contextlib.contextmanager
+def guarded() -> Iterator[None]:
+    """Let nobody end this process with the exit code 0 inside of the block, such as a plugin that calls `os._exit(0)`.
+
+    Only a run that has counted its cells may say that all are done: jobs that wait for it would go on. Processes that
+    are forked inside of the block end as they like.
+    """
+    ordinary, own = os._exit, os.getpid()
+
+    def ending(status: int) -> NoReturn:
+        if status != 0 or os.getpid() != own:
+            ordinary(status)
+        os._exit = ordinary
+        print(
+            "hpcsweep: something, such as a plugin, ended this process with exit code 0 before the run was over; it "
+            "ends with 1. The same command continues.",
+            file=sys.stderr,
+        )
+        leave(1)
+
+    os._exit = ending
+    try:
+        yield
+    finally:
+        os._exit = ordinary
 
 
 def agree(mistake: str = "") -> None:

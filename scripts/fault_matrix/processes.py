@@ -102,7 +102,7 @@ ROWS = [
     Row("worker", "SIGKILL of a worker rank", _sends(signal.SIGKILL, _worker), obstacle=_needs_mpi),
     Row("rank0", "SIGKILL of rank 0", _sends(signal.SIGKILL, _driver)),
     Row("mpiexec", "SIGKILL of mpiexec", _sends(signal.SIGKILL, _mpiexec), obstacle=_needs_mpi),
-    Row("everything", "SIGKILL of all processes (power cut)", _sends(signal.SIGKILL, _everything)),
+    Row("everything", "SIGKILL of all processes at once", _sends(signal.SIGKILL, _everything)),
     Row("starting", "SIGKILL of all processes, possibly while the run starts", _while_it_starts),
     Row("sigterm", "SIGTERM to one rank", _sends(signal.SIGTERM, _any_rank)),
     Row("sigterm-mpiexec", "SIGTERM to mpiexec", _sends(signal.SIGTERM, _mpiexec), obstacle=_needs_mpi),

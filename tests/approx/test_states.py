@@ -79,7 +79,11 @@ def test_nan_stays_nan(tmp_path: Path) -> None:
     assert math.isnan(first) and bool(second.isnan())
 
 
-@pytest.mark.parametrize("value", [object(), {1, 2}, np.array([object()]), Half(torch.ones(1)), print], ids=str)
+@pytest.mark.parametrize(
+    "value",
+    [object(), {1, 2}, np.array([object()]), Half(torch.ones(1)), print],
+    ids=["object", "set", "objects", "class", "function"],
+)
 def test_anything_else_is_refused_when_it_is_written(value: Any, tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="a state cannot hold"):
         states.write(tmp_path / "state", [value], (Bracket,))

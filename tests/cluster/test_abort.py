@@ -8,6 +8,7 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hpcsweep.cluster import abort
@@ -84,6 +85,21 @@ def test_a_plugin_that_calls_exit_fails_its_cells_and_does_not_end_the_run_unsee
     with opened(tmp_path / "s.h5") as file:
         assert (file["samples"][:][file["status"][:] == layout.FAILED] == 77).all()
         assert (file["status"][:] == layout.DONE).sum() == 4
+
+
+@pytest.mark.parametrize("ranks", [0, pytest.param(2, marks=pytest.mark.mpi)])
+def test_a_plugin_that_ends_its_process_with_0_does_not_end_the_run_with_0(
+    hpcsweep: Run, tmp_path: Path, ranks: int
+) -> None:
+    (tmp_path / "killer.py").write_text(KILLER.replace("os.kill(os.getpid(), signal.SIGKILL)", "os._exit(0)"))
+    (tmp_path / "deadly.toml").write_text(DEADLY)
+    done = hpcsweep("run", "deadly.toml", "-o", "s.h5", ranks=ranks)
+    assert done.returncode not in (0, 75) and "with exit code 0 before the run was over" in done.stderr, done.stderr
+    with opened(tmp_path / "s.h5") as file:
+        assert not (file["samples"][:][np.isin(file["status"][:], layout.FINISHED)] == 77).any()
+    fork = (tmp_path / "killer.py").read_text().replace("os._exit(0)", "os.fork() or os._exit(0)")
+    (tmp_path / "killer.py").write_text(fork)
+    assert hpcsweep("run", "deadly.toml", "-o", "t.h5").returncode == 0, "a process that is forked ends as it likes"
 
 
 @pytest.mark.mpi

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from hpcsweep.approx.training.costs.device import Device, probe
-from hpcsweep.approx.training.optimizers.step_cost import StepCost
+from hpcsweep.approx.training.optimizers.cost_units import StepCost
 from hpcsweep.approx.training.settings import method_of
 from hpcsweep.config import OptimizerConfig
 

@@ -17,7 +17,7 @@ from hpcsweep.approx.kernels import iteration
 from hpcsweep.approx.kernels.problem import aligned
 from hpcsweep.approx.kernels.updates import first_order
 from hpcsweep.approx.training.operations.passes import Passes
-from hpcsweep.approx.training.optimizers import step_cost
+from hpcsweep.approx.training.optimizers import cost_units
 from hpcsweep.approx.training.optimizers.optimizer import Number, Optimizer
 from hpcsweep.approx.training.optimizers.registry import register
 from hpcsweep.approx.training.single.methods import Compiled, Start, first_order_numbers
@@ -57,9 +57,9 @@ class Adam(Optimizer):
 
     kernels: ClassVar = (iteration.advance, first_order.propose_adam, first_order.take)
 
-    def cost(self, widths: step_cost.Widths, samples: int, steps: int) -> step_cost.StepCost:
+    def cost(self, widths: cost_units.Widths, samples: int, steps: int) -> cost_units.StepCost:
         """Return some passes over the parameters, and both moments."""
-        return step_cost.first_order(widths, vectors=2, each=26.0 if self.weight_decay else 24.0)
+        return cost_units.first_order(widths, vectors=2, each=26.0 if self.weight_decay else 24.0)
 
     def alone(self, start: Start) -> Compiled:
         """Return moments of zero."""

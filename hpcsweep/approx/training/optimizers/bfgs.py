@@ -22,7 +22,7 @@ from hpcsweep.approx.kernels.problem import aligned
 from hpcsweep.approx.kernels.updates import quasi_newton
 from hpcsweep.approx.kernels.updates.line_search import FLAT
 from hpcsweep.approx.training.operations.passes import Passes
-from hpcsweep.approx.training.optimizers import step_cost
+from hpcsweep.approx.training.optimizers import cost_units
 from hpcsweep.approx.training.optimizers.optimizer import Needs, Optimizer
 from hpcsweep.approx.training.optimizers.registry import register
 from hpcsweep.approx.training.optimizers.search_state import BatchedQuasiNewton, Curvature, QuasiNewtonStep, SearchState
@@ -134,13 +134,13 @@ class QuasiNewton(BatchedQuasiNewton, Optimizer):
     is_fine: ClassVar = True
     kernels: ClassVar = (iteration.advance, quasi_newton.propose, quasi_newton.take)
 
-    def cost(self, widths: step_cost.Widths, samples: int, steps: int) -> step_cost.StepCost:
+    def cost(self, widths: cost_units.Widths, samples: int, steps: int) -> cost_units.StepCost:
         """Return a pass over the lower triangle of the inverse Hessian an iterate."""
-        size = step_cost.size(widths)
+        size = cost_units.size(widths)
         entry = 7.7 if 4 * size**2 <= _CACHE else 16.0
         held = size**2 + quasi_newton.DENSE * size
         others = (entry / 2 - 1) * size**2 + 90 * size
-        return step_cost.StepCost(step_cost.SEARCH, products=size**2, others=others, held=held, calls=550)
+        return cost_units.StepCost(cost_units.SEARCH, products=size**2, others=others, held=held, calls=550)
 
     def alone(self, start: Start) -> Compiled:
         """Return the identity as the inverse Hessian."""

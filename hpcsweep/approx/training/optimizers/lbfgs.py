@@ -24,7 +24,7 @@ from hpcsweep.approx.kernels.problem import aligned
 from hpcsweep.approx.kernels.updates import line_search, quasi_newton
 from hpcsweep.approx.kernels.updates.line_search import FLAT
 from hpcsweep.approx.training.operations.passes import Passes
-from hpcsweep.approx.training.optimizers import step_cost
+from hpcsweep.approx.training.optimizers import cost_units
 from hpcsweep.approx.training.optimizers.optimizer import Needs, Optimizer
 from hpcsweep.approx.training.optimizers.registry import register
 from hpcsweep.approx.training.optimizers.search_state import (
@@ -98,13 +98,13 @@ class LBFGS(BatchedQuasiNewton, Optimizer):
     is_fine: ClassVar = True
     kernels: ClassVar = (iteration.advance, quasi_newton.propose, quasi_newton.take)
 
-    def cost(self, widths: step_cost.Widths, samples: int, steps: int) -> step_cost.StepCost:
+    def cost(self, widths: cost_units.Widths, samples: int, steps: int) -> cost_units.StepCost:
         """Return two loops over as much memory as is filled, on average over all steps."""
-        size, memory, steps = step_cost.size(widths), self.memory, max(steps, 1)
+        size, memory, steps = cost_units.size(widths), self.memory, max(steps, 1)
         kept = memory * (1 - memory / (2 * steps)) if steps > memory else steps / 2
         held = (line_search.VECTORS + 2 * memory) * size
         others = (10 * kept + 50) * size
-        return step_cost.StepCost(step_cost.SEARCH, products=4 * kept * size, others=others, held=held, calls=550)
+        return cost_units.StepCost(cost_units.SEARCH, products=4 * kept * size, others=others, held=held, calls=550)
 
     def alone(self, start: Start) -> Compiled:
         """Return an empty memory."""

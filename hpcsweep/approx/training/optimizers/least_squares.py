@@ -20,7 +20,7 @@ from hpcsweep.approx.kernels.residuals import residuals
 from hpcsweep.approx.training.operations.engine import Engine
 from hpcsweep.approx.training.operations.linear_least_squares import solve
 from hpcsweep.approx.training.operations.passes import Passes
-from hpcsweep.approx.training.optimizers import step_cost
+from hpcsweep.approx.training.optimizers import cost_units
 from hpcsweep.approx.training.optimizers.optimizer import Needs, Number, Optimizer
 from hpcsweep.approx.training.optimizers.registry import register
 from hpcsweep.approx.training.single.last_layer import LastLayerMethod
@@ -77,12 +77,12 @@ class LeastSquares(Optimizer):
     needs: ClassVar = Needs(all_samples=True, squares=True, rate=False, features=True)
     kernels: ClassVar = (iteration.write_note, residuals)
 
-    def cost(self, widths: step_cost.Widths, samples: int, steps: int) -> step_cost.StepCost:
+    def cost(self, widths: cost_units.Widths, samples: int, steps: int) -> cost_units.StepCost:
         """Return one decomposition, and the step is the last."""
         width = widths[-2] + 1
-        others, held = 150.0 * width**2 * samples, 3 * samples * width + step_cost.size(widths)
+        others, held = 150.0 * width**2 * samples, 3 * samples * width + cost_units.size(widths)
         room = {"calls": 300.0, "calls_alone": 300.0, "most_steps": 1.0}
-        return step_cost.StepCost(0, 3, 0, others, held, **room)
+        return cost_units.StepCost(0, 3, 0, others, held, **room)
 
     def alone(self, start: Start) -> Alone:
         """Return the features as they were drawn."""

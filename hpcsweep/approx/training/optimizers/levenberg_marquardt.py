@@ -20,7 +20,7 @@ from hpcsweep.approx.kernels.problem import aligned
 from hpcsweep.approx.kernels.residuals import linearise, places, residuals
 from hpcsweep.approx.kernels.updates import marquardt
 from hpcsweep.approx.training.operations.passes import Passes
-from hpcsweep.approx.training.optimizers import step_cost
+from hpcsweep.approx.training.optimizers import cost_units
 from hpcsweep.approx.training.optimizers.damping import TRIALS, Damped, NormalEquations, noise
 from hpcsweep.approx.training.optimizers.optimizer import Needs, Number, Optimizer
 from hpcsweep.approx.training.optimizers.registry import register
@@ -67,16 +67,16 @@ class LevenbergMarquardt(Optimizer):
     is_fine: ClassVar = True
     kernels: ClassVar = (iteration.write_note, residuals, linearise, marquardt.propose_marquardt)
 
-    def cost(self, widths: step_cost.Widths, samples: int, steps: int) -> step_cost.StepCost:
+    def cost(self, widths: cost_units.Widths, samples: int, steps: int) -> cost_units.StepCost:
         """Return a Gram matrix, two Cholesky decompositions, six forwards."""
-        size = step_cost.size(widths)
+        size = cost_units.size(widths)
         side, dual = min(size, samples), size > samples
         gram = samples**2 * sum(widths) if dual else size**2 * samples / 2
-        return step_cost.StepCost(
+        return cost_units.StepCost(
             forwards=6,
             products=gram + side**3 / 3,
             others=130.0 * side**2 + 30 * size * samples,
-            held=int(places(size, samples, step_cost.LANES)[-1]),
+            held=int(places(size, samples, cost_units.LANES)[-1]),
             calls=370,
             calls_alone=25,
         )

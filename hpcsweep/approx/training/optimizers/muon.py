@@ -16,7 +16,7 @@ from hpcsweep.approx.kernels.problem import aligned
 from hpcsweep.approx.kernels.updates import first_order, muon
 from hpcsweep.approx.training.operations.parameter_layout import Layout
 from hpcsweep.approx.training.operations.passes import Passes
-from hpcsweep.approx.training.optimizers import step_cost
+from hpcsweep.approx.training.optimizers import cost_units
 from hpcsweep.approx.training.optimizers.adam import Adam, Moments
 from hpcsweep.approx.training.optimizers.optimizer import Needs, Number, Optimizer
 from hpcsweep.approx.training.optimizers.registry import register
@@ -45,12 +45,12 @@ class Muon(Optimizer):
     needs: ClassVar = Needs(matrices=True)
     kernels: ClassVar = (iteration.advance, muon.propose_muon, first_order.take)
 
-    def cost(self, widths: step_cost.Widths, samples: int, steps: int) -> step_cost.StepCost:
+    def cost(self, widths: cost_units.Widths, samples: int, steps: int) -> cost_units.StepCost:
         """Return the iterations of the inner layers, and some passes over the parameters."""
-        size, inner = step_cost.size(widths), [sorted(block) for block in step_cost.blocks(widths)[1:-1]]
+        size, inner = cost_units.size(widths), [sorted(block) for block in cost_units.blocks(widths)[1:-1]]
         products = sum(5 * short * short * (2 * long + short) for short, long in inner)
-        held = muon.VECTORS * size + muon.room(widths, step_cost.LANES)
-        return step_cost.StepCost(products=products, others=350.0 * size, held=held, calls=100)
+        held = muon.VECTORS * size + muon.room(widths, cost_units.LANES)
+        return cost_units.StepCost(products=products, others=350.0 * size, held=held, calls=100)
 
     def alone(self, start: Start) -> Compiled:
         """Return moments of zero, and room for the matrices."""

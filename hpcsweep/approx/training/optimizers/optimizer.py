@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hpcsweep.approx.kernels.objective import objective
 from hpcsweep.approx.training.operations.passes import Passes
-from hpcsweep.approx.training.optimizers.step_cost import StepCost, Widths
+from hpcsweep.approx.training.optimizers.cost_units import StepCost, Widths
 from hpcsweep.approx.training.single.methods import Method, Start
 
 Number = float | Tensor  # one for all slots; in ticks that are recorded, a tensor without axes

@@ -13,7 +13,7 @@ from hpcsweep.approx.kernels import iteration
 from hpcsweep.approx.kernels.problem import aligned
 from hpcsweep.approx.kernels.updates import first_order
 from hpcsweep.approx.training.operations.passes import Passes
-from hpcsweep.approx.training.optimizers import step_cost
+from hpcsweep.approx.training.optimizers import cost_units
 from hpcsweep.approx.training.optimizers.adam import floor
 from hpcsweep.approx.training.optimizers.optimizer import Number, Optimizer
 from hpcsweep.approx.training.optimizers.registry import register
@@ -43,9 +43,9 @@ class SGD(Optimizer):
 
     kernels: ClassVar = (iteration.advance, first_order.propose_momentum, first_order.take)
 
-    def cost(self, widths: step_cost.Widths, samples: int, steps: int) -> step_cost.StepCost:
+    def cost(self, widths: cost_units.Widths, samples: int, steps: int) -> cost_units.StepCost:
         """Return a few passes over the parameters, and the velocity."""
-        return step_cost.first_order(widths, vectors=1, each=8.0)
+        return cost_units.first_order(widths, vectors=1, each=8.0)
 
     def alone(self, start: Start) -> Compiled:
         """Return a velocity of zero."""

@@ -22,7 +22,7 @@ from hpcsweep.approx.kernels import iteration
 from hpcsweep.approx.kernels.problem import aligned
 from hpcsweep.approx.kernels.updates import first_order, soap
 from hpcsweep.approx.training.operations.passes import Passes
-from hpcsweep.approx.training.optimizers import step_cost
+from hpcsweep.approx.training.optimizers import cost_units
 from hpcsweep.approx.training.optimizers.adam import Adam, Moments, add_product, floor
 from hpcsweep.approx.training.optimizers.optimizer import Needs, Number, Optimizer
 from hpcsweep.approx.training.optimizers.registry import register
@@ -68,14 +68,14 @@ class SOAP(Optimizer):
     needs: ClassVar = Needs(matrices=True)
     kernels: ClassVar = (iteration.advance, soap.propose_soap, first_order.take)
 
-    def cost(self, widths: step_cost.Widths, samples: int, steps: int) -> step_cost.StepCost:
+    def cost(self, widths: cost_units.Widths, samples: int, steps: int) -> cost_units.StepCost:
         """Return rotations, covariances, a turn of the bases now and then, and some passes over the parameters."""
-        blocks = step_cost.blocks(widths)
+        blocks = cost_units.blocks(widths)
         products = 3.0 * sum(rows * columns * (rows + columns) for rows, columns in blocks)
         turned = sum(rows**3 + columns**3 for rows, columns in blocks) / self.refresh
-        others = 8 * turned + 400 * step_cost.size(widths)
-        held = soap.size(widths, step_cost.LANES)
-        return step_cost.StepCost(products=products + 2 * turned, others=others, held=held, calls=150)
+        others = 8 * turned + 400 * cost_units.size(widths)
+        held = soap.size(widths, cost_units.LANES)
+        return cost_units.StepCost(products=products + 2 * turned, others=others, held=held, calls=150)
 
     def alone(self, start: Start) -> Compiled:
         """Return moments and covariances of zero, and the coordinates themselves as bases."""

@@ -23,7 +23,7 @@ from hpcsweep.approx.kernels.updates.marquardt import AFTER_FAILURE, FACTORS, HI
 from hpcsweep.approx.training.operations.engine import Engine
 from hpcsweep.approx.training.operations.linear_least_squares import truncated
 from hpcsweep.approx.training.operations.passes import Passes
-from hpcsweep.approx.training.optimizers import step_cost
+from hpcsweep.approx.training.optimizers import cost_units
 from hpcsweep.approx.training.optimizers.damping import TRIALS, Damped, noise
 from hpcsweep.approx.training.optimizers.optimizer import Needs, Number, Optimizer
 from hpcsweep.approx.training.optimizers.registry import register
@@ -110,12 +110,12 @@ class VariableProjection(Optimizer):
     is_fine: ClassVar = True
     kernels: ClassVar = (iteration.write_note, residuals, linearise)
 
-    def cost(self, widths: step_cost.Widths, samples: int, steps: int) -> step_cost.StepCost:
+    def cost(self, widths: cost_units.Widths, samples: int, steps: int) -> cost_units.StepCost:
         """Return three singular value decompositions, two solutions of all else."""
         width = widths[-2] + 1
-        size = step_cost.size(widths) - width
-        room = int(places(size + width, samples, step_cost.LANES)[-1])
-        return step_cost.StepCost(
+        size = cost_units.size(widths) - width
+        room = int(places(size + width, samples, cost_units.LANES)[-1])
+        return cost_units.StepCost(
             forwards=4,
             products=size**2 * samples + 2 * size * samples * width,
             others=2.4 * size**3 + 216 * width**2 * samples,

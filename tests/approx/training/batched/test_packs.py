@@ -16,7 +16,7 @@ from hpcsweep.approx.training import optimizers
 from hpcsweep.approx.training.batched import monitor
 from hpcsweep.approx.training.costs import costs
 from hpcsweep.approx.training.operations.engine import Engine
-from hpcsweep.approx.training.optimizers import step_cost
+from hpcsweep.approx.training.optimizers import cost_units
 from hpcsweep.approx.training.optimizers.bfgs import QuasiNewton
 from hpcsweep.approx.training.optimizers.optimizer import Number, Optimizer
 from hpcsweep.approx.training.optimizers.registry import Registered
@@ -204,8 +204,8 @@ class Stubborn(Optimizer):
 
     ticks: ClassVar[list[int]] = []
 
-    def cost(self, widths: step_cost.Widths, samples: int, steps: int) -> step_cost.StepCost:
-        return step_cost.StepCost()
+    def cost(self, widths: cost_units.Widths, samples: int, steps: int) -> cost_units.StepCost:
+        return cost_units.StepCost()
 
     def alone(self, start: Start) -> Method:
         raise AssertionError("it is trained in packs only")

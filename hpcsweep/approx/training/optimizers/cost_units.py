@@ -1,8 +1,9 @@
-"""What a step of a method asks of a processor core for one network, beside evaluations; nothing is measured here.
+"""The units in which each optimizer states, in its own module, what a step costs for one network (`Optimizer.cost`).
 
-The unit is the multiply-add: `products` are those of matrix products, `others` what takes as long as so many (passes
-over vectors, decompositions, square roots). The factors in the optimizers were measured once, in float64 on one core
-(AMD EPYC, Zen 4), at widths 8 to 64 with 100 and 800 samples; there the counts hold within a fifth.
+That is what a step asks of a processor core beside evaluations; nothing is measured here. The unit is the
+multiply-add: `products` are those of matrix products, `others` what takes as long as so many (passes over vectors,
+decompositions, square roots). The factors in the optimizers were measured once, in float64 on one core (AMD EPYC, Zen
+4), at widths 8 to 64 with 100 and 800 samples; there the counts hold within a fifth.
 """
 
 from __future__ import annotations
