@@ -7,6 +7,7 @@ same are the same, and older keys stay what they were.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -63,7 +64,7 @@ class Config(Mapping[str, Any]):
         """Return the configuration that consists of these fields, `name` among them."""
         own = {name: given[name] for name in cls.FIELDS if name in given}
         options = {name: value for name, value in given.items() if name not in (*cls.FIELDS, "name")}
-        unused = frozenset(cls.FIELDS) - given.keys() - IMPLIED.keys()
+        unused = frozenset(cls.FIELDS).difference(given, IMPLIED)
         return cls(given["name"], **own, options=options, unused=unused, label=label)
 
     @cached_property
@@ -86,7 +87,8 @@ class Config(Mapping[str, Any]):
         return self._text
 
     def __getitem__(self, name: str) -> Any:
-        return self.plain[name]
+        value = self.plain[name]
+        return copy.deepcopy(value) if isinstance(value, list | dict) else value  # what a caller changes is its own
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.plain)

@@ -95,6 +95,11 @@ class Cells:
         about = {target: facts.about for (target, _), facts in self.facts.items()}
         return [about.get(config, "") for config in self.configs]
 
+    def _used(self) -> list[bool]:
+        """Return which configurations a cell has."""
+        ids = np.unique(np.concatenate([self.columns[f"{name}_id"] for name in FAMILIES]))
+        return np.isin(np.arange(len(self.configs)), ids).tolist()
+
     def union(self, other: Cells) -> Cells:
         """Return these cells followed by those of `other` that are not among them."""
         other = other.take(np.flatnonzero(~np.isin(other.columns["key"], self.columns["key"])))
@@ -103,15 +108,20 @@ class Cells:
         if not len(self):
             return other
         number: dict[Config, int] = {}
-        for config in (*self.configs, *other.configs):
-            number.setdefault(config, len(number))
+        configs: list[Config] = []
+        for cells in (self, other):
+            for config, used in zip(cells.configs, cells._used(), strict=True):
+                if number.setdefault(config, len(configs)) == len(configs):
+                    configs.append(config)
+                elif used:  # only a configuration that a cell has is known to be one of a target, model or optimizer
+                    configs[number[config]] = config
         renumbered = np.array([number[config] for config in other.configs], dtype=np.int64)
         ids = {f"{name}_id" for name in FAMILIES}
         theirs = {name: renumbered[column] if name in ids else column for name, column in other.columns.items()}
         columns = {name: np.concatenate([self.columns[name], theirs[name]]) for name in COLUMNS}
         facts = {**other.facts, **self.facts}
         facts |= {kind: known for kind, known in other.facts.items() if known.about and not facts[kind].about}
-        return complete(list(number), columns, self.precision, self.seed, {*self.extra, *other.extra}, facts)
+        return complete(configs, columns, self.precision, self.seed, {*self.extra, *other.extra}, facts)
 
 
 def complete(

@@ -19,7 +19,7 @@ from hpcsweep.errors import UserError
 from hpcsweep.sampling import samples
 from tests.approx.cells import cell
 from tests.study.test_study import cells, study
-from tests.study.test_study_lessons import SQUARE
+from tests.study.test_study_objectives import SQUARE
 
 DOUBLE = torch.float64
 BOX = [(-1.0, 1.0)] * 2

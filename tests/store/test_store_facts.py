@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import pickle
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import h5py
 import numpy as np
 
 from hpcsweep.approx.catalogue import Catalogue
-from hpcsweep.config import Cell
+from hpcsweep.config import Cell, ModelConfig, OptimizerConfig, TargetConfig
 from hpcsweep.findings import scaling, series
 from hpcsweep.findings.dataset import read
 from hpcsweep.store import layout, weights
@@ -22,6 +23,7 @@ from hpcsweep.store.store import Record
 from hpcsweep.study.cells import Facts
 from hpcsweep.study.expansion import expand
 from hpcsweep.study.parsing import parse
+from scripts.store_attacks import model
 from tests.conftest import open_store, record_of
 from tests.findings.test_gallery import as_of_old
 
@@ -159,3 +161,20 @@ def test_an_old_store_opens_and_goes_on(tmp_path: Path) -> None:
         assert (kept.zoom is None) == (key in before)
         if key in before:
             assert kept.slice is not None and np.array_equal(kept.slice, before[key].slice)
+
+
+def test_cells_of_stores_united_are_those_of_the_study(tmp_path: Path) -> None:
+    """Also those whose configurations stand in the first of the stores, where no cell has them."""
+    study, cells = model.study_of()
+    for number, rows in enumerate(([0], range(len(cells)))):
+        model.work(tmp_path / f"{number}.h5", study, cells.take(np.array(rows)), 0)
+    united = read_cells(tmp_path / "0.h5").union(read_cells(tmp_path / "1.h5"))
+    kinds = TargetConfig, ModelConfig, OptimizerConfig
+    assert {cell.key for cell in united} == {cell.key for cell in cells}
+    assert all(tuple(map(type, (cell.target, cell.model, cell.optimizer))) == kinds for cell in united)
+
+
+def test_configurations_cannot_be_changed_from_outside() -> None:
+    cell = next(iter(model.study_of()[1]))
+    cell.model["hidden"].append(99)
+    assert 99 not in cell.model["hidden"] and pickle.loads(pickle.dumps(cell)).model == cell.model

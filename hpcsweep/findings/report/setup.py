@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import xarray
 
 from hpcsweep.findings.tables import Rows, text
 
-Config = dict[str, Any]
+Config = Mapping[str, Any]
 SAMPLED = {"uniform": "independent and uniform over the domain", "grid": "on a regular grid"}
 MOST = 12  # networks or methods with a row of their own
 OMITTED = {"name", "parts", "gradient_tolerance", "keep", "scale", "initialisation", "beta1", "beta2", "epsilon"}
