@@ -50,6 +50,7 @@ class Job(ABC):
     seconds: float = 0.0  # measured so far
     saved: float = field(default_factory=time.monotonic)  # when that was done last
     over: bool = False  # nothing more is to be done here
+    alone: bool = False  # begins when nothing else is out, and all that came back is written: it may kill its process
 
     def steps(self) -> list[Step]:
         """Return what can be done now."""
@@ -155,6 +156,8 @@ class Driver:
     def _dispatch(self) -> None:
         """Give a step to everyone who is free."""
         while self._queue and self.workforce.free and not self.workforce.stop.asked():
+            if self._queue[0].job.alone and self._out:
+                return
             step = self._queue.popleft()
             if not step.job.over:
                 call, arguments = step.job.call(step)

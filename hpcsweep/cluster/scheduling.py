@@ -8,6 +8,7 @@ order; only the parts of a survey that has begun, and the halves of a pack that 
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,8 @@ def packs_in_order(
     rest = np.array(sorted(row_of.values()), dtype=np.int64)
     suspects = rest[store.kills[rest] >= MOST_KILLS - 1]
     packs += plan.make(store.cells, rest[store.kills[rest] < MOST_KILLS - 1], pricer, ranks, memory)
-    return packs + [plan.whole(store.cells, [row], pricer) for row in suspects.tolist()]
+    alone = [plan.whole(store.cells, [row], pricer) for row in suspects.tolist()]
+    return packs + [dataclasses.replace(pack, alone=True) for pack in alone]
 
 
 def give_up(store: Store) -> None:

@@ -47,7 +47,7 @@ class Sweep:
         Raises `stopping.Stuck` if some do not come to that end; all others are then in the store.
         """
         self._remaining = sum(pack.seconds for pack in packs)
-        Driver(self.workforce, self.show).run(_Job(self, pack.rows, pack.seconds) for pack in packs)
+        Driver(self.workforce, self.show).run(_Job(self, pack.rows, pack.seconds, alone=pack.alone) for pack in packs)
         return not len(self.store.pending())
 
     def measuring_seconds(self, cells: Sequence[Cell]) -> float:
@@ -81,9 +81,11 @@ class Raised(Record):
 class _Job(Job):
     """A pack on its way into the store."""
 
-    def __init__(self, sweep: Sweep, rows: tuple[int, ...], predicted: float, started: bool = False) -> None:
+    def __init__(
+        self, sweep: Sweep, rows: tuple[int, ...], predicted: float, started: bool = False, alone: bool = False
+    ) -> None:
         super().__init__(sweep.pricer.study.folder, sweep.checkpoints.every)
-        self.sweep, self.rows, self.predicted = sweep, rows, predicted
+        self.sweep, self.rows, self.predicted, self.alone = sweep, rows, predicted, alone
         self.started = started  # its attempt is counted
         self.trained: worker.TrainedPack | None = None
 

@@ -1,8 +1,8 @@
 """Changes of finished rows, written down before they are made: after a kill or a power cut they are made again.
 
-The journal of a store, FILE.journal, holds whole rows by key: what a row is to become, and the checksum that it had
-before. Whoever holds the lease next makes the changes first, if the row is still one of the two, or torn between them;
-a journal that was left by another file under this name changes nothing.
+The journal of a store, FILE.journal, holds whole rows by key: as they were, and as they are to become. Whoever holds
+the lease next makes the changes first, if the row is still one of the two, or torn between them in whatever bytes; a
+journal that was left by another file under this name changes nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from hpcsweep.store.rewriting import replacing
 from hpcsweep.store.row_writer import Datasets
 
 Values = Mapping[str, Any]  # by column; of a column with more dimensions a sequence, which may be shorter than a row
-_BEFORE = "before"  # in a journal: the checksum of the row as it was
+Rows = dict[str, np.ndarray]  # (1, ...) by column
+_AFTER, _BEFORE = "", "before."  # in a journal, before the name of a column
 
 
 def path_of(store: Path) -> Path:
@@ -41,10 +42,15 @@ def change(store: Path, values: Mapping[str, Values]) -> None:
     with contextlib.closing(_opened(store)) as data:
         places = _places(data, values)
         rows = {key: _changed(store, data, places.get(key), key, columns) for key, columns in values.items()}
-        arrays = {f"{name} {key}": array for key, row in rows.items() for name, array in row.items()}
+        arrays = {
+            f"{which}{name} {key}": array.astype(array.dtype.str)  # without what h5py says about texts
+            for key, pair in rows.items()
+            for which, row in zip((_BEFORE, _AFTER), pair, strict=True)
+            for name, array in row.items()
+        }
         with replacing(path_of(store)) as temporary, temporary.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
-        for key, row in rows.items():
+        for key, (_, row) in rows.items():
             _write(data, places[key], row)
         data.sync()
     path_of(store).unlink()
@@ -61,17 +67,17 @@ def _places(data: Datasets, keys: Iterable[str]) -> dict[str, int]:
     return {stored[row].decode(): row for row in rows}
 
 
-def _changed(store: Path, data: Datasets, place: int | None, key: str, columns: Values) -> dict[str, np.ndarray]:
-    """Return what the row of a key is to become: (1, ...) by column, with its key, checksum, and checksum before."""
-    row = {} if place is None else {name: data.row(name, place) for name in data.names}
-    if not row or row["status"][0] not in layout.FINISHED:
+def _changed(store: Path, data: Datasets, place: int | None, key: str, columns: Values) -> tuple[Rows, Rows]:
+    """Return the row of a key as it is and as it is to become."""
+    before: Rows = {} if place is None else {name: data.row(name, place) for name in data.names}
+    if not before or before["status"][0] not in layout.FINISHED:
         raise StoreError(f"{store} has not finished {key} any more; nothing was changed.")
-    before = row.pop("checksum", None)
-    if before is not None and checksums.rows(row)[0] != before[0]:
+    after = {name: value for name, value in before.items() if name != "checksum"}
+    if "checksum" in before and checksums.rows(after)[0] != before["checksum"][0]:
         raise StoreError(f"{store}: {key} is damaged; nothing was changed. `run` with --repair trains it again.")
     for name, value in columns.items():
-        row[name] = _filled(row[name], value)
-    return row if before is None else {**row, "checksum": checksums.rows(row), _BEFORE: before}
+        after[name] = _filled(after[name], value)
+    return before, {**after, "checksum": checksums.rows(after)} if "checksum" in before else after
 
 
 def _filled(old: np.ndarray, value: Any) -> np.ndarray:
@@ -118,17 +124,12 @@ def replay(store: Path) -> None:
 
 
 def _is_of(data: Datasets, place: int, row: Mapping[str, np.ndarray]) -> bool:
-    """Return whether a row of a journal is of this store: what is there is the row before or after, or torn between."""
-    if any(row[name].shape != (1, *data.shape(name)[1:]) for name in row if name in data.names):
-        return False
-    now = {name: data.row(name, place) for name in data.names}
-    stored = now.pop("checksum", None)
-    if stored is None or _BEFORE not in row:  # an older store
-        return True
-    pages = (row["checksum"][0], row[_BEFORE][0])
-    return stored[0] in pages and (checksums.rows(now)[0] in pages or _is_between(now, row))
-
-
-def _is_between(now: Mapping[str, np.ndarray], row: Mapping[str, np.ndarray]) -> bool:
-    """Return whether a row that is neither as before nor as after has the status and the times of both."""
-    return all(now[name].tobytes() == row[name].tobytes() for name in ("status", "finished") if name in now)
+    """Return whether a row of a journal is of this store: every byte there is that of the row before or after."""
+    for name in data.names:
+        now, pair = data.row(name, place), [row.get(which + name) for which in (_BEFORE, _AFTER)]
+        octets = [np.frombuffer(array.tobytes(), np.uint8) for array in (now, *pair) if array is not None]
+        if len({len(part) for part in octets}) != 1 or len(octets) != 3:
+            return False
+        if not ((octets[0] == octets[1]) | (octets[0] == octets[2])).all():
+            return False
+    return True

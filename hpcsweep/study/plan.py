@@ -52,6 +52,7 @@ class Pack:
     bytes: int
     flops: float
     work_seconds: float = 0.0  # of its networks one by one: more than `seconds` where some train at once
+    alone: bool = False  # whether nothing else is to run meanwhile
 
 
 _Limit = tuple[float, float, float, int]  # most cells of a pack; least; as many as its time allows; how many at once

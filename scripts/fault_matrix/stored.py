@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hpcsweep.store import layout, weights
+import numpy as np
+
+from hpcsweep.store import integrity, layout, weights
 from hpcsweep.store.reading import opened
 
 CLOCKS = {"train_seconds", "eval_seconds", "predicted_seconds", "finished", "attempts", "kills", "checksum"}
@@ -20,10 +22,12 @@ def by_key(path: Path) -> dict[str, bytes]:
 
 
 def weights_by_key(path: Path) -> dict[str, bytes]:
-    """The trained parameters and the slice of every cell, to the bit; nothing for a cell that has none yet."""
+    """The trained parameters and the slice of every cell, to the bit; nothing where there are none, or damaged ones."""
     with opened(path) as file:
         keys = [key.decode() for key in file["key"][:]]
-    pairs = zip(weights.parameters(path, keys), (weights.pictures(path, key).slice for key in keys), strict=True)
+        lost = set(weights.damaged(path, file["key"][:]))
+    kept = dict(zip(sound := [key for key in keys if key not in lost], weights.parameters(path, sound), strict=True))
+    pairs = ((kept.get(key), weights.pictures(path, key).slice) for key in keys)
     return {
         key: b"".join(part.tobytes() for part in pair if part is not None)
         for key, pair in zip(keys, pairs, strict=True)
@@ -38,7 +42,11 @@ def keys_with(path: Path, *status: int) -> set[str]:
 
 
 def begun(path: Path) -> set[str]:
-    """The keys of the cells that were started and are not finished: they were in flight."""
+    """The keys of the cells that were started and are not finished: they were in flight.
+
+    Those that are complete, and were not marked when a process was killed, are finished: no work on them is lost.
+    """
     with opened(path) as file:
-        found = zip(file["key"][:].tolist(), file["status"][:].tolist(), file["attempts"][:].tolist(), strict=True)
-        return {key.decode() for key, code, tries in found if tries and code not in layout.FINISHED}
+        status, complete = file["status"][:], integrity.completed(file) >= 0
+        rows = np.flatnonzero((file["attempts"][:] > 0) & ~np.isin(status, layout.FINISHED) & ~complete)
+        return {key.decode() for key in file["key"][:][rows].tolist()}

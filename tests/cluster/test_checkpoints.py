@@ -210,7 +210,7 @@ def test_a_cell_that_kills_its_process_three_times_has_failed(hpcsweep: Run, tmp
 
 def test_a_checkpoint_that_cannot_be_read_is_no_obstacle(tmp_path: Path) -> None:
     checkpoints = CheckpointDir.beside(tmp_path / "s.h5")
-    saver = Saver(checkpoints.path(("a", "b")), ("a", "b"))
+    saver = checkpoints.saver(("a", "b"))
     assert saver.load() is None and checkpoints.packs() == []
     saver.save({"step": 3})
     assert saver.load() == {"step": 3} and checkpoints.packs() == [("a", "b")]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
 
+import numpy as np
 import pytest
 
 from hpcsweep.cluster import launchers, slurm
@@ -42,8 +44,14 @@ def test_the_time_that_slurm_leaves(text: str, seconds: float) -> None:
 
 
 def test_the_walltime_is_that_of_the_environment() -> None:
-    assert slurm.walltime({"SLURM_JOB_END_TIME": "1700000000", "SLURM_JOB_ID": "3"}) == 1700000000
+    end = int(time.time()) + 1000
+    assert slurm.walltime({"SLURM_JOB_END_TIME": str(end), "SLURM_JOB_ID": "3"}) == end
     assert slurm.walltime({}) == math.inf
+
+
+def test_a_walltime_that_is_over_is_ignored_with_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    assert slurm.walltime({"SLURM_JOB_END_TIME": "1700000000", "SLURM_JOB_ID": "3"}) == np.inf
+    assert "SLURM_JOB_END_TIME=1700000000 of job 3 is over already, and is ignored" in capsys.readouterr().err
 
 
 def test_outside_slurm_nothing_is_requeued() -> None:

@@ -41,6 +41,7 @@ def test_a_store_of_a_study_that_is_refused_by_now_is_read(hpcsweep: Run, finish
     with h5py.File(finished_store, "r+") as file:
         text = file.attrs["study"] + 'points = ["lattice"]\nascent = "newton"\n'
         file.attrs["study"] = text
+        del file["digest"]  # which stores of those versions did not have
     for line in (["status", finished_store], ["merge", "new.h5", finished_store]):
         done = hpcsweep(*line)
         assert done.returncode == 0, done.stderr
