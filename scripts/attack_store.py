@@ -124,6 +124,12 @@ def faults(folder: Path, step: int) -> list[tuple[str, str, Counter[str]]]:
         "measure": (lambda: fresh(None), lambda: model.measure(path, BETTER), len(cells)),
         "repair": (spoil, lambda: model.work(path, study, cells, repair=True), len(cells)),
     }
+    return _tried(path, actions, step)
+
+
+def _tried(
+    path: Path, actions: dict[str, tuple[Callable[[], object], Callable[[], object], int]], step: int
+) -> list[tuple[str, str, Counter[str]]]:
     found = []
     for name, (prepare, action, expected) in actions.items():
         prepare()

@@ -13,12 +13,8 @@ from hpcsweep.store import checksums, layout
 from hpcsweep.store.row_writer import Datasets
 
 CHANGING = (*layout.RESULTS, *layout.RUNS, *layout.FILE)  # datasets of a store that are overwritten in place
-
-
-OPEN = {
-    "run_seconds": np.nan,
-    "run_stopped": b"",
-}  # how a launch that has not ended counts, whatever its row says so far
+# A launch that has not ended counts with these values, whatever its row says: a kill may come between two writes.
+OPEN = {"run_seconds": np.nan, "run_stopped": b""}
 
 
 def run_sums(columns: Mapping[str, np.ndarray], ended: bool) -> np.ndarray:

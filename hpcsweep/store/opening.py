@@ -49,7 +49,7 @@ def prepare(
     lost = {key.encode() for key in damage.rows} | _without_weights(path, damage, cells)
     with opened(path) as file:
         keys, status = file["key"][:], file["status"][:]
-        space = launches(file) < len(file["run_started"]) and set(integrity.CHANGING) <= set(file)
+        space = launches(file["run_started"][:]) < len(file["run_started"]) and set(integrity.CHANGING) <= set(file)
     finished = np.isin(status, layout.FINISHED) & ~np.isin(keys, np.array(list(lost), dtype="S32"))
     rows = cells.union(old.take(np.flatnonzero(finished)))
     killed = set(keys[status == layout.RUNNING].tolist()) - {key.encode() for key in spared}
@@ -98,7 +98,7 @@ def _continue(path: Path, rows: Cells, run: Run, lease: Lease, killed: Collectio
     """Begin a launch in the file as it is."""
     with contextlib.closing(Datasets(path, integrity.CHANGING)) as data:
         data.put("lease", 0, np.array([lease.number]))
-        launch = int((~np.isnan(data["run_started"])).sum())
+        launch = launches(data["run_started"])
         values = {f"run_{field.name}": getattr(run, field.name) for field in fields(Run)}
         row = {
             name: np.array([value.encode() if isinstance(value, str) else value], layout.RUNS[name].dtype)

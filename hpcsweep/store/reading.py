@@ -97,15 +97,15 @@ def _facts(file: h5py.File, configs: list[Config], columns: dict[str, np.ndarray
     return facts
 
 
-def launches(file: h5py.File) -> int:
-    """Return how many launches a store knows; the rows after theirs are for launches to come."""
-    return int((~np.isnan(file["run_started"][:])).sum())
+def launches(started: np.ndarray) -> int:
+    """Return how many launches a store knows, from `run_started`; the rows after theirs are for launches to come."""
+    return int((~np.isnan(started)).sum())
 
 
 def read_runs(path: Path) -> list[Run]:
     """Read the launches recorded in a store."""
     with opened(path) as file:
-        count = launches(file)
+        count = launches(file["run_started"][:])
         names = [field.name for field in fields(Run) if f"run_{field.name}" in file]  # older stores lack some
         columns: list[list[Any]] = [file[f"run_{name}"][:count].tolist() for name in names]
     texts = [[v.decode() if isinstance(v, bytes) else v for v in column] for column in columns]

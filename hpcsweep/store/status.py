@@ -41,7 +41,7 @@ def summary(path: str | Path) -> dict[str, Any]:
         if live is None:  # nobody is running them any more
             counts["pending"] += counts.pop("running")
             counts = {"pending": counts["pending"], "running": 0, **counts}
-        last = launches(file) - 1
+        last = launches(file["run_started"][:]) - 1
         rate, eta = _pace(file, status, finished, live is not None)
         return {
             "file": str(path),
@@ -99,7 +99,7 @@ def is_live(progress: dict[str, Any]) -> bool:
 
 def _pace(file: h5py.File, status: np.ndarray, finished: np.ndarray, live: bool) -> tuple[float | None, float | None]:
     """Return cells per second of the last launch, and the seconds that what is left will take at its pace."""
-    started = float(file["run_started"][launches(file) - 1])
+    started = float(file["run_started"][launches(file["run_started"][:]) - 1])
     ours = finished >= started  # (cells,): finished by this launch
     if not ours.any():
         return None, None

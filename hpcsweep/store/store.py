@@ -22,7 +22,7 @@ import numpy as np
 from hpcsweep.errors import StoreError
 from hpcsweep.store import checksums, integrity, layout, opening, rewriting, weights, write_errors
 from hpcsweep.store.lease import Lease
-from hpcsweep.store.reading import Run
+from hpcsweep.store.reading import Run, launches
 from hpcsweep.store.row_writer import Datasets
 from hpcsweep.store.weights_writer import Writer
 from hpcsweep.study.cells import Cells
@@ -56,12 +56,10 @@ class Store:
         self._data = Datasets(path, integrity.CHANGING)
         self._weights = Writer(path, len(cells)) if keep_weights else None
         self.status, self._predicted, self.attempts, self.kills = (self._data[name] for name in _KEPT)  # (cells,) each
-        self._launch = int((~np.isnan(self._data["run_started"])).sum()) - 1  # row of this one
+        self._launch = launches(self._data["run_started"]) - 1  # row of this one
         self._run = {name: self._data[name][[self._launch]] for name in layout.RUNS if name != "run_checksum"}
         self._started = time.monotonic()
-        self._broken = (
-            False  # a write has failed: what is in memory need not be on the disk, whatever a later sync says
-        )
+        self._broken = False  # a write has failed: something may not be on the disk, whatever a later sync says
         self._unmarked: list[int] = []  # rows that are finished in memory, and not marked so in the file
         self._due, self._afterwards = 0.0, list[Callable[[], object]]()
 

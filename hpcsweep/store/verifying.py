@@ -61,7 +61,7 @@ def look(path: Path) -> Damage:
             damage.elsewhere.append(f"{path} is damaged outside the results of its cells (metadata or coordinates)")
         with opened(path) as file:
             damage.rows = _keys(file, integrity.damaged(file))
-            if integrity.damaged_runs(file, launches(file)):
+            if integrity.damaged_runs(file, launches(file["run_started"][:])):
                 damage.launches.append(f"{path}: the description of a launch is damaged, or was cut off")
     return damage
 
@@ -83,22 +83,25 @@ def verify(path: Path) -> Damage:
     damage = look(path)
     kept = weights.path_of(path)
     with readable(kept), opened(path) as file:
-        measured = np.isin(file["status"][:], (layout.DONE, layout.OUT_OF_BUDGET))
         if not _keeps_weights(file):
             return damage
+        keys = _measured(file)
         if kept.exists() and not integrity.is_sealed(kept, weights.CHANGING):
             damage.elsewhere.append(f"{kept} is damaged outside the weights of its cells")
         else:
-            damage.weights = weights.damaged(path, file["key"][:][measured])
-            damage.missing = weights.missing(path, file["key"][:][measured])
+            damage.weights, damage.missing = weights.damaged(path, keys), weights.missing(path, keys)
     return damage
 
 
 def without_weights(path: Path) -> list[str]:
     """Return the keys of the finished cells whose parameters are not there, though the store keeps parameters."""
     with opened(path) as file:
-        measured = np.isin(file["status"][:], (layout.DONE, layout.OUT_OF_BUDGET))
-        return weights.missing(path, file["key"][:][measured]) if _keeps_weights(file) else []
+        return weights.missing(path, _measured(file)) if _keeps_weights(file) else []
+
+
+def _measured(file: h5py.File) -> np.ndarray:
+    """Return the keys of the finished cells that have parameters where these are kept."""
+    return file["key"][:][np.isin(file["status"][:], (layout.DONE, layout.OUT_OF_BUDGET))]
 
 
 def _keeps_weights(file: h5py.File) -> bool:

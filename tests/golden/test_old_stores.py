@@ -70,7 +70,10 @@ def test_it_is_resumed(hpcsweep: Run, old: Path) -> None:
     assert Counter(codes(old).values()) == {2: 18, 3: 1, 5: 1}
     assert codes(old).keys() == codes(old_store.STORE).keys(), "cells have other keys"
     with h5py.File(old, "r") as file:
-        assert file["run_host"].asstr()[:2].tolist() == ["somewhere", "elsewhere"] and launches(file) == 3
+        assert (
+            file["run_host"].asstr()[:2].tolist() == ["somewhere", "elsewhere"]
+            and launches(file["run_started"][:]) == 3
+        )
         assert file["kills"][:].sum() == 1, "one was running when its run was killed"
 
 
