@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import signal
-import threading
 import time
 from collections.abc import Callable
 from types import FrameType
@@ -39,7 +38,7 @@ class StopRequest:
 
     def reset(self) -> None:
         """Forget all that asked, or would have asked, for an early end: another run may begin in this process."""
-        self._asked = threading.Event()
+        self._asked = False  # no Event: a signal that comes while one is being set would wait for its lock, for ever
         self._reason = ""
         self._bells: list[Callable[[], bool]] = []
         self._end = math.inf  # of the walltime, Unix time
@@ -63,8 +62,7 @@ class StopRequest:
     def ask(self, reason: str = "") -> None:
         """Ask for an early end, as a signal would."""
         self._reason = self._reason or reason
-        if not self._asked.is_set():  # or a signal during this call would wait for its lock, in the same thread
-            self._asked.set()
+        self._asked = True
 
     @property
     def reason(self) -> str:
@@ -91,15 +89,15 @@ class StopRequest:
     def asked(self) -> bool:
         """Whether an early end was asked for; looked at some 40 times a second by those who work."""
         now = time.time()
-        if not self._asked.is_set() and now > self._moment:
+        if not self._asked and now > self._moment:
             self.ask("the time given by --stop-after is over")
-        if not self._asked.is_set() and now > self._end - self._margin:
+        if not self._asked and now > self._end - self._margin:
             self.ask(f"the walltime ends at {time.strftime('%H:%M:%S', time.localtime(self._end))}")
-        if not self._asked.is_set() and any(rings() for rings in self._bells):
+        if not self._asked and any(rings() for rings in self._bells):
             self.ask()
-        if self._asked.is_set():
+        if self._asked:
             self._since = min(self._since, time.monotonic())
-        return self._asked.is_set()
+        return self._asked
 
     def overdue(self) -> bool:
         """Whether an early end was asked for so long ago that whoever has not come to one is not waited for."""

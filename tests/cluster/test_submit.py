@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
+from hpcsweep.cluster.arrays.submit import PYTHON
 from hpcsweep.cluster.slurm import folder_of
 from hpcsweep.store import shards, status
 from tests.cluster.launches import LONG, assert_same, end, start
@@ -27,6 +31,14 @@ def test_without_slurm_elements_give_what_one_process_gives_to_the_bit(
         ranks = how[-1] if len(how) > 1 else 1
         for shard in shards.beside(store):
             assert status.summary(shard)["launch"]["devices"] == f"{ranks} x cpu, 1 thread(s)"
+
+
+def test_usr2_does_not_end_an_element_before_it_can_requeue_itself(tmp_path: Path) -> None:
+    """The line by which a batch script starts Python, from the first instruction of Python on."""
+    code = "import signal; print(signal.getsignal(signal.SIGUSR2).name, signal.getsignal(signal.SIGTERM).name)"
+    for line, ignored in ((PYTHON, "SIG_IGN SIG_DFL"), (sys.executable, "SIG_DFL SIG_DFL")):
+        shown = subprocess.run([*shlex.split(line), "-c", code], capture_output=True, text=True)
+        assert shown.stdout.strip() == ignored, shown.stderr
 
 
 def test_submitted_again_only_what_is_left_is_done(hpcsweep: Run, tiny: Path) -> None:

@@ -7,6 +7,8 @@ another). Nothing here knows what an element does; see `jobs`.
 from __future__ import annotations
 
 import math
+import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +34,9 @@ Cluster = Literal["slurm", "local", "debug"]
 MOST_TIMEOUTS = 100  # of an element, after which submitit requeues it no more
 NOTICE = 120  # seconds before the end of the walltime that Slurm sends USR2
 LONGEST_MERGE = 60  # minutes
+# USR2 in the seconds in which Python begins would kill an element, which would then have failed: it is ignored until
+# submitit's handler stands. (Slurm gives its tasks the signal handling of its daemon, not that of the batch script.)
+PYTHON = f"""sh -c 'trap "" USR2; exec "$0" "$@"' {shlex.quote(sys.executable)}"""
 EXPORTS = f"export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 {libraries.MKL_SHELL}"
 
 
@@ -172,7 +177,8 @@ def _executor(submission: Submission, **changes: Any) -> submitit.SlurmExecutor:
     """Return what submits the elements; `changes` to its parameters."""
     request, name = submission.request, submission.store.name.removesuffix(".h5")
     try:
-        executor = submitit.SlurmExecutor(slurm.folder_of(submission.store), max_num_timeout=MOST_TIMEOUTS)
+        folder = slurm.folder_of(submission.store)
+        executor = submitit.SlurmExecutor(folder, max_num_timeout=MOST_TIMEOUTS, python=PYTHON)
     except RuntimeError as error:
         raise LaunchError("There is no Slurm here (no srun); use --cluster local or debug.") from error
     named = {name: getattr(request, name) for name in ("partition", "account", "qos")}
