@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import importlib
 import inspect
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -188,7 +189,7 @@ def where(name: str, folder: str | Path = ".") -> Path | str:
     """Return the file that would be executed for a plugin, or the name of an installed module; executes nothing."""
     source = name.rpartition(":")[0]
     if source.endswith(".py"):
-        return (Path(folder) / source).resolve()
+        return Path(os.path.realpath(Path(folder) / source.replace("\0", "")))
     found = module_file(source)
     return found[1] if found is not None else f"the module {source}"
 

@@ -36,7 +36,7 @@ def is_installed(folder: Path) -> bool:
 def located(name: str, folders: Sequence[Path]) -> Path | None:
     """Return the file of a module in some folders, or the folder of a package without `__init__`, if there is one."""
     parts, places, path = name.split("."), list(folders), None
-    for part in parts if all(parts) else []:
+    for part in parts if all(parts) and "/" not in name else []:
         files = (place / file.format(part) for place in places for file in _FILES)
         path = next((file for file in files if os.path.isfile(file)), None)
         places = [place / part for place in places if os.path.isdir(place / part)] if path is None else [path.parent]
