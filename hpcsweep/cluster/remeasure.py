@@ -199,21 +199,21 @@ def stored(
             verifying.require(path)
             if lease.unsure:  # whoever held the lease may still write: into the old file, unseen
                 opening.renew(path, lease)
-            return _stored(path, chosen, keys, style, trust.folder(folder), workforce, lease, trust)
+            groups, folder = _groups(path, keys), trust.folder(folder)
+            named = (config for _, networks in groups for network in networks for config in network.plugins)
+            trust.require(path, named, folder)
+            return _stored(path, chosen, groups, style, folder, workforce, lease)
 
 
 def _stored(
     path: Path,
     chosen: SupNormSection,
-    keys: Sequence[str],
+    groups: Sequence[tuple[list[int], list[Network]]],
     style: Style,
     folder: Path,
     workforce: Workforce,
     lease: Lease,
-    trust: Trust,
 ) -> int:
-    groups = _groups(path, keys)
-    trust.require(path, (config for _, networks in groups for net in networks for config in net.plugins), folder)
     if chosen.central is not None:
         remeasured.require_central(path)
     surveys = [_survey(networks, chosen) for _, networks in groups]
