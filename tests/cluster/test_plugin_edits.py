@@ -106,9 +106,9 @@ def test_an_edit_ends_the_elements_of_an_array(tmp_path: Path) -> None:
     lay_out(tmp_path, 300_000)
     line = command("submit", "study.toml", "-o", "s.h5", "--array", 2, "--cluster", "local")
     run = start(line, tmp_path)
-    wait_until(lambda: any(count(shard, "running") for shard in tmp_path.glob("s.*of*.h5")), run)
+    wait_until(lambda: any(count(shard, "running") for shard in tmp_path.glob("s.?-of-?.h5")), run)
     change(tmp_path / "tool.py", False)
     code, told = end(run)
     assert code == 2, told
-    shards = [status.summary(shard) for shard in tmp_path.glob("s.*of*.h5")]
+    shards = [status.summary(shard) for shard in tmp_path.glob("s.?-of-?.h5")]
     assert shards and not any(shard["failed"] for shard in shards)

@@ -125,7 +125,7 @@ def changed(name: str, code: str, folder: str | Path) -> PluginChanged:
     try:
         now = sources.snapshot(name, folder)
     except PluginError as error:
-        subject = f"the plugin {name!r} ({str(error).rstrip('.')})"
+        subject = f"{where(name, folder)}, the plugin {name!r} ({str(error).rstrip('.')}),"
     else:
         if before is not None and now is not None and before.digests != now.digests:
             paths = sorted({path for path, _ in before.digests.items() ^ now.digests.items()})
