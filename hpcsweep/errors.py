@@ -18,6 +18,21 @@ class PluginError(UserError):
     """A target, model or optimizer named in the study cannot be had."""
 
 
+class PluginChanged(PluginError):
+    """A file of a plugin is not any more what it was when the study was read: what was computed since may be mixed.
+
+    Attributes
+    ----------
+    plugin : where the message does not name the file, the plugin and the digest `code` of its files at that time: a
+        process that has read them then can tell
+    """
+
+    def __init__(self, message: str, plugin: tuple[str, str] = ("", "")) -> None:
+        """`message`: the sentence."""
+        super().__init__(message)
+        self.plugin = plugin
+
+
 class StoreError(UserError):
     """The store cannot be opened, written, or belongs to something else."""
 

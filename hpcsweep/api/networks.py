@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hpcsweep.api.studies import Study
 from hpcsweep.approx import models, plugins
 from hpcsweep.approx.networks import Network
+from hpcsweep.cluster.trust import Trust
 from hpcsweep.errors import StoreError
 from hpcsweep.store import layout, weights
 from hpcsweep.store.reading import opened, read_cells, row_of
 
 
-def network(store: str | Path, key: str, folder: str | Path = ".") -> Network:
+def network(
+    store: str | Path,
+    key: str,
+    folder: str | Path | None = None,
+    *,
+    study: Study | str | Path | None = None,
+    trust_plugins: bool = False,
+) -> Network:
     """Return a trained network of a store as a `torch.nn.Module`, in float64 and in evaluation mode.
 
     It takes points (points, dimension) of the target's domain, in the target's units, and returns values (points,):
@@ -23,7 +32,11 @@ def network(store: str | Path, key: str, folder: str | Path = ".") -> Network:
     ----------
     store: the HDF5 file that `run` wrote; its parameters lie beside it, in FILE.weights.h5 (docs/store.md).
     key: the key of the cell, as `read(store)["key"]` lists them, or the beginning of it if no other key begins so.
-    folder: what the paths of targets and models of your own are relative to.
+    folder: what the paths of targets and models of your own are relative to; by default the folder of `study`, or the
+        current one.
+    study: the study of the store, or its file: targets and models of your own that it names are executed if their files
+        have the content that they had when the network was trained. Without it none is: a store may come from anybody.
+    trust_plugins: execute whatever targets and models the store names; their paths are shown on stderr in either case.
 
     Returns
     -------
@@ -33,7 +46,8 @@ def network(store: str | Path, key: str, folder: str | Path = ".") -> Network:
     Raises
     ------
     UserError: if the store cannot be read; if no key begins so, or several do (the message names them); if the store
-        has no parameters of this cell; if the file of a target or model of your own is missing or has changed.
+        has no parameters of this cell; if the file of a target or model of your own is missing or has changed, or may
+        not be executed.
 
     Examples
     --------
@@ -49,6 +63,9 @@ def network(store: str | Path, key: str, folder: str | Path = ".") -> Network:
     [vector] = weights.parameters(path, [cell.key])
     if vector is None:
         raise StoreError(_missing(path, row, cell.key))
+    trust = Trust(study._parsed if isinstance(study, Study) else study, trust_plugins)
+    folder = trust.folder(folder)
+    trust.require(path, (cell.target, cell.model), folder)
     target = plugins.target(cell.target, cell.dimension, folder)
     return Network(cell.key, target, models.make(cell.model, cell.dimension, target.domain, folder), vector)
 

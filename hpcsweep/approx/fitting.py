@@ -21,6 +21,7 @@ from hpcsweep.approx.training.strategies import direct, layerwise, stages
 from hpcsweep.approx.training.strategies.journal import UNSAVED, Checkpoints, Journal
 from hpcsweep.approx.training_data import TrainingData, data_of
 from hpcsweep.config import Cell, OptimizerConfig
+from hpcsweep.errors import PluginChanged
 from hpcsweep.sampling import samples
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
@@ -50,7 +51,8 @@ def fit(
 ) -> list[Fitted]:
     """Train the networks of cells of equal shape (see `training.pack_key`) as one pack, in the order given.
 
-    A target that raises, or is not finite on the samples, is the outcome "failed" of its own network only.
+    A target that raises, or is not finite on the samples, is the outcome "failed" of its own network only. Raises
+    PluginChanged if the files of a plugin are not those that the cells were made with.
 
     With `resample` = r there are r + 1 rounds of equal steps (those of the last part of a chain; the parts before it
     belong to the first round), with 1, 2, ..., r + 1 shares of the samples. The first share is that of uniform
@@ -80,6 +82,8 @@ def fit(
         for i in list(active):
             try:
                 rounds[i] = _next(cells[i], rounds[i], fitted[i], number, folder, device)
+            except PluginChanged:
+                raise
             except Exception as error:  # a user's target may raise anything where it is asked: this cell's outcome only
                 message = f"The target raised {type(error).__name__}: {error}"
                 fitted[i] = Fitted("failed", message, seconds=fitted[i].seconds)

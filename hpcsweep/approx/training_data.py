@@ -12,6 +12,7 @@ from hpcsweep.approx import plugins
 from hpcsweep.approx.targets import Target
 from hpcsweep.approx.training.strategies import poisson, stages
 from hpcsweep.config import Cell
+from hpcsweep.errors import PluginChanged
 from hpcsweep.sampling import boundary, places, samples
 
 _HELD_OUT, _BOUNDARY = 1 << 64, 2 << 64  # added to a data seed: beyond its 64 bits, so nested in no others
@@ -34,7 +35,7 @@ class TrainingData:
 def data_of(cell: Cell, added: np.ndarray | None, folder: Path) -> TrainingData | str:
     """Return what the network of a cell learns from; or why there is nothing.
 
-    `added`: places (points, dimension) beside those of its data seed, counted among the samples.
+    `added`: places (points, dimension) beside those of its data seed, counted among the samples. Raises PluginChanged.
     """
     try:
         target = plugins.target(cell.target, cell.dimension, folder)
@@ -46,6 +47,8 @@ def data_of(cell: Cell, added: np.ndarray | None, folder: Path) -> TrainingData 
         if cell.model.stages > 1:
             held = samples(cell.data_seed + _HELD_OUT, stages.held_out(cell.samples), target.domain)
             held_out = held, _values(target, held, "held-out points")
+    except PluginChanged:  # no outcome: the run ends
+        raise
     except _Unusable as reason:
         return str(reason)
     except Exception as error:  # a user's plugin may raise anything: it is this cell's outcome, not the pack's

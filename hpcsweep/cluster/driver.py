@@ -20,10 +20,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hpcsweep.approx import plugins
 from hpcsweep.approx.supnorm.survey import Survey
 from hpcsweep.approx.supnorm.tasks import MeasurementTask
 from hpcsweep.cluster import stopping, worker
 from hpcsweep.cluster.workforce import Workforce
+from hpcsweep.errors import PluginChanged
 
 STALL = 0.2  # seconds between two looks at signals and the display
 Call = tuple[Callable[..., object], tuple[Any, ...]]  # a function at module level and its plain arguments
@@ -114,13 +116,15 @@ class Driver:
 
     workforce: Workforce
     show: Callable[[], None] = lambda: None
+    _changed: PluginChanged | None = None  # why everything is to end
     _queue: deque[Step] = field(default_factory=deque)
     _out: dict[Future[object], Step] = field(default_factory=dict)
 
     def run(self, jobs: Iterable[Job]) -> None:
         """Run jobs, in this order, until all are over or an early end was asked for; the others are then left.
 
-        Raises `stopping.Stuck` if some steps do not come to that end.
+        Raises `stopping.Stuck` if some steps do not come to that end, and `PluginChanged`, as at an early end, if a
+        file of a plugin has changed: then all cells that are not finished are left.
         """
         self._queue.extend(step for job in jobs for step in job.steps())
         try:
@@ -133,6 +137,8 @@ class Driver:
         held = {step.job for step in stuck}
         for job in dict.fromkeys(step.job for step in self._queue if not step.job.over and step.job not in held):
             job.leave()
+        if self._changed is not None:
+            raise self._changed
         if stuck:
             raise stopping.Stuck(stuck[0].job.hang(stuck))
 
@@ -143,8 +149,11 @@ class Driver:
             done = self.workforce.arrivals(STALL)
             self._dispatch()  # before results are written: nobody waits for that
             for future in done:
-                step = self._out.pop(future)
-                self._queue.extendleft(reversed(step.job.take(step, future.result())))
+                step, result = self._out.pop(future), future.result()
+                if isinstance(result, worker.Changed):
+                    self._end(step.job, result)
+                    continue
+                self._queue.extendleft(reversed(step.job.take(step, result)))
             if stop.asked():
                 self.workforce.stop_everyone()
             if self._out and stop.overdue():
@@ -152,6 +161,16 @@ class Driver:
             if time.monotonic() - shown > STALL:
                 self.show()
                 shown = time.monotonic()
+
+    def _end(self, job: Job, result: worker.Changed) -> None:
+        """Ask for an early end: what was computed while a file of a plugin changed is no result."""
+        if self._changed is None:  # this process has seen the files before, and may know which one it is
+            known = any(result.plugin)
+            self._changed = plugins.changed(*result.plugin, job.folder) if known else PluginChanged(result.message)
+            self.workforce.stop.ask(str(self._changed))
+        if not job.over:
+            job.over = True
+            job.leave()
 
     def _dispatch(self) -> None:
         """Give a step to everyone who is free."""

@@ -23,7 +23,7 @@ from hpcsweep.cluster.progress import Style, display
 from hpcsweep.cluster.stopping import AGAIN
 from hpcsweep.cluster.sweep import Sweep
 from hpcsweep.cluster.workforce import Workforce, assemble
-from hpcsweep.errors import StoreError
+from hpcsweep.errors import PluginChanged, StoreError
 from hpcsweep.store import layout, status, verifying, weights, write_errors
 from hpcsweep.store.reading import Run, named
 from hpcsweep.store.rewriting import size_of
@@ -145,6 +145,9 @@ def _drive(
         code = _exit_code(store)
         if code == AGAIN:
             store.stopped(workforce.stop.reason)
+    except PluginChanged as error:
+        store.stopped(str(error))
+        raise
     except (OSError, RuntimeError) as error:  # h5py raises either
         raise StoreError(f"{store_path} can no longer be written: {write_errors.reason(error)}.") from error
     finally:

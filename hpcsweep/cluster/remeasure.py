@@ -29,6 +29,7 @@ from hpcsweep.cluster.options import RunOptions
 from hpcsweep.cluster.pricing import places_of
 from hpcsweep.cluster.progress import Display, Style, display
 from hpcsweep.cluster.stopping import AGAIN
+from hpcsweep.cluster.trust import Trust
 from hpcsweep.cluster.workforce import Workforce, assemble
 from hpcsweep.errors import LaunchError, StoreError
 from hpcsweep.store import journal, layout, opening, remeasured, verifying, weights
@@ -175,12 +176,18 @@ def _of_central(measured: Measured) -> dict[str, float]:
 
 
 def stored(
-    path: Path, chosen: SupNormSection, keys: Sequence[str], style: Style, folder: Path, options: RunOptions
+    path: Path,
+    chosen: SupNormSection,
+    keys: Sequence[str],
+    style: Style,
+    folder: Path | None,
+    options: RunOptions,
+    trust: Trust,
 ) -> int:
     """Measure networks of a store again, all or those of some keys, and tighten what the store says of them.
 
     Holds the lease of the store. Returns 0, or 75 if it was stopped before the end. Raises `StoreError` if a run holds
-    the store, or nothing can be measured.
+    the store, or nothing can be measured, and `PluginError` for a plugin that may not be executed, or has changed.
     """
     with assemble(options) as workforce:
         if workforce is None:
@@ -192,19 +199,21 @@ def stored(
             verifying.require(path)
             if lease.unsure:  # whoever held the lease may still write: into the old file, unseen
                 opening.renew(path, lease)
-            return _stored(path, chosen, keys, style, folder, workforce, lease)
+            groups, folder = _groups(path, keys), trust.folder(folder)
+            named = (config for _, networks in groups for network in networks for config in network.plugins)
+            trust.require(path, named, folder)
+            return _stored(path, chosen, groups, style, folder, workforce, lease)
 
 
 def _stored(
     path: Path,
     chosen: SupNormSection,
-    keys: Sequence[str],
+    groups: Sequence[tuple[list[int], list[Network]]],
     style: Style,
     folder: Path,
     workforce: Workforce,
     lease: Lease,
 ) -> int:
-    groups = _groups(path, keys)
     if chosen.central is not None:
         remeasured.require_central(path)
     surveys = [_survey(networks, chosen) for _, networks in groups]

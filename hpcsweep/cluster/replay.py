@@ -19,12 +19,13 @@ from typing import Any
 import numpy as np
 
 from hpcsweep.approx.catalogue import Catalogue
-from hpcsweep.cluster import devices
+from hpcsweep.cluster import devices, worker
 from hpcsweep.cluster.checkpoints import CheckpointDir
 from hpcsweep.cluster.options import RunOptions
 from hpcsweep.cluster.pricing import Pricer
 from hpcsweep.cluster.progress import Display
 from hpcsweep.cluster.sweep import Raised, Sweep
+from hpcsweep.cluster.trust import Trust
 from hpcsweep.cluster.workforce import Workforce
 from hpcsweep.errors import LaunchError
 from hpcsweep.store import layout, weights
@@ -63,19 +64,25 @@ class Replayed:
     parameters: np.ndarray | None  # (parameters,), of now
 
 
-def replay(path: Path, key: str, folder: Path, options: RunOptions | None = None) -> Replayed:
+def replay(
+    path: Path, key: str, folder: Path | None = None, options: RunOptions | None = None, trust: Trust | None = None
+) -> Replayed:
     """Train and measure the cell whose key begins with `key` again, by the study text in the store.
 
-    `folder`: what the paths of plugins are relative to. Uses as many cores as the store says; nothing is written.
+    `folder`: what the paths of plugins are relative to, by default that of the study in `trust`, which says whether
+    they may be executed. Uses as many cores as the store says; nothing is written.
 
     Raises
     ------
+    PluginError : if the cell has a plugin that may not be executed
     StoreError : if no cell has such a key, or several have
     LaunchError : if the training itself raises
     """
     cells = read_cells(path)
     row = row_of(cells.columns["key"], key, path)
-    cell = cells.cell(row)
+    cell, trust = cells.cell(row), trust or Trust()
+    folder = trust.folder(folder)
+    trust.require(path, worker.plugins_of([cell]), folder)
     with opened(path) as file:
         text, threads = str(file.attrs["study"]), int(file["threads"][row])
         versions = tuple(dict.fromkeys(version.decode() for version in file["run_versions"][:]))
@@ -112,6 +119,8 @@ class _OneCell:
         return (self.cells.cell(0).key,)
 
     def start(self, rows: Sequence[int]) -> None: ...
+
+    def release(self, rows: Sequence[int]) -> None: ...
 
     def settle(self, now: bool = True) -> None: ...
 

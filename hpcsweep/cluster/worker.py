@@ -16,7 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from hpcsweep.approx import machine
+from hpcsweep.approx import machine, plugins
 from hpcsweep.approx.fitting import Fitted, fit
 from hpcsweep.approx.supnorm.approximations import Network
 from hpcsweep.approx.supnorm.measured import Measured, finalize
@@ -28,7 +28,8 @@ from hpcsweep.cluster import devices
 from hpcsweep.cluster.checkpoints import Saver
 from hpcsweep.cluster.pricing import places_of, threads_of
 from hpcsweep.cluster.stopping import StopRequest
-from hpcsweep.config import Cell
+from hpcsweep.config import Cell, Config
+from hpcsweep.errors import PluginChanged
 from hpcsweep.store import layout
 from hpcsweep.store.store import Record
 
@@ -40,6 +41,13 @@ class Failure:
     """A task that raised. Told in words: an exception of a user's plugin may not exist on rank 0."""
 
     message: str
+
+
+@dataclass(frozen=True)
+class Changed(Failure):
+    """A task that ended because a file of a plugin has changed: what it computed is of no known state of that file."""
+
+    plugin: tuple[str, str]  # see `PluginChanged`
 
 
 @dataclass(frozen=True)
@@ -93,10 +101,17 @@ def telling(task: Callable[P, R]) -> Callable[P, R | Failure]:
     def guarded(*arguments: P.args, **named: P.kwargs) -> R | Failure:
         try:
             return task(*arguments, **named)
+        except PluginChanged as error:
+            return Changed(str(error), error.plugin)
         except (Exception, SystemExit) as error:  # a plugin may call sys.exit, which would end this run unseen
             return Failure(f"{type(error).__name__}: {error}")
 
     return guarded
+
+
+def plugins_of(cells: Sequence[Cell]) -> list[Config]:
+    """Return the configurations of the plugins that cells need."""
+    return [config for cell in cells for config in (cell.target, cell.model)]
 
 
 @telling
@@ -107,6 +122,13 @@ def train_pack(
 
     Goes on from where the pack was saved. Asked to stop, it saves what it has; nothing of it is finished.
     """
+    with plugins.unchanged(plugins_of(cells), folder):
+        return _train_pack(cells, measurement, folder, measure, saver, stop)
+
+
+def _train_pack(
+    cells: Sequence[Cell], measurement: Measurement, folder: Path, measure: bool, saver: Saver, stop: StopRequest
+) -> TrainedPack | Finished:
     saved, device = saver.load(), devices.here()  # which sets the threads of the rank, if it is the first to ask
     if saved is not None and "fitted" in saved:
         trained = TrainedPack.restored(cells, measurement, saved)
@@ -127,13 +149,18 @@ def train_pack(
     if whole:
         return _finished(cells, trained, folder)
     if stop.asked():
+        plugins.verify(plugins_of(cells), folder)
         saver.save(trained.progress())
         return Finished([None] * len(cells), 0.0, saver.slowest)
     return trained
 
 
 def _fit(cells: Sequence[Cell], folder: Path, saver: Saver, state: Any, stop: StopRequest) -> list[Fitted]:
-    saved, device = Checkpoints(saver.save, saver.every, state), devices.here()
+    def save(progress: Any) -> None:
+        plugins.verify(plugins_of(cells), folder)  # or a later launch would go on from what is mixed
+        saver.save(progress)
+
+    saved, device = Checkpoints(save, saver.every, state), devices.here()
     with machine.threads(threads_of(cells, device.threads)):
         return fit(cells, folder, device.name, stop.asked, saved)
 
@@ -155,14 +182,16 @@ def _worth_measuring(fitted: Fitted) -> bool:
 def measure(task: MeasurementTask, folder: Path) -> Done:
     """Do a part of a measurement on this rank's device."""
     start = time.perf_counter()
-    result = task.run(folder, devices.here().name)
+    with plugins.unchanged(task.plugins, folder):
+        result = task.run(folder, devices.here().name)
     return Done(result, time.perf_counter() - start)
 
 
 @telling
 def finish_pack(cells: Sequence[Cell], trained: TrainedPack, folder: Path) -> Finished:
     """Make the records of a pack whose survey is over."""
-    return _finished(cells, trained, folder)
+    with plugins.unchanged(plugins_of(cells), folder):
+        return _finished(cells, trained, folder)
 
 
 def _finished(cells: Sequence[Cell], trained: TrainedPack, folder: Path) -> Finished:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from hpcsweep.cluster.options import RunOptions
-from hpcsweep.commands.parameters import STORE, STYLES, Count, on_devices
+from hpcsweep.commands.parameters import STORE, STYLES, Count, on_devices, on_plugins
 
 MEASURE_EPILOG = """
 \b
@@ -36,23 +36,27 @@ early: run it again to continue.
 @click.option("--seed", type=int, help="Seed of the points. Default: 0")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (with --network).")
 @click.option("--progress", type=STYLES, default="auto", show_default=True, help="auto: a bar on a terminal, or lines.")
-@click.option("--folder", type=click.Path(file_okay=False, path_type=Path), default=".", help="Folder of plugin files.")
+@on_plugins
 @on_devices
 def measure(
     file: Path | None,
     keys: tuple[str, ...],
     as_json: bool,
     progress: Any,
-    folder: Path,
+    folder: Path | None,
+    study: Path | None,
+    trust_plugins: bool,
     options: RunOptions,
     **choices: Any,
 ) -> int:
     """Measure the sup-norm error of stored networks again, or of any network.
 
     With a store FILE, the brackets of its networks are tightened. With --network and --target, no store is needed.
+    Targets and models of your own that FILE names are executed only with --study or --trust-plugins: they are code.
 
     \b
       srun python -m hpcsweep measure results.h5 --points 2^36
+      srun python -m hpcsweep measure results.h5 --points 2^36 --study study.toml
       python -m hpcsweep measure --network net.npz --activation tanh --target exp_cos --domain "-1,1"
       python -m hpcsweep measure --network mine.py:net --target mine.py:f --domain "0,1 -1,1" --json
     """
@@ -60,16 +64,20 @@ def measure(
 
     abort.listen()  # from here on, a failure ends all ranks
     from hpcsweep.cluster import remeasure
+    from hpcsweep.cluster.trust import Trust
 
     names = {name: choices.pop(name) for name in ("network", "target", "domain", "dimension", "activation")}
     section = remeasure.chosen_section({name: value for name, value in choices.items() if value not in (None, ())})
     if file is not None and (names["network"] or names["target"]):
         raise click.UsageError("Give a store FILE, or --network and --target, not both.")
     if file is not None:
-        return remeasure.stored(file, section, keys, progress, folder, options)
+        trust = Trust(study, trust_plugins)
+        return remeasure.stored(file, section, keys, progress, folder, options, trust)
+    if study is not None or trust_plugins:
+        raise click.UsageError("--study and --trust-plugins are about the plugins of a store FILE.")
     if not names["network"] or not names["target"]:
         raise click.UsageError("Give a store FILE, or --network and --target.")
-    code, results = remeasure.named(names, section, progress, folder, options)
+    code, results = remeasure.named(names, section, progress, folder or Path(), options)
     if results is not None:
         lines = [f"{name:12} {value}" for name, value in results.items()]
         click.echo(json.dumps(_strict(results)) if as_json else "\n".join(lines))

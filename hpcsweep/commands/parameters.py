@@ -43,6 +43,25 @@ def on_devices(command: Callable[..., Any]) -> Callable[..., Any]:
     return computing
 
 
+def on_plugins(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of a command that may execute the plugins of a store: `folder`, `study` and `trust_plugins`."""
+    for option in (
+        click.option(
+            "--trust-plugins", is_flag=True, help="Execute the plugins that FILE names; their paths are shown."
+        ),
+        click.option(
+            "--study", type=STUDY, help="The study of FILE: execute the plugins that it names, if they are unchanged."
+        ),
+        click.option(
+            "--folder",
+            type=click.Path(file_okay=False, path_type=Path),
+            help="Folder of plugin files. Default: that of --study, or the current one",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 class Duration(click.ParamType):
     """A duration in seconds, or written as 90m, 2h, 1d or [hours:]minutes:seconds."""
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from hpcsweep.cluster.options import RunOptions
-from hpcsweep.commands.parameters import STORE, on_devices
+from hpcsweep.commands.parameters import STORE, on_devices, on_plugins
 
 REPLAY_EPILOG = """
 \b
@@ -20,19 +20,30 @@ Exit codes: 0 all bits agree, 1 some differ, 2 the request is invalid.
 @click.argument("file", type=STORE)
 @click.argument("key")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Save the parameters: net.npy")
-@click.option("--folder", type=click.Path(file_okay=False, path_type=Path), default=".", help="Folder of plugin files.")
+@on_plugins
 @on_devices
-def replay(file: Path, key: str, output: Path | None, folder: Path, options: RunOptions) -> int:
+def replay(
+    file: Path,
+    key: str,
+    output: Path | None,
+    folder: Path | None,
+    study: Path | None,
+    trust_plugins: bool,
+    options: RunOptions,
+) -> int:
     """Train and measure one cell of the store FILE again and compare the results bitwise with the stored ones.
 
     KEY is the cell's key or its beginning. FILE is not changed. Brackets that `measure FILE` has tightened differ.
+    A target or model of your own is executed only with --study or --trust-plugins: the file that FILE names is code.
 
     \b
       python -m hpcsweep replay results.h5 3f9c
+      python -m hpcsweep replay results.h5 3f9c --study study.toml
     """
     from hpcsweep.cluster.replay import replay as again
+    from hpcsweep.cluster.trust import Trust
 
-    replayed = again(file, key, folder, options)
+    replayed = again(file, key, folder, options, Trust(study, trust_plugins))
     click.echo(f"{replayed.key}: {replayed.told}")
     for quantity in replayed.quantities:
         mark = "the same" if quantity.same else "differs"

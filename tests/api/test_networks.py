@@ -74,7 +74,7 @@ def places(network: torch.nn.Module, count: int = 200) -> torch.Tensor:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_network_has_the_bits_of_its_model_and_its_stored_parameters(folder: Path, kind: str) -> None:
     key = cells(folder)[kind, 1]
-    network = hpcsweep.network(folder / "s.h5", key[:12], folder)
+    network = hpcsweep.network(folder / "s.h5", key[:12], folder, trust_plugins=True)
     assert isinstance(network, torch.nn.Module) and not network.training
     assert network.key == key and network.domain == ((0.0, 3.0),) == network.target.domain
     [stored] = weights.parameters(folder / "s.h5", [key])
@@ -92,7 +92,7 @@ def test_a_network_errs_at_the_worst_point_as_the_store_says(folder: Path, kind:
     """Domain, standardisation, stages and parameters would all show here if they were not those of the training."""
     found = hpcsweep.read(folder / "s.h5")
     row = list(found["key"].values).index(key := cells(folder)[kind, 1])
-    network = hpcsweep.network(folder / "s.h5", key, folder)
+    network = hpcsweep.network(folder / "s.h5", key, folder, trust_plugins=True)
     where = torch.tensor(found["sup_where"].values[row][:1])[None]
     error = float((network.target(where) - network(where)).abs())
     lower = float(found["sup_lower"][row])
@@ -102,13 +102,13 @@ def test_a_network_errs_at_the_worst_point_as_the_store_says(folder: Path, kind:
 
 
 def test_a_direct_fit_in_two_dimensions_passes_through_its_samples(folder: Path) -> None:
-    network = hpcsweep.network(folder / "s.h5", cells(folder)["simplex", 2], folder)
+    network = hpcsweep.network(folder / "s.h5", cells(folder)["simplex", 2], folder, trust_plugins=True)
     nodes = network.vector.detach()[:80].view(40, 2)
     assert torch.allclose(network(nodes), network.target(nodes), atol=1e-9)
 
 
 def test_a_module_behaves_as_modules_do(folder: Path) -> None:
-    network = hpcsweep.network(folder / "s.h5", cells(folder)["mlp", 1], folder)
+    network = hpcsweep.network(folder / "s.h5", cells(folder)["mlp", 1], folder, trust_plugins=True)
     points = places(network).requires_grad_()
     [slopes] = torch.autograd.grad(network(points).sum(), points)
     step = 1e-6
@@ -124,7 +124,7 @@ def test_a_module_behaves_as_modules_do(folder: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["mlp", "mlp stages", "residual"])
 def test_a_network_is_measured_by_its_layers(folder: Path, kind: str) -> None:
-    network = hpcsweep.network(folder / "s.h5", cells(folder)[kind, 1], folder)
+    network = hpcsweep.network(folder / "s.h5", cells(folder)[kind, 1], folder, trust_plugins=True)
     found = hpcsweep.measure(network, network.target, count=2048, uniform=0, certificate=0.01)
     stored = hpcsweep.read(folder / "s.h5").set_index(cell="key").sel(cell=network.key)
     assert found.certificate == ("no rule" if kind == "residual" else "closed")  # as those of the command
@@ -144,23 +144,23 @@ def test_a_beginning_of_a_key_that_no_cell_or_several_have_names_the_candidates(
         file["key"][:2] = [b"zz" + b"0" * 30, b"zz" + b"1" * 30]
         keys = [key.decode() for key in file["key"][:]]
     with pytest.raises(hpcsweep.UserError) as caught:
-        hpcsweep.network(changed, "zz", folder)
+        hpcsweep.network(changed, "zz", folder, trust_plugins=True)
     assert all(key in str(caught.value) for key in keys[:2]) and keys[2] not in str(caught.value)
     for nothing in ("", "nothing"):
         with pytest.raises(hpcsweep.UserError, match=rf"no cell '{nothing}'; its keys are {keys[0]}, .* and 5 more"):
-            hpcsweep.network(changed, nothing, folder)
+            hpcsweep.network(changed, nothing, folder, trust_plugins=True)
 
 
 def test_why_there_is_no_network_is_told(folder: Path, tmp_path: Path) -> None:
     key = cells(folder)["mlp", 1]
     with pytest.raises(hpcsweep.UserError, match=r"there is no file .*mine.py"):
-        hpcsweep.network(folder / "s.h5", key, tmp_path)
+        hpcsweep.network(folder / "s.h5", key, tmp_path, trust_plugins=True)
     alone = Path(shutil.copy(folder / "s.h5", tmp_path / "alone.h5"))
     with pytest.raises(hpcsweep.UserError, match=rf"alone.weights.h5 has no parameters of the cell {key}"):
-        hpcsweep.network(alone, key, folder)
+        hpcsweep.network(alone, key, folder, trust_plugins=True)
     with h5py.File(alone, "r+") as file:
         file["status"][np.flatnonzero(file["key"][:] == key.encode())] = 0
     with pytest.raises(hpcsweep.UserError, match=rf"The cell {key} of .* has no network: it is pending"):
-        hpcsweep.network(alone, key, folder)
+        hpcsweep.network(alone, key, folder, trust_plugins=True)
     with pytest.raises(hpcsweep.UserError, match="missing"):
         hpcsweep.network(tmp_path / "missing.h5", key)

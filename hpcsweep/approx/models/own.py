@@ -52,16 +52,13 @@ def resolve_own(given: Mapping[str, Any], folder: str | Path) -> ModelConfig:
     Raises PluginError for what cannot be, also if what is `given` has the code of another state of the file.
     """
     name = given["name"]
-    kind = plugins.load(name, folder, Model)
+    kind, code = plugins.identified(name, folder, Model, given.get("code"))
     for field in kind.fields:
         if field not in FIELDS:
             raise PluginError(unknown(f"{name}: fields", field, FIELDS))
     for field in given:
         if field not in (*OF_NETWORKS, "code"):
             raise PluginError(unknown("model", field, OF_NETWORKS))
-    code = plugins.digest(kind, name, folder)
-    if given.get("code", code) != code:
-        raise PluginError(f"the source of model {name!r} has changed since the study was read; run the study again.")
     return validated(given, code, tuple(field for field in FIELDS if field not in kind.fields))
 
 
@@ -73,7 +70,7 @@ def network_of(config: ModelConfig, dimension: int, folder: str | Path) -> Model
 @functools.cache
 def _network(config: ModelConfig, dimension: int, folder: str) -> Model:
     """Once for each configuration: it holds the digest of the source, and all cells of a shape share one network."""
-    kind = plugins.load(config.name, folder, Model)
+    kind, _ = plugins.identified(config.name, folder, Model, config.code or None)
     subject = f"model {config.name!r} in dimension {dimension}"
     network = plugins.guarded(f"{subject} cannot be made", lambda: kind(copy.deepcopy(config.plain), dimension))  # type: ignore[call-arg]
     for rule in (_size, _initial, _values, _derivatives):

@@ -19,7 +19,7 @@ from hpcsweep.approx.supnorm.points.pointset import Domain
 from hpcsweep.approx.supnorm.screening.evaluator import frozen
 from hpcsweep.approx.supnorm.screening.screen import Function
 from hpcsweep.approx.supnorm.search.ascent import with_slopes
-from hpcsweep.config import ModelConfig, TargetConfig
+from hpcsweep.config import Config, ModelConfig, TargetConfig
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +66,11 @@ class Approximation(ABC):
     def error_function(self, folder: Path, device: str) -> ErrorFunction:
         """Make the functions; plugin files are relative to `folder`. Raises `UserError` for what cannot be had."""
 
+    @property
+    def plugins(self) -> tuple[Config, ...]:
+        """The configurations of the plugins among its functions, as `plugins.verify` takes them."""
+        return ()
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -97,6 +102,11 @@ class Network(Approximation):
     def group(self) -> Hashable:
         """The target: it has one domain in one dimension."""
         return self.target.canonical()
+
+    @property
+    def plugins(self) -> tuple[Config, ...]:
+        """Target and model, whatever they are."""
+        return self.target, self.model
 
     def error_function(self, folder: Path, device: str) -> ErrorFunction:
         """Make target and network."""

@@ -19,6 +19,7 @@ from hpcsweep.approx.supnorm.approximations import Approximation, ErrorFunction
 from hpcsweep.approx.supnorm.dense import Dense
 from hpcsweep.approx.supnorm.functions import Domain, adapted, domain_of, inputs_of, terms_of
 from hpcsweep.approx.targets import Target
+from hpcsweep.config import Config, TargetConfig
 from hpcsweep.errors import PluginError, unknown
 
 
@@ -33,12 +34,20 @@ class Files(Approximation):
     target: the name of one of ours, or of a callable or `Target` class likewise.
     domain: ((low, high), ...); one pair per axis.
     activation: of a network in an .npz file.
+    codes: digests of the files of network and target (see `plugins.code_of`); empty where there is nothing to digest.
     """
 
     network: str
     target: str
     domain: Domain
     activation: str = "relu"
+    codes: tuple[str, str] = ("", "")
+
+    @property
+    def plugins(self) -> tuple[Config, ...]:
+        """Network and target, as far as they are executed."""
+        named = zip((self.network, self.target), self.codes, strict=True)
+        return tuple(TargetConfig(name, code=code) for name, code in named if code)
 
     @property
     def group(self) -> Hashable:
@@ -67,6 +76,7 @@ def files(
     PluginError : for what cannot be had, or does not fit together
     """
     pairs = len(domain_of(domain)) if domain is not None else 0
+    codes = _code(network, folder), _code(target, folder)
     loaded = load_network(network, activation, folder)
     inputs = dimension or (pairs if pairs > 1 else _inputs(loaded, pairs))
     if isinstance(loaded, Dense) and inputs != loaded.dimension:
@@ -78,9 +88,13 @@ def files(
         box = domain_of(known.domain)
     else:
         raise PluginError(f'the target {target!r} has no domain of its own; give --domain, such as "-1,1".')
-    approximation = Files(network, target, box, activation)
+    approximation = Files(network, target, box, activation, codes)
     approximation.error_function(folder, "cpu")
     return approximation
+
+
+def _code(name: str, folder: Path) -> str:
+    return plugins.code_of(name, folder) if ":" in name else ""
 
 
 def _inputs(network: Callable[..., Any], pairs: int) -> int:

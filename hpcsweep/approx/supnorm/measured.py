@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from hpcsweep.approx import plugins
 from hpcsweep.approx.supnorm import consistency
 from hpcsweep.approx.supnorm.approximations import Approximation, ErrorFunction
 from hpcsweep.approx.supnorm.certificate.certify import Pool
@@ -96,8 +97,15 @@ def finalize(
     quantiles: Sequence[float] = (),
     folder: Path = Path("."),
 ) -> Measured:
-    """Return what the survey of one approximation found, with these quantiles of |error|."""
-    functions, refined, pool = approximation.error_function(folder, "cpu"), state.refined, state.pool
+    """Return what the survey of one approximation found, with these quantiles of |error|. Raises PluginChanged."""
+    with plugins.unchanged(approximation.plugins, folder):
+        return _finalized(approximation.error_function(folder, "cpu"), measurement, state, quantiles)
+
+
+def _finalized(
+    functions: ErrorFunction, measurement: Measurement, state: State, quantiles: Sequence[float]
+) -> Measured:
+    refined, pool = state.refined, state.pool
     refuted = _refuted(functions, state)
     bracket = _bracket(state, refuted)
     first, alone = state.screens[0], state.screens[-1] if measurement.uniform else None

@@ -22,6 +22,7 @@ from hpcsweep.approx.supnorm.screening import screen
 from hpcsweep.approx.supnorm.screening.screen import Function
 from hpcsweep.approx.supnorm.search import refine
 from hpcsweep.bracket import Bracket
+from hpcsweep.config import Config
 
 NARROW = 32  # widest hidden layer with which a proof beyond 4-D is worth a try, unless it is asked for
 CONTRADICTION = "No certificate: the proof contradicts an evaluation: the function is not what its code says on boxes."
@@ -113,6 +114,11 @@ class MeasurementTask(ABC):
     def run(self, folder: Path, device: str) -> Any:
         """Do it; plugin files are relative to `folder`."""
 
+    @property
+    @abstractmethod
+    def plugins(self) -> tuple[Config, ...]:
+        """The configurations of the plugins that it executes."""
+
 
 @final
 @dataclass(frozen=True)
@@ -148,6 +154,11 @@ class Screening(MeasurementTask):
                     screens[member].append(of_member)
         return screens
 
+    @property
+    def plugins(self) -> tuple[Config, ...]:
+        """Those of all its approximations."""
+        return tuple(config for approximation in self.approximations for config in approximation.plugins)
+
     def _groups(self) -> list[list[int]]:
         groups: dict[Any, list[int]] = {}
         for number, approximation in enumerate(self.approximations):
@@ -179,6 +190,11 @@ class Search(MeasurementTask):
             seed=self.measurement.seed,
         )
 
+    @property
+    def plugins(self) -> tuple[Config, ...]:
+        """Those of its approximation."""
+        return self.approximation.plugins
+
 
 @final
 @dataclass(frozen=True)
@@ -204,6 +220,11 @@ class Proof(MeasurementTask):
             return certify.advance(difference, pool, self.measurement.gap, self.boxes)
         except (NoEnclosure, Unenclosed) as missing:
             return f"No certificate: {missing}"
+
+    @property
+    def plugins(self) -> tuple[Config, ...]:
+        """Those of its approximation."""
+        return self.approximation.plugins
 
     def _doubtful(self, difference: Difference, functions: ErrorFunction) -> bool:
         """Return whether what is proved at some points, and at that of the lower bound, misses what is seen there."""
