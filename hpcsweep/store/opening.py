@@ -17,6 +17,7 @@ from hpcsweep.store.lease import Lease
 from hpcsweep.store.reading import Run, launches, opened, read_cells, read_runs
 from hpcsweep.store.row_writer import Datasets
 from hpcsweep.study.cells import Cells
+from hpcsweep.study.keys import KeyIndex
 from hpcsweep.study.parsing import Study
 
 
@@ -50,8 +51,8 @@ def prepare(
     with opened(path) as file:
         keys, status = file["key"][:], file["status"][:]
         space = launches(file["run_started"][:]) < len(file["run_started"]) and set(integrity.CHANGING) <= set(file)
-    finished = np.isin(status, layout.FINISHED) & ~np.isin(keys, np.array(list(lost), dtype="S32"))
-    rows = cells.union(old.take(np.flatnonzero(finished)))
+    finished = np.isin(status, layout.FINISHED) & ~_among(keys, lost)
+    rows = cells if np.array_equal(keys, cells.columns["key"]) else cells.union(old.take(np.flatnonzero(finished)))
     killed = set(keys[status == layout.RUNNING].tolist()) - {key.encode() for key in spared}
     # After a writer that may still live elsewhere, a new file: what that one writes goes into the old one, unseen.
     if space and not damage and not lease.unsure and _is_laid_out(path, study, rows, old):
@@ -59,6 +60,11 @@ def prepare(
         return rows
     runs = [*read_runs(path), run]
     return replace(path, rows, study.title, study.text, runs, [path], study.weights, lease, killed, lost)
+
+
+def _among(keys: np.ndarray, some: Collection[bytes]) -> np.ndarray:
+    """Return which keys are among some others, (cells,) bool."""
+    return KeyIndex(np.array(list(some), keys.dtype)).holds(keys)
 
 
 def _without_weights(path: Path, damage: verifying.Damage, cells: Cells) -> set[bytes]:
@@ -110,8 +116,7 @@ def _continue(path: Path, rows: Cells, run: Run, lease: Lease, killed: Collectio
         data.sync()
         data.put("run_started", launch, row["run_started"])  # last: now it is there
         kills, status = data["kills"], data["status"]
-        hit = np.isin(rows.columns["key"], np.array(list(killed), dtype="S32"))
-        data.put("kills", 0, kills + hit)
+        data.put("kills", 0, kills + _among(rows.columns["key"], killed))
         data.put("status", 0, np.where(status == layout.RUNNING, np.int8(layout.PENDING), status))
 
 
@@ -140,7 +145,7 @@ def replace(
     write_errors.require_space(path.parent, rewriting.size_of(rows))
     takes = rewriting.assign(rows, sources, lost)
     with rewriting.replacing(path) as temporary:
-        rewriting.build(temporary, rows, title, text, runs, takes, sources, killed, lease.number)
+        rewriting.build(temporary, rows, title, text, runs, takes, killed, lease.number)
         if keep_weights:  # first, so that a store never has finished rows that its weights do not know
             weights.build(path, rows, takes, anew=lease.unsure)
     return rows
@@ -149,7 +154,7 @@ def replace(
 def _refuse_another(path: Path, study: Study, cells: Cells, old: Cells) -> None:
     """Raise `StoreError` if a store is of another study: no cell in common, or another title."""
     title, text = identity(path)
-    if title == study.title and (len(old) == 0 or np.isin(cells.columns["key"], old.columns["key"]).any()):
+    if title == study.title and (len(old) == 0 or KeyIndex(old.columns["key"]).holds(cells.columns["key"]).any()):
         return
     raise StoreError(
         f"{path} contains another study ({title!r}): {first_difference(text, study.text)}. "
