@@ -220,12 +220,19 @@ def parameters(store: str | Path, keys: Sequence[str]) -> list[np.ndarray | None
     if not path_of(store).exists():
         return [None] * len(keys)
     with opened_weights(store) as file:
-        row_of = {key: row for row, key in enumerate(file["key"][:].tolist())}
-        offset, count, kept = (file[name][:] for name in ("offset", "count", "kept"))
-        rows, data = [row_of.get(key.encode(), -1) for key in keys], file["parameters"]
-        rows = [row if row >= 0 and kept[row] else -1 for row in rows]
-        _require_sound(file, np.unique([row for row in rows if row >= 0]).astype(np.int64))
-        return [data[offset[row] : offset[row] + count[row]] if row >= 0 else None for row in rows]
+        kept = np.append(file["kept"][:], 0)
+        rows = KeyIndex(file["key"][:]).rows(np.array([key.encode() for key in keys], "S32"))
+        there = np.flatnonzero(kept[rows])
+        _require_sound(file, np.unique(rows[there]))
+        offset, count = file["offset"][:], file["count"][:]
+        vectors: list[np.ndarray | None] = [None] * len(keys)
+        for start in range(0, len(there), BLOCK):
+            block = there[start : start + BLOCK]
+            counts = count[rows[block]]
+            values = copying.gathered(file["parameters"], copying.spread(offset[rows[block]], counts))
+            for place, vector in zip(block.tolist(), np.split(values, np.cumsum(counts)[:-1]), strict=True):
+                vectors[place] = vector
+    return vectors
 
 
 def _require_sound(file: h5py.File, rows: np.ndarray) -> None:

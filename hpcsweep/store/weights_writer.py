@@ -66,6 +66,8 @@ class Writer:
 
         Until then they have no pictures, so that nobody sees a target of one line beside a network of another.
         """
+        if not self._data.is_current():
+            raise StoreError("Another file has taken the place of the weights; this process may not write them.")
         self._data.write(list(kept), {"kept": [1] * len(kept)})
         self._data.sync()
         rasters = {row: self._data.row("raster_error", int(self._raster[row]))[0] for row in kept if kept[row] == 3}
