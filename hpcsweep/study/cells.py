@@ -105,7 +105,7 @@ class Cells:
         """Return these cells followed by those of each of `others` that are not among those before."""
         ends = np.cumsum([len(self), *(len(other) for other in others)])
         first = KeyIndex(np.concatenate([cells.columns["key"] for cells in (self, *others)])).first()
-        chosen = [np.flatnonzero(part) for part in np.split(first, ends[:-1])]
+        chosen = [np.flatnonzero(part) for part in np.split(first == np.arange(len(first)), ends[:-1])]
         parts = [cells.take(rows) for cells, rows in zip((self, *others), chosen, strict=True) if len(rows)]
         if len(parts) < 2:
             return parts[0] if parts and len(parts[0]) > len(self) else self

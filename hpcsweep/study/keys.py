@@ -31,10 +31,11 @@ class KeyIndex:
         return self.rows(keys) >= 0
 
     def first(self) -> np.ndarray:
-        """Return which keys do not repeat one before them, (rows,) bool, where they are not all different after all."""
+        """Return for each key the row of the first one that is equal, (rows,), if they are not all different."""
         order, ascending, _ = self._sorted
-        first = np.ones(len(order), bool)
-        first[order[1:]] = ascending[1:] != ascending[:-1]
+        begins = np.append(True, ascending[1:] != ascending[:-1])[: len(order)]
+        first = np.empty(len(order), np.int64)
+        first[order] = order[begins][np.cumsum(begins) - 1]
         return first
 
     @functools.cached_property
