@@ -14,14 +14,12 @@ import xarray
 from hpcsweep.errors import StoreError
 from hpcsweep.store import layout, lease, shards, verifying
 from hpcsweep.store.reading import opened
-from hpcsweep.study.keys import KeyIndex
 
 HISTORY = ("history_loss", "history_step", "checkpoint")
 UNREAD = ("checksum", "run_checksum", *layout.FILE, "file")  # of use to the store alone
 DIMENSIONS = ("cell", "checkpoint", "quantile", "axis", "choice", "run")
 MEASURED = (layout.DONE, layout.OUT_OF_BUDGET)  # their error was measured; a diverged network has none
 OF_STUDY = ("title", "seed", "precision")  # attributes in which stores that are read together agree
-BETTER = np.array([0, 1, 3, 3, 3, 2])  # by status: of two rows of one cell, the larger counts
 
 Files = str | Path | Sequence[str | Path]
 
@@ -159,7 +157,7 @@ def joined(parts: list[xarray.Dataset], names: list[str]) -> xarray.Dataset:
     whole = whole.set_coords({name for part in parts for name in part.coords} & set(whole)).assign_attrs(parts[0].attrs)
     launches = zip(*(whole[name].values.tolist() for name in ("run_host", "run_job", "run_started")), strict=True)
     once = list({launch: row for row, launch in enumerate(launches)}.values())  # merged files have it too
-    return whole.isel(cell=chosen(whole["key"].values.astype("S"), whole["status"].values), run=once)
+    return whole.isel(cell=shards.counting(whole["key"].values.astype("S"), whole["status"].values), run=once)
 
 
 def _stacked(parts: list[xarray.Dataset], along: str) -> xarray.Dataset:
@@ -169,13 +167,6 @@ def _stacked(parts: list[xarray.Dataset], along: str) -> xarray.Dataset:
     stacked = xarray.concat(columns, along, data_vars="all", join="outer", combine_attrs="override")
     texts = [name for name in stacked.data_vars if stacked[name].dtype.kind == "O"]
     return stacked.assign({name: stacked[name].where(stacked[name].notnull(), "") for name in texts})
-
-
-def chosen(keys: np.ndarray, status: np.ndarray) -> np.ndarray:
-    """Return the row of each cell that counts, in the order in which cells appear first, of rows of several stores."""
-    first, rows = KeyIndex(keys).first(), np.arange(len(keys))
-    order = np.lexsort((rows, -BETTER[status], first))
-    return order[np.append(True, np.diff(first[order]) != 0)[: len(order)]]
 
 
 def further_axes(dataset: xarray.Dataset) -> list[str]:

@@ -13,6 +13,7 @@ import pandas
 from hpcsweep.errors import StoreError, nearest
 from hpcsweep.findings import dataset
 from hpcsweep.findings.grids import frame
+from hpcsweep.store import shards
 from hpcsweep.store.rewriting import replacing
 
 BLOCK = 2**14  # cells that are in memory at a time
@@ -55,7 +56,7 @@ def _tables(files: Sequence[Path]) -> Generator[pandas.DataFrame]:
         keys = np.concatenate([store.keys for store in stores])
         status = np.concatenate([store.status.values for store in stores])
         starts = np.cumsum([0, *(len(store.keys) for store in stores)])
-        rows = dataset.chosen(keys, status) if len(stores) > 1 else np.arange(len(keys))
+        rows = shards.counting(keys, status) if len(stores) > 1 else np.arange(len(keys))
         for start in range(0, len(rows), BLOCK):
             yield _table(stores, starts, rows[start : start + BLOCK], empty)
 

@@ -121,7 +121,7 @@ def build(
     The cells with the keys `killed` were killed once more than these know. `lease` is the number of the writer's lease.
     """
     with write_errors.deferred(path, "w") as file:
-        _lay_out(file, cells, len(runs) + layout.SPARE_RUNS)
+        _lay_out(file, cells, len(runs) + max(len(runs), layout.SPARE_RUNS))
         file["lease"][0] = lease
         for field in fields(Run):
             values = [getattr(run, field.name) for run in runs]
@@ -145,14 +145,19 @@ def _copy(file: h5py.File, takes: Sequence[Take], killed: np.ndarray | int) -> N
     for group, stores in in_groups(takes):
         for name in layout.RESULTS:
             if name not in (*layout.COUNTERS, "checksum"):
-                pairs = zip(group, stores, strict=True)
-                copying.copy(file[name], [(old[name], take.origin, take.target) for take, old in pairs if name in old])
+                _copy_column(
+                    file[name], [(old[name], take) for take, old in zip(group, stores, strict=True) if name in old]
+                )
         for name, counts in counters.items():
             for take, old in zip(group, stores, strict=True):
                 counts[take.cells] = np.maximum(counts[take.cells], old[name][:][take.known])
     counters["kills"] += killed
     for name, counts in counters.items():
         file[name][:] = counts
+
+
+def _copy_column(new: h5py.Dataset, sources: Sequence[tuple[h5py.Dataset, Take]]) -> None:
+    copying.copy(new, [(old, take.origin, take.target) for old, take in sources])
 
 
 def in_groups(takes: Sequence[Take]) -> Iterator[tuple[Sequence[Take], list[h5py.File]]]:

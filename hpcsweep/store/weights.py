@@ -8,6 +8,8 @@ written after the rest. Files from before there were zooms (slices close to the 
 from __future__ import annotations
 
 import contextlib
+import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +18,7 @@ import h5py
 import numpy as np
 
 from hpcsweep.errors import StoreError
-from hpcsweep.store import checksums, copying, integrity, layout, write_errors
+from hpcsweep.store import checksums, copying, integrity, layout, lease, write_errors
 from hpcsweep.store.foreign import refuse
 from hpcsweep.store.reading import named, opened
 from hpcsweep.store.rewriting import Take, replacing
@@ -248,16 +250,26 @@ def _require_sound(file: h5py.File, rows: np.ndarray) -> None:
 
 
 def pictures(store: str | Path, key: str) -> Pictures:
-    """Return the pictures of a finished cell. Raises `StoreError` if the weights cannot be read."""
+    """Return the pictures of a finished cell; none where they are damaged, with a sentence on the standard error.
+
+    Raises `StoreError` if the weights cannot be read.
+    """
     with opened(store) as file:
         row = np.flatnonzero(file["key"][:] == key.encode())
         if not len(row) or file["status"][row[0]] not in layout.FINISHED or not path_of(store).exists():
             return Pictures()
-    with opened_weights(store) as file:
-        row = np.flatnonzero(file["key"][:] == key.encode())
-        if "checksum" in file and (file["picture_checksum"][:][row] != picture_sums(file, row)).any():
-            return Pictures()  # damaged, or just being replaced
-        return _kept(file, row[0])[1] if len(row) else Pictures()
+    for pause in (0.1, 0.3, 1.0, None):  # they may just be replaced
+        with opened_weights(store) as file:
+            row = np.flatnonzero(file["key"][:] == key.encode())
+            if not len(row) or file["kept"][row[0]] < 2:
+                return Pictures()
+            if "checksum" not in file or (file["picture_checksum"][:][row] == picture_sums(file, row)).all():
+                return _kept(file, row[0])[1]
+        if pause is None or lease.holder(Path(store)) is None:
+            break
+        time.sleep(pause)
+    print(f"hpcsweep: the pictures of {key} in {path_of(store)} are damaged, and are not shown.", file=sys.stderr)
+    return Pictures()
 
 
 def _kept(file: h5py.File, row: int) -> tuple[np.ndarray, Pictures]:

@@ -26,10 +26,11 @@ class Writer:
         fixed = ("key", "offset", "count", "raster")
         self._key, self._offset, self._count, self._raster = (self._data[name] for name in fixed)
 
-    def forget(self, rows: Sequence[int]) -> None:
+    def forget(self, rows: Sequence[int] | np.ndarray) -> None:
         """Mark what is kept of these rows as nothing, on the disk: it is of an earlier attempt."""
-        kept = sorted(row for row in rows if self._kept[row])
-        if kept:
+        kept = np.sort(np.asarray(rows, dtype=np.int64))
+        kept = kept[self._kept[kept] != 0]
+        if len(kept):
             self._kept[kept] = 0
             self._data.write(kept, {"kept": [0] * len(kept)})
             self._data.sync()

@@ -13,7 +13,7 @@ import pytest
 
 from hpcsweep.config import Cell
 from hpcsweep.findings import dataset, export, grids
-from hpcsweep.store import layout
+from hpcsweep.store import layout, shards
 from hpcsweep.store.shards import Shard
 from hpcsweep.store.store import Record
 from tests.findings.stores import Maker, record
@@ -121,6 +121,6 @@ def test_the_row_that_counts_is_the_first_of_the_best() -> None:
         status = chance.integers(0, len(layout.STATUS), 40)
         best: dict[bytes, int] = {}
         for row, (key, code) in enumerate(zip(keys.tolist(), status.tolist(), strict=True)):
-            if key not in best or dataset.BETTER[code] > dataset.BETTER[status[best[key]]]:
+            if key not in best or shards.BETTER[code] > shards.BETTER[status[best[key]]]:
                 best[key] = row
-        assert dataset.chosen(keys, status).tolist() == list(best.values())
+        assert shards.counting(keys, status).tolist() == list(best.values())
