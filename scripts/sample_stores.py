@@ -39,6 +39,8 @@ def _values(name: str, shape: tuple[int, ...], rows: np.ndarray) -> np.ndarray:
     column = layout.RESULTS[name]
     if name == "status":
         return np.full(len(rows), layout.DONE, np.int8)
+    if name == "sup_upper":
+        return np.full(len(rows), np.inf)
     if name == "message":
         return np.full(len(rows), b"nothing", column.dtype)
     scale = 1.0 if column.dtype == "f8" else 0.0  # numbers of the small types stay small

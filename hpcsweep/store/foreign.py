@@ -6,6 +6,7 @@ believes in any shape that a file declares.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 
@@ -28,22 +29,23 @@ def refuse(file: h5py.File, rows: Sequence[str] = ()) -> None:
             raise _refused(file, f"{name.decode()!r} is a link to another place")
         dataset = h5py.h5o.open(file.id, name)
         if isinstance(dataset, h5py.h5d.DatasetID):
-            lengths[name.decode()] = dataset.shape[0] if dataset.shape else 0
-            if why := _objection(dataset, size):
+            shape = dataset.get_space().get_simple_extent_dims() or ()
+            lengths[name.decode()] = shape[0] if shape else 0
+            if why := _objection(dataset, math.prod(shape), size):
                 raise _refused(file, f"{name.decode()!r} {why}")
     different = sorted({lengths[name] for name in rows if name in lengths})
     if len(different) > 1:
         raise _refused(file, f"its columns are of different lengths ({', '.join(map(str, different))})")
 
 
-def _objection(dataset: h5py.h5d.DatasetID, size: int) -> str:
-    """Say what is wrong with a dataset of a file of so many bytes; nothing if all is well."""
+def _objection(dataset: h5py.h5d.DatasetID, entries: int, size: int) -> str:
+    """Say what is wrong with a dataset of a file of `size` bytes; nothing if all is well."""
     settings, kind = dataset.get_create_plist(), dataset.get_type()
     if settings.get_layout() == h5py.h5d.VIRTUAL or settings.get_external_count():
         return "is stored in another file"
     if kind.detect_class(h5py.h5t.REFERENCE):
         return "holds references"
-    declared = dataset.get_space().get_simple_extent_npoints() * kind.get_size()
+    declared = entries * kind.get_size()
     if declared > (size if settings.get_layout() == h5py.h5d.CONTIGUOUS else _DENSEST * size):
         return f"declares {declared:,} bytes, more than the file can hold"
     return ""
