@@ -194,6 +194,19 @@ def test_what_is_proved_is_what_every_bit_says(tmp_path: Path, seed: int) -> Non
     assert naive_lacks(main, parts[0]) | naive_lacks(main, parts[1])
 
 
+@pytest.mark.parametrize("name", ["sup_where", "l2_error", "status", "history_step"])
+def test_a_row_that_was_measured_again_is_not_proved(tmp_path: Path, name: str) -> None:
+    """Its checksum is right, and one value is another."""
+    main, part = tmp_path / "main.h5", scattered(tmp_path / "part.h5", 3)
+    merge(main, [part])
+    with h5py.File(main, "r+") as file:
+        row = np.flatnonzero(file["status"][:] == layout.DONE)[0]
+        file[name][row] = layout.DIVERGED if name == "status" else 0.125 if name != "history_step" else 7
+        file["checksum"][row] = integrity.sums(file, {})[row]
+        key = file["key"][row].decode()
+    assert not verifying.look(main).rows and Merged(main).lacks(part) == [key]
+
+
 def test_a_row_that_changes_while_it_is_copied_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a point too, whose axes may be fewer in the old file."""
     part = scattered(tmp_path / "part.h5", 3)
