@@ -127,7 +127,7 @@ def report(file: Path, output: Path | None, export: Path | None, smoothness: tup
         from hpcsweep.findings import dataset
         from hpcsweep.findings.export import export as write
 
-        click.echo(f"{export}: {write(dataset.read(dataset.files(file)), export):,} cells")
+        click.echo(f"{export}: {write(dataset.files(file), export):,} cells")
         return 0
     from hpcsweep.findings.report import report as reporting
 

@@ -173,7 +173,7 @@ def fill(path: Path, text: str, rows: slice = slice(None)) -> Path:
     return path
 
 
-def open_store(path: Path, text: str, seconds_ago: float = 0.0) -> object:
+def open_store(path: Path, text: str, seconds_ago: float = 0.0, repair: bool = False) -> object:
     """Open a store of a study for writing, as a launch that began some time ago; plugins lie beside it."""
     from hpcsweep.approx.catalogue import Catalogue
     from hpcsweep.store.reading import Run
@@ -184,7 +184,7 @@ def open_store(path: Path, text: str, seconds_ago: float = 0.0) -> object:
     catalogue = Catalogue(path.parent)
     study = parse(text, catalogue)
     run = Run("host", "", 1, "cpu", "versions", time.time() - seconds_ago)
-    return Store.open(path, study, expand(study, catalogue), run)
+    return Store.open(path, study, expand(study, catalogue), run, repair=repair)
 
 
 def record_of(cell: object) -> object:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,45 +9,61 @@ from hpcsweep.approx.supnorm.approximations import Network
 from hpcsweep.approx.supnorm.slice import slice_of, zoom_of
 from hpcsweep.errors import StoreError
 from hpcsweep.store import layout, weights, write_errors
-from hpcsweep.store.reading import opened
+from hpcsweep.store.keyed_rows import KeyedRows
 from hpcsweep.store.remeasured import Values
 from hpcsweep.store.weights_writer import Writer
 
 
-def moved(path: Path, values: Mapping[int, Values]) -> dict[int, int]:
-    """Return the rows whose slice goes through another point than `values` give, and what is `kept` of each.
+class Redrawing:
+    """The pictures of a store, open for drawing slices and zooms anew. Its user holds the lease of the store."""
 
-    That is worked out before the values are written to the store `path`, and remembered until the slices are drawn.
-    Raises `StoreError` if store or weights cannot be read.
-    """
-    kept = weights.pictured(path)
-    with opened(path) as file:
-        before = file["sup_where"][:]
-    points = {row: tuple(new["sup_where"]) for row, new in sorted(values.items()) if kept[row] and "sup_where" in new}
-    return {row: int(kept[row]) for row, point in points.items() if tuple(before[row, : len(point)]) != point}
+    def __init__(self, path: Path, rows: KeyedRows) -> None:
+        """`rows`: those of the store `path`. Raises `StoreError` if its weights cannot be read."""
+        self._path, self._rows = path, rows
+        self._kept = weights.pictured(path)  # (cells,)
+        self._writer: Writer | None = None
 
+    def moved(self, values: Mapping[str, Values]) -> dict[str, int]:
+        """Return the cells whose slice goes through another point than `values` give, and what is `kept` of each.
 
-def draw(
-    path: Path, networks: Mapping[int, Network], values: Mapping[int, Values], rows: Mapping[int, int], folder: Path
-) -> None:
-    """Draw slices and zooms of the `rows` that `moved` returned anew; harmless twice. The caller holds the lease.
+        That is worked out before the values are written, and remembered until the slices are drawn.
+        """
+        places = self._rows.places(values)
+        points = {key: tuple(new["sup_where"]) for key, new in values.items() if "sup_where" in new}
+        before = {
+            key: tuple(self._rows.row("sup_where", places[key])[0, : len(point)]) for key, point in points.items()
+        }
+        kept = {key: int(self._kept[places[key]]) for key, point in points.items() if point != before[key]}
+        return {key: number for key, number in kept.items() if number}
 
-    Raises
-    ------
-    StoreError : if the weights cannot be written; what the store says is right by then
-    """
-    if not rows:
-        return
-    lines = []
-    for row in rows:
-        error, point = networks[row].error_function(folder, "cpu"), values[row]["sup_where"]
-        line, zoom = slice_of(error, point, layout.SLICE), zoom_of(error, point, layout.ZOOM)
-        assert line is not None and zoom is not None  # what was written is a point
-        lines.append((line, zoom))
-    try:
-        with opened(path) as file:
-            count = len(file["key"])
-        with contextlib.closing(Writer(path, count)) as writer:
-            writer.draw(rows, lines)
-    except OSError as error:
-        raise StoreError(f"{weights.path_of(path)} cannot be written: {write_errors.reason(error)}.") from error
+    def draw(self, networks: Mapping[str, Network], moved: Mapping[str, int], folder: Path) -> None:
+        """Draw slices and zooms of the cells that `moved` returned, through the points in the store; harmless twice.
+
+        Raises
+        ------
+        StoreError : if the weights cannot be written; what the store says is right by then
+        """
+        places = self._rows.places(moved)
+        lines = []
+        keys = sorted(places, key=places.__getitem__)
+        for key in keys:
+            error = networks[key].error_function(folder, "cpu")
+            point = tuple(self._rows.row("sup_where", places[key])[0, : networks[key].dimension].tolist())
+            line, zoom = slice_of(error, point, layout.SLICE), zoom_of(error, point, layout.ZOOM)
+            assert line is not None and zoom is not None  # what was written is a point
+            lines.append((line, zoom))
+        if not keys:
+            return
+        try:
+            if self._writer is None:
+                self._writer = Writer(self._path, len(self._kept))
+            self._writer.draw({places[key]: moved[key] for key in keys}, lines)
+        except OSError as error:
+            raise StoreError(
+                f"{weights.path_of(self._path)} cannot be written: {write_errors.reason(error)}."
+            ) from error
+
+    def close(self) -> None:
+        """Close the weights. Raises `OSError` if what was drawn cannot reach the disk."""
+        if self._writer is not None:
+            self._writer.close()

@@ -11,7 +11,8 @@ import hashlib
 import pickle
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,14 @@ from hpcsweep.approx.supnorm.approximations import Network
 from hpcsweep.approx.supnorm.measured import Measured, finalize
 from hpcsweep.approx.supnorm.survey import Survey
 from hpcsweep.approx.supnorm.tasks import planned
-from hpcsweep.cluster import redraw, slurm, worker
+from hpcsweep.cluster import slurm, worker
 from hpcsweep.cluster.checkpoints import Saver
 from hpcsweep.cluster.driver import Driver, Job, Step
 from hpcsweep.cluster.options import RunOptions
 from hpcsweep.cluster.pricing import places_of
 from hpcsweep.cluster.progress import Display, Style, display
 from hpcsweep.cluster.stopping import AGAIN
+from hpcsweep.cluster.tightening import Tightening
 from hpcsweep.cluster.trust import Trust
 from hpcsweep.cluster.workforce import Workforce, assemble
 from hpcsweep.errors import LaunchError, StoreError
@@ -56,8 +58,7 @@ class Measurements(Job):
         state = self.saver.load()
         if state is not None:
             self.results = state["results"]
-            for number in state["done"]:
-                self.surveys[number] = None
+            self.surveys[: state["done"]] = [None] * state["done"]
             for number, progress in state["begun"].items():
                 survey = self.surveys[number]
                 assert survey is not None
@@ -67,7 +68,7 @@ class Measurements(Job):
         """Save what is done."""
         self.saved = time.monotonic()
         left = {number: survey for number, survey in enumerate(self.surveys) if survey is not None}
-        done = [number for number in range(len(self.surveys)) if number not in left]
+        done = min(left, default=len(self.surveys))  # one after the other
         begun = {number: survey.progress() for number, survey in left.items() if survey.states}
         self.saver.save({"done": done, "begun": begun, "results": self.results})
 
@@ -217,41 +218,35 @@ def _stored(
     if chosen.central is not None:
         remeasured.require_central(path)
     surveys = [_survey(networks, chosen) for _, networks in groups]
-    content = [(rows, [(net.target, net.model, net.parameters.tobytes()) for net in nets]) for rows, nets in groups]
-    name = _digest([content, [survey.measurement for survey in surveys]])
-    job = Measurements(list(surveys), folder, Saver(path.with_name(f".{path.name}.measure-{name}"), (name,)))
-    job.resume()
-    with contextlib.closing(display(style, sys.stderr, "parts")) as shown:
-        for number, (rows, networks) in enumerate(groups):
-            written = job.saver.path.with_name(job.saver.path.name + f"-{number}")
-            if job.surveys[number] is None:
+    content = ([survey.measurement, _content(networks)] for survey, (_, networks) in zip(surveys, groups, strict=True))
+    with (
+        contextlib.closing(Tightening(path, lease, _digest(content), folder)) as tightening,
+        contextlib.closing(display(style, sys.stderr, "parts")) as shown,
+    ):
+        job = Measurements(list(surveys), folder, tightening.saver())
+        job.resume()
+        for number, (known, networks) in enumerate(groups):
+            survey = job.surveys[number]
+            if survey is None:
                 continue
             if not job.run(number, workforce, shown):
                 return AGAIN
-            # What is to be written is saved first, so that a kill between two values adds nothing up twice.
-            last = Saver(written, (name,))
-            state = last.load()
-            if state is None:
-                values = remeasured.combined(path, _values(rows, job.surveys[number], folder))
-                state = values, redraw.moved(path, values)
-                last.save(state)
-            key_of = dict(zip(rows, _keys(path, rows), strict=True))
-            remeasured.write(path, {key_of[row]: values for row, values in state[0].items()}, lease)
-            lease.check()
-            redraw.draw(path, dict(zip(rows, networks, strict=True)), state[0], state[1], folder)
+            tightening.write(number, dict(zip(known, networks, strict=True)), partial(_values, known, survey, folder))
             job.finish(number)
-            written.unlink(missing_ok=True)
-    job.saver.path.unlink(missing_ok=True)
+            tightening.forget(number)
+        tightening.forget()
     return 0
 
 
-def _keys(path: Path, rows: Sequence[int]) -> list[str]:
-    with opened(path) as file:
-        return [key.decode() for key in file["key"][:][list(rows)].tolist()]
+def _content(networks: Sequence[Network]) -> list[tuple[object, ...]]:
+    return [(network.target, network.model, network.parameters.tobytes()) for network in networks]
 
 
-def _digest(things: object) -> str:
-    return hashlib.blake2b(pickle.dumps(things), digest_size=8).hexdigest()
+def _digest(things: Iterable[object]) -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    for thing in things:
+        digest.update(pickle.dumps(thing))
+    return digest.hexdigest()
 
 
 def _source(name: str, folder: Path) -> bytes:
@@ -260,16 +255,15 @@ def _source(name: str, folder: Path) -> bytes:
     return path.read_bytes() if path.is_file() else b""
 
 
-def _values(rows: Sequence[int], survey: Survey | None, folder: Path) -> dict[int, dict[str, Any]]:
-    assert survey is not None
+def _values(keys: Sequence[str], survey: Survey, folder: Path) -> dict[str, dict[str, Any]]:
     return {
-        row: worker.measurement_values(finalize(approximation, survey.measurement, state, layout.QUANTILES, folder))
-        for row, approximation, state in zip(rows, survey.approximations, survey.states, strict=True)
+        key: worker.measurement_values(finalize(approximation, survey.measurement, state, layout.QUANTILES, folder))
+        for key, approximation, state in zip(keys, survey.approximations, survey.states, strict=True)
     }
 
 
-def _groups(path: Path, keys: Sequence[str]) -> list[tuple[list[int], list[Network]]]:
-    """Return the rows and networks of each dimension, width and target: they share points; `TOGETHER` at most."""
+def _groups(path: Path, keys: Sequence[str]) -> list[tuple[list[str], list[Network]]]:
+    """Return the keys and networks of each dimension, width and target: they share points; `TOGETHER` at most."""
     cells = read_cells(path)
     with opened(path) as file:
         status = file["status"][:]
@@ -278,18 +272,18 @@ def _groups(path: Path, keys: Sequence[str]) -> list[tuple[list[int], list[Netwo
         raise StoreError(f"{path} has no cell {key!r}; `status` and `report` show the keys.")
     chosen = np.isin(known, list(keys)) if keys else np.ones(len(cells), bool)
     rows = np.flatnonzero(np.isin(status, (layout.DONE, layout.OUT_OF_BUDGET)) & chosen).tolist()
-    groups: dict[tuple[Any, ...], list[tuple[int, Network]]] = {}
+    groups: dict[tuple[Any, ...], list[tuple[str, Network]]] = {}
     for row, parameters in zip(rows, weights.parameters(path, [str(known[row]) for row in rows]), strict=True):
         if parameters is not None:
             cell = cells.cell(row)
             network = Network(cell.target, cell.dimension, cell.model, parameters, *places_of(cell))
-            groups.setdefault((cell.dimension, network.width, network.group), []).append((row, network))
+            groups.setdefault((cell.dimension, network.width, network.group), []).append((cell.key, network))
     if not groups:
         raise StoreError(
             f"{path} has no trained parameters to measure; they are stored unless [store] weights = false."
         )
     return [
-        ([row for row, _ in part], [network for _, network in part])
+        ([key for key, _ in part], [network for _, network in part])
         for group in groups.values()
         for part in (group[start : start + TOGETHER] for start in range(0, len(group), TOGETHER))
     ]

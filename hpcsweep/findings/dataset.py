@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,6 @@ UNREAD = ("checksum", "run_checksum", *layout.FILE, "file")  # of use to the sto
 DIMENSIONS = ("cell", "checkpoint", "quantile", "axis", "choice", "run")
 MEASURED = (layout.DONE, layout.OUT_OF_BUDGET)  # their error was measured; a diverged network has none
 OF_STUDY = ("title", "seed", "precision")  # attributes in which stores that are read together agree
-BETTER = np.array([0, 1, 3, 3, 3, 2])  # by status: of two rows of one cell, the larger counts
 
 Files = str | Path | Sequence[str | Path]
 
@@ -52,26 +53,54 @@ def read(path: Files, history: bool = False) -> xarray.Dataset:
     """
     if isinstance(path, str | Path):
         return _read(path, history)
-    return _joined([_read(store, history) for store in path], [str(store) for store in path])
+    return joined([_read(store, history) for store in path], [str(store) for store in path])
 
 
 def _read(path: str | Path, history: bool) -> xarray.Dataset:
+    with reading(path, () if history else HISTORY) as store:
+        return store.part(slice(None))
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A store open for reading parts of it."""
+
+    stored: xarray.Dataset  # not loaded
+    status: xarray.DataArray  # (cell,)
+
+    @property
+    def keys(self) -> np.ndarray:
+        """The keys of all cells, (cells,) bytes."""
+        return self.stored["key"].values
+
+    def part(self, rows: slice) -> xarray.Dataset:
+        """Return some cells as `read` does."""
+        launches = np.flatnonzero(~np.isnan(self.stored["run_started"].values))  # others are for launches to come
+        part = self.stored.isel(cell=rows, run=launches).drop_vars(UNREAD, errors="ignore").load()
+        return _label(_mask(part.assign(status=self.status[rows])))
+
+
+@contextlib.contextmanager
+def reading(path: str | Path, skipped: tuple[str, ...] = HISTORY) -> Iterator[Reading]:
+    """Open a store for reading parts of it, without the columns `skipped`. Raises `StoreError` as `read` does."""
     _require_sound(Path(path))
-    with opened(path), _open(path, () if history else HISTORY) as stored:
+    with opened(path), _open(path, skipped) as stored:
         # The writer puts the status last, so it must be read first: what it calls finished is then complete.
-        status = stored["status"].load()
-        dataset = stored.load().assign(status=status).drop_vars(UNREAD, errors="ignore")
-        dataset = dataset.isel(run=np.flatnonzero(~np.isnan(dataset["run_started"])))  # others are for launches to come
-    return _label(_mask(dataset))
+        yield Reading(stored, stored["status"].load())
 
 
 def _require_sound(path: Path) -> None:
-    """Raise `StoreError` if a store is damaged; a row that is just being overwritten is looked at again."""
+    """Raise `StoreError` if a store is damaged.
+
+    It is looked at again while somebody writes it, and once more after that: a row may just have been overwritten.
+    """
+    written = True
     for pause in (0.1, 0.3, 1.0, 3.0, None):
+        before, written = written, lease.holder(path) is not None
         try:
             return verifying.require(path)
         except StoreError:
-            if pause is None or lease.holder(path) is None:
+            if pause is None or not (before or written):
                 raise
             time.sleep(pause)
 
@@ -109,7 +138,7 @@ def _decoded(variable: xarray.Variable) -> xarray.Variable:
     return xarray.Variable(variable.dims, decoded[numbers.reshape(variable.shape)], variable.attrs)
 
 
-def _joined(parts: list[xarray.Dataset], names: list[str]) -> xarray.Dataset:
+def joined(parts: list[xarray.Dataset], names: list[str]) -> xarray.Dataset:
     """Return the cells of several stores as one dataset."""
     if not parts:
         raise StoreError("There is no store to read.")
@@ -128,7 +157,7 @@ def _joined(parts: list[xarray.Dataset], names: list[str]) -> xarray.Dataset:
     whole = whole.set_coords({name for part in parts for name in part.coords} & set(whole)).assign_attrs(parts[0].attrs)
     launches = zip(*(whole[name].values.tolist() for name in ("run_host", "run_job", "run_started")), strict=True)
     once = list({launch: row for row, launch in enumerate(launches)}.values())  # merged files have it too
-    return whole.isel(cell=_chosen(whole["key"].values, whole["status"].values), run=once)
+    return whole.isel(cell=shards.counting(whole["key"].values.astype("S"), whole["status"].values), run=once)
 
 
 def _stacked(parts: list[xarray.Dataset], along: str) -> xarray.Dataset:
@@ -138,15 +167,6 @@ def _stacked(parts: list[xarray.Dataset], along: str) -> xarray.Dataset:
     stacked = xarray.concat(columns, along, data_vars="all", join="outer", combine_attrs="override")
     texts = [name for name in stacked.data_vars if stacked[name].dtype.kind == "O"]
     return stacked.assign({name: stacked[name].where(stacked[name].notnull(), "") for name in texts})
-
-
-def _chosen(keys: np.ndarray, status: np.ndarray) -> np.ndarray:
-    """Return the row of each cell that counts, in the order in which cells appear first."""
-    best: dict[str, int] = {}
-    for row, (key, worth) in enumerate(zip(keys.tolist(), BETTER[status].tolist(), strict=True)):
-        if key not in best or worth > BETTER[status[best[key]]]:
-            best[key] = row
-    return np.array(list(best.values()), dtype=np.int64)
 
 
 def further_axes(dataset: xarray.Dataset) -> list[str]:

@@ -6,6 +6,7 @@ believes in any shape that a file declares.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 
@@ -22,28 +23,32 @@ def refuse(file: h5py.File, rows: Sequence[str] = ()) -> None:
     rows: the datasets of which all that are there must have as many rows as the first.
     """
     size = os.stat(file.filename).st_size
-    for name in file:
-        if not isinstance(file.get(name, getlink=True), h5py.HardLink):
-            raise _refused(file, f"{name!r} is a link to another place")
-        dataset = file[name]
-        if isinstance(dataset, h5py.Dataset):
-            _refuse_dataset(file, name, dataset, size)
-    lengths = {name: file[name].shape[0] for name in rows if name in file and file[name].shape}
-    if len(set(lengths.values())) > 1:
-        raise _refused(
-            file, f"its columns are of different lengths ({', '.join(map(str, sorted(set(lengths.values()))))})"
-        )
+    lengths = {}
+    for name in file.id:  # by HDF5's own functions: this happens whenever a store is opened
+        if file.id.links.get_info(name).type != h5py.h5l.TYPE_HARD:
+            raise _refused(file, f"{name.decode()!r} is a link to another place")
+        dataset = h5py.h5o.open(file.id, name)
+        if isinstance(dataset, h5py.h5d.DatasetID):
+            shape = dataset.get_space().get_simple_extent_dims() or ()
+            lengths[name.decode()] = shape[0] if shape else 0
+            if why := _objection(dataset, math.prod(shape), size):
+                raise _refused(file, f"{name.decode()!r} {why}")
+    different = sorted({lengths[name] for name in rows if name in lengths})
+    if len(different) > 1:
+        raise _refused(file, f"its columns are of different lengths ({', '.join(map(str, different))})")
 
 
-def _refuse_dataset(file: h5py.File, name: str, dataset: h5py.Dataset, size: int) -> None:
-    settings = dataset.id.get_create_plist()
+def _objection(dataset: h5py.h5d.DatasetID, entries: int, size: int) -> str:
+    """Say what is wrong with a dataset of a file of `size` bytes; nothing if all is well."""
+    settings, kind = dataset.get_create_plist(), dataset.get_type()
     if settings.get_layout() == h5py.h5d.VIRTUAL or settings.get_external_count():
-        raise _refused(file, f"{name!r} is stored in another file")
-    if dataset.dtype.hasobject and dataset.dtype.kind == "O" and h5py.check_ref_dtype(dataset.dtype):
-        raise _refused(file, f"{name!r} holds references")
-    most = size if settings.get_layout() == h5py.h5d.CONTIGUOUS else _DENSEST * size
-    if dataset.nbytes > most:
-        raise _refused(file, f"{name!r} declares {dataset.nbytes:,} bytes, more than the file can hold")
+        return "is stored in another file"
+    if kind.detect_class(h5py.h5t.REFERENCE):
+        return "holds references"
+    declared = entries * kind.get_size()
+    if declared > (size if settings.get_layout() == h5py.h5d.CONTIGUOUS else _DENSEST * size):
+        return f"declares {declared:,} bytes, more than the file can hold"
+    return ""
 
 
 def _refused(file: h5py.File, why: str) -> StoreError:

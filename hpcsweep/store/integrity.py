@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from hpcsweep.store import checksums, layout
+from hpcsweep.store import checksums, copying, layout
 from hpcsweep.store.row_writer import Datasets
 
 CHANGING = (*layout.RESULTS, *layout.RUNS, *layout.FILE)  # datasets of a store that are overwritten in place
@@ -45,9 +45,50 @@ def sums(file: h5py.File, columns: Mapping[str, np.ndarray]) -> np.ndarray:
     """Return what the checksums of the rows should be, (cells,); `columns` in place of those of the file."""
     total = checksums.rows({"key": file["key"][:]})
     for name in layout.RESULTS:
-        if name != "checksum" and (name in columns or name in file):
-            total += checksums.contribution(name, columns[name] if name in columns else file[name][:])
+        if name in columns:
+            total += checksums.contribution(name, columns[name])
+        elif name != "checksum" and name in file:
+            _contribute(total, name, file[name])
     return total
+
+
+def _contribute(total: np.ndarray, name: str, data: h5py.Dataset) -> None:
+    """Add what a column adds to checksums, piece by piece."""
+    for rows in copying.pieces(data):
+        total[rows] += checksums.contribution(name, data[rows])
+
+
+class Rows:
+    """Rows of a store, with which those of other stores are compared by their checksums."""
+
+    def __init__(self, column: Callable[[str], np.ndarray], sums: np.ndarray) -> None:
+        """`column` returns a column, (cells, ...); `sums`: what the checksums of the rows should be, (cells,)."""
+        self._column, self._sums = column, sums
+        self._points = column("sup_where")  # (cells, axes)
+        self._stripped: dict[tuple[str, ...], np.ndarray] = {}
+
+    def same(self, rows: np.ndarray, other: h5py.File, sums: np.ndarray, origin: np.ndarray) -> np.ndarray:
+        """Return which of these rows have what the rows `origin` of another store have, (rows,) bool.
+
+        `sums` are the checksums of that store, (cells,). Counters may differ. A point may have fewer axes there, and
+        columns be missing.
+        """
+        points = copying.gathered(other["sup_where"], origin)
+        theirs = sums[origin] - checksums.contribution("sup_where", points)
+        for name in layout.COUNTERS:
+            theirs -= checksums.contribution(name, copying.gathered(other[name], origin))
+        lacking = tuple(name for name in layout.RESULTS if name not in other and name != "checksum")
+        ours = np.ascontiguousarray(self._points[rows][:, : points.shape[1]])
+        return (theirs == self._without(lacking)[rows]) & (ours.view(np.uint64) == points.view(np.uint64)).all(axis=1)
+
+    def _without(self, lacking: tuple[str, ...]) -> np.ndarray:
+        """Return the checksums without what counters, points and some further columns add to them."""
+        if lacking not in self._stripped:
+            total = self._sums - checksums.contribution("sup_where", self._points)
+            for name in (*layout.COUNTERS, *lacking):
+                total -= checksums.contribution(name, self._column(name))
+            self._stripped[lacking] = total
+        return self._stripped[lacking]
 
 
 def damaged(file: h5py.File) -> np.ndarray:
@@ -80,15 +121,13 @@ def seal(path: Path, changing: tuple[str, ...]) -> None:
         data.put("digest", 0, np.array([checksums.constant(path, data.extents(changing))], "S32"))
 
 
-def is_sealed(path: Path, changing: tuple[str, ...]) -> bool:
+def is_sealed(file: h5py.File, changing: tuple[str, ...]) -> bool:
     """Return whether everything in a file that never changes is what was laid out; True of older files."""
-    with h5py.File(path, "r", locking=False) as file:
-        if "digest" not in file:
-            return True
-        offsets = {name: (file[name].id.get_offset(), file[name].nbytes) for name in changing if name in file}
-        stored = bytes(file["digest"][0])
+    if "digest" not in file:
+        return True
+    offsets = {name: (file[name].id.get_offset(), file[name].nbytes) for name in changing if name in file}
     ranges = [(offset, size) for offset, size in offsets.values() if offset is not None]
-    return checksums.constant(path, ranges) == stored
+    return checksums.constant(Path(file.filename), ranges) == bytes(file["digest"][0])
 
 
 def present(path: Path, names: tuple[str, ...]) -> list[str]:

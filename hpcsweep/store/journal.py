@@ -12,14 +12,15 @@ import os
 import stat
 import sys
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hpcsweep.errors import StoreError
-from hpcsweep.store import checksums, integrity, layout
+from hpcsweep.store import checksums, layout
+from hpcsweep.store.keyed_rows import KeyedRows
 from hpcsweep.store.reading import named
 from hpcsweep.store.rewriting import replacing
 from hpcsweep.store.row_writer import Datasets
@@ -34,13 +35,14 @@ def path_of(store: Path) -> Path:
     return store.with_name(store.name + ".journal")
 
 
-def change(store: Path, values: Mapping[str, Values]) -> None:
+def change(store: Path, values: Mapping[str, Values], opened: KeyedRows | None = None) -> None:
     """Overwrite values of finished cells, by key. The caller holds the lease, and has looked whether it still does.
 
-    Raises `OSError` if they cannot be written, and `StoreError` if the store has not these cells finished and sound.
+    `opened` are the rows of this store, if they are open already. Raises `OSError` if they cannot be written, and
+    `StoreError` if the store has not these cells finished and sound.
     """
-    with contextlib.closing(_opened(store)) as data:
-        places = _places(data, values)
+    with contextlib.nullcontext(opened) if opened else contextlib.closing(KeyedRows(store)) as data:
+        places = data.places(values)
         rows = {key: _changed(store, data, places.get(key), key, columns) for key, columns in values.items()}
         arrays = {
             f"{which}{name} {key}": array.astype(array.dtype.str)  # without what h5py says about texts
@@ -54,17 +56,6 @@ def change(store: Path, values: Mapping[str, Values]) -> None:
             _write(data, places[key], row)
         data.sync()
     path_of(store).unlink()
-
-
-def _opened(store: Path) -> Datasets:
-    return Datasets(store, integrity.present(store, ("key", *layout.RESULTS)))
-
-
-def _places(data: Datasets, keys: Iterable[str]) -> dict[str, int]:
-    """Return the rows of those of these keys that a store has."""
-    stored = data["key"]
-    rows = np.flatnonzero(np.isin(stored, np.array([key.encode() for key in keys], stored.dtype))).tolist()
-    return {stored[row].decode(): row for row in rows}
 
 
 def _changed(store: Path, data: Datasets, place: int | None, key: str, columns: Values) -> tuple[Rows, Rows]:
@@ -111,8 +102,8 @@ def replay(store: Path) -> None:
                 rows.setdefault(key, {})[name] = archive[entry]
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise StoreError(f"{path} is damaged ({error}); remove it, and measure these cells again.") from error
-    with contextlib.closing(_opened(store)) as data:
-        places = _places(data, rows)
+    with contextlib.closing(KeyedRows(store)) as data:
+        places = data.places(rows)
         stale = [key for key, row in rows.items() if key not in places or not _is_of(data, places[key], row)]
         for key, row in rows.items():
             if key not in stale:

@@ -10,7 +10,7 @@ import numpy as np
 FORMAT = "hpcsweep 1"
 SAVED = ".checkpoints"  # after the name of a store: the folder of what packs on their way have saved
 CHECKPOINTS = 64  # logarithmically spaced steps of the training history
-SPARE_RUNS = 16  # rows for launches to come, so that these change no layout
+SPARE_RUNS = 16  # rows for launches to come, at least, so that these change no layout
 RASTER = 65  # points along each side of the stored raster of the error, for cells of dimension 2
 SLICE = 257  # points of the stored one-dimensional slice through the worst point
 ZOOM = 129  # points of the stored slice close to the worst point

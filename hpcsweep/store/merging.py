@@ -52,13 +52,11 @@ def _complete(file: Path, main: Path) -> None:
 def _united(files: list[Path]) -> Cells:
     """Return the cells of several stores of one study."""
     title, _ = opening.identity(files[0])
-    rows = read_cells(files[0])
-    for file in files[1:]:
-        cells = read_cells(file)
-        if (opening.identity(file)[0], cells.seed, cells.precision) != (title, rows.seed, rows.precision):
+    parts = [read_cells(file) for file in files]
+    for file, cells in zip(files, parts, strict=True):
+        if (opening.identity(file)[0], cells.seed, cells.precision) != (title, parts[0].seed, parts[0].precision):
             raise StoreError(f"{file} contains another study than {files[0]}: its title, seed or precision differs.")
-        rows = rows.union(cells)
-    return rows
+    return parts[0].union(*parts[1:])
 
 
 def _finished(path: Path) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
 import textwrap
 import tomllib
 from collections.abc import Collection
@@ -14,9 +16,10 @@ import numpy as np
 from hpcsweep.errors import StoreError
 from hpcsweep.store import integrity, journal, layout, rewriting, verifying, weights, write_errors
 from hpcsweep.store.lease import Lease
-from hpcsweep.store.reading import Run, launches, opened, read_cells, read_runs
+from hpcsweep.store.reading import Run, launches, named, opened, read_cells, read_runs
 from hpcsweep.store.row_writer import Datasets
 from hpcsweep.study.cells import Cells
+from hpcsweep.study.keys import KeyIndex
 from hpcsweep.study.parsing import Study
 
 
@@ -50,8 +53,13 @@ def prepare(
     with opened(path) as file:
         keys, status = file["key"][:], file["status"][:]
         space = launches(file["run_started"][:]) < len(file["run_started"]) and set(integrity.CHANGING) <= set(file)
-    finished = np.isin(status, layout.FINISHED) & ~np.isin(keys, np.array(list(lost), dtype="S32"))
-    rows = cells.union(old.take(np.flatnonzero(finished)))
+        sealed = not damage.elsewhere or integrity.is_sealed(file, integrity.CHANGING)
+    finished = np.isin(status, layout.FINISHED)
+    unknown = finished & (_among(keys, lost) | (not sealed)) & ~_among(keys, cells.columns["key"].tolist())
+    if unknown.any():
+        _set_aside(path, keys[unknown])
+    finished &= ~unknown & ~_among(keys, lost)
+    rows = cells if np.array_equal(keys, cells.columns["key"]) else cells.union(old.take(np.flatnonzero(finished)))
     killed = set(keys[status == layout.RUNNING].tolist()) - {key.encode() for key in spared}
     # After a writer that may still live elsewhere, a new file: what that one writes goes into the old one, unseen.
     if space and not damage and not lease.unsure and _is_laid_out(path, study, rows, old):
@@ -59,6 +67,30 @@ def prepare(
         return rows
     runs = [*read_runs(path), run]
     return replace(path, rows, study.title, study.text, runs, [path], study.weights, lease, killed, lost)
+
+
+def _set_aside(path: Path, keys: np.ndarray) -> None:
+    """Keep a copy of a store in which cells are damaged that the study does not contain, and say so.
+
+    They cannot be trained again; and where more than rows is damaged, nothing says any more what they are.
+    """
+    aside = path.with_name(path.name + ".damaged")
+    if aside.exists() or weights.path_of(aside).exists():
+        raise StoreError(f"{aside}, or the file of its weights, is in the way: move it elsewhere first.")
+    os.link(path, aside)
+    with contextlib.suppress(FileNotFoundError):
+        os.link(weights.path_of(path), weights.path_of(aside))
+    print(
+        f"hpcsweep: {len(keys)} finished cell(s) are left out of {path}, since they cannot be repaired: the study "
+        f"does not contain them ({named([key.decode() for key in keys.tolist()])}). {aside} has the store as it was; "
+        "a study that contains these cells repairs it.",
+        file=sys.stderr,
+    )
+
+
+def _among(keys: np.ndarray, some: Collection[bytes]) -> np.ndarray:
+    """Return which keys are among some others, (cells,) bool."""
+    return KeyIndex(np.array(list(some), keys.dtype)).holds(keys)
 
 
 def _without_weights(path: Path, damage: verifying.Damage, cells: Cells) -> set[bytes]:
@@ -109,10 +141,11 @@ def _continue(path: Path, rows: Cells, run: Run, lease: Lease, killed: Collectio
                 data.put(name, launch, value)
         data.sync()
         data.put("run_started", launch, row["run_started"])  # last: now it is there
-        kills, status = data["kills"], data["status"]
-        hit = np.isin(rows.columns["key"], np.array(list(killed), dtype="S32"))
-        data.put("kills", 0, kills + hit)
-        data.put("status", 0, np.where(status == layout.RUNNING, np.int8(layout.PENDING), status))
+        if killed:
+            hit = np.flatnonzero(_among(rows.columns["key"], killed))
+            data.write(hit, {"kills": data["kills"][hit] + 1})
+        running = np.flatnonzero(data["status"] == layout.RUNNING)
+        data.write(running, {"status": np.full(len(running), layout.PENDING)})
 
 
 def renew(path: Path, lease: Lease) -> None:
@@ -140,7 +173,7 @@ def replace(
     write_errors.require_space(path.parent, rewriting.size_of(rows))
     takes = rewriting.assign(rows, sources, lost)
     with rewriting.replacing(path) as temporary:
-        rewriting.build(temporary, rows, title, text, runs, takes, sources, killed, lease.number)
+        rewriting.build(temporary, rows, title, text, runs, takes, killed, lease.number)
         if keep_weights:  # first, so that a store never has finished rows that its weights do not know
             weights.build(path, rows, takes, anew=lease.unsure)
     return rows
@@ -149,7 +182,7 @@ def replace(
 def _refuse_another(path: Path, study: Study, cells: Cells, old: Cells) -> None:
     """Raise `StoreError` if a store is of another study: no cell in common, or another title."""
     title, text = identity(path)
-    if title == study.title and (len(old) == 0 or np.isin(cells.columns["key"], old.columns["key"]).any()):
+    if title == study.title and (len(old) == 0 or KeyIndex(old.columns["key"]).holds(cells.columns["key"]).any()):
         return
     raise StoreError(
         f"{path} contains another study ({title!r}): {first_difference(text, study.text)}. "

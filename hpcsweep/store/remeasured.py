@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from hpcsweep.bracket import Bracket, cover, tighten
 from hpcsweep.errors import StoreError
 from hpcsweep.store import journal, layout, write_errors
+from hpcsweep.store.keyed_rows import KeyedRows
 from hpcsweep.store.lease import Lease
-from hpcsweep.store.reading import opened
+from hpcsweep.store.reading import named, opened
 
 Values = dict[str, Any]
 _SUMS = ("points", "boxes", "nonfinite")
@@ -23,21 +24,20 @@ _UNIFORM = ("sup_uniform", "uniform_volume")
 _CENTRAL = ("central_share", "central_l2_error", "central_sup_lower")
 
 
-def combined(path: str | Path, measured: Mapping[int, Mapping[str, Any]]) -> dict[int, Values]:
-    """Return what a store is to say of some rows, from what it says and what was `measured` (row -> column -> value).
+def combined(rows: KeyedRows, measured: Mapping[str, Mapping[str, Any]]) -> dict[str, Values]:
+    """Return what a store is to say of some cells, from what it says and what was `measured` (key -> column -> value).
 
     The larger lower bound with its place, the smaller upper bound with its certificate; means and quantiles of the
     measurement with more points, and so for what uniform points alone would have said; points and boxes add up.
 
     Raises
     ------
-    StoreError : if the store cannot be read, or a proof contradicts what was found
+    StoreError : if the store has not these cells, or a proof contradicts what was found
     """
-    try:
-        with h5py.File(path, "r", locking=False) as file:
-            return {row: _combined(file, row, values) for row, values in measured.items()}
-    except (OSError, RuntimeError, KeyError) as error:
-        raise StoreError(f"The store {path} cannot be read: {error}.") from error
+    places = rows.places(measured)
+    if missing := measured.keys() - places.keys():
+        raise StoreError(f"The store has no cells {named(sorted(missing))} any more.")
+    return {key: _combined(rows, key, places[key], values) for key, values in measured.items()}
 
 
 def require_central(path: str | Path) -> None:
@@ -50,15 +50,15 @@ def require_central(path: str | Path) -> None:
             )
 
 
-def _combined(file: h5py.File, row: int, measured: Mapping[str, Any]) -> Values:
-    old = {name: file[name][row] for name in layout.RESULTS if name in measured and name in file}
+def _combined(rows: KeyedRows, key: str, place: int, measured: Mapping[str, Any]) -> Values:
+    old = {name: rows.row(name, place)[0] for name in rows.names if name in measured}
     axes = len(measured["sup_where"])
     before = _bracket(old["sup_lower"], old["sup_upper"], tuple(old["sup_where"][:axes]))
     after = _bracket(measured["sup_lower"], measured["sup_upper"], tuple(measured["sup_where"]))
     try:
         new = tighten(before, after)
     except ValueError as contradiction:
-        raise StoreError(f"Row {row}: two measurements contradict each other ({contradiction}).") from contradiction
+        raise StoreError(f"{key}: two measurements contradict each other ({contradiction}).") from contradiction
     values: Values = {"sup_where": new.where} if new.where else {}
     values |= {"sup_lower": new.lower, "sup_upper": new.upper}
     if new.where != before.where:
@@ -94,13 +94,50 @@ def _bracket(lower: float, upper: float, where: tuple[float, ...]) -> Bracket:
     return Bracket(lower, math.inf if math.isnan(lower) else upper, where if np.isfinite(where).all() else ())
 
 
-def write(path: Path, values: Mapping[str, Values], lease: Lease) -> None:
-    """Overwrite these values of finished cells, by key; harmless twice.
+def planned(rows: KeyedRows, values: Mapping[str, Values]) -> dict[str, Any]:
+    """Return what these values will change, by key: the keys, and the columns (keys, ...) before and after.
+
+    It is plain data, to be saved before anything is written, so that it is written once (`write_once`).
+    """
+    places = rows.places(values)
+    names = sorted({name for columns in values.values() for name in columns})
+    before = {name: np.concatenate([rows.row(name, places[key]) for key in values]) for name in names}
+    before = {name: column.astype(column.dtype.str) for name, column in before.items()}
+    after = {name: column.copy() for name, column in before.items()}
+    for number, columns in enumerate(values.values()):
+        for name, value in columns.items():
+            after[name][(number, slice(len(value))) if np.ndim(value) else number] = value
+    return {"keys": list(values), "before": before, "after": after}
+
+
+def write_once(path: Path, plan: Mapping[str, Any], lease: Lease, rows: KeyedRows) -> None:
+    """Write what was `planned`, but for cells that are not as they were then: they are changed already.
+
+    Raises `StoreError` as `write` does.
+    """
+    places = rows.places(plan["keys"])
+    left = {
+        key: {name: column[number] for name, column in plan["after"].items()}
+        for number, key in enumerate(plan["keys"])
+        if key in places
+        and all(
+            rows.row(name, places[key]).tobytes() == old[[number]].tobytes() for name, old in plan["before"].items()
+        )
+    }
+    if left:
+        write(path, left, lease, rows)
+
+
+def write(path: Path, values: Mapping[str, Values], lease: Lease, rows: KeyedRows | None = None) -> None:
+    """Overwrite these values of finished cells, by key; harmless twice. `rows`: those of the store, if they are open.
 
     Raises
     ------
     StoreError : if the lease is lost, the store has not these cells finished, or it cannot be written
     """
-    with write_errors.explained(f"The store {path} cannot be written", KeyError):
-        lease.check()
-        journal.change(path, values)
+    with (
+        write_errors.explained(f"The store {path} cannot be written", KeyError),
+        contextlib.nullcontext(rows) if rows else contextlib.closing(KeyedRows(path)) as data,
+    ):
+        data.check(lease)
+        journal.change(path, values, data)

@@ -20,45 +20,51 @@ import h5py
 import numpy as np
 
 from hpcsweep.errors import StoreError
-from hpcsweep.store import checksums, integrity, layout, write_errors
+from hpcsweep.store import copying, integrity, layout, write_errors
 from hpcsweep.store.reading import Run, opened
 from hpcsweep.study.cells import Cells
-
-BLOCK = 2**15  # rows copied at a time
+from hpcsweep.study.keys import KeyIndex
 
 
 @dataclass(frozen=True)
 class Take:
-    """Finished rows to copy from one store: row `origin[i]` there becomes row `target[i]`."""
+    """What a store has of the cells of a new file: its rows, and their rows there (ascending).
+
+    Rows `origin` of finished cells become rows `target`; rows `known` are those of the cells `cells`, whose counters
+    are to count.
+    """
 
     path: Path
     origin: np.ndarray
     target: np.ndarray
+    known: np.ndarray
+    cells: np.ndarray
 
 
 def assign(cells: Cells, sources: Sequence[Path], lost: Collection[bytes] = ()) -> list[Take]:
     """Decide once, for results and weights alike, from which store each finished cell is copied.
 
-    The first store that has it finished; but one that has failed yields to a store where it has not. Damaged rows, and
-    those with the keys `lost`, do not count as finished.
+    The first store that has it finished; but one that has failed yields to a store where it has not. Rows with the
+    keys `lost` do not count as finished. The stores must be sound (`verifying.require`) but for these.
     """
-    seen = []
+    index, seen = KeyIndex(cells.columns["key"]), []
     for path in sources:
         with opened(path) as file:  # which may be growing
             keys, status = file["key"][:], file["status"][:]
-            bad = integrity.damaged(file) | np.isin(keys, np.array(list(lost), dtype="S32"))
-            seen.append((keys, np.where(bad, layout.PENDING, status)))
-    free = np.ones(len(cells), dtype=bool)
+        if lost:
+            status[KeyIndex(np.array(list(lost), keys.dtype)).holds(keys)] = layout.PENDING
+        seen.append((index.rows(keys), status))
+    chosen, origins = np.full(len(cells), -1), np.zeros(len(cells), np.int64)
+    for codes in (tuple(code for code in layout.FINISHED if code != layout.FAILED), (layout.FAILED,)):
+        for number, (rows, status) in enumerate(seen):
+            origin = np.flatnonzero((rows >= 0) & np.isin(status, codes))
+            origin = origin[chosen[rows[origin]] < 0]
+            chosen[rows[origin]], origins[rows[origin]] = number, origin
     takes = []
-    for failed in (False, True):
-        for path, (keys, status) in zip(sources, seen, strict=True):
-            _, target, origin = np.intersect1d(cells.columns["key"], keys, return_indices=True)
-            chosen = free[target] & np.isin(status[origin], layout.FINISHED)
-            chosen &= (status[origin] == layout.FAILED) == failed
-            order = np.argsort(target[chosen])
-            takes.append(Take(path, origin[chosen][order], target[chosen][order]))
-            free[target[chosen]] = False
-    return [take for take in takes if len(take.target)]
+    for number, (path, (rows, _)) in enumerate(zip(sources, seen, strict=True)):
+        target, known = np.flatnonzero(chosen == number), np.flatnonzero(rows >= 0)
+        takes.append(Take(path, origins[target], target, known, rows[known]))
+    return takes
 
 
 @contextlib.contextmanager
@@ -107,16 +113,15 @@ def build(
     text: str,
     runs: list[Run],
     takes: Sequence[Take],
-    sources: Sequence[Path],
     killed: Collection[bytes],
     lease: int,
 ) -> None:
-    """Write the store of `cells` to `path`, with the finished rows `takes`, and the attempts known to `sources`.
+    """Write the store of `cells` to `path`, with the finished rows of `takes`, and the attempts that these know.
 
     The cells with the keys `killed` were killed once more than these know. `lease` is the number of the writer's lease.
     """
     with write_errors.deferred(path, "w") as file:
-        _lay_out(file, cells, len(runs) + layout.SPARE_RUNS)
+        _lay_out(file, cells, len(runs) + max(len(runs), layout.SPARE_RUNS))
         file["lease"][0] = lease
         for field in fields(Run):
             values = [getattr(run, field.name) for run in runs]
@@ -126,39 +131,50 @@ def build(
         file["run_checksum"][len(runs) - 1] = integrity.run_sums(described, False)[-1]
         file.attrs["coordinates"] = " ".join([*layout.NAMED, *cells.extra])
         file.attrs.update(format=layout.FORMAT, title=title, study=text, precision=cells.precision, seed=cells.seed)
-        for source in sources:
-            _copy_counters(source, file, cells)
-        file["kills"][:] += np.isin(cells.columns["key"], np.array(list(killed), dtype="S32"))
-        for take in takes:
-            with opened(take.path) as old:
-                for name in layout.RESULTS:
-                    if name not in (*layout.COUNTERS, "checksum") and name in old:
-                        _copy_column(old[name], file[name], take.origin, take.target)
+        _copy(file, takes, np.isin(cells.columns["key"], np.array(list(killed), dtype="S32")) if killed else 0)
         status = file["status"][:]
         sums = integrity.sums(file, {"status": status})
-        for take in takes:
-            _require_unchanged(take, file, sums)
+        _require_unchanged(file, takes, sums)
         file["checksum"][:] = np.where(np.isin(status, layout.FINISHED), sums, np.uint64(0))
     integrity.seal(path, integrity.CHANGING)
 
 
-def _require_unchanged(take: Take, new: h5py.File, sums: np.ndarray) -> None:
-    """Raise `StoreError` if the copied rows, with these checksums in the new file, are not those of the old one.
+def _copy(file: h5py.File, takes: Sequence[Take], killed: np.ndarray | int) -> None:
+    """Copy what other stores know: finished rows, and the largest counters of each cell."""
+    counters = {name: file[name][:] for name in layout.COUNTERS}
+    for group, stores in in_groups(takes):
+        for name in layout.RESULTS:
+            if name not in (*layout.COUNTERS, "checksum"):
+                _copy_column(
+                    file[name], [(old[name], take) for take, old in zip(group, stores, strict=True) if name in old]
+                )
+        for name, counts in counters.items():
+            for take, old in zip(group, stores, strict=True):
+                counts[take.cells] = np.maximum(counts[take.cells], old[name][:][take.known])
+    counters["kills"] += killed
+    for name, counts in counters.items():
+        file[name][:] = counts
 
-    Counters, and the axes of a point, may differ: what they add to the checksums is taken out of both.
-    """
-    with opened(take.path) as old:
-        if "checksum" not in old:
-            return
-        before, after = old["checksum"][:][take.origin], sums[take.target]
-        for name in (*layout.COUNTERS, "sup_where"):
-            before = before - checksums.contribution(name, old[name][:][take.origin])
-            after = after - checksums.contribution(name, new[name][:][take.target])
-        for name in layout.RESULTS:  # columns that an older store lacks
-            if name not in old and name != "checksum":
-                after = after - checksums.contribution(name, new[name][:][take.target])
-    if not np.array_equal(before, after):
-        raise StoreError(f"{take.path} was changed while it was copied; run the same command again.")
+
+def _copy_column(new: h5py.Dataset, sources: Sequence[tuple[h5py.Dataset, Take]]) -> None:
+    copying.copy(new, [(old, take.origin, take.target) for old, take in sources])
+
+
+def in_groups(takes: Sequence[Take]) -> Iterator[tuple[Sequence[Take], list[h5py.File]]]:
+    """Yield takes with their stores, open, a limited number at a time."""
+    for start in range(0, len(takes), copying.AT_ONCE):
+        with contextlib.ExitStack() as stack:
+            group = takes[start : start + copying.AT_ONCE]
+            yield group, [stack.enter_context(opened(take.path)) for take in group]
+
+
+def _require_unchanged(new: h5py.File, takes: Sequence[Take], sums: np.ndarray) -> None:
+    """Raise `StoreError` if the copied rows, with these checksums in the new file, are not those of the old ones."""
+    rows = integrity.Rows(lambda name: new[name][:], sums)
+    for group, stores in in_groups(takes):
+        for take, old in zip(group, stores, strict=True):
+            if "checksum" in old and not rows.same(take.target, old, old["checksum"][:], take.origin).all():
+                raise StoreError(f"{take.path} was changed while it was copied; run the same command again.")
 
 
 def size_of(cells: Cells) -> int:
@@ -196,27 +212,3 @@ def _lay_out(file: h5py.File, cells: Cells, runs: int) -> None:
     for (name, column), texts in zip(layout.CHOICES.items(), (*described, cells.abouts()), strict=True):
         encoded = np.array([text.encode() for text in texts])
         layout.make(file, name, column, encoded.shape, encoded.dtype.itemsize)[:] = encoded
-
-
-def _copy_counters(source: Path, new: h5py.File, cells: Cells) -> None:
-    with opened(source) as old:
-        _, target, origin = np.intersect1d(cells.columns["key"], old["key"][:], return_indices=True)
-        for name in layout.COUNTERS:
-            counts = new[name][:]
-            counts[target] = np.maximum(counts[target], old[name][:][origin])
-            new[name][:] = counts
-
-
-def _copy_column(old: h5py.Dataset, new: h5py.Dataset, origin: np.ndarray, target: np.ndarray) -> None:
-    """Copy rows `origin` of one dataset to rows `target` (ascending) of another, block by block of the new one."""
-    width = tuple(slice(0, size) for size in old.shape[1:])  # the new file may have more axes, never fewer
-    for start in range(0, len(new), BLOCK):
-        first, last = np.searchsorted(target, [start, start + BLOCK])
-        if first == last:
-            continue
-        source = origin[first:last]
-        lowest = source.min()
-        taken = old[lowest : source.max() + 1][source - lowest]
-        block = new[start : start + BLOCK]
-        block[(target[first:last] - start, *width)] = taken
-        new[start : start + BLOCK] = block

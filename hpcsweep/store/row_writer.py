@@ -40,19 +40,29 @@ class Datasets:
         self._path = path
         with h5py.File(path, "r", locking=False) as file:
             self._extents = {name: _extent(path, file[name]) for name in names}
-        self._descriptor: int | None = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        self._descriptor: int | None = os.open(path, os.O_RDWR | os.O_CLOEXEC)
 
     def __getitem__(self, name: str) -> np.ndarray:
         """Read a whole dataset."""
-        extent = self._extents[name]
-        values = np.fromfile(self._path, extent.dtype, math.prod(extent.shape), offset=extent.offset)
-        return values.reshape(extent.shape)
+        return self._read(name, 0, self._extents[name].shape[0])
 
     def row(self, name: str, row: int) -> np.ndarray:
         """Read a row of a dataset, (1, ...)."""
-        extent = self._extents[name]
-        shape, offset = (1, *extent.shape[1:]), extent.offset + row * extent.row_bytes
-        return np.fromfile(self._path, extent.dtype, math.prod(shape), offset=offset).reshape(shape)
+        return self._read(name, row, 1)
+
+    def _read(self, name: str, row: int, rows: int) -> np.ndarray:
+        """Read rows of the file that was opened, whatever has its name by now."""
+        extent, position = self._extents[name], 0
+        if self._descriptor is None:
+            raise ValueError(f"{self._path} is closed")
+        values = np.empty((rows, *extent.shape[1:]), extent.dtype)
+        octets = values.reshape(-1).view(np.uint8).data if values.size else memoryview(b"")
+        while position < len(octets):
+            where = extent.offset + row * extent.row_bytes + position
+            if not (count := os.preadv(self._descriptor, [octets[position:]], where)):
+                raise StoreError(f"{self._path} is damaged: it ends before its data.")
+            position += count
+        return values
 
     @property
     def names(self) -> list[str]:

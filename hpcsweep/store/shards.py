@@ -13,15 +13,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from hpcsweep.errors import LaunchError, StoreError
 from hpcsweep.store import journal, layout, lease, weights
 from hpcsweep.store.lease import Lease
+from hpcsweep.store.proving import Merged
 from hpcsweep.store.reading import opened
-from hpcsweep.store.rewriting import BLOCK
+from hpcsweep.study.keys import KeyIndex
 
+BETTER = np.array([0, 1, 3, 3, 3, 2])  # by status: of two rows of one cell, the larger counts
 _NAME = re.compile(r"(?P<stem>.+)\.(?P<number>[1-9]\d*)-of-(?P<count>[1-9]\d*)(?P<suffix>\.h5|)")
 
 
@@ -89,6 +90,16 @@ def unfinished(path: Path) -> int:
         return int((~np.isin(file["status"][:], layout.FINISHED)).sum())
 
 
+def counting(keys: np.ndarray, status: np.ndarray) -> np.ndarray:
+    """Return the row of each cell that counts, of the rows of several stores, in the order in which cells appear first.
+
+    That is the first one of the best status.
+    """
+    first, rows = KeyIndex(keys).first(), np.arange(len(keys))
+    order = np.lexsort((rows, -BETTER[status], first))
+    return order[np.append(True, np.diff(first[order]) != 0)[: len(order)]]
+
+
 def failures(store: Path) -> int:
     """Return how many cells of a store have failed."""
     with opened(store) as file:
@@ -98,67 +109,33 @@ def failures(store: Path) -> int:
 def delete(store: Path, files: Sequence[Path]) -> None:
     """Delete shards with their weights, each after a look that the main file has all that is finished in it.
 
-    Raises `StoreError`, and deletes no further one, if a run holds a shard, it has cells left to do, or a finished row
-    of it is not in the main file with the same bits.
+    Raises `StoreError`, and deletes no further one, if a run holds the main file or a shard, a shard has cells left to
+    do, or a finished row of it is not in the main file with the same bits.
     """
-    for path in files:
-        if path.resolve() == store.resolve():
-            raise StoreError(f"{path} is the main file, not a shard of it.")
-        with Lease(path):
-            _refuse_loss(store, path)
-            shutil.rmtree(path.with_name(path.name + layout.SAVED), ignore_errors=True)
-            weights.path_of(path).unlink(missing_ok=True)
-            journal.path_of(path).unlink(missing_ok=True)
-            path.unlink()
+    if not files:
+        return
+    with Lease(store) as held:
+        merged = Merged(store)
+        for path in files:
+            if path.resolve() == store.resolve():
+                raise StoreError(f"{path} is the main file, not a shard of it.")
+            with Lease(path):
+                journal.replay(path)
+                _refuse_loss(merged, path)
+                held.check()
+                shutil.rmtree(path.with_name(path.name + layout.SAVED), ignore_errors=True)
+                weights.path_of(path).unlink(missing_ok=True)
+                path.unlink()
 
 
-def _refuse_loss(store: Path, path: Path) -> None:
+def _refuse_loss(merged: Merged, path: Path) -> None:
     if left := unfinished(path):
         raise StoreError(f"{path}: {left} cells are not finished, so it is kept; finish them, or delete it yourself.")
-    if lost := unmerged(store, path):
+    if lost := merged.lacks(path):
         raise StoreError(
-            f"{len(lost)} finished cells of {path} are not in {store} with the same bits (the first: {lost[0]}): "
+            f"{len(lost)} finished cells of {path} are not in {merged.path} with the same bits (the first: {lost[0]}): "
             "they come from elsewhere, or were measured again. It is kept."
         )
-
-
-def unmerged(store: Path, shard: Path) -> list[str]:
-    """Return the keys of the finished cells of a shard that the main file has not, or has with other bits.
-
-    A cell that has failed in the shard and was finished elsewhere is not lost.
-    """
-    with opened(store) as main, opened(shard) as part:
-        keys, status = part["key"][:], part["status"][:]
-        rows = np.flatnonzero(np.isin(status, layout.FINISHED))
-        where = {key: row for row, key in enumerate(main["key"][:].tolist())}
-        targets = np.array([where.get(key, -1) for key in keys[rows].tolist()], dtype=np.int64)
-        there = main["status"][:]
-        good = (targets >= 0) & np.isin(there[targets] if len(there) else targets, layout.FINISHED)
-        better = good & (status[rows] == layout.FAILED)
-        good[good] = _equal(main, part, targets[good], rows[good])
-    lost = set(keys[rows[~(good | better)]].tolist())
-    known = keys[rows[good]]
-    lost |= weights.differing(store, shard, known)
-    return [key.decode() for key in keys[rows].tolist() if key in lost]
-
-
-def _equal(main: h5py.File, part: h5py.File, targets: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return for pairs of rows whether every result is the same to the bit."""
-    same = np.ones(len(rows), dtype=bool)
-    for name in layout.RESULTS:
-        if name not in (*layout.COUNTERS, "checksum") and name in part:
-            for start in range(0, len(rows), BLOCK):
-                piece = slice(start, start + BLOCK)
-                old = _bytes(part[name], rows[piece], part[name].shape[1:])
-                same[piece] &= (old == _bytes(main[name], targets[piece], part[name].shape[1:])).all(axis=1)
-    return same
-
-
-def _bytes(data: h5py.Dataset, rows: np.ndarray, width: tuple[int, ...]) -> np.ndarray:
-    """Return rows as bytes (rows, bytes of a row), as far as a shard has them: the main file may have more axes."""
-    lowest, block = rows.min(), (slice(0, size) for size in width)
-    taken = np.ascontiguousarray(data[(slice(lowest, rows.max() + 1), *block)][rows - lowest])
-    return taken.reshape(len(rows), -1).view(np.uint8)
 
 
 def holder(files: Sequence[Path]) -> str | None:

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from hpcsweep.errors import StoreError
-from hpcsweep.store import layout, lease, shards
+from hpcsweep.store import copying, layout, lease, shards
 from hpcsweep.store.reading import launches, opened
 
 
@@ -34,6 +34,11 @@ def summary(path: str | Path) -> dict[str, Any]:
     ``checkpoints`` tells how many packs have saved what they have, and how old the newest of these is, in ``seconds``.
     Raises `StoreError` if the file is no store.
     """
+    return _read(path)[0]
+
+
+def _read(path: str | Path) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
+    """Return the summary of a store, the keys of its cells, and their status; nothing runs that nobody holds."""
     with opened(path) as file:
         status, finished = file["status"][:], file["finished"][:]
         counts = {name: int((status == code).sum()) for code, name in enumerate(layout.STATUS)}
@@ -41,9 +46,10 @@ def summary(path: str | Path) -> dict[str, Any]:
         if live is None:  # nobody is running them any more
             counts["pending"] += counts.pop("running")
             counts = {"pending": counts["pending"], "running": 0, **counts}
+            status[status == layout.RUNNING] = layout.PENDING
         last = launches(file["run_started"][:]) - 1
         rate, eta = _pace(file, status, finished, live is not None)
-        return {
+        progress = {
             "file": str(path),
             "title": str(file.attrs["title"]),
             "cells": len(status),
@@ -57,6 +63,7 @@ def summary(path: str | Path) -> dict[str, Any]:
                 name[4:]: _plain(file[name][last]) for name in layout.RUNS if name in file and name != "run_checksum"
             },
         }
+        return progress, file["key"][:], status
 
 
 def everything(path: str | Path) -> dict[str, Any]:
@@ -69,27 +76,17 @@ def everything(path: str | Path) -> dict[str, Any]:
     parts = shards.beside(path)
     if not path.exists() and not parts:
         raise StoreError(f"There is no store {path}, and no shard of it.")
-    main = summary(path) if path.exists() else {"file": str(path), "live": None}
+    stores = [_read(part) for part in ([path] if path.exists() else []) + parts]
+    main, summaries = {"file": str(path), "live": None}, [progress for progress, _, _ in stores]
+    if path.exists():
+        main, *summaries = summaries
     if not parts:
         return {**main, "shards": []}
-    summaries = [summary(part) for part in parts]
-    return {**main, "shards": summaries, "together": _together([path, *parts] if path.exists() else parts)}
-
-
-def _together(files: list[Path]) -> dict[str, int]:
-    """Return counts by status of all cells in some files, each by the best that one of them says."""
-    rank = {layout.PENDING: 0, layout.RUNNING: 1, layout.FAILED: 2}
-    best: dict[bytes, int] = {}
-    for path in files:
-        with opened(path) as file:
-            keys, codes = file["key"][:].tolist(), file["status"][:]
-        if lease.holder(path) is None:
-            codes[codes == layout.RUNNING] = layout.PENDING
-        for key, code in zip(keys, codes.tolist(), strict=True):
-            if key not in best or rank.get(code, 3) > rank.get(best[key], 3):
-                best[key] = code
-    counts = np.bincount(list(best.values()), minlength=len(layout.STATUS))
-    return {"cells": len(best), **dict(zip(layout.STATUS, counts.tolist(), strict=True))}
+    keys, status = (np.concatenate([store[number] for store in stores]) for number in (1, 2))
+    rows = shards.counting(keys, status)
+    counts = np.bincount(status[rows], minlength=len(layout.STATUS)).tolist()
+    together = {"cells": len(rows), **dict(zip(layout.STATUS, counts, strict=True))}
+    return {**main, "shards": summaries, "together": together}
 
 
 def is_live(progress: dict[str, Any]) -> bool:
@@ -123,7 +120,8 @@ def _checkpoints(path: Path) -> dict[str, Any]:
 def _failures(file: h5py.File, status: np.ndarray) -> list[dict[str, str]]:
     """Return key and message of every failed cell."""
     rows = np.flatnonzero(status == layout.FAILED)
-    return [{"key": file["key"][row].decode(), "message": file["message"][row].decode()} for row in rows]
+    columns = (copying.gathered(file[name], rows).tolist() for name in ("key", "message"))
+    return [{"key": key.decode(), "message": message.decode()} for key, message in zip(*columns, strict=True)]
 
 
 def _plain(value: Any) -> Any:

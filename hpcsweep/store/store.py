@@ -112,18 +112,20 @@ class Store:
 
     def predict(self, seconds: np.ndarray) -> None:
         """Store the predicted seconds of every row; NaN leaves a row as it is."""
-        self._predicted = np.where(np.isnan(seconds), self._predicted, seconds)
-        self._check()
-        self._data.put("predicted_seconds", 0, self._predicted)
+        rows = np.flatnonzero(~np.isnan(seconds) & (seconds != self._predicted))
+        self._predicted[rows] = seconds[rows]
+        self._write(rows, {"predicted_seconds": self._predicted[rows]})
 
     def start(self, rows: Sequence[int]) -> None:
         """Count an attempt of these rows and mark them running."""
-        self.attempts[list(rows)] += 1
+        self._check()
+        started = np.sort(np.asarray(rows, dtype=np.int64))
+        self.attempts[started] += 1
+        self.status[started] = layout.RUNNING
         if self._weights is not None:
-            self._weights.forget(rows)
-        self._write(rows, {"attempts": self.attempts[list(rows)]})
+            self._weights.forget(started)
         self._clock()
-        self._mark(rows, layout.RUNNING)
+        self._data.write(started, {"attempts": self.attempts[started], "status": self.status[started]})
 
     def release(self, rows: Sequence[int]) -> None:
         """Make rows pending again whose work was interrupted."""

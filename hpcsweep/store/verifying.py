@@ -54,15 +54,12 @@ class Damage:
 def look(path: Path) -> Damage:
     """Return what of a store, without its weights, is damaged. Raises `StoreError` if it cannot be read at all."""
     damage = Damage()
-    with opened(path):
-        pass  # a sentence of its own for what is no store
-    with readable(path):
-        if not integrity.is_sealed(path, integrity.CHANGING):
+    with opened(path) as file, readable(path):
+        if not integrity.is_sealed(file, integrity.CHANGING):
             damage.elsewhere.append(f"{path} is damaged outside the results of its cells (metadata or coordinates)")
-        with opened(path) as file:
-            damage.rows = _keys(file, integrity.damaged(file))
-            if integrity.damaged_runs(file, launches(file["run_started"][:])):
-                damage.launches.append(f"{path}: the description of a launch is damaged, or was cut off")
+        damage.rows = _keys(file, integrity.damaged(file))
+        if integrity.damaged_runs(file, launches(file["run_started"][:])):
+            damage.launches.append(f"{path}: the description of a launch is damaged, or was cut off")
     return damage
 
 
@@ -83,14 +80,18 @@ def verify(path: Path) -> Damage:
     damage = look(path)
     kept = weights.path_of(path)
     with readable(kept), opened(path) as file:
-        if not _keeps_weights(file):
-            return damage
         keys = _measured(file)
-        if kept.exists() and not integrity.is_sealed(kept, weights.CHANGING):
+        if kept.exists() and not _is_sealed(kept):
             damage.elsewhere.append(f"{kept} is damaged outside the weights of its cells")
-        else:
-            damage.weights, damage.missing = weights.damaged(path, keys), weights.missing(path, keys)
+            return damage
+        damage.weights = weights.damaged(path, keys)
+        damage.missing = weights.missing(path, keys) if _keeps_weights(file) else []
     return damage
+
+
+def _is_sealed(path: Path) -> bool:
+    with h5py.File(path, "r", locking=False) as file:
+        return integrity.is_sealed(file, weights.CHANGING)
 
 
 def without_weights(path: Path) -> list[str]:

@@ -8,6 +8,8 @@ written after the rest. Files from before there were zooms (slices close to the 
 from __future__ import annotations
 
 import contextlib
+import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,18 +18,19 @@ import h5py
 import numpy as np
 
 from hpcsweep.errors import StoreError
-from hpcsweep.store import checksums, integrity, layout, write_errors
+from hpcsweep.store import checksums, copying, integrity, layout, lease, write_errors
 from hpcsweep.store.foreign import refuse
 from hpcsweep.store.reading import named, opened
 from hpcsweep.store.rewriting import Take, replacing
 from hpcsweep.study.cells import Cells
+from hpcsweep.study.keys import KeyIndex
 
 SLICES = ("slice_x", "slice_target", "slice_model")
 ZOOMS = ("zoom_x", "zoom_target", "zoom_model")
 PICTURES = (*SLICES, *ZOOMS)
 BLOCK = 4096  # rows whose checksums are computed at a time
-_CHECKED = ("checksum", "picture_checksum")
-CHANGING = ("kept", *_CHECKED, "parameters", *PICTURES, "raster_error", "digest")  # overwritten in place
+CHECKED = ("checksum", "picture_checksum")
+CHANGING = ("kept", *CHECKED, "parameters", *PICTURES, "raster_error", "digest")  # overwritten in place
 
 
 @dataclass(frozen=True)
@@ -58,15 +61,15 @@ def build(store: Path, cells: Cells, takes: Sequence[Take], anew: bool = False) 
     Raises `StoreError` if they cannot be written, as when the disk has no room for them.
     """
     path = path_of(store)
-    if not anew and {take.path for take in takes} <= {store} and is_laid_out(store, cells):
+    others = {take.path for take in takes if len(take.target)} - {store}
+    if not anew and not others and is_laid_out(store, cells):
         return
     write_errors.require_space(path.parent, size_of(cells))
     with write_errors.explained(f"{path} cannot be written"), replacing(path) as temporary:
         with write_errors.deferred(temporary, "w") as file:
             _lay_out(file, cells)
-            for take in takes:
-                if path_of(take.path).exists() and integrity.is_sealed(path_of(take.path), CHANGING):
-                    _copy(take, file)
+            for start in range(0, len(takes), copying.AT_ONCE):
+                _copy(takes[start : start + copying.AT_ONCE], file, cells.columns["key"])
         integrity.seal(temporary, CHANGING)
 
 
@@ -76,18 +79,18 @@ def is_laid_out(store: Path, cells: Cells) -> bool:
     try:
         with h5py.File(path, "r", locking=False) as file:
             same = layout.WEIGHTS.keys() <= set(file) and np.array_equal(file["key"][:], cells.columns["key"])
-        return same and integrity.is_sealed(path, CHANGING)
+            return same and integrity.is_sealed(file, CHANGING)
     except (OSError, RuntimeError, KeyError, ValueError):
         return False
 
 
 @contextlib.contextmanager
-def _opened(store: str | Path) -> Iterator[h5py.File]:
+def opened_weights(store: str | Path) -> Iterator[h5py.File]:
     """Open the weights of a store for reading. Raises `StoreError` if they cannot be read."""
     path = path_of(store)
     try:
         with h5py.File(path, "r", locking=False) as file:
-            refuse(file, ("key", "offset", "count", "kept", "raster", *_CHECKED, *PICTURES))
+            refuse(file, ("key", "offset", "count", "kept", "raster", *CHECKED, *PICTURES))
             yield file
     except (OSError, KeyError) as error:
         raise StoreError(f"{path} cannot be read: {error}; move it away to run without weights.") from error
@@ -108,39 +111,39 @@ def _lay_out(file: h5py.File, cells: Cells) -> None:
     file["raster"][:] = np.where(pictured, np.cumsum(pictured) - 1, -1)
 
 
-def _copy(take: Take, new: h5py.File) -> None:
-    """Copy the parameters and pictures of the rows of one store, as far as they were kept."""
-    with opened(take.path) as store, _opened(take.path) as old:
-        keys, kept = store["key"][:][take.origin], old["kept"][:]
-        _, where, origins = np.intersect1d(keys, old["key"][:], return_indices=True)
-        order = np.argsort(take.target[where])
-        order = order[kept[origins[order]] > 0]
-        rows, origins = take.target[where[order]], origins[order]
-        ends = {file: np.append(file["offset"][:], len(file["parameters"])) for file in (new, old)}
-        for row, origin, size in _pieces(rows, origins):
-            (start, end), (begin, stop) = ends[new][[row, row + size]], ends[old][[origin, origin + size]]
-            new["parameters"][start:end] = old["parameters"][begin:stop]
-            for name in (name for name in (*PICTURES, *_CHECKED, "kept") if name in old):
-                new[name][row : row + size] = old[name][origin : origin + size]
-        if (pictured := kept[origins] == 3).any():  # a file without rasters has no such rows
-            rasters = new["raster"][:][rows[pictured]], old["raster"][:][origins[pictured]]
-            for row, origin, size in _pieces(*rasters):
-                new["raster_error"][row : row + size] = old["raster_error"][origin : origin + size]
-        if "checksum" not in old and len(rows):  # which is from before there were checksums
-            new["checksum"][rows] = _parameter_sums(new, rows)
-            new["picture_checksum"][rows] = _picture_sums(new, rows)
+def _copy(takes: Sequence[Take], new: h5py.File, keys: np.ndarray) -> None:
+    """Copy the parameters and pictures of rows of some stores, as far as they were kept.
+
+    `keys` are those of the new rows. A file that is damaged outside its rows has none.
+    """
+    starts, pictured = new["offset"][:], new["raster"][:]
+    rows, segments, rasters, unsealed = [], [], [], []
+    with contextlib.ExitStack() as stack:
+        for take in takes:
+            if not (len(take.target) and path_of(take.path).exists()):
+                continue
+            old = stack.enter_context(opened_weights(take.path))
+            if not integrity.is_sealed(old, CHANGING):
+                continue
+            origin, kept = KeyIndex(old["key"][:]).rows(keys[take.target]), old["kept"][:]
+            there = (origin >= 0) & (kept[origin] > 0)
+            origin, target = origin[there], take.target[there]
+            rows.append((old, origin, target))
+            segments.append((old["parameters"], old["offset"][:][origin], starts[target], old["count"][:][origin]))
+            if (shown := kept[origin] == 3).any():  # a file without rasters has no such rows
+                rasters.append((old["raster_error"], old["raster"][:][origin[shown]], pictured[target[shown]]))
+            if "checksum" not in old:  # which is from before there were checksums
+                unsealed.append(target)
+        copying.copy_segments(new["parameters"], segments)
+        for name in (*PICTURES, *CHECKED, "kept"):
+            copying.copy(new[name], [(old[name], origin, target) for old, origin, target in rows if name in old])
+        copying.copy(new["raster_error"], rasters)
+    for target in unsealed:
+        new["checksum"][target] = parameter_sums(new, target)
+        new["picture_checksum"][target] = picture_sums(new, target)
 
 
-def _pieces(rows: np.ndarray, origins: np.ndarray) -> Iterator[tuple[int, int, int]]:
-    """Yield (row, origin, size) of pieces that are consecutive in both files, each of at most 4096 rows."""
-    index = np.arange(len(rows))
-    breaks = (np.diff(rows) != 1) | (np.diff(origins) != 1) | (index[1:] % 4096 == 0)
-    for piece in np.split(index, np.flatnonzero(breaks) + 1):
-        if len(piece):
-            yield int(rows[piece[0]]), int(origins[piece[0]]), len(piece)
-
-
-def _parameter_sums(file: h5py.File, rows: np.ndarray) -> np.ndarray:
+def parameter_sums(file: h5py.File, rows: np.ndarray) -> np.ndarray:
     """Return the checksums that the parameters of rows (ascending) of a file should have, (rows,)."""
     sums, (offsets, counts) = np.empty(len(rows), np.uint64), (file[name][:][rows] for name in ("offset", "count"))
     keys = file["key"][:][rows]
@@ -156,23 +159,24 @@ def _parameter_sums(file: h5py.File, rows: np.ndarray) -> np.ndarray:
     return sums
 
 
-def _picture_sums(file: h5py.File, rows: np.ndarray) -> np.ndarray:
+def picture_sums(file: h5py.File, rows: np.ndarray) -> np.ndarray:
     """Return the checksums that the pictures of rows (ascending) of a file should have, (rows,)."""
     sums, kept, rasters = np.empty(len(rows), np.uint64), file["kept"][:][rows], file["raster"][:][rows]
     for start in range(0, len(rows), BLOCK):
-        block = rows[start : start + BLOCK]
-        lines = {name: file[name][block] for name in PICTURES if name in file}
-        sums[start : start + BLOCK] = checksums.rows({"key": file["key"][block], **lines})
-    for place in np.flatnonzero(kept == 3).tolist():
-        image = file["raster_error"][rasters[place]][None]
-        sums[place : place + 1] += checksums.contribution("raster_error", image)
+        block = slice(start, start + BLOCK)
+        names = [name for name in ("key", *PICTURES) if name in file]
+        sums[block] = checksums.rows({name: copying.gathered(file[name], rows[block]) for name in names})
+        shown = start + np.flatnonzero(kept[block] == 3)
+        if len(shown):
+            images = copying.gathered(file["raster_error"], rasters[shown])
+            sums[shown] += checksums.contribution("raster_error", images)
     return sums
 
 
 def missing(store: Path, keys: np.ndarray) -> list[str]:
     """Return which of these finished cells have no parameters."""
     if path_of(store).exists():
-        with _opened(store) as file:
+        with opened_weights(store) as file:
             keys = np.setdiff1d(keys, file["key"][:][file["kept"][:] != 0])
     return [key.decode() for key in keys.tolist()]
 
@@ -181,40 +185,17 @@ def damaged(store: Path, keys: np.ndarray) -> list[str]:
     """Return which of these finished cells have damaged parameters or pictures."""
     if not path_of(store).exists():
         return []
-    with _opened(store) as file:
+    with opened_weights(store) as file:
         kept = file["kept"][:]
         rows = np.flatnonzero((kept != 0) & np.isin(file["key"][:], keys))
         there = file["key"][:][rows]
         bad = ~np.isin(kept[rows], (1, 2, 3))
         if "checksum" in file and len(rows):
-            bad |= file["checksum"][:][rows] != _parameter_sums(file, rows)
+            bad |= file["checksum"][:][rows] != parameter_sums(file, rows)
             pictured = np.flatnonzero(kept[rows] >= 2)
             shown = rows[pictured]
-            bad[pictured] |= file["picture_checksum"][:][shown] != _picture_sums(file, shown)
+            bad[pictured] |= file["picture_checksum"][:][shown] != picture_sums(file, shown)
     return [key.decode() for key in there[bad].tolist()]
-
-
-def differing(store: Path, other: Path, keys: np.ndarray) -> set[bytes]:
-    """Return which of these cells have something kept in the weights of `other` that those of `store` have not."""
-    asked = set(keys.tolist())
-    if not path_of(other).exists() or not asked:
-        return set()
-    if not path_of(store).exists():
-        return asked
-    with _opened(store) as main, _opened(other) as part:
-        row_of = {key: row for row, key in enumerate(main["key"][:].tolist())}
-        kept = np.flatnonzero(part["kept"][:]).tolist()
-        named = zip(part["key"][:][kept].tolist(), kept, strict=True)
-        return {key for key, row in named if key in asked and not _has(main, row_of.get(key), part, row)}
-
-
-def _has(main: h5py.File, row: int | None, part: h5py.File, origin: int) -> bool:
-    """Whether `main` has in a row what `part` keeps of the cell, to the bit."""
-    if row is None or main["kept"][row] < part["kept"][origin]:
-        return False
-    ours, theirs = ([parameters, *vars(kept).values()] for parameters, kept in (_kept(main, row), _kept(part, origin)))
-    pairs = zip(ours, theirs, strict=True)
-    return all(b is None or (a is not None and a.tobytes() == b.tobytes()) for a, b in pairs)
 
 
 def pictured(store: Path) -> np.ndarray:
@@ -226,7 +207,7 @@ def pictured(store: Path) -> np.ndarray:
     with opened(store) as file:
         keys = file["key"][:]
     if path_of(store).exists():
-        with _opened(store) as file:
+        with opened_weights(store) as file:
             if ZOOMS[0] in file and np.array_equal(file["key"][:], keys):
                 kept = file["kept"][:]
                 return np.where(kept >= 2, kept, 0)
@@ -240,19 +221,26 @@ def parameters(store: str | Path, keys: Sequence[str]) -> list[np.ndarray | None
     """
     if not path_of(store).exists():
         return [None] * len(keys)
-    with _opened(store) as file:
-        row_of = {key: row for row, key in enumerate(file["key"][:].tolist())}
-        offset, count, kept = (file[name][:] for name in ("offset", "count", "kept"))
-        rows, data = [row_of.get(key.encode(), -1) for key in keys], file["parameters"]
-        rows = [row if row >= 0 and kept[row] else -1 for row in rows]
-        _require_sound(file, np.unique([row for row in rows if row >= 0]).astype(np.int64))
-        return [data[offset[row] : offset[row] + count[row]] if row >= 0 else None for row in rows]
+    with opened_weights(store) as file:
+        kept = np.append(file["kept"][:], 0)
+        rows = KeyIndex(file["key"][:]).rows(np.array([key.encode() for key in keys], "S32"))
+        there = np.flatnonzero(kept[rows])
+        _require_sound(file, np.unique(rows[there]))
+        offset, count = file["offset"][:], file["count"][:]
+        vectors: list[np.ndarray | None] = [None] * len(keys)
+        for start in range(0, len(there), BLOCK):
+            block = there[start : start + BLOCK]
+            counts = count[rows[block]]
+            values = copying.gathered(file["parameters"], copying.spread(offset[rows[block]], counts))
+            for place, vector in zip(block.tolist(), np.split(values, np.cumsum(counts)[:-1]), strict=True):
+                vectors[place] = vector
+    return vectors
 
 
 def _require_sound(file: h5py.File, rows: np.ndarray) -> None:
     """Raise `StoreError` if the parameters of rows (ascending) are not those that were stored."""
     if "checksum" in file and len(rows):
-        bad = rows[file["checksum"][:][rows] != _parameter_sums(file, rows)]
+        bad = rows[file["checksum"][:][rows] != parameter_sums(file, rows)]
         if len(bad):
             keys = [key.decode() for key in file["key"][:][bad].tolist()]
             raise StoreError(
@@ -262,16 +250,26 @@ def _require_sound(file: h5py.File, rows: np.ndarray) -> None:
 
 
 def pictures(store: str | Path, key: str) -> Pictures:
-    """Return the pictures of a finished cell. Raises `StoreError` if the weights cannot be read."""
+    """Return the pictures of a finished cell; none where they are damaged, with a sentence on the standard error.
+
+    Raises `StoreError` if the weights cannot be read.
+    """
     with opened(store) as file:
         row = np.flatnonzero(file["key"][:] == key.encode())
         if not len(row) or file["status"][row[0]] not in layout.FINISHED or not path_of(store).exists():
             return Pictures()
-    with _opened(store) as file:
-        row = np.flatnonzero(file["key"][:] == key.encode())
-        if "checksum" in file and (file["picture_checksum"][:][row] != _picture_sums(file, row)).any():
-            return Pictures()  # damaged, or just being replaced
-        return _kept(file, row[0])[1] if len(row) else Pictures()
+    for pause in (0.1, 0.3, 1.0, None):  # they may just be replaced
+        with opened_weights(store) as file:
+            row = np.flatnonzero(file["key"][:] == key.encode())
+            if not len(row) or file["kept"][row[0]] < 2:
+                return Pictures()
+            if "checksum" not in file or (file["picture_checksum"][:][row] == picture_sums(file, row)).all():
+                return _kept(file, row[0])[1]
+        if pause is None or lease.holder(Path(store)) is None:
+            break
+        time.sleep(pause)
+    print(f"hpcsweep: the pictures of {key} in {path_of(store)} are damaged, and are not shown.", file=sys.stderr)
+    return Pictures()
 
 
 def _kept(file: h5py.File, row: int) -> tuple[np.ndarray, Pictures]:

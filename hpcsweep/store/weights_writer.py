@@ -26,10 +26,11 @@ class Writer:
         fixed = ("key", "offset", "count", "raster")
         self._key, self._offset, self._count, self._raster = (self._data[name] for name in fixed)
 
-    def forget(self, rows: Sequence[int]) -> None:
+    def forget(self, rows: Sequence[int] | np.ndarray) -> None:
         """Mark what is kept of these rows as nothing, on the disk: it is of an earlier attempt."""
-        kept = sorted(row for row in rows if self._kept[row])
-        if kept:
+        kept = np.sort(np.asarray(rows, dtype=np.int64))
+        kept = kept[self._kept[kept] != 0]
+        if len(kept):
             self._kept[kept] = 0
             self._data.write(kept, {"kept": [0] * len(kept)})
             self._data.sync()
@@ -66,6 +67,8 @@ class Writer:
 
         Until then they have no pictures, so that nobody sees a target of one line beside a network of another.
         """
+        if not self._data.is_current():
+            raise StoreError("Another file has taken the place of the weights; this process may not write them.")
         self._data.write(list(kept), {"kept": [1] * len(kept)})
         self._data.sync()
         rasters = {row: self._data.row("raster_error", int(self._raster[row]))[0] for row in kept if kept[row] == 3}

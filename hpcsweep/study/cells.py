@@ -15,6 +15,7 @@ from typing import Any, cast
 import numpy as np
 
 from hpcsweep.config import IMPLIED, Cell, Config, ModelConfig, OptimizerConfig, TargetConfig, canonical
+from hpcsweep.study.keys import KeyIndex
 
 FAMILIES: Mapping[str, type[Config]] = {"target": TargetConfig, "model": ModelConfig, "optimizer": OptimizerConfig}
 COUNTS = ("dimension", "parameters", "samples", "replicate")
@@ -100,28 +101,35 @@ class Cells:
         ids = np.unique(np.concatenate([self.columns[f"{name}_id"] for name in FAMILIES]))
         return np.isin(np.arange(len(self.configs)), ids).tolist()
 
-    def union(self, other: Cells) -> Cells:
-        """Return these cells followed by those of `other` that are not among them."""
-        other = other.take(np.flatnonzero(~np.isin(other.columns["key"], self.columns["key"])))
-        if not len(other):
-            return self
-        if not len(self):
-            return other
+    def union(self, *others: Cells) -> Cells:
+        """Return these cells followed by those of each of `others` that are not among those before."""
+        ends = np.cumsum([len(self), *(len(other) for other in others)])
+        first = KeyIndex(np.concatenate([cells.columns["key"] for cells in (self, *others)])).first()
+        chosen = [np.flatnonzero(part) for part in np.split(first == np.arange(len(first)), ends[:-1])]
+        parts = [cells.take(rows) for cells, rows in zip((self, *others), chosen, strict=True) if len(rows)]
+        if len(parts) < 2:
+            return parts[0] if parts and len(parts[0]) > len(self) else self
         number: dict[Config, int] = {}
         configs: list[Config] = []
-        for cells in (self, other):
+        for cells in parts:
             for config, used in zip(cells.configs, cells._used(), strict=True):
                 if number.setdefault(config, len(configs)) == len(configs):
                     configs.append(config)
                 elif used:  # only a configuration that a cell has is known to be one of a target, model or optimizer
                     configs[number[config]] = config
-        renumbered = np.array([number[config] for config in other.configs], dtype=np.int64)
         ids = {f"{name}_id" for name in FAMILIES}
-        theirs = {name: renumbered[column] if name in ids else column for name, column in other.columns.items()}
-        columns = {name: np.concatenate([self.columns[name], theirs[name]]) for name in COLUMNS}
-        facts = {**other.facts, **self.facts}
-        facts |= {kind: known for kind, known in other.facts.items() if known.about and not facts[kind].about}
-        return complete(configs, columns, self.precision, self.seed, {*self.extra, *other.extra}, facts)
+        numbers = [np.array([number[config] for config in cells.configs], dtype=np.int64) for cells in parts]
+        renumbered = [
+            {name: row[column] if name in ids else column for name, column in cells.columns.items()}
+            for cells, row in zip(parts, numbers, strict=True)
+        ]
+        columns = {name: np.concatenate([part[name] for part in renumbered]) for name in COLUMNS}
+        facts: dict[tuple[Config, int], Facts] = {}
+        for cells in parts:
+            facts = {**cells.facts, **facts}
+            facts |= {kind: fact for kind, fact in cells.facts.items() if fact.about and not facts[kind].about}
+        axes = {name for cells in parts for name in cells.extra}
+        return complete(configs, columns, self.precision, self.seed, axes, facts)
 
 
 def complete(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from pathlib import Path
 
@@ -12,7 +13,9 @@ import pytest
 from hpcsweep.cluster import redraw, remeasure
 from hpcsweep.errors import StoreError
 from hpcsweep.findings import dataset
-from hpcsweep.store import row_writer, weights
+from hpcsweep.store import remeasured, row_writer, weights
+from hpcsweep.store.keyed_rows import KeyedRows
+from hpcsweep.store.lease import Lease
 from tests.cluster.test_remeasure import MORE, columns
 from tests.conftest import Run
 
@@ -39,24 +42,28 @@ def test_slices_follow_the_worst_point(hpcsweep: Run, store: Path) -> None:
 
 
 def test_a_slice_that_is_half_drawn_is_not_shown(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ((rows, networks), *_) = [group for group in remeasure._groups(store, []) if group[1][0].dimension == 2]
-    keys = [str(dataset.read(store)["key"].values[row]) for row in rows]
-    values = {row: {"sup_where": (0.25, -0.5)} for row in rows}
-    moved = redraw.moved(store, values)
-    assert moved == dict.fromkeys(rows, 3)
-    whole = row_writer.Datasets.put
+    ((keys, networks), *_) = [group for group in remeasure._groups(store, []) if group[1][0].dimension == 2]
+    values = {key: {"sup_where": (0.25, -0.5)} for key in keys}
+    with Lease(store) as lease, contextlib.closing(KeyedRows(store)) as rows:
+        drawing = redraw.Redrawing(store, rows)
+        moved = drawing.moved(values)
+        assert moved == dict.fromkeys(keys, 3)
+        remeasured.write(store, values, lease, rows)
+        assert drawing.moved(values) == {}
+        whole = row_writer.Datasets.put
 
-    def full(self: row_writer.Datasets, name: str, row: int, given: np.ndarray) -> None:
-        if name == "slice_model":
-            raise OSError(errno.ENOSPC, "full")
-        whole(self, name, row, given)
+        def full(self: row_writer.Datasets, name: str, row: int, given: np.ndarray) -> None:
+            if name == "slice_model":
+                raise OSError(errno.ENOSPC, "full")
+            whole(self, name, row, given)
 
-    monkeypatch.setattr(row_writer.Datasets, "put", full)
-    with pytest.raises(StoreError, match="free space"):
-        redraw.draw(store, dict(zip(rows, networks, strict=True)), values, moved, store.parent)
-    assert [weights.pictures(store, key) for key in keys] == [weights.Pictures()] * 2
-    monkeypatch.undo()
-    redraw.draw(store, dict(zip(rows, networks, strict=True)), values, moved, store.parent)
+        monkeypatch.setattr(row_writer.Datasets, "put", full)
+        with pytest.raises(StoreError, match="free space"):
+            drawing.draw(dict(zip(keys, networks, strict=True)), moved, store.parent)
+        assert [weights.pictures(store, key) for key in keys] == [weights.Pictures()] * 2
+        monkeypatch.undo()
+        drawing.draw(dict(zip(keys, networks, strict=True)), moved, store.parent)
+        drawing.close()
     for key in keys:
         kept = weights.pictures(store, key)
         assert kept.slice is not None and kept.zoom is not None and kept.raster is not None
@@ -69,4 +76,6 @@ def test_weights_of_other_cells_are_left_alone(store: Path) -> None:
         file["key"][0] = b"x" * 32
     assert weights.pictured(store).tolist() == [0] * 4
     weights.path_of(store).unlink()
-    assert redraw.moved(store, {0: {"sup_where": (0.5,)}}) == {}
+    key = str(dataset.read(store)["key"].values[0])
+    with contextlib.closing(KeyedRows(store)) as rows:
+        assert redraw.Redrawing(store, rows).moved({key: {"sup_where": (0.5,)}}) == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import shutil
@@ -15,6 +16,7 @@ import pytest
 from hpcsweep.errors import StoreError
 from hpcsweep.findings import dataset
 from hpcsweep.store import layout, remeasured, weights
+from hpcsweep.store.keyed_rows import KeyedRows
 from hpcsweep.store.lease import Lease
 from hpcsweep.store.reading import opened, read_cells
 from tests.cluster.conftest import MEASURED
@@ -91,15 +93,15 @@ FOUND = {
 
 
 def test_contradicting_measurements_are_refused(store: Path) -> None:
-    with pytest.raises(StoreError, match="contradict"):
-        remeasured.combined(store, {0: FOUND | {"sup_upper": 1e-9}})
+    key = read_cells(store).cell(0).key
+    with contextlib.closing(KeyedRows(store)) as rows, pytest.raises(StoreError, match="contradict"):
+        remeasured.combined(rows, {key: FOUND | {"sup_upper": 1e-9}})
 
 
 def tighten(store: Path, measured: dict[str, object]) -> None:
     """Combine what the store says of its first cell with a measurement."""
-    with Lease(store) as held:
-        key = read_cells(store).cell(0).key
-        remeasured.write(store, {key: remeasured.combined(store, {0: measured})[0]}, held)
+    with Lease(store) as held, contextlib.closing(KeyedRows(store)) as rows:
+        remeasured.write(store, remeasured.combined(rows, {read_cells(store).cell(0).key: measured}), held, rows)
 
 
 def test_means_are_those_of_the_larger_measurement(store: Path) -> None:

@@ -13,9 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcsweep.errors import LaunchError, StoreError
-from hpcsweep.store import layout, shards, status, weights
+from hpcsweep.store import journal, layout, shards, status, weights
 from hpcsweep.store.lease import Lease
 from hpcsweep.store.merging import merge
+from hpcsweep.store.proving import Merged
+from hpcsweep.store.reading import opened
 from hpcsweep.store.shards import Shard
 from hpcsweep.study import plan
 from hpcsweep.study.plan import Pack
@@ -76,7 +78,7 @@ def test_merged_shards_are_deleted_with_all_that_is_theirs(merged: tuple[Path, P
     shards.delete(main, [shard])
     left = {path.name for path in main.parent.iterdir()}
     assert left == {"r.h5", "r.weights.h5", "kept", "kept.weights"}
-    assert shards.unmerged(main, shard.with_name("kept")) == []
+    assert Merged(main).lacks(shard.with_name("kept")) == []
 
 
 @pytest.mark.parametrize(
@@ -87,7 +89,7 @@ def test_merged_shards_are_deleted_with_all_that_is_theirs(merged: tuple[Path, P
         ("parameters", -1, "its next"),
         ("weights", None, "lost"),
         ("status", 13, layout.PENDING),
-        ("key", 13, b"0" * 32),
+        ("kept", 13, 0),
     ],
 )
 def test_a_shard_is_kept_if_one_bit_of_it_is_not_in_the_main_file(
@@ -98,12 +100,46 @@ def test_a_shard_is_kept_if_one_bit_of_it_is_not_in_the_main_file(
     if value == "lost":
         weights.path_of(main).unlink()
     else:
-        with h5py.File(weights.path_of(main) if name == "parameters" else main, "r+") as file:
+        with h5py.File(weights.path_of(main) if name in ("parameters", "kept") else main, "r+") as file:
             file[name][index] = np.nextafter(file[name][index], np.inf) if value == "its next" else value
     with pytest.raises(StoreError, match=r"not in .* with the same bits .* It is kept"):
         shards.delete(main, [shard])
     assert {path: path.read_bytes() for path in before} == before
-    assert len(shards.unmerged(main, shard)) in (1, 18)
+    assert len(Merged(main).lacks(shard)) in (1, 18)
+
+
+@pytest.mark.parametrize("where", ["the store", "its weights", "weights of the shard"])
+def test_nothing_is_deleted_where_a_key_is_damaged(merged: tuple[Path, Path], where: str) -> None:
+    main, shard = merged
+    damaged = {"the store": main, "its weights": weights.path_of(main)}.get(where, weights.path_of(shard))
+    with h5py.File(damaged, "r+") as file:
+        file["key"][13] = b"0" * 32
+    with pytest.raises(StoreError, match="is damaged outside"):
+        shards.delete(main, [shard])
+    assert shard.exists() and weights.path_of(shard).exists()
+
+
+def test_nothing_is_deleted_while_the_main_file_is_written(merged: tuple[Path, Path]) -> None:
+    main, shard = merged
+    with Lease(main), pytest.raises(StoreError, match="is being written by"):
+        shards.delete(main, [shard])
+    assert shard.exists()
+
+
+def test_a_change_that_a_measurement_was_cut_off_in_is_not_deleted(merged: tuple[Path, Path]) -> None:
+    main, shard = merged
+    with opened(shard) as file:
+        key = file["key"][3].decode()
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(journal, "_write", interrupted)
+        journal.change(shard, {key: {"sup_lower": 9.0}})
+    with pytest.raises(StoreError, match=rf"1 finished cells .* \(the first: {key}\)"):
+        shards.delete(main, [shard])
+    assert shard.exists() and not journal.path_of(shard).exists()
+
+
+def interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_shards_that_live_or_are_not_finished_are_kept(tmp_path: Path) -> None:
