@@ -62,6 +62,8 @@ def complete(given: Mapping[str, Any], folder: str | Path = ".") -> TargetConfig
             f"a target must be given by its name, as {{name = 'logsin', K = 10}}, not by {dict(given)!r}."
         )
     kind = find(name, folder)
+    if taken := sorted({"name", "label", "code"} & set(kind.parameters)):
+        raise PluginError(f"target {name!r} has a parameter {taken[0]!r}, which means something else; rename it.")
     code = "" if name in REGISTRY else digest(kind, name, folder)
     if given.get("code", code) != code:
         raise PluginError(f"the source of target {name!r} has changed since the study was read; run the study again.")

@@ -13,6 +13,7 @@ import numpy as np
 from hpcsweep.errors import StoreError
 from hpcsweep.store import layout, lease, shards
 from hpcsweep.store.reading import launches, opened
+from hpcsweep.texts import visible
 
 
 def duration(seconds: float) -> str:
@@ -123,7 +124,9 @@ def _checkpoints(path: Path) -> dict[str, Any]:
 def _failures(file: h5py.File, status: np.ndarray) -> list[dict[str, str]]:
     """Return key and message of every failed cell."""
     rows = np.flatnonzero(status == layout.FAILED)
-    return [{"key": file["key"][row].decode(), "message": file["message"][row].decode()} for row in rows]
+    return [
+        {"key": file["key"][row].decode(), "message": file["message"][row].decode(errors="replace")} for row in rows
+    ]
 
 
 def _plain(value: Any) -> Any:
@@ -152,9 +155,15 @@ def _shard_line(progress: dict[str, Any]) -> str:
 
 def lines(progress: dict[str, Any], most: int = 10) -> list[str]:
     """Return a summary for people."""
+    return [visible(line) for line in _lines(progress, most)]
+
+
+def _lines(progress: dict[str, Any], most: int) -> list[str]:
     if parts := progress.get("shards"):
         alone = {**progress, "shards": []}
-        text = lines(alone, most) if "title" in progress else [parts[0]["title"], f"{progress['file']}: not merged yet"]
+        text = (
+            _lines(alone, most) if "title" in progress else [parts[0]["title"], f"{progress['file']}: not merged yet"]
+        )
         return [*text, *(_shard_line(part) for part in parts), f"together: {_counts(progress['together'])}"]
     text = [f"{progress['title']}", f"{progress['file']}: {_counts(progress)}"]
     launch = progress["launch"]
