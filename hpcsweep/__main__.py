@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import io
+import os
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -12,13 +14,15 @@ from typing import Any, NoReturn
 import click
 
 from hpcsweep.cluster.options import RunOptions
+from hpcsweep.commands import streams
 from hpcsweep.commands.doctoring import doctor
 from hpcsweep.commands.measuring import measure
-from hpcsweep.commands.parameters import STUDY, STYLES, Duration, Smoothness, on_devices
+from hpcsweep.commands.parameters import STUDY, STYLES, Duration, Output, Smoothness, on_devices
 from hpcsweep.commands.planning import plan, submit
 from hpcsweep.commands.replaying import replay
 from hpcsweep.commands.storing import merge, status
 from hpcsweep.errors import UserError
+from hpcsweep.texts import visible
 from hpcsweep.version import __version__
 
 EXIT_CODES = """
@@ -45,7 +49,7 @@ def commands() -> None:
 
 @commands.command(epilog=EXIT_CODES)
 @click.argument("study", type=STUDY)
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="File of the store. Default: results/STUDY.h5")
+@click.option("-o", "--output", type=Output(), help="File of the store. Default: results/STUDY.h5")
 @click.option("--retry-failed", is_flag=True, help="Retry cells that failed before.")
 @click.option(
     "--repair", is_flag=True, help="Train again cells that are damaged, or whose weights are: see status --verify."
@@ -106,12 +110,8 @@ def run(
 
 @commands.command()
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-@click.option(
-    "-o", "--output", type=click.Path(file_okay=False, path_type=Path), help="Output folder. Default: FILE-report"
-)
-@click.option(
-    "--export", type=click.Path(dir_okay=False, path_type=Path), help="Write only a table, to a .csv or .parquet file."
-)
+@click.option("-o", "--output", type=Output(file_okay=False), help="Output folder. Default: FILE-report")
+@click.option("--export", type=Output(dir_okay=False), help="Write only a table, to a .csv or .parquet file.")
 @click.option(
     "--smoothness",
     type=Smoothness(),
@@ -127,13 +127,13 @@ def report(file: Path, output: Path | None, export: Path | None, smoothness: tup
         from hpcsweep.findings import dataset
         from hpcsweep.findings.export import export as write
 
-        click.echo(f"{export}: {write(dataset.files(file), export):,} cells")
+        click.echo(f"{visible(str(export))}: {write(dataset.files(file), export):,} cells")
         return 0
     from hpcsweep.findings.report import report as reporting
 
     folder = output or file.with_name(f"{file.stem}-report")
     for path in reporting.write(file, folder, dict(smoothness)):
-        click.echo(path)
+        click.echo(visible(str(path)))
     return 0
 
 
@@ -149,7 +149,9 @@ def check(plugin: str, dimension: int) -> int:
     from hpcsweep.approx.targets import check as rules
 
     broken = rules(plugins.unchecked({"name": plugin}, dimension))
-    click.echo("\n".join(broken) if broken else f"{plugin} in dimension {dimension}: all rules are satisfied")
+    click.echo(
+        "\n".join(map(visible, broken)) if broken else f"{plugin} in dimension {dimension}: all rules are satisfied"
+    )
     return 1 if broken else 0
 
 
@@ -160,11 +162,14 @@ commands.add_command(plan)
 commands.add_command(replay)
 commands.add_command(status)
 commands.add_command(submit)
+COMPUTE = ("run", "submit")  # commands whose results are not what they print
+UNUSABLE = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP, errno.EROFS)  # of a path
 WITHOUT_MPI = sorted(commands.commands.keys() - {"run", "measure"})  # or, as doctor, not on all ranks at once
 
 
 def main() -> None:
     """Run a command. A user error is reported in one sentence, with exit code 2."""
+    streams.prepare()
     try:
         code = commands(standalone_mode=False)
     except UserError as error:
@@ -175,15 +180,23 @@ def main() -> None:
         _refuse(text.getvalue().rstrip())
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
-    sys.exit(code if isinstance(code, int) else 0)
+    except OSError as error:
+        if error.errno not in UNUSABLE or not error.filename:
+            raise
+        _refuse(f"hpcsweep: {os.fsdecode(error.filename)} cannot be used: {error.strerror}.")
+    sys.exit(streams.finish(code if isinstance(code, int) else 0, computes=_command() in COMPUTE))
+
+
+def _command() -> str:
+    return next((word for word in sys.argv[1:] if not word.startswith("-")), "")
 
 
 def _refuse(mistake: str) -> NoReturn:
     """Report a user error and end all ranks; ranks without an error wait for this one when MPI starts."""
     from hpcsweep.cluster import abort, launchers
 
-    command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
-    if launchers.launched() and command not in WITHOUT_MPI and "mpi4py.MPI" not in sys.modules:
+    mistake = visible(mistake, kept="\n")
+    if launchers.launched() and _command() not in WITHOUT_MPI and "mpi4py.MPI" not in sys.modules:
         with contextlib.suppress(ImportError, RuntimeError):  # no MPI here: each rank reports for itself
             abort.agree(mistake)
     click.echo(mistake, err=True)

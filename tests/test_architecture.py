@@ -19,6 +19,7 @@ ORDER = (
     "version",
     "libraries",
     "errors",
+    "texts",
     "bracket",
     "sampling",
     "config",
@@ -133,6 +134,7 @@ ORDER = (
     "findings.report",
     "api",
     "commands.parameters",
+    "commands.streams",
     "commands.doctoring",
     "commands.measuring",
     "commands.planning",
@@ -157,10 +159,10 @@ WALLS = {
 }
 MAY_READ = {
     "config": {"errors", "config"},
-    "study": {"errors", "config", "study"},
-    "store": {"errors", "bracket", "config", "study", "store"},
+    "study": {"errors", "texts", "config", "study"},
+    "store": {"errors", "texts", "bracket", "config", "study", "store"},
     "approx": {"libraries", "errors", "bracket", "sampling", "config", "approx"},
-    "findings": {"errors", "bracket", "sampling", "config", "study", "store", "findings"},
+    "findings": {"errors", "texts", "bracket", "sampling", "config", "study", "store", "findings"},
 }
 # What `import hpcsweep` offers stands here.
 PUBLIC = {

@@ -80,7 +80,7 @@ class CheckpointDir:
 
     def sweep(self) -> None:
         """Remove what killed runs left of unfinished files; only for the holder of the store's lease."""
-        for left in self.folder.glob("*/.*.new"):
+        for left in self.folder.glob("*/.*.new") if is_ours(self.folder) else []:
             left.unlink(missing_ok=True)
 
     def clear(self, keys: Sequence[str]) -> None:
@@ -128,7 +128,10 @@ class Saver:
         with contextlib.suppress(OSError):  # a full disk costs the checkpoint, not the pack
             for folder in self.folders:
                 folder.mkdir(mode=0o700, exist_ok=True)
-                folder.chmod(0o700)  # an earlier version let a group write
+                if not folder.is_symlink():
+                    folder.chmod(0o700)  # an earlier version let a group write
+                if not is_ours(folder):  # a link, which may lead to anything: what is saved there is not used either
+                    return
             with replacing(self.path) as temporary:
                 temporary.chmod(0o600)
                 states.write(temporary, state, SAVED, {"keys": list(self.keys), "code": code()})

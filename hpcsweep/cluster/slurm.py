@@ -6,6 +6,7 @@ import contextlib
 import math
 import os
 import re
+import stat
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcsweep.errors import LaunchError
+from hpcsweep.texts import hidden, visible
 
 SECONDS_BETWEEN = 30.0  # two looks at the queue: schedulers are shared
 USUAL_ARRAY = 1001  # Slurm's own default of MaxArraySize
@@ -28,10 +30,10 @@ class Job:
     """A job in the queue, or an element of an array."""
 
     number: str
-    name: str
     state: str
     used: str  # time, as Slurm writes it
     reason: str  # why it waits, or the nodes on which it runs
+    name: str
 
 
 def clean(environment: Mapping[str, str]) -> dict[str, str]:
@@ -151,7 +153,7 @@ class Queue:
         return self.seen
 
     def _ask(self, numbers: Collection[str]) -> list[Job]:
-        line = ["squeue", "--noheader", "--array", "--jobs", ",".join(sorted(numbers)), "--format=%i|%j|%T|%M|%R"]
+        line = ["squeue", "--noheader", "--array", "--jobs", ",".join(sorted(numbers)), "--format=%i|%T|%M|%R|%j"]
         try:
             done = subprocess.run(line, capture_output=True, text=True, timeout=60)
         except (OSError, subprocess.TimeoutExpired) as error:
@@ -168,6 +170,31 @@ def folder_of(store: Path) -> Path:
     return store.with_name(store.name + ".jobs")
 
 
+def make_folder(store: Path) -> Path:
+    """Return `folder_of` a store, made if need be: this user's alone, since what lies in it is run by the jobs.
+
+    Raises `LaunchError` if it is a link or another user's, or has a name that cannot be used.
+    """
+    folder = folder_of(store)
+    if hidden(str(folder)) or "%" in str(folder):
+        raise LaunchError(
+            f"{visible(str(folder))!r} cannot be the folder of jobs: its name has hidden characters or %."
+        )
+    try:
+        folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        status = folder.lstat()
+        ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
+        if ours and status.st_mode & 0o022:
+            folder.chmod(stat.S_IMODE(status.st_mode) & ~0o022)
+    except OSError as error:
+        raise LaunchError(f"{folder} cannot be written: {error.strerror}.") from error
+    if not ours:
+        raise LaunchError(
+            f"{folder} is a link or another user's, who could change the jobs; remove it, or choose another store."
+        )
+    return folder
+
+
 def submitted(store: Path) -> set[str]:
     """Return the numbers of the jobs that `submit` has sent off for a store."""
     names = (re.match(r"(\d+)_submission\.sh", path.name) for path in folder_of(store).glob("*_submission.sh"))
@@ -182,5 +209,5 @@ def jobs_of(summary: dict[str, Any], queue: Queue) -> list[Job]:
 
 def job_lines(jobs: list[Job], problem: str) -> list[str]:
     """Return the states of jobs for people."""
-    lines = [f"job {job.number} ({job.name}): {job.state.lower()}, {job.used} {job.reason}" for job in jobs]
+    lines = [visible(f"job {job.number} ({job.name}): {job.state.lower()}, {job.used} {job.reason}") for job in jobs]
     return lines or [problem or "no job in the queue"]

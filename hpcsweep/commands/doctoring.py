@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from hpcsweep.cluster.options import RunOptions
-from hpcsweep.commands.parameters import Duration, on_devices
+from hpcsweep.commands.parameters import Duration, Output, on_devices
 
 EPILOG = """
 \b
@@ -20,7 +20,7 @@ Exit codes: 0 no errors (only ✓ and !), 1 at least one error (✗).
 @click.option(
     "-o",
     "--output",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=Output(file_okay=False),
     default=Path("results"),
     show_default=True,
     help="The folder in which stores will be written.",

@@ -11,6 +11,7 @@ import click
 
 from hpcsweep.cluster.options import RunOptions
 from hpcsweep.commands.parameters import STORE, STYLES, Count, on_devices, on_plugins
+from hpcsweep.texts import visible
 
 MEASURE_EPILOG = """
 \b
@@ -79,7 +80,7 @@ def measure(
         raise click.UsageError("Give a store FILE, or --network and --target.")
     code, results = remeasure.named(names, section, progress, folder or Path(), options)
     if results is not None:
-        lines = [f"{name:12} {value}" for name, value in results.items()]
+        lines = [visible(f"{name:12} {value}") for name, value in results.items()]
         click.echo(json.dumps(_strict(results)) if as_json else "\n".join(lines))
     return code
 

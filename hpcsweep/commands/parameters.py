@@ -62,6 +62,21 @@ def on_plugins(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+class Output(click.Path):
+    """The path of what is to be written."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(path_type=Path, **settings)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path. A shell leaves `--output=~/s.h5` as it is, for which a folder called ~ would be made."""
+        if str(value) == "~" or str(value).startswith("~/"):
+            self.fail(
+                f"{value!r} would be a folder called ~; write {param.opts[0] if param else '-o'} ~/...", param, ctx
+            )
+        return super().convert(value, param, ctx)
+
+
 class Duration(click.ParamType):
     """A duration in seconds, or written as 90m, 2h, 1d or [hours:]minutes:seconds."""
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from hpcsweep.cluster.options import RunOptions
-from hpcsweep.commands.parameters import STUDY, Duration, on_devices
+from hpcsweep.commands.parameters import STUDY, Duration, Output, on_devices
 
 SUBMIT_EPILOG = """
 \b
@@ -53,7 +53,7 @@ def _plan_text(priced: dict[str, Any]) -> str:
 
 @click.command(epilog=SUBMIT_EPILOG)
 @click.argument("study", type=STUDY)
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="File of the store. Default: results/STUDY.h5")
+@click.option("-o", "--output", type=Output(), help="File of the store. Default: results/STUDY.h5")
 @click.option(
     "--array", "elements", type=COUNT, default=1, show_default=True, help="Elements among which STUDY is divided."
 )

@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from hpcsweep.cluster.options import RunOptions
-from hpcsweep.commands.parameters import STORE, on_devices, on_plugins
+from hpcsweep.commands.parameters import STORE, Output, on_devices, on_plugins
+from hpcsweep.texts import visible
 
 REPLAY_EPILOG = """
 \b
@@ -19,7 +20,7 @@ Exit codes: 0 all bits agree, 1 some differ, 2 the request is invalid.
 @click.command(epilog=REPLAY_EPILOG)
 @click.argument("file", type=STORE)
 @click.argument("key")
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Save the parameters: net.npy")
+@click.option("-o", "--output", type=Output(dir_okay=False), help="Save the parameters: net.npy")
 @on_plugins
 @on_devices
 def replay(
@@ -44,16 +45,14 @@ def replay(
     from hpcsweep.cluster.trust import Trust
 
     replayed = again(file, key, folder, options, Trust(study, trust_plugins))
-    click.echo(f"{replayed.key}: {replayed.told}")
+    click.echo(f"{replayed.key}: {visible(replayed.told)}")
     for quantity in replayed.quantities:
         mark = "the same" if quantity.same else "differs"
         click.echo(f"  {quantity.name:12} {_shown(quantity.stored):28} {_shown(quantity.replayed):28} {mark}")
     if replayed.message:
-        click.echo(f"  {replayed.message}")
+        click.echo(f"  {visible(replayed.message)}")
     if output is not None and replayed.parameters is not None:
-        import numpy as np
-
-        np.save(output, replayed.parameters)
+        _save(output, replayed.parameters)
         click.echo(
             f"{output}: {len(replayed.parameters)} parameters, layer by layer, biases in the last column of each"
         )
@@ -61,6 +60,16 @@ def replay(
     if not same:
         click.echo(f"The stored results were computed with {'; '.join(replayed.versions)}.")
     return 0 if same else 1
+
+
+def _save(path: Path, parameters: Any) -> None:
+    import numpy as np
+
+    from hpcsweep.store import rewriting, write_errors
+
+    saved = write_errors.explained(f"{path} cannot be written")
+    with saved, rewriting.replacing(path) as temporary, temporary.open("wb") as file:
+        np.save(file, parameters)
 
 
 def _shown(value: Any) -> str:

@@ -9,7 +9,9 @@ from typing import Any
 
 import click
 
+from hpcsweep.commands import streams
 from hpcsweep.commands.parameters import STORE
+from hpcsweep.texts import visible
 
 MERGE_EPILOG = """
 \b
@@ -53,7 +55,7 @@ def status(file: Path, as_json: bool, watch: bool, ask: bool, check: bool, verif
         else:
             lines = job_lines(jobs, queue.problem) if ask else []
             click.echo("\n".join([*reading.lines(summary), *lines]))
-        if not watch or not (reading.is_live(summary) or jobs):
+        if not watch or streams.broken() or not (reading.is_live(summary) or jobs):
             return _verdict(summary) if check else 0
         time.sleep(5)
 
@@ -69,7 +71,7 @@ def _verify(file: Path, as_json: bool) -> int:
     from hpcsweep.store import verifying
 
     damage = verifying.verify(file)
-    click.echo(json.dumps(asdict(damage)) if as_json else "\n".join(damage.lines()))
+    click.echo(json.dumps(asdict(damage)) if as_json else "\n".join(map(visible, damage.lines())))
     return int(bool(damage))
 
 
@@ -90,10 +92,10 @@ def merge(file: Path, shards: tuple[Path, ...], delete_shards: bool) -> int:
     if not sources and not shards:
         raise StoreError(f"There are no shards next to {file}; name the stores to merge into it.")
     new, finished = merge_stores(file, sources or shards)
-    click.echo(f"{file}: {new} new cells, {finished} finished in all")
+    click.echo(f"{visible(str(file))}: {new} new cells, {finished} finished in all")
     lacking = parts.missing(sources)
     if lacking:
-        click.echo("\n".join(lacking))
+        click.echo("\n".join(map(visible, lacking)))
     if delete_shards:
         whole = [shard for shard in sources if not parts.unfinished(shard)]
         parts.delete(file, whole)

@@ -37,9 +37,34 @@ def stream(*parts: object) -> int:
     return int.from_bytes(hashlib.blake2b(canonical(parts).encode(), digest_size=8).digest(), "little")
 
 
+class Options(Mapping[str, Any]):
+    """A mapping that cannot be changed; a copy of it can, and is a dictionary."""
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        self._given = MappingProxyType(dict(given))
+
+    def __getitem__(self, name: str) -> Any:
+        return self._given[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._given)
+
+    def __len__(self) -> int:
+        return len(self._given)
+
+    def __repr__(self) -> str:
+        return repr(dict(self._given))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> dict[str, Any]:
+        return copy.deepcopy(dict(self._given), memo)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Options, (dict(self._given),)
+
+
 @dataclass(frozen=True, eq=False)
 class Config(Mapping[str, Any]):
-    """A name with its fields; equal to every mapping that has the same fields.
+    """A name with its fields; equal to configurations of the same canonical text, and to mappings of the same fields.
 
     Attributes
     ----------
@@ -57,7 +82,7 @@ class Config(Mapping[str, Any]):
     label: str = field(default="", kw_only=True)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
+        object.__setattr__(self, "options", Options(self.options))
 
     @classmethod
     def of(cls, given: Mapping[str, Any], label: str = "") -> Self:
@@ -95,6 +120,9 @@ class Config(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self.plain)
+
+    def __eq__(self, other: object) -> bool:
+        return self._text == other._text if isinstance(other, Config) else super().__eq__(other)
 
     def __hash__(self) -> int:
         return hash(self._text)

@@ -99,11 +99,12 @@ class OptimizerConfig(Config):
     objective : what is learned; of a chain that of the whole
     parts : the configurations of a chain, one for each name; by default these same settings, but 300 steps for "adam"
         where it is not the last. `seconds` and tolerances of a part end that part only; the chain goes on with the
-        next. Once made, the parts stand for themselves: `dataclasses.replace` of another field does not reach them
+        next. Once made, the parts stand for themselves: `dataclasses.replace` of another field does not reach them.
+        The fields of a chain are those in which all parts agree, None where they do not, and the sum of the steps
 
     Raises
     ------
-    StudyError : for parts that are not those of the name
+    StudyError : for parts that are not those of the name; for options of a chain without parts
     """
 
     FIELDS: ClassVar = (*COMMON, *RATES)
@@ -126,11 +127,18 @@ class OptimizerConfig(Config):
         super().__post_init__()
         names = self.name.split("+")
         if len(names) > 1 and not self.parts:
+            if self.options:
+                raise StudyError(
+                    f"The options of {self.name!r} belong to one optimizer each; give its parts with them."
+                )
             made = (self._part(name, place < len(names) - 1) for place, name in enumerate(names))
             object.__setattr__(self, "parts", tuple(made))
         if self.parts and [part.name for part in self.parts] != names:
             raise StudyError(f"The parts of {self.name!r} must have the settings of {', '.join(names)}, in order.")
         if self.parts:
+            shared = self._agreed()
+            for name in self.FIELDS:
+                object.__setattr__(self, name, shared.get(name))
             object.__setattr__(self, "steps", sum(part.steps for part in self.parts))
 
     def _part(self, name: str, followed: bool) -> OptimizerConfig:
@@ -153,11 +161,15 @@ class OptimizerConfig(Config):
         """Return the fields with their values; of a chain its parts, and beside them what they have in common."""
         if not self.parts:
             return {**super()._fields(), **self.objective.plain}
-        first, *others = parts = [part.plain for part in self.parts]
-        agreed = {
+        parts = [part.plain for part in self.parts]
+        return {**self._agreed(), "steps": self.steps, "name": self.name, **self.objective.plain, "parts": parts}
+
+    def _agreed(self) -> dict[str, Any]:
+        """Return the fields that all parts of a chain have, with one value."""
+        first, *others = (part.plain for part in self.parts)
+        return {
             name: value for name, value in first.items() if all(name in part and part[name] == value for part in others)
         }
-        return {**agreed, "steps": self.steps, "name": self.name, **self.objective.plain, "parts": parts}
 
     @property
     def chain(self) -> tuple[OptimizerConfig, ...]:

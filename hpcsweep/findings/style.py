@@ -17,6 +17,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from hpcsweep.texts import visible
+
 Look = dict[str, Any]  # how something is drawn: keywords of matplotlib
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -79,7 +81,7 @@ def _legend_columns(handles: Sequence[Artist], width: float) -> int:
 
 def plain(text: str) -> str:
     """Return a text that matplotlib shows as it stands: the names in a study are no formulas, even with dollars."""
-    return text.replace("$", r"\$")
+    return visible(text).replace("$", r"\$")
 
 
 def apply(axes: Axes) -> None:

@@ -50,7 +50,7 @@ def change(store: Path, values: Mapping[str, Values], opened: KeyedRows | None =
             for which, row in zip((_BEFORE, _AFTER), pair, strict=True)
             for name, array in row.items()
         }
-        with replacing(path_of(store)) as temporary, temporary.open("wb") as file:
+        with replacing(path_of(store), like=store) as temporary, temporary.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
         for key, (_, row) in rows.items():
             _write(data, places[key], row)

@@ -27,6 +27,7 @@ from typing import Any
 import psutil
 
 from hpcsweep.errors import StoreError
+from hpcsweep.texts import visible
 
 HEARTBEAT = 10.0  # seconds between two signs of life
 STALE = 90.0  # seconds without one after which a lease is stale: longer than the caches of network file systems
@@ -53,7 +54,7 @@ def holder(store: Path) -> str | None:
 
 
 def _words(claim: dict[str, Any]) -> str:
-    return f"process {claim.get('process')} on {claim.get('host')}"
+    return visible(f"process {claim.get('process')} on {claim.get('host')}")
 
 
 def _read(path: Path) -> tuple[dict[str, Any], int]:
@@ -137,6 +138,8 @@ class Lease:
         self.store, self.path, self.unsure = store, lease_path(store), False
         self._over = threading.Event()
         self._after, self._say = after, say
+        if store.exists() and not os.access(store, os.W_OK):
+            raise StoreError(f"{store} is read-only for this user; make it writable, or choose another file.")
         try:
             self._take()
         except OSError as error:

@@ -53,6 +53,8 @@ def opened(path: str | Path) -> Iterator[h5py.File]:
 
 
 def _open(path: Path) -> h5py.File:
+    if path.exists() and not path.is_file():  # HDF5 would wait for ever for what comes out of a pipe
+        raise StoreError(f"{path} cannot be opened: it is a folder or a device, not a file.")
     try:
         return h5py.File(path, "r", locking=False)
     except OSError as error:

@@ -7,6 +7,7 @@ extending and merging are this one function.
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import math
 import os
@@ -68,21 +69,24 @@ def assign(cells: Cells, sources: Sequence[Path], lost: Collection[bytes] = ()) 
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, like: Path | None = None) -> Iterator[Path]:
     """Give the path of a new, empty file; when the block ends well, it is on disk and takes the place of `path`.
 
-    It gets the permissions and the group of the file that it replaces; a link is replaced, not followed. A kill inside
-    the block leaves the temporary file; the next run sweeps it up (`sweep`).
+    It is to the users of this machine what the file was that it replaces or, where there is none, what the file `like`
+    is: owner, group, permissions, access control lists. A link that this user or root has made stays, and its target is
+    replaced; that of somebody else is replaced itself. A kill inside the block leaves the temporary file; the next run
+    sweeps it up (`sweep`). Raises `OSError`, also if `path` is there and is read-only or no ordinary file.
     """
+    path = followed(path)
+    _require_replaceable(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     try:
-        with contextlib.closing(os.fdopen(descriptor, "wb")), contextlib.suppress(FileNotFoundError):
-            old = path.lstat()
-            with contextlib.suppress(PermissionError):  # of a group that this user is not in
-                os.chown(descriptor, -1, old.st_gid)
-            if not stat.S_ISLNK(old.st_mode):
-                os.chmod(descriptor, stat.S_IMODE(old.st_mode))
+        with contextlib.closing(os.fdopen(descriptor, "wb")):
+            for model in (path, like):
+                if model is not None and model.is_file() and not model.is_symlink():
+                    _give_access_as(model, descriptor)
+                    break
         yield temporary
         _sync(temporary)
         os.replace(temporary, path)
@@ -91,9 +95,52 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def followed(path: Path) -> Path:
+    """Return the file to which a link leads, if this user or root has made the link; else the path itself."""
+    with contextlib.suppress(FileNotFoundError):
+        status = path.lstat()
+        if stat.S_ISLNK(status.st_mode) and status.st_uid in (0, os.getuid()):
+            return Path(os.path.realpath(path))
+    return path
+
+
+def _require_replaceable(path: Path) -> None:
+    """Raise `OSError` for a folder, a device and the like, and for a file that is read-only for this user."""
+    with contextlib.suppress(FileNotFoundError):
+        mode = path.lstat().st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISLNK(mode):
+            number = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
+            raise OSError(number, os.strerror(number), str(path))
+        if stat.S_ISREG(mode) and not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+
+def _give_access_as(model: Path, descriptor: int) -> None:
+    """Give an open file the owner, the group, the permissions and the access control list of another file."""
+    old, names = model.stat(), set[str]()
+    for owner in (old.st_uid, -1):  # only root gives a file away
+        with contextlib.suppress(PermissionError):
+            os.chown(descriptor, owner, old.st_gid)
+            break
+    mode = stat.S_IMODE(old.st_mode)
+    if os.fstat(descriptor).st_gid != old.st_gid:  # this user is not in that group: his own gets no rights of it
+        os.chmod(descriptor, mode & ~0o070 | (mode & 0o007) << 3)
+        return
+    os.chmod(descriptor, mode)
+    with contextlib.suppress(OSError, AttributeError):  # not every file system has such, nor every system
+        names = {name for name in os.listxattr(model) if name.startswith(("user.", "system."))}
+        for name in set(os.listxattr(descriptor)) - names:
+            if name.startswith("system."):  # which the folder gives to new files
+                os.removexattr(descriptor, name)
+    for name in names:
+        with contextlib.suppress(OSError):
+            os.setxattr(descriptor, name, os.getxattr(model, name))
+
+
 def sweep(path: Path) -> None:
     """Remove what killed runs left of unfinished new files of `path`; only for the holder of its lease."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.new"):
+    path = followed(path)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 16}.new"):
         left.unlink(missing_ok=True)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from hpcsweep.errors import StoreError
 from hpcsweep.store import copying, layout, lease, shards
 from hpcsweep.store.reading import launches, opened
+from hpcsweep.texts import visible
 
 
 def duration(seconds: float) -> str:
@@ -121,7 +122,10 @@ def _failures(file: h5py.File, status: np.ndarray) -> list[dict[str, str]]:
     """Return key and message of every failed cell."""
     rows = np.flatnonzero(status == layout.FAILED)
     columns = (copying.gathered(file[name], rows).tolist() for name in ("key", "message"))
-    return [{"key": key.decode(), "message": message.decode()} for key, message in zip(*columns, strict=True)]
+    return [
+        {"key": key.decode(), "message": message.decode(errors="replace")}
+        for key, message in zip(*columns, strict=True)
+    ]
 
 
 def _plain(value: Any) -> Any:
@@ -150,9 +154,15 @@ def _shard_line(progress: dict[str, Any]) -> str:
 
 def lines(progress: dict[str, Any], most: int = 10) -> list[str]:
     """Return a summary for people."""
+    return [visible(line) for line in _lines(progress, most)]
+
+
+def _lines(progress: dict[str, Any], most: int) -> list[str]:
     if parts := progress.get("shards"):
         alone = {**progress, "shards": []}
-        text = lines(alone, most) if "title" in progress else [parts[0]["title"], f"{progress['file']}: not merged yet"]
+        text = (
+            _lines(alone, most) if "title" in progress else [parts[0]["title"], f"{progress['file']}: not merged yet"]
+        )
         return [*text, *(_shard_line(part) for part in parts), f"together: {_counts(progress['together'])}"]
     text = [f"{progress['title']}", f"{progress['file']}: {_counts(progress)}"]
     launch = progress["launch"]

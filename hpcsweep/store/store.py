@@ -12,6 +12,7 @@ writes, and looks before each write whether it still holds the lease; anyone may
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ _KEPT = ("status", "predicted_seconds", *layout.COUNTERS)  # columns that a stor
 MEASURED = tuple(name for name in layout.RESULTS if name not in (*_KEPT, "finished", "checksum"))
 SETTLED = 1.0  # seconds after which finished rows are forced onto the disk and marked, at least
 COST = 20  # times as long as that takes, at least
-LONGEST_NAME = 150  # letters: the weights, the lease and temporary files have longer names
+LONGEST_NAME = 150  # bytes, of 255: shards, the weights, the lease and temporary files have longer names
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,9 @@ class Store:
         Raises `StoreError` if the file belongs to another study, is held by a live run, is damaged, or cannot be
         written.
         """
-        path = Path(path).resolve()  # a link would be replaced, and its target escape the lease
-        if len(path.name) > LONGEST_NAME:
-            raise StoreError(f"The name {path.name[:20]}... is longer than {LONGEST_NAME} letters; use a shorter one.")
+        path = Path(os.path.realpath(path))  # a link stays; the lease lies beside its target
+        if len(os.fsencode(path.name)) > LONGEST_NAME:
+            raise StoreError(f"The name {path.name[:20]}... is longer than {LONGEST_NAME} bytes; use a shorter one.")
         if path.is_dir():
             raise StoreError(f"{path} is a folder; choose a file in it, such as {path / 'results.h5'}.")
         try:
@@ -217,7 +218,7 @@ class Store:
         for row, record in enumerate(records):
             value = record.values.get(name, column.fill)
             if isinstance(value, str):  # cut to its column, at a whole character
-                value = value.encode()[: layout.MESSAGE_BYTES].decode(errors="ignore").encode()
+                value = value.encode(errors="backslashreplace")[: layout.MESSAGE_BYTES].decode(errors="ignore").encode()
             stacked[(row, slice(len(value))) if np.ndim(value) else row] = value  # type: ignore[arg-type]
         return stacked
 

@@ -21,7 +21,7 @@ from hpcsweep.errors import StoreError
 from hpcsweep.store import checksums, copying, integrity, layout, lease, write_errors
 from hpcsweep.store.foreign import refuse
 from hpcsweep.store.reading import named, opened
-from hpcsweep.store.rewriting import Take, replacing
+from hpcsweep.store.rewriting import Take, followed, replacing
 from hpcsweep.study.cells import Cells
 from hpcsweep.study.keys import KeyIndex
 
@@ -64,13 +64,24 @@ def build(store: Path, cells: Cells, takes: Sequence[Take], anew: bool = False) 
     others = {take.path for take in takes if len(take.target)} - {store}
     if not anew and not others and is_laid_out(store, cells):
         return
-    write_errors.require_space(path.parent, size_of(cells))
-    with write_errors.explained(f"{path} cannot be written"), replacing(path) as temporary:
+    _refuse_foreign(path)
+    write_errors.require_space(followed(path).parent, size_of(cells))
+    with write_errors.explained(f"{path} cannot be written"), replacing(path, like=store) as temporary:
         with write_errors.deferred(temporary, "w") as file:
             _lay_out(file, cells)
             for start in range(0, len(takes), copying.AT_ONCE):
                 _copy(takes[start : start + copying.AT_ONCE], file, cells.columns["key"])
         integrity.seal(temporary, CHANGING)
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Raise `StoreError` if a file is there that is not ours: other programs too call files NAME.weights.h5."""
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+        ours = file.read(8) == b"\x89HDF\r\n\x1a\n"
+        with contextlib.suppress(OSError, RuntimeError), h5py.File(path, "r", locking=False) as weights:
+            ours = ours and {"key", "offset", "count", "kept"} <= set(weights)  # one that is damaged is replaced
+        if not ours:
+            raise StoreError(f"{path} was not written by hpcsweep; move it away, or choose another file with -o.")
 
 
 def is_laid_out(store: Path, cells: Cells) -> bool:

@@ -82,7 +82,7 @@ class _DeferringFile(io.RawIOBase):
     """A file for HDF5. After the first error, kept in `error`, it ignores what is written and reads as zeros."""
 
     def __init__(self, path: Path, mode: Literal["w", "r+"]) -> None:
-        flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT | os.O_TRUNC if mode == "w" else 0)
+        flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW if mode == "w" else 0)
         self._descriptor = os.open(path, flags, 0o666)
         self._position, self._end = 0, os.fstat(self._descriptor).st_size
         self.error: OSError | None = None

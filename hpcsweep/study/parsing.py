@@ -7,10 +7,11 @@ that this module needs neither torch nor MPI.
 
 from __future__ import annotations
 
+import codecs
 import math
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -28,6 +29,7 @@ from hpcsweep.study.schema import (
     SupNormSection,
     training_section,
 )
+from hpcsweep.texts import hidden, visible
 
 LONGEST_TEXT = 60_000  # bytes: the store keeps the text as an HDF5 attribute, which ends at 64 KiB
 
@@ -86,24 +88,41 @@ def load(path: str | Path, catalogue: Catalogue) -> Study:
 
     Raises `StudyError` with the path of the key, the allowed names and the nearest match.
     """
-    path = Path(path)
+    return parse(read_text(path), catalogue, Path(path).parent)
+
+
+def read_text(path: str | Path) -> str:
+    """Return the text of a study file, in UTF-8 with or without a byte order mark, whatever its lines end with.
+
+    Raises `StudyError` if it cannot be read, or has another encoding.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
+        with Path(path).open("rb") as file:
+            octets = file.read(2 * LONGEST_TEXT)  # what is longer is refused in any case
     except OSError as error:
         raise StudyError(f"The study {path} cannot be read: {error.strerror}.") from error
+    if octets.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in octets:
+        raise StudyError(f"The study {path} is not in UTF-8 but in UTF-16 or UTF-32; save it in UTF-8.")
+    try:
+        text = octets.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise StudyError(f"The study {path} is not a UTF-8 text file.") from error
-    return parse(text, catalogue, path.parent)
+        line = len((octets[: error.start] + b".").splitlines())
+        raise StudyError(
+            f"The study {path} is not in UTF-8: line {line} contains the byte 0x{octets[error.start]:02x}, as texts in "
+            "Latin-1 or Windows-1252 do; save it in UTF-8."
+        ) from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def parse(text: str, catalogue: Catalogue, folder: Path = Path(".")) -> Study:
     """Validate the text of a study; plugin files in it are relative to `folder`."""
-    if len(text.encode()) > LONGEST_TEXT:
+    if len(text.encode(errors="surrogatepass")) > LONGEST_TEXT:
         raise StudyError(f"The study is longer than {LONGEST_TEXT} bytes; shorten its lists or use fewer grids.")
     try:
         tables = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise StudyError(f"The study is not valid TOML: {error}.") from error
+    _refuse_hidden(tables, "")
     file = section(StudyFile, tables, "")
     kind = training_section(catalogue.options)
     common, per_optimizer = _training(file.training, kind, catalogue)
@@ -121,6 +140,17 @@ def parse(text: str, catalogue: Catalogue, folder: Path = Path(".")) -> Study:
         text=text,
         folder=Path(folder),
     )
+
+
+def _refuse_hidden(value: object, path: str) -> None:
+    """Raise `StudyError` for a text, or the name of a key, with characters that a terminal or a page would obey."""
+    if isinstance(value, str) and (character := hidden(value)):
+        raise StudyError(f"{path}: contains the hidden character {character}; names and texts are of one visible line.")
+    entries: Iterable[tuple[object, object]] = value.items() if isinstance(value, dict) else ()
+    for name, entry in enumerate(value) if isinstance(value, list) else entries:
+        inner = f"{path}[{name}]" if isinstance(value, list) else f"{path}.{visible(str(name))}".removeprefix(".")
+        _refuse_hidden(name, inner)
+        _refuse_hidden(entry, inner)
 
 
 def _training(

@@ -168,7 +168,7 @@ class StoreSection(Section):
 class StudyFile(Section):
     """The whole file. Grids and per-optimizer tables have open keys and are checked by hand below."""
 
-    title: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]*$")]
+    title: Annotated[str, Field(min_length=1, max_length=200)]
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     precision: Literal["float64", "float32"] = "float64"
     grid: Annotated[list[dict[str, Any]], Field(min_length=1)]

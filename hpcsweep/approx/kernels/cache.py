@@ -13,6 +13,7 @@ import functools
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 import time
 import warnings
@@ -71,12 +72,23 @@ def _places(beside: Path) -> Iterator[Path]:
         return
     yield beside
     with contextlib.suppress(RuntimeError):  # some containers give a user no home
-        yield Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "hpcsweep"
-    temporary = Path(tempfile.gettempdir()) / f"hpcsweep-{os.getuid()}"
+        caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+        with contextlib.suppress(OSError):
+            caches.mkdir(parents=True, exist_ok=True)
+            yield _own(caches / "hpcsweep")
     with contextlib.suppress(OSError):
-        temporary.mkdir(mode=0o700, exist_ok=True)
-        if temporary.lstat().st_uid == os.getuid():  # what lies there is run
-            yield temporary
+        yield _own(Path(tempfile.gettempdir()) / f"hpcsweep-{os.getuid()}")
+
+
+def _own(path: Path) -> Path:
+    """Return a folder that is this user's alone, made if need be: what lies there is run. OSError if it is not."""
+    path.mkdir(mode=0o700, exist_ok=True)
+    status = path.lstat()
+    if status.st_uid != os.getuid() or stat.S_ISLNK(status.st_mode):
+        raise PermissionError(path)
+    if status.st_mode & 0o022:
+        path.chmod(0o700)
+    return path
 
 
 def kept(make: Callable[[], T]) -> T:

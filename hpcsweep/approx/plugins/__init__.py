@@ -65,6 +65,8 @@ def complete(given: Mapping[str, Any], folder: str | Path = ".") -> TargetConfig
             f"a target must be given by its name, as {{name = 'logsin', K = 10}}, not by {dict(given)!r}."
         )
     kind, code = identified(name, folder, Target, given.get("code")) if ":" in name else (find(name, folder), "")
+    if taken := sorted({"name", "label", "code"} & set(kind.parameters)):
+        raise PluginError(f"target {name!r} has a parameter {taken[0]!r}, which means something else; rename it.")
     parameters = {key: value for key, value in given.items() if key not in ("name", "code")}
     return TargetConfig(name, code=code, options=kind.resolve(parameters))
 

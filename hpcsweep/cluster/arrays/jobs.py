@@ -20,6 +20,7 @@ from hpcsweep.cluster.stopping import AGAIN
 from hpcsweep.errors import LaunchError
 from hpcsweep.store import merging, shards
 from hpcsweep.store.shards import Shard
+from hpcsweep.study.parsing import read_text
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Element:
         abort.listen()
         from hpcsweep.cluster import launch
 
-        if self.study.read_text(encoding="utf-8") != self.text:
+        if read_text(self.study) != self.text:
             raise LaunchError(f"{self.study} has changed since it was submitted; submit it again.")
         code = launch.run(
             self.study,

@@ -29,6 +29,7 @@ from hpcsweep.store import shards
 from hpcsweep.store.shards import Shard
 from hpcsweep.study.cells import Cells
 from hpcsweep.study.plan import Pack
+from hpcsweep.texts import hidden, visible
 
 Cluster = Literal["slurm", "local", "debug"]
 MOST_TIMEOUTS = 100  # of an element, after which submitit requeues it no more
@@ -115,7 +116,7 @@ def prepare(
     if others := [path for path in parts if shards.of(path) not in request.shards]:
         raise StoreError(
             f"{others[0]} is a shard of an array with another number of elements; first merge it: "
-            f"python -m hpcsweep merge {store} --delete-shards"
+            f"python -m hpcsweep merge {shlex.quote(str(store))} --delete-shards"
         )
     read, cells = launch.read(study)
     dealt = shares.deal(read, cells, request.elements)
@@ -176,6 +177,8 @@ def text(submission: Submission) -> str:
 def _executor(submission: Submission, **changes: Any) -> submitit.SlurmExecutor:
     """Return what submits the elements; `changes` to its parameters."""
     request, name = submission.request, submission.store.name.removesuffix(".h5")
+    for text in (submission.store, request.partition, request.account, request.qos, request.mpi):
+        _require_scriptable(str(text))
     try:
         folder = slurm.folder_of(submission.store)
         executor = submitit.SlurmExecutor(folder, max_num_timeout=MOST_TIMEOUTS, python=PYTHON)
@@ -202,9 +205,21 @@ def _executor(submission: Submission, **changes: Any) -> submitit.SlurmExecutor:
     return executor
 
 
+def _require_scriptable(text: str) -> None:
+    """Raise `LaunchError` for a path or an option that would be something else in a batch script.
+
+    Of the rest submitit quotes all that a shell would take for its own.
+    """
+    if hidden(text):
+        raise LaunchError(f"{visible(text)!r} cannot stand in a batch script: it contains {hidden(text)}.")
+    if set(text) & {"%", "\\"}:
+        raise LaunchError(f"{text!r} cannot be used here: Slurm replaces % and \\ in the names of logs.")
+
+
 def _to_slurm(submission: Submission) -> int:
     longest, elements, submitted = slurm.longest_array(), submission.elements(), []
     executor = _executor(submission)
+    slurm.make_folder(submission.store)
     try:
         for start in range(0, len(elements), longest):
             submitted += executor.submit_array(elements[start : start + longest])
@@ -214,7 +229,7 @@ def _to_slurm(submission: Submission) -> int:
             print(f"Submitted: job {_submit_merge(submission, numbers)} merges them at the end into {submission.store}")
     except (FailedSubmissionError, UncompletedJobError) as error:
         raise LaunchError(f"Slurm refuses: {str(error).strip()}") from error
-    print(f"Look:  python -m hpcsweep status {submission.store} --jobs")
+    print(f"Look:  python -m hpcsweep status {shlex.quote(str(submission.store))} --jobs")
     return 0
 
 
@@ -236,7 +251,7 @@ def _in_turn(submission: Submission) -> list[int]:
     """Run the elements in this process, one after the other; return their exit codes."""
     if submission.request.tasks > 1:
         raise LaunchError("--cluster debug runs in this process only; use --ntasks-per-node 1 or --cluster local.")
-    executor, codes = submitit.DebugExecutor(slurm.folder_of(submission.store)), []
+    executor, codes = submitit.DebugExecutor(slurm.make_folder(submission.store)), []
     for element in submission.elements(submission.request.seconds):
         job = executor.submit(element)
         if (error := job.exception()) is not None:  # `result` would open a debugger
@@ -249,5 +264,5 @@ def _in_turn(submission: Submission) -> list[int]:
 
 def _side_by_side(submission: Submission) -> list[int]:
     """Run the elements in processes of this machine; return their exit codes."""
-    request, folder = submission.request, slurm.folder_of(submission.store)
+    request, folder = submission.request, slurm.make_folder(submission.store)
     return local.run(submission.elements(request.seconds), folder, request.tasks, request.cores, request.gpus)

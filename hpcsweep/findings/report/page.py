@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from hpcsweep.findings.tables import Rows
+from hpcsweep.texts import visible
 
 NUMBER = re.compile(r"-?[\d,.]+(e[+-]\d+)?|inf")
 SHORT, MIDDLE = 24, 60  # characters: texts up to SHORT are not wrapped, up to MIDDLE only a little
@@ -80,10 +81,16 @@ def _cell_class(text: str, numeric: bool) -> str:
     return "number" if numeric else "short" if len(text) <= SHORT else "middle" if len(text) <= MIDDLE else "long"
 
 
+def _shown(value: object) -> object:
+    """Return a text without hidden characters, but for the ends of lines; what a macro has rendered stays."""
+    return visible(value, kept="\n\t") if type(value) is str else value
+
+
 templates = Environment(
     loader=PackageLoader("hpcsweep.findings.report"),
     autoescape=True,
     undefined=StrictUndefined,
+    finalize=_shown,
     trim_blocks=True,
     lstrip_blocks=True,
 )

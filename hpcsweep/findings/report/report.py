@@ -41,20 +41,37 @@ def write(path: str | Path, folder: str | Path, smoothness: Smoothness | None = 
 
     Raises
     ------
-    StoreError: if `path` is not a store or `folder` cannot be written.
+    StoreError: if `path` is not a store, or `folder` cannot be written or contains a page that is not a report.
     """
     sources, folder = files(path), Path(folder)
+    index = folder / "index.html"  # it is written first: by it a folder is known to be that of a report
+    _refuse_foreign(index)
     dataset = read(sources)
     table = series.table(dataset)
     known = {**table.smoothness, **(smoothness or {})}
     source = Source(dataset, table, sources, known, answers.laws(table, known))
-    written: list[Path] = []
+    contents: dict[Path, bytes] = {}
     images: dict[str, dict[str, page.Image]] = {}
     drawn = list(report_figures(source))
     for drawing, (png, pdf) in zip(drawn, _all_rendered([drawing.figure for drawing in drawn]), strict=True):
-        written += [_put(folder / f"{drawing.name}.png", png), _put(folder / f"{drawing.name}.pdf", pdf)]
+        contents |= {folder / f"{drawing.name}.png": png, folder / f"{drawing.name}.pdf": pdf}
         images.setdefault(drawing.chapter, {})[drawing.name] = page.Image(drawing.caption, png)
-    return [_put(folder / "index.html", _page(source, Path(path), images).encode()), *written]
+    if not index.exists() and (others := [name for name in contents if name.exists()]):
+        raise StoreError(f"{others[0]} is there already, and not as part of a report; choose another folder with -o.")
+    contents = {index: _page(source, Path(path), images).encode(), **contents}
+    return [_put(name, content) for name, content in contents.items()]
+
+
+def _refuse_foreign(index: Path) -> None:
+    """Raise `StoreError` if the page of a folder is not a report of ours."""
+    try:
+        ours = b"hpcsweep" in index.read_bytes()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StoreError(f"{index} cannot be read: {error.strerror}.") from error
+    if not ours:
+        raise StoreError(f"{index} was not written by hpcsweep; choose another folder with -o.")
 
 
 def _put(path: Path, content: bytes) -> Path:
