@@ -209,7 +209,7 @@ def stored(
 def _stored(
     path: Path,
     chosen: SupNormSection,
-    groups: Sequence[tuple[list[int], list[Network]]],
+    groups: Sequence[tuple[list[str], list[Network]]],
     style: Style,
     folder: Path,
     workforce: Workforce,
