@@ -39,7 +39,7 @@ MISTAKES = {
         study(GRID.replace('["logsin"]', f'[{{ name = "logsin", K = {10**400} }}]')),
         ["K", "finite float"],
     ),
-    "title": (study().replace('"t"', '"a\\u0000b"', 1), ["title", "pattern"]),
+    "title": (study().replace('"t"', '"a\\u0000b"', 1), ["title", "hidden character U+0000"]),
     "nested too deep": ("x = " + "[" * 3000 + "]" * 3000, ["not valid TOML"]),
     "too many": (study(GRID + "replicate = 1000000000"), ["grid[0]", "1,000,000,000 cells", "several studies"]),
     "empty axis": (study(GRID + "width = []"), ["grid[0].width", "empty"]),
