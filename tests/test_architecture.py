@@ -52,6 +52,8 @@ ORDER = (
     "approx.kernels.updates",
     "approx.machine",
     "approx.states",
+    "approx.isolation",
+    "approx.forked",
     "approx.supnorm",
     "approx.supnorm.points",
     "approx.targets",
