@@ -85,6 +85,7 @@ ORDER = (
     "approx.training.single",
     "approx.training.loop",
     "approx.training.strategies",
+    "approx.own_targets",
     "approx.catalogue",
     "approx.training",
     "approx.adaptive_sampling",
