@@ -17,6 +17,7 @@ from hpcsweep.approx.training.settings import check
 from hpcsweep.approx.training.strategies import objectives
 from hpcsweep.config import RATES, ModelConfig, OptimizerConfig, TargetConfig
 from hpcsweep.config.methods import WARM_UP
+from hpcsweep.errors import PluginError
 
 LONGEST_ABOUT = 200  # letters
 
@@ -33,15 +34,22 @@ class Catalogue:
         return plugins.complete(given, self.folder)
 
     def target_dimension(
-        self, target: TargetConfig, dimension: int
+        self, target: TargetConfig, dimension: int, precision: str = "float64", searched: bool = False
     ) -> tuple[float, tuple[tuple[float, float], ...], str]:
         """Make the target in `dimension` variables once, so that its mistakes show before anything runs.
 
         Returns its smoothness, its domain, and the first line of its docstring: what is known of it beside its values.
+        `searched`: whether the largest error is searched for along gradients.
         """
-        function = plugins.target(target, dimension, self.folder)
+        function = plugins.target(target, dimension, self.folder, precision)
+        verdict = plugins.examined(target, dimension, self.folder, precision)
+        if searched and verdict is not None and verdict.slopes:
+            raise PluginError(
+                f"target {target['name']!r} cannot be differentiated, as the search for the largest error asks for: "
+                f"{verdict.slopes}. Write it in operations of torch, or set starts = 0 and kinks = 0 in [sup_norm]."
+            )
         domain = tuple((float(low), float(high)) for low, high in function.domain)
-        return float(function.smoothness), domain, _about(function)
+        return float(function.smoothness), domain, _about(plugins.find(target["name"], self.folder))
 
     def model(self, given: Mapping[str, Any]) -> ModelConfig:
         """Return a model, completed with its defaults."""
@@ -83,9 +91,15 @@ class Catalogue:
         self, method: OptimizerConfig, target: TargetConfig, model: ModelConfig, dimension: int, samples: int
     ) -> None:
         """Raise StudyError if a target or a model does not suit an objective; see `objectives.check_compatible`."""
-        function = plugins.target(target, dimension, self.folder)
+        function = plugins.unchecked(target, dimension, self.folder)
         network = models.make(model, dimension, function.domain, self.folder)
         objectives.check_compatible(method, network, function, samples)
+        verdict = plugins.examined(target, dimension, self.folder)
+        if method.objective.equation != "none" and verdict is not None and verdict.curvature:
+            raise PluginError(
+                f"target {target['name']!r} has no second derivatives, which training.equation asks for: "
+                f"{verdict.curvature}. Write it in operations of torch."
+            )
 
     @property
     def options(self) -> Mapping[str, Any]:
@@ -93,9 +107,9 @@ class Catalogue:
         return optimizers.options()
 
 
-def _about(target: object) -> str:
-    """Return the first line of the docstring of a target's own class."""
-    line = (type(target).__doc__ or "").strip().partition("\n")[0]
-    if line.startswith(f"{type(target).__name__}("):  # what a dataclass says where nobody has said anything
+def _about(kind: type) -> str:
+    """Return the first line of the docstring of a target's class."""
+    line = (kind.__doc__ or "").strip().partition("\n")[0]
+    if line.startswith(f"{kind.__name__}("):  # what a dataclass says where nobody has said anything
         return ""
     return line if len(line) <= LONGEST_ABOUT else f"{line[:LONGEST_ABOUT]} …"

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hpcsweep.approx import models
 from hpcsweep.approx.adaptive_sampling import worst_places
+from hpcsweep.approx.isolation import said
 from hpcsweep.approx.models import classical
 from hpcsweep.approx.models.operators import SecondOrder
 from hpcsweep.approx.supnorm.approximations import Network
@@ -19,9 +20,9 @@ from hpcsweep.approx.training import Trained, train
 from hpcsweep.approx.training.record import joined
 from hpcsweep.approx.training.strategies import direct, layerwise, stages
 from hpcsweep.approx.training.strategies.journal import UNSAVED, Checkpoints, Journal
-from hpcsweep.approx.training_data import TrainingData, data_of
+from hpcsweep.approx.training_data import TrainingData, Witness, data_of
 from hpcsweep.config import Cell, OptimizerConfig
-from hpcsweep.errors import PluginChanged
+from hpcsweep.errors import PluginChanged, UserError
 from hpcsweep.sampling import samples
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
@@ -40,6 +41,7 @@ class Fitted:
     history_loss: np.ndarray | None = None  # (checkpoints,)
     seconds: float = 0.0  # of training, see `Trained`
     threads: int = 1  # processor cores that trained it
+    witness: Witness | None = None  # some of its samples and the target's values there
 
 
 def fit(
@@ -85,7 +87,7 @@ def fit(
             except PluginChanged:
                 raise
             except Exception as error:  # a user's target may raise anything where it is asked: this cell's outcome only
-                message = f"The target raised {type(error).__name__}: {error}"
+                message = str(error) if isinstance(error, UserError) else f"The target raised {said(error)}"
                 fitted[i] = Fitted("failed", message, seconds=fitted[i].seconds)
                 active.remove(i)
         later = learned([rounds[i] for i in active]) if active else []
@@ -205,6 +207,7 @@ def _train(
             history_loss=trained.history_loss[i],
             seconds=float(trained.seconds[i]),
             threads=trained.threads,
+            witness=learning[i][1].witness,
         )
         for i in range(len(learning))
     ]

@@ -12,9 +12,11 @@ from hpcsweep.approx import plugins
 from hpcsweep.approx.targets import Target
 from hpcsweep.approx.training.strategies import poisson, stages
 from hpcsweep.config import Cell
-from hpcsweep.errors import PluginChanged
+from hpcsweep.errors import PluginChanged, UserError
 from hpcsweep.sampling import boundary, places, samples
 
+Witness = tuple[np.ndarray, np.ndarray]  # places (points, dimension) and values (points,) of a target
+_WITNESSES = 16  # points, at most
 _HELD_OUT, _BOUNDARY = 1 << 64, 2 << 64  # added to a data seed: beyond its 64 bits, so nested in no others
 
 
@@ -23,13 +25,15 @@ class TrainingData:
     """What one network learns: places (points, dimension) and values (points,) of its samples.
 
     And of held-out points, which are no samples, if it has several stages: they decide which stages stay
-    (`hpcsweep.approx.training.strategies.stages`).
+    (`hpcsweep.approx.training.strategies.stages`). `witness`: some places and the target's values there, as they were
+    when the samples were evaluated.
     """
 
     target: Target
     places: np.ndarray
     values: np.ndarray
     held_out: tuple[np.ndarray, np.ndarray] | None
+    witness: Witness
 
 
 def data_of(cell: Cell, added: np.ndarray | None, folder: Path) -> TrainingData | str:
@@ -38,9 +42,11 @@ def data_of(cell: Cell, added: np.ndarray | None, folder: Path) -> TrainingData 
     `added`: places (points, dimension) beside those of its data seed, counted among the samples. Raises PluginChanged.
     """
     try:
-        target = plugins.target(cell.target, cell.dimension, folder)
+        target = plugins.unchecked(cell.target, cell.dimension, folder)
         where = _places(cell, target, added)
         values = _values(target, where, "samples")
+        chosen = np.linspace(0, len(where) - 1, min(len(where), _WITNESSES)).astype(int)
+        witness = where[chosen], values[chosen]
         if cell.optimizer.objective.equation != "none":
             where, values = _residual_rows(cell, target, where)
         held_out = None
@@ -49,11 +55,11 @@ def data_of(cell: Cell, added: np.ndarray | None, folder: Path) -> TrainingData 
             held_out = held, _values(target, held, "held-out points")
     except PluginChanged:  # no outcome: the run ends
         raise
-    except _Unusable as reason:
+    except (_Unusable, UserError) as reason:
         return str(reason)
     except Exception as error:  # a user's plugin may raise anything: it is this cell's outcome, not the pack's
         return f"The target raised {type(error).__name__}: {error}"
-    return TrainingData(target, where, values, held_out)
+    return TrainingData(target, where, values, held_out, witness)
 
 
 def _places(cell: Cell, target: Target, added: np.ndarray | None) -> np.ndarray:

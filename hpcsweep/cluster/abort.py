@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import os
 import sys
@@ -10,12 +11,13 @@ import termios
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import NoReturn
 
 from hpcsweep.cluster.launchers import launched
 
+_kept: list[object] = []
 HEARD = 5.0  # seconds, at most, that a launcher is given to read what a failed rank said
 
 
@@ -61,15 +63,20 @@ def leave(code: int) -> NoReturn:
 def guarded() -> Iterator[None]:
     """Let nobody end this process with the exit code 0 inside of the block, such as a plugin that calls `os._exit(0)`.
 
-    Only a run that has counted its cells may say that all are done: jobs that wait for it would go on. Processes that
-    are forked inside of the block end as they like.
+    Only a run that has counted its cells may say that all are done: jobs that wait for it would go on. The `exit` of C
+    is noticed too, and programs that would take the place of this one; not the `_exit` of C, of which no process is
+    told. Processes that are forked inside of the block end as they like.
     """
-    ordinary, own = os._exit, os.getpid()
+    own, ordinary = os.getpid(), {name: getattr(os, name) for name in ("_exit", "execv", "execve")}
 
-    def ending(status: int) -> NoReturn:
-        if status != 0 or os.getpid() != own:
-            ordinary(status)
-        os._exit = ordinary
+    exit_now = os._exit
+
+    def restore() -> None:
+        for name, function in ordinary.items():
+            setattr(os, name, function)
+
+    def ended() -> NoReturn:
+        restore()
         print(
             "hpcsweep: something, such as a plugin, ended this process with exit code 0 before the run was over; it "
             "ends with 1. The same command continues.",
@@ -77,11 +84,45 @@ def guarded() -> Iterator[None]:
         )
         leave(1)
 
+    def ending(status: int) -> NoReturn:
+        if status == 0 and os.getpid() == own:
+            ended()
+        exit_now(status)
+
+    def replacing(name: str) -> Callable[..., NoReturn]:
+        return lambda *program: ended() if os.getpid() == own else ordinary[name](*program)
+
     os._exit = ending
+    os.execv, os.execve = replacing("execv"), replacing("execve")
+    try:
+        with _exit_of_c(lambda: ended() if os.getpid() == own else None):
+            yield
+    finally:
+        restore()
+
+
+@contextlib.contextmanager
+def _exit_of_c(ended: Callable[[], object]) -> Iterator[None]:
+    """Call `ended` where C's `exit` or `quick_exit` ends this process inside of the block; with the GNU library only.
+
+    It is registered as a library registers what is to be done when it is closed. The block closes that library: what is
+    registered must be gone before Python ends.
+    """
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if libc is None or not hasattr(libc, "gnu_get_libc_version"):
+        yield
+        return
+    inside, library = [True], ctypes.create_string_buffer(1)
+    function = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(lambda _: ended() if inside else None)
+    handle = ctypes.byref(library)
+    libc.__cxa_atexit(function, None, handle)
+    libc.__cxa_at_quick_exit(function, handle)
+    _kept.append((function, library))  # what a quick exit calls stays registered
     try:
         yield
     finally:
-        os._exit = ordinary
+        inside.clear()
+        libc.__cxa_finalize(handle)
 
 
 def agree(mistake: str = "") -> None:

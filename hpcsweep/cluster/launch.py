@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hpcsweep.approx import machine
+from hpcsweep.approx import machine, own_targets
 from hpcsweep.approx.catalogue import Catalogue
 from hpcsweep.cluster import devices, placement, pricing, scheduling, shared_memory, shares, slurm, stopping
 from hpcsweep.cluster.checkpoints import CheckpointDir
@@ -66,7 +66,14 @@ def price(source: Source, ranks: int, options: RunOptions | None = None) -> dict
         "seconds": plan.makespan(packs, ranks),
         "rank_seconds": sum(pack.seconds for pack in packs),
         "longest_pack_seconds": max((pack.seconds for pack in packs), default=0.0),
+        "targets": _own_targets(study, cells),
     }
+
+
+def _own_targets(study: Study, cells: Cells) -> list[dict[str, Any]]:
+    """Return what is known of each target of the user's own."""
+    known = (own_targets.about(target, dimension, study.folder, study.precision) for target, dimension in cells.facts)
+    return [target for target in known if target is not None]
 
 
 def run(

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Hashable, Sequence
 from functools import cache, cached_property
 
+from hpcsweep.approx import plugins
 from hpcsweep.approx.fitting import DTYPES
 from hpcsweep.approx.models import checks, classical, equivalent_widths
 from hpcsweep.approx.supnorm.search.ascent import GRADIENT_COST, GROUP
@@ -47,6 +48,7 @@ class Pricer:
     def __init__(self, study: Study, device: costs.Device | None = None, cores: int | None = None) -> None:
         """`device`: rates to count with instead of those of this rank's, and one core, or `cores` where given."""
         self.study = study
+        self._measures = device is None  # what targets take here; all must agree on what a `device` takes
         if device is not None:
             self.device = device
         if device is not None or cores is not None:
@@ -67,9 +69,22 @@ class Pricer:
         """Return the cost of one cell."""
         group = pack_key(cell.model, cell.dimension, cell.samples, cell.optimizer, cell.precision)
         if group not in self._known:
-            made = self._direct if classical.is_direct(cell.model) else self._trained
-            self._known[group] = made(cell, group)
-        return self._known[group]
+            price = self._direct if classical.is_direct(cell.model) else self._trained
+            self._known[group] = price(cell, group)
+        known, point = self._known[group], self.point_seconds(cell)
+        if not point:
+            return known
+        measurement = self.measurement(cell)
+        own = point * _evaluations(measurement)
+        shared = point * (_rows(cell) + measurement.total * measurement.tile)
+        return dataclasses.replace(known, seconds=known.seconds + own, target_seconds=shared)
+
+    def point_seconds(self, cell: Cell) -> float:
+        """Return the seconds that a point takes of a target that is not ours; 0 of ours, which `_POINT` prices."""
+        if not (cell.target.code and self._measures):
+            return 0.0
+        verdict = plugins.examined(cell.target, cell.dimension, self.study.folder, self.study.precision)
+        return 0.0 if verdict is None else verdict.seconds
 
     def _trained(self, cell: Cell, group: Hashable) -> Cost:
         chain, rows, alike = cell.optimizer.chain, _rows(cell), _alike(cell)
@@ -126,8 +141,16 @@ class Pricer:
     def _measurement(self, dimension: int, width: int) -> Measurement:
         return planned(self.study.sup_norm.resolved(dimension), dimension, width)
 
+    def pack_seconds(self, cells: Sequence[Cell]) -> float:
+        """Return the seconds of measuring a pack on one rank."""
+        measurement = self.measurement(cells[0])
+        targets = {cell.target: self.point_seconds(cell) for cell in cells}
+        shared = sum(targets.values()) * measurement.total * measurement.tile
+        own = sum(targets[cell.target] for cell in cells) * _evaluations(measurement)
+        return len(cells) * self.measuring_seconds(cells[0]) + shared + own
+
     def measuring_seconds(self, cell: Cell) -> float:
-        """Return the seconds of measuring one network of this cell's shape on one rank."""
+        """Return the seconds of measuring one network of this cell's shape on one rank, its target apart."""
         measurement, device = self.measurement(cell), self.device
         points = measurement.total * measurement.tile
         alike = dataclasses.replace(_alike(cell), channels=1)

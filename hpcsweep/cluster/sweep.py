@@ -52,7 +52,7 @@ class Sweep:
 
     def measuring_seconds(self, cells: Sequence[Cell]) -> float:
         """Return the seconds that measuring a pack is predicted to take on one rank."""
-        return len(cells) * self.pricer.measuring_seconds(cells[0])
+        return self.pricer.pack_seconds(cells)
 
     def account(self, predicted: float, taken: float) -> None:
         """Learn what a pack took, for the time that is left."""

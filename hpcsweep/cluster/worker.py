@@ -18,7 +18,9 @@ import numpy as np
 
 from hpcsweep.approx import machine, plugins
 from hpcsweep.approx.fitting import Fitted, fit
-from hpcsweep.approx.supnorm.approximations import Network
+from hpcsweep.approx.isolation import isolated, said
+from hpcsweep.approx.supnorm import consistency
+from hpcsweep.approx.supnorm.approximations import Approximation, Network
 from hpcsweep.approx.supnorm.measured import Measured, finalize
 from hpcsweep.approx.supnorm.slice import raster_of, slice_of, zoom_of
 from hpcsweep.approx.supnorm.survey import Survey
@@ -29,7 +31,7 @@ from hpcsweep.cluster.checkpoints import Saver
 from hpcsweep.cluster.pricing import places_of, threads_of
 from hpcsweep.cluster.stopping import StopRequest
 from hpcsweep.config import Cell, Config
-from hpcsweep.errors import PluginChanged
+from hpcsweep.errors import PluginChanged, UserError
 from hpcsweep.store import layout
 from hpcsweep.store.store import Record
 
@@ -100,11 +102,12 @@ def telling(task: Callable[P, R]) -> Callable[P, R | Failure]:
     @functools.wraps(task)
     def guarded(*arguments: P.args, **named: P.kwargs) -> R | Failure:
         try:
-            return task(*arguments, **named)
+            with isolated("a plugin ends its process"):  # what is not isolated call by call
+                return task(*arguments, **named)
         except PluginChanged as error:
             return Changed(str(error), error.plugin)
-        except (Exception, SystemExit) as error:  # a plugin may call sys.exit, which would end this run unseen
-            return Failure(f"{type(error).__name__}: {error}")
+        except Exception as error:
+            return Failure(str(error) if isinstance(error, UserError) else said(error))
 
     return guarded
 
@@ -199,11 +202,14 @@ def _finished(cells: Sequence[Cell], trained: TrainedPack, folder: Path) -> Fini
     surveyed = iter(zip(survey.approximations, survey.states, strict=True))
     share = trained.measuring_seconds / max(1, len(survey.approximations))
     records: list[Record | None] = []
-    for one in trained.fitted:
+    for cell, one in zip(cells, trained.fitted, strict=True):
         measured, pictures = None, []
         if _worth_measuring(one):
             approximation, state = next(surveyed)
             measured = finalize(approximation, survey.measurement, state, layout.QUANTILES, folder)
+            if change := _change(cell, one, approximation, measured, folder):
+                records.append(Record("failed", {"message": change}))
+                continue
             with contextlib.suppress(Exception):  # a plugin that fails along a line costs the picture, not the result
                 functions = approximation.error_function(folder, "cpu")
                 pictures.append(slice_of(functions, measured.bracket.where, layout.SLICE))
@@ -211,6 +217,20 @@ def _finished(cells: Sequence[Cell], trained: TrainedPack, folder: Path) -> Fini
                 pictures.append(raster_of(functions, layout.RASTER))
         records.append(None if one.outcome == "interrupted" else _record(one, measured, share, pictures))
     return Finished(records, trained.training_seconds + trained.measuring_seconds)
+
+
+def _change(cell: Cell, fitted: Fitted, approximation: Approximation, measured: Measured, folder: Path) -> str:
+    """Return a sentence if code of the user has other values now than it had in training and measuring."""
+    code = {config.name: config.code for config in (cell.target, cell.model) if config.code}
+    if not code or fitted.witness is None:
+        return ""
+    functions = approximation.error_function(folder, "cpu")
+    try:
+        change = consistency.changed(functions, *fitted.witness, measured.bracket)
+    except Exception as error:
+        change = f"evaluated again, {said(error)}"
+    told = "the value at a point must depend on that point alone, not on the call or on the other points"
+    return f"{' and '.join(code)}: {change}; {told}." if change else ""
 
 
 def _record(

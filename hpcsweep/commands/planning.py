@@ -27,7 +27,8 @@ COUNT = click.IntRange(min=1)
 def plan(study: Path, ranks: int, as_json: bool) -> int:
     """Predict the cost of STUDY: cells, packs, weights, flops, memory, and time on the given number of ranks.
 
-    Times are predicted for devices like the one that runs this command, whose speed is measured for 0.3 s.
+    Times are predicted for devices like the one that runs this command, whose speed is measured for 0.3 s. Of each
+    target of your own it tells the seconds that a point takes, and what prevents gradients or proofs (see `check`).
     """
     from hpcsweep.cluster import launch
 
@@ -37,6 +38,7 @@ def plan(study: Path, ranks: int, as_json: bool) -> int:
 
 
 def _plan_text(priced: dict[str, Any]) -> str:
+    from hpcsweep.approx import own_targets
     from hpcsweep.store.status import duration
 
     rows = {
@@ -48,7 +50,8 @@ def _plan_text(priced: dict[str, Any]) -> str:
         "store": f"{priced['store_bytes'] / 2**20:,.1f} MiB",
         "time": f"{duration(priced['seconds'])} on {priced['ranks']} rank(s) of {priced['device']}",
     }
-    return "\n".join([priced["title"], *(f"  {name:8} {value}" for name, value in rows.items())])
+    targets = [f"  {line}" for known in priced["targets"] for line in own_targets.lines(known)]
+    return "\n".join([priced["title"], *(f"  {name:8} {value}" for name, value in rows.items()), *targets])
 
 
 @click.command(epilog=SUBMIT_EPILOG)

@@ -58,7 +58,7 @@ class _Table:
         self.axes.update(grid.keys() & {*MODEL_AXES, *self.training_axes} - {"name", "width", "depth", "hidden"})
         settled = functools.cache(OptimizerConfig.settled)
         for target, dimension in itertools.product(targets, dimensions):
-            self.facts[target, dimension] = Facts(*self.catalogue.target_dimension(target, dimension))
+            self.facts[target, dimension] = self._facts(target, dimension)
             for model in models:
                 names = {method.name for method in methods}
                 for sized, parameters, samples in self._sized(model, dimension, grid["samples"], names, where):
@@ -69,6 +69,11 @@ class _Table:
                         if optimizer.objective != Objective():
                             self.catalogue.objective(optimizer, target, sized, dimension, samples)
                         self._rows((target, sized, optimizer), (dimension, parameters, samples), replicates)
+
+    def _facts(self, target: TargetConfig, dimension: int) -> Facts:
+        points = self.study.sup_norm.resolved(dimension)
+        searched = bool(points["starts"] or points["kinks"])
+        return Facts(*self.catalogue.target_dimension(target, dimension, self.study.precision, searched))
 
     def _sized(
         self, model: ModelConfig, dimension: int, counts: Sequence[Any], optimizers: set[str], where: str

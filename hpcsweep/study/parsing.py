@@ -46,14 +46,14 @@ class Catalogue(Protocol):
     holds; "steps" if it is a warm-up. `training` checks a method, `check_compatible` whether a model can be trained by
     an optimizer, `objective` whether the objective of a method suits target, model and samples. `sized` completes a
     model for a number of samples. `target_dimension` tells the smoothness and the domain of a target, and what it is
-    (see `hpcsweep.study.cells.Facts`).
+    (see `hpcsweep.study.cells.Facts`); it refuses one that cannot be used in this `precision`, or not be `searched`.
     """
 
     @property
     def options(self) -> Mapping[str, Any]: ...
     def target(self, given: Mapping[str, Any]) -> TargetConfig: ...
     def target_dimension(
-        self, target: TargetConfig, dimension: int
+        self, target: TargetConfig, dimension: int, precision: str = "float64", searched: bool = False
     ) -> tuple[float, tuple[tuple[float, float], ...], str]: ...
     def model(self, given: Mapping[str, Any]) -> ModelConfig: ...
     def sized(self, model: ModelConfig, dimension: int, samples: int) -> ModelConfig: ...

@@ -35,6 +35,7 @@ class Cost:
     at_once: int = 1
     alone_seconds: float = 0.0  # of a cell that trains while others do
     work_bytes: int = 0  # of a cell while it trains
+    target_seconds: float = 0.0  # to evaluate its target, once for all cells of its kind in a pack
 
     def fitting(self, memory: float) -> float:
         """Return how many cells the pack may have that is to fit into a memory."""
@@ -89,10 +90,15 @@ def whole(cells: Cells, rows: Sequence[int], price: Callable[[Cell], Cost]) -> P
 
 
 def _kinds(cells: Cells, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return one row of each kind of cell (equal but for target and replicate), and the kind of every row."""
+    """Return one row of each kind of cell, and the kind of every row.
+
+    Cells of a kind are equal but for their replicate and for their target, if that is one of ours.
+    """
     code = np.zeros(len(rows), dtype=np.int64)
-    for name in ("dimension", "samples", "model_id", "optimizer_id"):
-        values, number = np.unique(cells.columns[name][rows], return_inverse=True)
+    own = np.array([number if config.get("code") else -1 for number, config in enumerate(cells.configs)])
+    columns = {**cells.columns, "own": own[cells.columns["target_id"]]}
+    for name in ("dimension", "samples", "model_id", "optimizer_id", "own"):
+        values, number = np.unique(columns[name][rows], return_inverse=True)
         _, code = np.unique(code * len(values) + number, return_inverse=True)
     _, first, kind_of = np.unique(code, return_index=True, return_inverse=True)
     return rows[first], kind_of
@@ -114,15 +120,16 @@ def _refuse_giants(cells: Cells, kinds: np.ndarray, costs: Sequence[Cost], memor
 def _limits(costs: Sequence[Cost], counts: np.ndarray, ranks: int, memory: float) -> list[_Limit]:
     """Return, for each kind, how many cells a pack may have."""
     each = [cost.seconds + cost.alone_seconds / cost.at_once for cost in costs]
+    shared = [cost.fixed_seconds + cost.target_seconds for cost in costs]
     total = sum(
-        count * (one + cost.fixed_seconds / cost.slots) for one, cost, count in zip(each, costs, counts, strict=True)
+        count * (one + once / cost.slots) for one, once, cost, count in zip(each, shared, costs, counts, strict=True)
     )
     longest = total / (PACKS_PER_RANK * ranks)
     limits: list[_Limit] = []
-    for one, cost in zip(each, costs, strict=True):
+    for one, once, cost in zip(each, shared, costs, strict=True):
         seconds = max(one, 1e-12)
-        in_time = (longest - cost.fixed_seconds) / seconds
-        least = max(cost.at_once, math.ceil(cost.fixed_seconds / seconds))  # or launches take longer than work
+        in_time = (longest - once) / seconds
+        least = max(cost.at_once, math.ceil(once / seconds))  # or launches take longer than work
         fitting = min(cost.slots, cost.fitting(memory))
         most = max(1, int(min(fitting, max(in_time, cost.at_once))))
         limits.append((most, min(most, least) if ranks > 1 else most, in_time, cost.at_once))
@@ -165,7 +172,10 @@ def _packs(rows: np.ndarray, kinds: np.ndarray, costs: Sequence[Cost], edges: np
 
     counts, at_once = np.diff([*edges, len(rows)]), of("at_once", np.minimum)
     rounds = of("alone_seconds") * (np.ceil(counts / at_once) / counts)
-    shared = of("fixed_seconds", np.maximum) + of("seconds")
+    first = np.diff(kinds, prepend=-1) != 0  # of its kind in its pack
+    first[edges] = True
+    once = np.where(first, np.array([cost.target_seconds for cost in costs])[kinds], 0.0)
+    shared = of("fixed_seconds", np.maximum) + np.add.reduceat(once, edges) + of("seconds")
     seconds, work = shared + rounds, shared + of("alone_seconds")
     size = of("bytes") + np.minimum(counts, at_once) * of("work_bytes", np.maximum)
     totals = zip(seconds.tolist(), size.tolist(), of("flops").tolist(), work.tolist(), strict=True)

@@ -215,7 +215,7 @@ def test_an_unknown_parameter_is_refused(tmp_path: Path) -> None:
 def test_what_breaks_a_rule_is_refused(tmp_path: Path, text: str, complaint: str) -> None:
     write(tmp_path, text)
     with pytest.raises(PluginError, match="breaks the rules") as caught:
-        plugins.target({"name": "mine.py:Mine"}, 2, tmp_path)
+        plugins.target({"name": "mine.py:Mine"}, 2, tmp_path, "float32")
     assert complaint in str(caught.value)
     write(tmp_path, broken())
     assert plugins.target({"name": "mine.py:Mine"}, 2, tmp_path).lipschitz == 2.0

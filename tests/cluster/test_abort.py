@@ -102,6 +102,17 @@ def test_a_plugin_that_ends_its_process_with_0_does_not_end_the_run_with_0(
     assert hpcsweep("run", "deadly.toml", "-o", "t.h5").returncode == 0, "a process that is forked ends as it likes"
 
 
+@pytest.mark.parametrize(
+    "end", ["ctypes.CDLL(None).exit(0)", "ctypes.CDLL(None).quick_exit(0)", "os.execv('/bin/true', ['true'])"]
+)
+def test_neither_does_one_that_ends_it_by_other_means(hpcsweep: Run, tmp_path: Path, end: str) -> None:
+    text = KILLER.replace("os.kill(os.getpid(), signal.SIGKILL)", end)
+    (tmp_path / "killer.py").write_text(f"import ctypes\n{text}")
+    (tmp_path / "deadly.toml").write_text(DEADLY)
+    done = hpcsweep("run", "deadly.toml", "-o", "s.h5")
+    assert done.returncode == 1 and "with exit code 0 before the run was over" in done.stderr, done.stderr
+
+
 @pytest.mark.mpi
 @pytest.mark.parametrize("line", ["raise RuntimeError('the culprit')", "raise SystemExit('the culprit')"])
 def test_a_plugin_that_fails_at_import_is_told_once_and_ends_all_ranks(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -37,3 +38,49 @@ def test_broken_rules_and_what_is_no_target_are_told(hpcsweep: Run, tmp_path: Pa
     assert hpcsweep("check", "own.py:Yours").returncode == 2
     (tmp_path / "own.py").write_text("import math\n")
     assert "must define a class derived from hpcsweep.Target." in hpcsweep("check", "own.py:Bump").stderr
+
+
+ODD = """
+import ctypes, math, time
+import numpy as np
+import torch
+from hpcsweep import Target
+
+class Mine(Target):
+    smoothness = math.inf
+
+    def __call__(self, points):
+        {body}
+"""
+TOLD = {
+    "return torch.sinc(points[:, 0])": (0, "no enclosure rule for sinc; the nearest that have one: sin"),
+    "return torch.sin(points[:, 0].detach())": (0, "torch.Tensor.detach, `return torch.sin(points[:, 0].detach())`"),
+    "return torch.from_numpy(np.sin(points.numpy()[:, 0]))": (1, "Can't call numpy() on Tensor that requires grad"),
+    "time.sleep(0.001 * len(points)); return points[:, 0]": (0, "0.001 s a point"),
+    "while points.dtype == torch.float32: pass\n        return points[:, 0]": (0, "all rules are satisfied"),
+    "ctypes.PyDLL(None).sleep(1000); return points[:, 0]": (1, "does not end within 3 s when it is given 256 points"),
+    "raise KeyboardInterrupt": (1, "evaluating it raises KeyboardInterrupt"),
+    "ctypes.string_at(0)": (1, "ends its process with signal SIGSEGV"),
+    "return points[:, 0] + torch.rand(1, dtype=points.dtype)": (1, "changes from call to call"),
+}
+
+
+@pytest.mark.parametrize("body", TOLD)
+def test_what_is_known_of_a_target_is_told(hpcsweep: Run, tmp_path: Path, body: str) -> None:
+    (tmp_path / "own.py").write_text(ODD.format(body=body))
+    done = hpcsweep("check", "own.py:Mine", HPCSWEEP_CHECK_SECONDS="3")
+    code, text = TOLD[body]
+    assert done.returncode == code and text in done.stdout, done.stdout + done.stderr
+
+
+def test_a_slow_target_is_priced_by_what_it_takes_and_told_by_plan(hpcsweep: Run, tmp_path: Path) -> None:
+    slow = "time.sleep(0.001 * len(points)); return torch.sin(points[:, 0])"
+    (tmp_path / "own.py").write_text(ODD.format(body=slow))
+    study = 'title = "slow"\n[[grid]]\ntarget = ["NAME"]\ndimension = [1]\nwidth = [4]\nsamples = [20]\n'
+    seconds = {}
+    for name in ("own.py:Mine", "sine"):
+        (tmp_path / "s.toml").write_text(study.replace("NAME", name) + "[sup_norm]\ncount = 10000\n")
+        priced = json.loads(hpcsweep("plan", "s.toml", "--json").stdout)
+        seconds[name] = priced["seconds"]
+        assert [target["name"] for target in priced["targets"]] == [name] * (name != "sine")
+    assert seconds["own.py:Mine"] > seconds["sine"] + 10  # 10,000 points take 10 s

@@ -29,7 +29,7 @@ class Names:
     options: ClassVar[dict[str, Any]] = {}
     target, model = TargetConfig.of, ModelConfig.of
 
-    def target_dimension(self, target: TargetConfig, dimension: int) -> tuple[float, tuple, str]:
+    def target_dimension(self, target: TargetConfig, dimension: int, *_: object) -> tuple[float, tuple, str]:
         return target.get("smoothness", np.nan), ((-1.0, 1.0),) * dimension, f"{target.name} of x."
 
     def sized(self, model: ModelConfig, dimension: int, samples: int) -> ModelConfig:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx import plugins
+from hpcsweep.approx.isolation import isolated
 from hpcsweep.approx.models.checks import FIELDS as OF_NETWORKS
 from hpcsweep.approx.models.checks import validated
 from hpcsweep.approx.models.layers import count
@@ -35,15 +36,21 @@ class Own(Standardising):
 
     def init(self, seeds: Sequence[int], dtype: torch.dtype) -> Tensor:
         """Return initial parameters (cells, parameters)."""
-        return self._network.init(seeds, dtype)
+        with self._isolated("make initial parameters"):
+            return self._network.init(seeds, dtype)
 
     def evaluate(self, parameters: Tensor, inputs: Tensor) -> Tensor:
         """Return the values (points,) for what the user's class sees (points, dimension)."""
-        return self._network.apply(parameters, inputs)
+        with self._isolated("be evaluated", brief=True):
+            return self._network.apply(parameters, inputs)
 
     def frequency_layer(self, parameters: Tensor) -> Tensor | None:
         """Return what the user's class says."""
-        return self._network.frequency_layer(parameters)
+        with self._isolated("say which layer has its frequencies"):
+            return self._network.frequency_layer(parameters)
+
+    def _isolated(self, action: str, brief: bool = False) -> isolated:
+        return isolated(f"model {self.config.name!r} cannot {action}", type(self._network).__module__, brief)
 
 
 def resolve_own(given: Mapping[str, Any], folder: str | Path) -> ModelConfig:
@@ -72,10 +79,11 @@ def _network(config: ModelConfig, dimension: int, folder: str) -> Model:
     """Once for each configuration: it holds the digest of the source, and all cells of a shape share one network."""
     kind, _ = plugins.identified(config.name, folder, Model, config.code or None)
     subject = f"model {config.name!r} in dimension {dimension}"
-    network = plugins.guarded(f"{subject} cannot be made", lambda: kind(copy.deepcopy(config.plain), dimension))  # type: ignore[call-arg]
+    chosen = copy.deepcopy(config.plain)
+    network = plugins.guarded(f"{subject} cannot be made", lambda: kind(chosen, dimension), kind.__module__)  # type: ignore[call-arg]
     for rule in (_size, _initial, _values, _derivatives):
         breaches = functools.partial(rule, network, dimension)
-        broken = plugins.guarded(f"{subject} cannot be evaluated", lambda: list(breaches()))  # noqa: B023
+        broken = plugins.guarded(f"{subject} cannot be evaluated", lambda: list(breaches()), kind.__module__)  # noqa: B023
         if broken:  # the later rules lean on the earlier ones
             raise PluginError(f"{subject} breaks the rules: {'; '.join(broken)}.")
     return network

@@ -8,49 +8,80 @@ callers decide (`hpcsweep.cluster.trust`): nothing here executes one but to load
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import importlib
 import inspect
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
+import torch
+
+from hpcsweep.approx.isolation import importing, isolated, said
 from hpcsweep.approx.plugins import sources
 from hpcsweep.approx.plugins.importing import execute
 from hpcsweep.approx.plugins.locating import module_file
 from hpcsweep.approx.plugins.sources import Snapshot
-from hpcsweep.approx.targets import REGISTRY, Target, check
+from hpcsweep.approx.targets import REGISTRY, Target
+from hpcsweep.approx.targets.examination import Verdict, examine
+from hpcsweep.approx.targets.own import Own
 from hpcsweep.config import Config, TargetConfig
 from hpcsweep.errors import PluginChanged, PluginError, UserError, nearest, unknown
 
 T = TypeVar("T")
 
 
-def target(given: Mapping[str, Any], dimension: int, folder: str | Path = ".") -> Target:
+def target(given: Mapping[str, Any], dimension: int, folder: str | Path = ".", precision: str = "float64") -> Target:
     """Make the target that is `given` in `dimension` variables.
 
     It is its configuration, or the name and some of the parameters, as ``{"name": "logsin", "K": 10}``. The name is one
     of ours, ``module:Class``, or ``path/file.py:Class`` with the path relative to `folder`. A target that is not ours
-    is first checked by the rules that ours keep (`hpcsweep.approx.targets.check`).
+    is first checked by the rules that ours keep (`hpcsweep.approx.targets.check`), for points of float64 and of the
+    `precision` of its study.
 
     Raises PluginError if it cannot be had, or breaks a rule.
     """
-    made = unchecked(given, dimension, folder)
-    broken = check(made) if given["name"] not in REGISTRY else []
-    if broken:
-        rules = "; ".join(broken)
+    verdict = examined(given, dimension, folder, precision)
+    if verdict is not None and verdict.broken:
+        rules = "; ".join(verdict.broken)
         raise PluginError(f"target {given['name']!r} in dimension {dimension} breaks the rules: {rules}.")
-    return made
+    return unchecked(given, dimension, folder)
+
+
+def examined(
+    given: Mapping[str, Any], dimension: int, folder: str | Path = ".", precision: str = "float64"
+) -> Verdict | None:
+    """Return what is found out about a target that is not ours, once in this process; None of one of ours."""
+    config = complete(given, folder)
+    if config.name in REGISTRY:
+        return None
+    return _examined(config, dimension, str(Path(folder).resolve()), precision)
+
+
+@functools.cache
+def _examined(config: TargetConfig, dimension: int, folder: str, precision: str) -> Verdict:
+    dtypes = (torch.float64, getattr(torch, precision))
+    return examine(functools.partial(_make, config, dimension, folder, strict=False), dtypes)
 
 
 def unchecked(given: Mapping[str, Any], dimension: int, folder: str | Path = ".") -> Target:
     """Make a target as `target` does, whatever rules it may break."""
     config = complete(given, folder)
     kind = find(config.name, folder)
-    kind.allow(dimension)
-    return guarded(f"target {config.name!r} cannot be made", lambda: kind(dimension, **config.options))
+    if config.name in REGISTRY:
+        return kind(dimension, **config.options)
+    return _make(config, dimension, folder)
+
+
+def _make(config: TargetConfig, dimension: int, folder: str | Path, strict: bool = True) -> Own:
+    kind = find(config.name, folder)
+    problem = f"target {config.name!r} cannot be made"
+    made = guarded(problem, lambda: kind(dimension, **config.options), kind.__module__)
+    return Own(made, config.name, strict)
 
 
 def complete(given: Mapping[str, Any], folder: str | Path = ".") -> TargetConfig:
@@ -238,16 +269,25 @@ def member(name: str, folder: str | Path = ".") -> object:
 def _module(name: str, folder: str | Path, snapshot: Snapshot | None) -> ModuleType:
     source = name.rpartition(":")[0]
     if snapshot is None:
-        return guarded(f"the module {source!r} cannot be imported", lambda: importlib.import_module(source))
+        return guarded(f"the module {source!r} cannot be imported", lambda: sys.modules.get(source) or _import(source))
     what = f"file {str(Path(folder) / source)!r}" if source.endswith(".py") else f"module {source!r}"
     return guarded(f"the {what} cannot be imported", lambda: execute(snapshot))
 
 
-def guarded(problem: str, action: Callable[[], T]) -> T:
-    """Return `action()`; what a user's code raises becomes a PluginError that keeps the original message."""
+def _import(name: str) -> ModuleType:
+    with importing(name):
+        return importlib.import_module(name)
+
+
+def guarded(problem: str, action: Callable[[], T], module: str = "") -> T:
+    """Return `action()`, of a user's code; what it raises becomes a PluginError that keeps the original message.
+
+    Nothing else is affected, see `isolated`, which explains `module`.
+    """
     try:
-        return action()
+        with isolated(problem, module):
+            return action()
     except UserError:
         raise
-    except (Exception, SystemExit) as error:
-        raise PluginError(f"{problem}: {type(error).__name__}: {error}") from error
+    except Exception as error:
+        raise PluginError(f"{problem}: {said(error)}") from error

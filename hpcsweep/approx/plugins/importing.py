@@ -20,6 +20,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
+from hpcsweep.approx.isolation import importing
 from hpcsweep.approx.plugins.locating import is_helper, located
 from hpcsweep.approx.plugins.sources import Module, Snapshot
 from hpcsweep.errors import PluginError
@@ -37,8 +38,12 @@ def execute(snapshot: Snapshot) -> ModuleType:
     _packages.setdefault(package, snapshot)
     if _finder not in sys.meta_path:
         sys.meta_path.insert(0, _finder)
+    name = f"{package}.{snapshot.main}"
+    if name in sys.modules:
+        return sys.modules[name]
     try:
-        return importlib.import_module(f"{package}.{snapshot.main}")
+        with importing(name):
+            return importlib.import_module(name)
     except BaseException:
         for name in [name for name in sys.modules if name.partition(".")[0] == package]:
             del sys.modules[name]

@@ -110,7 +110,7 @@ class Network(Approximation):
 
     def error_function(self, folder: Path, device: str) -> ErrorFunction:
         """Make target and network."""
-        target = plugins.target(self.target, self.dimension, folder)
+        target = plugins.unchecked(self.target, self.dimension, folder)
         model = models.make(self.model, self.dimension, target.domain, folder)
         parameters = torch.from_numpy(np.array(self.parameters, dtype=np.float64)).to(device)
         places = None

@@ -6,11 +6,14 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from hpcsweep.approx.isolation import reseeded
 from hpcsweep.approx.supnorm.approximations import ErrorFunction
 from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference
+from hpcsweep.bracket import Bracket
 
 POINTS = 64
 SEED = 20261100  # of the points; fixed, so that a verdict can be repeated
@@ -50,6 +53,31 @@ def _repeated(function: Callable[[Tensor], Tensor], points: Tensor) -> Iterator[
 def _distance(left: Tensor, right: Tensor) -> float:
     same = (left == right) | (left.isnan() & right.isnan())
     return float((left - right).abs().masked_fill(same, 0.0).nan_to_num(math.inf).max())
+
+
+def changed(functions: ErrorFunction, places: np.ndarray, values: np.ndarray, best: Bracket) -> str:
+    """Return what is other than before where functions are evaluated again, point by point; empty if nothing is.
+
+    Parameters
+    ----------
+    places, values: (points, dimension) and (points,), what the target was there.
+    best: the largest error that was seen, and where.
+    """
+    with torch.no_grad(), reseeded(SEED):
+        again = torch.cat([functions.target(place[None]) for place in torch.from_numpy(places)])
+        before = torch.from_numpy(values)
+        largest = float(before.abs().max())
+        if (off := _distance(again, before)) > ROUNDING * largest:
+            count = int((~((again - before).abs() <= ROUNDING * largest)).sum())
+            return f"its values at {count} of {len(places)} training points are others now, by up to {off:.2g}"
+        if not best.where or not math.isfinite(best.lower):
+            return ""
+        where = torch.tensor([best.where], dtype=torch.float64)
+        target, approximant = functions.target(where.clone()), functions.approximant(where.clone())
+    off, sizes = abs(float((target - approximant).abs()) - best.lower), float(target.abs() + approximant.abs())
+    if off > ROUNDING * (sizes + largest):
+        return f"the error at {list(best.where)}, the largest that was seen, is another one now, by {off:.2g}"
+    return ""
 
 
 def agree(left: Callable[[Tensor], Tensor], right: Callable[[Tensor], Tensor], domain: Any) -> bool:

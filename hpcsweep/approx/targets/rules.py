@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeGuard
 
 import torch
 from torch import Tensor
 
+from hpcsweep.approx.isolation import reseeded, said
 from hpcsweep.approx.targets.base import Target
+from hpcsweep.errors import PluginError
 
 POINTS = 256  # sampled points per rule
 SEED = 20230500  # of the sampled points; fixed, so that a verdict can be repeated
@@ -18,19 +21,19 @@ STEPS = (0.3, 1e-2, 1e-4)  # of difference quotients, in units of the box's side
 SLACK = 1e-9  # relative, for the rounding of a difference quotient
 
 
-def check(target: Target) -> list[str]:
+def check(target: Target, dtypes: Sequence[torch.dtype] = (torch.float64,)) -> list[str]:
     """Return one sentence for each rule that `target` breaks; an empty list if it keeps them all.
 
     The rules: a well-formed domain of the right dimension and stated facts that make sense; values of shape
-    (points,), of the points' dtype, finite on 256 points of the domain (its two extreme corners among them);
-    points left unchanged; each value independent of the other points of its batch; no difference quotient
-    above a stated Lipschitz constant. A sample can contradict a rule, not prove it.
+    (points,), of the points' dtype, for each of `dtypes`, finite on 256 points of the domain (its two extreme corners
+    among them); points left unchanged; each value the same in every call, whatever the other points of its batch; no
+    difference quotient above a stated Lipschitz constant. A sample can contradict a rule, not prove it.
     """
     broken = [*_findings(_domain, target), *_findings(_facts, target)]
     if broken:  # points cannot be drawn from a broken domain
         return broken
     points = sample(target)
-    for rule in (_untouched, _output, _dtype, _rows, _quotients):
+    for rule in (_untouched, _output, functools.partial(_dtype, dtypes), _rows, _quotients):
         broken = _findings(rule, target, points)
         if broken:  # the later rules lean on the earlier ones
             return broken
@@ -55,7 +58,8 @@ def _findings(rule: Callable[..., Iterator[str]], *arguments: Target | Tensor) -
     try:
         return list(rule(*arguments))
     except Exception as error:  # a user's code may raise anything; that too is a finding
-        return [f"evaluating it raises {type(error).__name__}: {error}"]
+        cause = error.__cause__ if isinstance(error, PluginError) and error.__cause__ is not None else error
+        return [f"evaluating it raises {said(cause)}"]
 
 
 def _domain(target: Target) -> Iterator[str]:
@@ -106,20 +110,37 @@ def _output(target: Target, points: Tensor) -> Iterator[str]:
         yield f"it is not finite at {worst}"
 
 
-def _dtype(target: Target, points: Tensor) -> Iterator[str]:
-    for dtype in (torch.float64, torch.float32):
+def _dtype(dtypes: Sequence[torch.dtype], target: Target, points: Tensor) -> Iterator[str]:
+    for dtype in dtypes:
         values = target(points.to(dtype))
         if values.dtype != dtype:
             yield f"it turns points of {dtype} into values of {values.dtype}"
 
 
 def _rows(target: Target, points: Tensor) -> Iterator[str]:
-    values = target(points)
+    values = target(points).clone()
+    with reseeded(SEED):
+        again = target(points).clone()
+    if not (off := _off(again, values)) <= ROW_TOLERANCE * float(values.abs().max()):
+        yield f"its value at a point changes from call to call (by up to {off:.2g})"
+        return
     alone = torch.cat([target(points[k : k + 1]) for k in range(0, POINTS, 16)])
-    backwards = target(points.flip(0)).flip(0)
-    off = max(float((alone - values[::16]).abs().max()), float((backwards - values).abs().max()))
+    off = max(_off(alone, values[::16]), _off(target(points.flip(0)).flip(0), values))
     if not off <= ROW_TOLERANCE * float(values.abs().max()):
         yield f"its value at a point depends on the other points of the batch (by up to {off:.2g})"
+
+
+def repeated(target: Target, again: Target) -> list[str]:
+    """Return a sentence if the same target, made again, has other values."""
+    points = sample(target)
+    values = target(points)
+    if not (off := _off(again(points), values)) <= ROW_TOLERANCE * float(values.abs().max()):
+        return [f"its values change when it is made again (by up to {off:.2g}), as with random numbers without a seed"]
+    return []
+
+
+def _off(left: Tensor, right: Tensor) -> float:
+    return float((left - right).abs().max())
 
 
 def _quotients(target: Target, points: Tensor) -> Iterator[str]:

@@ -57,7 +57,7 @@ def _check_equation(method: OptimizerConfig, model: Model, target: Target) -> No
             f"{where} makes no sense for {told}, whose Laplacian is zero; model.activation must be: {allowed}."
         )
     if not getattr(target, "smoothness", math.nan) >= 2:
-        called = type(target).__name__
+        called = repr(target).partition("(")[0]
         raise StudyError(f"{where} needs a target with two derivatives; {called} has {_derivatives(target)}.")
     for part in method.chain:
         if optimizers.needs(part.name).features:
