@@ -7,15 +7,18 @@ stays; a requeued job has the same number, finds it on the same node and dies in
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import math
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import psutil
 
 SHARED_MEMORY = Path("/dev/shm")
 NAMES = "mpich_shm_*"
+_PATIENCE = 60.0  # seconds that a rank waits for others of its node that look
 
 
 def abandoned(folder: Path = SHARED_MEMORY, before: float = math.inf) -> list[Path]:
@@ -30,12 +33,32 @@ def remove_abandoned(environment: Mapping[str, str] = os.environ, folder: Path =
 
     Nothing is removed that is younger than this step: its other ranks may be in MPI_Init already.
     """
-    if environment.get("SLURM_RESTART_COUNT", "0") == "0":
+    if environment.get("SLURM_RESTART_COUNT", "0") == "0" or not folder.is_dir():
         return []
-    left = abandoned(folder, psutil.Process(os.getppid()).create_time())
-    for path in left:
-        path.unlink(missing_ok=True)  # the other ranks of this node do the same
+    with _alone(folder):
+        left = abandoned(folder, psutil.Process(os.getppid()).create_time())
+        for path in left:
+            path.unlink(missing_ok=True)
     return left
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Let the ranks of this node look and remove one after the other.
+
+    Else one that has looked, and is slow, removes the new file of another that is in MPI_Init by then: both would wait
+    there for ever. Whoever may lock the folder and stands still is not waited for.
+    """
+    descriptor, end = os.open(folder, os.O_RDONLY), time.monotonic() + _PATIENCE
+    try:
+        while time.monotonic() < end:
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            time.sleep(0.05)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _is_ours(path: Path, before: float) -> bool:
