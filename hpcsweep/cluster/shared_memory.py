@@ -18,7 +18,7 @@ import psutil
 
 SHARED_MEMORY = Path("/dev/shm")
 NAMES = "mpich_shm_*"
-_PATIENCE = 60.0  # seconds that a rank waits for others of its node that look
+_PATIENCE = 60.0  # seconds that a rank waits for its turn
 
 
 def abandoned(folder: Path = SHARED_MEMORY, before: float = math.inf) -> list[Path]:
@@ -35,30 +35,36 @@ def remove_abandoned(environment: Mapping[str, str] = os.environ, folder: Path =
     """
     if environment.get("SLURM_RESTART_COUNT", "0") == "0" or not folder.is_dir():
         return []
-    with _alone(folder):
-        left = abandoned(folder, psutil.Process(os.getppid()).create_time())
+    with _locked(folder) as locked:
+        left = abandoned(folder, psutil.Process(os.getppid()).create_time()) if locked else []
         for path in left:
             path.unlink(missing_ok=True)
     return left
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Let the ranks of this node look and remove one after the other.
+def _locked(folder: Path) -> Iterator[bool]:
+    """Let the ranks of this node look for abandoned files one after the other; yield whether it is this one's turn.
 
-    Else one that has looked, and is slow, removes the new file of another that is in MPI_Init by then: both would wait
-    there for ever. Whoever may lock the folder and stands still is not waited for.
+    Without the lock, a slow rank could remove a file that another rank has just made under the same name in MPI_Init,
+    where both would then wait for ever. If somebody holds the lock for too long, this rank removes nothing.
     """
     descriptor, end = os.open(folder, os.O_RDONLY), time.monotonic() + _PATIENCE
     try:
-        while time.monotonic() < end:
-            with contextlib.suppress(BlockingIOError):
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
+        locked = _lock(descriptor)
+        while not locked and time.monotonic() < end:
             time.sleep(0.05)
-        yield
+            locked = _lock(descriptor)
+        yield locked
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    with contextlib.suppress(BlockingIOError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False
 
 
 def _is_ours(path: Path, before: float) -> bool:

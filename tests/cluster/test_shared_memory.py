@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 import threading
@@ -55,3 +56,15 @@ def test_a_rank_that_is_slow_to_look_does_not_remove_what_another_has_made_since
     path.write_text("new")
     slow.join()
     assert path.read_text() == "new"
+
+
+def test_a_rank_whose_turn_does_not_come_removes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "mpich_shm_1_0"
+    path.touch()
+    os.utime(path, (0, 0))
+    monkeypatch.setattr(shared_memory, "_PATIENCE", 0.1)
+    holder = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(holder, fcntl.LOCK_EX)
+    assert remove_abandoned(AGAIN, tmp_path) == [] and path.exists()
+    os.close(holder)
+    assert remove_abandoned(AGAIN, tmp_path) == [path]
