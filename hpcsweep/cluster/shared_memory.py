@@ -7,15 +7,18 @@ stays; a requeued job has the same number, finds it on the same node and dies in
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import math
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import psutil
 
 SHARED_MEMORY = Path("/dev/shm")
 NAMES = "mpich_shm_*"
+_PATIENCE = 60.0  # seconds that a rank waits for its turn
 
 
 def abandoned(folder: Path = SHARED_MEMORY, before: float = math.inf) -> list[Path]:
@@ -30,12 +33,38 @@ def remove_abandoned(environment: Mapping[str, str] = os.environ, folder: Path =
 
     Nothing is removed that is younger than this step: its other ranks may be in MPI_Init already.
     """
-    if environment.get("SLURM_RESTART_COUNT", "0") == "0":
+    if environment.get("SLURM_RESTART_COUNT", "0") == "0" or not folder.is_dir():
         return []
-    left = abandoned(folder, psutil.Process(os.getppid()).create_time())
-    for path in left:
-        path.unlink(missing_ok=True)  # the other ranks of this node do the same
+    with _locked(folder) as locked:
+        left = abandoned(folder, psutil.Process(os.getppid()).create_time()) if locked else []
+        for path in left:
+            path.unlink(missing_ok=True)
     return left
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[bool]:
+    """Let the ranks of this node look for abandoned files one after the other; yield whether it is this one's turn.
+
+    Without the lock, a slow rank could remove a file that another rank has just made under the same name in MPI_Init,
+    where both would then wait for ever. If somebody holds the lock for too long, this rank removes nothing.
+    """
+    descriptor, end = os.open(folder, os.O_RDONLY), time.monotonic() + _PATIENCE
+    try:
+        locked = _lock(descriptor)
+        while not locked and time.monotonic() < end:
+            time.sleep(0.05)
+            locked = _lock(descriptor)
+        yield locked
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    with contextlib.suppress(BlockingIOError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False
 
 
 def _is_ours(path: Path, before: float) -> bool:

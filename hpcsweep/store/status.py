@@ -97,7 +97,8 @@ def is_live(progress: dict[str, Any]) -> bool:
 
 def _pace(file: h5py.File, status: np.ndarray, finished: np.ndarray, live: bool) -> tuple[float | None, float | None]:
     """Return cells per second of the last launch, and the seconds that what is left will take at its pace."""
-    started = float(file["run_started"][launches(file["run_started"][:]) - 1])
+    starts = file["run_started"][:]
+    started = float(starts[launches(starts) - 1])
     ours = finished >= started  # (cells,): finished by this launch
     if not ours.any():
         return None, None

@@ -33,7 +33,7 @@ def test_without_slurm_elements_give_what_one_process_gives_to_the_bit(
             assert status.summary(shard)["launch"]["devices"] == f"{ranks} x cpu, 1 thread(s)"
 
 
-def test_usr2_does_not_end_an_element_before_it_can_requeue_itself(tmp_path: Path) -> None:
+def test_usr2_does_not_end_an_element_before_it_can_requeue_itself() -> None:
     """The line by which a batch script starts Python, from the first instruction of Python on."""
     code = "import signal; print(signal.getsignal(signal.SIGUSR2).name, signal.getsignal(signal.SIGTERM).name)"
     for line, ignored in ((PYTHON, "SIG_IGN SIG_DFL"), (sys.executable, "SIG_DFL SIG_DFL")):

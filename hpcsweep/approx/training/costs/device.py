@@ -14,6 +14,7 @@ from hpcsweep.approx.kernels.problem import Problem, Shape, aligned, padded
 from hpcsweep.approx.models import ACTIVATIONS
 
 _WORK, _ROUNDS = 0.0015, 5  # seconds of a measurement, about; how many, of which the fastest counts
+_LEAST = 1e-12  # seconds: differences of measured times may come out as less than nothing
 _BLOCK = 120  # samples
 _FREE = dict.fromkeys(ACTIVATIONS, (0.0, 0.0))
 
@@ -63,12 +64,12 @@ def _probed_core(precision: str, launch: float) -> Device:
     sizes = [(1, 8), (64, 8), (64, _BLOCK), (8, _BLOCK)]  # width, samples
     parts = [[1.0, _weights(width), samples * _products(width), 2 * width * samples] for width, samples in sizes]
     taken = [_evaluation(precision, width, samples, "tanh") for width, samples in sizes]
-    evaluation, parameter, fma, _ = np.maximum(np.linalg.solve(parts, taken), 1e-12).tolist()
+    evaluation, parameter, fma, _ = np.maximum(np.linalg.solve(parts, taken), _LEAST).tolist()
     activations = {}
     for name in ACTIVATIONS:
         value = _evaluation(precision, 8, _BLOCK, name, slopes=False) - fma * _BLOCK * _weights(8)
         both = _evaluation(precision, 8, _BLOCK, name) - fma * _BLOCK * _products(8) - parameter * _weights(8)
-        each = [max(seconds - evaluation, 0.0) / (2 * 8 * _BLOCK) for seconds in (value, both)]
+        each = [max((seconds - evaluation) / (2 * 8 * _BLOCK), _LEAST) for seconds in (value, both)]
         activations[name] = each[0], each[1]
     # Half of the least evaluation is Python's call of it, which training seldom needs.
     return Device("cpu", precision, fma, launch, evaluation / 2, parameter, activations)
