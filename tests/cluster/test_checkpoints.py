@@ -57,22 +57,25 @@ def whole(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.mpi
-def test_a_stopped_run_goes_on_where_it_was_to_the_same_bits(hpcsweep: Run, tmp_path: Path, whole: Path) -> None:
-    """In its training, whichever part of the chain; the second time on two ranks."""
+def test_a_stopped_run_goes_on_where_it_was_to_the_same_bits(
+    hpcsweep: Run, tmp_path: Path, whole: Path, forks: Forks
+) -> None:
+    """Stopped after a time, then by signals in its training, whichever part of the chain, once on two ranks."""
     (tmp_path / "long.toml").write_text(LONG)
-    stops = 0
-    for number in range(16):
-        options = ("--stop-after", f"{0.7 * 1.5**number}s", "--progress", "none")
-        done = hpcsweep("run", "long.toml", "-o", "s.h5", *options, ranks=2 * (number == 1))
-        if done.returncode == 0:
-            break
-        assert done.returncode == 75, done.stderr
-        stops += len(CheckpointDir.beside(tmp_path / "s.h5").packs()) > 0
-    assert done.returncode == 0 and stops
+    checkpoints = CheckpointDir.beside(tmp_path / "s.h5")
+    assert hpcsweep("run", "long.toml", "-o", "s.h5", "--stop-after", "0.2s").returncode == 75
+    for ranks in (0, 2):
+        begun = time.time()
+        line = command("run", "long.toml", "-o", "s.h5", ranks=ranks, python=forks.python)
+        run = start(line, tmp_path, HPCSWEEP_CHECKPOINT_SECONDS="0.2")
+        wait_until(lambda begun=begun: checkpoints.packs(begun), run)
+        code, output = stop(run)
+        assert code in (75, -signal.SIGTERM, 128 + signal.SIGTERM) and checkpoints.packs(), (code, output)
+    assert hpcsweep("run", "long.toml", "-o", "s.h5").returncode == 0
     with opened(whole) as file:
         assert (file["status"][:] == layout.DONE).all() and (file["steps"][:] == 100_600).all()  # of both parts
     assert_same(tmp_path / "s.h5", whole)
-    assert not (tmp_path / "s.h5.checkpoints").exists()
+    assert not checkpoints.folder.exists()
 
 
 def test_a_killed_run_goes_on_from_its_last_checkpoint(hpcsweep: Run, tmp_path: Path, whole: Path) -> None:
