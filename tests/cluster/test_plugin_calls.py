@@ -119,7 +119,7 @@ def test_what_breaks_a_rule_after_the_check_has_failed_and_says_why(hpcsweep: Ru
 @pytest.mark.parametrize("late", ["os.fork()", "os.fork() or time.sleep(1000)"])
 def test_a_fork_is_no_second_driver_and_keeps_no_run_from_its_end(hpcsweep: Run, tmp_path: Path, late: str) -> None:
     code, cells, said = run(hpcsweep, tmp_path, late)
-    assert code == 0 and theirs(cells) == ("done", "") and said.count("3 cells") == 1, said
+    assert code == 0 and theirs(cells) == ("done", "") and said.count("s.h5: 3 cells") == 1, said
 
 
 @pytest.mark.parametrize("change", CHANGES)
