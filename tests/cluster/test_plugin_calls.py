@@ -9,7 +9,8 @@ import pytest
 
 from hpcsweep.store import layout
 from hpcsweep.store.reading import opened
-from tests.conftest import Run
+from tests.conftest import Run, runner
+from tests.forks import Forks
 
 STUDY = """
 title = "company"
@@ -122,10 +123,19 @@ def test_a_fork_is_no_second_driver_and_keeps_no_run_from_its_end(hpcsweep: Run,
     assert code == 0 and theirs(cells) == ("done", "") and said.count("s.h5: 3 cells") == 1, said
 
 
-@pytest.mark.parametrize("change", CHANGES)
-def test_what_a_plugin_changes_is_what_it_was_for_the_others(hpcsweep: Run, tmp_path: Path, change: str) -> None:
-    code, cells, said = run(hpcsweep, tmp_path)
+@pytest.fixture(scope="module")
+def unchanged(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    """The cells of a run whose plugin changes nothing."""
+    folder = tmp_path_factory.mktemp("unchanged")
+    code, cells, said = run(runner(folder, forks), folder)
     assert code == 0 and len(ours(cells)) == 2, said
+    return cells
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_a_plugin_changes_is_what_it_was_for_the_others(
+    hpcsweep: Run, tmp_path: Path, unchanged: list[Any], change: str
+) -> None:
     for late, top in ((CHANGES[change], ""), ("pass", CHANGES[change])):
         code, changed, said = run(hpcsweep, tmp_path, late, top)
-        assert code == 0 and ours(changed) == ours(cells), said
+        assert code == 0 and ours(changed) == ours(unchanged), said

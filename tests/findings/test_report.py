@@ -150,7 +150,7 @@ def test_the_summary_has_the_numbers(plain: tuple[Path, list[Path]]) -> None:
 
 def test_a_report_is_replaced_whole(plain: tuple[Path, list[Path]]) -> None:
     store, files = plain
-    files[0].write_text("old")
+    files[0].write_text("an old page of hpcsweep")
     assert report.write(store, files[0].parent) == files
     assert "4 cells: 4 done." in Page(files[0]).text
     assert {path.name for path in files[0].parent.iterdir()} == {path.name for path in files}

@@ -10,10 +10,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import importlib
 import inspect
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -21,9 +19,9 @@ from typing import Any, TypeVar
 
 import torch
 
-from hpcsweep.approx.isolation import importing, isolated, said
+from hpcsweep.approx.isolation import isolated, said
 from hpcsweep.approx.plugins import sources
-from hpcsweep.approx.plugins.importing import execute
+from hpcsweep.approx.plugins.importing import execute, import_module
 from hpcsweep.approx.plugins.locating import module_file
 from hpcsweep.approx.plugins.sources import Snapshot
 from hpcsweep.approx.targets import REGISTRY, Target
@@ -269,14 +267,9 @@ def member(name: str, folder: str | Path = ".") -> object:
 def _module(name: str, folder: str | Path, snapshot: Snapshot | None) -> ModuleType:
     source = name.rpartition(":")[0]
     if snapshot is None:
-        return guarded(f"the module {source!r} cannot be imported", lambda: sys.modules.get(source) or _import(source))
+        return guarded(f"the module {source!r} cannot be imported", lambda: import_module(source))
     what = f"file {str(Path(folder) / source)!r}" if source.endswith(".py") else f"module {source!r}"
     return guarded(f"the {what} cannot be imported", lambda: execute(snapshot))
-
-
-def _import(name: str) -> ModuleType:
-    with importing(name):
-        return importlib.import_module(name)
 
 
 def guarded(problem: str, action: Callable[[], T], module: str = "") -> T:

@@ -39,15 +39,20 @@ def execute(snapshot: Snapshot) -> ModuleType:
     if _finder not in sys.meta_path:
         sys.meta_path.insert(0, _finder)
     name = f"{package}.{snapshot.main}"
-    if name in sys.modules:
-        return sys.modules[name]
     try:
-        with importing(name):
-            return importlib.import_module(name)
+        return import_module(name)
     except BaseException:
         for name in [name for name in sys.modules if name.partition(".")[0] == package]:
             del sys.modules[name]
         raise
+
+
+def import_module(name: str) -> ModuleType:
+    """Return a module of a user, imported so that nothing else is affected by it, unless it is imported already."""
+    if name in sys.modules:
+        return sys.modules[name]
+    with importing(name):
+        return importlib.import_module(name)
 
 
 def _name_of(snapshot: Snapshot) -> str:

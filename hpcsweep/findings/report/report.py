@@ -66,7 +66,7 @@ def _refuse_foreign(index: Path) -> None:
     """Raise `StoreError` if the page of a folder is not a report of ours."""
     try:
         ours = b"hpcsweep" in index.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # whoever writes there says more
         return
     except OSError as error:
         raise StoreError(f"{index} cannot be read: {error.strerror}.") from error
