@@ -64,7 +64,13 @@ def values(result: Trained | list[Fitted]) -> list[Any]:
     """All of a result but its times, comparable to the bit."""
     parts = [vars(result)] if isinstance(result, Trained) else [vars(one) for one in result]
     kept = [part[field] for part in parts for field in part if field != "seconds"]
-    return [np.asarray(one).tobytes() if isinstance(one, np.ndarray | torch.Tensor) else one for one in kept]
+    return [_comparable(value) for value in kept]
+
+
+def _comparable(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(map(_comparable, value))
+    return np.asarray(value).tobytes() if isinstance(value, np.ndarray | torch.Tensor) else value
 
 
 def outcomes(result: Trained | list[Fitted]) -> Sequence[str]:
