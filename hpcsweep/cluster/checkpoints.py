@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import hpcsweep
 from hpcsweep.approx import states
 from hpcsweep.approx.fitting import Fitted
 from hpcsweep.approx.supnorm.certificate.branching import Boxes
@@ -41,7 +40,7 @@ SAVED = (Boxes, Bracket, Fitted, Pool, Refined, Screen, State, Trained)  # the c
 def code() -> str:
     """Return a digest of the source of this package: what one version saves, another need not understand."""
     digest = hashlib.blake2b(digest_size=16)
-    for path in sorted(Path(hpcsweep.__file__).parent.rglob("*.py")):
+    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
