@@ -34,7 +34,7 @@ from hpcsweep.cluster.tightening import Tightening
 from hpcsweep.cluster.trust import Trust
 from hpcsweep.cluster.workforce import Workforce, assemble
 from hpcsweep.errors import LaunchError, StoreError
-from hpcsweep.store import journal, layout, opening, remeasured, verifying, weights
+from hpcsweep.store import journal, layout, links, opening, remeasured, verifying, weights
 from hpcsweep.store.lease import Lease
 from hpcsweep.store.reading import opened, read_cells
 from hpcsweep.study.parsing import section
@@ -194,7 +194,7 @@ def stored(
         if workforce is None:
             return 0
         workforce.stop.before(slurm.walltime())
-        path = path.resolve()
+        path = links.own(path)
         with Lease(path, opening.last_lease(path)) as lease:
             journal.replay(path)
             verifying.require(path)

@@ -14,6 +14,7 @@ from hpcsweep.errors import StoreError, nearest
 from hpcsweep.findings import dataset
 from hpcsweep.findings.grids import frame
 from hpcsweep.store import shards
+from hpcsweep.store.links import followed
 from hpcsweep.store.rewriting import replacing
 
 BLOCK = 2**14  # cells that are in memory at a time
@@ -41,7 +42,7 @@ def export(files: dataset.Files, path: str | Path) -> int:
     stores = [Path(files)] if isinstance(files, str | Path) else [Path(file) for file in files]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.closing(_tables(stores)) as tables, replacing(path) as temporary:
+        with contextlib.closing(_tables(stores)) as tables, replacing(followed(path)) as temporary:
             return WRITERS[path.suffix](tables, temporary)
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error.strerror or error}.") from error

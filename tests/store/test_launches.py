@@ -88,8 +88,8 @@ def test_a_look_opens_a_store_once(
     shard = Shard(2, 1).path(path)
     if look is status.everything:
         shutil.copy(path, shard)
-    whole = reading._open
-    monkeypatch.setattr(reading, "_open", lambda path: (count.append(path), whole(path))[1])
+    whole = reading.open_file
+    monkeypatch.setattr(reading, "open_file", lambda path: (count.append(path), whole(path))[1])
     look(path)
     assert count == ([path, shard] if look is status.everything else [path])
 
