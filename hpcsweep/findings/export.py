@@ -83,7 +83,7 @@ def _csv(tables: Iterator[pandas.DataFrame], path: Path) -> int:
     with path.open("w", encoding="utf-8", newline="") as file:
         for number, table in enumerate(tables):
             escaped = table.assign(**{name: table[name].map(_escaped) for name in _texts(table)})
-            escaped.to_csv(file, index=False, header=number == 0)
+            escaped.rename(columns=_escaped).to_csv(file, index=False, header=number == 0)
             count += len(table)
     return count
 

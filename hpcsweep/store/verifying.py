@@ -53,12 +53,25 @@ class Damage:
         return sentences or ["every row, and all that belongs to none, is what was written"]
 
 
+def _outside(path: Path, file: h5py.File) -> list[str]:
+    """Say whether a store is damaged outside its rows."""
+    if integrity.is_sealed(file, integrity.CHANGING):
+        return []
+    return [f"{path} is damaged outside the results of its cells (metadata or coordinates)"]
+
+
+def require_cells(path: Path) -> None:
+    """Raise `StoreError` if a store is damaged outside its rows: a cell may be another one than it says."""
+    with opened(path) as file, readable(path):
+        if outside := _outside(path, file):
+            raise _refused(path, Damage(elsewhere=outside))
+
+
 def look(path: Path) -> Damage:
     """Return what of a store, without its weights, is damaged. Raises `StoreError` if it cannot be read at all."""
     damage = Damage()
     with opened(path) as file, readable(path):
-        if not integrity.is_sealed(file, integrity.CHANGING):
-            damage.elsewhere.append(f"{path} is damaged outside the results of its cells (metadata or coordinates)")
+        damage.elsewhere = _outside(path, file)
         damage.rows = _keys(file, integrity.damaged(file))
         if integrity.damaged_runs(file, launches(file["run_started"][:])):
             damage.launches.append(f"{path}: the description of a launch is damaged, or was cut off")
@@ -74,7 +87,11 @@ def require(path: Path) -> None:
             "`merge` completes this."
         )
     if damage.rows or damage.elsewhere:
-        raise StoreError(f"{path} is damaged, and is left as it is. {'; '.join(damage.lines())}.")
+        raise _refused(path, damage)
+
+
+def _refused(path: Path, damage: Damage) -> StoreError:
+    return StoreError(f"{path} is damaged, and is left as it is. {'; '.join(damage.lines())}.")
 
 
 def verify(path: Path) -> Damage:
