@@ -9,7 +9,7 @@ from hpcsweep.approx import models, plugins
 from hpcsweep.approx.networks import Network
 from hpcsweep.cluster.trust import Trust
 from hpcsweep.errors import StoreError
-from hpcsweep.store import layout, weights
+from hpcsweep.store import layout, verifying, weights
 from hpcsweep.store.reading import opened, read_cells, row_of
 
 
@@ -45,9 +45,9 @@ def network(
 
     Raises
     ------
-    UserError: if the store cannot be read; if no key begins so, or several do (the message names them); if the store
-        has no parameters of this cell; if the file of a target or model of your own is missing or has changed, or may
-        not be executed.
+    UserError: if the store cannot be read, or is damaged; if no key begins so, or several do (the message names them);
+        if the store has no parameters of this cell; if the file of a target or model of your own is missing or has
+        changed, or may not be executed.
 
     Examples
     --------
@@ -57,6 +57,7 @@ def network(
     torch.Size([5])
     """
     path = Path(store)
+    verifying.require_cells(path)
     cells = read_cells(path)
     row = row_of(cells.columns["key"], key, path)
     cell = cells.cell(row)

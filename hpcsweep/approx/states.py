@@ -1,12 +1,14 @@
 """States of unfinished work as data: plain values, arrays and tensors, and objects of a few named classes. No code.
 
-A state is one NumPy archive (.npz), read without pickle: its arrays, and a text of JSON that says how they make up the
-state. The archive has a checksum of each of its parts, so that a damaged one is refused.
+A state is a digest and a NumPy archive (.npz), read without pickle: its arrays, and a text of JSON that says how they
+make up the state. The digest is that of the archive, so that a damaged one is refused.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import hashlib
 import json
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +23,7 @@ from torch import Tensor
 from hpcsweep.errors import StateError
 
 _TREE, _ABOUT = "tree", "about"
+_DIGEST = functools.partial(hashlib.blake2b, digest_size=32)
 
 
 def write(path: Path, state: Any, classes: Sequence[type] = (), about: Any = None) -> None:
@@ -33,13 +36,18 @@ def write(path: Path, state: Any, classes: Sequence[type] = (), about: Any = Non
     tree = _Encoder({kind: name for name, kind in _named(classes).items()}, arrays).encode(state)
     texts = {_ABOUT: json.dumps(about), _TREE: json.dumps(tree)}
     encoded = {name: np.frombuffer(text.encode(), np.uint8) for name, text in texts.items()}
-    with path.open("wb") as file:
+    with path.open("w+b") as file:
+        start = file.write(bytes(_DIGEST().digest_size))
         np.savez(file, allow_pickle=False, **encoded, **{str(i): array for i, array in enumerate(arrays)})
+        file.seek(start)
+        digest = hashlib.file_digest(file, _DIGEST).digest()
+        file.seek(0)
+        file.write(digest)
 
 
 def about(path: Path) -> Any:
-    """Return what a file says about its state. Raises `StateError` and `FileNotFoundError` as `read` does."""
-    with _opened(path) as archive:
+    """Return what a file says about its state, whose digest is not computed. Raises `StateError` as `read` does."""
+    with _opened(path, whole=False) as archive:
         return json.loads(archive[_ABOUT].tobytes())
 
 
@@ -55,11 +63,16 @@ def read(path: Path, classes: Sequence[type] = ()) -> Any:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """Open an archive; what goes wrong with it in the block is a `StateError`."""
+def _opened(path: Path, whole: bool = True) -> Iterator[Any]:
+    """Open an archive, if it is `whole`; what goes wrong with it in the block is a `StateError`."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            yield archive
+        with path.open("rb") as file:
+            digest = file.read(_DIGEST().digest_size)
+            if whole and hashlib.file_digest(file, _DIGEST).digest() != digest:
+                raise ValueError("its digest is another")
+            file.seek(len(digest))
+            with np.load(file, allow_pickle=False) as archive:
+                yield archive
     except FileNotFoundError:
         raise
     except (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile) as error:

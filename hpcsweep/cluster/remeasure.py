@@ -34,7 +34,7 @@ from hpcsweep.cluster.tightening import Tightening
 from hpcsweep.cluster.trust import Trust
 from hpcsweep.cluster.workforce import Workforce, assemble
 from hpcsweep.errors import LaunchError, StoreError
-from hpcsweep.store import journal, layout, opening, remeasured, verifying, weights
+from hpcsweep.store import journal, layout, links, opening, remeasured, verifying, weights
 from hpcsweep.store.lease import Lease
 from hpcsweep.store.reading import opened, read_cells
 from hpcsweep.study.parsing import section
@@ -146,7 +146,7 @@ def named(
         dimension = len(approximation.domain)
         width = approximation.error_function(folder, "cpu").width
         survey = Survey([approximation], planned(chosen.resolved(dimension), dimension, width))
-        name = _digest([names, _source(names["network"], folder), _source(names["target"], folder), survey.measurement])
+        name = _digest([names, approximation.codes, survey.measurement])
         saver = Saver(folder / f".hpcsweep.measure-{name}", (name,))
         job = Measurements([survey], folder, saver)
         job.resume()
@@ -194,7 +194,7 @@ def stored(
         if workforce is None:
             return 0
         workforce.stop.before(slurm.walltime())
-        path = path.resolve()
+        path = links.own(path)
         with Lease(path, opening.last_lease(path)) as lease:
             journal.replay(path)
             verifying.require(path)
@@ -247,12 +247,6 @@ def _digest(things: Iterable[object]) -> str:
     for thing in things:
         digest.update(pickle.dumps(thing))
     return digest.hexdigest()
-
-
-def _source(name: str, folder: Path) -> bytes:
-    """Return the bytes of the file behind a name of `files.files`; none of a module or one of our targets."""
-    path = folder / (name if name.endswith(".npz") else name.rpartition(":")[0])
-    return path.read_bytes() if path.is_file() else b""
 
 
 def _values(keys: Sequence[str], survey: Survey, folder: Path) -> dict[str, dict[str, Any]]:

@@ -28,7 +28,7 @@ from hpcsweep.cluster.sweep import Raised, Sweep
 from hpcsweep.cluster.trust import Trust
 from hpcsweep.cluster.workforce import Workforce
 from hpcsweep.errors import LaunchError
-from hpcsweep.store import layout, weights
+from hpcsweep.store import layout, verifying, weights
 from hpcsweep.store.reading import opened, read_cells, row_of
 from hpcsweep.store.store import Record
 from hpcsweep.study import parsing
@@ -75,9 +75,10 @@ def replay(
     Raises
     ------
     PluginError : if the cell has a plugin that may not be executed
-    StoreError : if no cell has such a key, or several have
+    StoreError : if the store is damaged outside its rows, no cell has such a key, or several have
     LaunchError : if the training itself raises
     """
+    verifying.require_cells(path)
     cells = read_cells(path)
     row = row_of(cells.columns["key"], key, path)
     cell, trust = cells.cell(row), trust or Trust()

@@ -65,10 +65,10 @@ def replay(
 def _save(path: Path, parameters: Any) -> None:
     import numpy as np
 
-    from hpcsweep.store import rewriting, write_errors
+    from hpcsweep.store import links, rewriting, write_errors
 
     saved = write_errors.explained(f"{path} cannot be written")
-    with saved, rewriting.replacing(path) as temporary, temporary.open("wb") as file:
+    with saved, rewriting.replacing(links.followed(path)) as temporary, temporary.open("wb") as file:
         np.save(file, parameters)
 
 

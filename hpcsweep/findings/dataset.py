@@ -12,13 +12,14 @@ import numpy as np
 import xarray
 
 from hpcsweep.errors import StoreError
-from hpcsweep.store import layout, lease, shards, verifying
+from hpcsweep.store import checksums, layout, lease, shards, verifying
 from hpcsweep.store.reading import opened
 
 HISTORY = ("history_loss", "history_step", "checkpoint")
 UNREAD = ("checksum", "run_checksum", *layout.FILE, "file")  # of use to the store alone
 DIMENSIONS = ("cell", "checkpoint", "quantile", "axis", "choice", "run")
 MEASURED = (layout.DONE, layout.OUT_OF_BUDGET)  # their error was measured; a diverged network has none
+PIECE = 2**14  # cells whose histories are read at a time
 OF_STUDY = ("title", "seed", "precision")  # attributes in which stores that are read together agree
 
 Files = str | Path | Sequence[str | Path]
@@ -65,7 +66,9 @@ def _read(path: str | Path, history: bool) -> xarray.Dataset:
 class Reading:
     """A store open for reading parts of it."""
 
-    stored: xarray.Dataset  # not loaded
+    path: Path
+    stored: xarray.Dataset  # neither loaded nor decoded
+    skipped: tuple[str, ...]  # columns that are not to be returned
     status: xarray.DataArray  # (cell,)
 
     @property
@@ -74,40 +77,54 @@ class Reading:
         return self.stored["key"].values
 
     def part(self, rows: slice) -> xarray.Dataset:
-        """Return some cells as `read` does."""
-        launches = np.flatnonzero(~np.isnan(self.stored["run_started"].values))  # others are for launches to come
-        part = self.stored.isel(cell=rows, run=launches).drop_vars(UNREAD, errors="ignore").load()
-        return _label(_mask(part.assign(status=self.status[rows])))
+        """Return some cells as `read` does. Raises `StoreError` if what was read of one of them is damaged.
+
+        They are read again while somebody writes the store, and once more after that: a row may just have been
+        overwritten.
+        """
+        written = True
+        for pause in (0.1, 0.3, 1.0, 3.0, None):
+            before, written = written, lease.holder(self.path) is not None
+            # The writer puts the status last, so it must be read first: what it calls finished is then complete.
+            status = self.stored["status"][rows].compute()
+            launches = np.flatnonzero(~np.isnan(self.stored["run_started"].values))  # others are for launches to come
+            part = self.stored.drop_vars(self.skipped, errors="ignore").isel(cell=rows, run=launches).load()
+            if self._is_sound(part, rows, status.values):
+                part = xarray.decode_cf(part.drop_vars(UNREAD, errors="ignore").assign(status=status)).load()
+                return _label(_mask(part))
+            if pause is None or not (before or written):
+                break
+            time.sleep(pause)
+        verifying.require(self.path)  # which says what is damaged
+        raise StoreError(f"{self.path} was changed while it was read; run the same command again.")
+
+    def _is_sound(self, part: xarray.Dataset, rows: slice, status: np.ndarray) -> bool:
+        """Return whether all finished cells of a part have their checksum; yes in stores that have none."""
+        if "checksum" not in part:
+            return True
+        sums = checksums.rows({"key": part["key"].values})
+        for name in (name for name in layout.RESULTS if name != "checksum" and name in self.stored):
+            if name in part:
+                sums += checksums.contribution(name, part[name].values)
+            else:
+                column = self.stored[name][rows]
+                for start in range(0, len(sums), PIECE):  # most of the file, which is not kept in memory
+                    piece = slice(start, start + PIECE)
+                    sums[piece] += checksums.contribution(name, column[piece].values)
+        return bool((part["checksum"].values == sums)[np.isin(status, layout.FINISHED)].all())
 
 
 @contextlib.contextmanager
 def reading(path: str | Path, skipped: tuple[str, ...] = HISTORY) -> Iterator[Reading]:
     """Open a store for reading parts of it, without the columns `skipped`. Raises `StoreError` as `read` does."""
-    _require_sound(Path(path))
-    with opened(path), _open(path, skipped) as stored:
-        # The writer puts the status last, so it must be read first: what it calls finished is then complete.
-        yield Reading(stored, stored["status"].load())
+    verifying.require_cells(Path(path))
+    with opened(path), _open(path) as stored:
+        yield Reading(Path(path), stored, skipped, stored["status"].compute())
 
 
-def _require_sound(path: Path) -> None:
-    """Raise `StoreError` if a store is damaged.
-
-    It is looked at again while somebody writes it, and once more after that: a row may just have been overwritten.
-    """
-    written = True
-    for pause in (0.1, 0.3, 1.0, 3.0, None):
-        before, written = written, lease.holder(path) is not None
-        try:
-            return verifying.require(path)
-        except StoreError:
-            if pause is None or not (before or written):
-                raise
-            time.sleep(pause)
-
-
-def _open(path: str | Path, skipped: tuple[str, ...]) -> xarray.Dataset:
+def _open(path: str | Path) -> xarray.Dataset:
     settings = {"locking": False}  # a running writer is no obstacle, nor is a file system without locks
-    return xarray.open_dataset(path, engine="h5netcdf", drop_variables=skipped, driver_kwds=settings)
+    return xarray.open_dataset(path, engine="h5netcdf", decode_cf=False, cache=False, driver_kwds=settings)
 
 
 def _mask(dataset: xarray.Dataset) -> xarray.Dataset:

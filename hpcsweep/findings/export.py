@@ -14,6 +14,7 @@ from hpcsweep.errors import StoreError, nearest
 from hpcsweep.findings import dataset
 from hpcsweep.findings.grids import frame
 from hpcsweep.store import shards
+from hpcsweep.store.links import followed
 from hpcsweep.store.rewriting import replacing
 
 BLOCK = 2**14  # cells that are in memory at a time
@@ -41,7 +42,7 @@ def export(files: dataset.Files, path: str | Path) -> int:
     stores = [Path(files)] if isinstance(files, str | Path) else [Path(file) for file in files]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.closing(_tables(stores)) as tables, replacing(path) as temporary:
+        with contextlib.closing(_tables(stores)) as tables, replacing(followed(path)) as temporary:
             return WRITERS[path.suffix](tables, temporary)
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error.strerror or error}.") from error
@@ -82,7 +83,7 @@ def _csv(tables: Iterator[pandas.DataFrame], path: Path) -> int:
     with path.open("w", encoding="utf-8", newline="") as file:
         for number, table in enumerate(tables):
             escaped = table.assign(**{name: table[name].map(_escaped) for name in _texts(table)})
-            escaped.to_csv(file, index=False, header=number == 0)
+            escaped.rename(columns=_escaped).to_csv(file, index=False, header=number == 0)
             count += len(table)
     return count
 

@@ -18,7 +18,7 @@ _DENSEST = 1100  # times that compression can make zeros smaller, at most
 
 
 def refuse(file: h5py.File, rows: Sequence[str] = ()) -> None:
-    """Raise `StoreError` if a file refers to other files, or declares more than it holds.
+    """Raise `StoreError` if a file refers to other files, has groups, or declares more than it holds.
 
     rows: the datasets of which all that are there must have as many rows as the first.
     """
@@ -28,11 +28,12 @@ def refuse(file: h5py.File, rows: Sequence[str] = ()) -> None:
         if file.id.links.get_info(name).type != h5py.h5l.TYPE_HARD:
             raise _refused(file, f"{name.decode()!r} is a link to another place")
         dataset = h5py.h5o.open(file.id, name)
-        if isinstance(dataset, h5py.h5d.DatasetID):
-            shape = dataset.get_space().get_simple_extent_dims() or ()
-            lengths[name.decode()] = shape[0] if shape else 0
-            if why := _objection(dataset, math.prod(shape), size):
-                raise _refused(file, f"{name.decode()!r} {why}")
+        if not isinstance(dataset, h5py.h5d.DatasetID):  # a group may hold anything
+            raise _refused(file, f"{name.decode()!r} is no dataset")
+        shape = dataset.get_space().get_simple_extent_dims() or ()
+        lengths[name.decode()] = shape[0] if shape else 0
+        if why := _objection(dataset, math.prod(shape), size):
+            raise _refused(file, f"{name.decode()!r} {why}")
     different = sorted({lengths[name] for name in rows if name in lengths})
     if len(different) > 1:
         raise _refused(file, f"its columns are of different lengths ({', '.join(map(str, different))})")

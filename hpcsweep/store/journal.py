@@ -12,7 +12,7 @@ import os
 import stat
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +35,17 @@ def path_of(store: Path) -> Path:
     return store.with_name(store.name + ".journal")
 
 
-def change(store: Path, values: Mapping[str, Values], opened: KeyedRows | None = None) -> None:
-    """Overwrite values of finished cells, by key. The caller holds the lease, and has looked whether it still does.
+def change(
+    store: Path,
+    values: Mapping[str, Values],
+    opened: KeyedRows | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> None:
+    """Overwrite values of finished cells, by key. The caller holds the lease.
 
-    `opened` are the rows of this store, if they are open already. Raises `OSError` if they cannot be written, and
-    `StoreError` if the store has not these cells finished and sound.
+    `opened` are the rows of this store, if they are open already. `check` raises if the store must not be written any
+    more; it is called before the journal appears, and before it is removed. Raises `OSError` if the rows cannot be
+    written, and `StoreError` if the store has not these cells finished and sound.
     """
     with contextlib.nullcontext(opened) if opened else contextlib.closing(KeyedRows(store)) as data:
         places = data.places(values)
@@ -50,11 +56,12 @@ def change(store: Path, values: Mapping[str, Values], opened: KeyedRows | None =
             for which, row in zip((_BEFORE, _AFTER), pair, strict=True)
             for name, array in row.items()
         }
-        with replacing(path_of(store), like=store) as temporary, temporary.open("wb") as file:
+        with replacing(path_of(store), like=store, check=check) as temporary, temporary.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
         for key, (_, row) in rows.items():
             _write(data, places[key], row)
         data.sync()
+    check()
     path_of(store).unlink()
 
 
@@ -93,7 +100,7 @@ def replay(store: Path) -> None:
     if not path.exists():
         return
     status = path.lstat()
-    if status.st_uid != os.getuid() or stat.S_ISLNK(status.st_mode):
+    if status.st_uid != os.getuid() or not stat.S_ISREG(status.st_mode):
         raise StoreError(f"{path} is of another user, whose measurement was cut off; let them repeat it, or remove it.")
     try:
         with np.load(path, allow_pickle=False) as archive:

@@ -182,7 +182,6 @@ WEIGHTS = {
     ),
     "digest": FILE["digest"],
 }
-CONSTANT_WEIGHTS = ("key", "offset", "count", "raster")  # written when the file is laid out, and never again
 
 
 def make(file: h5py.File, name: str, column: Column, shape: tuple[int, ...], text_bytes: int = 1) -> h5py.Dataset:

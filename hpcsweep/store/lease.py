@@ -16,6 +16,7 @@ import functools
 import json
 import os
 import socket
+import stat
 import sys
 import threading
 import time
@@ -27,18 +28,21 @@ from typing import Any
 import psutil
 
 from hpcsweep.errors import StoreError
+from hpcsweep.store import links
 from hpcsweep.texts import visible
 
 HEARTBEAT = 10.0  # seconds between two signs of life
 STALE = 90.0  # seconds without one after which a lease is stale: longer than the caches of network file systems
 LOOK = 1.0  # seconds between two looks at a heartbeat that is watched
 _UNKNOWN = {"host": "another host or of another user", "process": "(unknown)"}
+_LARGEST = 2**16  # bytes of a lease that are read; ours have some hundred
 SURE = 0.1  # seconds after which a lease that took the place of a stale one is looked at again
 
 
 def lease_path(store: Path) -> Path:
-    """Return where the lease of a store lies."""
-    return store.with_name(store.name + ".lease")
+    """Return where the lease of a store lies: beside the file to which a link leads."""
+    file = links.followed(store)
+    return file.with_name(file.name + ".lease")
 
 
 def holder(store: Path) -> str | None:
@@ -63,15 +67,24 @@ def _read(path: Path) -> tuple[dict[str, Any], int]:
     What cannot be read is a claim of somebody unknown.
     """
     try:
-        with path.open("rb") as file:
-            beat, claim = os.fstat(file.fileno()).st_mtime_ns, json.loads(file.read())
-            return (claim if isinstance(claim, dict) and claim else _UNKNOWN), beat
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            status = os.fstat(descriptor)
+            claim = json.loads(os.read(descriptor, _LARGEST)) if stat.S_ISREG(status.st_mode) else None
+        finally:
+            os.close(descriptor)
+        return (claim if isinstance(claim, dict) and claim else _UNKNOWN), status.st_mtime_ns
     except FileNotFoundError:
         return {}, 0
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         with contextlib.suppress(OSError):
-            return _UNKNOWN, path.stat().st_mtime_ns
+            return _UNKNOWN, path.lstat().st_mtime_ns
         return _UNKNOWN, 0
+
+
+def _number(claim: dict[str, Any]) -> int:
+    number = claim.get("number", 0)
+    return number if isinstance(number, int) and 0 <= number < 2**62 else 0
 
 
 def _alive(claim: dict[str, Any]) -> bool | None:
@@ -79,7 +92,7 @@ def _alive(claim: dict[str, Any]) -> bool | None:
     if not claim:
         return False
     process = claim.get("process")
-    if claim.get("processes") != _processes() or not isinstance(process, int):
+    if claim.get("processes") != _processes() or not isinstance(process, int) or process <= 0:
         return None
     try:
         os.kill(process, 0)
@@ -126,7 +139,8 @@ class Lease:
     """A held lease; a thread renews it until `release`, which the end of a `with` block calls.
 
     number: larger than that of every earlier lease on the store.
-    unsure: the lease before it was taken over from a process that may still live, since it cannot be looked up here.
+    unsure: the lease before it was taken over from a process that may still live, since it cannot be looked up here;
+        whoever takes it over in turn inherits that, until a new file is in the place of the store.
     """
 
     def __init__(self, store: Path, after: int = 0, say: Callable[[str], None] = _say) -> None:
@@ -153,9 +167,12 @@ class Lease:
     def __exit__(self, *exception: object) -> None:
         self.release()
 
-    def check(self) -> None:
-        """Raise `StoreError` if the store must not be written any more: it was deleted, or another run has taken it."""
-        if not self.store.exists():  # writes would go to a file without a name, and vanish with this process
+    def check(self, new: bool = False) -> None:
+        """Raise `StoreError` if the store must not be written any more: it was deleted, or another run has taken it.
+
+        new: there is no store yet.
+        """
+        if not (new or self.store.exists()):  # writes would go to a file without a name, and vanish with this process
             raise StoreError(f"{self.store} was deleted while it was being written; the same command starts anew.")
         for pause in (0.0, SURE, 10 * SURE):  # a file system may stumble, or another look at the lease for an instant
             time.sleep(pause)
@@ -169,8 +186,7 @@ class Lease:
     def _take(self) -> None:
         """Publish our claim, after moving a stale one aside."""
         seen = self._require_stale()
-        last = seen.get("number", 0)
-        self.number = 1 + max(self._after, last if isinstance(last, int) and 0 <= last < 2**62 else 0)
+        self.number = 1 + max(self._after, _number(seen))
         self._claim = {
             "host": socket.gethostname(),
             "process": os.getpid(),
@@ -179,6 +195,7 @@ class Lease:
             "job": os.environ.get("SLURM_JOB_ID", ""),
             "name": uuid.uuid4().hex,
             "number": self.number,
+            "unsure": self.unsure,
         }
         own = self.path.with_name(f".{self.path.name}.{self._claim['name']}")
         try:
@@ -199,13 +216,15 @@ class Lease:
         """Return the claim in the lease, which is stale, or an empty one. Raises `StoreError` if its holder lives."""
         seen, beat = _read(self.path)
         alive = _alive(seen)
+        # Whoever took over from a process that may still live has put a new file in place, with its number, or has not.
+        self.unsure = seen.get("unsure") is True and self._after < _number(seen)
         if alive is None:
             self._say(
                 f"{self.store} is held by {_words(seen)}; its heartbeat is watched for up to {STALE:.0f} s, to see "
                 "whether that process is still alive."
             )
             alive = self._changes(seen, beat)
-            self.unsure = not alive
+            self.unsure = True
         if alive:
             raise StoreError(
                 f"{self.store} is being written by {_words(seen)}; wait for it or stop it, or choose another file."
@@ -256,7 +275,7 @@ class Lease:
             with contextlib.suppress(OSError):  # a file system that stumbles for a moment takes nothing over
                 if _read(self.path)[0] not in ({}, _UNKNOWN, self._claim):
                     return  # lost, which `check` finds
-                os.utime(self.path)
+                os.utime(self.path, follow_symlinks=False)
 
     def release(self) -> None:
         """Release the store."""

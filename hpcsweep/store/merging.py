@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from hpcsweep.errors import StoreError
-from hpcsweep.store import journal, layout, opening, rewriting, verifying, weights, write_errors
+from hpcsweep.store import journal, layout, links, opening, rewriting, verifying, weights, write_errors
 from hpcsweep.store.lease import Lease
 from hpcsweep.store.reading import opened, read_cells, read_runs
 from hpcsweep.study.cells import Cells
@@ -20,14 +20,13 @@ def merge(path: str | Path, shards: Iterable[str | Path]) -> tuple[int, int]:
 
     Raises `StoreError` if a file is no store, of another study, or damaged, or if a live run holds the main file.
     """
-    path = Path(path).resolve()
+    path = links.own(Path(path))
     with (
         Lease(path, opening.last_lease(path)) as lease,
         write_errors.explained(f"The stores cannot be merged into {path}", KeyError),
     ):
-        present = list(
-            dict.fromkeys([*([path] if path.exists() else []), *(Path(shard).resolve() for shard in shards)])
-        )
+        parts = [links.own(Path(shard)) for shard in shards]
+        present = list(dict.fromkeys([*([path] if path.exists() else []), *parts]))
         rewriting.sweep(path)
         rewriting.sweep(weights.path_of(path))
         for file in present:

@@ -7,14 +7,24 @@ import os
 import sys
 import textwrap
 import tomllib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 
 from hpcsweep.errors import StoreError
-from hpcsweep.store import integrity, journal, layout, rewriting, verifying, weights, write_errors
+from hpcsweep.store import (
+    integrity,
+    journal,
+    layout,
+    links,
+    rewriting,
+    verifying,
+    weights,
+    weights_building,
+    write_errors,
+)
 from hpcsweep.store.lease import Lease
 from hpcsweep.store.reading import Run, launches, named, opened, read_cells, read_runs
 from hpcsweep.store.row_writer import Datasets
@@ -49,7 +59,8 @@ def prepare(
         old = read_cells(path)
         _refuse_another(path, study, cells, old)
     _complete(path, study.weights)
-    lost = {key.encode() for key in damage.rows} | _without_weights(path, damage, cells)
+    weightless = {key.encode() for key in (*damage.weights, *damage.missing)} if study.weights else set()
+    lost = {key.encode() for key in damage.rows} | weightless & set(cells.columns["key"].tolist())
     with opened(path) as file:
         keys, status = file["key"][:], file["status"][:]
         space = launches(file["run_started"][:]) < len(file["run_started"]) and set(integrity.CHANGING) <= set(file)
@@ -66,7 +77,7 @@ def prepare(
         _continue(path, rows, run, lease, killed)
         return rows
     runs = [*read_runs(path), run]
-    return replace(path, rows, study.title, study.text, runs, [path], study.weights, lease, killed, lost)
+    return replace(path, rows, study.title, study.text, runs, [path], study.weights, lease, killed, lost, repair)
 
 
 def _set_aside(path: Path, keys: np.ndarray) -> None:
@@ -78,8 +89,12 @@ def _set_aside(path: Path, keys: np.ndarray) -> None:
     if aside.exists() or weights.path_of(aside).exists():
         raise StoreError(f"{aside}, or the file of its weights, is in the way: move it elsewhere first.")
     os.link(path, aside)
-    with contextlib.suppress(FileNotFoundError):
-        os.link(weights.path_of(path), weights.path_of(aside))
+    kept = links.followed(weights.path_of(path))
+    if kept.exists() and kept == weights.path_of(path):
+        os.link(kept, weights.path_of(aside))
+    elif kept.exists():  # elsewhere, perhaps on another disk
+        os.link(kept, kept_aside := kept.with_name(kept.name + ".damaged"))
+        weights.path_of(aside).symlink_to(kept_aside)
     print(
         f"hpcsweep: {len(keys)} finished cell(s) are left out of {path}, since they cannot be repaired: the study "
         f"does not contain them ({named([key.decode() for key in keys.tolist()])}). {aside} has the store as it was; "
@@ -91,16 +106,6 @@ def _set_aside(path: Path, keys: np.ndarray) -> None:
 def _among(keys: np.ndarray, some: Collection[bytes]) -> np.ndarray:
     """Return which keys are among some others, (cells,) bool."""
     return KeyIndex(np.array(list(some), keys.dtype)).holds(keys)
-
-
-def _without_weights(path: Path, damage: verifying.Damage, cells: Cells) -> set[bytes]:
-    """Return which cells of the study are to be trained again for their weights.
-
-    None where there are no weights at all: somebody has moved them away, and the results are good without them.
-    """
-    if not weights.path_of(path).exists():
-        return set()
-    return {key.encode() for key in (*damage.weights, *damage.missing)} & set(cells.columns["key"].tolist())
 
 
 def _complete(path: Path, keeps_weights: bool) -> None:
@@ -123,7 +128,7 @@ def _is_laid_out(path: Path, study: Study, rows: Cells, old: Cells) -> bool:
     same = np.array_equal(rows.columns["key"], old.columns["key"]) and identity(path) == (study.title, study.text)
     same = same and list(rows.configs) == list(old.configs) and rows.abouts() == old.abouts()
     same = same and [config.label for config in rows.configs] == [config.label for config in old.configs]
-    return same and (not study.weights or weights.is_laid_out(path, rows))
+    return same and (not study.weights or weights_building.is_laid_out(path, rows))
 
 
 def _continue(path: Path, rows: Cells, run: Run, lease: Lease, killed: Collection[bytes]) -> None:
@@ -165,18 +170,40 @@ def replace(
     lease: Lease,
     killed: Collection[bytes] = (),
     lost: Collection[bytes] = (),
+    repair: bool = False,
 ) -> Cells:
     """Put a new file, and new weights, in place of the old ones, with what `sources` have finished; return its rows.
 
-    Cells with the keys `lost` do not count as finished.
+    Cells with the keys `lost` begin anew. Raises `StoreError` if somebody else has written the store meanwhile.
     """
+    check = _unchanged(path, lease)
     write_errors.require_space(path.parent, rewriting.size_of(rows))
     takes = rewriting.assign(rows, sources, lost)
-    with rewriting.replacing(path) as temporary:
+    with rewriting.replacing(path, check=check) as temporary:
         rewriting.build(temporary, rows, title, text, runs, takes, killed, lease.number)
         if keep_weights:  # first, so that a store never has finished rows that its weights do not know
-            weights.build(path, rows, takes, anew=lease.unsure)
+            weights_building.build(path, rows, takes, check, lease.unsure, repair)
     return rows
+
+
+def _unchanged(path: Path, lease: Lease) -> Callable[[], None]:
+    """Return what raises `StoreError` if the lease is lost, or the store is not the one that it is now."""
+    before = _identity(path)
+
+    def check() -> None:
+        lease.check(new=before is None)
+        if _identity(path) != before:
+            raise StoreError(f"Another process has written {path} meanwhile; run the same command again.")
+
+    return check
+
+
+def _identity(path: Path) -> tuple[int, int, int] | None:
+    """Return what tells a file from every other of its name, and the number of the lease under which it was written."""
+    if not path.exists():
+        return None
+    status = path.stat()
+    return status.st_dev, status.st_ino, last_lease(path)
 
 
 def _refuse_another(path: Path, study: Study, cells: Cells, old: Cells) -> None:

@@ -19,6 +19,8 @@ from hpcsweep.store import layout
 from hpcsweep.store.foreign import refuse
 from hpcsweep.study.cells import FAMILIES, Cells, Facts
 
+# What HDF5 and NumPy raise at damaged metadata.
+UNREADABLE = (OSError, RuntimeError, ValueError, TypeError, LookupError, MemoryError)
 _OF_HDF5 = re.compile(r"^'?(Unable to|Can't|Couldn't|\"Unable to)|synchronously")  # how its errors begin
 MOST = 5  # keys that a message names
 
@@ -40,7 +42,7 @@ class Run:
 @contextlib.contextmanager
 def opened(path: str | Path) -> Iterator[h5py.File]:
     """Open a store for reading, also while it is written. Raises `StoreError` if it is none, or is damaged."""
-    with _open(Path(path)) as file:
+    with open_file(Path(path)) as file:
         try:
             if file.attrs.get("format") != layout.FORMAT:
                 raise StoreError(f"{path} is not a store of hpcsweep (expected format {layout.FORMAT!r}).")
@@ -52,7 +54,8 @@ def opened(path: str | Path) -> Iterator[h5py.File]:
             raise StoreError(f"{path} is damaged and cannot be read: {error}.") from error
 
 
-def _open(path: Path) -> h5py.File:
+def open_file(path: Path) -> h5py.File:
+    """Open a HDF5 file for reading. Raises `StoreError` if it cannot be opened, or is no ordinary file."""
     if path.exists() and not path.is_file():  # HDF5 would wait for ever for what comes out of a pipe
         raise StoreError(f"{path} cannot be opened: it is a folder or a device, not a file.")
     try:
@@ -69,6 +72,8 @@ def read_cells(path: Path) -> Cells:
     with opened(path) as file:
         names = [n for n in layout.COORDINATES if layout.COORDINATES[n].dtype != "S"]
         extra = tuple(str(file.attrs["coordinates"]).split()[len(layout.NAMED) :])
+        if foreign := [name for name in extra if "/" in name]:
+            raise StoreError(f"{path} was not written by hpcsweep: {foreign[0]!r} is no column of it. It is not read.")
         columns = {name: file[name][:] for name in [*names, *extra]}
         precision, seed = str(file.attrs["precision"]), int(file.attrs["seed"])
         configs = _configs(file, columns)

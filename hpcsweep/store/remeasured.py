@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -139,5 +140,6 @@ def write(path: Path, values: Mapping[str, Values], lease: Lease, rows: KeyedRow
         write_errors.explained(f"The store {path} cannot be written", KeyError),
         contextlib.nullcontext(rows) if rows else contextlib.closing(KeyedRows(path)) as data,
     ):
-        data.check(lease)
-        journal.change(path, values, data)
+        check = partial(data.check, lease)
+        check()
+        journal.change(path, values, data, check)

@@ -13,7 +13,7 @@ import math
 import os
 import secrets
 import stat
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -21,7 +21,7 @@ import h5py
 import numpy as np
 
 from hpcsweep.errors import StoreError
-from hpcsweep.store import copying, integrity, layout, write_errors
+from hpcsweep.store import copying, integrity, layout, links, write_errors
 from hpcsweep.store.reading import Run, opened
 from hpcsweep.study.cells import Cells
 from hpcsweep.study.keys import KeyIndex
@@ -46,15 +46,16 @@ def assign(cells: Cells, sources: Sequence[Path], lost: Collection[bytes] = ()) 
     """Decide once, for results and weights alike, from which store each finished cell is copied.
 
     The first store that has it finished; but one that has failed yields to a store where it has not. Rows with the
-    keys `lost` do not count as finished. The stores must be sound (`verifying.require`) but for these.
+    keys `lost` count as if they were not there. The stores must be sound (`verifying.require`) but for these.
     """
     index, seen = KeyIndex(cells.columns["key"]), []
     for path in sources:
         with opened(path) as file:  # which may be growing
             keys, status = file["key"][:], file["status"][:]
+        rows = index.rows(keys)
         if lost:
-            status[KeyIndex(np.array(list(lost), keys.dtype)).holds(keys)] = layout.PENDING
-        seen.append((index.rows(keys), status))
+            rows[KeyIndex(np.array(list(lost), keys.dtype)).holds(keys)] = -1
+        seen.append((rows, status))
     chosen, origins = np.full(len(cells), -1), np.zeros(len(cells), np.int64)
     for codes in (tuple(code for code in layout.FINISHED if code != layout.FAILED), (layout.FAILED,)):
         for number, (rows, status) in enumerate(seen):
@@ -69,15 +70,15 @@ def assign(cells: Cells, sources: Sequence[Path], lost: Collection[bytes] = ()) 
 
 
 @contextlib.contextmanager
-def replacing(path: Path, like: Path | None = None) -> Iterator[Path]:
+def replacing(path: Path, like: Path | None = None, check: Callable[[], None] | None = None) -> Iterator[Path]:
     """Give the path of a new, empty file; when the block ends well, it is on disk and takes the place of `path`.
 
     It is to the users of this machine what the file was that it replaces or, where there is none, what the file `like`
-    is: owner, group, permissions, access control lists. A link that this user or root has made stays, and its target is
-    replaced; that of somebody else is replaced itself. A kill inside the block leaves the temporary file; the next run
-    sweeps it up (`sweep`). Raises `OSError`, also if `path` is there and is read-only or no ordinary file.
+    is: owner, group, permissions, access control lists. A link is replaced itself, and not followed; give
+    `links.followed(path)` to replace the file to which it leads. `check` is called last, and raises if `path` must not
+    be replaced any more. A kill inside the block leaves the temporary file; the next run sweeps it up (`sweep`). Raises
+    `OSError`, also if `path` is there and is read-only or no ordinary file.
     """
-    path = followed(path)
     _require_replaceable(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
@@ -89,19 +90,12 @@ def replacing(path: Path, like: Path | None = None) -> Iterator[Path]:
                     break
         yield temporary
         _sync(temporary)
+        if check is not None:
+            check()
         os.replace(temporary, path)
         _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def followed(path: Path) -> Path:
-    """Return the file to which a link leads, if this user or root has made the link; else the path itself."""
-    with contextlib.suppress(FileNotFoundError):
-        status = path.lstat()
-        if stat.S_ISLNK(status.st_mode) and status.st_uid in (0, os.getuid()):
-            return Path(os.path.realpath(path))
-    return path
 
 
 def _require_replaceable(path: Path) -> None:
@@ -139,7 +133,7 @@ def _give_access_as(model: Path, descriptor: int) -> None:
 
 def sweep(path: Path) -> None:
     """Remove what killed runs left of unfinished new files of `path`; only for the holder of its lease."""
-    path = followed(path)
+    path = links.followed(path)
     for left in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 16}.new"):
         left.unlink(missing_ok=True)
 
@@ -167,7 +161,7 @@ def build(
 
     The cells with the keys `killed` were killed once more than these know. `lease` is the number of the writer's lease.
     """
-    with write_errors.deferred(path, "w") as file:
+    with write_errors.deferred(path) as file:
         _lay_out(file, cells, len(runs) + max(len(runs), layout.SPARE_RUNS))
         file["lease"][0] = lease
         for field in fields(Run):

@@ -20,6 +20,7 @@ import h5py
 import numpy as np
 
 from hpcsweep.errors import StoreError
+from hpcsweep.store import links
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,10 @@ class Datasets:
 
     def __init__(self, path: Path, names: Iterable[str]) -> None:
         """Raises `OSError` if the file cannot be written, `KeyError` if it lacks a dataset."""
-        self._path = path
+        self._path = path = links.followed(path)
         with h5py.File(path, "r", locking=False) as file:
             self._extents = {name: _extent(path, file[name]) for name in names}
-        self._descriptor: int | None = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        self._descriptor: int | None = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
 
     def __getitem__(self, name: str) -> np.ndarray:
         """Read a whole dataset."""

@@ -119,10 +119,11 @@ def delete(store: Path, files: Sequence[Path]) -> None:
         for path in files:
             if path.resolve() == store.resolve():
                 raise StoreError(f"{path} is the main file, not a shard of it.")
-            with Lease(path):
+            with Lease(path) as own:
                 journal.replay(path)
                 _refuse_loss(merged, path)
                 held.check()
+                own.check()
                 shutil.rmtree(path.with_name(path.name + layout.SAVED), ignore_errors=True)
                 weights.path_of(path).unlink(missing_ok=True)
                 path.unlink()

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from hpcsweep.errors import StoreError
-from hpcsweep.store import checksums, integrity, layout, opening, rewriting, weights, write_errors
+from hpcsweep.store import checksums, integrity, layout, links, opening, rewriting, weights, write_errors
 from hpcsweep.store.lease import Lease
 from hpcsweep.store.reading import Run, launches
 from hpcsweep.store.row_writer import Datasets
@@ -76,7 +76,7 @@ class Store:
         Raises `StoreError` if the file belongs to another study, is held by a live run, is damaged, or cannot be
         written.
         """
-        path = Path(os.path.realpath(path))  # a link stays; the lease lies beside its target
+        path = links.own(Path(path))  # a link stays; the lease lies beside its target
         if len(os.fsencode(path.name)) > LONGEST_NAME:
             raise StoreError(f"The name {path.name[:20]}... is longer than {LONGEST_NAME} bytes; use a shorter one.")
         if path.is_dir():

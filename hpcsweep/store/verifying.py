@@ -13,7 +13,7 @@ import numpy as np
 
 from hpcsweep.errors import StoreError
 from hpcsweep.store import integrity, journal, layout, weights
-from hpcsweep.store.reading import launches, named, opened
+from hpcsweep.store.reading import UNREADABLE, launches, named, opened
 
 
 @dataclass
@@ -38,25 +38,40 @@ class Damage:
 
     def lines(self, most: int = 10) -> list[str]:
         """Return sentences for people, which name `most` cells of each kind."""
-        told = [*self.elsewhere, *self.launches]
+        sentences = [*self.elsewhere, *self.launches]
         for keys, what in (
             (self.rows, "finished cell(s) are damaged: their values are not those that were stored"),
             (self.weights, "finished cell(s) have damaged weights or pictures"),
             (self.missing, "finished cell(s) have no weights, though this store keeps them"),
         ):
             if keys:
-                told.append(f"{len(keys)} {what}: {named(keys, most)}")
+                sentences.append(f"{len(keys)} {what}: {named(keys, most)}")
         if self.rows or self.weights or self.missing:
-            told.append("`run` with --repair trains these cells again, and touches nothing else")
-        return told or ["every row, and all that belongs to none, is what was written"]
+            sentences.append("`run` with --repair trains these cells again, and touches nothing else")
+        elif self.elsewhere:
+            sentences.append("`run` with --repair writes a new file of what is whole")
+        return sentences or ["every row, and all that belongs to none, is what was written"]
+
+
+def _outside(path: Path, file: h5py.File) -> list[str]:
+    """Say whether a store is damaged outside its rows."""
+    if integrity.is_sealed(file, integrity.CHANGING):
+        return []
+    return [f"{path} is damaged outside the results of its cells (metadata or coordinates)"]
+
+
+def require_cells(path: Path) -> None:
+    """Raise `StoreError` if a store is damaged outside its rows: a cell may be another one than it says."""
+    with opened(path) as file, readable(path):
+        if outside := _outside(path, file):
+            raise _refused(path, Damage(elsewhere=outside))
 
 
 def look(path: Path) -> Damage:
     """Return what of a store, without its weights, is damaged. Raises `StoreError` if it cannot be read at all."""
     damage = Damage()
     with opened(path) as file, readable(path):
-        if not integrity.is_sealed(file, integrity.CHANGING):
-            damage.elsewhere.append(f"{path} is damaged outside the results of its cells (metadata or coordinates)")
+        damage.elsewhere = _outside(path, file)
         damage.rows = _keys(file, integrity.damaged(file))
         if integrity.damaged_runs(file, launches(file["run_started"][:])):
             damage.launches.append(f"{path}: the description of a launch is damaged, or was cut off")
@@ -72,7 +87,11 @@ def require(path: Path) -> None:
             "`merge` completes this."
         )
     if damage.rows or damage.elsewhere:
-        raise StoreError(f"{path} is damaged, and is left as it is. {'; '.join(damage.lines())}.")
+        raise _refused(path, damage)
+
+
+def _refused(path: Path, damage: Damage) -> StoreError:
+    return StoreError(f"{path} is damaged, and is left as it is. {'; '.join(damage.lines())}.")
 
 
 def verify(path: Path) -> Damage:
@@ -81,16 +100,15 @@ def verify(path: Path) -> Damage:
     kept = weights.path_of(path)
     with readable(kept), opened(path) as file:
         keys = _measured(file)
-        if kept.exists() and not _is_sealed(kept):
+        if kept.exists() and not _is_sealed(path):
             damage.elsewhere.append(f"{kept} is damaged outside the weights of its cells")
-            return damage
         damage.weights = weights.damaged(path, keys)
         damage.missing = weights.missing(path, keys) if _keeps_weights(file) else []
     return damage
 
 
-def _is_sealed(path: Path) -> bool:
-    with h5py.File(path, "r", locking=False) as file:
+def _is_sealed(store: Path) -> bool:
+    with weights.opened_weights(store) as file:
         return integrity.is_sealed(file, weights.CHANGING)
 
 
@@ -119,5 +137,5 @@ def readable(path: Path) -> Iterator[None]:
     """Turn what HDF5 and NumPy raise at damaged metadata into a sentence."""
     try:
         yield
-    except (OSError, RuntimeError, ValueError, TypeError, LookupError, MemoryError) as error:
+    except UNREADABLE as error:
         raise StoreError(f"{path} is damaged and cannot be read: {error}.") from error

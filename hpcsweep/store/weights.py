@@ -18,10 +18,9 @@ import h5py
 import numpy as np
 
 from hpcsweep.errors import StoreError
-from hpcsweep.store import checksums, copying, integrity, layout, lease, write_errors
+from hpcsweep.store import checksums, copying, layout, lease
 from hpcsweep.store.foreign import refuse
-from hpcsweep.store.reading import named, opened
-from hpcsweep.store.rewriting import Take, followed, replacing
+from hpcsweep.store.reading import UNREADABLE, named, open_file, opened
 from hpcsweep.study.cells import Cells
 from hpcsweep.study.keys import KeyIndex
 
@@ -55,123 +54,35 @@ def size_of(cells: Cells) -> int:
     return parameters + len(cells) * (24 * (layout.SLICE + layout.ZOOM) + 57) + rasters + 2**14
 
 
-def build(store: Path, cells: Cells, takes: Sequence[Take], anew: bool = False) -> None:
-    """Lay out the weights of `cells`, with those of the rows `takes`. Keeps a file that is right, unless `anew`.
-
-    Raises `StoreError` if they cannot be written, as when the disk has no room for them.
-    """
-    path = path_of(store)
-    others = {take.path for take in takes if len(take.target)} - {store}
-    if not anew and not others and is_laid_out(store, cells):
-        return
-    _refuse_foreign(path)
-    write_errors.require_space(followed(path).parent, size_of(cells))
-    with write_errors.explained(f"{path} cannot be written"), replacing(path, like=store) as temporary:
-        with write_errors.deferred(temporary, "w") as file:
-            _lay_out(file, cells)
-            for start in range(0, len(takes), copying.AT_ONCE):
-                _copy(takes[start : start + copying.AT_ONCE], file, cells.columns["key"])
-        integrity.seal(temporary, CHANGING)
-
-
-def _refuse_foreign(path: Path) -> None:
-    """Raise `StoreError` if a file is there that is not ours: other programs too call files NAME.weights.h5."""
-    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
-        ours = file.read(8) == b"\x89HDF\r\n\x1a\n"
-        with contextlib.suppress(OSError, RuntimeError), h5py.File(path, "r", locking=False) as weights:
-            ours = ours and {"key", "offset", "count", "kept"} <= set(weights)  # one that is damaged is replaced
-        if not ours:
-            raise StoreError(f"{path} was not written by hpcsweep; move it away, or choose another file with -o.")
-
-
-def is_laid_out(store: Path, cells: Cells) -> bool:
-    """Return whether the weights of a store are there, laid out for these cells, and undamaged outside their rows."""
-    path = path_of(store)
-    try:
-        with h5py.File(path, "r", locking=False) as file:
-            same = layout.WEIGHTS.keys() <= set(file) and np.array_equal(file["key"][:], cells.columns["key"])
-            return same and integrity.is_sealed(file, CHANGING)
-    except (OSError, RuntimeError, KeyError, ValueError):
-        return False
-
-
 @contextlib.contextmanager
 def opened_weights(store: str | Path) -> Iterator[h5py.File]:
     """Open the weights of a store for reading. Raises `StoreError` if they cannot be read."""
     path = path_of(store)
     try:
-        with h5py.File(path, "r", locking=False) as file:
+        with open_file(path) as file:
             refuse(file, ("key", "offset", "count", "kept", "raster", *CHECKED, *PICTURES))
             yield file
-    except (OSError, KeyError) as error:
+    except UNREADABLE as error:
         raise StoreError(f"{path} cannot be read: {error}; move it away to run without weights.") from error
 
 
-def _lay_out(file: h5py.File, cells: Cells) -> None:
-    counts = cells.columns["parameters"].astype(np.int64)
-    pictured = cells.columns["dimension"] == 2
-    sizes = {"file": 1, "first": layout.RASTER, "second": layout.RASTER, "slice": layout.SLICE, "zoom": layout.ZOOM}
-    for name, size in {**sizes, "cell": len(cells), "picture": int(pictured.sum())}.items():
-        layout.make_dimension(file, name, size)
-    file.create_dataset("parameter", shape=(int(counts.sum()),), dtype="i1").make_scale("parameter")  # never written
-    for name, column in layout.WEIGHTS.items():
-        layout.make(file, name, column, tuple(len(file[dimension]) for dimension in column.dimensions))
-    file["key"][:] = cells.columns["key"]
-    file["count"][:] = counts
-    file["offset"][:] = np.cumsum(counts) - counts
-    file["raster"][:] = np.where(pictured, np.cumsum(pictured) - 1, -1)
-
-
-def _copy(takes: Sequence[Take], new: h5py.File, keys: np.ndarray) -> None:
-    """Copy the parameters and pictures of rows of some stores, as far as they were kept.
-
-    `keys` are those of the new rows. A file that is damaged outside its rows has none.
-    """
-    starts, pictured = new["offset"][:], new["raster"][:]
-    rows, segments, rasters, unsealed = [], [], [], []
-    with contextlib.ExitStack() as stack:
-        for take in takes:
-            if not (len(take.target) and path_of(take.path).exists()):
-                continue
-            old = stack.enter_context(opened_weights(take.path))
-            if not integrity.is_sealed(old, CHANGING):
-                continue
-            origin, kept = KeyIndex(old["key"][:]).rows(keys[take.target]), old["kept"][:]
-            there = (origin >= 0) & (kept[origin] > 0)
-            origin, target = origin[there], take.target[there]
-            rows.append((old, origin, target))
-            segments.append((old["parameters"], old["offset"][:][origin], starts[target], old["count"][:][origin]))
-            if (shown := kept[origin] == 3).any():  # a file without rasters has no such rows
-                rasters.append((old["raster_error"], old["raster"][:][origin[shown]], pictured[target[shown]]))
-            if "checksum" not in old:  # which is from before there were checksums
-                unsealed.append(target)
-        copying.copy_segments(new["parameters"], segments)
-        for name in (*PICTURES, *CHECKED, "kept"):
-            copying.copy(new[name], [(old[name], origin, target) for old, origin, target in rows if name in old])
-        copying.copy(new["raster_error"], rasters)
-    for target in unsealed:
-        new["checksum"][target] = parameter_sums(new, target)
-        new["picture_checksum"][target] = picture_sums(new, target)
-
-
 def parameter_sums(file: h5py.File, rows: np.ndarray) -> np.ndarray:
-    """Return the checksums that the parameters of rows (ascending) of a file should have, (rows,)."""
-    sums, (offsets, counts) = np.empty(len(rows), np.uint64), (file[name][:][rows] for name in ("offset", "count"))
-    keys = file["key"][:][rows]
+    """Return the checksums that the parameters of rows of a file should have, (rows,)."""
+    keys, offsets, counts = (file[name][:][rows] for name in ("key", "offset", "count"))
+    sums, order = checksums.rows({"key": keys}), np.argsort(offsets, kind="stable")
     for start in range(0, len(rows), BLOCK):
-        block = slice(start, start + BLOCK)
-        first, count_of = offsets[block].min(), counts[block]
-        values = file["parameters"][first : (offsets[block] + count_of).max()]
-        sums[block] = checksums.rows({"key": keys[block]})
-        for count in np.unique(count_of):
-            same = start + np.flatnonzero(count_of == count)
+        block = order[start : start + BLOCK]
+        first = offsets[block[0]]
+        values = file["parameters"][first : (offsets[block] + counts[block]).max()]
+        for count in np.unique(counts[block]):
+            same = block[counts[block] == count]
             taken = values[(offsets[same] - first)[:, None] + np.arange(count)]
             sums[same] += checksums.contribution("parameters", taken)
     return sums
 
 
 def picture_sums(file: h5py.File, rows: np.ndarray) -> np.ndarray:
-    """Return the checksums that the pictures of rows (ascending) of a file should have, (rows,)."""
+    """Return the checksums that the pictures of rows of a file should have, (rows,)."""
     sums, kept, rasters = np.empty(len(rows), np.uint64), file["kept"][:][rows], file["raster"][:][rows]
     for start in range(0, len(rows), BLOCK):
         block = slice(start, start + BLOCK)
@@ -197,16 +108,33 @@ def damaged(store: Path, keys: np.ndarray) -> list[str]:
     if not path_of(store).exists():
         return []
     with opened_weights(store) as file:
-        kept = file["kept"][:]
-        rows = np.flatnonzero((kept != 0) & np.isin(file["key"][:], keys))
-        there = file["key"][:][rows]
-        bad = ~np.isin(kept[rows], (1, 2, 3))
-        if "checksum" in file and len(rows):
-            bad |= file["checksum"][:][rows] != parameter_sums(file, rows)
-            pictured = np.flatnonzero(kept[rows] >= 2)
-            shown = rows[pictured]
-            bad[pictured] |= file["picture_checksum"][:][shown] != picture_sums(file, shown)
-    return [key.decode() for key in there[bad].tolist()]
+        there = file["key"][:]
+        rows = np.flatnonzero((file["kept"][:] != 0) & np.isin(there, keys))
+        return [key.decode() for key in there[rows[~intact(file, rows)]].tolist()]
+
+
+def intact(file: h5py.File, rows: np.ndarray) -> np.ndarray:
+    """Return which of these rows, of which something is kept, have the parameters and pictures that were stored.
+
+    (rows,) bool, from the rows alone, however the rest of the file is damaged; files of earlier versions have no
+    checksums.
+    """
+    kept, raster, offset, count = (file[name][:][rows] for name in ("kept", "raster", "offset", "count"))
+    good = np.isin(kept, (1, 2, 3)) & (offset >= 0) & (count >= 0) & (offset <= len(file["parameters"]) - count)
+    good &= (kept != 3) | (raster >= 0) & (raster < len(file["raster_error"]))
+    if "checksum" in file:
+        inside = np.flatnonzero(good)
+        sound = file["checksum"][:][rows[inside]] == parameter_sums(file, rows[inside])
+        good[inside] = sound & _pictures_hold(file, rows[inside])
+    return good
+
+
+def _pictures_hold(file: h5py.File, rows: np.ndarray) -> np.ndarray:
+    """Return which rows have the pictures that were stored, (rows,) bool: parameters alone have a checksum of 0."""
+    kept, stored = file["kept"][:][rows], file["picture_checksum"][:][rows]
+    good, shown = (kept == 0) | (stored == 0), kept >= 2
+    good[shown] = stored[shown] == picture_sums(file, rows[shown])
+    return good
 
 
 def pictured(store: Path) -> np.ndarray:
@@ -272,10 +200,10 @@ def pictures(store: str | Path, key: str) -> Pictures:
     for pause in (0.1, 0.3, 1.0, None):  # they may just be replaced
         with opened_weights(store) as file:
             row = np.flatnonzero(file["key"][:] == key.encode())
-            if not len(row) or file["kept"][row[0]] < 2:
+            if not len(row):
                 return Pictures()
-            if "checksum" not in file or (file["picture_checksum"][:][row] == picture_sums(file, row)).all():
-                return _kept(file, row[0])[1]
+            if "checksum" not in file or _pictures_hold(file, row).all():
+                return _pictures(file, row[0])
         if pause is None or lease.holder(Path(store)) is None:
             break
         time.sleep(pause)
@@ -283,13 +211,12 @@ def pictures(store: str | Path, key: str) -> Pictures:
     return Pictures()
 
 
-def _kept(file: h5py.File, row: int) -> tuple[np.ndarray, Pictures]:
-    """Return the parameters and the pictures of a row of a file of weights."""
-    start, kept = file["offset"][row], file["kept"][row]
-    parameters = file["parameters"][start : start + file["count"][row]]
+def _pictures(file: h5py.File, row: int) -> Pictures:
+    """Return the pictures of a row of a file of weights."""
+    kept = file["kept"][row]
     if kept < 2:
-        return parameters, Pictures()
+        return Pictures()
     line = np.stack([file[name][row] for name in SLICES])
     zoom = np.stack([file[name][row] for name in ZOOMS]) if ZOOMS[0] in file else np.zeros((3, 2))
     raster = file["raster_error"][file["raster"][row]] if kept == 3 else None
-    return parameters, Pictures(line, zoom if zoom[0, 0] < zoom[0, -1] else None, raster)
+    return Pictures(line, zoom if zoom[0, 0] < zoom[0, -1] else None, raster)

@@ -60,6 +60,8 @@ class Writer:
                     self._data.put("raster_error", int(self._raster[row]), rasters[row][None])
                     marks[row] = 3
         self._put_lines(lines, rasters)
+        plain = [row for row in marks if row not in lines]
+        self._write(plain, {"picture_checksum": [0] * len(plain)})  # of an earlier attempt
         self._write(list(marks), {"checksum": list(sums.values()), "kept": list(marks.values())})
 
     def draw(self, kept: Mapping[int, int], lines: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
@@ -69,7 +71,7 @@ class Writer:
         """
         if not self._data.is_current():
             raise StoreError("Another file has taken the place of the weights; this process may not write them.")
-        self._data.write(list(kept), {"kept": [1] * len(kept)})
+        self._write(list(kept), {"kept": [1] * len(kept), "picture_checksum": [0] * len(kept)})
         self._data.sync()
         rasters = {row: self._data.row("raster_error", int(self._raster[row]))[0] for row in kept if kept[row] == 3}
         self._put_lines(dict(zip(kept, lines, strict=True)), rasters)

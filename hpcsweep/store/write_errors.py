@@ -15,7 +15,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import h5py
 
@@ -62,14 +62,14 @@ def require_space(folder: Path, size: int) -> None:
 
 
 @contextlib.contextmanager
-def deferred(path: Path, mode: Literal["w", "r+"]) -> Iterator[h5py.File]:
-    """Open an HDF5 file for writing, new ("w") or as it is ("r+").
+def deferred(path: Path) -> Iterator[h5py.File]:
+    """Open a new HDF5 file for writing.
 
     Raises `OSError` at the end if something of it could not be written, whatever HDF5 made of that.
     """
-    with contextlib.closing(_DeferringFile(path, mode)) as raw:
+    with contextlib.closing(_DeferringFile(path)) as raw:
         try:
-            with h5py.File(raw, mode) as file:
+            with h5py.File(raw, "w") as file:
                 yield file
         except Exception:
             if raw.error is None:
@@ -81,10 +81,10 @@ def deferred(path: Path, mode: Literal["w", "r+"]) -> Iterator[h5py.File]:
 class _DeferringFile(io.RawIOBase):
     """A file for HDF5. After the first error, kept in `error`, it ignores what is written and reads as zeros."""
 
-    def __init__(self, path: Path, mode: Literal["w", "r+"]) -> None:
-        flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW if mode == "w" else 0)
+    def __init__(self, path: Path) -> None:
+        flags = os.O_RDWR | os.O_CLOEXEC | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
         self._descriptor = os.open(path, flags, 0o666)
-        self._position, self._end = 0, os.fstat(self._descriptor).st_size
+        self._position, self._end = 0, 0
         self.error: OSError | None = None
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:

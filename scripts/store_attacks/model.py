@@ -35,9 +35,9 @@ steps = 1
 BATCH = 4  # rows that are stored together
 
 
-def study_of(samples: str = "[10, 20]", replicates: int = 3) -> tuple[Study, Cells]:
+def study_of(samples: str = "[10, 20]", replicates: int = 3, text: str = TEXT) -> tuple[Study, Cells]:
     """Return a study, and its cells."""
-    study = parse(TEXT.format(samples=samples, replicates=replicates), Catalogue())
+    study = parse(text.format(samples=samples, replicates=replicates), Catalogue())
     return study, expand(study, Catalogue())
 
 

@@ -13,7 +13,7 @@ from torch import nn
 import hpcsweep
 from hpcsweep.approx.supnorm import files
 from hpcsweep.approx.targets import REGISTRY
-from hpcsweep.errors import UserError
+from hpcsweep.errors import PluginChanged, UserError
 
 FEW = {"count": 2000, "uniform": 1000, "starts": 32, "kinks": 64}
 
@@ -109,6 +109,9 @@ def test_a_file_of_weights_is_the_network_that_it_says(tmp_path: Path) -> None:
     approximation = files.files("abs.npz", "own.py:zero", "-1,1", None, "relu", tmp_path)
     error = approximation.error_function(tmp_path, "cpu")(torch.tensor([[-1.0], [0.5]], dtype=torch.float64))
     assert error.tolist() == [-1.25, -0.75]
+    np.savez(tmp_path / "abs.npz", W0=np.array([[1.0], [-1.0]]), W1=np.array([[1.0, 1.0]]), b1=np.array([0.5]))
+    with pytest.raises(PluginChanged, match=r"abs\.npz was changed while it was measured"):
+        approximation.error_function(tmp_path, "cpu")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import dataclasses
 import io
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas
 import pytest
@@ -124,3 +125,14 @@ def test_the_row_that_counts_is_the_first_of_the_best() -> None:
             if key not in best or shards.BETTER[code] > shards.BETTER[status[best[key]]]:
                 best[key] = row
         assert shards.counting(keys, status).tolist() == list(best.values())
+
+
+def test_names_of_columns_are_texts_too(stores: list[Path], tmp_path: Path) -> None:
+    """A store may come from anybody."""
+    with h5py.File(stores[0], "r+") as file:
+        del file["digest"]
+        file.copy("width", "=1+1")
+        file.attrs["coordinates"] = f"{file.attrs['coordinates']} =1+1"
+    export.export(stores[:1], tmp_path / "table.csv")
+    names = (tmp_path / "table.csv").read_text().split("\n")[0].split(",")
+    assert "'=1+1" in names and "=1+1" not in names and "sup_lower" in names

@@ -221,16 +221,6 @@ def test_after_a_write_that_failed_nothing_is_marked(tmp_path: Path, monkeypatch
     assert model.wrong(tmp_path / "s.h5")[0] == set()
 
 
-def test_without_any_weights_results_are_kept_and_repaired_alone(whole: Path) -> None:
-    """Somebody has moved the weights away, or copied the results alone."""
-    weights.path_of(whole).unlink()
-    key, before = spoil(whole, "sup_lower", 2), set(verifying.without_weights(whole))
-    assert len(before) == len(model.study_of()[1])
-    run = Run("host", "", 1, "cpu", "versions", time.time())
-    with contextlib.closing(Store.open(whole, *model.study_of(), run, repair=True)) as store:
-        assert store.keys(store.pending().tolist()) == (key,)
-
-
 def test_a_shard_that_changes_while_it_is_merged_is_not_mixed(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     key, copy = next(iter(values(whole))), rewriting._copy_column
 

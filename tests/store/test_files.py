@@ -10,11 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hpcsweep.cluster.checkpoints import CheckpointDir
+from hpcsweep.cluster import remeasure
+from hpcsweep.cluster.checkpoints import CheckpointDir, Saver
+from hpcsweep.cluster.options import RunOptions
+from hpcsweep.cluster.trust import Trust
 from hpcsweep.errors import StoreError
 from hpcsweep.findings import dataset, export
 from hpcsweep.findings.report import report
-from hpcsweep.store import merging, rewriting, weights
+from hpcsweep.store import journal, merging, remeasured, rewriting, shards, weights
+from hpcsweep.store.lease import Lease
+from hpcsweep.study.schema import SupNormSection
 from tests.conftest import TINY, fill
 
 EXTENDED = TINY.replace("samples = [15]", "samples = [15, 16]")
@@ -181,3 +186,59 @@ def test_checkpoints_are_not_saved_through_a_link(tmp_path: Path) -> None:
     checkpoints.sweep()
     assert (left / ".mine.new").exists() and len(list((tmp_path / "victim").rglob("*"))) == 2
     assert access(tmp_path / "victim")[0] == 0o755
+
+
+@root_only
+@pytest.mark.parametrize("chain", [False, True], ids=["planted", "behind an own link"])
+@pytest.mark.parametrize("there", [False, True], ids=["leads nowhere", "leads to a store"])
+def test_no_store_is_written_through_a_link_of_somebody_else(tmp_path: Path, chain: bool, there: bool) -> None:
+    (tmp_path / "home").mkdir()
+    real, link = tmp_path / "home" / "real.h5", tmp_path / "s.h5"
+    shard = fill(tmp_path / "shard.h5", TINY)
+    before = fill(real, TINY, slice(4)).read_bytes() if there else None
+    link.symlink_to(real)
+    os.lchown(link, 1234, 1234)
+    if chain:
+        (tmp_path / "own.h5").symlink_to(link)
+    named = tmp_path / "own.h5" if chain else link
+    for write in (lambda: fill(named, TINY), lambda: merging.merge(named, [shard]), lambda: _measure(named)):
+        with pytest.raises(StoreError, match="is a link of another user"):
+            write()
+    assert (real.read_bytes() if real.exists() else None) == before and link.is_symlink()
+
+
+def _measure(path: Path) -> int:
+    return remeasure.stored(path, SupNormSection(), (), "off", None, RunOptions(), Trust())
+
+
+@root_only
+def test_rows_of_weights_are_not_written_through_a_link_of_somebody_else(tmp_path: Path) -> None:
+    store = fill(tmp_path / "s.h5", TINY, slice(4))
+    beside, real = weights.path_of(store), tmp_path / "w.h5"
+    beside.rename(real)
+    beside.symlink_to(real)
+    os.lchown(beside, 1234, 1234)
+    before = real.read_bytes()
+    with pytest.raises(StoreError, match="cannot be written"):
+        fill(store, TINY)
+    assert real.read_bytes() == before
+
+
+def test_journals_and_checkpoints_replace_any_link(tmp_path: Path) -> None:
+    store, victim = fill(tmp_path / "s.h5", TINY), tmp_path / "victim"
+    victim.write_text("precious")
+    [key, *_] = dataset.read(store)["key"].values.tolist()
+    journal.path_of(store).symlink_to(victim)
+    with Lease(store) as held:
+        remeasured.write(store, {key: {"points": 9}}, held)
+    saver = Saver(tmp_path / ".s.h5.measure-x", ("x",))
+    saver.path.symlink_to(victim)
+    saver.save({"a": 1})
+    assert victim.read_text() == "precious" and saver.load() == {"a": 1}
+
+
+def test_the_lease_of_a_link_is_that_of_its_file(tmp_path: Path) -> None:
+    store, link = fill(tmp_path / "s.h5", TINY), tmp_path / "link.h5"
+    link.symlink_to(store)
+    with Lease(store), pytest.raises(StoreError, match="is being written"):
+        shards.delete(link, [store])

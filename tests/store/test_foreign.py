@@ -12,6 +12,8 @@ import pytest
 
 from hpcsweep.errors import StoreError
 from hpcsweep.store.foreign import refuse
+from hpcsweep.store.reading import read_cells
+from tests.conftest import TINY, fill
 
 
 def external(file: h5py.File, secret: Path) -> None:
@@ -52,7 +54,12 @@ def longer(file: h5py.File, secret: Path) -> None:
     file["status"] = np.zeros(4, np.int8)
 
 
-ATTACKS = (external, virtual, soft, linked, dangling, chunked_bomb, late_bomb, longer)
+def grouped(file: h5py.File, secret: Path) -> None:
+    size = secret.stat().st_size
+    file.create_group("sub").create_dataset("message", (1,), f"S{size}", external=[(str(secret), 0, size)])
+
+
+ATTACKS = (grouped, external, virtual, soft, linked, dangling, chunked_bomb, late_bomb, longer)
 
 
 def prepare(path: Path) -> Path:
@@ -89,3 +96,11 @@ def test_a_hard_link_and_a_compressed_copy_are_read(tmp_path: Path) -> None:
     os.link(path, tmp_path / "other.h5")
     with h5py.File(tmp_path / "other.h5", "r") as file:
         refuse(file, ("key", "loss"))
+
+
+def test_a_column_is_no_path(tmp_path: Path) -> None:
+    store = fill(tmp_path / "s.h5", TINY, slice(0))
+    with h5py.File(store, "r+") as file:
+        file.attrs["coordinates"] = f"{file.attrs['coordinates']} ./width"
+    with pytest.raises(StoreError, match=r"'./width' is no column of it. It is not read"):
+        read_cells(store)

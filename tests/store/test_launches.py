@@ -12,10 +12,13 @@ import h5py
 import numpy as np
 import pytest
 
+import hpcsweep
+from hpcsweep.cluster import replay
 from hpcsweep.errors import StoreError
 from hpcsweep.findings import dataset
 from hpcsweep.store import layout, lease, reading, status, verifying, weights
 from hpcsweep.store.reading import opened, read_cells
+from hpcsweep.store.row_writer import Datasets
 from hpcsweep.store.shards import Shard
 from tests.conftest import TINY, fill, open_store
 
@@ -63,7 +66,7 @@ def test_the_more_launches_there_were_the_more_rows_are_spare(tmp_path: Path) ->
 def test_a_start_looks_at_the_lease_once_and_before_it_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looks = []
     check = lease.Lease.check
-    monkeypatch.setattr(lease.Lease, "check", lambda held: (looks.append(held), check(held)))
+    monkeypatch.setattr(lease.Lease, "check", lambda held, new=False: (looks.append(held), check(held, new)))
     with contextlib.closing(open_store(tmp_path / "s.h5", TINY)) as store:
         looks.clear()
         store.start([7, 3])
@@ -88,8 +91,8 @@ def test_a_look_opens_a_store_once(
     shard = Shard(2, 1).path(path)
     if look is status.everything:
         shutil.copy(path, shard)
-    whole = reading._open
-    monkeypatch.setattr(reading, "_open", lambda path: (count.append(path), whole(path))[1])
+    whole = reading.open_file
+    monkeypatch.setattr(reading, "open_file", lambda path: (count.append(path), whole(path))[1])
     look(path)
     assert count == ([path, shard] if look is status.everything else [path])
 
@@ -162,3 +165,44 @@ def test_what_is_just_written_is_read_again_also_when_its_writer_has_gone(
     else:
         assert weights.pictures(path, key).slice is not None
     assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize("column", ["l2_error", "history_loss"])
+@pytest.mark.parametrize("writer", [False, True])
+def test_what_is_returned_is_what_was_verified(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, column: str, writer: bool
+) -> None:
+    """A measurement begins to change a row between the first look at a store and the reading of its columns."""
+    path = fill(tmp_path / "s.h5", TINY)
+    before, opening, looks = dataset.read(path), dataset._open, []
+
+    with contextlib.closing(Datasets(path, (column,))) as data:
+        old = data.row(column, 4)
+
+    def put(row: np.ndarray) -> None:
+        with contextlib.closing(Datasets(path, (column,))) as data:
+            data.put(column, 4, row)
+
+    def holder(_: Path) -> str | None:
+        looks.append(path)
+        if len(looks) == 2 and writer:  # it has come to its end
+            put(old)
+        return "a writer" if writer else None
+
+    monkeypatch.setattr(lease, "holder", holder)
+    monkeypatch.setattr(dataset, "_open", lambda path: (put(old + 1), opening(path))[1])
+    if writer:
+        assert dataset.read(path).identical(before)
+    else:
+        with pytest.raises(StoreError, match=r"is damaged.*values are not those"):
+            dataset.read(path)
+
+
+def test_a_cell_that_may_be_another_one_is_not_used(tmp_path: Path) -> None:
+    path = fill(tmp_path / "s.h5", TINY)
+    with h5py.File(path, "r+") as file:
+        key = file["key"][0].decode()
+        file["replicate"][0] += 1
+    for use in (hpcsweep.network, replay.replay):
+        with pytest.raises(StoreError, match="damaged outside the results of its cells"):
+            use(path, key)

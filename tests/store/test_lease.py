@@ -191,3 +191,42 @@ def test_of_two_containers_the_second_is_refused_and_takes_over_from_a_dead_one(
     third = inside("take")
     third.communicate(timeout=60)
     assert third.returncode == 0
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link to a device", "link", "deep", "large", "no process"])
+def test_what_lies_in_the_place_of_a_lease_is_looked_at_and_never_waited_for(path: Path, kind: str) -> None:
+    file = lease_path(path)
+    claim = {"host": "h", "process": -1, "processes": lease._processes()}
+    match kind:
+        case "pipe":
+            os.mkfifo(file)
+        case "link to a device":
+            file.symlink_to("/dev/zero")
+        case "link":
+            path.with_name("claim").write_text("{}")
+            file.symlink_to(path.with_name("claim"))
+        case "deep":
+            file.write_text("[" * 200_000)
+        case "large":
+            file.write_text(json.dumps({**claim, "host": "h" * 2**20}))
+        case "no process":
+            file.write_text(json.dumps(claim))
+    limit = time.monotonic() + 30
+    assert lease.holder(path) is not None
+    with Lease(path, say=lambda _: None) as held:
+        assert held.unsure and time.monotonic() < limit
+
+
+def test_a_process_that_may_still_write_is_inherited_until_a_new_file_is_there(path: Path) -> None:
+    plant(path)
+    os.utime(lease_path(path))
+    child = os.fork()
+    if not child:  # takes over, and is killed before it writes
+        os._exit(0 if Lease(path, say=lambda _: None).unsure else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    number = json.loads(lease_path(path).read_text())["number"]
+    with Lease(path, after=number - 1) as held:
+        assert held.unsure
+        change(path, process=2**22 + 1)
+    with Lease(path, after=number + 1) as held:  # which the file has that the other one has put in place
+        assert not held.unsure

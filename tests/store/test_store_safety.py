@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 
 from hpcsweep.errors import StoreError
-from hpcsweep.store import layout, lease, weights
+from hpcsweep.store import journal, layout, lease, remeasured, rewriting, weights
 from hpcsweep.store.merging import merge
 from hpcsweep.store.reading import opened, read_cells, read_runs
+from hpcsweep.store.row_writer import Datasets
 from hpcsweep.store.store import Record
 from tests.conftest import TINY, fill, open_store, record_of
 from tests.store.test_store import contents
@@ -200,3 +201,62 @@ def test_killed_at_any_moment_the_file_opens_and_done_rows_are_right(tmp_path: P
         assert now >= finished
         finished = now
     assert finished > 0
+
+
+@pytest.mark.parametrize("ends", [True, False], ids=["the other has ended", "the other has the lease"])
+def test_a_merge_that_stood_still_replaces_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: bool) -> None:
+    """Another run takes the lease over, and finishes cells, while a merge has read and not yet replaced the file."""
+    path, shard = fill(tmp_path / "s.h5", TINY, slice(4)), fill(tmp_path / "shard.h5", TINY, slice(8))
+    assign, other = rewriting.assign, []
+
+    def stands_still(*arguments: object) -> list[rewriting.Take]:
+        takes = assign(*arguments)  # type: ignore[arg-type]
+        monkeypatch.setattr(rewriting, "assign", assign)
+        lease.lease_path(path).unlink()
+        fill(path, TINY)
+        other.append(None if ends else lease.Lease(path))
+        return takes
+
+    monkeypatch.setattr(rewriting, "assign", stands_still)
+    with pytest.raises(StoreError, match="taken over"):
+        merge(path, [shard])
+    assert all(state == layout.DONE for _, state in contents(path).values())
+    assert all(kept is not None for kept in weights.parameters(path, list(contents(path))))
+    for held in other:
+        if held is not None:
+            held.release()
+
+
+def test_a_store_that_another_has_written_under_the_same_lease_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the lease says: the file is not the one that was read."""
+    path, shard = fill(tmp_path / "s.h5", TINY, slice(4)), fill(tmp_path / "shard.h5", TINY, slice(8))
+    build = rewriting.build
+
+    def late(*arguments: object) -> None:
+        build(*arguments)  # type: ignore[arg-type]
+        with contextlib.closing(Datasets(path, ("lease",))) as data:
+            data.put("lease", 0, data["lease"] + 1)
+
+    monkeypatch.setattr(rewriting, "build", late)
+    before = weights.path_of(path).read_bytes()
+    with pytest.raises(StoreError, match="Another process has written"):
+        merge(path, [shard])
+    assert len([state for _, state in contents(path).values() if state == layout.DONE]) == 4
+    assert weights.path_of(path).read_bytes() == before
+
+
+def test_a_journal_appears_only_under_the_lease(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = fill(tmp_path / "s.h5", TINY)
+    before, key = path.read_bytes(), next(iter(contents(path)))
+    save = np.savez
+
+    def stands_still(*arguments: object, **arrays: object) -> None:
+        save(*arguments, **arrays)  # type: ignore[arg-type]
+        lease.lease_path(path).unlink()
+
+    with lease.Lease(path) as held, pytest.raises(StoreError, match="taken over"), monkeypatch.context() as late:
+        late.setattr(np, "savez", stands_still)
+        remeasured.write(path, {key: {"points": 9}}, held)
+    assert path.read_bytes() == before and not journal.path_of(path).exists()

@@ -34,16 +34,9 @@ def test_a_file_has_what_hdf5_writes_by_itself(tmp_path: Path) -> None:
     plain, ours = tmp_path / "plain.h5", tmp_path / "ours.h5"
     with h5py.File(plain, "w", locking=False) as file:
         _fill(file)
-    with write_errors.deferred(ours, "w") as file:
+    with write_errors.deferred(ours) as file:
         _fill(file)
     assert _contents(ours) == _contents(plain)
-    before = ours.read_bytes()
-    with h5py.File(plain, "r+", locking=False) as file:
-        file["rows3"][7] = 1e300
-    with write_errors.deferred(ours, "r+") as file:
-        file["rows3"][7] = 1e300
-    assert _contents(ours) == _contents(plain) and len(before) == ours.stat().st_size
-    assert sum(a != b for a, b in zip(before, ours.read_bytes(), strict=True)) <= 8  # that value, in its place
 
 
 def test_a_full_disk_is_an_error_at_the_end_and_hdf5_goes_on(tmp_path: Path) -> None:
@@ -51,19 +44,19 @@ def test_a_full_disk_is_an_error_at_the_end_and_hdf5_goes_on(tmp_path: Path) -> 
         with (
             pytest.raises(StoreError, match=r"s\.h5 cannot be written: No space left .*; free space on the disk"),
             write_errors.explained("s.h5 cannot be written"),
-            write_errors.deferred(Path("/dev/full"), "w") as file,
+            write_errors.deferred(Path("/dev/full")) as file,
         ):
             _fill(file)
-    with write_errors.deferred(tmp_path / "good.h5", "w") as file:
+    with write_errors.deferred(tmp_path / "good.h5") as file:
         _fill(file)
     with h5py.File(tmp_path / "good.h5", "r") as file:
         assert file["rows19"][15] == 2 * (35.0 + 19)
 
 
 def test_other_errors_are_raised_as_they_are(tmp_path: Path) -> None:
-    with pytest.raises(KeyError), write_errors.deferred(tmp_path / "s.h5", "w") as file:
+    with pytest.raises(KeyError), write_errors.deferred(tmp_path / "s.h5") as file:
         file["nothing"][:] = 1.0
-    with pytest.raises(FileNotFoundError), write_errors.deferred(tmp_path / "no" / "s.h5", "w"):
+    with pytest.raises(FileNotFoundError), write_errors.deferred(tmp_path / "no" / "s.h5"):
         pass
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import math
 import zipfile
 import zlib
@@ -20,7 +22,7 @@ from hpcsweep.approx.supnorm.dense import Dense
 from hpcsweep.approx.supnorm.functions import Domain, adapted, domain_of, inputs_of, terms_of
 from hpcsweep.approx.targets import Target
 from hpcsweep.config import Config, TargetConfig
-from hpcsweep.errors import PluginError, unknown
+from hpcsweep.errors import PluginChanged, PluginError, unknown
 
 
 @final
@@ -34,7 +36,8 @@ class Files(Approximation):
     target: the name of one of ours, or of a callable or `Target` class likewise.
     domain: ((low, high), ...); one pair per axis.
     activation: of a network in an .npz file.
-    codes: digests of the files of network and target (see `plugins.code_of`); empty where there is nothing to digest.
+    codes: digests of the files of network and target (of plugins, see `plugins.code_of`); empty where there is nothing
+        to digest.
     """
 
     network: str
@@ -47,7 +50,7 @@ class Files(Approximation):
     def plugins(self) -> tuple[Config, ...]:
         """Network and target, as far as they are executed."""
         named = zip((self.network, self.target), self.codes, strict=True)
-        return tuple(TargetConfig(name, code=code) for name, code in named if code)
+        return tuple(TargetConfig(name, code=code) for name, code in named if code and ":" in name)
 
     @property
     def group(self) -> Hashable:
@@ -55,8 +58,8 @@ class Files(Approximation):
         return self.target, self.domain
 
     def error_function(self, folder: Path, device: str) -> ErrorFunction:
-        """Load both."""
-        network = load_network(self.network, self.activation, folder)
+        """Load both. Raises PluginChanged if the file of the network is not the one of the beginning."""
+        network = load_network(self.network, self.activation, folder, self.codes[0])
         target = load_target(self.target, len(self.domain), folder)
         approximant = adapted(network, self.domain)
         terms = terms_of(network, approximant, self.domain)
@@ -77,7 +80,7 @@ def files(
     """
     pairs = len(domain_of(domain)) if domain is not None else 0
     codes = _code(network, folder), _code(target, folder)
-    loaded = load_network(network, activation, folder)
+    loaded = load_network(network, activation, folder, codes[0])
     inputs = dimension or (pairs if pairs > 1 else _inputs(loaded, pairs))
     if isinstance(loaded, Dense) and inputs != loaded.dimension:
         raise PluginError(f"{network} has {loaded.dimension} inputs, not {inputs}; correct --dimension or --domain.")
@@ -94,7 +97,20 @@ def files(
 
 
 def _code(name: str, folder: Path) -> str:
+    if name.endswith(".npz"):
+        return _digest(_content(folder / name))
     return plugins.code_of(name, folder) if ":" in name else ""
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise PluginError(f"{path} cannot be read as an .npz file of weights: {error}.") from error
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def _inputs(network: Callable[..., Any], pairs: int) -> int:
@@ -126,10 +142,10 @@ def load_target(name: str, dimension: int, folder: Path) -> Callable[..., Any]:
     return member(dimension) if isinstance(member, type) and issubclass(member, Target) else _callable(member, name)
 
 
-def load_network(name: str, activation: str, folder: Path) -> Callable[..., Any]:
-    """Return a network by its name. Raises PluginError."""
+def load_network(name: str, activation: str, folder: Path, code: str = "") -> Callable[..., Any]:
+    """Return a network by its name. Raises PluginError, and PluginChanged for an .npz file of another digest `code`."""
     if name.endswith(".npz"):
-        return network_file(folder / name, activation)
+        return network_file(folder / name, activation, code)
     if ":" not in name:
         raise PluginError(f"the network must be weights.npz, path/file.py:name or module:name, not {name!r}.")
     return _callable(plugins.member(name, folder), name)
@@ -141,17 +157,21 @@ def _callable(member: object, name: str) -> Callable[..., Any]:
     return member
 
 
-def network_file(path: Path, activation: str) -> Dense:
+def network_file(path: Path, activation: str, code: str = "") -> Dense:
     """Return the network of an .npz file: W0, b0, W1, b1, ..., each W (outputs, inputs), b (outputs,) or missing.
 
     Raises
     ------
     PluginError : if the file is no such file, or its shapes do not follow each other
+    PluginChanged : if its digest is not `code`
     """
     if activation not in ACTIVATIONS:
         raise PluginError(unknown("activation", activation, ACTIVATIONS))
+    content = _content(path)
+    if code not in ("", _digest(content)):
+        raise PluginChanged(f"{path} was changed while it was measured; run the same command again.")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
             arrays = {name: torch.from_numpy(file[name].astype(np.float64, casting="same_kind")) for name in file.files}
     except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise PluginError(f"{path} cannot be read as an .npz file of weights: {error}.") from error

@@ -137,7 +137,7 @@ def _read_while_written(path: Path) -> None:
 
     from hpcsweep.store import write_errors
 
-    with write_errors.deferred(path, "w") as file:
+    with write_errors.deferred(path) as file:
         rows = file.create_dataset("rows", shape=(1000,), dtype="f8")
         rows[7] = 7.0
         file.flush()

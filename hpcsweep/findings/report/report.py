@@ -23,6 +23,7 @@ from hpcsweep.findings.dataset import files, read
 from hpcsweep.findings.report import answers, chapters, page, summary
 from hpcsweep.findings.report.report_figures import Source, report_figures
 from hpcsweep.findings.scaling import Smoothness
+from hpcsweep.store.links import followed
 from hpcsweep.store.rewriting import replacing
 
 MOST_CORES = 4  # of a login node, which others use too
@@ -78,7 +79,7 @@ def _put(path: Path, content: bytes) -> Path:
     """Write a file whole, in a folder that is made if need be."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
+        with replacing(followed(path)) as temporary:
             temporary.write_bytes(content)
     except OSError as error:
         raise StoreError(f"The report cannot be written to {path.parent}: {error.strerror or error}.") from error
