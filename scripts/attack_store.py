@@ -38,7 +38,9 @@ def main() -> int:
     """Attack; return 1 if anything was lost, or wrong and not noticed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer of each: less than a minute")
-    parser.add_argument("--only", choices=("power", "damage", "calls"), help="attacks of this kind")
+    parser.add_argument(
+        "--only", default="", metavar="KIND", help='"power", "damage", "calls" or "calls, measure, KILL"'
+    )
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)), help="one per core")
     parser.add_argument("--folder", type=Path, help="work there; with a file system in memory it goes faster")
     asked = parser.parse_args()
@@ -56,8 +58,9 @@ def main() -> int:
             "damage": lambda: damages(place, flips, pages),
             "calls": lambda: faults(place, step, reads),
         }
-        for kind in [asked.only] if asked.only else kinds:
-            for name, outcomes, seconds in together(kinds[kind](), place, asked.processes):
+        for kind in [kind for kind in kinds if asked.only.startswith(kind) or not asked.only]:
+            groups = {name: tasks for name, tasks in kinds[kind]().items() if f"{kind}, {name}".startswith(asked.only)}
+            for name, outcomes, seconds in together(groups, place, asked.processes):
                 line = {"attack": kind, "on": name, "tried": outcomes.total(), "seconds": round(seconds, 1)}
                 print(json.dumps({**line, "outcomes": dict(sorted(outcomes.items()))}), flush=True)
                 lost += forbidden(outcomes)

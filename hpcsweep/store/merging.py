@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from hpcsweep.errors import StoreError
-from hpcsweep.store import journal, layout, opening, rewriting, verifying, weights, write_errors
+from hpcsweep.store import journal, layout, opening, verifying, weights, write_errors
 from hpcsweep.store.lease import Lease
 from hpcsweep.store.reading import opened, read_cells, read_runs
 from hpcsweep.study.cells import Cells
@@ -28,8 +28,7 @@ def merge(path: str | Path, shards: Iterable[str | Path]) -> tuple[int, int]:
         present = list(
             dict.fromkeys([*([path] if path.exists() else []), *(Path(shard).resolve() for shard in shards)])
         )
-        rewriting.sweep(path)
-        rewriting.sweep(weights.path_of(path))
+        opening.sweep(path)
         for file in present:
             _complete(file, path)
             verifying.require(file)

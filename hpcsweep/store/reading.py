@@ -19,7 +19,7 @@ from hpcsweep.store import layout
 from hpcsweep.store.foreign import refuse
 from hpcsweep.study.cells import FAMILIES, Cells, Facts
 
-_OF_HDF5 = re.compile(r"^'?(Unable to|Can't|Couldn't|\"Unable to)|synchronously")  # how its errors begin
+_OF_HDF5 = re.compile(r"^'?(Unable to|Can't|Couldn't|\"Unable to)|synchronously|read failed")  # how its errors begin
 MOST = 5  # keys that a message names
 
 
@@ -53,9 +53,9 @@ def opened(path: str | Path) -> Iterator[h5py.File]:
 
 
 def _open(path: Path) -> h5py.File:
-    if path.exists() and not path.is_file():  # HDF5 would wait for ever for what comes out of a pipe
-        raise StoreError(f"{path} cannot be opened: it is a folder or a device, not a file.")
     try:
+        if path.exists() and not path.is_file():  # HDF5 would wait for ever for what comes out of a pipe
+            raise StoreError(f"{path} cannot be opened: it is a folder or a device, not a file.")
         return h5py.File(path, "r", locking=False)
     except OSError as error:
         if "locking flag" in str(error):  # this process has it open with locking: HDF5 wants the same again

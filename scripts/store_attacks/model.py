@@ -16,8 +16,7 @@ import torch
 from hpcsweep.approx.catalogue import Catalogue
 from hpcsweep.cluster.checkpoints import CheckpointDir
 from hpcsweep.cluster.tightening import Tightening
-from hpcsweep.store import journal, layout, opening, verifying, weights, write_errors
-from hpcsweep.store.lease import Lease
+from hpcsweep.store import layout, opening, weights, write_errors
 from hpcsweep.store.merging import merge
 from hpcsweep.store.reading import Run, opened, read_cells
 from hpcsweep.store.store import MEASURED, Record, Store
@@ -101,7 +100,7 @@ def work(path: Path, study: Study, cells: Cells, most: int | None = None, repair
         contextlib.closing(Store.open(path, study, cells, run_of(), repair=repair)) as store,
         write_errors.explained(f"{path} can no longer be written"),
     ):
-        checkpoints.sweep()
+        checkpoints.sweep(store.finished())
         pending = store.pending().tolist()[:most]
         for start in range(0, len(pending), BATCH):
             rows = pending[start : start + BATCH]
@@ -119,11 +118,7 @@ def run_of() -> Run:
 
 def measure(path: Path) -> None:
     """Do what `measure` does with a store: raise the lower bounds of all finished cells, and redraw their slices."""
-    with Lease(path, opening.last_lease(path)) as lease:
-        journal.replay(path)
-        verifying.require(path)
-        if lease.unsure:
-            opening.renew(path, lease)
+    with opening.leased(path) as lease:
         stored = read_cells(path)
         with opened(path) as file:
             done = np.flatnonzero(file["status"][:] == layout.DONE).tolist()
@@ -152,7 +147,8 @@ def _measured(cells: Sequence[Cell]) -> dict[str, dict[str, Any]]:
 
 
 def _draw(path: Path, cells: dict[int, Cell], many: int) -> None:
-    with contextlib.closing(Writer(path, many)) as writer:
+    explained = write_errors.explained("The weights cannot be written", KeyError)
+    with explained, contextlib.closing(Writer(path, many)) as writer:
         records = [record(cell) for cell in cells.values()]
         kept = {row: 3 if cell.dimension == 2 else 2 for row, cell in cells.items()}
         writer.draw(kept, [(one.slice, one.zoom) for one in records])  # type: ignore[misc]
