@@ -46,8 +46,8 @@ def main() -> int:
     asked = parser.parse_args()
     if not calls.is_loaded():
         return calls.start_again()
-    lease.SURE = 0.01  # seconds: no network file system here, and no second process
-    cuts, flips, pages, step, reads = (5, 50, 10, 151, 301) if asked.quick else (50, 600, 120, 1, 10)
+    lease.SURE, lease.STALE = 0.01, -1.0  # seconds: no network file system here, and no second process
+    cuts, flips, pages, step, reads = (5, 50, 10, 151, 301) if asked.quick else (50, 600, 120, 1, 20)
     about = {"command": " ".join(map(os.path.basename, sys.argv)), "date": time.strftime("%Y-%m-%d"), "on": _machine()}
     print(json.dumps(about), flush=True)
     lost = 0
@@ -81,7 +81,7 @@ def power_cuts(place: Path, many: int) -> dict[str, list[Task]]:
     """Return so many power cuts of each action."""
     return {
         action.name: [partial(_cut_power, action, many // PARTS + (part < many % PARTS), part) for part in range(PARTS)]
-        for action in actions.all_of(place, replicates=2)
+        for action in actions.all_of(place)
     }
 
 
@@ -123,13 +123,16 @@ def _damage(attacked: Sequence[power.Files], good: tuple[str, ...], place: Path)
 
 
 def faults(place: Path, step: int, reads: int) -> dict[str, list[Task]]:
-    """Return faults at every `step`th system call of each action that changes something; at every `reads`th other."""
+    """Return faults at every `step`th system call of each action that changes something; at every `reads`th other.
+
+    Writes of half of the bytes, which are mere interruptions, are tried at every third of these.
+    """
     tasks = {}
     for action in actions.all_of(place):
         for number, kind in enumerate(calls.KINDS):
             folder.put(place, action.before)
             many = calls.attempt(partial(action.act, place / STORE), place, kind).calls
-            every = reads if kind == "READ" else step
+            every = {"READ": reads, "SHORT": 3 * step}.get(kind, step)
             points = range(1 + number * every // len(calls.KINDS), many + 1, every)
             parts = (points[part::PARTS] for part in range(PARTS))
             tasks[f"{action.name}, {kind}"] = [partial(_fail, action, kind, part) for part in parts]

@@ -50,9 +50,9 @@ stores are functions of the key of their cell, so that a wrong one shows.
   or because the work of a checkpoint begins anew. **harmless**: all that can be read of the store, the weights, the
   pictures and the checkpoints is the same to the bit.
 - **calls**: at each system call in its turn that writes, syncs, creates, renames, links, truncates or removes one of
-  the files, the errors EIO and ENOSPC, a write of half of the bytes (SHORT), or half of a write and then SIGKILL
-  (KILL); and EIO at each tenth call that opens, reads, examines or closes one (READ). **survived**: the command ended
-  with a sentence, was killed, or did all of its work; then as for power cuts.
+  the files, the errors EIO and ENOSPC, or half of a write and then SIGKILL (KILL); at each third write, half of the
+  bytes (SHORT); at each twentieth call that opens, reads, examines or closes one of them, EIO (READ). **survived**: the
+  command ended with a sentence, was killed, or did all of its work; then as for power cuts.
 
 | attack | on | tried | outcomes |
 |---|---|---|---|

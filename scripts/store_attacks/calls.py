@@ -6,6 +6,7 @@ The calls are those of the whole process, whether Python, NumPy or HDF5 makes th
 from __future__ import annotations
 
 import ctypes
+import itertools
 import json
 import os
 import shutil
@@ -16,9 +17,12 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from hpcsweep.errors import UserError
+from hpcsweep.store import store
+from scripts.store_attacks import model
 
 # Numbered from 1 in faulty.c. READ: EIO where nothing is changed; KILL: half of a write, then SIGKILL.
 KINDS = ("EIO", "ENOSPC", "SHORT", "KILL", "READ")
@@ -88,7 +92,8 @@ def _ended(child: int) -> int:
 
 
 def _watched(action: Callable[[], object], folder: Path, kind: str, number: int, writing: int) -> int:
-    library, result = ctypes.CDLL(None), None
+    library, result, ticks = ctypes.CDLL(None), None, itertools.count()
+    store.time = SimpleNamespace(time=lambda: model.NOW, monotonic=lambda: 0.3 * next(ticks))  # the same each time
     if kind:
         library.faulty_arm(os.fsencode(folder), KINDS.index(kind) + 1, ctypes.c_long(number))
     try:
