@@ -24,7 +24,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from hpcsweep.store import lease
 from scripts.store_attacks import actions, calls, damage, folder, power
 from scripts.store_attacks.actions import STORE, Action
 
@@ -46,7 +45,6 @@ def main() -> int:
     asked = parser.parse_args()
     if not calls.is_loaded():
         return calls.start_again()
-    lease.SURE, lease.STALE = 0.01, -1.0  # seconds: no network file system here, and no second process
     cuts, flips, pages, step, reads = (5, 50, 10, 151, 301) if asked.quick else (50, 600, 120, 1, 20)
     about = {"command": " ".join(map(os.path.basename, sys.argv)), "date": time.strftime("%Y-%m-%d"), "on": _machine()}
     print(json.dumps(about), flush=True)

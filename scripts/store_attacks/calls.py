@@ -21,7 +21,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from hpcsweep.errors import UserError
-from hpcsweep.store import store
+from hpcsweep.store import lease, store
 from scripts.store_attacks import model
 
 # Numbered from 1 in faulty.c. READ: EIO where nothing is changed; KILL: half of a write, then SIGKILL.
@@ -93,6 +93,7 @@ def _ended(child: int) -> int:
 
 def _watched(action: Callable[[], object], folder: Path, kind: str, number: int, writing: int) -> int:
     library, result, ticks = ctypes.CDLL(None), None, itertools.count()
+    lease.SURE, lease.STALE = 0.01, -1.0  # seconds: no network file system here, and no second process
     store.time = SimpleNamespace(time=lambda: model.NOW, monotonic=lambda: 0.3 * next(ticks))  # the same each time
     if kind:
         library.faulty_arm(os.fsencode(folder), KINDS.index(kind) + 1, ctypes.c_long(number))
