@@ -100,16 +100,23 @@ def _restored(functions: dict[str, Callable[..., Any]]) -> Iterator[None]:
 
 
 def images(moments: list[Moment], count: int, seed: int) -> Iterator[Files]:
-    """Yield what may be on the disk after a power cut at any moment."""
+    """Yield what may be on the disk after a power cut at any moment; most are while a store or weights are written."""
     chance = random.Random(seed)
-    for _ in range(count):
-        cut = chance.randrange(len(moments))
+    written = [number for number, moment in enumerate(moments) if _is_written(moment)]
+    for number in range(count):
+        cut = chance.choice(written) if written and number % 4 else chance.randrange(len(moments))
         moment = moments[cut]
         names, share = moments[chance.randint(moment.settled, cut)].names, chance.choice((0.1, 0.5, 0.9))
         yield {
             path: _torn(moment.synced.get(number, b""), moment.written[number], chance, share)
             for path, number in names.items()
         }
+
+
+def _is_written(moment: Moment) -> bool:
+    """Return whether a store, or weights, have anything that is not on the disk for certain."""
+    files = (number for path, number in moment.names.items() if path.suffix == ".h5")
+    return any(moment.written[number] != moment.synced.get(number) for number in files)
 
 
 def _torn(old: bytes, new: bytes, chance: random.Random, share: float) -> bytes:
