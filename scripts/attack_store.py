@@ -45,7 +45,7 @@ def main() -> int:
     asked = parser.parse_args()
     if not calls.is_loaded():
         return calls.start_again()
-    cuts, flips, pages, step, reads = (5, 50, 10, 151, 301) if asked.quick else (50, 600, 120, 1, 20)
+    cuts, flips, pages, step, reads = (5, 50, 10, 251, 601) if asked.quick else (50, 600, 120, 1, 20)
     about = {"command": " ".join(map(os.path.basename, sys.argv)), "date": time.strftime("%Y-%m-%d"), "on": _machine()}
     print(json.dumps(about), flush=True)
     lost = 0
@@ -77,16 +77,17 @@ def forbidden(outcomes: Outcomes) -> int:
 
 def power_cuts(place: Path, many: int) -> dict[str, list[Task]]:
     """Return so many power cuts of each action."""
-    return {
-        action.name: [partial(_cut_power, action, many // PARTS + (part < many % PARTS), part) for part in range(PARTS)]
-        for action in actions.all_of(place)
-    }
+    tasks = {}
+    for action in actions.all_of(place):
+        folder.put(place, action.before)
+        with power.recorded(place) as moments:
+            action.act(place / STORE)
+        shares = (many // PARTS + (part < many % PARTS) for part in range(PARTS))
+        tasks[action.name] = [partial(_cut_power, action, moments, share, part) for part, share in enumerate(shares)]
+    return tasks
 
 
-def _cut_power(action: Action, many: int, seed: int, place: Path) -> Outcomes:
-    folder.put(place, action.before)
-    with power.recorded(place) as moments:
-        action.act(place / STORE)
+def _cut_power(action: Action, moments: list[power.Moment], many: int, seed: int, place: Path) -> Outcomes:
     outcomes = Outcomes()
     for image in power.images(moments, many, seed):
         folder.put(place, image)
@@ -131,7 +132,7 @@ def faults(place: Path, step: int, reads: int) -> dict[str, list[Task]]:
             folder.put(place, action.before)
             many = calls.attempt(partial(action.act, place / STORE), place, kind).calls
             every = {"READ": reads, "SHORT": 3 * step}.get(kind, step)
-            points = range(1 + number * every // len(calls.KINDS), many + 1, every)
+            points = range(1 + number * every // len(calls.KINDS) % many, many + 1, every)
             parts = (points[part::PARTS] for part in range(PARTS))
             tasks[f"{action.name}, {kind}"] = [partial(_fail, action, kind, part) for part in parts]
     return tasks

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 
+import psutil
+
 from hpcsweep.store.lease import lease_path
 from scripts.fault_matrix.row import Row
-from scripts.fault_matrix.trial import TooLate, Trial
+from scripts.fault_matrix.trial import Launch, TooLate, Trial
 
 NAMESPACES = ("--user", "--map-root-user", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc")
 STALE = 2.0  # seconds after which a lease is taken over here, in place of 90
@@ -44,7 +47,7 @@ def _second(ahead: int = 0) -> Callable[[Trial], str]:
     """Start the same command on another host while it runs on a first one; the first is stopped later."""
 
     def strike(trial: Trial) -> str:
-        first = trial.launch(on_host("first", trial.command()[3:]))
+        first = trial.launch(on_host("first", trial.command()[3:]), TROUBLE_SLOW="5")
         trial.moment(first)
         second = trial.launch(on_host("second", trial.command()[3:], ahead))
         refused = second.wait()
@@ -52,9 +55,16 @@ def _second(ahead: int = 0) -> Callable[[Trial], str]:
             raise TooLate
         if refused != 2 or "is being written by process" not in second.said():
             raise RuntimeError(f"the second run ends with {refused}: {second.said()}")
-        return f"the second exit {refused}, the first exit {first.wait()}"
+        for process in _inside(first):
+            process.send_signal(signal.SIGTERM)
+        return f"the second exit {refused}, the first, told to stop, exit {first.wait()}"
 
     return strike
+
+
+def _inside(launch: Launch) -> list[psutil.Process]:
+    """Return the processes on a host."""
+    return [process for process in launch.family() if process.pid != launch.process.pid]
 
 
 def _loses_its_lease(trial: Trial) -> str:
@@ -66,7 +76,7 @@ def _loses_its_lease(trial: Trial) -> str:
     while not lease_path(trial.store).exists() and first.process.poll() is None:
         time.sleep(0.05)
     time.sleep(trial.chance.uniform(0.0, 2.0))
-    stopped = [process for process in first.family() if process.pid != first.process.pid]
+    stopped = _inside(first)
     for process in stopped:
         process.suspend()
     if first.process.poll() is not None:

@@ -58,9 +58,10 @@ def _sends(number: signal.Signals, choose: Choice) -> Callable[[Trial], str]:
                 victim.send_signal(number)
         except psutil.NoSuchProcess as error:
             raise TooLate from error
-        if not victims:
+        how = ended(launch)
+        if not victims or how == "exit 0":
             raise TooLate
-        return ended(launch)
+        return how
 
     return strike
 

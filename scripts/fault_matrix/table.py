@@ -59,6 +59,28 @@ stores are functions of the key of their cell, so that a wrong one shows.
 """
 
 
+LIMITS = """
+## What is not covered
+
+`run` and `measure` end with 0 only after rank 0 has counted all cells, with one exception: compiled code inside of a
+plugin that calls C's `_exit(0)`, or the system call itself, ends its process with 0, and no process can notice its own
+end. Then the launcher reports 0 too, for one rank as for two (MPICH). `os._exit`, C's `exit` and `quick_exit`,
+`os.execv`, and C's `_exit` by way of `ctypes` are noticed. Nothing wrong is stored: the cells remain unfinished, and
+the same command continues. Jobs that depend on a run (`afterok`) should therefore depend on
+`python -m hpcsweep status FILE --check`, which reads the store and gives 0 only if all cells are done.
+
+A second process for every rank could notice such an end. It would start the rank, pass signals on, and wait for a
+verdict of the rank. We decided against it because Slurm and launchers of MPI send signals to all processes of a step
+or of a group: each would reach a rank twice, and the second SIGINT ends a run at once, without saving its work. Ctrl-Z
+would stop the second process alone. Process numbers that launchers and debuggers know would be those of processes that
+do no work.
+
+Power cuts assume that what `fsync` has confirmed is on the disk, that a page of 4096 bytes is written as a whole or
+not at all, and that names change in the order of the calls. Checksums protect against accidents, not against an
+adversary.
+"""
+
+
 @dataclass(frozen=True)
 class Page:
     """The page as it was, and the order in which its rows are to be."""
@@ -74,8 +96,9 @@ class Page:
 
     @property
     def second(self) -> str:
-        """Its second part."""
-        return self.text[self.text.index("\n## ") :] if "\n## " in self.text else ""
+        """Its second part, on attacks."""
+        start = ATTACKS[: ATTACKS.index("\n\n")]
+        return start + self.text.partition(start)[2].partition("\n## ")[0] if start in self.text else ""
 
 
 def document(
@@ -100,7 +123,7 @@ def document(
         f"- {verdict.row.what}: {one.wrong}" for verdict in verdicts for one in verdict.repetitions if one.wrong.strip()
     ]
     tail = ["", "Went wrong:", "", *wrong] if wrong else []
-    return head + "\n".join([*rows, *tail]) + "\n" + (more or before.second)
+    return head + "\n".join([*rows, *tail]) + "\n" + (more or before.second) + LIMITS
 
 
 def attacked(file: Path) -> str:

@@ -122,14 +122,21 @@ def measure(path: Path) -> None:
         stored = read_cells(path)
         with opened(path) as file:
             done = np.flatnonzero(file["status"][:] == layout.DONE).tolist()
-        with contextlib.closing(Tightening(path, lease, "0", path.parent)) as tightening:
+        explained = write_errors.explained("The weights cannot be written", KeyError)
+        with (
+            explained,
+            contextlib.closing(Tightening(path, lease, "0", path.parent)) as tightening,
+            contextlib.closing(Writer(path, len(stored))) as writer,
+        ):
             saver = tightening.saver()
             first = (saver.load() or {"done": 0})["done"]
             for group, start in enumerate(range(0, len(done), BATCH)):
                 if group >= first:
                     cells = {row: stored.cell(row) for row in done[start : start + BATCH]}
                     tightening.write(group, {}, functools.partial(_measured, list(cells.values())))
-                    _draw(path, cells, len(stored))
+                    records = [record(cell) for cell in cells.values()]
+                    kept = {row: 3 if cell.dimension == 2 else 2 for row, cell in cells.items()}
+                    writer.draw(kept, [(one.slice, one.zoom) for one in records])  # type: ignore[misc]
                     saver.save({"done": group + 1})
                     tightening.forget(group)
             tightening.forget()
@@ -144,14 +151,6 @@ def _measured(cells: Sequence[Cell]) -> dict[str, dict[str, Any]]:
         | {"points": POINTS, "boxes": 0, "nonfinite": 0}
         for key, row in values.items()
     }
-
-
-def _draw(path: Path, cells: dict[int, Cell], many: int) -> None:
-    explained = write_errors.explained("The weights cannot be written", KeyError)
-    with explained, contextlib.closing(Writer(path, many)) as writer:
-        records = [record(cell) for cell in cells.values()]
-        kept = {row: 3 if cell.dimension == 2 else 2 for row, cell in cells.items()}
-        writer.draw(kept, [(one.slice, one.zoom) for one in records])  # type: ignore[misc]
 
 
 def shards(path: Path, study: Study, cells: Cells, count: int = 3) -> None:

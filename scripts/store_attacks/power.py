@@ -41,7 +41,9 @@ class Recorder:
         self._synced: dict[int, bytes] = {}
         self._settled = 0
         self.look()
-        self._synced = dict(self._written)
+        self._synced = dict(self._written)  # what was there before is on the disk
+        self.moments.clear()
+        self.look()
 
     def look(self, synced: os.stat_result | None = None) -> None:
         """Note a moment, just after a call; `synced`: the file or folder that it forced onto the disk."""
@@ -104,7 +106,7 @@ def images(moments: list[Moment], count: int, seed: int) -> Iterator[Files]:
     chance = random.Random(seed)
     written = [number for number, moment in enumerate(moments) if _is_written(moment)]
     for number in range(count):
-        cut = chance.choice(written) if written and number % 4 else chance.randrange(len(moments))
+        cut = chance.choice(written) if written and (seed + number) % 4 else chance.randrange(len(moments))
         moment = moments[cut]
         names, share = moments[chance.randint(moment.settled, cut)].names, chance.choice((0.1, 0.5, 0.9))
         yield {
