@@ -40,12 +40,14 @@ def main() -> int:
     parser.add_argument(
         "--only", default="", metavar="KIND", help='"power", "damage", "calls" or "calls, measure, KILL"'
     )
+    parser.add_argument("--step", type=int, help="a fault at every so many system calls; 1 unless --quick")
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)), help="one per core")
     parser.add_argument("--folder", type=Path, help="work there; with a file system in memory it goes faster")
     asked = parser.parse_args()
     if not calls.is_loaded():
         return calls.start_again()
-    cuts, flips, pages, step, reads = (5, 50, 10, 251, 601) if asked.quick else (50, 600, 120, 1, 20)
+    cuts, flips, pages, step = (5, 50, 10, 251) if asked.quick else (50, 600, 120, 1)
+    step = asked.step or step
     about = {"command": " ".join(map(os.path.basename, sys.argv)), "date": time.strftime("%Y-%m-%d"), "on": _machine()}
     print(json.dumps(about), flush=True)
     lost = 0
@@ -54,7 +56,7 @@ def main() -> int:
         kinds: dict[str, Callable[[], dict[str, list[Task]]]] = {
             "power": lambda: power_cuts(place, cuts),
             "damage": lambda: damages(place, flips, pages),
-            "calls": lambda: faults(place, step, reads),
+            "calls": lambda: faults(place, step),
         }
         for kind in [kind for kind in kinds if asked.only.startswith(kind) or not asked.only]:
             groups = {name: tasks for name, tasks in kinds[kind]().items() if f"{kind}, {name}".startswith(asked.only)}
@@ -121,17 +123,18 @@ def _damage(attacked: Sequence[power.Files], good: tuple[str, ...], place: Path)
     return outcomes
 
 
-def faults(place: Path, step: int, reads: int) -> dict[str, list[Task]]:
-    """Return faults at every `step`th system call of each action that changes something; at every `reads`th other.
+def faults(place: Path, step: int) -> dict[str, list[Task]]:
+    """Return faults at every `step`th system call of each action that changes something.
 
-    Writes of half of the bytes, which are mere interruptions, are tried at every third of these.
+    Writes of half of the bytes, which are mere interruptions, are tried at every third of these, and calls that change
+    nothing, of which there are very many, at every twentieth.
     """
     tasks = {}
     for action in actions.all_of(place):
         for number, kind in enumerate(calls.KINDS):
             folder.put(place, action.before)
             many = calls.attempt(partial(action.act, place / STORE), place, kind).calls
-            every = {"READ": reads, "SHORT": 3 * step}.get(kind, step)
+            every = {"READ": 20 * step, "SHORT": 3 * step}.get(kind, step)
             points = range(1 + number * every // len(calls.KINDS) % many, many + 1, every)
             parts = (points[part::PARTS] for part in range(PARTS))
             tasks[f"{action.name}, {kind}"] = [partial(_fail, action, kind, part) for part in parts]
