@@ -180,6 +180,19 @@ def test_a_change_that_was_cut_off_is_made_by_whoever_comes_next(whole: Path, mo
     assert values(whole)[key] == 9.0 and not verifying.verify(whole) and not journal.path_of(whole).exists()
 
 
+def test_a_damaged_journal_is_a_sentence(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The header of its first part says how it is compressed; a flipped bit there is refused by many means."""
+    key, refused = next(iter(values(whole))), 0
+    left = cut_off(whole, key, monkeypatch)
+    for place in [*range(30), *range(len(left) - 22, len(left))]:
+        journal.path_of(whole).write_bytes(left[:place] + bytes([left[place] ^ 8]) + left[place + 1 :])
+        with Lease(whole), contextlib.suppress(StoreError):
+            refused += 1
+            journal.replay(whole)
+            refused -= 1
+    assert refused > 20
+
+
 def test_a_journal_of_another_file_changes_nothing(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     key = next(iter(values(whole)))
     left = cut_off(whole, key, monkeypatch)
