@@ -1,180 +1,184 @@
 #!/usr/bin/env python
 """What a store survives: power cuts, flipped bits and zeroed pages, and a fault at every system call of what writes it.
 
-Prints one JSON line per figure; every one whose floor is 0 counts what must never happen. --quick takes less of each.
+Prints a JSON line about itself, and one for each group of attacks as soon as it is finished: how many attacks had which
+outcome. Outcomes that begin with ! must not be; the exit code is 1 if there was any. Needs gcc.
 """
 
 from __future__ import annotations
 
 import argparse
-import shutil
+import json
+import multiprocessing
+import os
+import platform
+import signal
 import sys
 import tempfile
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from hpcsweep.store import journal, verifying, weights
-from scripts.json_lines import show
-from scripts.store_attacks import calls, damage, model, power
+from scripts.store_attacks import actions, calls, damage, folder, power
+from scripts.store_attacks.actions import STORE, Action
 
-BETTER = 2.0  # what the later measurement adds
+Outcomes = Counter[str]
+Task = Callable[[Path], Outcomes]  # its argument: a folder of its own
+PARTS = 4  # of each group, for several processes
+_tasks: list[Task] = []  # what forks inherit: functions cannot be sent to them
 
 
-def main() -> None:
-    """Print all figures."""
+def main() -> int:
+    """Attack; return 1 if anything was lost, or wrong and not noticed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="40 power cuts, 100 damages, every 12th system call")
-    quick = parser.parse_args().quick
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        for what, counts in (
-            ("power cuts", power_cuts(folder / "power", 40 if quick else 400)),
-            ("damages", damages(folder / "damage", 100 if quick else 1200)),
-            *((f"{name}, {kind}", found) for name, kind, found in faults(folder / "calls", 12 if quick else 1)),
-        ):
-            for name, count in sorted(counts.items()):
-                show(f"{what}: {name}", count, "", 0 if name.startswith("!") else None)
+    parser.add_argument("--quick", action="store_true", help="fewer of each: less than a minute")
+    parser.add_argument(
+        "--only", default="", metavar="KIND", help='"power", "damage", "calls" or "calls, measure, KILL"'
+    )
+    parser.add_argument("--step", type=int, help="a fault at every so many system calls; 1 unless --quick")
+    parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)), help="one per core")
+    parser.add_argument("--folder", type=Path, help="work there; with a file system in memory it goes faster")
+    asked = parser.parse_args()
+    if not calls.is_loaded():
+        return calls.start_again()
+    cuts, flips, pages, step = (5, 50, 10, 251) if asked.quick else (50, 600, 120, 1)
+    step = asked.step or step
+    about = {"command": " ".join(map(os.path.basename, sys.argv)), "date": time.strftime("%Y-%m-%d"), "on": _machine()}
+    print(json.dumps(about), flush=True)
+    lost = 0
+    with tempfile.TemporaryDirectory(dir=asked.folder) as temporary:
+        place = Path(temporary) / "place"
+        kinds: dict[str, Callable[[], dict[str, list[Task]]]] = {
+            "power": lambda: power_cuts(place, cuts),
+            "damage": lambda: damages(place, flips, pages),
+            "calls": lambda: faults(place, step),
+        }
+        for kind in [kind for kind in kinds if asked.only.startswith(kind) or not asked.only]:
+            groups = {name: tasks for name, tasks in kinds[kind]().items() if f"{kind}, {name}".startswith(asked.only)}
+            for name, outcomes, seconds in together(groups, place, asked.processes):
+                line = {"attack": kind, "on": name, "tried": outcomes.total(), "seconds": round(seconds, 1)}
+                print(json.dumps({**line, "outcomes": dict(sorted(outcomes.items()))}), flush=True)
+                lost += forbidden(outcomes)
+    return 1 if lost else 0
 
 
-def power_cuts(folder: Path, count: int) -> Counter[str]:
-    """Return what `count` power cuts do during a run and during a measurement; what begins with ! must not happen."""
-    folder.mkdir()
-    study, cells = model.study_of(replicates=8)
-    path = folder / "s.h5"
-    files, found = [path, weights.path_of(path)], Counter[str]()
-    model.work(path, study, cells, 0)
-    for phase, better, action in (
-        ("run", (0.0,), lambda: model.work(path, study, cells)),
-        ("measure", (0.0, BETTER), lambda: model.measure(path, BETTER)),
-    ):
-        before = {file: file.read_bytes() for file in files}
-        events: list[power.Event] = []
-        with power.recorded(events, files):
-            action()
-        after = {file: file.read_bytes() for file in files}
-        for number, (_, image) in enumerate(power.images(before, events, count // 2, seed=1)):
-            for file, content in image.items():
-                file.write_bytes(content)
-            found[f"{phase}, images"] += 1
-            if phase == "run":
-                _, mistakes = model.wrong(path, better)
-                found["! run, wrong rows marked done"] += len(mistakes)
-            bad = verifying.verify(path).rows
-            found[f"{'! ' * (phase == 'run')}{phase}, damaged rows, which every reader refuses"] += len(bad)
-            if number % 8 == 0:
-                model.work(path, study, cells, repair=bool(bad))
-                finished, mistakes = model.wrong(path, better)
-                found[f"! {phase}, wrong after going on"] += len(mistakes) + len(cells) - len(finished)
-        for file, content in after.items():
-            file.write_bytes(content)
-    return found
+def _machine() -> str:
+    models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    return f"{models[0].partition(': ')[2] if models else platform.machine()}, Linux {platform.release()}"
 
 
-def damages(folder: Path, count: int) -> Counter[str]:
-    """Return what becomes of damaged stores and weights."""
-    folder.mkdir()
-    study, cells = model.study_of()
-    path = folder / "s.h5"
-    model.work(path, study, cells)
-    content = {file: file.read_bytes() for file in (path, weights.path_of(path))}
-    keys = [key.decode() for key in cells.columns["key"].tolist()]
-    good, found = damage.everything(path, keys), Counter[str]()
-    for kind, share in (("flip", 10), ("page", 2), ("cut", 1)):
-        for damaged in damage.attacks(content, kind, count * share // 13, seed=2):
-            for file, spoiled in damaged.items():
-                file.write_bytes(spoiled)
-            result = damage.verdict(path, keys, good)
-            found[f"{'! ' * (result == 'silent')}{kind}: {result}"] += 1
-    return found
+def forbidden(outcomes: Outcomes) -> int:
+    """Return how many attacks had an outcome that must not be."""
+    return sum(count for outcome, count in outcomes.items() if outcome.startswith("!"))
 
 
-def faults(folder: Path, step: int) -> list[tuple[str, str, Counter[str]]]:
-    """Return what a fault at every `step`th system call does, by what was being done and by the kind of the fault."""
-    folder.mkdir()
-    study, cells = model.study_of(samples="10", replicates=2)
-    larger = model.study_of(samples="[10, 20]", replicates=2)
-    path = folder / "s.h5"
+def power_cuts(place: Path, many: int) -> dict[str, list[Task]]:
+    """Return so many power cuts of each action."""
+    tasks = {}
+    for action in actions.all_of(place):
+        folder.put(place, action.before)
+        with power.recorded(place) as moments:
+            action.act(place / STORE)
+        shares = (many // PARTS + (part < many % PARTS) for part in range(PARTS))
+        tasks[action.name] = [partial(_cut_power, action, moments, share, part) for part, share in enumerate(shares)]
+    return tasks
 
-    def fresh(finished: int | None) -> None:
-        for left in folder.iterdir():
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
-        if finished != 0:
-            model.work(path, study, cells, finished)
 
-    def spoil() -> None:
-        fresh(None)
-        content = bytearray(path.read_bytes())
-        place = content.index(b"of " + cells.columns["key"][0])
-        content[place + 4] ^= 1
-        path.write_bytes(content)
+def _cut_power(action: Action, moments: list[power.Moment], many: int, seed: int, place: Path) -> Outcomes:
+    outcomes = Outcomes()
+    for image in power.images(moments, many, seed):
+        folder.put(place, image)
+        outcomes[_outcome(calls.attempt(partial(actions.outcome, action, place / STORE), place))] += 1
+    return outcomes
 
-    def shards() -> None:
-        fresh(0)
-        model.shards(path, study, cells)
 
-    files = [folder / f"s.{number}-of-3.h5" for number in (1, 2, 3)]
-    actions: dict[str, tuple[Callable[[], object], Callable[[], object], int]] = {
-        "create": (lambda: fresh(0), lambda: model.work(path, study, cells), len(cells)),
-        "resume": (lambda: fresh(4), lambda: model.work(path, study, cells), len(cells)),
-        "extend": (lambda: fresh(None), lambda: model.work(path, *larger), len(larger[1])),
-        "merge": (shards, model.merging(path, files), len(cells)),
-        "measure": (lambda: fresh(None), lambda: model.measure(path, BETTER), len(cells)),
-        "repair": (spoil, lambda: model.work(path, study, cells, repair=True), len(cells)),
+def damages(place: Path, flips: int, pages: int) -> dict[str, list[Task]]:
+    """Return so many flipped bits, and so many zeroed pages and files cut short, of everything beside a store."""
+    whole, cut_off = damage.sound(place)
+    good = []
+    for files in (whole, cut_off):
+        folder.put(place, files)
+        good.append(calls.attempt(partial(damage.completed, place / STORE), place).result)
+    return {
+        kind: [partial(_damage, part, tuple(good)) for part in _dealt(damage.attacks(whole, cut_off, kind, many))]
+        for kind, many in {"flip": flips, "page": pages, "cut": pages}.items()
     }
-    return _tried(path, actions, step)
 
 
-def _tried(
-    path: Path, actions: dict[str, tuple[Callable[[], object], Callable[[], object], int]], step: int
-) -> list[tuple[str, str, Counter[str]]]:
-    found = []
-    for name, (prepare, action, expected) in actions.items():
-        prepare()
-        _, total = calls.attempt(action)
-        for kind in calls.KINDS:
-            counts = Counter[str]({"system calls": total})
-            for number in range(1, total + 1, step):
-                prepare()
-                counts[_outcome(path, action, kind, number, expected, (0.0, BETTER))] += 1
-            found.append((name, kind, counts))
-    return found
+def _dealt(attacked: Iterator[power.Files]) -> list[list[power.Files]]:
+    everything = list(attacked)
+    return [everything[part::PARTS] for part in range(PARTS)]
 
 
-def _outcome(
-    path: Path, action: Callable[[], object], kind: str, number: int, expected: int, better: tuple[float, ...]
-) -> str:
-    """Return what a fault did; what begins with ! must not happen."""
-    before = _finished(path, better)
-    code, _ = calls.attempt(action, kind, number)
-    if code in (calls.TRACEBACK, calls.STUCK) or code < 0:
-        return f"! ended with {code}"
-    if before - _finished(path, better):
-        return "! finished rows lost"
-    if calls.attempt(action)[0] != 0:
-        return "! the same command does not go on"
-    finished, mistakes = model.wrong(path, better)
-    if mistakes or verifying.verify(path):
-        return "! wrong rows marked done"
-    if len(finished) != expected:
-        return "! not all done by the same command"
-    left = [
-        file for file in path.parent.iterdir() if file.name.startswith(".") or file.suffix in (".lease", ".journal")
-    ]
-    return "! files left behind" if left else "survived"
+def _damage(attacked: Sequence[power.Files], good: tuple[str, ...], place: Path) -> Outcomes:
+    outcomes = Outcomes()
+    for files in attacked:
+        folder.put(place, files)
+        outcomes[_outcome(calls.attempt(partial(damage.verdict, place / STORE, good), place))] += 1
+    return outcomes
 
 
-def _finished(path: Path, better: tuple[float, ...]) -> set[str]:
-    """Return the keys of the finished cells that are right; none where there is no store."""
-    if not path.exists():
-        return set()
-    finished, mistakes = model.wrong(path, better)
-    if journal.path_of(path).exists():  # rows that are torn are whole again after the next command
-        return finished
-    return finished - set(verifying.verify(path).rows) - set(mistakes)
+def faults(place: Path, step: int) -> dict[str, list[Task]]:
+    """Return faults at every `step`th system call of each action that changes something.
+
+    Writes of half of the bytes, which are mere interruptions, are tried at every third of these, and calls that change
+    nothing, of which there are very many, at every twentieth.
+    """
+    tasks = {}
+    for action in actions.all_of(place):
+        for number, kind in enumerate(calls.KINDS):
+            folder.put(place, action.before)
+            many = calls.attempt(partial(action.act, place / STORE), place, kind).calls
+            every = {"READ": 20 * step, "SHORT": 3 * step}.get(kind, step)
+            points = range(1 + number * every // len(calls.KINDS) % many, many + 1, every)
+            parts = (points[part::PARTS] for part in range(PARTS))
+            tasks[f"{action.name}, {kind}"] = [partial(_fail, action, kind, part) for part in parts]
+    return tasks
+
+
+def _fail(action: Action, kind: str, points: Sequence[int], place: Path) -> Outcomes:
+    outcomes, known = Outcomes(), dict[bytes, str]()  # by what is left: most errors leave things as they were
+    for point in points:
+        folder.put(place, action.before)
+        ended = calls.attempt(partial(action.act, place / STORE), place, kind, point)
+        if ended.code in (0, 2, -signal.SIGKILL):
+            left = folder.digest(place)
+            if left not in known:
+                known[left] = _outcome(calls.attempt(partial(actions.outcome, action, place / STORE), place))
+            outcomes[known[left]] += 1
+        else:
+            outcomes[_outcome(ended)] += 1
+    return outcomes
+
+
+def _outcome(attempt: calls.Attempt) -> str:
+    """Return what came of an attack."""
+    return attempt.result if attempt.code == 0 else f"! ended with {attempt.code}"
+
+
+def together(groups: dict[str, list[Task]], place: Path, processes: int = 1) -> Iterator[tuple[str, Outcomes, float]]:
+    """Do groups of tasks in so many forks; yield what came of each group, and its seconds, as soon as it is done."""
+    _tasks[:] = [task for tasks in groups.values() for task in tasks]
+    names = [name for name, tasks in groups.items() for _ in tasks]
+    outcomes, left, begun = {name: Outcomes() for name in groups}, Counter(names), time.monotonic()
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("fork")) as pool:
+        going: dict[Future[Outcomes], str] = {pool.submit(_in_own, place, n): name for n, name in enumerate(names)}
+        for future in as_completed(going):
+            name = going[future]
+            outcomes[name] += future.result()
+            left[name] -= 1
+            if not left[name]:
+                yield name, outcomes[name], time.monotonic() - begun
+
+
+def _in_own(place: Path, number: int) -> Outcomes:
+    return _tasks[number](place.with_name(f"{place.name}-{os.getpid()}"))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
+import functools
 import os
 import sys
 import termios
@@ -18,6 +19,7 @@ from typing import NoReturn
 from hpcsweep.cluster.launchers import launched
 
 _kept: list[object] = []
+_guarded: list[int] = []  # processes that nobody is to end with the exit code 0
 HEARD = 5.0  # seconds, at most, that a launcher is given to read what a failed rank said
 
 
@@ -64,8 +66,9 @@ def guarded() -> Iterator[None]:
     """Let nobody end this process with the exit code 0 inside of the block, such as a plugin that calls `os._exit(0)`.
 
     Only a run that has counted its cells may say that all are done: jobs that wait for it would go on. The `exit` of C
-    is noticed too, and programs that would take the place of this one; not the `_exit` of C, of which no process is
-    told. Processes that are forked inside of the block end as they like.
+    is noticed too, and programs that would take the place of this one. The `_exit` of C cannot be had by ctypes inside
+    of the block: that raises `RuntimeError`. Compiled code that calls it is not noticed: no process is told of its own
+    end. Processes that are forked inside of the block end as they like.
     """
     own, ordinary = os.getpid(), {name: getattr(os, name) for name in ("_exit", "execv", "execve")}
 
@@ -92,13 +95,27 @@ def guarded() -> Iterator[None]:
     def replacing(name: str) -> Callable[..., NoReturn]:
         return lambda *program: ended() if os.getpid() == own else ordinary[name](*program)
 
+    _audited()
     os._exit = ending
     os.execv, os.execve = replacing("execv"), replacing("execve")
     try:
+        _guarded.append(own)
         with _exit_of_c(lambda: ended() if os.getpid() == own else None):
             yield
     finally:
+        _guarded.pop()
         restore()
+
+
+@functools.cache
+def _audited() -> None:
+    """From now on refuse to look up C's `_exit` in a process that is guarded."""
+
+    def refuse(event: str, arguments: tuple[object, ...]) -> None:
+        if event == "ctypes.dlsym" and arguments[1] in ("_exit", "_Exit") and os.getpid() in _guarded:
+            raise RuntimeError("C's _exit is not to be had: it would end this process unseen, before the run is over")
+
+    sys.addaudithook(refuse)
 
 
 @contextlib.contextmanager

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hpcsweep.approx import states
 from hpcsweep.approx.fitting import Fitted
 from hpcsweep.approx.supnorm.certificate.branching import Boxes
@@ -32,6 +34,7 @@ from hpcsweep.cluster.options import CHECKPOINT_SECONDS
 from hpcsweep.errors import StateError
 from hpcsweep.store import layout
 from hpcsweep.store.rewriting import replacing
+from hpcsweep.study.keys import KeyIndex
 
 SAVED = (Boxes, Bracket, Fitted, Pool, Refined, Screen, State, Trained)  # the classes of which there may be objects
 
@@ -77,10 +80,17 @@ class CheckpointDir:
                     packs.append(tuple(keys))
         return packs
 
-    def sweep(self) -> None:
-        """Remove what killed runs left of unfinished files; only for the holder of the store's lease."""
+    def sweep(self, finished: np.ndarray) -> None:
+        """Remove what killed runs left: unfinished files, and checkpoints of cells all of which are `finished` (keys).
+
+        Only for the holder of the store's lease.
+        """
         for left in self.folder.glob("*/.*.new") if is_ours(self.folder) else []:
             left.unlink(missing_ok=True)
+        index = KeyIndex(finished)
+        for keys in self.packs():
+            if index.holds(np.array(keys, "S32")).all():
+                self.clear(keys)
 
     def clear(self, keys: Sequence[str]) -> None:
         """Remove a checkpoint: its cells are finished, or are to begin anew."""

@@ -143,7 +143,7 @@ def _drive(
     got_on = scheduling.saved_since_launch(store_path, checkpoints)
     store = Store.open(store_path, study, cells, _provenance(workforce), got_on, again.damaged)
     try:
-        checkpoints.sweep()
+        checkpoints.sweep(store.finished())
         if again.failed:
             store.clear(layout.FAILED)
         scheduling.give_up(store)

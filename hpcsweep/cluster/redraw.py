@@ -7,7 +7,6 @@ from pathlib import Path
 
 from hpcsweep.approx.supnorm.approximations import Network
 from hpcsweep.approx.supnorm.slice import slice_of, zoom_of
-from hpcsweep.errors import StoreError
 from hpcsweep.store import layout, weights, write_errors
 from hpcsweep.store.keyed_rows import KeyedRows
 from hpcsweep.store.remeasured import Values
@@ -54,14 +53,10 @@ class Redrawing:
             lines.append((line, zoom))
         if not keys:
             return
-        try:
+        with write_errors.explained(f"{weights.path_of(self._path)} cannot be written", KeyError):
             if self._writer is None:
                 self._writer = Writer(self._path, len(self._kept))
             self._writer.draw({places[key]: moved[key] for key in keys}, lines)
-        except OSError as error:
-            raise StoreError(
-                f"{weights.path_of(self._path)} cannot be written: {write_errors.reason(error)}."
-            ) from error
 
     def close(self) -> None:
         """Close the weights. Raises `OSError` if what was drawn cannot reach the disk."""

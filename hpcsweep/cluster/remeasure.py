@@ -34,7 +34,7 @@ from hpcsweep.cluster.tightening import Tightening
 from hpcsweep.cluster.trust import Trust
 from hpcsweep.cluster.workforce import Workforce, assemble
 from hpcsweep.errors import LaunchError, StoreError
-from hpcsweep.store import journal, layout, links, opening, remeasured, verifying, weights
+from hpcsweep.store import layout, links, opening, remeasured, weights
 from hpcsweep.store.lease import Lease
 from hpcsweep.store.reading import opened, read_cells
 from hpcsweep.study.parsing import section
@@ -195,11 +195,7 @@ def stored(
             return 0
         workforce.stop.before(slurm.walltime())
         path = links.own(path)
-        with Lease(path, opening.last_lease(path)) as lease:
-            journal.replay(path)
-            verifying.require(path)
-            if lease.unsure:  # whoever held the lease may still write: into the old file, unseen
-                opening.renew(path, lease)
+        with opening.leased(path) as lease:
             groups, folder = _groups(path, keys), trust.folder(folder)
             named = (config for _, networks in groups for network in networks for config in network.plugins)
             trust.require(path, named, folder)

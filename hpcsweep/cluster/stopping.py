@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import FrameType
 
 AGAIN = 75  # exit code: stopped early, run the same command again
@@ -49,9 +49,9 @@ class StopRequest:
     def __reduce__(self) -> tuple[Callable[[], StopRequest], tuple[()]]:
         return here, ()
 
-    def listen(self) -> None:
-        """Let the signals set the flag, in this process, from now on. A second interrupt from the keyboard kills."""
-        for number in SIGNALS:
+    def listen(self, numbers: Iterable[signal.Signals] = SIGNALS) -> None:
+        """Let signals set the flag, in this process, from now on. A second interrupt from the keyboard kills."""
+        for number in numbers:
             signal.signal(number, self._signalled)
 
     def _signalled(self, number: int, frame: FrameType | None) -> None:

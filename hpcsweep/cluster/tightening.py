@@ -58,8 +58,10 @@ class Tightening:
         self._pictures.draw(networks, state["moved"], self._folder)
 
     def forget(self, group: int | None = None) -> None:
-        """Remove what was saved of a group, or of the measurement."""
-        self.saver(group).path.unlink(missing_ok=True)
+        """Remove what was saved of a group, or of the measurement and of all groups that a kill has left."""
+        saved = self.saver(group).path
+        for path in [saved] if group is not None else [saved, *saved.parent.glob(f"{glob.escape(saved.name)}-*")]:
+            path.unlink(missing_ok=True)
 
     def _complete(self) -> None:
         """Write what other measurements have saved and not written, while their cells are as they were."""

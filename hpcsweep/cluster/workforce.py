@@ -7,6 +7,7 @@ executor for its own device, so that no device idles. A task is a function at mo
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -113,6 +114,7 @@ def _ranks(options: RunOptions, stop: StopRequest) -> Iterator[Workforce | None]
     from mpi4py import MPI
     from mpi4py.futures import MPICommExecutor
 
+    stop.listen((signal.SIGHUP,))  # again: UCX, a library of MPI, takes it for itself
     world = MPI.COMM_WORLD
     if world.size == 1 < launchers.ranks():
         _alike(

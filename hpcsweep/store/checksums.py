@@ -69,13 +69,14 @@ def _multipliers(name: str, count: int) -> np.ndarray:
     return (numbers ^ (numbers >> np.uint64(31))) | np.uint64(1)
 
 
-def constant(path: Path, changing: Iterable[tuple[int, int]]) -> bytes:
+def constant(opened: Path | int, changing: Iterable[tuple[int, int]]) -> bytes:
     """Return a digest, as 32 letters, of a file without the bytes of the ranges (offset, size) that may change.
 
+    `opened`: its path, or a descriptor of it, which stays open: another file may have its name by now.
     It covers the metadata of HDF5, which has no checksum of its own for much of what it says. Raises `OSError`.
     """
     digest, position = hashlib.blake2b(digest_size=16), 0
-    with path.open("rb", buffering=0) as file:
+    with open(opened, "rb", buffering=0, closefd=not isinstance(opened, int)) as file:
         end = os.fstat(file.fileno()).st_size
         for offset, size in [*sorted(part for part in changing if part[1]), (end, 0)]:  # empty ones lie nowhere
             _digest(digest, file.fileno(), position, offset)

@@ -127,7 +127,7 @@ def is_sealed(file: h5py.File, changing: tuple[str, ...]) -> bool:
         return True
     offsets = {name: (file[name].id.get_offset(), file[name].nbytes) for name in changing if name in file}
     ranges = [(offset, size) for offset, size in offsets.values() if offset is not None]
-    return checksums.constant(Path(file.filename), ranges) == bytes(file["digest"][0])
+    return checksums.constant(file.id.get_vfd_handle(), ranges) == bytes(file["digest"][0])
 
 
 def present(path: Path, names: tuple[str, ...]) -> list[str]:

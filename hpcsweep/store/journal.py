@@ -8,6 +8,7 @@ journal that was left by another file under this name changes nothing.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import stat
 import sys
@@ -102,12 +103,13 @@ def replay(store: Path) -> None:
     status = path.lstat()
     if status.st_uid != os.getuid() or not stat.S_ISREG(status.st_mode):
         raise StoreError(f"{path} is of another user, whose measurement was cut off; let them repeat it, or remove it.")
+    content = io.BytesIO(path.read_bytes())  # in which a damaged number of bytes is no error of the disk
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with np.load(content, allow_pickle=False) as archive:
             for entry in archive.files:
                 name, key = entry.split(" ")
                 rows.setdefault(key, {})[name] = archive[entry]
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
         raise StoreError(f"{path} is damaged ({error}); remove it, and measure these cells again.") from error
     with contextlib.closing(KeyedRows(store)) as data:
         places = data.places(rows)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from hpcsweep.errors import StoreError
-from hpcsweep.store import integrity, layout
+from hpcsweep.store import integrity, layout, write_errors
 from hpcsweep.store.lease import Lease
 from hpcsweep.store.row_writer import Datasets
 from hpcsweep.study.keys import KeyIndex
@@ -46,11 +46,12 @@ class KeyedRows(Datasets):
 
         The lease is lost, another file has its name, or somebody has written it under a later lease.
         """
-        lease.check()
-        if not self.is_current():
-            raise StoreError(f"Another file has taken the place of {lease.store}; this process may not write it.")
-        if self._stored_number() != self._number:
-            raise StoreError(f"Another process has written {lease.store}; this one may no longer write it.")
+        with write_errors.explained(f"{lease.store} cannot be read"):
+            lease.check()
+            if not self.is_current():
+                raise StoreError(f"Another file has taken the place of {lease.store}; this process may not write it.")
+            if self._stored_number() != self._number:
+                raise StoreError(f"Another process has written {lease.store}; this one may no longer write it.")
 
     def _stored_number(self) -> int:
         return int(self["lease"][0]) if "lease" in super().names else 0

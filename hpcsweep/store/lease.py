@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import glob
 import json
 import os
 import socket
@@ -207,10 +208,19 @@ class Lease:
             os.link(own, self.path)
             if seen:
                 self._make_sure()
+            self._sweep()
         except FileExistsError as error:
             raise StoreError(f"Another run has just begun to write {self.store}; wait for its end.") from error
         finally:
             own.unlink(missing_ok=True)
+
+    def _sweep(self) -> None:
+        """Remove what killed processes left of leases that they were about to publish."""
+        with contextlib.suppress(OSError):
+            youngest = self.path.stat().st_mtime - STALE  # by the clock of the file system, which made all of them
+            for left in self.path.parent.glob(f".{glob.escape(self.path.name)}.{'[0-9a-f]' * 32}*"):
+                if left.stat().st_mtime < youngest:
+                    left.unlink()
 
     def _require_stale(self) -> dict[str, Any]:
         """Return the claim in the lease, which is stale, or an empty one. Raises `StoreError` if its holder lives."""

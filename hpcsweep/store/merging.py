@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from hpcsweep.errors import StoreError
-from hpcsweep.store import journal, layout, links, opening, rewriting, verifying, weights, write_errors
+from hpcsweep.store import journal, layout, links, opening, verifying, weights, write_errors
 from hpcsweep.store.lease import Lease
 from hpcsweep.store.reading import opened, read_cells, read_runs
 from hpcsweep.study.cells import Cells
@@ -27,8 +27,7 @@ def merge(path: str | Path, shards: Iterable[str | Path]) -> tuple[int, int]:
     ):
         parts = [links.own(Path(shard)) for shard in shards]
         present = list(dict.fromkeys([*([path] if path.exists() else []), *parts]))
-        rewriting.sweep(path)
-        rewriting.sweep(weights.path_of(path))
+        opening.sweep(path)
         for file in present:
             _complete(file, path)
             verifying.require(file)

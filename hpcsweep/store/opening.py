@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import sys
 import textwrap
 import tomllib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import fields
 from pathlib import Path
 
@@ -39,6 +40,30 @@ def last_lease(path: Path) -> int:
         with contextlib.suppress(StoreError, KeyError), opened(path) as file:
             return int(file["lease"][0])
     return 0
+
+
+@contextlib.contextmanager
+def leased(path: Path) -> Iterator[Lease]:
+    """Give the lease of a finished store whose rows are to be changed, after what killed processes left to be done.
+
+    Raises `StoreError` if somebody else holds it, or the store is damaged, or cannot be written.
+    """
+    with Lease(path, last_lease(path)) as lease:
+        with write_errors.explained(f"The store {path} cannot be read or written", KeyError):
+            sweep(path)
+            journal.replay(path)
+            verifying.require(path)
+            if lease.unsure:  # whoever held the lease may still write: into the old file, unseen
+                renew(path, lease)
+        yield lease
+
+
+def sweep(path: Path) -> None:
+    """Remove what killed processes left of unfinished files of a store; only for the holder of its lease."""
+    for written in (path, weights.path_of(path), journal.path_of(path)):
+        rewriting.sweep(written)
+    for left in path.parent.glob(f"..{glob.escape(path.name)}.measure-*.new"):
+        left.unlink(missing_ok=True)
 
 
 def prepare(

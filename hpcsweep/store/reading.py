@@ -21,7 +21,7 @@ from hpcsweep.study.cells import FAMILIES, Cells, Facts
 
 # What HDF5 and NumPy raise at damaged metadata.
 UNREADABLE = (OSError, RuntimeError, ValueError, TypeError, LookupError, MemoryError)
-_OF_HDF5 = re.compile(r"^'?(Unable to|Can't|Couldn't|\"Unable to)|synchronously")  # how its errors begin
+_OF_HDF5 = re.compile(r"^'?(Unable to|Can't|Couldn't|\"Unable to)|synchronously|read failed")  # how its errors begin
 MOST = 5  # keys that a message names
 
 
@@ -56,9 +56,9 @@ def opened(path: str | Path) -> Iterator[h5py.File]:
 
 def open_file(path: Path) -> h5py.File:
     """Open a HDF5 file for reading. Raises `StoreError` if it cannot be opened, or is no ordinary file."""
-    if path.exists() and not path.is_file():  # HDF5 would wait for ever for what comes out of a pipe
-        raise StoreError(f"{path} cannot be opened: it is a folder or a device, not a file.")
     try:
+        if path.exists() and not path.is_file():  # HDF5 would wait for ever for what comes out of a pipe
+            raise StoreError(f"{path} cannot be opened: it is a folder or a device, not a file.")
         return h5py.File(path, "r", locking=False)
     except OSError as error:
         if "locking flag" in str(error):  # this process has it open with locking: HDF5 wants the same again

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from hpcsweep.errors import StoreError
-from hpcsweep.store import checksums, integrity, layout, links, opening, rewriting, weights, write_errors
+from hpcsweep.store import checksums, integrity, layout, links, opening, write_errors
 from hpcsweep.store.lease import Lease
 from hpcsweep.store.reading import Run, launches
 from hpcsweep.store.row_writer import Datasets
@@ -85,10 +85,9 @@ class Store:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"The folder {path.parent} cannot be made: {error.strerror}.") from error
-        with contextlib.ExitStack() as failing, write_errors.explained(f"The store {path} cannot be written"):
+        with contextlib.ExitStack() as failing, write_errors.explained(f"The store {path} cannot be written", KeyError):
             lease = failing.enter_context(Lease(path, opening.last_lease(path)))
-            rewriting.sweep(path)
-            rewriting.sweep(weights.path_of(path))
+            opening.sweep(path)
             rows = opening.prepare(path, study, cells, run, lease, spared, repair)
             store = Store(path, rows, len(cells), lease, study.weights)
             failing.pop_all()  # from here on the store holds the lease
@@ -101,6 +100,10 @@ class Store:
     def pending(self) -> np.ndarray:
         """Return the rows of this study that are not finished: starting, resuming and extending are this line."""
         return np.flatnonzero(~np.isin(self.status[: self.planned], layout.FINISHED))
+
+    def finished(self) -> np.ndarray:
+        """Return the keys of all cells that are finished, (cells,) bytes."""
+        return self.cells.columns["key"][np.isin(self.status, layout.FINISHED)]
 
     def clear(self, status: int) -> None:
         """Make this study's rows with this status pending again (to retry what failed)."""

@@ -77,6 +77,7 @@ class Writer:
         self._put_lines(dict(zip(kept, lines, strict=True)), rasters)
         self._data.sync()
         self._data.write(list(kept), {"kept": list(kept.values())})
+        self._data.sync()  # before the caller notes that this is done
 
     def _put_lines(self, lines: Mapping[int, tuple[np.ndarray, np.ndarray]], rasters: Mapping[int, np.ndarray]) -> None:
         """Write slices and zooms, (3, points) each, by row (ascending), and the checksums of these and of `rasters`."""

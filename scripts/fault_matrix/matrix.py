@@ -14,13 +14,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from scripts.fault_matrix import disks, plugins, processes, slurm
+from scripts.fault_matrix import disks, hosts, plugins, processes, slurm
 from scripts.fault_matrix.row import Verdict, repeat
 from scripts.fault_matrix.study import CELLS
-from scripts.fault_matrix.table import document
+from scripts.fault_matrix.table import Page, attacked, document
 from scripts.fault_matrix.trial import Reference, undisturbed
 
-ROWS = [*processes.ROWS, *slurm.ROWS, *disks.ROWS, *plugins.ROWS]
+ROWS = [*processes.ROWS, *hosts.ROWS, *slurm.ROWS, *disks.ROWS, *plugins.ROWS]
 PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
 _speak = threading.Lock()
 
@@ -60,7 +60,10 @@ def main() -> int:
                 for future in going:
                     future.cancel()
     system = f"{platform.system()} {platform.release()}"
-    made = document(list(verdicts.values()), asked.seed, system, asked.ranks, reference.in_flight)
+    before = asked.output.read_text() if asked.output and asked.output.exists() else ""
+    page = Page([row.what for row in ROWS], before)
+    more = attacked(asked.attacks) if asked.attacks else ""
+    made = document(list(verdicts.values()), asked.seed, system, asked.ranks, reference.in_flight, page, more)
     print(made)
     if asked.output:
         asked.output.write_text(made)
@@ -93,4 +96,5 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--ranks", type=int, default=2, metavar="N", help="ranks of each run; 0: without MPI (2)")
     parser.add_argument("--at-once", type=int, default=1, metavar="N", help="rows side by side (1)")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the page there: docs/faults.md is made so")
+    parser.add_argument("--attacks", type=Path, metavar="FILE", help="what scripts/attack_store.py has printed")
     return parser.parse_args()

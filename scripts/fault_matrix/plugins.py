@@ -10,7 +10,7 @@ from hpcsweep.store import layout
 from scripts.fault_matrix.processes import ended
 from scripts.fault_matrix.row import Row
 from scripts.fault_matrix.study import SAMPLES, TILE
-from scripts.fault_matrix.trial import Launch, Trial
+from scripts.fault_matrix.trial import Launch, TooLate, Trial
 
 QUIET = 6.0  # seconds without a cell finished, after which nothing but the hanging one is left
 WALLTIME = 120  # seconds that a run is told to have: a tenth of them it waits for who hangs
@@ -26,6 +26,27 @@ def _errs(kind: str, measuring: bool = False) -> Callable[[Trial], str]:
         return f"{how}, {'some' if failed else 'NO'} cells failed"
 
     return strike
+
+
+def _edits(name: str) -> Callable[[Trial], str]:
+    """Change a file of the plugin at a random moment."""
+
+    def strike(trial: Trial) -> str:
+        launch = trial.start()
+        trial.moment(launch)
+        with (trial.folder / name).open("a") as file:
+            file.write("\n")
+        how = ended(launch)
+        if how == "exit 0":
+            raise TooLate
+        return how
+
+    return strike
+
+
+def _ends(kind: str) -> Callable[[Trial], str]:
+    """Run with a target that does this where it is sampled."""
+    return lambda trial: ended(trial.start(TROUBLE=f"{kind} {trial.chance.choice(SAMPLES)}"))
 
 
 def _kills(trial: Trial) -> str:
@@ -71,6 +92,10 @@ ROWS = [
     Row("exits", "a plugin that calls `sys.exit`", _errs("exits", measuring=True), MENDED, retry=True),
     Row("nan", "a plugin that returns NaN", _errs("nan"), MENDED, retry=True),
     Row("shape", "a plugin that returns the wrong shape", _errs("shape", measuring=True), MENDED, retry=True),
+    Row("ends", "a plugin that calls `os._exit(0)`", _ends("ends"), "the plugin corrected"),
+    Row("forks", "a plugin that forks", _ends("forks")),
+    Row("edited", "the file of a plugin is edited", _edits("troubled.py"), "the file as it was", mend=Trial.mend),
+    Row("data", "a data file of a plugin is edited", _edits("table.csv"), "the file as it was", mend=Trial.mend),
     Row("kills", "a plugin that kills its process", _kills, MENDED, retry=True),
     Row("hangs", "a plugin that hangs", _hangs, "run stopped three times, then " + MENDED, retry=True),
 ]

@@ -58,9 +58,10 @@ def _sends(number: signal.Signals, choose: Choice) -> Callable[[Trial], str]:
                 victim.send_signal(number)
         except psutil.NoSuchProcess as error:
             raise TooLate from error
-        if not victims:
+        how = ended(launch)
+        if not victims or how == "exit 0":
             raise TooLate
-        return ended(launch)
+        return how
 
     return strike
 
@@ -77,6 +78,29 @@ def _while_it_starts(trial: Trial) -> str:
     time.sleep(trial.chance.uniform(0.0, 1.2 * started))
     for member in launch.family():
         member.send_signal(signal.SIGKILL)
+    return ended(launch)
+
+
+def _pauses(trial: Trial) -> str:
+    """Stop a rank for some seconds."""
+    launch = trial.start()
+    trial.moment(launch)
+    for rank in _any_rank(trial, launch):
+        rank.suspend()
+        time.sleep(trial.chance.uniform(1.0, 5.0))
+        rank.resume()
+    return ended(launch)
+
+
+def _stands_still(trial: Trial) -> str:
+    """Stop a worker rank for ever, and tell the others to stop."""
+    launch = trial.start(SLURM_JOB_END_TIME=str(int(time.time()) + 90))  # which shortens how long it is waited for
+    trial.moment(launch)
+    stopped = _worker(trial, launch)
+    for rank in stopped:
+        rank.suspend()
+    if driver := trial.driver(launch):
+        driver.send_signal(signal.SIGTERM)
     return ended(launch)
 
 
@@ -106,6 +130,9 @@ ROWS = [
     Row("starting", "SIGKILL of all processes, possibly while the run starts", _while_it_starts),
     Row("sigterm", "SIGTERM to one rank", _sends(signal.SIGTERM, _any_rank)),
     Row("sigterm-mpiexec", "SIGTERM to mpiexec", _sends(signal.SIGTERM, _mpiexec), obstacle=_needs_mpi),
+    Row("sighup", "SIGHUP to one rank", _sends(signal.SIGHUP, _any_rank)),
+    Row("pauses", "SIGSTOP of one rank for 1 to 5 seconds", _pauses),
+    Row("stands-still", "SIGSTOP of a worker rank for ever, SIGTERM to rank 0", _stands_still, obstacle=_needs_mpi),
     Row("walltime", "end of the walltime, announced by Slurm", _walltime),
     Row(
         "memory",

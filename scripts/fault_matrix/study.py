@@ -33,9 +33,11 @@ CELLS = 41
 # Its source is part of the keys of its cells, so one file has to behave in all ways: by TROUBLE, "KIND POINTS".
 PLUGIN = '''"""A target that errs on calls with as many points as the environment says."""
 
+import ctypes
 import os
 import signal
 import time
+from pathlib import Path
 
 import torch
 
@@ -44,9 +46,10 @@ from hpcsweep.approx.targets import Target
 
 class Troubled(Target):
     smoothness = 1
+    files = ("table.csv",)
 
     def __call__(self, points):
-        values = torch.cos(3.0 * points[:, 0])
+        values = torch.cos(float(Path(__file__).with_name("table.csv").read_text()) * points[:, 0])
         time.sleep(float(os.environ.get("TROUBLE_SLOW", "0")) if len(points) == 300 else 0.0)
         kind, count = os.environ.get("TROUBLE", "none 0").split()
         if len(points) != int(count):
@@ -55,6 +58,12 @@ class Troubled(Target):
             raise RuntimeError("no luck today")
         if kind == "exits":
             raise SystemExit(3)
+        if kind == "ends":
+            os._exit(0)
+        if kind == "ends-in-C":
+            ctypes.CDLL(None)._exit(0)
+        if kind == "forks":
+            os.fork()
         if kind == "hangs":
             time.sleep(1e6)
         if kind == "kills":

@@ -115,7 +115,12 @@ class Trial:
         self.noted: tuple[int, int] | None = None  # cells done, cells in flight, where the end of `strike` is too late
         (folder / "run").mkdir(parents=True)
         (folder / "study.toml").write_text(STUDY)
-        (folder / "troubled.py").write_text(PLUGIN)
+        self.mend()
+
+    def mend(self) -> None:
+        """Write the files of the plugin, as they were."""
+        (self.folder / "troubled.py").write_text(PLUGIN)
+        (self.folder / "table.csv").write_text("3.0\n")
 
     def command(self, *flags: str) -> list[str]:
         """The command of every run."""
@@ -126,9 +131,13 @@ class Trial:
         """Start a run; `shell` is what each rank does before, such as ``ulimit -v 4000000``."""
         line = self.command(*flags)
         line = ["bash", "-c", f'{shell}; exec "$@"', "rank", *line] if shell else line
+        return self.launch([*launcher(self.ranks), *line], **environment)
+
+    def launch(self, line: Sequence[str], **environment: str) -> Launch:
+        """Start any command."""
         log = self.folder / f"log-{len(self.launches)}"
-        told = {**plain(), "TROUBLE_SLOW": "0.2", **environment}  # more moments for a fault, at no cost
-        launch = Launch([*launcher(self.ranks), *line], told, self.folder, log)
+        variables = {**plain(), "TROUBLE_SLOW": "0.2", **environment}  # more moments for a fault, at no cost
+        launch = Launch(line, variables, self.folder, log)
         self.launches.append(launch)
         return launch
 

@@ -1,28 +1,64 @@
-"""An error, a short write or a kill at one system call of everything that writes a store."""
+"""An error, a short write or a kill at one system call of everything that writes a store.
+
+The calls are those of the whole process, whether Python, NumPy or HDF5 makes them: `faulty.c` is loaded before them.
+"""
 
 from __future__ import annotations
 
-import errno
+import ctypes
+import itertools
+import json
 import os
+import shutil
 import signal
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 from hpcsweep.errors import UserError
+from hpcsweep.store import lease, store
+from scripts.store_attacks import model
 
-NAMES = ("pwrite", "fsync", "replace", "ftruncate", "link", "unlink", "rename", "open")
-KINDS = ("EIO", "ENOSPC", "SHORT", "KILL")  # KILL: half of a write, then the end
-KILLED, TRACEBACK, STUCK = 99, 98, 97
+# Numbered from 1 in faulty.c. READ: EIO where nothing is changed; KILL: half of a write, then SIGKILL.
+KINDS = ("EIO", "ENOSPC", "SHORT", "KILL", "READ")
+TRACEBACK, STUCK = 98, 97
 LIMIT = 60.0  # seconds
+SOURCE = Path(__file__).with_name("faulty.c")
 
 
-def attempt(action: Callable[[], object], kind: str = "", number: int = 0) -> tuple[int, int]:
-    """Do something in a process of its own, in which a system call goes wrong: the one of this `number`, from 1.
+class Attempt(NamedTuple):
+    """How an attempt ended."""
 
-    Returns its exit code (0, 2 for a sentence to the user, `KILLED`, `TRACEBACK`, `STUCK`), and how many calls there
-    were.
+    code: int  # 0, 2 for a sentence to the user, `TRACEBACK`, `STUCK`, or minus a signal
+    calls: int  # how many system calls there were that such a fault can befall
+    result: Any  # of what was done, as JSON says it; None if it did not come to its end
+
+
+def is_loaded() -> bool:
+    """Return whether system calls of this process can be made to fail."""
+    return hasattr(ctypes.CDLL(None), "faulty_arm")
+
+
+def start_again() -> int:
+    """Start this program again, with the library by which system calls fail; return its exit code. Needs gcc."""
+    if shutil.which("gcc") is None:
+        raise SystemExit("This needs gcc, to build the library by which system calls fail.")
+    with tempfile.TemporaryDirectory() as folder:
+        library = f"{folder}/faulty.so"
+        subprocess.run(["gcc", "-O1", "-shared", "-fPIC", "-o", library, SOURCE, "-ldl"], check=True)
+        line = [sys.executable, *sys.argv]
+        return subprocess.run(line, env={**os.environ, "LD_PRELOAD": library}, check=False).returncode
+
+
+def attempt(action: Callable[[], object], folder: Path, kind: str = "", number: int = 0) -> Attempt:
+    """Do something in a fork, in which a system call on the files of a folder goes wrong: the one of this `number`.
+
+    The first has the number 1; with 0 none goes wrong, and those that a fault of this `kind` can befall are counted.
     """
     reading, writing = os.pipe()
     child = os.fork()
@@ -31,15 +67,16 @@ def attempt(action: Callable[[], object], kind: str = "", number: int = 0) -> tu
         try:
             silence = os.open(os.devnull, os.O_WRONLY)
             os.dup2(silence, 1)
-            os.dup2(silence, 2)
-            code = _watched(action, kind, number, writing)
+            if "ATTACKS_LOUD" not in os.environ:
+                os.dup2(silence, 2)
+            code = _watched(action, folder, kind, number, writing)
         finally:
             os._exit(code)
     os.close(writing)
     code = _ended(child)
     with os.fdopen(reading, "rb") as pipe:
-        counts = pipe.read().split()
-    return code, int(counts[-1]) if counts else 0
+        calls, result = json.loads(pipe.read() or b"[0, null]")
+    return Attempt(code, calls, result)
 
 
 def _ended(child: int) -> int:
@@ -54,37 +91,20 @@ def _ended(child: int) -> int:
     return STUCK
 
 
-def _watched(action: Callable[[], object], kind: str, number: int, writing: int) -> int:
-    count, real = [0], {name: getattr(os, name) for name in NAMES}
-
-    def failing(name: str) -> Callable[..., Any]:
-        def call(*given: Any, **named: Any) -> Any:
-            if name == "open" and not given[1] & (os.O_CREAT | os.O_WRONLY | os.O_RDWR):
-                return real[name](*given, **named)
-            count[0] += 1
-            if count[0] != number:
-                return real[name](*given, **named)
-            half = name == "pwrite" and kind in ("SHORT", "KILL")
-            result = real[name](given[0], bytes(given[1])[: max(1, len(given[1]) // 2)], *given[2:]) if half else None
-            if kind == "KILL":
-                os._exit(KILLED)
-            if kind == "SHORT":
-                return result if half else real[name](*given, **named)
-            raise OSError(getattr(errno, kind), os.strerror(getattr(errno, kind)))
-
-        return call
-
-    for name in NAMES:
-        setattr(os, name, failing(name))
+def _watched(action: Callable[[], object], folder: Path, kind: str, number: int, writing: int) -> int:
+    library, result, ticks = ctypes.CDLL(None), None, itertools.count()
+    lease.SURE, lease.STALE = 0.01, -1.0  # seconds: no network file system here, and no second process
+    store.time = SimpleNamespace(time=lambda: model.NOW, monotonic=lambda: 0.3 * next(ticks))  # the same each time
+    if kind:
+        library.faulty_arm(os.fsencode(folder), KINDS.index(kind) + 1, ctypes.c_long(number))
     try:
-        action()
+        result = action()
         return 0
     except UserError:
-        return 2
-    except OSError:  # which the commands turn into a sentence
         return 2
     except BaseException:
         sys.excepthook(*sys.exc_info())
         return TRACEBACK
     finally:
-        os.write(writing, f"{count[0]} ".encode())
+        count = library.faulty_count() if kind else 0
+        os.write(writing, json.dumps([count, result], default=str).encode())

@@ -1,65 +1,132 @@
-"""Power cuts: of what was written since the last sync, any pages reach the disk and any do not."""
+"""Power cuts: what may be on the disk at any moment, of everything in a folder.
+
+Of every file the disk holds what it held at its last sync, and any of the pages that were written since. Names appear,
+change and vanish in the order of the calls, as a file system with a journal keeps it, up to any moment since the last
+sync of a folder.
+"""
 
 from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator, Sequence
+import stat
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 PAGE = 4096
-Event = tuple[str, Path, int, bytes]  # what happened ("write", "sync"), to which file, where, with what
+NAMES = ("pwrite", "fsync", "replace", "rename", "link", "unlink", "open", "mkdir", "rmdir")
+Files = dict[Path, bytes]  # by their paths in a folder
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What a folder holds between two calls."""
+
+    names: dict[Path, int]  # the number of the file with this path
+    written: dict[int, bytes]  # what a reader sees
+    synced: dict[int, bytes]  # what is on the disk for certain
+    settled: int  # the first moment whose names may be those on the disk
+
+
+class Recorder:
+    """Sees what calls make of a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.moments = folder, list[Moment]()
+        self._held: dict[int, int] = {}  # descriptors, so that no number of a file is used again
+        self._written: dict[int, bytes] = {}
+        self._synced: dict[int, bytes] = {}
+        self._settled = 0
+        self.look()
+        self._synced = dict(self._written)  # what was there before is on the disk
+        self.moments.clear()
+        self.look()
+
+    def look(self, synced: os.stat_result | None = None) -> None:
+        """Note a moment, just after a call; `synced`: the file or folder that it forced onto the disk."""
+        names = {}
+        for path in sorted(path for path in self.folder.rglob("*") if path.is_file()):
+            number = path.stat().st_ino
+            if number not in self._held:
+                self._held[number] = os.open(path, os.O_RDONLY)
+            content = path.read_bytes()
+            if content != self._written.get(number):
+                self._written[number] = content
+            names[path.relative_to(self.folder)] = number
+        if synced is not None and stat.S_ISDIR(synced.st_mode):
+            self._settled = len(self.moments)
+        elif synced is not None and synced.st_ino in self._written:
+            self._synced[synced.st_ino] = self._written[synced.st_ino]
+        self.moments.append(Moment(names, dict(self._written), dict(self._synced), self._settled))
+
+    def close(self) -> None:
+        """Let go of all files."""
+        for descriptor in self._held.values():
+            os.close(descriptor)
 
 
 @contextmanager
-def recorded(events: list[Event], files: Sequence[Path]) -> Iterator[None]:
-    """Record writes to, and syncs of, some files."""
-    write, sync = os.pwrite, os.fsync
+def recorded(folder: Path) -> Iterator[list[Moment]]:
+    """Give the moments of a folder, between any two calls that write to it in the block."""
+    real: dict[str, Callable[..., Any]] = {name: getattr(os, name) for name in NAMES}
+    recorder = Recorder(folder)
 
-    def pwrite(descriptor: int, data: bytes, offset: int) -> int:
-        count = write(descriptor, data, offset)
-        events.append(("write", _file(descriptor), offset, bytes(data[:count])))
-        return count
+    def watching(name: str) -> Callable[..., Any]:
+        def call(*given: Any, **named: Any) -> Any:
+            result = real[name](*given, **named)
+            if name != "open" or given[1] & os.O_CREAT:
+                with _restored(real):
+                    recorder.look(os.fstat(given[0]) if name == "fsync" else None)
+            return result
 
-    def fsync(descriptor: int) -> None:
-        sync(descriptor)
-        events.append(("sync", _file(descriptor), 0, b""))
+        return call
 
-    os.pwrite, os.fsync = pwrite, fsync
+    watched = {name: watching(name) for name in NAMES}
+    with _restored(watched):
+        yield recorder.moments
+    recorder.close()
+
+
+@contextmanager
+def _restored(functions: dict[str, Callable[..., Any]]) -> Iterator[None]:
+    """Let `os` have these functions in the block."""
+    before = {name: getattr(os, name) for name in functions}
+    vars(os).update(functions)
     try:
         yield
     finally:
-        os.pwrite, os.fsync = write, sync
-        events[:] = [event for event in events if event[1] in files]
+        vars(os).update(before)
 
 
-def _file(descriptor: int) -> Path:
-    return Path(os.readlink(f"/proc/self/fd/{descriptor}"))
-
-
-def images(
-    before: dict[Path, bytes], events: list[Event], count: int, seed: int
-) -> Iterator[tuple[int, dict[Path, bytes]]]:
-    """Yield what may be on the disk after a power cut: after how many events, and the content of every file."""
+def images(moments: list[Moment], count: int, seed: int) -> Iterator[Files]:
+    """Yield what may be on the disk after a power cut at any moment; most are while a store or weights are written."""
     chance = random.Random(seed)
-    for _ in range(count):
-        cut = chance.randrange(len(events) + 1)
-        safe, now = dict(before), {path: bytearray(content) for path, content in before.items()}
-        for kind, path, offset, data in events[:cut]:
-            if kind == "write":
-                now[path][offset : offset + len(data)] = data
-            else:
-                safe[path] = bytes(now[path])
-        share = chance.choice((0.1, 0.5, 0.9))
-        yield cut, {path: _torn(safe[path], now[path], chance, share) for path in before}
+    written = [number for number, moment in enumerate(moments) if _is_written(moment)]
+    for number in range(count):
+        cut = chance.choice(written) if written and (seed + number) % 4 else chance.randrange(len(moments))
+        moment = moments[cut]
+        names, share = moments[chance.randint(moment.settled, cut)].names, chance.choice((0.1, 0.5, 0.9))
+        yield {
+            path: _torn(moment.synced.get(number, b""), moment.written[number], chance, share)
+            for path, number in names.items()
+        }
 
 
-def _torn(old: bytes, new: bytearray, chance: random.Random, share: float) -> bytes:
-    """Return a file of which this share of the pages that differ are new."""
-    image = bytearray(old)
-    for start in range(0, len(new), PAGE):
-        page = slice(start, start + PAGE)
+def _is_written(moment: Moment) -> bool:
+    """Return whether a store, or weights, have anything that is not on the disk for certain."""
+    files = (number for path, number in moment.names.items() if path.suffix == ".h5")
+    return any(moment.written[number] != moment.synced.get(number) for number in files)
+
+
+def _torn(old: bytes, new: bytes, chance: random.Random, share: float) -> bytes:
+    """Return a file of which this share of the pages that differ are new; its length is the old one or the new one."""
+    size = len(chance.choice((old, new)))
+    image = bytearray(old[:size].ljust(size, b"\0"))
+    for start in range(0, size, PAGE):
+        page = slice(start, min(start + PAGE, size))
         if new[page] != image[page] and chance.random() < share:
-            image[page] = new[page]
+            image[page] = new[page].ljust(page.stop - page.start, b"\0")
     return bytes(image)

@@ -113,6 +113,31 @@ def test_neither_does_one_that_ends_it_by_other_means(hpcsweep: Run, tmp_path: P
     assert done.returncode == 1 and "with exit code 0 before the run was over" in done.stderr, done.stderr
 
 
+ENDING = """
+import ctypes, os
+from hpcsweep.approx.targets import Target
+
+class Mine(Target):
+    smoothness = 1
+
+    def __call__(self, points):
+        if "ENDING" in os.environ and len(points) > 1:
+            {end}
+        return points[:, 0]
+"""
+
+
+@pytest.mark.parametrize("ranks", [0, pytest.param(2, marks=pytest.mark.mpi)])
+@pytest.mark.parametrize("end", ["os._exit(0)", "ctypes.CDLL(None)._exit(0)", "ctypes.CDLL(None)._Exit(0)"])
+def test_neither_a_run_nor_a_measurement_is_ended_with_0(hpcsweep: Run, tmp_path: Path, end: str, ranks: int) -> None:
+    (tmp_path / "mine.py").write_text(ENDING.format(end=end))
+    (tmp_path / "s.toml").write_text(DEADLY.replace("killer.py:Deadly", "mine.py:Mine").replace(", 30, 77", ""))
+    assert hpcsweep("run", "s.toml", "-o", "s.h5").returncode == 0
+    for line in (("run", "s.toml", "-o", "t.h5"), ("measure", "s.h5", "--trust-plugins", "--points", 300)):
+        done = hpcsweep(*line, ranks=ranks, ENDING="1")
+        assert done.returncode not in (0, 75), done.stdout + done.stderr
+
+
 @pytest.mark.mpi
 @pytest.mark.parametrize("line", ["raise RuntimeError('the culprit')", "raise SystemExit('the culprit')"])
 def test_a_plugin_that_fails_at_import_is_told_once_and_ends_all_ranks(

@@ -224,15 +224,18 @@ def test_a_checkpoint_that_cannot_be_read_is_no_obstacle(tmp_path: Path) -> None
     (saver.path.parent / ".half.123.new").write_bytes(b"half")
     (saver.path.parent / "broken").write_bytes(b"nonsense")
     assert checkpoints.packs() == [("a", "b")]
-    checkpoints.sweep()
+    for finished in ([], [b"a"], [b"b", b"c"]):
+        checkpoints.sweep(np.array(finished, "S32"))
+        assert saver.load() == {"step": 3}
     assert not list(checkpoints.folder.rglob("*.new"))
     content = saver.path.read_bytes()
     for damaged in (content[:-5], content.replace(b"step", b"stop", 1), b"nonsense"):
         saver.path.write_bytes(damaged)
         assert saver.load() is None
     (saver.path.parent / "broken").unlink()
-    checkpoints.clear(("a", "b"))
-    assert not checkpoints.folder.exists()
+    saver.save({"step": 4})
+    checkpoints.sweep(np.array([b"c", b"b", b"a"], "S32"))
+    assert not checkpoints.folder.exists(), "of finished cells alone"
 
 
 class Planted:
