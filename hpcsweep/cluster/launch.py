@@ -151,13 +151,14 @@ def _drive(
         store.predict(plan.seconds_by_row(packs, len(store.cells)))
         with contextlib.closing(display(style, sys.stderr)) as shown:
             Sweep(pricer, store, workforce, shown, checkpoints).run(packs)
+        store.settle()  # what the exit code says stands in the file
         code = _exit_code(store)
         if code == AGAIN:
             store.stopped(workforce.stop.reason)
     except PluginChanged as error:
         store.stopped(str(error))
         raise
-    except (OSError, RuntimeError) as error:  # h5py raises either
+    except OSError as error:
         raise StoreError(f"{store_path} can no longer be written: {write_errors.reason(error)}.") from error
     finally:
         store.close()

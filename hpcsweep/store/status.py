@@ -48,7 +48,6 @@ def _read(path: str | Path) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
             counts["pending"] += counts.pop("running")
             counts = {"pending": counts["pending"], "running": 0, **counts}
             status[status == layout.RUNNING] = layout.PENDING
-        last = launches(file["run_started"][:]) - 1
         rate, eta = _pace(file, status, finished, live is not None)
         progress = {
             "file": str(path),
@@ -60,11 +59,16 @@ def _read(path: str | Path) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
             "cells_per_second": rate,
             "eta_seconds": eta,
             "failures": _failures(file, status),
-            "launch": {
-                name[4:]: _plain(file[name][last]) for name in layout.RUNS if name in file and name != "run_checksum"
-            },
+            "launch": _launch(file),
         }
         return progress, file["key"][:], status
+
+
+def _launch(file: h5py.File) -> dict[str, Any]:
+    """Return what a store says of its last launch; nothing if it knows none."""
+    last = launches(file["run_started"][:]) - 1
+    names = [name for name in layout.RUNS if name in file and name != "run_checksum"]
+    return {name[4:]: _plain(file[name][last]) for name in names} if last >= 0 else {}
 
 
 def everything(path: str | Path) -> dict[str, Any]:
@@ -98,7 +102,7 @@ def is_live(progress: dict[str, Any]) -> bool:
 def _pace(file: h5py.File, status: np.ndarray, finished: np.ndarray, live: bool) -> tuple[float | None, float | None]:
     """Return cells per second of the last launch, and the seconds that what is left will take at its pace."""
     starts = file["run_started"][:]
-    started = float(starts[launches(starts) - 1])
+    started = float(starts[launches(starts) - 1]) if launches(starts) else np.inf
     ours = finished >= started  # (cells,): finished by this launch
     if not ours.any():
         return None, None
@@ -168,7 +172,8 @@ def _lines(progress: dict[str, Any], most: int) -> list[str]:
     text = [f"{progress['title']}", f"{progress['file']}: {_counts(progress)}"]
     launch = progress["launch"]
     state = f"running now ({progress['live']})" if progress["live"] else "not running"
-    text.append(f"{state}; last launch on {launch['host']} with {launch['ranks']} rank(s), {launch['devices']}")
+    last = "on {host} with {ranks} rank(s), {devices}".format(**launch) if launch else "unknown"
+    text.append(f"{state}; last launch {last}")
     if progress["checkpoints"]["packs"]:
         text.append(f"{_saved(progress)}; the same command, of the same version, continues from there")
     if progress["cells_per_second"]:
