@@ -38,8 +38,11 @@ def summary(path: str | Path) -> dict[str, Any]:
     return _read(path)[0]
 
 
-def _read(path: str | Path) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
-    """Return the summary of a store, the keys of its cells, and their status; nothing runs that nobody holds."""
+def _read(path: str | Path) -> tuple[dict[str, Any], np.ndarray, np.ndarray, int]:
+    """Return the summary of a store, the keys of its cells, their status, and how many cells its study has.
+
+    Nothing runs that nobody holds. Of older stores the number of cells is 0: it is not known.
+    """
     with opened(path) as file:
         status, finished = file["status"][:], file["finished"][:]
         counts = {name: int((status == code).sum()) for code, name in enumerate(layout.STATUS)}
@@ -61,7 +64,7 @@ def _read(path: str | Path) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
             "failures": _failures(file, status),
             "launch": _launch(file),
         }
-        return progress, file["key"][:], status
+        return progress, file["key"][:], status, int(file.attrs.get("cells", 0))
 
 
 def _launch(file: h5py.File) -> dict[str, Any]:
@@ -74,21 +77,26 @@ def _launch(file: h5py.File) -> dict[str, Any]:
 def everything(path: str | Path) -> dict[str, Any]:
     """Return the summary of a store and, as "shards", those of the shards beside it.
 
-    With shards, "together" counts every cell once, by the best that a file says of it. Raises `StoreError` if there is
-    neither.
+    With shards, "together" counts every cell once, by the best that a file says of it. "missing" are sentences about
+    cells of the study that no file has. Raises `StoreError` if there is neither.
     """
     path = Path(path)
     parts = shards.beside(path)
     if not path.exists() and not parts:
         raise StoreError(f"There is no store {path}, and no shard of it.")
     stores = [_read(part) for part in ([path] if path.exists() else []) + parts]
-    main, summaries = {"file": str(path), "live": None}, [progress for progress, _, _ in stores]
+    main: dict[str, Any] = {"file": str(path), "live": None}
+    summaries = [store[0] for store in stores]
     if path.exists():
         main, *summaries = summaries
+    keys, status = (np.concatenate([store[number] for store in stores]) for number in (1, 2))
+    rows, whole = shards.counting(keys, status), max(store[3] for store in stores)
+    if whole:
+        main["missing"] = [f"{whole - len(rows)} of {whole} cells of the study are missing"] * (len(rows) < whole)
+    else:
+        main["missing"] = shards.absent(parts)
     if not parts:
         return {**main, "shards": []}
-    keys, status = (np.concatenate([store[number] for store in stores]) for number in (1, 2))
-    rows = shards.counting(keys, status)
     counts = np.bincount(status[rows], minlength=len(layout.STATUS)).tolist()
     together = {"cells": len(rows), **dict(zip(layout.STATUS, counts, strict=True))}
     return {**main, "shards": summaries, "together": together}
@@ -159,7 +167,7 @@ def _shard_line(progress: dict[str, Any]) -> str:
 
 def lines(progress: dict[str, Any], most: int = 10) -> list[str]:
     """Return a summary for people."""
-    return [visible(line) for line in _lines(progress, most)]
+    return [visible(line) for line in [*_lines(progress, most), *progress.get("missing", [])]]
 
 
 def _lines(progress: dict[str, Any], most: int) -> list[str]:
