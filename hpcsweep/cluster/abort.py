@@ -18,6 +18,7 @@ from typing import NoReturn
 from hpcsweep.cluster.launchers import launched
 
 _kept: list[object] = []
+_blocks: list[object] = []  # in which C's `exit` is watched for
 HEARD = 5.0  # seconds, at most, that a launcher is given to read what a failed rank said
 
 
@@ -55,6 +56,7 @@ def leave(code: int) -> NoReturn:
         from mpi4py import MPI
 
         drain(2)
+        _blocks.clear()  # from here on C's `exit` is ours
         MPI.COMM_WORLD.Abort(code)
     os._exit(code)
 
@@ -63,7 +65,7 @@ def leave(code: int) -> NoReturn:
 def guarded() -> Iterator[None]:
     """Let nobody end this process with the exit code 0 inside of the block, such as a plugin that calls `os._exit(0)`.
 
-    Only a run that has counted its cells may say that all are done: jobs that wait for it would go on. The `exit` of C
+    Only a command that has come to its end may say that all is well: jobs that wait for it would go on. The `exit` of C
     is noticed too, and programs that would take the place of this one; not the `_exit` of C, of which no process is
     told. Processes that are forked inside of the block end as they like.
     """
@@ -112,17 +114,24 @@ def _exit_of_c(ended: Callable[[], object]) -> Iterator[None]:
     if libc is None or not hasattr(libc, "gnu_get_libc_version"):
         yield
         return
-    inside, library = [True], ctypes.create_string_buffer(1)
-    function = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(lambda _: ended() if inside else None)
+    library = ctypes.create_string_buffer(1)
+    function = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(lambda _: ended() if library in _blocks else None)
     handle = ctypes.byref(library)
     libc.__cxa_atexit(function, None, handle)
     libc.__cxa_at_quick_exit(function, handle)
     _kept.append((function, library))  # what a quick exit calls stays registered
+    _blocks.append(library)
     try:
         yield
     finally:
-        inside.clear()
+        _blocks.remove(library)
         libc.__cxa_finalize(handle)
+
+
+def insist(code: int) -> None:
+    """Let this process end with `code`, not with 0, whatever a plugin has left to be called at its end."""
+    exit_now = os._exit
+    os._exit = lambda status: exit_now(status or code)
 
 
 def agree(mistake: str = "") -> None:

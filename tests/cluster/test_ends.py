@@ -19,7 +19,8 @@ from hpcsweep.errors import StoreError
 from hpcsweep.store import layout, lease, status, store
 from hpcsweep.store.reading import opened
 from hpcsweep.store.shards import Shard
-from tests.conftest import TINY, Run, fill
+from tests.conftest import TINY, Run, fill, finished
+from tests.forks import Forks
 
 
 def after_the_packs(patch: pytest.MonkeyPatch, event: Callable[[Path], None]) -> None:
@@ -98,3 +99,70 @@ def test_damage_in_a_shard_is_found(hpcsweep: Run, tmp_path: Path) -> None:
         assert done.returncode == 1 and f"{shard}: 1 finished cell(s) are damaged" in done.stdout, done.stdout
     found = json.loads(hpcsweep("status", main, "--verify", "--json").stdout)
     assert not found["rows"] and len(found["shards"][0]["rows"]) == 1
+
+
+ENDING = """
+import atexit, os
+from hpcsweep import Target
+{top}
+class Mine(Target):
+    smoothness = 1
+
+    def __call__(self, points):
+        return points[:, 0]
+"""
+STUDY = """
+title = "ends"
+[[grid]]
+target = ["mine.py:Mine"]
+dimension = [1]
+width = [4]
+samples = [{samples}]
+[training]
+steps = 20
+[sup_norm]
+count = 300
+uniform = 0
+starts = 2
+kinks = 0
+"""
+LINES = {
+    "run": ("run", "s.toml", "-o", "s.h5"),
+    "plan": ("plan", "s.toml"),
+    "check": ("check", "mine.py:Mine"),
+    "measure": ("measure", "--network", "mine.py:Mine", "--target", "sine", "--domain", "0,1"),
+    "submit": ("submit", "s.toml", "-o", "s.h5", "--cluster", "debug"),
+}
+
+
+@pytest.mark.parametrize("command", LINES)
+def test_no_command_is_ended_with_0_by_a_plugin(hpcsweep: Run, tmp_path: Path, command: str) -> None:
+    (tmp_path / "mine.py").write_text(ENDING.format(top="os._exit(0)"))
+    (tmp_path / "s.toml").write_text(STUDY.format(samples=20))
+    done = hpcsweep(*LINES[command])
+    assert done.returncode == 1 and "exit code 0" in done.stdout + done.stderr, done.stdout + done.stderr
+
+
+def test_neither_is_a_run_in_python_or_an_element(tmp_path: Path, forks: Forks) -> None:
+    late = ENDING.format(top="").replace("        return", "        if len(points) == 77: os._exit(0)\n        return")
+    (tmp_path / "mine.py").write_text(late)
+    (tmp_path / "s.toml").write_text(STUDY.format(samples=77))
+    (tmp_path / "run.py").write_text("import hpcsweep\nhpcsweep.run('s.toml', 's.h5')\n")
+    done = finished([*forks.python, "run.py"], tmp_path)
+    assert done.returncode == 1 and "before the run was over" in done.stderr, done.stderr
+    (tmp_path / "element.py").write_text(
+        "from pathlib import Path\n"
+        "from hpcsweep.cluster.arrays.jobs import Element\n"
+        "from hpcsweep.cluster.options import RunOptions\n"
+        "from hpcsweep.store.shards import WHOLE\n"
+        "study = Path('s.toml').resolve()\n"
+        "Element(study, study.read_text(), Path('t.h5').resolve(), WHOLE, RunOptions())()\n"
+    )
+    done = finished([*forks.python, "element.py"], tmp_path)
+    assert done.returncode == 1 and "before the run was over" in done.stderr, done.stderr
+
+
+def test_what_a_plugin_leaves_for_the_end_of_the_process_changes_no_exit_code(hpcsweep: Run, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(ENDING.format(top="atexit.register(lambda: os._exit(0))"))
+    (tmp_path / "s.toml").write_text(STUDY.format(samples=20))
+    assert hpcsweep("run", "s.toml", "-o", "s.h5", "--stop-after", "0s").returncode == 75
