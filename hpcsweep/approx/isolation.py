@@ -244,11 +244,11 @@ def said(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".rstrip(": ")
 
 
-def _end_with_parent() -> None:
-    """In a process that a user's code has forked: do not outlive the thread that did."""
-    if getattr(_here, "depth", 0) and _libc is not None:
+def end_with_parent() -> None:
+    """Let this process, which was forked, not outlive the thread that forked it; on Linux only."""
+    if _libc is not None:
         _libc.prctl(_DIE_WITH_PARENT, signal.SIGKILL)
 
 
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-os.register_at_fork(after_in_child=_end_with_parent)
+os.register_at_fork(after_in_child=lambda: end_with_parent() if getattr(_here, "depth", 0) else None)

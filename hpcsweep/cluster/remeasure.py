@@ -34,8 +34,9 @@ from hpcsweep.cluster.tightening import Tightening
 from hpcsweep.cluster.trust import Trust
 from hpcsweep.cluster.workforce import Workforce, assemble
 from hpcsweep.errors import LaunchError, StoreError
-from hpcsweep.store import journal, layout, opening, remeasured, verifying, weights
+from hpcsweep.store import journal, layout, opening, remeasured, verifying, weights, write_errors
 from hpcsweep.store.lease import Lease
+from hpcsweep.store.reading import named as named_keys
 from hpcsweep.store.reading import opened, read_cells
 from hpcsweep.study.parsing import section
 from hpcsweep.study.schema import SupNormSection
@@ -65,19 +66,23 @@ class Measurements(Job):
                 survey.restore(progress)
 
     def save(self) -> None:
-        """Save what is done."""
+        """Save what is done, if that is possible."""
         self.saved = time.monotonic()
-        left = {number: survey for number, survey in enumerate(self.surveys) if survey is not None}
-        done = min(left, default=len(self.surveys))  # one after the other
-        begun = {number: survey.progress() for number, survey in left.items() if survey.states}
-        self.saver.save({"done": done, "begun": begun, "results": self.results})
+        self.saver.save(self._state())
 
     leave = save
 
+    def _state(self) -> dict[str, Any]:
+        left = {number: survey for number, survey in enumerate(self.surveys) if survey is not None}
+        done = min(left, default=len(self.surveys))  # one after the other
+        begun = {number: survey.progress() for number, survey in left.items() if survey.states}
+        return {"done": done, "begun": begun, "results": self.results}
+
     def finish(self, number: int) -> None:
-        """Forget a survey whose results are in place."""
+        """Forget a survey whose results are in place. Raises `StoreError` if that cannot be saved."""
         self.surveys[number] = None
-        self.save()
+        with write_errors.explained(f"{self.saver.path} cannot be saved"):
+            self.saver.keep(self._state())
 
     def run(self, number: int, workforce: Workforce, shown: Display) -> bool:
         """Do all that is left of a survey (True), or until a stop is asked for (False)."""
@@ -187,8 +192,9 @@ def stored(
 ) -> int:
     """Measure networks of a store again, all or those of some keys, and tighten what the store says of them.
 
-    Holds the lease of the store. Returns 0, or 75 if it was stopped before the end. Raises `StoreError` if a run holds
-    the store, or nothing can be measured, and `PluginError` for a plugin that may not be executed, or has changed.
+    Holds the lease of the store. Returns 0, 1 if cells have no weights, which is told, or 75 if it was stopped before
+    the end. Raises `StoreError` if a run holds the store, nothing can be measured, or what is to be written cannot be
+    saved first; `PluginError` for a plugin that may not be executed, or has changed.
     """
     with assemble(options) as workforce:
         if workforce is None:
@@ -203,7 +209,15 @@ def stored(
             groups, folder = _groups(path, keys), trust.folder(folder)
             named = (config for _, networks in groups for network in networks for config in network.plugins)
             trust.require(path, named, folder)
-            return _stored(path, chosen, groups, style, folder, workforce, lease)
+            code = _stored(path, chosen, groups, style, folder, workforce, lease)
+    lost = [key for key in verifying.without_weights(path) if not keys or key in keys]
+    if lost:
+        print(
+            f"hpcsweep: {len(lost)} cell(s) have no weights and are not measured: {named_keys(lost)}; `run` with "
+            "--repair trains them again.",
+            file=sys.stderr,
+        )
+    return code or int(bool(lost))
 
 
 def _stored(

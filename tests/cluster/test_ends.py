@@ -166,3 +166,14 @@ def test_what_a_plugin_leaves_for_the_end_of_the_process_changes_no_exit_code(hp
     (tmp_path / "mine.py").write_text(ENDING.format(top="atexit.register(lambda: os._exit(0))"))
     (tmp_path / "s.toml").write_text(STUDY.format(samples=20))
     assert hpcsweep("run", "s.toml", "-o", "s.h5", "--stop-after", "0s").returncode == 75
+
+
+def test_cells_that_cannot_be_measured_are_told(hpcsweep: Run, tiny: Path, tmp_path: Path) -> None:
+    assert hpcsweep("run", tiny, "-o", "s.h5").returncode == 0
+    with h5py.File(tmp_path / "s.weights.h5", "r+") as file:
+        file["kept"][5] = 0
+        key = file["key"][5].decode()
+    done = hpcsweep("measure", "s.h5", "--points", 300)
+    assert done.returncode == 1 and f"1 cell(s) have no weights and are not measured: {key}" in done.stderr, done.stderr
+    assert hpcsweep("run", tiny, "-o", "s.h5", "--repair").returncode == 0
+    assert hpcsweep("measure", "s.h5", "--points", 300).returncode == 0
