@@ -20,7 +20,7 @@ import numpy as np
 
 from hpcsweep.approx.supnorm import files
 from hpcsweep.approx.supnorm.approximations import Network
-from hpcsweep.approx.supnorm.measured import Measured, finalize
+from hpcsweep.approx.supnorm.measured import finalize
 from hpcsweep.approx.supnorm.survey import Survey
 from hpcsweep.approx.supnorm.tasks import planned
 from hpcsweep.cluster import slurm, worker
@@ -34,15 +34,15 @@ from hpcsweep.cluster.tightening import Tightening
 from hpcsweep.cluster.trust import Trust
 from hpcsweep.cluster.workforce import Workforce, assemble
 from hpcsweep.errors import LaunchError, StoreError
-from hpcsweep.store import journal, layout, opening, remeasured, verifying, weights, write_errors
+from hpcsweep.store import journal, layout, opening, reading, remeasured, verifying, weights, write_errors
 from hpcsweep.store.lease import Lease
-from hpcsweep.store.reading import named as named_keys
 from hpcsweep.store.reading import opened, read_cells
 from hpcsweep.study.parsing import section
 from hpcsweep.study.schema import SupNormSection
 
 PIECE = 2**24  # points of a piece of screening, times networks: some seconds
 MOST_PIECES = 4096
+CENTRAL = ("central_share", "central_l2_error", "central_sup_lower")  # what is told of the central part
 TOGETHER = 64  # networks that are screened together, at most: each part of that carries all of them
 
 
@@ -161,6 +161,7 @@ def named(
         saver.path.unlink(missing_ok=True)
         [survey] = [left for left in job.surveys if left is not None]
         measured = finalize(approximation, survey.measurement, survey.states[0], folder=folder)
+    central = measured.central_share, measured.central_l2, measured.central_lower
     return 0, {
         "sup_lower": measured.lower,
         "sup_upper": measured.upper,
@@ -170,15 +171,10 @@ def named(
         "boxes": measured.boxes,
         "sup_uniform": measured.uniform,
         "l2_error": measured.l2,
-        **({} if chosen.central is None else _of_central(measured)),
+        **({} if chosen.central is None else dict(zip(CENTRAL, central, strict=True))),
         "message": measured.message,
         "seconds": time.perf_counter() - start,
     }
-
-
-def _of_central(measured: Measured) -> dict[str, float]:
-    names = ("central_share", "central_l2_error", "central_sup_lower")
-    return dict(zip(names, (measured.central_share, measured.central_l2, measured.central_lower), strict=True))
 
 
 def stored(
@@ -212,11 +208,8 @@ def stored(
             code = _stored(path, chosen, groups, style, folder, workforce, lease)
     lost = [key for key in verifying.without_weights(path) if not keys or key in keys]
     if lost:
-        print(
-            f"hpcsweep: {len(lost)} cell(s) have no weights and are not measured: {named_keys(lost)}; `run` with "
-            "--repair trains them again.",
-            file=sys.stderr,
-        )
+        problem = f"{len(lost)} cell(s) have no weights and are not measured: {reading.named(lost)}"
+        print(f"hpcsweep: {problem}; `run` with --repair trains them again.", file=sys.stderr)
     return code or int(bool(lost))
 
 
@@ -232,7 +225,10 @@ def _stored(
     if chosen.central is not None:
         remeasured.require_central(path)
     surveys = [_survey(networks, chosen) for _, networks in groups]
-    content = ([survey.measurement, _content(networks)] for survey, (_, networks) in zip(surveys, groups, strict=True))
+    content = (
+        [survey.measurement, [(network.target, network.model, network.parameters.tobytes()) for network in networks]]
+        for survey, (_, networks) in zip(surveys, groups, strict=True)
+    )
     with (
         contextlib.closing(Tightening(path, lease, _digest(content), folder)) as tightening,
         contextlib.closing(display(style, sys.stderr, "parts")) as shown,
@@ -250,10 +246,6 @@ def _stored(
             tightening.forget(number)
         tightening.forget()
     return 0
-
-
-def _content(networks: Sequence[Network]) -> list[tuple[object, ...]]:
-    return [(network.target, network.model, network.parameters.tobytes()) for network in networks]
 
 
 def _digest(things: Iterable[object]) -> str:
