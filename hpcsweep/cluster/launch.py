@@ -151,7 +151,6 @@ def _drive(
         store.predict(plan.seconds_by_row(packs, len(store.cells)))
         with contextlib.closing(display(style, sys.stderr)) as shown:
             Sweep(pricer, store, workforce, shown, checkpoints).run(packs)
-        store.settle()  # what the exit code says stands in the file
         code = _exit_code(store)
         if code == AGAIN:
             store.stopped(workforce.stop.reason)
@@ -168,7 +167,8 @@ def _drive(
 
 
 def _exit_code(store: Store) -> int:
-    """Return 0 if all cells of the study are done, 1 if some failed, 75 if it is to be run again."""
+    """Return 0 if all cells of the study are done in the file, 1 if some failed, 75 if it is to be run again."""
+    store.settle()
     if len(store.pending()):
         return AGAIN
     return 1 if (store.status[: store.planned] == layout.FAILED).any() else 0
