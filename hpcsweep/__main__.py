@@ -9,10 +9,11 @@ import io
 import os
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
+from hpcsweep.cluster import abort
 from hpcsweep.cluster.options import RunOptions
 from hpcsweep.commands import streams
 from hpcsweep.commands.doctoring import doctor
@@ -93,8 +94,6 @@ def run(
       mpiexec -n 4 python -m hpcsweep run study.toml
       srun -n 256 python -m hpcsweep run study.toml -o results.h5
     """
-    from hpcsweep.cluster import abort
-
     abort.listen()  # from here on, a failure ends all ranks
     from hpcsweep.cluster import launch
     from hpcsweep.store.shards import parse
@@ -102,10 +101,7 @@ def run(
     store = output or Path("results") / f"{study.stem}.h5"
     options = dataclasses.replace(options, threads=threads)
     part = parse(shard)
-    with abort.guarded():
-        return launch.run(
-            study, store, progress, retry_failed, stop_after, requeue, part, options=options, repair=repair
-        )
+    return launch.run(study, store, progress, retry_failed, stop_after, requeue, part, options=options, repair=repair)
 
 
 @commands.command()
@@ -152,6 +148,9 @@ def check(plugin: str, dimension: int, precision: str) -> int:
     from hpcsweep.approx.targets import check as rules
 
     given = {"name": plugin}
+    if problem := own_targets.unimportable(given):
+        click.echo(visible(problem))
+        return 1
     verdict = plugins.examined(given, dimension, precision=precision)
     if verdict is None:
         broken = rules(plugins.unchecked(given, dimension))
@@ -182,37 +181,44 @@ WITHOUT_MPI = sorted(commands.commands.keys() - {"run", "measure"})  # or, as do
 def main() -> None:
     """Run a command. A user error is reported in one sentence, with exit code 2."""
     streams.prepare()
+    with abort.guarded():
+        code = _run()
+    abort.insist(code)
+    sys.exit(code)
+
+
+def _run() -> int:
     try:
         code = commands(standalone_mode=False)
     except UserError as error:
-        _refuse(f"hpcsweep: {error}")
+        return _refuse(f"hpcsweep: {error}")
     except click.ClickException as error:
         text = io.StringIO()
         error.show(text)
-        _refuse(text.getvalue().rstrip())
+        return _refuse(text.getvalue().rstrip())
     except (click.Abort, KeyboardInterrupt):
-        sys.exit(130)
+        return 130
     except OSError as error:
         if error.errno not in UNUSABLE or not error.filename:
             raise
-        _refuse(f"hpcsweep: {os.fsdecode(error.filename)} cannot be used: {error.strerror}.")
-    sys.exit(streams.finish(code if isinstance(code, int) else 0, computes=_command() in COMPUTE))
+        return _refuse(f"hpcsweep: {os.fsdecode(error.filename)} cannot be used: {error.strerror}.")
+    return streams.finish(code if isinstance(code, int) else 0, computes=_command() in COMPUTE)
 
 
 def _command() -> str:
     return next((word for word in sys.argv[1:] if not word.startswith("-")), "")
 
 
-def _refuse(mistake: str) -> NoReturn:
-    """Report a user error and end all ranks; ranks without an error wait for this one when MPI starts."""
-    from hpcsweep.cluster import abort, launchers
+def _refuse(mistake: str) -> int:
+    """Report a user error and return its exit code; ranks without an error wait for this one when MPI starts."""
+    from hpcsweep.cluster import launchers
 
     mistake = visible(mistake, kept="\n")
     if launchers.launched() and _command() not in WITHOUT_MPI and "mpi4py.MPI" not in sys.modules:
         with contextlib.suppress(ImportError, RuntimeError):  # no MPI here: each rank reports for itself
             abort.agree(mistake)
     click.echo(mistake, err=True)
-    sys.exit(2)
+    return 2
 
 
 if __name__ == "__main__":

@@ -55,6 +55,7 @@ ORDER = (
     "approx.kernels.updates",
     "approx.machine",
     "approx.states",
+    "approx.process_settings",
     "approx.isolation",
     "approx.forked",
     "approx.supnorm",

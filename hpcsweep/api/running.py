@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hpcsweep.api.studies import Study
 from hpcsweep.approx import machine
-from hpcsweep.cluster import devices, launch, stopping
+from hpcsweep.cluster import abort, devices, launch, stopping
 from hpcsweep.cluster.options import RunOptions
 from hpcsweep.cluster.progress import Style
 from hpcsweep.errors import LaunchError
@@ -92,7 +92,7 @@ def run(
     options = RunOptions.read()
     if threads is not None:
         options = dataclasses.replace(options, threads=threads)
-    with _as_before(options.threads):
+    with _as_before(options.threads), abort.guarded():
         launch.run(loaded._parsed, output, progress, retry_failed, stop_after, options=options)
     return _summary(Path(output))
 

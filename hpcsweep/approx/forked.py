@@ -14,6 +14,8 @@ from typing import Any, NoReturn
 
 import torch
 
+from hpcsweep.approx.isolation import end_with_parent
+
 Tell = Callable[[str], None]  # says what begins now
 
 
@@ -27,12 +29,12 @@ def ask(question: Callable[[Tell], Any], patience: float) -> Any:
     The question tells what it begins; nothing of that may take longer than `patience` seconds. The copy is then killed,
     also in the middle of a call of C, with all that it forked. Raises Unanswered, also if the copy ends by itself.
     """
-    reading, writing = os.pipe()
+    own, (reading, writing) = os.getpid(), os.pipe()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     child = os.fork()
     if child == 0:
-        _answer(question, writing)
+        _answer(question, writing, own)
     os.close(writing)
     begun = "at its beginning"
     try:
@@ -54,10 +56,13 @@ def ask(question: Callable[[Tell], Any], patience: float) -> Any:
     raise Unanswered(f"ends its process with {ended} {begun}")
 
 
-def _answer(question: Callable[[Tell], Any], writing: int) -> NoReturn:
-    """Answer in this process, which is a copy, and end it."""
+def _answer(question: Callable[[Tell], Any], writing: int, parent: int) -> NoReturn:
+    """Answer in this process, which is a copy of its parent, and end it, at the latest with its parent."""
     status, own = 1, os.getpid()
     try:
+        end_with_parent()
+        if os.getppid() != parent:  # it has ended before that
+            os._exit(status)
         os.setpgid(0, 0)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         torch.set_num_threads(1)  # those of the other process are not here

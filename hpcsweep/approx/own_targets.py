@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 
 from hpcsweep.approx import plugins
-from hpcsweep.approx.forked import Unanswered, ask
+from hpcsweep.approx.forked import Tell, Unanswered, ask
 from hpcsweep.approx.supnorm.approximations import ErrorFunction
 from hpcsweep.approx.supnorm.certificate.enclosure import NoEnclosure
 from hpcsweep.approx.supnorm.certificate.enclosure.affine import RULES
@@ -18,6 +19,24 @@ from hpcsweep.approx.supnorm.tasks import Unenclosed, enclosed
 from hpcsweep.approx.targets.examination import patience
 
 _NAMED = 3  # operations that are offered instead
+
+
+def unimportable(given: Mapping[str, Any], folder: str | Path = ".") -> str:
+    """Return why the file of a target cannot be executed at all: it does not come to its end, or ends the process.
+
+    Empty of any other, also if it raises: that is for whoever executes it.
+    """
+
+    def imported(tell: Tell) -> None:
+        tell("while it is imported")
+        with contextlib.suppress(Exception):
+            plugins.complete(given, folder)
+
+    try:
+        ask(imported, patience())
+    except Unanswered as problem:
+        return f"it {problem}"
+    return ""
 
 
 def about(

@@ -19,6 +19,7 @@ from typing import NoReturn
 from hpcsweep.cluster.launchers import launched
 
 _kept: list[object] = []
+_blocks: list[object] = []  # in which C's `exit` is watched for
 _guarded: list[int] = []  # processes that nobody is to end with the exit code 0
 HEARD = 5.0  # seconds, at most, that a launcher is given to read what a failed rank said
 
@@ -57,6 +58,7 @@ def leave(code: int) -> NoReturn:
         from mpi4py import MPI
 
         drain(2)
+        _blocks.clear()  # from here on C's `exit` is ours
         MPI.COMM_WORLD.Abort(code)
     os._exit(code)
 
@@ -65,7 +67,7 @@ def leave(code: int) -> NoReturn:
 def guarded() -> Iterator[None]:
     """Let nobody end this process with the exit code 0 inside of the block, such as a plugin that calls `os._exit(0)`.
 
-    Only a run that has counted its cells may say that all are done: jobs that wait for it would go on. The `exit` of C
+    Only a command that has come to its end may say that all is well: jobs that wait for it would go on. The `exit` of C
     is noticed too, and programs that would take the place of this one. The `_exit` of C cannot be had by ctypes inside
     of the block: that raises `RuntimeError`. Compiled code that calls it is not noticed: no process is told of its own
     end. Processes that are forked inside of the block end as they like.
@@ -129,17 +131,24 @@ def _exit_of_c(ended: Callable[[], object]) -> Iterator[None]:
     if libc is None or not hasattr(libc, "gnu_get_libc_version"):
         yield
         return
-    inside, library = [True], ctypes.create_string_buffer(1)
-    function = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(lambda _: ended() if inside else None)
+    library = ctypes.create_string_buffer(1)
+    function = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(lambda _: ended() if library in _blocks else None)
     handle = ctypes.byref(library)
     libc.__cxa_atexit(function, None, handle)
     libc.__cxa_at_quick_exit(function, handle)
     _kept.append((function, library))  # what a quick exit calls stays registered
+    _blocks.append(library)
     try:
         yield
     finally:
-        inside.clear()
+        _blocks.remove(library)
         libc.__cxa_finalize(handle)
+
+
+def insist(code: int) -> None:
+    """Let this process end with `code`, not with 0, whatever a plugin has left to be called at its end."""
+    exit_now = os._exit
+    os._exit = lambda status: exit_now(status or code)
 
 
 def agree(mistake: str = "") -> None:

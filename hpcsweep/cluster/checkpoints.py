@@ -8,6 +8,7 @@ folder must belong to this user, and be writable for nobody else.
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import hashlib
 import os
@@ -116,6 +117,11 @@ def is_ours(path: Path) -> bool:
     return False
 
 
+def _require_ours(path: Path) -> None:
+    if not is_ours(path):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(path))
+
+
 @functools.cache
 def _warn(path: Path) -> None:
     print(f"hpcsweep: {path} is not used: others than this user may have written it.", file=sys.stderr, flush=True)
@@ -132,19 +138,23 @@ class Saver:
     folders: tuple[Path, ...] = ()  # made for it alone, the outer one first
 
     def save(self, state: Any) -> None:
-        """Put a checkpoint in place of the last one."""
+        """Put a checkpoint in place of the last one, if that is possible: a full disk costs no pack."""
         begun = time.perf_counter()
-        with contextlib.suppress(OSError):  # a full disk costs the checkpoint, not the pack
-            for folder in self.folders:
-                folder.mkdir(mode=0o700, exist_ok=True)
-                if not folder.is_symlink():
-                    folder.chmod(0o700)  # an earlier version let a group write
-                if not is_ours(folder):  # a link, which may lead to anything: what is saved there is not used either
-                    return
-            with replacing(self.path) as temporary:
-                temporary.chmod(0o600)
-                states.write(temporary, state, SAVED, {"keys": list(self.keys), "code": code()})
+        with contextlib.suppress(OSError):
+            self.keep(state)
         self.slowest = max(self.slowest, time.perf_counter() - begun)
+
+    def keep(self, state: Any) -> None:
+        """Put a checkpoint in place of the last one. Raises `OSError` if `load` would not find it."""
+        for folder in self.folders:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            if not folder.is_symlink():
+                folder.chmod(0o700)  # an earlier version let a group write
+            _require_ours(folder)  # a link may lead to anything
+        with replacing(self.path) as temporary:
+            temporary.chmod(0o600)
+            states.write(temporary, state, SAVED, {"keys": list(self.keys), "code": code()})
+        _require_ours(self.path)
 
     def load(self) -> Any:
         """Return what was saved last; None if there is nothing, or nothing of this version that can be trusted."""

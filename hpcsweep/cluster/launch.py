@@ -157,7 +157,7 @@ def _drive(
     except PluginChanged as error:
         store.stopped(str(error))
         raise
-    except (OSError, RuntimeError) as error:  # h5py raises either
+    except OSError as error:
         raise StoreError(f"{store_path} can no longer be written: {write_errors.reason(error)}.") from error
     finally:
         store.close()
@@ -167,7 +167,8 @@ def _drive(
 
 
 def _exit_code(store: Store) -> int:
-    """Return 0 if all cells of the study are done, 1 if some failed, 75 if it is to be run again."""
+    """Return 0 if all cells of the study are done in the file, 1 if some failed, 75 if it is to be run again."""
+    store.settle()
     if len(store.pending()):
         return AGAIN
     return 1 if (store.status[: store.planned] == layout.FAILED).any() else 0

@@ -20,7 +20,7 @@ import numpy as np
 
 from hpcsweep.approx.supnorm import files
 from hpcsweep.approx.supnorm.approximations import Network
-from hpcsweep.approx.supnorm.measured import Measured, finalize
+from hpcsweep.approx.supnorm.measured import finalize
 from hpcsweep.approx.supnorm.survey import Survey
 from hpcsweep.approx.supnorm.tasks import planned
 from hpcsweep.cluster import slurm, worker
@@ -34,7 +34,7 @@ from hpcsweep.cluster.tightening import Tightening
 from hpcsweep.cluster.trust import Trust
 from hpcsweep.cluster.workforce import Workforce, assemble
 from hpcsweep.errors import LaunchError, StoreError
-from hpcsweep.store import layout, links, opening, remeasured, weights
+from hpcsweep.store import layout, links, opening, reading, remeasured, verifying, weights, write_errors
 from hpcsweep.store.lease import Lease
 from hpcsweep.store.reading import opened, read_cells
 from hpcsweep.study.parsing import section
@@ -42,6 +42,7 @@ from hpcsweep.study.schema import SupNormSection
 
 PIECE = 2**24  # points of a piece of screening, times networks: some seconds
 MOST_PIECES = 4096
+CENTRAL = ("central_share", "central_l2_error", "central_sup_lower")  # what is told of the central part
 TOGETHER = 64  # networks that are screened together, at most: each part of that carries all of them
 
 
@@ -65,19 +66,23 @@ class Measurements(Job):
                 survey.restore(progress)
 
     def save(self) -> None:
-        """Save what is done."""
+        """Save what is done, if that is possible."""
         self.saved = time.monotonic()
-        left = {number: survey for number, survey in enumerate(self.surveys) if survey is not None}
-        done = min(left, default=len(self.surveys))  # one after the other
-        begun = {number: survey.progress() for number, survey in left.items() if survey.states}
-        self.saver.save({"done": done, "begun": begun, "results": self.results})
+        self.saver.save(self._state())
 
     leave = save
 
+    def _state(self) -> dict[str, Any]:
+        left = {number: survey for number, survey in enumerate(self.surveys) if survey is not None}
+        done = min(left, default=len(self.surveys))  # one after the other
+        begun = {number: survey.progress() for number, survey in left.items() if survey.states}
+        return {"done": done, "begun": begun, "results": self.results}
+
     def finish(self, number: int) -> None:
-        """Forget a survey whose results are in place."""
+        """Forget a survey whose results are in place. Raises `StoreError` if that cannot be saved."""
         self.surveys[number] = None
-        self.save()
+        with write_errors.explained(f"{self.saver.path} cannot be saved"):
+            self.saver.keep(self._state())
 
     def run(self, number: int, workforce: Workforce, shown: Display) -> bool:
         """Do all that is left of a survey (True), or until a stop is asked for (False)."""
@@ -156,6 +161,7 @@ def named(
         saver.path.unlink(missing_ok=True)
         [survey] = [left for left in job.surveys if left is not None]
         measured = finalize(approximation, survey.measurement, survey.states[0], folder=folder)
+    central = measured.central_share, measured.central_l2, measured.central_lower
     return 0, {
         "sup_lower": measured.lower,
         "sup_upper": measured.upper,
@@ -165,15 +171,10 @@ def named(
         "boxes": measured.boxes,
         "sup_uniform": measured.uniform,
         "l2_error": measured.l2,
-        **({} if chosen.central is None else _of_central(measured)),
+        **({} if chosen.central is None else dict(zip(CENTRAL, central, strict=True))),
         "message": measured.message,
         "seconds": time.perf_counter() - start,
     }
-
-
-def _of_central(measured: Measured) -> dict[str, float]:
-    names = ("central_share", "central_l2_error", "central_sup_lower")
-    return dict(zip(names, (measured.central_share, measured.central_l2, measured.central_lower), strict=True))
 
 
 def stored(
@@ -187,8 +188,9 @@ def stored(
 ) -> int:
     """Measure networks of a store again, all or those of some keys, and tighten what the store says of them.
 
-    Holds the lease of the store. Returns 0, or 75 if it was stopped before the end. Raises `StoreError` if a run holds
-    the store, or nothing can be measured, and `PluginError` for a plugin that may not be executed, or has changed.
+    Holds the lease of the store. Returns 0, 1 if cells have no weights, which is told, or 75 if it was stopped before
+    the end. Raises `StoreError` if a run holds the store, nothing can be measured, or what is to be written cannot be
+    saved first; `PluginError` for a plugin that may not be executed, or has changed.
     """
     with assemble(options) as workforce:
         if workforce is None:
@@ -199,7 +201,12 @@ def stored(
             groups, folder = _groups(path, keys), trust.folder(folder)
             named = (config for _, networks in groups for network in networks for config in network.plugins)
             trust.require(path, named, folder)
-            return _stored(path, chosen, groups, style, folder, workforce, lease)
+            code = _stored(path, chosen, groups, style, folder, workforce, lease)
+    lost = [key for key in verifying.without_weights(path) if not keys or key in keys]
+    if lost:
+        problem = f"{len(lost)} cell(s) have no weights and are not measured: {reading.named(lost)}"
+        print(f"hpcsweep: {problem}; `run` with --repair trains them again.", file=sys.stderr)
+    return code or int(bool(lost))
 
 
 def _stored(
@@ -214,7 +221,10 @@ def _stored(
     if chosen.central is not None:
         remeasured.require_central(path)
     surveys = [_survey(networks, chosen) for _, networks in groups]
-    content = ([survey.measurement, _content(networks)] for survey, (_, networks) in zip(surveys, groups, strict=True))
+    content = (
+        [survey.measurement, [(network.target, network.model, network.parameters.tobytes()) for network in networks]]
+        for survey, (_, networks) in zip(surveys, groups, strict=True)
+    )
     with (
         contextlib.closing(Tightening(path, lease, _digest(content), folder)) as tightening,
         contextlib.closing(display(style, sys.stderr, "parts")) as shown,
@@ -232,10 +242,6 @@ def _stored(
             tightening.forget(number)
         tightening.forget()
     return 0
-
-
-def _content(networks: Sequence[Network]) -> list[tuple[object, ...]]:
-    return [(network.target, network.model, network.parameters.tobytes()) for network in networks]
 
 
 def _digest(things: Iterable[object]) -> str:

@@ -54,5 +54,5 @@ def saved_since_launch(path: Path, checkpoints: CheckpointDir) -> set[str]:
     """Return the keys of the cells that were saved since the last launch began: these killed nobody."""
     if not path.exists():
         return set()
-    started = read_runs(path)[-1].started
-    return {key for keys in checkpoints.packs(since=started) for key in keys}
+    launches = read_runs(path)
+    return {key for keys in checkpoints.packs(since=launches[-1].started if launches else 0.0) for key in keys}

@@ -203,7 +203,7 @@ def submitted(store: Path) -> set[str]:
 
 def jobs_of(summary: dict[str, Any], queue: Queue) -> list[Job]:
     """Return what the queue says of the jobs of a store and its shards (`status.everything`), in one question."""
-    launches = [part["launch"]["job"] for part in (summary, *summary["shards"]) if part.get("live")]
+    launches = [part["launch"].get("job") for part in (summary, *summary["shards"]) if part.get("live")]
     return queue.look({*submitted(Path(summary["file"])), *(job for job in launches if job)})
 
 

@@ -130,16 +130,14 @@ class _Job(Job):
             saver.save(dataclasses.replace(now, measuring_seconds=self.seconds).progress())
 
     def finish(self, done: worker.Finished) -> None:
-        """Write what is finished; make pending again what was interrupted."""
+        """Write a pack that is finished; make one pending again that was interrupted."""
         sweep, store = self.sweep, self.sweep.store
         sweep.workforce.stop.learn(done.saving)
-        finished = [(row, record) for row, record in zip(self.rows, done.records, strict=True) if record is not None]
-        if finished:
+        if done.records:
             keys = store.keys(self.rows)
-            rows, records = zip(*finished, strict=True)
-            store.put(rows, records, lambda: sweep.checkpoints.clear(keys))
-        if len(finished) < len(self.rows):
-            store.release([row for row, record in zip(self.rows, done.records, strict=True) if record is None])
+            store.put(self.rows, done.records, lambda: sweep.checkpoints.clear(keys))
+        else:
+            store.release(self.rows)
             sweep.workforce.stop_everyone()  # somebody was asked to stop: all are
         sweep.account(self.predicted, done.seconds)
 

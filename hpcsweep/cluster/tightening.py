@@ -45,14 +45,16 @@ class Tightening:
     ) -> None:
         """Write what was `measured` of a group (key -> column -> value), and draw its pictures; once, if repeated.
 
-        What was saved of it is left to be removed when the caller has saved that it is done (`forget`).
+        What was saved of it is left to be removed when the caller has saved that it is done (`forget`). Raises
+        `StoreError`, before anything is written, if it cannot be saved.
         """
         saver = self.saver(group)
         state = saver.load()
         if state is None:
             values = remeasured.combined(self._rows, measured())
             state = {"plan": remeasured.planned(self._rows, values), "moved": self._pictures.moved(values)}
-            saver.save(state)
+            with write_errors.explained(f"{saver.path}, without which nothing is written, cannot be saved"):
+                saver.keep(state)
         remeasured.write_once(self._path, state["plan"], self._lease, self._rows)
         self._rows.check(self._lease)
         self._pictures.draw(networks, state["moved"], self._folder)

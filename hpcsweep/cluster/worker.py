@@ -85,9 +85,9 @@ class Done:
 
 @dataclass(frozen=True)
 class Finished:
-    """What is stored of each cell of a pack, None for one that was interrupted; and the seconds that it all took."""
+    """What is stored of each cell of a pack, nothing if it was interrupted; and the seconds that it all took."""
 
-    records: list[Record | None]
+    records: list[Record]
     seconds: float  # of ranks
     saving: float = 0.0  # seconds that its slowest checkpoint took
 
@@ -139,7 +139,7 @@ def _train_pack(
         start = time.perf_counter()
         fitted = _fit(cells, folder, saver, saved, stop)
         if any(one.outcome == "interrupted" for one in fitted):
-            return Finished([None] * len(cells), 0.0, saver.slowest)
+            return Finished([], 0.0, saver.slowest)
         before = sum(one.seconds for one in fitted) / min(
             threads_of(cells, device.threads), len(cells)
         )  # in earlier launches too
@@ -154,7 +154,7 @@ def _train_pack(
     if stop.asked():
         plugins.verify(plugins_of(cells), folder)
         saver.save(trained.progress())
-        return Finished([None] * len(cells), 0.0, saver.slowest)
+        return Finished([], 0.0, saver.slowest)
     return trained
 
 
@@ -201,7 +201,7 @@ def _finished(cells: Sequence[Cell], trained: TrainedPack, folder: Path) -> Fini
     survey = trained.survey
     surveyed = iter(zip(survey.approximations, survey.states, strict=True))
     share = trained.measuring_seconds / max(1, len(survey.approximations))
-    records: list[Record | None] = []
+    records: list[Record] = []
     for cell, one in zip(cells, trained.fitted, strict=True):
         measured, pictures = None, []
         if _worth_measuring(one):
@@ -215,7 +215,7 @@ def _finished(cells: Sequence[Cell], trained: TrainedPack, folder: Path) -> Fini
                 pictures.append(slice_of(functions, measured.bracket.where, layout.SLICE))
                 pictures.append(zoom_of(functions, measured.bracket.where, layout.ZOOM))
                 pictures.append(raster_of(functions, layout.RASTER))
-        records.append(None if one.outcome == "interrupted" else _record(one, measured, share, pictures))
+        records.append(_record(one, measured, share, pictures))
     return Finished(records, trained.training_seconds + trained.measuring_seconds)
 
 

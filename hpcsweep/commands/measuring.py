@@ -15,8 +15,9 @@ from hpcsweep.texts import visible
 
 MEASURE_EPILOG = """
 \b
-Exit codes: 0 measured; 2 the request is invalid; 75 the command stopped
-early: run it again to continue.
+Exit codes: 0 measured; 1 measured, but cells of FILE without weights are left out
+(they are listed); 2 the request is invalid; 75 the command stopped early: run it
+again to continue.
 """
 
 

@@ -22,8 +22,8 @@ Exit codes: 0 merged; 2 the request is invalid; 75 merged, but cells are missing
 
 STATUS_EPILOG = """
 \b
-Exit codes: 0; with --check 1 if cells failed and 75 if cells are pending;
-with --verify 1 if something is damaged; 2 the request is invalid.
+Exit codes: 0; with --verify 1 if something is damaged; with --check 75 if cells
+are pending or missing, and 1 if cells failed; 2 the request is invalid.
 """
 
 
@@ -45,7 +45,10 @@ def status(file: Path, as_json: bool, watch: bool, ask: bool, check: bool, verif
     from hpcsweep.store import status as reading
 
     if verify:
-        return _verify(file, as_json)
+        damaged, summary = _verify(file, as_json), reading.everything(file) if check else None
+        if summary is not None and not as_json:
+            click.echo("\n".join(reading.lines(summary)))
+        return damaged or (_verdict(summary) if summary is not None else 0)
     queue = Queue()
     while True:
         summary = reading.everything(file)
@@ -62,17 +65,25 @@ def status(file: Path, as_json: bool, watch: bool, ask: bool, check: bool, verif
 
 def _verdict(summary: dict[str, Any]) -> int:
     counts = summary.get("together", summary)
-    if counts["pending"] or counts["running"]:
+    if counts["pending"] or counts["running"] or summary["missing"]:
         return 75
     return 1 if counts["failed"] else 0
 
 
 def _verify(file: Path, as_json: bool) -> int:
-    from hpcsweep.store import verifying
+    from hpcsweep.store import shards, verifying
 
-    damage = verifying.verify(file)
-    click.echo(json.dumps(asdict(damage)) if as_json else "\n".join(map(visible, damage.lines())))
-    return int(bool(damage))
+    parts = shards.beside(file)
+    damages = {path: verifying.verify(path) for path in ([file] if file.exists() or not parts else []) + parts}
+    if as_json:
+        main, *rest = (
+            {"file": str(path), **asdict(damages[path])} if path in damages else {} for path in (file, *parts)
+        )
+        click.echo(json.dumps({**main, "shards": rest}))
+    else:
+        lines = [f"{path}: {line}" if parts else line for path, damage in damages.items() for line in damage.lines()]
+        click.echo("\n".join(map(visible, lines)))
+    return int(any(damages.values()))
 
 
 @click.command(epilog=MERGE_EPILOG)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +55,7 @@ def _united(files: list[Path]) -> Cells:
     for file, cells in zip(files, parts, strict=True):
         if (opening.identity(file)[0], cells.seed, cells.precision) != (title, parts[0].seed, parts[0].precision):
             raise StoreError(f"{file} contains another study than {files[0]}: its title, seed or precision differs.")
-    return parts[0].union(*parts[1:])
+    return replace(parts[0].union(*parts[1:]), whole=max(cells.whole for cells in parts))
 
 
 def _finished(path: Path) -> int:

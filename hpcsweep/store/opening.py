@@ -151,7 +151,9 @@ def _complete(path: Path, keeps_weights: bool) -> None:
 def _is_laid_out(path: Path, study: Study, rows: Cells, old: Cells) -> bool:
     """Return whether the file of a store, and that of its weights, have the layout that a launch would give them."""
     same = np.array_equal(rows.columns["key"], old.columns["key"]) and identity(path) == (study.title, study.text)
-    same = same and list(rows.configs) == list(old.configs) and rows.abouts() == old.abouts()
+    same = (
+        same and rows.whole == old.whole and list(rows.configs) == list(old.configs) and rows.abouts() == old.abouts()
+    )
     same = same and [config.label for config in rows.configs] == [config.label for config in old.configs]
     return same and (not study.weights or weights_building.is_laid_out(path, rows))
 

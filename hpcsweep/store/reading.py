@@ -76,9 +76,10 @@ def read_cells(path: Path) -> Cells:
             raise StoreError(f"{path} was not written by hpcsweep: {foreign[0]!r} is no column of it. It is not read.")
         columns = {name: file[name][:] for name in [*names, *extra]}
         precision, seed = str(file.attrs["precision"]), int(file.attrs["seed"])
+        whole = int(file.attrs.get("cells", 0))  # not in older stores
         configs = _configs(file, columns)
         facts = _facts(file, configs, columns) if layout.FACTS.keys() <= set(file) else {}
-    return Cells(configs, columns, precision, seed, extra, facts)
+    return Cells(configs, columns, precision, seed, extra, facts, whole)
 
 
 def _configs(file: h5py.File, columns: dict[str, np.ndarray]) -> list[Config]:

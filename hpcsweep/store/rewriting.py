@@ -172,6 +172,7 @@ def build(
         file["run_checksum"][len(runs) - 1] = integrity.run_sums(described, False)[-1]
         file.attrs["coordinates"] = " ".join([*layout.NAMED, *cells.extra])
         file.attrs.update(format=layout.FORMAT, title=title, study=text, precision=cells.precision, seed=cells.seed)
+        file.attrs["cells"] = cells.whole
         _copy(file, takes, np.isin(cells.columns["key"], np.array(list(killed), dtype="S32")) if killed else 0)
         status = file["status"][:]
         sums = integrity.sums(file, {"status": status})

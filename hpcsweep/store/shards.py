@@ -74,13 +74,19 @@ def missing(files: Sequence[Path]) -> list[str]:
     reasons += [
         f"{path}: {left} cells are not finished" for path in files if path.exists() and (left := unfinished(path))
     ]
+    return reasons + absent(files)
+
+
+def absent(files: Sequence[Path]) -> list[str]:
+    """Say which shards these files, by their names, lack."""
     names = [(path.parent, name) for path in files if (name := _NAME.fullmatch(path.name)) is not None]
+    reasons: list[str] = []
     present: dict[tuple[Path, int], set[int]] = {}  # numbers by path without number, and count
     for folder, name in names:
         present.setdefault((folder / name["stem"], int(name["count"])), set()).add(int(name["number"]))
     for (stem, count), numbers in sorted(present.items()):
-        absent = sorted(set(range(1, count + 1)) - numbers)
-        reasons += [f"{stem}: shard {Shard(count, number)} is missing" for number in absent]
+        lacking = sorted(set(range(1, count + 1)) - numbers)
+        reasons += [f"{stem}: shard {Shard(count, number)} is missing" for number in lacking]
     return reasons
 
 

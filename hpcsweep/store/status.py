@@ -38,8 +38,11 @@ def summary(path: str | Path) -> dict[str, Any]:
     return _read(path)[0]
 
 
-def _read(path: str | Path) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
-    """Return the summary of a store, the keys of its cells, and their status; nothing runs that nobody holds."""
+def _read(path: str | Path) -> tuple[dict[str, Any], np.ndarray, np.ndarray, int]:
+    """Return the summary of a store, the keys of its cells, their status, and how many cells its study has.
+
+    Nothing runs that nobody holds. Of older stores the number of cells is 0: it is not known.
+    """
     with opened(path) as file:
         status, finished = file["status"][:], file["finished"][:]
         counts = {name: int((status == code).sum()) for code, name in enumerate(layout.STATUS)}
@@ -48,7 +51,6 @@ def _read(path: str | Path) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
             counts["pending"] += counts.pop("running")
             counts = {"pending": counts["pending"], "running": 0, **counts}
             status[status == layout.RUNNING] = layout.PENDING
-        last = launches(file["run_started"][:]) - 1
         rate, eta = _pace(file, status, finished, live is not None)
         progress = {
             "file": str(path),
@@ -60,31 +62,41 @@ def _read(path: str | Path) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
             "cells_per_second": rate,
             "eta_seconds": eta,
             "failures": _failures(file, status),
-            "launch": {
-                name[4:]: _plain(file[name][last]) for name in layout.RUNS if name in file and name != "run_checksum"
-            },
+            "launch": _launch(file),
         }
-        return progress, file["key"][:], status
+        return progress, file["key"][:], status, int(file.attrs.get("cells", 0))
+
+
+def _launch(file: h5py.File) -> dict[str, Any]:
+    """Return what a store says of its last launch; nothing if it knows none."""
+    last = launches(file["run_started"][:]) - 1
+    names = [name for name in layout.RUNS if name in file and name != "run_checksum"]
+    return {name[4:]: _plain(file[name][last]) for name in names} if last >= 0 else {}
 
 
 def everything(path: str | Path) -> dict[str, Any]:
     """Return the summary of a store and, as "shards", those of the shards beside it.
 
-    With shards, "together" counts every cell once, by the best that a file says of it. Raises `StoreError` if there is
-    neither.
+    With shards, "together" counts every cell once, by the best that a file says of it. "missing" are sentences about
+    cells of the study that no file has. Raises `StoreError` if there is neither.
     """
     path = Path(path)
     parts = shards.beside(path)
     if not path.exists() and not parts:
         raise StoreError(f"There is no store {path}, and no shard of it.")
     stores = [_read(part) for part in ([path] if path.exists() else []) + parts]
-    main, summaries = {"file": str(path), "live": None}, [progress for progress, _, _ in stores]
+    main: dict[str, Any] = {"file": str(path), "live": None}
+    summaries = [store[0] for store in stores]
     if path.exists():
         main, *summaries = summaries
+    keys, status = (np.concatenate([store[number] for store in stores]) for number in (1, 2))
+    rows, whole = shards.counting(keys, status), max(store[3] for store in stores)
+    if whole:
+        main["missing"] = [f"{whole - len(rows)} of {whole} cells of the study are missing"] * (len(rows) < whole)
+    else:
+        main["missing"] = shards.absent(parts)
     if not parts:
         return {**main, "shards": []}
-    keys, status = (np.concatenate([store[number] for store in stores]) for number in (1, 2))
-    rows = shards.counting(keys, status)
     counts = np.bincount(status[rows], minlength=len(layout.STATUS)).tolist()
     together = {"cells": len(rows), **dict(zip(layout.STATUS, counts, strict=True))}
     return {**main, "shards": summaries, "together": together}
@@ -98,7 +110,7 @@ def is_live(progress: dict[str, Any]) -> bool:
 def _pace(file: h5py.File, status: np.ndarray, finished: np.ndarray, live: bool) -> tuple[float | None, float | None]:
     """Return cells per second of the last launch, and the seconds that what is left will take at its pace."""
     starts = file["run_started"][:]
-    started = float(starts[launches(starts) - 1])
+    started = float(starts[launches(starts) - 1]) if launches(starts) else np.inf
     ours = finished >= started  # (cells,): finished by this launch
     if not ours.any():
         return None, None
@@ -155,7 +167,7 @@ def _shard_line(progress: dict[str, Any]) -> str:
 
 def lines(progress: dict[str, Any], most: int = 10) -> list[str]:
     """Return a summary for people."""
-    return [visible(line) for line in _lines(progress, most)]
+    return [visible(line) for line in [*_lines(progress, most), *progress.get("missing", [])]]
 
 
 def _lines(progress: dict[str, Any], most: int) -> list[str]:
@@ -168,7 +180,8 @@ def _lines(progress: dict[str, Any], most: int) -> list[str]:
     text = [f"{progress['title']}", f"{progress['file']}: {_counts(progress)}"]
     launch = progress["launch"]
     state = f"running now ({progress['live']})" if progress["live"] else "not running"
-    text.append(f"{state}; last launch on {launch['host']} with {launch['ranks']} rank(s), {launch['devices']}")
+    last = "on {host} with {ranks} rank(s), {devices}".format(**launch) if launch else "unknown"
+    text.append(f"{state}; last launch {last}")
     if progress["checkpoints"]["packs"]:
         text.append(f"{_saved(progress)}; the same command, of the same version, continues from there")
     if progress["cells_per_second"]:

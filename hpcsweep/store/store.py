@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -226,10 +227,15 @@ class Store:
         return stacked
 
     def close(self) -> None:
-        """Close and give the lease back. Raises `StoreError` if what was written cannot reach the disk."""
+        """Close and give the lease back.
+
+        Raises `StoreError` if what was written cannot reach the disk, or another has taken the lease; not where an
+        exception is under way, which says more.
+        """
+        ignored = () if sys.exception() is None else (StoreError,)
         with self._lease, write_errors.explained(f"{self.path} cannot be closed"):
             try:
-                with contextlib.suppress(StoreError):  # of a lease that another has taken: then the file is theirs
+                with contextlib.suppress(*ignored):
                     self.settle()
                     self._check()
                     self._clock()

@@ -43,6 +43,7 @@ class Cells:
     seed: int
     extra: tuple[str, ...] = ()  # further coordinates: fields that vary or are axes of the study
     facts: Mapping[tuple[Config, int], Facts] = field(default_factory=dict)  # by target and dimension
+    whole: int = 0  # how many cells the study has of which these are a part; 0: not known
 
     def __len__(self) -> int:
         return len(self.columns["key"])
@@ -108,7 +109,7 @@ class Cells:
         chosen = [np.flatnonzero(part) for part in np.split(first == np.arange(len(first)), ends[:-1])]
         parts = [cells.take(rows) for cells, rows in zip((self, *others), chosen, strict=True) if len(rows)]
         if len(parts) < 2:
-            return parts[0] if parts and len(parts[0]) > len(self) else self
+            return replace(parts[0], whole=self.whole) if parts and len(parts[0]) > len(self) else self
         number: dict[Config, int] = {}
         configs: list[Config] = []
         for cells in parts:
@@ -129,7 +130,7 @@ class Cells:
             facts = {**cells.facts, **facts}
             facts |= {kind: fact for kind, fact in cells.facts.items() if fact.about and not facts[kind].about}
         axes = {name for cells in parts for name in cells.extra}
-        return complete(configs, columns, self.precision, self.seed, axes, facts)
+        return complete(configs, columns, self.precision, self.seed, axes, facts, self.whole)
 
 
 def complete(
@@ -139,6 +140,7 @@ def complete(
     seed: int,
     axes: set[str],
     facts: Mapping[tuple[Config, int], Facts],
+    whole: int,
 ) -> Cells:
     """Return cells from their basic columns, with width, depth and the further coordinates worked out."""
     hidden = [config.get("hidden", []) for config in configs]
@@ -147,7 +149,7 @@ def complete(
     model = columns["model_id"]
     extra = _further_columns(configs, columns, axes)
     everything = {**columns, "width": width[model], "depth": depth[model], **extra}
-    return Cells(configs, everything, precision, seed, tuple(extra), facts)
+    return Cells(configs, everything, precision, seed, tuple(extra), facts, whole)
 
 
 def _further_columns(

@@ -144,8 +144,8 @@ class _Table:
         """Return the finished columns."""
         columns = {"key": np.array(list(self.keys), dtype="S32")}
         columns |= {name: np.array(values, dtype=np.int64) for name, values in self.columns.items()}
-        study = self.study
-        return complete(list(self.numbers), columns, study.precision, study.seed, self.axes, self.facts)
+        study, count = self.study, len(self.keys)
+        return complete(list(self.numbers), columns, study.precision, study.seed, self.axes, self.facts, count)
 
 
 def _named(value: Any, where: str, name: str | None = None) -> tuple[dict[str, Any], str]:

@@ -206,16 +206,29 @@ def test_a_changed_plugin_is_not_executed(tmp_path: Path) -> None:
     assert not (tmp_path / "executed").exists()
 
 
-@pytest.mark.parametrize("again", [True, False])
-def test_an_edit_within_a_block_is_noticed_even_if_it_is_taken_back(tmp_path: Path, again: bool) -> None:
-    lay_out(tmp_path)
+@pytest.mark.parametrize(
+    ("name", "back", "complaint"),
+    [("mine.py", False, "has changed"), ("data.csv", False, "has changed"), ("data.csv", True, "written again")],
+)
+def test_an_edit_within_a_block_is_noticed_even_if_it_is_taken_back(
+    tmp_path: Path, name: str, back: bool, complaint: str
+) -> None:
+    (tmp_path / "data.csv").write_text("1")
+    lay_out(tmp_path, fact='files = ("data.csv",)')
     config = plugins.complete({"name": NAME}, tmp_path)
-    text = (tmp_path / "mine.py").read_text()
-    with (
-        pytest.raises(PluginChanged, match="written again" if again else "has changed"),
-        plugins.unchanged((config,), tmp_path),
-    ):
-        (tmp_path / "mine.py").write_text(text + "# a comment")
-        if again:
-            (tmp_path / "mine.py").write_text(text)
+    text = (tmp_path / name).read_text()
+    with pytest.raises(PluginChanged, match=complaint), plugins.unchanged((config,), tmp_path):
+        (tmp_path / name).write_text(text + "# a comment")
+        if back:
+            (tmp_path / name).write_text(text)
         raise ValueError("which the edit explains")
+
+
+def test_python_text_that_is_only_touched_is_as_it_was(tmp_path: Path) -> None:
+    lay_out(tmp_path, body="import tool; return tool.f(points[:, 0])", tool="def f(x): return x")
+    config = plugins.complete({"name": NAME}, tmp_path)
+    with plugins.unchanged((config,), tmp_path):
+        for name in ("mine.py", "tool.py"):
+            text = (tmp_path / name).read_text()
+            (tmp_path / name).unlink()
+            (tmp_path / name).write_text(text)

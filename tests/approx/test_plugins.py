@@ -219,3 +219,13 @@ def test_what_breaks_a_rule_is_refused(tmp_path: Path, text: str, complaint: str
     assert complaint in str(caught.value)
     write(tmp_path, broken())
     assert plugins.target({"name": "mine.py:Mine"}, 2, tmp_path).lipschitz == 2.0
+
+
+def test_a_target_that_can_be_made_here_alone_is_not_taken_for_one_that_was_checked(tmp_path: Path) -> None:
+    only_here = f"    def prepare(self):\n        import os\n        assert os.getpid() == {os.getpid()}\n"
+    (tmp_path / "here.py").write_text(
+        f"from hpcsweep import Target\nclass Here(Target):\n    smoothness = 1\n{only_here}"
+        "    def __call__(self, points):\n        return points[:, 0]\n"
+    )
+    with pytest.raises(PluginError, match=r"cannot be made in another process, where it is checked: .*AssertionError"):
+        plugins.target({"name": "here.py:Here"}, 1, tmp_path)

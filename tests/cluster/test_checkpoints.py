@@ -155,7 +155,7 @@ def test_a_training_of_several_parts_takes_up_its_own_state_only(tmp_path: Path)
     for number, cell in enumerate(cells):
         stop, looks = StopRequest(), itertools.count()
         stop.also_when(lambda looks=looks: next(looks) > 0)
-        assert pack(cell, str(number), stop).records == [None] and (tmp_path / str(number)).exists()
+        assert pack(cell, str(number), stop).records == [] and (tmp_path / str(number)).exists()
     for number, cell in enumerate(cells):
         fresh = pack(cell, "none", StopRequest()).records[0].parameters
         own = Saver(tmp_path / str(number), (cell.key,)).load()

@@ -37,6 +37,7 @@ PLUGIN = """
 import ctypes, gc, locale, math, os, random, signal, sys, threading, time, warnings
 import numpy as np
 import torch
+from torch.overrides import BaseTorchFunctionMode
 from hpcsweep import Target
 {top}
 calls = 0
@@ -66,6 +67,9 @@ CHANGES = {
     "errors": "warnings.simplefilter('error'); np.seterr(all='raise')",
     "recursion": "sys.setrecursionlimit(120)",
     "output": "sys.stdout = sys.stderr = None",
+    "autocast": "torch.set_autocast_enabled('cpu', True); torch.set_float32_matmul_precision('medium')",
+    "modes": "BaseTorchFunctionMode().__enter__(); torch.autograd.set_detect_anomaly(True); torch.set_num_threads(2)",
+    "process": "os.umask(0o027); sys.path.append('/elsewhere'); gc.disable(); sys.setswitchinterval(0.01)",
     "timer": "signal.setitimer(signal.ITIMER_REAL, 0.05)",
 }
 

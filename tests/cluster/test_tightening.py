@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,9 @@ import h5py
 import numpy as np
 import pytest
 
+from hpcsweep.approx import states
 from hpcsweep.cluster import remeasure
+from hpcsweep.cluster.checkpoints import Saver
 from hpcsweep.cluster.tightening import Tightening
 from hpcsweep.errors import StoreError
 from hpcsweep.store import lease, opening, remeasured, verifying, weights
@@ -77,6 +80,26 @@ def test_every_measurement_counts_once_in_whatever_order(tmp_path: Path, moment:
     assert [name for name in ours if ours[name].tobytes() != theirs[name].tobytes()] == []
     assert (ours["points"] > 0).sum() == 3 and set(ours["points"][3:6]) == {3100 if overtaken else 100}
     assert not list(tmp_path.glob(".*measure*")) and not verifying.verify(store).rows
+
+
+def test_what_cannot_be_saved_is_not_written(tmp_path: Path) -> None:
+    """On a full disk: rows that are there and on no record would count again."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    store = fill(tmp_path / "s.h5", WITHOUT)
+    before = store.read_bytes()
+    with pytest.MonkeyPatch.context() as patch, tightening(store, "a") as opened:
+        patch.setattr(states, "write", full)
+        with pytest.raises(StoreError, match="cannot be saved: No space left on device"):
+            opened.write(0, {}, lambda: dict.fromkeys(keys_of(store), FIRST))
+        with pytest.raises(StoreError, match="cannot be saved: No space left on device"):
+            remeasure.Measurements([None], tmp_path, opened.saver()).finish(0)
+        Saver(tmp_path / "checkpoint", ("a",)).save({})  # of a run: it goes on
+    assert columns(store)["points"].tolist() == [-1] * 18 and len(store.read_bytes()) == len(before)
+    measure(store, "a", FIRST)
+    assert set(columns(store)["points"][3:6]) == {100}
 
 
 def test_nothing_is_written_into_another_file_or_after_another_writer(tmp_path: Path) -> None:

@@ -72,8 +72,8 @@ def test_a_start_looks_at_the_lease_once_and_before_it_writes(tmp_path: Path, mo
         store.start([7, 3])
         assert len(looks) == 1 and np.flatnonzero(store.status == layout.RUNNING).tolist() == [3, 7]
         before = store.path.read_bytes(), weights.path_of(store.path).read_bytes()
-        monkeypatch.setattr(lease.Lease, "check", _lost)
-        with pytest.raises(StoreError, match="lost"):
+        with monkeypatch.context() as patch, pytest.raises(StoreError, match="lost"):
+            patch.setattr(lease.Lease, "check", _lost)
             store.start([4])
         assert (store.path.read_bytes(), weights.path_of(store.path).read_bytes()) == before
         assert store.attempts[4] == 0 and store.status[4] == layout.PENDING

@@ -65,7 +65,8 @@ def test_who_lost_the_lease_does_not_write_any_more(tmp_path: Path, monkeypatch:
     store._lease._thread.join(10)
     with pytest.raises(StoreError, match="taken over"):
         store.put([0], [record_of(store.cells.cell(0))])
-    store.close()
+    with pytest.raises(StoreError, match="taken over"):
+        store.close()
     assert lease.holder(tmp_path / "s.h5") == "process 1 on elsewhere"
 
 

@@ -172,7 +172,8 @@ def changed(name: str, code: str, folder: str | Path) -> PluginChanged:
 def verify(configs: Iterable[Config], folder: str | Path = ".") -> dict[Path, tuple[int, int]]:
     """Raise PluginChanged if the files of a plugin are not those that its configuration says; executes nothing.
 
-    Returns of each file its number and when it was written: an edit that was taken back changes these.
+    Returns of each file that is read while the plugin runs, which its Python text is not, its number and when it was
+    written: an edit that was taken back changes these.
     """
     written: dict[Path, tuple[int, int]] = {}
     for name, code in {(config.name, config.get("code")) for config in configs if ":" in config.name}:
@@ -180,7 +181,7 @@ def verify(configs: Iterable[Config], folder: str | Path = ".") -> dict[Path, tu
         if snapshot is None:
             identified(name, folder, object, code)
         else:
-            written |= {path: _written(path) for path in snapshot.digests}
+            written |= {path: _written(path) for path in snapshot.opened}
     return written
 
 

@@ -79,6 +79,11 @@ class Snapshot:
             self.data.values()
         )
 
+    @property
+    def opened(self) -> list[Path]:
+        """The files that are opened when the plugin runs: all but Python text, which is executed as it was hashed."""
+        return [path for path, _ in self.data.values()] + [m.path for m in self.modules.values() if m.text is None]
+
 
 def snapshot(name: str, folder: str | Path) -> Snapshot | None:
     """Return the files of the plugin `name`; None for an installed module, of which only its own file is known.

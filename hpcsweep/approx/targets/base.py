@@ -41,6 +41,8 @@ class Target(ABC):
     smoothness: n such that derivatives up to order n are bounded, as those of C^n are on a closed box (1: Lipschitz is
         enough); math.inf: smooth; 0: continuous; -1: discontinuous.
     lipschitz: a proved upper bound of the Lipschitz constant in the Euclidean norm; None: unknown, or none.
+    files: of a user's class, the data files that it reads, a tuple of names relative to its own file; their contents
+        are part of the keys of its cells (docs/models.md).
     """
 
     parameters: ClassVar[Mapping[str, Any]] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 import traceback
@@ -59,31 +60,37 @@ def examine(make: Callable[[], Own], dtypes: Sequence[torch.dtype] = (torch.floa
     `make` makes it. `dtypes`: of the points that it is to be given.
     """
     try:
-        answer = ask(lambda tell: asdict(_examined(make, dtypes, tell)), patience())
+        answer = ask(lambda tell: _examined(make, dtypes, tell), patience())
     except Unanswered as problem:
         return Verdict((f"it {problem}",))
+    if "unmade" in answer:
+        with contextlib.suppress(PluginError):  # whoever makes it is told
+            make()
+            return Verdict((f"it cannot be made in another process, where it is checked: {answer['unmade']}",))
+        return Verdict()
     return Verdict(**{**answer, "broken": tuple(answer["broken"])})
 
 
-def _examined(make: Callable[[], Own], dtypes: Sequence[torch.dtype], tell: Tell) -> Verdict:
+def _examined(make: Callable[[], Own], dtypes: Sequence[torch.dtype], tell: Tell) -> dict[str, Any]:
     tell("while it is made")
     try:
         with reseeded(0):
             target = Told(make(), tell)
         with reseeded(1):
             again = Told(make(), tell)
-    except PluginError:  # whoever makes it is told
-        return Verdict()
+    except PluginError as error:
+        return {"unmade": str(error)}
     broken = rules.check(target, dtypes) or rules.repeated(target, again)
     if broken:
-        return Verdict(tuple(broken))
+        return asdict(Verdict(tuple(broken)))
     points = rules.sample(target)
-    return Verdict(
+    verdict = Verdict(
         seconds=_seconds(target, points),
         slopes=(slopes := _slopes(target, points)),
         gradients=slopes or _gradients(target, points[:_POINTS]),
         curvature=_curvature(target, points[:_POINTS]),
     )
+    return asdict(verdict)
 
 
 @final

@@ -50,16 +50,17 @@ class Element:
 
         if read_text(self.study) != self.text:
             raise LaunchError(f"{self.study} has changed since it was submitted; submit it again.")
-        code = launch.run(
-            self.study,
-            self.store,
-            "lines",
-            self.retry_failed,
-            self.seconds,
-            shard=self.shard,
-            stuck=functools.partial(_stuck, theirs),
-            options=self.options,
-        )
+        with abort.guarded():
+            code = launch.run(
+                self.study,
+                self.store,
+                "lines",
+                self.retry_failed,
+                self.seconds,
+                shard=self.shard,
+                stuck=functools.partial(_stuck, theirs),
+                options=self.options,
+            )
         if code == AGAIN and os.environ.get("SUBMITIT_EXECUTOR") == "slurm":
             _requeue(theirs)
         _only_rank_0_reports()
