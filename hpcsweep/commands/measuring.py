@@ -74,14 +74,12 @@ def measure(
         raise click.UsageError("Give a store FILE, or --network and --target, not both.")
     if file is not None:
         trust = Trust(study, trust_plugins)
-        with abort.guarded():
-            return remeasure.stored(file, section, keys, progress, folder, options, trust)
+        return remeasure.stored(file, section, keys, progress, folder, options, trust)
     if study is not None or trust_plugins:
         raise click.UsageError("--study and --trust-plugins are about the plugins of a store FILE.")
     if not names["network"] or not names["target"]:
         raise click.UsageError("Give a store FILE, or --network and --target.")
-    with abort.guarded():
-        code, results = remeasure.named(names, section, progress, folder or Path(), options)
+    code, results = remeasure.named(names, section, progress, folder or Path(), options)
     if results is not None:
         lines = [visible(f"{name:12} {value}") for name, value in results.items()]
         click.echo(json.dumps(_strict(results)) if as_json else "\n".join(lines))
