@@ -41,6 +41,15 @@ class State:
     reason: str = ""  # why there is no proof
 
     @property
+    def message(self) -> str:
+        """What is worth knowing: why there is no proof from above, and why there is none from below."""
+        if self.lower is None or not self.lower.reason:
+            return self.reason
+        why = "" if self.lower.reason in self.reason else f" ({self.lower.reason})"
+        text = f"lower: evaluated in float64, not proved{why}; its rounding is about {self.lower.rounding:.1g}."
+        return f"{self.reason}; {text}" if self.reason else text
+
+    @property
     def screened(self) -> Bracket:
         """The bracket of the points alone."""
         return reduce(screen.higher, (one.bracket for one in self.screens))

@@ -197,7 +197,8 @@ class Search(MeasurementTask):
             if not math.isfinite(refined.value):
                 return Found(refined, None)
         functions = self.approximation.error_function(folder, "cpu")
-        places = [seen.where for seen in self.screens if seen.where] + list(refined.best if refined else ())
+        places = [*(seen.where for seen in self.screens if seen.where), *self.approximation.places]
+        places += refined.best if refined else ()
         best = torch.tensor(list(dict.fromkeys(places)), dtype=torch.float64)
         return Found(refined, lower_end(enclosed(functions), best, partial(self._others, functions), functions.domain))
 
