@@ -56,7 +56,7 @@ def _combined(rows: KeyedRows, key: str, place: int, measured: Mapping[str, Any]
     axes = len(measured["sup_where"])
     before = _bracket(old["sup_lower"], old["sup_upper"], tuple(old["sup_where"][:axes]))
     after = _bracket(measured["sup_lower"], measured["sup_upper"], tuple(measured["sup_where"]))
-    again = measured["proved"] and before.where and not math.isnan(before.lower)
+    again = measured.get("proved", False) and before.where and not math.isnan(before.lower)
     try:
         new = tighten(Bracket(0.0, before.upper) if again else before, after)
     except ValueError as contradiction:

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from hpcsweep.approx import plugins
-from hpcsweep.approx.supnorm import consistency
 from hpcsweep.approx.supnorm.approximations import Approximation, ErrorFunction
 from hpcsweep.approx.supnorm.certificate.certify import Pool
 from hpcsweep.approx.supnorm.certificate.enclosure import NoEnclosure
@@ -175,7 +174,7 @@ def _refuted(functions: ErrorFunction, state: State) -> bool:
         return False
     where = torch.tensor([best.where], dtype=torch.float64)
     try:
-        return consistency.contradicted(enclosed(functions), functions, where, best.lower, state.pool.bracket.upper)
+        return enclosed(functions).contradicted(where, best.lower, state.pool.bracket.upper)
     except NoEnclosure:  # where it had rules before: it is another function now
         return True
 

@@ -258,10 +258,10 @@ class Proof(MeasurementTask):
 
     def _doubtful(self, difference: Difference, functions: ErrorFunction) -> bool:
         """Return whether what is proved at some points, and at that of the lower bound, misses what is seen there."""
-        if consistency.contradicted(difference, functions, consistency.sample(functions.domain)):
+        if difference.contradicted(consistency.sample(functions.domain)):
             return True
         where = torch.tensor([self.bracket.where], dtype=torch.float64)
-        return bool(self.bracket.where) and consistency.contradicted(difference, functions, where, self.bracket.lower)
+        return bool(self.bracket.where) and difference.contradicted(where, self.bracket.lower)
 
 
 def enclosed(functions: ErrorFunction) -> Difference:

@@ -47,6 +47,8 @@ def lower_end(difference: Difference, places: Tensor, others: Callable[[], Tenso
     others: gives places all over the domain, (points, dimension), where the evaluations say nothing.
     """
     try:
+        if difference.contradicted(places):
+            return _evaluated(difference, places, domain, "an evaluation contradicts it")
         bracket, rounding = _largest(difference, places)
         if rounding > NOISE * bracket.lower:
             bracket, rounding = _searched(difference, torch.cat([places, others()]), domain)

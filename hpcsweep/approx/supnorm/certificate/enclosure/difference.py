@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hpcsweep.approx.supnorm.certificate.enclosure.affine import AffineForm, NoEnclosure, apply, boxes
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.arithmetic import absolute
+from hpcsweep.approx.supnorm.certificate.enclosure.double_double.error_free import keeps_denormals
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.number import DoubleDouble, exact
 from hpcsweep.approx.supnorm.certificate.enclosure.layers import Bound, InputBoxes, Layers
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, UNIT, gamma
@@ -22,6 +23,8 @@ Domain = Sequence[tuple[float, float]]
 
 _BLOCK = 1 << 14  # numbers of one activation of all boxes of a block: a dozen such arrays stay in an L2 cache
 _SIGNS = (1.0, -1.0)
+ROUNDING = 1e-9  # of the sizes of target and approximant: what an evaluation in float64 may pass a proof by
+_EPSILON = 2.0**-52
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,6 +148,8 @@ class Difference:
         ------
         NoEnclosure: if a function does what has no rule.
         """
+        if not keeps_denormals():
+            raise NoEnclosure("numbers below 2^-1022, which are flushed to zero here")
         with torch.no_grad():
             error = _at(self._target, points)
             if not self._layers:
@@ -154,8 +159,37 @@ class Difference:
         return error
 
     def lower_end(self, point: Tensor, seen: float) -> float:
-        """Return what |target - approximant| surely reaches at a point (1, dimension), where `seen` was evaluated."""
-        return float(lower_ends(self.at(point))[0]) if math.isfinite(seen) else seen
+        """Return what |target - approximant| surely reaches at a point (1, dimension), where `seen` was evaluated.
+
+        That itself where it is not finite, or contradicts what is proved there.
+        """
+        if not math.isfinite(seen) or self.contradicted(point, seen):
+            return seen
+        return float(lower_ends(self.at(point))[0])
+
+    def contradicted(self, places: Tensor, seen: float = 0.0, claimed: float = math.inf) -> bool:
+        """Return whether an evaluation passes what is proved there by more than rounding.
+
+        Parameters
+        ----------
+        places: (places, dimension) in the domain.
+        seen: an |error| that was seen at every one of them, beside what it is now.
+        claimed: a bound that was proved everywhere, beside what is proved there.
+
+        Raises
+        ------
+        NoEnclosure: where nothing can be proved.
+        """
+        low, high = torch.tensor(self._domain, dtype=torch.float64).T
+        middle, half = low / 2 + high / 2, high / 2 - low / 2
+        centers = ((places - middle) / half).clamp(-1.0, 1.0)
+        radii = (8 * _EPSILON * (1 + middle.abs() / half)).expand_as(centers)  # the places are in there, rounded or not
+        upper = self.bounds(centers, radii).clamp(max=claimed)  # (places,)
+        with torch.no_grad():
+            target, approximant = self._target(places.clone()), self._approximant(places.clone())
+        errors = (target - approximant).abs().clamp(min=seen)
+        sizes = torch.maximum(target.abs(), approximant.abs())
+        return bool((errors - upper > ROUNDING * sizes).any())  # never of NaN
 
     def places(self, centers: Tensor) -> Tensor:
         """Return the points of the domain that unit points (points, dimension) stand for."""

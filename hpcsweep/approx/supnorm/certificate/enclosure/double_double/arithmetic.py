@@ -26,9 +26,9 @@ UP = 1.0 + 64 * UNIT
 SQUARE = UNIT * UNIT
 
 
-def result(pair: Pair, radius: Tensor) -> DoubleDouble:
+def result(pair: Pair, radius: Tensor, underflow: Tensor | float = TINY) -> DoubleDouble:
     """Return a result of arithmetic; its radius, computed upwards here, is NaN where the numbers overflowed."""
-    return DoubleDouble(*pair, radius.mul_(UP).add_(TINY).add_(pair[1], alpha=0.0))
+    return DoubleDouble(*pair, radius.mul_(UP).add_(underflow).add_(pair[1], alpha=0.0))
 
 
 def number(value: Term, like: DoubleDouble) -> DoubleDouble:
@@ -50,10 +50,13 @@ def add(left: Term, right: Term, *, alpha: float = 1) -> DoubleDouble:
         right = apply("mul", right, alpha)
     x, y = both(left, right)
     pair = error_free.add(x.pair, y.pair)
-    rounded = torch.minimum(
-        (x.leading.abs() + y.leading.abs()).mul_(4 * SQUARE), (x.trailing.abs() + y.trailing.abs()).mul_(2.0)
-    )
-    return result(pair, rounded.add_(x.radius + y.radius))
+    return result(pair, _rounded(x, y).add_(x.radius + y.radius), 0.0)
+
+
+def _rounded(x: DoubleDouble, y: DoubleDouble) -> Tensor:
+    """Return a bound of the error of x + y by `error_free.add`."""
+    sizes = (x.leading.abs() + y.leading.abs()).mul_(4 * SQUARE)
+    return torch.minimum(sizes, (x.trailing.abs() + y.trailing.abs()).mul_(2.0))
 
 
 @own("sub")
@@ -71,11 +74,16 @@ def negate(x: DoubleDouble) -> DoubleDouble:
 
 @own("mul")
 def multiply(left: Term, right: Term) -> DoubleDouble:
-    """x y: errors dx, dy make |y| dx + |x| dy + dx dy, with |x| <= |x_h| (1 + u); the product's own 9 u^2 |x y|."""
+    """x y: errors dx, dy make |y| dx + |x| dy + dx dy, with |x| <= |x_h| (1 + u), besides that of the product itself.
+
+    None of its parts, down to u^2 of it, underflows where it is at least 2^-900.
+    """
     x, y = both(left, right)
-    pair = error_free.multiply(x.pair, y.pair)
-    radius = (y.leading.abs() + y.radius) * x.radius + x.leading.abs() * y.radius
-    return result(pair, radius.add_(pair[0].abs(), alpha=9 * SQUARE))
+    pair, size = error_free.multiply(x.pair, y.pair), torch.abs
+    crossed = size(x.leading * y.trailing).add_(size(x.trailing * y.leading)).mul_(3.0)
+    radius = (size(y.leading) + y.radius) * x.radius + size(x.leading) * y.radius
+    radius.add_(torch.minimum(size(pair[0]).mul_(9 * SQUARE), crossed))
+    return result(pair, radius, (size(pair[0]) < 2.0**-900).to(radius).mul_(TINY))
 
 
 def reciprocal(y: DoubleDouble) -> DoubleDouble:
@@ -219,8 +227,8 @@ def maximum(left: Term, right: Term) -> DoubleDouble:
     """The larger of both: errors of x and y change it by the larger one, a wrong choice by that of x - y."""
     x, y = both(left, right)
     larger = error_free.add(x.pair, negate(y).pair)[0] >= 0.0
-    radius = torch.maximum(x.radius, y.radius).add_(x.leading.abs() + y.leading.abs(), alpha=4 * SQUARE)
-    return DoubleDouble(*choose(larger, x, y).pair, radius.mul_(UP))
+    radius = torch.maximum(x.radius, y.radius).add_(_rounded(x, y)).mul_(UP)
+    return DoubleDouble(*choose(larger, x, y).pair, radius)
 
 
 @own("minimum", "fmin")

@@ -2,8 +2,8 @@
 
 u = 2^-53; fl is rounding to nearest, so that |fl(a + b) - (a + b)| <= u |fl(a + b)|. No product here is fused with a
 sum, whatever a library does: every torch call is one operation. All pairs that leave this module have
-|x_l| <= u |x_h|, being the sum and the error of a sum. Overflow makes the second part NaN. Underflow takes less than
-2^-1022 from each operation (all of it, where denormal numbers are flushed to zero); callers add `TINY` for it, which is
+|x_l| <= u |x_h|, being the sum and the error of a sum. Overflow makes the second part NaN. No sum underflows (denormal
+numbers must not be flushed to zero: `keeps_denormals`). A product may, by 2^-1074; callers add `TINY` for it, which is
 so much larger that it covers what follows from an underflow as well.
 
 Knuth, The Art of Computer Programming, vol. 2, section 4.2.2; Dekker, A floating-point technique for extending the
@@ -22,6 +22,11 @@ Pair = tuple[Tensor, Tensor]
 Number = Tensor | float
 
 _SPLITTER = 2.0**27 + 1.0
+
+
+def keeps_denormals() -> bool:
+    """Return whether this processor computes with denormal numbers, as IEEE 754 asks."""
+    return bool(torch.full((1,), 2.0**-1074, dtype=torch.float64).mul(1.0) > 0.0)
 
 
 def two_sum(a: Tensor, b: Number) -> Pair:
@@ -64,11 +69,12 @@ def add(x: Pair, y: Pair) -> Pair:
 
 
 def multiply(x: Pair, y: Pair) -> Pair:
-    """Return x y with an error of at most 9 u^2 |result|, without underflow.
+    """Return x y with an error of at most 9 u^2 |result|, and of at most 3 (|x_h y_l| + |x_l y_h|), without underflow.
 
     With P = |x_h y_h|: x_l y_l, left out, is at most u^2 P; both other products are at most u P each and round by
     u^2 P each; their sum, at most 2 u P, rounds by 2 u^2 P; with the error of x_h y_h, at most u P, the sum is at most
-    3 u P and rounds by 3 u^2 P: 8 u^2 P in all, up to factors 1 + 4 u; and P <= |result| (1 + 4 u).
+    3 u P and rounds by 3 u^2 P: 8 u^2 P in all, up to factors 1 + 4 u; and P <= |result| (1 + 4 u). Also, the last sum
+    is rounded by no more than the sum of both other products, and all the rest is below u times their sizes.
     """
     product, error = two_product(x[0], y[0])
     return fast_two_sum(product, error.add_((x[0] * y[1]).add_(x[1] * y[0])))
