@@ -7,7 +7,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property, partial, reduce
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
@@ -197,7 +197,9 @@ class Search(MeasurementTask):
             if not math.isfinite(refined.value):
                 return Found(refined, None)
         functions = self.approximation.error_function(folder, "cpu")
-        places = [*(seen.where for seen in self.screens if seen.where), *self.approximation.places]
+        screened = [seen.bracket for seen in self.screens]
+        worst = reduce(screen.higher, [*screened, refined.bracket] if refined else screened)
+        places = [bracket.where for bracket in (worst, *screened) if bracket.where] + self.approximation.places
         places += refined.best if refined else ()
         best = torch.tensor(list(dict.fromkeys(places)), dtype=torch.float64)
         return Found(refined, lower_end(enclosed(functions), best, partial(self._others, functions), functions.domain))

@@ -18,6 +18,7 @@ from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference,
 from hpcsweep.bracket import Bracket
 
 NOISE = 1e-3  # share of the error from which on its rounding decides which point is the worst
+_SAME = 1e-12  # by less than this share of it, no end is preferred to that of the first place
 _STEPS, _AROUND = 16, 64  # how often the best place is looked around, and at how many points
 _ULPS = 4  # by how much points are moved to see rounding errors
 
@@ -43,7 +44,7 @@ def lower_end(difference: Difference, places: Tensor, others: Callable[[], Tenso
 
     Parameters
     ----------
-    places: the first few by their evaluated errors, all finite.
+    places: where errors are large, the first one as evaluated; all errors are finite.
     others: gives places all over the domain, (points, dimension), where the evaluations say nothing.
     """
     try:
@@ -62,6 +63,7 @@ def _largest(difference: Difference, places: Tensor) -> tuple[Bracket, float]:
     error = difference.at(places)
     ends = lower_ends(error)
     best = int(ends.argmax())
+    best = 0 if float(ends[0]) >= (1.0 - _SAME) * float(ends[best]) else best
     off = (difference.evaluated(places) - error.leading).abs()
     known = off[(off + error.radius).isfinite()]
     return Bracket(float(ends[best]), where=tuple(places[best].tolist())), float(known.max()) if len(known) else 0.0

@@ -207,7 +207,7 @@ def _at(function: Function, points: Tensor) -> DoubleDouble:
         places = AffineForm(terms, torch.zeros_like(points))
         form = _form(function(places), places)
         return DoubleDouble(form.center, torch.zeros_like(form.center), form.spread())
-    return values if isinstance(values, DoubleDouble) else exact(points)[:, 0] * 0.0 + values
+    return values if isinstance(values, DoubleDouble) else exact(points.new_zeros(len(points))) + values
 
 
 def network(term: Dense, points: Any) -> DoubleDouble:

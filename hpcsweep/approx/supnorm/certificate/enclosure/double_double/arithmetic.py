@@ -76,14 +76,15 @@ def negate(x: DoubleDouble) -> DoubleDouble:
 def multiply(left: Term, right: Term) -> DoubleDouble:
     """x y: errors dx, dy make |y| dx + |x| dy + dx dy, with |x| <= |x_h| (1 + u), besides that of the product itself.
 
-    None of its parts, down to u^2 of it, underflows where it is at least 2^-900.
+    None of its parts, down to u^2 of it, underflows where it is at least 2^-900, or a factor is 0.
     """
     x, y = both(left, right)
     pair, size = error_free.multiply(x.pair, y.pair), torch.abs
     crossed = size(x.leading * y.trailing).add_(size(x.trailing * y.leading)).mul_(3.0)
     radius = (size(y.leading) + y.radius) * x.radius + size(x.leading) * y.radius
     radius.add_(torch.minimum(size(pair[0]).mul_(9 * SQUARE), crossed))
-    return result(pair, radius, (size(pair[0]) < 2.0**-900).to(radius).mul_(TINY))
+    small = (size(pair[0]) < 2.0**-900) & (x.leading != 0.0) & (y.leading != 0.0)
+    return result(pair, radius, small.to(radius).mul_(TINY))
 
 
 def reciprocal(y: DoubleDouble) -> DoubleDouble:
