@@ -159,13 +159,14 @@ def test_its_cells_trained_anew_come_out_as_they_did(hpcsweep: Run, old: Path) -
     assert {key: codes(new)[key] for key in finished} == {key: codes_then[key] for key in finished}
     if old_store.arithmetic() == old_store.ARITHMETIC and numba_of(new) == numba_of(old):
         for key in finished:
-            others = then[key].keys() - {*CLOCKS, *ENDS}
+            others = then[key].keys() - {*CLOCKS, *ENDS, "message"}
             moved = [name for name in sorted(others) if now[key][name] != then[key][name]]
             moved += [name for name, value in weights_then[key].items() if weights_now[key][name] != value]
             assert not moved, f"{then[key]['optimizer']} on {then[key]['target']} ({key}): other bits of {moved}"
             for name in ENDS:
                 end = values(old, name)[key]
-                assert values(new, name)[key] == pytest.approx(end, rel=1e-12, abs=1e-15, nan_ok=True), (key, name)
+                assert values(new, name)[key] == pytest.approx(end, rel=1e-11, abs=1e-15, nan_ok=True), (key, name)
+            assert values(new, "message")[key].startswith(values(old, "message")[key])  # of the lower end more is said
     elif numba_of(new) == numba_of(old):
         for key in exact(old):
             for name in ("steps", "history_step", "history_loss"):

@@ -7,6 +7,7 @@ nearer to the best of them.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -48,7 +49,7 @@ def lower_end(difference: Difference, places: Tensor, others: Callable[[], Tenso
     others: gives places all over the domain, (points, dimension), where the evaluations say nothing.
     """
     try:
-        if difference.contradicted(places):
+        if _contradicted(difference, places):
             return _evaluated(difference, places, domain, "an evaluation contradicts it")
         bracket, rounding = _largest(difference, places)
         if rounding > NOISE * bracket.lower:
@@ -56,6 +57,13 @@ def lower_end(difference: Difference, places: Tensor, others: Callable[[], Tenso
     except NoEnclosure as missing:
         return _evaluated(difference, places, domain, str(missing))
     return LowerEnd(bracket, rounding)
+
+
+def _contradicted(difference: Difference, places: Tensor) -> bool:
+    """Return whether an evaluation passes what affine forms, where they have rules, prove with its rounding errors."""
+    with contextlib.suppress(NoEnclosure):
+        return difference.contradicted(places)
+    return False
 
 
 def _largest(difference: Difference, places: Tensor) -> tuple[Bracket, float]:
