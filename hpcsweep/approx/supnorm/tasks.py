@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial, reduce
 from pathlib import Path
-from typing import Any, NamedTuple, final
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -173,13 +173,6 @@ class Screening(MeasurementTask):
         return list(groups.values())
 
 
-class Found(NamedTuple):
-    """What a search found: climbs, where there were any, and what is proved at the best of all places."""
-
-    refined: refine.Refined | None
-    lower: LowerEnd | None
-
-
 @final
 @dataclass(frozen=True)
 class Search(MeasurementTask):
@@ -189,20 +182,23 @@ class Search(MeasurementTask):
     measurement: Measurement
     screens: Sequence[screen.Screen]
 
-    def run(self, folder: Path, device: str) -> Found:
-        """Search, see `refine.refine`; then enclose the error at the best places, on the CPU."""
+    def run(self, folder: Path, device: str) -> tuple[refine.Refined | None, LowerEnd | None]:
+        """Search, see `refine.refine`; then enclose the error at the best places, on the CPU.
+
+        No climbs where none are asked for; no proof where the error is not finite somewhere.
+        """
         refined = None
         if self.measurement.starts or self.measurement.kinks:
             refined = self._refined(self.approximation.error_function(folder, device), device)
             if not math.isfinite(refined.value):
-                return Found(refined, None)
+                return refined, None
         functions = self.approximation.error_function(folder, "cpu")
         screened = [seen.bracket for seen in self.screens]
         worst = reduce(screen.higher, [*screened, refined.bracket] if refined else screened)
         places = [bracket.where for bracket in (worst, *screened) if bracket.where] + self.approximation.places
         places += refined.best if refined else ()
         best = torch.tensor(list(dict.fromkeys(places)), dtype=torch.float64)
-        return Found(refined, lower_end(enclosed(functions), best, partial(self._others, functions), functions.domain))
+        return refined, lower_end(enclosed(functions), best, partial(self._others, functions), functions.domain)
 
     def _others(self, functions: ErrorFunction) -> torch.Tensor:
         """Return places all over the domain, (points, dimension)."""
