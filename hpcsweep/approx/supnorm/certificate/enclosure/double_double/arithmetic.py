@@ -160,6 +160,7 @@ def relu(x: DoubleDouble, inplace: bool = False) -> DoubleDouble:
 @own("pow", "float_power")
 def power(base: Term, exponent: Term) -> DoubleDouble:
     """x^n for whole |n| <= 64 by squares; sqrt x; else exp(y log x) for x > 0."""
+    exponent = float(exponent) if isinstance(exponent, Tensor) and exponent.numel() == 1 else exponent
     if isinstance(exponent, int | float) and isinstance(base, DoubleDouble):
         if exponent == 0.5:
             return apply("sqrt", base)
