@@ -195,7 +195,7 @@ class Search(MeasurementTask):
         functions = self.approximation.error_function(folder, "cpu")
         screened = [seen.bracket for seen in self.screens]
         worst = reduce(screen.higher, [*screened, refined.bracket] if refined else screened)
-        places = [bracket.where for bracket in (worst, *screened) if bracket.where] + self.approximation.places
+        places = self.approximation.places + [bracket.where for bracket in (worst, *screened) if bracket.where]
         places += refined.best if refined else ()
         best = torch.tensor(list(dict.fromkeys(places)), dtype=torch.float64)
         return refined, lower_end(enclosed(functions), best, partial(self._others, functions), functions.domain)

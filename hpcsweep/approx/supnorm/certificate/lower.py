@@ -45,7 +45,8 @@ def lower_end(difference: Difference, places: Tensor, others: Callable[[], Tenso
 
     Parameters
     ----------
-    places: where errors are large, the first one as evaluated; all errors are finite.
+    places: where errors are large, the first one preferred where others are larger by rounding alone; all errors are
+        finite.
     others: gives places all over the domain, (points, dimension), where the evaluations say nothing.
     """
     try:

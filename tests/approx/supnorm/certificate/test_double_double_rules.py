@@ -112,10 +112,10 @@ def test_underflow_is_counted() -> None:
 
 def test_guesses_of_any_quality_are_corrected(monkeypatch: pytest.MonkeyPatch) -> None:
     """Or refused: nothing is assumed of the accuracy of float64's log, sqrt and arctan."""
-    for name, least, most in (("log", 0.1, 10.0), ("sqrt", 0.1, 10.0), ("arctan", -0.9, 0.9)):
+    for name, least, most in (("log", 1.0, 9.0), ("sqrt", 1.0, 9.0), ("arctan", -0.9, 0.9)):
         numbers = exact(torch.linspace(least, most, 50, dtype=torch.float64))
         guess = getattr(torch, name)
-        for off in (1e-15, 1e-9, 9e-7, 0.3):
+        for off in (1e-15, 1e-9, 4e-7, 0.3):
             with monkeypatch.context() as patch, mp.workdps(DIGITS):
                 patch.setattr(
                     torch,
