@@ -74,6 +74,7 @@ def test_least_squares_of_many_features_have_their_true_error_at_the_worst_point
         truth = abs(mp.sin(2 * place[0]) - exactly(network, place))
         assert found.lower <= truth and found.lower == pytest.approx(float(truth), rel=1e-9)
     assert found.screened > 1.5 * truth  # which was the lower bound
+    assert "rounding errors of float64" in found.message
 
 
 @pytest.mark.parametrize("function", [torch.tanh, lambda x: torch.log(x + 3), lambda x: torch.exp(torch.sin(9 * x))])
@@ -81,6 +82,7 @@ def test_ordinary_errors_move_by_rounding_alone(function: Any) -> None:
     found = hpcsweep.measure(zero, lambda x: function(x[:, 0]), [(-1, 1)], certificate="off", **FEW)
     evaluated = function(torch.tensor(found.where, dtype=torch.float64)).item()
     assert found.proved and found.lower == pytest.approx(abs(evaluated), rel=1e-14) and found.rounding < 1e-14
+    assert found.message == ""
 
 
 def test_residual_networks_are_enclosed_though_affine_forms_have_no_rule() -> None:

@@ -22,6 +22,8 @@ from hpcsweep.approx.supnorm.tasks import CONTRADICTION, Measurement, enclosed, 
 from hpcsweep.bracket import Bracket
 
 CONFIDENCE = 0.95  # of the statement of volume
+_LIKE_ROUNDING = 4.0  # a root mean square below so many of the largest rounding errors seen is made of them
+_MEANS = "l1_error, l2_error and quantiles are those of rounding errors of float64"
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,10 @@ def _finalized(
     nonfinite = sum(seen.nans + seen.infinities for seen in state.screens) + (refined.nonfinite if refined else 0)
     met = _met(state)
     points, nonfinite = points + met, nonfinite + met
+    rounding = state.lower.rounding if state.lower else math.nan
     message = CONTRADICTION if refuted else state.message
+    if first.l2 < _LIKE_ROUNDING * rounding:
+        message = f"{message}; {_MEANS}" if message else _MEANS
     if nonfinite:
         message = f"The error is NaN or infinite at {nonfinite} of {points} points."
     return Measured(
@@ -139,7 +144,7 @@ def _finalized(
         message=message,
         **_central(functions, measurement, state, bracket),
         proved=state.lower is not None and not state.lower.reason,
-        rounding=state.lower.rounding if state.lower else math.nan,
+        rounding=rounding,
     )
 
 

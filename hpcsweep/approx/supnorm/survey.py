@@ -46,7 +46,9 @@ class State:
         if self.lower is None or not self.lower.reason:
             return self.reason
         why = "" if self.lower.reason in self.reason else f" ({self.lower.reason})"
-        text = f"lower: evaluated in float64, not proved{why}; its rounding is about {self.lower.rounding:.1g}."
+        exponent = math.ceil(math.log10(self.lower.rounding)) if 0 < self.lower.rounding < math.inf else 0
+        seen = f"errors of about 1e{exponent}" if self.lower.rounding else "no errors"
+        text = f"lower: evaluated in float64, not proved{why}; {seen} of rounding were seen"
         return f"{self.reason}; {text}" if self.reason else text
 
     @property

@@ -101,6 +101,32 @@ def test_each_function_of_two(name: str, carried: bool) -> None:
         assert list(outside(getattr(torch, name)(*pair), BINARY[name](*places))) == []
 
 
+def test_products_of_matrices() -> None:
+    """Numbers of all bits and sizes, their errors included."""
+    generator = np.random.default_rng(5)
+    for inputs, carried in ((1, 0.0), (7, 0.0), (40, 0.0), (40, 1e-20), (40, 1.0)):
+        sizes = [
+            10.0 ** generator.uniform(-3, 3, size=(4, inputs)) * generator.normal(size=(4, inputs)) for _ in range(2)
+        ]
+        x, weight = exact(torch.from_numpy(sizes[0])), torch.from_numpy(sizes[1])
+        x.trailing.copy_(x.leading * torch.from_numpy(generator.uniform(-1, 1, (4, inputs))) * 2.0**-54)
+        x.radius.copy_(x.leading.abs() * carried)
+        with mp.workdps(DIGITS):
+            signs = truth(torch.from_numpy(generator.choice((-1.0, 1.0), size=(4, inputs))))
+            places = truth(x.leading) + truth(x.trailing) + truth(x.radius) * signs
+            numbers = functional.linear(x, weight)
+            assert list(outside(numbers, places @ truth(weight).T)) == []
+        assert carried or float((numbers.radius / (x.leading.abs() @ weight.abs().T)).max()) < 1e-30
+
+
+def test_the_larger_of_two_that_a_sum_cannot_tell_apart() -> None:
+    x = DoubleDouble(doubles([1 + 2.0**-52]), doubles([-(2.0**-53) - 2.0**-105]), doubles([0.0]))
+    y = DoubleDouble(doubles([1.0]), doubles([2.0**-53]), doubles([0.0]))
+    with mp.workdps(DIGITS):
+        larger = np.array([1 + mp.mpf(2) ** -53])  # y, by 2^-105
+        assert list(outside(torch.maximum(x, y), larger)) == list(outside(torch.maximum(y, x), larger)) == []
+
+
 def test_underflow_is_counted() -> None:
     """Products of numbers whose parts underflow, times numbers that make that large again."""
     small, large = exact(doubles([1.1e-160, 3.3e-300, 1.7e-310])), doubles([1e200, 1e290, 1e160])
@@ -191,8 +217,8 @@ def test_what_has_no_rule_is_refused(use: Callable[[Any], Any]) -> None:
 
 
 def test_what_is_no_number_stays_unknown() -> None:
-    for bad in (math.nan, math.inf, -math.inf):
-        x = exact(doubles([bad, 1e300])) * 1e10
+    for bad in (math.nan, math.inf, -math.inf, 1.7e308):
+        x = exact(doubles([bad, 1.7e308])) + doubles([bad, 1.7e308])
         uses = (torch.relu, torch.tanh, torch.abs, torch.exp, torch.erf, torch.sigmoid, torch.reciprocal, torch.sqrt)
         for result in [use(x) for use in uses] + [torch.maximum(x, 0 * x), x * 0.0, torch.where(x > 0, 1.0, 2.0) * x]:
             assert not bool((result.radius < math.inf).any()) and lower_ends(result).tolist() == [0.0, 0.0]

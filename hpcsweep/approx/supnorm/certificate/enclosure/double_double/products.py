@@ -15,12 +15,13 @@ from torch import Tensor
 
 from hpcsweep.approx.supnorm.certificate.enclosure.affine import Constant, NoEnclosure
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double import error_free
-from hpcsweep.approx.supnorm.certificate.enclosure.double_double.arithmetic import SQUARE, add, number, result
+from hpcsweep.approx.supnorm.certificate.enclosure.double_double.arithmetic import SQUARE, add, cat, number, result
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.error_free import Pair
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.number import DoubleDouble, own
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import UNIT
 
 _SLICES = 6
+_BLOCK = 1 << 20  # numbers of a matrix that are cut at a time: some 100 MiB of slices
 _MOST = 900  # of the exponents by which rows are scaled: far from overflow and underflow
 
 Term = DoubleDouble | Constant
@@ -92,9 +93,8 @@ def linear(x: Term, weight: Term, bias: Term | None = None) -> DoubleDouble:
     if not inputs or not outputs:
         raise NoEnclosure("a sum of nothing")
     parts = [part.reshape(-1, inputs) for part in (x.leading, x.trailing, x.radius)]
-    moved = product(DoubleDouble(*parts), weight.detach().to(torch.float64))
-    shape = (*x.shape[:-1], outputs)
-    moved = DoubleDouble(*(part.view(shape) for part in (moved.leading, moved.trailing, moved.radius)))
+    blocks = weight.detach().to(torch.float64).split(max(1, _BLOCK // inputs))
+    moved = cat([product(DoubleDouble(*parts), block) for block in blocks], 1).reshape(*x.shape[:-1], outputs)
     return moved if bias is None else add(moved, bias)
 
 
