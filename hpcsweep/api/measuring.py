@@ -42,8 +42,9 @@ def measure(
     Returns
     -------
     Measured: `lower` and `upper`, in the units of the target's values; `where`, one coordinate per axis, the point at
-    which `lower` was evaluated; `bracket`, all three as a `Bracket`; `certificate` ("closed": upper <= (1 + gap) lower
-    is proved); `l1`, `l2` and more, which docs/meter.md describes together with the method and its sources.
+    which `lower` is reached; `bracket`, all three as a `Bracket`; `proved`, whether `lower` is proved or, for want of a
+    rule, evaluated; `certificate` ("closed": upper <= (1 + gap) lower is proved); `l1`, `l2` and more, which
+    docs/meter.md describes together with the method and its sources.
 
     Raises
     ------

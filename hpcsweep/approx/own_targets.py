@@ -73,9 +73,9 @@ def _proof(given: Mapping[str, Any], dimension: int, folder: str | Path) -> str:
     boxes = torch.zeros(2, dimension, dtype=torch.float64), torch.full((2, dimension), 1e-3, dtype=torch.float64)
     try:
         enclosed(functions).bounds(*boxes)
+    except Unenclosed as problem:
+        return f"none, {problem}"
     except NoEnclosure as missing:
         near = difflib.get_close_matches(missing.operation, RULES, n=_NAMED, cutoff=0.4)
         return f"none, {missing}" + (f"; the nearest that have one: {', '.join(near)}" if near else "")
-    except Unenclosed as problem:
-        return f"none, {problem}"
     return ""

@@ -26,6 +26,7 @@ from hpcsweep.approx import states
 from hpcsweep.approx.fitting import Fitted
 from hpcsweep.approx.supnorm.certificate.branching import Boxes
 from hpcsweep.approx.supnorm.certificate.certify import Pool
+from hpcsweep.approx.supnorm.certificate.lower import LowerEnd
 from hpcsweep.approx.supnorm.screening.screen import Screen
 from hpcsweep.approx.supnorm.search.refine import Refined
 from hpcsweep.approx.supnorm.survey import State
@@ -37,7 +38,17 @@ from hpcsweep.store import layout
 from hpcsweep.store.rewriting import replacing
 from hpcsweep.study.keys import KeyIndex
 
-SAVED = (Boxes, Bracket, Fitted, Pool, Refined, Screen, State, Trained)  # the classes of which there may be objects
+SAVED = (
+    Boxes,
+    Bracket,
+    Fitted,
+    LowerEnd,
+    Pool,
+    Refined,
+    Screen,
+    State,
+    Trained,
+)  # the classes of which there may be objects
 
 
 @functools.cache

@@ -252,17 +252,18 @@ def _digest(things: Iterable[object]) -> str:
 
 
 def _values(keys: Sequence[str], survey: Survey, folder: Path) -> dict[str, dict[str, Any]]:
-    return {
-        key: worker.measurement_values(finalize(approximation, survey.measurement, state, layout.QUANTILES, folder))
-        for key, approximation, state in zip(keys, survey.approximations, survey.states, strict=True)
-    }
+    values = {}
+    for key, approximation, state in zip(keys, survey.approximations, survey.states, strict=True):
+        found = finalize(approximation, survey.measurement, state, layout.QUANTILES, folder)
+        values[key] = {**worker.measurement_values(found), "proved": found.proved}
+    return values
 
 
 def _groups(path: Path, keys: Sequence[str]) -> list[tuple[list[str], list[Network]]]:
     """Return the keys and networks of each dimension, width and target: they share points; `TOGETHER` at most."""
     cells = read_cells(path)
     with opened(path) as file:
-        status = file["status"][:]
+        status, seen = file["status"][:], file["sup_where"][:]
     known = cells.columns["key"].astype(str)
     for key in set(keys) - set(known):
         raise StoreError(f"{path} has no cell {key!r}; `status` and `report` show the keys.")
@@ -272,7 +273,8 @@ def _groups(path: Path, keys: Sequence[str]) -> list[tuple[list[str], list[Netwo
     for row, parameters in zip(rows, weights.parameters(path, [str(known[row]) for row in rows]), strict=True):
         if parameters is not None:
             cell = cells.cell(row)
-            network = Network(cell.target, cell.dimension, cell.model, parameters, *places_of(cell))
+            place = tuple(seen[row, : cell.dimension].tolist())
+            network = Network(cell.target, cell.dimension, cell.model, parameters, *places_of(cell), place)
             groups.setdefault((cell.dimension, network.width, network.group), []).append((cell.key, network))
     if not groups:
         raise StoreError(

@@ -28,7 +28,8 @@ _CENTRAL = ("central_share", "central_l2_error", "central_sup_lower")
 def combined(rows: KeyedRows, measured: Mapping[str, Mapping[str, Any]]) -> dict[str, Values]:
     """Return what a store is to say of some cells, from what it says and what was `measured` (key -> column -> value).
 
-    The larger lower bound with its place, the smaller upper bound with its certificate; means and quantiles of the
+    The larger lower bound with its place, unless a proof has looked at the place of the old one again, which may be no
+    proof; the smaller upper bound with its certificate; means and quantiles of the
     measurement with more points, and so for what uniform points alone would have said; points and boxes add up.
 
     Raises
@@ -56,8 +57,9 @@ def _combined(rows: KeyedRows, key: str, place: int, measured: Mapping[str, Any]
     axes = len(measured["sup_where"])
     before = _bracket(old["sup_lower"], old["sup_upper"], tuple(old["sup_where"][:axes]))
     after = _bracket(measured["sup_lower"], measured["sup_upper"], tuple(measured["sup_where"]))
+    again = measured.get("proved", False) and before.where and not math.isnan(before.lower)
     try:
-        new = tighten(before, after)
+        new = tighten(Bracket(0.0, before.upper) if again else before, after)
     except ValueError as contradiction:
         raise StoreError(f"{key}: two measurements contradict each other ({contradiction}).") from contradiction
     values: Values = {"sup_where": new.where} if new.where else {}

@@ -104,6 +104,14 @@ def tighten(store: Path, measured: dict[str, object]) -> None:
         remeasured.write(store, remeasured.combined(rows, {read_cells(store).cell(0).key: measured}), held, rows)
 
 
+def test_a_proof_at_the_old_place_replaces_what_was_evaluated(store: Path) -> None:
+    before = columns(store)
+    tighten(store, FOUND | {"sup_lower": 1e-9, "sup_upper": 2e-9, "sup_where": (0.25,), "proved": True})
+    after = columns(store)
+    assert (after["sup_lower"][0], after["sup_upper"][0], after["sup_where"][0, 0]) == (1e-9, 2e-9, 0.25)
+    assert after["sup_lower"][1:].tolist() == before["sup_lower"][1:].tolist()
+
+
 def test_means_are_those_of_the_larger_measurement(store: Path) -> None:
     """Of each by itself, whatever the others add up to."""
     before = columns(store)

@@ -71,6 +71,11 @@ class Approximation(ABC):
         """The configurations of the plugins among its functions, as `plugins.verify` takes them."""
         return ()
 
+    @property
+    def places(self) -> list[tuple[float, ...]]:
+        """Places where the error is enclosed besides those that a search finds."""
+        return []
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -83,6 +88,7 @@ class Network(Approximation):
     parameters: (parameters,) float64.
     samples, data_seed, sampling: how many samples it was trained on, the seed of their places, and whether they are
         "uniform" or a "grid"; 0 samples if not known. Points on the boundary, of an equation, are not counted.
+    seen: the place of the largest error of an earlier measurement, which is looked at again; NaN or () of none.
     """
 
     target: TargetConfig
@@ -92,6 +98,7 @@ class Network(Approximation):
     samples: int = 0
     data_seed: int = 0
     sampling: str = "uniform"
+    seen: tuple[float, ...] = ()
 
     @property
     def width(self) -> int:
@@ -107,6 +114,11 @@ class Network(Approximation):
     def plugins(self) -> tuple[Config, ...]:
         """Target and model, whatever they are."""
         return self.target, self.model
+
+    @property
+    def places(self) -> list[tuple[float, ...]]:
+        """That of an earlier measurement, if it is known."""
+        return [self.seen] if self.seen and np.isfinite(self.seen).all() else []
 
     def error_function(self, folder: Path, device: str) -> ErrorFunction:
         """Make target and network."""

@@ -12,15 +12,13 @@ from torch import Tensor
 
 from hpcsweep.approx.isolation import reseeded
 from hpcsweep.approx.supnorm.approximations import ErrorFunction
-from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference
+from hpcsweep.approx.supnorm.certificate.enclosure.difference import ROUNDING
 from hpcsweep.bracket import Bracket
 
 POINTS = 64
 SEED = 20261100  # of the points; fixed, so that a verdict can be repeated
 PARTS = 24  # points of the smaller batches
 TOLERANCE = 1e-10  # relative to max |f|, as the rules of targets have it
-ROUNDING = 1e-9  # of the sizes of target and approximant: what an evaluation in float64 may pass a proof by
-_EPSILON = 2.0**-52
 
 
 def sample(domain: Sequence[Sequence[float]]) -> Tensor:
@@ -86,31 +84,3 @@ def agree(left: Callable[[Tensor], Tensor], right: Callable[[Tensor], Tensor], d
     with torch.no_grad():
         values = right(points.clone())
         return _distance(left(points), values) <= TOLERANCE * float(values.abs().max())
-
-
-def contradicted(
-    difference: Difference, functions: ErrorFunction, places: Tensor, seen: float = 0.0, claimed: float = math.inf
-) -> bool:
-    """Return whether an evaluation passes what is proved there by more than rounding.
-
-    Parameters
-    ----------
-    difference: of the functions of `functions`.
-    places: (points, dimension) in the domain.
-    seen: an |error| that was seen at every one of them, beside what it is now.
-    claimed: a bound that was proved everywhere, beside what is proved there.
-
-    Raises
-    ------
-    NoEnclosure: where nothing can be proved
-    """
-    low, high = torch.tensor([tuple(side) for side in functions.domain], dtype=torch.float64).T
-    middle, half = low / 2 + high / 2, high / 2 - low / 2
-    centers = ((places - middle) / half).clamp(-1.0, 1.0)
-    radii = (8 * _EPSILON * (1 + middle.abs() / half)).expand_as(centers)  # the places are in there, rounding or not
-    upper = difference.bounds(centers, radii).clamp(max=claimed)  # (points,)
-    with torch.no_grad():
-        target, approximant = functions.target(places.clone()), functions.approximant(places.clone())
-    errors = (target - approximant).abs().clamp(min=seen)
-    sizes = torch.maximum(target.abs(), approximant.abs())
-    return bool((errors - upper > ROUNDING * sizes).any())  # never of NaN

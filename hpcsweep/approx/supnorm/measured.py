@@ -12,17 +12,18 @@ import numpy as np
 import torch
 
 from hpcsweep.approx import plugins
-from hpcsweep.approx.supnorm import consistency
 from hpcsweep.approx.supnorm.approximations import Approximation, ErrorFunction
 from hpcsweep.approx.supnorm.certificate.certify import Pool
 from hpcsweep.approx.supnorm.certificate.enclosure import NoEnclosure
 from hpcsweep.approx.supnorm.screening import screen
 from hpcsweep.approx.supnorm.search import kinks, refine, starts
 from hpcsweep.approx.supnorm.survey import State
-from hpcsweep.approx.supnorm.tasks import CONTRADICTION, Measurement, Unenclosed, enclosed, inner
+from hpcsweep.approx.supnorm.tasks import CONTRADICTION, Measurement, enclosed, inner
 from hpcsweep.bracket import Bracket
 
 CONFIDENCE = 0.95  # of the statement of volume
+_LIKE_ROUNDING = 4.0  # a root mean square below so many of the largest rounding errors seen is made of them
+_MEANS = "l1_error, l2_error and quantiles are those of rounding errors of float64"
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class Measured:
 
     Attributes
     ----------
-    bracket: from below, the largest |error| evaluated (in float64) and its place; from above, what was proved, infinite
-        where nothing was.
+    bracket: from below, the largest |error| that is proved at a point, and the point; from above, what was proved,
+        infinite where nothing was.
     screened: the largest |error| at the points alone, before any search: what refinement gained on.
     l1, l2: mean |error| and root of the mean square, over the first point set.
     quantiles: of |error| there, upper ends of bins, at most 2^-5 too large.
@@ -52,6 +53,9 @@ class Measured:
     central_share: the share of each side that was measured apart, NaN if none was; and of the central box of so much
     central_l2: the root of the mean square, over the points of the first kind in it.
     central_lower: the largest |error| found in it: at the points of each kind, or `where` if that lies in it.
+    proved: whether the lower bounds are: False where an operation has no rule, so that they are float64 evaluations.
+    rounding: the rounding error of float64 evaluations of the error at the worst points, as far as it was seen; NaN if
+        the error is not finite somewhere. Means and quantiles below it are rounding too.
     """
 
     bracket: Bracket
@@ -73,6 +77,8 @@ class Measured:
     central_share: float = math.nan
     central_l2: float = math.nan
     central_lower: float = math.nan
+    proved: bool = False
+    rounding: float = math.nan
 
     @property
     def lower(self) -> float:
@@ -113,7 +119,10 @@ def _finalized(
     nonfinite = sum(seen.nans + seen.infinities for seen in state.screens) + (refined.nonfinite if refined else 0)
     met = _met(state)
     points, nonfinite = points + met, nonfinite + met
-    message = CONTRADICTION if refuted else state.reason
+    rounding = state.lower.rounding if state.lower else math.nan
+    message = CONTRADICTION if refuted else state.message
+    if first.l2 < _LIKE_ROUNDING * rounding:
+        message = f"{message}; {_MEANS}" if message else _MEANS
     if nonfinite:
         message = f"The error is NaN or infinite at {nonfinite} of {points} points."
     return Measured(
@@ -134,6 +143,8 @@ def _finalized(
         volume=-math.expm1(math.log1p(-CONFIDENCE) / alone.count) if alone else math.nan,
         message=message,
         **_central(functions, measurement, state, bracket),
+        proved=state.lower is not None and not state.lower.reason,
+        rounding=rounding,
     )
 
 
@@ -145,7 +156,12 @@ def _central(functions: ErrorFunction, measurement: Measurement, state: State, b
     screens = state.screens[kinds : 2 * kinds]
     box = inner(functions.domain, measurement.central)
     within = bool(best.where) and all(low <= x <= high for x, (low, high) in zip(best.where, box, strict=True))
-    largest = reduce(screen.higher, [inside.bracket for inside in screens] + [best] * within)
+    largest = reduce(screen.higher, [inside.bracket for inside in screens])
+    if state.lower is not None and not state.lower.reason and math.isfinite(largest.lower):
+        difference = enclosed(functions)
+        places = [torch.tensor([inside.bracket.where], dtype=torch.float64) for inside in screens]
+        largest = reduce(screen.higher, [Bracket(difference.lower_end(place, 0.0)) for place in places])
+    largest = screen.higher(largest, best) if within else largest
     return {"central_share": measurement.central, "central_l2": screens[0].l2, "central_lower": largest.lower}
 
 
@@ -163,8 +179,8 @@ def _refuted(functions: ErrorFunction, state: State) -> bool:
         return False
     where = torch.tensor([best.where], dtype=torch.float64)
     try:
-        return consistency.contradicted(enclosed(functions), functions, where, best.lower, state.pool.bracket.upper)
-    except (NoEnclosure, Unenclosed):  # where it had rules before: it is another function now
+        return enclosed(functions).contradicted(where, best.lower, state.pool.bracket.upper)
+    except NoEnclosure:  # where it had rules before: it is another function now
         return True
 
 

@@ -4,7 +4,8 @@ A `Survey` says what is to be done now (`tasks`) and takes what came out (`take`
 are is fixed by what is measured, never by who does them, so that 1 and 1000 ranks find the same bits:
 
 1. *Screening*: some tiles of all point sets, all networks together, since points and target values are shared.
-2. *Search*, one for each network: from the worst points to local maxima, and where the network bends.
+2. *Search*, one for each network: from the worst points to local maxima, and where the network bends; then what is
+   proved from below at the best of all places.
 3. *Proof*, one for each network, and where that does not close, parts of what is left, a fixed number of them.
 """
 
@@ -19,6 +20,7 @@ from typing import Any, final
 
 from hpcsweep.approx.supnorm.approximations import Approximation
 from hpcsweep.approx.supnorm.certificate import certify
+from hpcsweep.approx.supnorm.certificate.lower import LowerEnd
 from hpcsweep.approx.supnorm.screening import screen
 from hpcsweep.approx.supnorm.search import refine
 from hpcsweep.approx.supnorm.tasks import Measurement, MeasurementTask, Proof, Screening, Screens, Search, shares
@@ -34,8 +36,20 @@ class State:
 
     screens: list[screen.Screen]
     refined: refine.Refined | None = None
+    lower: LowerEnd | None = None  # what is proved from below; None where the error is not finite somewhere
     pool: certify.Pool | None = None
     reason: str = ""  # why there is no proof
+
+    @property
+    def message(self) -> str:
+        """What is worth knowing: why there is no proof from above, and why there is none from below."""
+        if self.lower is None or not self.lower.reason:
+            return self.reason
+        why = "" if self.lower.reason in self.reason else f" ({self.lower.reason})"
+        exponent = math.ceil(math.log10(self.lower.rounding)) if 0 < self.lower.rounding < math.inf else 0
+        seen = f"errors of about 1e{exponent}" if self.lower.rounding else "no errors"
+        text = f"lower: evaluated in float64, not proved{why}; {seen} of rounding were seen"
+        return f"{self.reason}; {text}" if self.reason else text
 
     @property
     def screened(self) -> Bracket:
@@ -44,7 +58,9 @@ class State:
 
     @property
     def best_seen(self) -> Bracket:
-        """The bracket of the points and of the search."""
+        """The bracket of the points and of the search: as evaluated, until it is proved."""
+        if self.lower is not None:
+            return self.lower.bracket
         return self.screened if self.refined is None else screen.higher(self.screened, self.refined.bracket)
 
 
@@ -100,8 +116,8 @@ class Survey:
         if not self.states:
             self.states = [State(screens) for screens in _merged([result for result in results if result])]
         elif not self._searched:
-            for number, refined in zip(self._to_search(), results, strict=True):
-                self.states[number].refined = refined
+            for number, found in zip(self._to_search(), results, strict=True):
+                self.states[number].refined, self.states[number].lower = found
             self._searched = True
         else:
             remaining = iter(results)
@@ -126,8 +142,7 @@ class Survey:
         return True
 
     def _to_search(self) -> list[int]:
-        searching = self.measurement.starts or self.measurement.kinks
-        return [i for i, state in enumerate(self.states) if searching and math.isfinite(state.best_seen.lower)]
+        return [i for i, state in enumerate(self.states) if math.isfinite(state.best_seen.lower)]
 
     def _open(self) -> list[int]:
         """Return the approximations that are to be proved."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property, partial, reduce
 from pathlib import Path
 from typing import Any, final
 
@@ -16,17 +17,19 @@ import torch
 from hpcsweep.approx.supnorm import consistency, points
 from hpcsweep.approx.supnorm.approximations import Approximation, ErrorFunction
 from hpcsweep.approx.supnorm.certificate import certify
-from hpcsweep.approx.supnorm.certificate.enclosure import AffineForm, NoEnclosure
+from hpcsweep.approx.supnorm.certificate.enclosure import NoEnclosure
 from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference
+from hpcsweep.approx.supnorm.certificate.lower import LowerEnd, lower_end
 from hpcsweep.approx.supnorm.screening import screen
 from hpcsweep.approx.supnorm.screening.screen import Function
-from hpcsweep.approx.supnorm.search import refine
+from hpcsweep.approx.supnorm.search import refine, starts
 from hpcsweep.bracket import Bracket
 from hpcsweep.config import Config
 
 NARROW = 32  # widest hidden layer with which a proof beyond 4-D is worth a try, unless it is asked for
 CONTRADICTION = "No certificate: the proof contradicts an evaluation: the function is not what its code says on boxes."
 _LONGEST = 200  # characters of what a user's code says
+_OTHERS = 512  # places all over the domain, and on its boundary, where evaluations say nothing
 _UNIFORM_SEED = 1  # added to the seed, for the independent points beside
 
 Screens = list[list[screen.Screen]]  # [network][point set]
@@ -103,8 +106,12 @@ def planned(resolved: Mapping[str, Any], dimension: int, width: int) -> Measurem
     return Measurement(dimension=dimension, tile=tile, **chosen)
 
 
-class Unenclosed(Exception):
+class Unenclosed(NoEnclosure):
     """A user's code that runs on points cannot run on boxes."""
+
+    def __init__(self, said: str) -> None:
+        Exception.__init__(self, said)
+        self.operation = said
 
 
 class MeasurementTask(ABC):
@@ -169,15 +176,36 @@ class Screening(MeasurementTask):
 @final
 @dataclass(frozen=True)
 class Search(MeasurementTask):
-    """From the worst points of the screens of one network to local maxima of its error."""
+    """From the worst points of the screens of one network to local maxima of its error, and what is proved there."""
 
     approximation: Approximation
     measurement: Measurement
     screens: Sequence[screen.Screen]
 
-    def run(self, folder: Path, device: str) -> refine.Refined:
-        """Search; see `refine.refine`."""
-        functions = self.approximation.error_function(folder, device)
+    def run(self, folder: Path, device: str) -> tuple[refine.Refined | None, LowerEnd | None]:
+        """Search, see `refine.refine`; then enclose the error at the best places, on the CPU.
+
+        No climbs where none are asked for; no proof where the error is not finite somewhere.
+        """
+        refined = None
+        if self.measurement.starts or self.measurement.kinks:
+            refined = self._refined(self.approximation.error_function(folder, device), device)
+            if not math.isfinite(refined.value):
+                return refined, None
+        functions = self.approximation.error_function(folder, "cpu")
+        screened = [seen.bracket for seen in self.screens]
+        worst = reduce(screen.higher, [*screened, refined.bracket] if refined else screened)
+        places = self.approximation.places + [bracket.where for bracket in (worst, *screened) if bracket.where]
+        places += refined.best if refined else ()
+        best = torch.tensor(list(dict.fromkeys(places)), dtype=torch.float64)
+        return refined, lower_end(enclosed(functions), best, partial(self._others, functions), functions.domain)
+
+    def _others(self, functions: ErrorFunction) -> torch.Tensor:
+        """Return places all over the domain, (points, dimension)."""
+        seed, domain = self.measurement.seed, functions.domain
+        return torch.cat([starts.spread(domain, _OTHERS, seed), starts.boundary(domain, _OTHERS, seed)])
+
+    def _refined(self, functions: ErrorFunction, device: str) -> refine.Refined:
         sets = self.measurement.sets(functions.domain)
         return refine.refine(
             functions,
@@ -218,7 +246,7 @@ class Proof(MeasurementTask):
                     return CONTRADICTION
                 pool = certify.start(self.measurement.dimension, self.bracket.lower, self.bracket.where)
             return certify.advance(difference, pool, self.measurement.gap, self.boxes)
-        except (NoEnclosure, Unenclosed) as missing:
+        except NoEnclosure as missing:
             return f"No certificate: {missing}"
 
     @property
@@ -228,10 +256,10 @@ class Proof(MeasurementTask):
 
     def _doubtful(self, difference: Difference, functions: ErrorFunction) -> bool:
         """Return whether what is proved at some points, and at that of the lower bound, misses what is seen there."""
-        if consistency.contradicted(difference, functions, consistency.sample(functions.domain)):
+        if difference.contradicted(consistency.sample(functions.domain)):
             return True
         where = torch.tensor([self.bracket.where], dtype=torch.float64)
-        return bool(self.bracket.where) and consistency.contradicted(difference, functions, where, self.bracket.lower)
+        return bool(self.bracket.where) and difference.contradicted(where, self.bracket.lower)
 
 
 def enclosed(functions: ErrorFunction) -> Difference:
@@ -246,7 +274,7 @@ def _on_boxes(function: Function, points: Any) -> Any:
     except (NoEnclosure, MemoryError):
         raise
     except Exception as error:  # a user's code may raise anything where it is given no tensor
-        if not isinstance(points, AffineForm):
+        if isinstance(points, torch.Tensor):
             raise
         said = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
         raise Unenclosed(f"on boxes it raises {said[:_LONGEST]}") from error

@@ -141,7 +141,10 @@ def _round(difference: Difference, pool: Pool, most: int) -> Pool:
         done=pool.done + len(taken),
     )
     if result.error > pool.lower or math.isnan(result.error):
-        return replace(pool, lower=result.error, where=tuple(difference.places(result.where)[0].tolist()))
+        place = difference.places(result.where)
+        error = difference.lower_end(place, result.error)
+        if not error <= pool.lower:
+            return replace(pool, lower=error, where=tuple(place[0].tolist()))
     return pool
 
 

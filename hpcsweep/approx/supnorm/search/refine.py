@@ -21,6 +21,7 @@ from hpcsweep.approx.supnorm.search.starts import boundary, gaps
 from hpcsweep.bracket import Bracket
 
 STEPS, AGAIN = 20, 0.1  # iterations of every climb, and the share of the best that do as many again
+KEPT = 32  # places at which the error is enclosed
 _EXTRAS = 4  # points on the boundary and in gaps that are tried for one start
 
 
@@ -34,6 +35,7 @@ class Refined:
     where: its place; () where there was no place to look at.
     values, gradients: how often the error was evaluated alone, and with its gradient.
     nonfinite: how many of these errors were NaN or inf.
+    best: the places of the largest errors, at most `KEPT`, each once.
     """
 
     value: float
@@ -41,6 +43,7 @@ class Refined:
     values: int
     gradients: int
     nonfinite: int
+    best: tuple[tuple[float, ...], ...] = ()
 
     @property
     def bracket(self) -> Bracket:
@@ -79,13 +82,15 @@ def refine(
     climb = ascend(error, places[chosen], domain, STEPS, AGAIN)
     values, places = torch.cat([values, climb.values]), torch.cat([places, climb.places])
     tried = len(values) - len(climb.values)
-    best = largest_first(values)[:1]
+    order = largest_first(values)
+    best = order[:1]
     return Refined(
         value=float(values[best].abs().sum()),
         where=tuple(places[best].flatten().tolist()),
         values=tried,
         gradients=climb.evaluations + PROJECTIONS * len(bends),
         nonfinite=int((~values[:tried].isfinite()).sum()) + climb.nonfinite,
+        best=tuple(dict.fromkeys(tuple(place) for place in places[order[: 4 * KEPT]].tolist()))[:KEPT],
     )
 
 

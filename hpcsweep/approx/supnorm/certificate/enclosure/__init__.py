@@ -2,6 +2,7 @@
 
 ``affine``  affine forms, which run a user's own torch code by rules: ``arithmetic``, ``shapes``, ``conditions``,
             ``elementary`` (functions of one variable under torch's names)
+``double_double``  the same code at points, with twice the digits and bounds of the errors
 ``univariate``  how functions of one variable are enclosed, gelu and tanh among them
 ``layers``  networks by their layers, with the lines of ``activation_lines`` about their activations
 ``difference``  a target and a network together; ``rounding``: what float64 may lose
@@ -11,6 +12,10 @@ from __future__ import annotations
 
 from hpcsweep.approx.supnorm.certificate.enclosure import arithmetic, conditions, elementary, shapes  # noqa: F401 - they fill RULES
 from hpcsweep.approx.supnorm.certificate.enclosure.affine import AffineForm, NoEnclosure, boxes
+from hpcsweep.approx.supnorm.certificate.enclosure.double_double import (  # noqa: F401 - they fill OWN
+    sigmoids as _sigmoids,
+)
+from hpcsweep.approx.supnorm.certificate.enclosure.double_double.number import DoubleDouble, exact
 from hpcsweep.approx.supnorm.certificate.enclosure.univariate.registry import relax
 
-__all__ = ["AffineForm", "NoEnclosure", "boxes", "relax"]
+__all__ = ["AffineForm", "DoubleDouble", "NoEnclosure", "boxes", "exact", "relax"]

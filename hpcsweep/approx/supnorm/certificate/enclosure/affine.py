@@ -9,6 +9,7 @@ Stolfi and de Figueiredo, Self-Validated Numerical Methods and Applications (199
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, final
@@ -31,14 +32,41 @@ class NoEnclosure(Exception):
 
 Rule = Callable[..., Any]
 RULES: dict[str, Rule] = {}  # by torch's name of the operation, as function and as method
+# Other numbers than affine forms, by their type, and what they do otherwise than the rules, by the rules' first names.
+ARITHMETICS: dict[type, Mapping[str, Rule]] = {}
 
 
 def rule(*names: str) -> Callable[[Rule], Rule]:
     """Make the decorated function the rule of the operations `names`."""
 
     def register(function: Rule) -> Rule:
-        RULES.update(dict.fromkeys(names, function))
-        return function
+        generic = of_any_arithmetic(names[0])(function)
+        RULES.update(dict.fromkeys(names, generic))
+        return generic
+
+    return register
+
+
+def of_any_arithmetic(name: str) -> Callable[[Rule], Rule]:
+    """Let another arithmetic do itself, under this name, what the decorated function does with affine forms.
+
+    What it does not do itself, the function does with its numbers as they are. Rules that only call other rules
+    therefore hold in every arithmetic.
+    """
+
+    def register(function: Rule) -> Rule:
+        @functools.wraps(function)
+        def generic(*args: Any, **kwargs: Any) -> Any:
+            for part in args:
+                kind = type(part)
+                own = ARITHMETICS.get(kind)
+                if own is None and kind in (list, tuple):  # of stack and cat
+                    own = next((ARITHMETICS[type(one)] for one in part if type(one) in ARITHMETICS), None)
+                if own is not None:
+                    return own.get(name, function)(*args, **kwargs)
+            return function(*args, **kwargs)
+
+        return generic
 
     return register
 
@@ -212,7 +240,7 @@ def apply(name: str, *args: Any, **kwargs: Any) -> Any:
         raise NoEnclosure(f"{name} with these arguments ({error})") from error
 
 
-def constant(value: Constant, like: AffineForm) -> Tensor:
+def constant(value: Constant, like: Any) -> Tensor:
     """Return a number or tensor as exact float64 on the device of `like`."""
     if not isinstance(value, Tensor | float | int):
         raise NoEnclosure(f"a constant of type {type(value).__name__}")

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hpcsweep.approx.supnorm.certificate.enclosure.affine import AffineForm, Constant, NoEnclosure, apply, rule
 from hpcsweep.approx.supnorm.certificate.enclosure.arithmetic import add, multiply, negate, subtract
+from hpcsweep.approx.supnorm.certificate.enclosure.double_double.number import DoubleDouble
 from hpcsweep.approx.supnorm.certificate.enclosure.elementary import not_in_place
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, gamma
 from hpcsweep.approx.supnorm.certificate.enclosure.shapes import (
@@ -35,10 +36,11 @@ class Mask:
     Parameters
     ----------
     always, sometimes: booleans (boxes, *features): true at every point of the box; not proved false everywhere.
-    dimension: how many slopes the forms on these boxes have.
+    dimension: how many slopes the forms on these boxes have, or `POINTS` for double-doubles.
     """
 
     __slots__ = ("always", "dimension", "sometimes")
+    POINTS = -1
     __hash__ = object.__hash__
 
     def __init__(self, always: Tensor, sometimes: Tensor, dimension: int) -> None:
@@ -169,7 +171,7 @@ def _difference(left: Term, right: Term) -> tuple[Tensor, Tensor, int]:
 
 
 @rule("where")
-def where(condition: Mask | Tensor, left: Term, right: Term) -> AffineForm:
+def where(condition: Mask | Tensor, left: Term, right: Term) -> AffineForm | DoubleDouble:
     """Decided boxes take their branch, undecided ones the hull of both; one-sided limits are thereby included."""
     like = next((part for part in (left, right) if isinstance(part, AffineForm)), None)
     condition = _mask(condition, len(like.slopes) if like is not None else 0)
@@ -189,17 +191,21 @@ def where(condition: Mask | Tensor, left: Term, right: Term) -> AffineForm:
     return AffineForm(terms, _pick(condition, left.radius, right.radius, hull.radius), (low, high))
 
 
-def _between(condition: Mask, left: Tensor, right: Tensor) -> AffineForm:
-    """Return a choice between constants, (boxes, *features): all its slopes are zero."""
+def _between(condition: Mask, left: Tensor, right: Tensor) -> AffineForm | DoubleDouble:
+    """Return a choice between constants, (boxes or points, *features): all its slopes are zero."""
     for part in (left, right):
         if part.ndim == condition.always.ndim:
             refuse_rows(part)
     left, right = (part.to(condition.always.device).expand(condition.shape) for part in (left, right))
     half, apart = 0.5 * left + 0.5 * right, (0.5 * left - 0.5 * right).abs()
     apart = (apart + (left.abs() + right.abs()) * gamma(6)) * (1 + gamma(2)) + TINY
+    center = _pick(condition, left, right, half)
+    radius = _pick(condition, half.new_zeros(()), half.new_zeros(()), apart)
+    if condition.dimension == Mask.POINTS:
+        return DoubleDouble(center, torch.zeros_like(center), radius)
     terms = half.new_zeros(1 + condition.dimension, *half.shape)
-    terms[0] = _pick(condition, left, right, half)
-    return AffineForm(terms, _pick(condition, terms.new_zeros(()), terms.new_zeros(()), apart))
+    terms[0] = center
+    return AffineForm(terms, radius)
 
 
 def _pick(condition: Mask, left: Tensor, right: Tensor, undecided: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.supnorm.certificate.enclosure.affine import AffineForm, boxes
+from hpcsweep.approx.supnorm.certificate.enclosure.affine import AffineForm, NoEnclosure, apply, boxes
+from hpcsweep.approx.supnorm.certificate.enclosure.double_double.arithmetic import absolute
+from hpcsweep.approx.supnorm.certificate.enclosure.double_double.error_free import keeps_denormals
+from hpcsweep.approx.supnorm.certificate.enclosure.double_double.number import DoubleDouble, exact
 from hpcsweep.approx.supnorm.certificate.enclosure.layers import Bound, InputBoxes, Layers
-from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, gamma
+from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, UNIT, gamma
 from hpcsweep.approx.supnorm.dense import Dense
 
 Function = Callable[[Any], Any]  # from points to values, from forms to forms
@@ -19,6 +23,8 @@ Domain = Sequence[tuple[float, float]]
 
 _BLOCK = 1 << 14  # numbers of one activation of all boxes of a block: a dozen such arrays stay in an L2 cache
 _SIGNS = (1.0, -1.0)
+ROUNDING = 1e-9  # of the sizes of target and approximant: what an evaluation in float64 may pass a proof by
+_EPSILON = 2.0**-52
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,14 +134,101 @@ class Difference:
 
     def signed(self, centers: Tensor) -> Tensor:
         """Return target - approximant likewise."""
-        places = self.places(centers)
+        return self.evaluated(self.places(centers))
+
+    def evaluated(self, points: Tensor) -> Tensor:
+        """Return target - approximant at points (points, dimension) of the domain likewise."""
         with torch.no_grad():
-            return self._target(places) - self._approximant(places)
+            return self._target(points.clone()) - self._approximant(points.clone())
+
+    def at(self, points: Tensor) -> DoubleDouble:
+        """Return target - approximant at points (points, dimension) of the domain enclosed, in real arithmetic.
+
+        Raises
+        ------
+        NoEnclosure: if a function does what has no rule.
+        """
+        if not keeps_denormals():
+            raise NoEnclosure("numbers below 2^-1022, which are flushed to zero here")
+        with torch.no_grad():
+            error = _at(self._target, points)
+            if not self._layers:
+                return error - _at(self._approximant, points)
+            for layers in self._layers:
+                error = error - network(layers.dense, exact(points))
+        return error
+
+    def lower_end(self, point: Tensor, seen: float) -> float:
+        """Return what |target - approximant| surely reaches at a point (1, dimension), where `seen` was evaluated.
+
+        That itself where it is not finite, or contradicts what is proved there.
+        """
+        if not math.isfinite(seen) or self.contradicted(point, seen):
+            return seen
+        return float(lower_ends(self.at(point))[0])
+
+    def contradicted(self, places: Tensor, seen: float = 0.0, claimed: float = math.inf) -> bool:
+        """Return whether an evaluation passes what is proved there by more than rounding.
+
+        Parameters
+        ----------
+        places: (places, dimension) in the domain.
+        seen: an |error| that was seen at every one of them, beside what it is now.
+        claimed: a bound that was proved everywhere, beside what is proved there.
+
+        Raises
+        ------
+        NoEnclosure: where nothing can be proved.
+        """
+        low, high = torch.tensor(self._domain, dtype=torch.float64).T
+        middle, half = low / 2 + high / 2, high / 2 - low / 2
+        centers = ((places - middle) / half).clamp(-1.0, 1.0)
+        radii = (8 * _EPSILON * (1 + middle.abs() / half)).expand_as(centers)  # the places are in there, rounded or not
+        upper = self.bounds(centers, radii).clamp(max=claimed)  # (places,)
+        with torch.no_grad():
+            target, approximant = self._target(places.clone()), self._approximant(places.clone())
+        errors = (target - approximant).abs().clamp(min=seen)
+        sizes = torch.maximum(target.abs(), approximant.abs())
+        return bool((errors - upper > ROUNDING * sizes).any())  # never of NaN
 
     def places(self, centers: Tensor) -> Tensor:
         """Return the points of the domain that unit points (points, dimension) stand for."""
         low, high = torch.tensor(self._domain, dtype=torch.float64, device=centers.device).T
         return torch.clamp((low + high) / 2 + centers * ((high - low) / 2), low, high)
+
+
+def _at(function: Function, points: Tensor) -> DoubleDouble:
+    """Return a function at points as double-doubles; where these have no rule, by affine forms without slopes."""
+    try:
+        values = function(exact(points))
+    except NoEnclosure:
+        terms = points.new_zeros(1 + points.shape[1], *points.shape)
+        terms[0] = points
+        places = AffineForm(terms, torch.zeros_like(points))
+        form = _form(function(places), places)
+        return DoubleDouble(form.center, torch.zeros_like(form.center), form.spread())
+    return values if isinstance(values, DoubleDouble) else exact(points.new_zeros(len(points))) + values
+
+
+def network(term: Dense, points: Any) -> DoubleDouble:
+    """Return the values (points,) of a network at points (points, dimension), double-doubles both."""
+    signal = term.standardised(points)
+    for layer, (weight, bias) in enumerate(zip(term.weights, term.biases, strict=True)):
+        signal = apply("linear", signal, weight, bias)
+        if layer + 1 < len(term.weights):
+            signal = apply(term.activation, signal)
+    return apply("mul", signal[:, 0], term.amplitude)
+
+
+def lower_ends(error: DoubleDouble) -> Tensor:
+    """Return what |error| surely is at least, (points,); 0 where nothing is known.
+
+    Of x = x_h + x_l +- r with x_h > 0, that is x_h itself if x_l >= r; else the float64 below x_h - (r - x_l).
+    """
+    size = absolute(error)
+    ends, short = size.leading, size.radius - size.trailing
+    reduced = torch.nextafter(ends - short * (1 + 4 * UNIT), torch.zeros_like(ends))
+    return torch.where(short <= 0.0, ends, reduced).nan_to_num(0.0, 0.0, 0.0).clamp(min=0.0)
 
 
 def _form(values: AffineForm | Tensor, places: AffineForm) -> AffineForm:

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.supnorm.certificate.enclosure.affine import AffineForm, NoEnclosure, apply, rule
+from hpcsweep.approx.supnorm.certificate.enclosure.affine import AffineForm, NoEnclosure, apply, of_any_arithmetic, rule
 from hpcsweep.approx.supnorm.certificate.enclosure.arithmetic import (
     add,
     divide,
@@ -44,6 +44,7 @@ _NAMES = {
 }
 
 
+@of_any_arithmetic("univariate")
 def univariate(name: str, form: AffineForm) -> AffineForm:
     """Return g(form) for a function g of `registry.FUNCTIONS`."""
     low, high = form.range()

@@ -1,0 +1,299 @@
+"""Sums, products, quotients, comparisons and choices of double-doubles, and all that only moves them about.
+
+Shapes and broadcasting are those of torch. The radius of a result is computed in float64 from sums of positive terms:
+`UP` is more than all its roundings, fewer than 32.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hpcsweep.approx.supnorm.certificate.enclosure.affine import Constant, NoEnclosure, apply, constant
+from hpcsweep.approx.supnorm.certificate.enclosure.conditions import Mask
+from hpcsweep.approx.supnorm.certificate.enclosure.double_double import error_free
+from hpcsweep.approx.supnorm.certificate.enclosure.double_double.error_free import Pair
+from hpcsweep.approx.supnorm.certificate.enclosure.double_double.number import DoubleDouble, exact, own
+from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, UNIT
+
+Term = DoubleDouble | Constant
+UP = 1.0 + 64 * UNIT
+SQUARE = UNIT * UNIT
+
+
+def result(pair: Pair, radius: Tensor, underflow: Tensor | float = TINY) -> DoubleDouble:
+    """Return a result of arithmetic; its radius, computed upwards here, is NaN where the numbers overflowed."""
+    return DoubleDouble(*pair, radius.mul_(UP).add_(underflow).add_(pair[1], alpha=0.0))
+
+
+def number(value: Term, like: DoubleDouble) -> DoubleDouble:
+    """Return a double-double as it is, a number or a tensor of any dtype as the exact float64 that it is."""
+    return value if isinstance(value, DoubleDouble) else exact(constant(value, like))
+
+
+def both(left: Term, right: Term) -> tuple[DoubleDouble, DoubleDouble]:
+    """Return two operands, one of which is a double-double."""
+    like = left if isinstance(left, DoubleDouble) else right
+    assert isinstance(like, DoubleDouble)
+    return number(left, like), number(right, like)
+
+
+@own("add")
+def add(left: Term, right: Term, *, alpha: float = 1) -> DoubleDouble:
+    """x + y: the radii add up, and the error of the sum itself, which is none of two float64 numbers."""
+    if alpha != 1:
+        right = apply("mul", right, alpha)
+    x, y = both(left, right)
+    pair = error_free.add(x.pair, y.pair)
+    return result(pair, _rounded(x, y).add_(x.radius + y.radius), 0.0)
+
+
+def _rounded(x: DoubleDouble, y: DoubleDouble) -> Tensor:
+    """Return a bound of the error of x + y by `error_free.add`."""
+    sizes = (x.leading.abs() + y.leading.abs()).mul_(4 * SQUARE)
+    return torch.minimum(sizes, (x.trailing.abs() + y.trailing.abs()).mul_(2.0))
+
+
+@own("sub")
+def subtract(left: Term, right: Term, *, alpha: float = 1) -> DoubleDouble:
+    """x + (-y)."""
+    x, y = both(left, right)
+    return add(x, negate(y), alpha=alpha)
+
+
+@own("neg")
+def negate(x: DoubleDouble) -> DoubleDouble:
+    """Exact."""
+    return DoubleDouble(-x.leading, -x.trailing, x.radius.clone())
+
+
+@own("mul")
+def multiply(left: Term, right: Term) -> DoubleDouble:
+    """x y: errors dx, dy make |y| dx + |x| dy + dx dy, with |x| <= |x_h| (1 + u), besides that of the product itself.
+
+    None of its parts, down to u^2 of it, underflows where it is at least 2^-900, or a factor is 0.
+    """
+    x, y = both(left, right)
+    pair, size = error_free.multiply(x.pair, y.pair), torch.abs
+    crossed = size(x.leading * y.trailing).add_(size(x.trailing * y.leading)).mul_(3.0)
+    radius = (size(y.leading) + y.radius) * x.radius + size(x.leading) * y.radius
+    radius.add_(torch.minimum(size(pair[0]).mul_(9 * SQUARE), crossed))
+    small = (size(pair[0]) < 2.0**-900) & (x.leading != 0.0) & (y.leading != 0.0)
+    return result(pair, radius, small.to(radius).mul_(TINY))
+
+
+def reciprocal(y: DoubleDouble) -> DoubleDouble:
+    """1 / y: an error dy < |y| makes dy / (|y| (|y| - dy)); unknown where y may be 0."""
+    pair = error_free.reciprocal(y.pair)
+    least = (y.leading.abs() * (1 - 8 * UNIT) - y.radius).mul_(1 - 8 * UNIT)  # of |y + dy|
+    least = torch.where(least > 0.0, least, math.nan)
+    return result(pair, (y.radius / least).mul_(pair[0].abs()).mul_(UP).add_(pair[0].abs(), alpha=16 * SQUARE))
+
+
+@own("div")
+def divide(left: Term, right: Term, *, rounding_mode: None = None) -> DoubleDouble:
+    """x (1 / y)."""
+    if rounding_mode is not None:
+        raise NoEnclosure("div with rounding_mode")
+    x, y = both(left, right)
+    return multiply(x, reciprocal(y))
+
+
+@own("sum")
+def total(x: DoubleDouble, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> DoubleDouble:
+    """Sum over axes, by halves."""
+    axes = [dim] if isinstance(dim, int) else list(range(x.ndim) if dim is None else dim)
+    axes = sorted(axis % x.ndim for axis in axes)
+    for axis in axes:
+        while (count := x.shape[axis]) > 1:
+            half = count // 2
+            pairs = add(_narrow(x, axis, 0, half), _narrow(x, axis, half, half))
+            x = pairs if count % 2 == 0 else cat([pairs, _narrow(x, axis, count - 1, 1)], axis)
+        if not x.shape[axis]:
+            raise NoEnclosure("a sum of nothing")
+    return _each("clone", x if keepdim else _each("squeeze", x, tuple(axes)))
+
+
+@own("mean")
+def mean(x: DoubleDouble, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> DoubleDouble:
+    """Mean over axes."""
+    added = total(x, dim, keepdim)
+    return divide(added, math.prod(x.shape) // max(1, math.prod(added.shape)))
+
+
+@own("square")
+def square(x: DoubleDouble) -> DoubleDouble:
+    """x x."""
+    return multiply(x, x)
+
+
+@own("abs")
+def absolute(x: DoubleDouble) -> DoubleDouble:
+    """|x|: the sign is that of the leading part; an error of x is at most that of |x|."""
+    return times_sign(x, sign(x.leading))
+
+
+def sign(values: Tensor) -> Tensor:
+    """Return -1 for negative numbers, else 1."""
+    return (values < 0.0).to(values).mul_(-2.0).add_(1.0)
+
+
+def times_sign(x: DoubleDouble, signs: Tensor) -> DoubleDouble:
+    """Return x times 1 or -1."""
+    return DoubleDouble(x.leading * signs, x.trailing * signs, x.radius.clone())
+
+
+@own("relu")
+def relu(x: DoubleDouble, inplace: bool = False) -> DoubleDouble:
+    """max(x, 0), which changes by no more than x."""
+    if inplace:
+        raise NoEnclosure("an activation in place")
+    positive = (x.leading > 0.0).to(x.leading)
+    return DoubleDouble(x.leading * positive, x.trailing * positive, x.radius.clone())
+
+
+@own("pow", "float_power")
+def power(base: Term, exponent: Term) -> DoubleDouble:
+    """x^n for whole |n| <= 64 by squares; sqrt x; else exp(y log x) for x > 0."""
+    exponent = float(exponent) if isinstance(exponent, Tensor) and exponent.numel() == 1 else exponent
+    if isinstance(exponent, int | float) and isinstance(base, DoubleDouble):
+        if exponent == 0.5:
+            return apply("sqrt", base)
+        if float(exponent).is_integer() and 1 <= abs(exponent) <= 64:
+            whole = _power(_each("clone", base), int(abs(exponent)))
+            return whole if exponent > 0 else reciprocal(whole)
+    x, y = both(base, exponent)
+    return apply("exp", multiply(y, apply("log", x)))
+
+
+def _power(base: DoubleDouble, exponent: int) -> DoubleDouble:
+    if exponent == 1:
+        return base
+    half = square(_power(base, exponent // 2))
+    return multiply(half, base) if exponent % 2 else half
+
+
+def known(x: DoubleDouble) -> tuple[Tensor, Tensor]:
+    """Return whether x is surely positive, and surely negative: |x_h| (1 - u) more than the radius; none of NaN."""
+    least = x.leading.abs().mul_(1 - 4 * UNIT)
+    return (x.leading > 0.0) & (least > x.radius), (x.leading < 0.0) & (least > x.radius)
+
+
+def _compare(left: Term, right: Term) -> tuple[Tensor, Tensor]:
+    """Return whether left > right surely, and left < right surely; equal numbers without error are surely neither."""
+    return known(subtract(left, right))
+
+
+def _equal(left: Term, right: Term) -> Tensor:
+    x, y = both(left, right)
+    return (x.leading == y.leading) & (x.trailing == y.trailing) & (x.radius == 0.0) & (y.radius == 0.0)
+
+
+@own("ge")
+def at_least(left: Term, right: Term) -> Mask:
+    """left >= right."""
+    more, less = _compare(left, right)
+    return Mask(more | _equal(left, right), ~less, Mask.POINTS)
+
+
+@own("gt")
+def above(left: Term, right: Term) -> Mask:
+    """left > right."""
+    more, less = _compare(left, right)
+    return Mask(more, ~(less | _equal(left, right)), Mask.POINTS)
+
+
+@own("where")
+def where(condition: Mask | Tensor, left: Term, right: Term) -> DoubleDouble:
+    """What is chosen; both where that is undecided: the left with a radius that reaches the right."""
+    x, y = both(left, right)
+    if isinstance(condition, Tensor):
+        return choose(condition, x, y)
+    apart = subtract(x, y)
+    hull = DoubleDouble(*x.pair, apart.leading.abs().mul_(1 + 4 * UNIT).add_(apart.radius).add_(x.radius).mul_(UP))
+    return choose(condition.always, x, choose(condition.sometimes, hull, y))
+
+
+def choose(condition: Tensor, x: DoubleDouble, y: DoubleDouble) -> DoubleDouble:
+    parts = ("leading", "trailing", "radius")
+    return DoubleDouble(*(torch.where(condition, getattr(x, part), getattr(y, part)) for part in parts))
+
+
+@own("maximum", "fmax")
+def maximum(left: Term, right: Term) -> DoubleDouble:
+    """The larger of both: errors of x and y change it by the larger one, a wrong choice by that of x - y."""
+    x, y = both(left, right)
+    larger = error_free.add(x.pair, negate(y).pair)[0] >= 0.0
+    radius = torch.maximum(x.radius, y.radius).add_(_rounded(x, y)).mul_(UP)
+    return DoubleDouble(*choose(larger, x, y).pair, radius)
+
+
+@own("minimum", "fmin")
+def minimum(left: Term, right: Term) -> DoubleDouble:
+    """-max(-x, -y)."""
+    x, y = both(left, right)
+    return negate(maximum(negate(x), negate(y)))
+
+
+@own("max")
+def larger_of(left: Term, right: Term) -> DoubleDouble:
+    """torch.max of two values."""
+    if not isinstance(left, DoubleDouble | Tensor) or not isinstance(right, DoubleDouble | Tensor):
+        raise NoEnclosure("max with places")
+    return maximum(left, right)
+
+
+own("min")(lambda left, right: negate(larger_of(negate(left), negate(right))))
+
+
+@own("cat", "concat", "concatenate")
+def cat(parts: Sequence[Term], dim: int = 0) -> DoubleDouble:
+    """Several one after the other."""
+    return _together(torch.cat, parts, dim)
+
+
+@own("stack")
+def stack(parts: Sequence[Term], dim: int = 0) -> DoubleDouble:
+    """Several on a new axis."""
+    return _together(torch.stack, parts, dim)
+
+
+def _together(function: Callable[..., Tensor], parts: Sequence[Term], dim: int) -> DoubleDouble:
+    like = next(part for part in parts if isinstance(part, DoubleDouble))
+    numbers = [number(part, like) for part in parts]
+    columns = ([getattr(part, name) for part in numbers] for name in ("leading", "trailing", "radius"))
+    return DoubleDouble(*(function(column, dim) for column in columns))
+
+
+def _each(name: str, x: DoubleDouble, *args: Any, **kwargs: Any) -> Any:
+    """Do what torch's method `name` does with each part; it only moves numbers about."""
+    moved = [getattr(part, name)(*args, **kwargs) for part in (x.leading, x.trailing, x.radius)]
+    if isinstance(moved[0], Tensor):
+        return DoubleDouble(*moved)
+    return tuple(DoubleDouble(*parts) for parts in zip(*moved, strict=True))
+
+
+def _narrow(x: DoubleDouble, dim: int, start: int, length: int) -> DoubleDouble:
+    return _each("narrow", x, dim, start, length)
+
+
+def _first(x: Term, *_: Any, **__: Any) -> Term:
+    """Return values as they are."""
+    return x
+
+
+for _name in (
+    *("__getitem__", "select", "narrow", "unbind", "split", "chunk", "unsqueeze", "squeeze", "flatten", "ravel"),
+    *("t", "transpose", "permute", "movedim", "swapaxes", "reshape", "view", "expand", "flip", "roll"),
+    *("index_select", "tile", "repeat"),
+):
+    own(_name)(partial(_each, _name))
+own("T")(lambda x: _each("t", x))
+own("mT")(lambda x: _each("transpose", x, -1, -2))
+own("double", "contiguous", "detach")(_first)
+own("clone", "positive")(partial(_each, "clone"))
