@@ -74,9 +74,7 @@ def product(table: Monomials, left: AffineForm, right: AffineForm) -> AffineForm
     return AffineForm(torch.from_numpy(out).view(rows, *left.shape), radius)
 
 
-def compose(
-    table: Monomials, name: str, form: AffineForm, straight: Callable[[AffineForm], AffineForm]
-) -> AffineForm:
+def compose(table: Monomials, name: str, form: AffineForm, straight: Callable[[AffineForm], AffineForm]) -> AffineForm:
     """Return g(form) for a function g of `series.SERIES`, without a known range.
 
     Parameters
@@ -102,9 +100,7 @@ def compose(
     return _straightened(form, result, poor, straight) if poor.any() else result
 
 
-def _composed(
-    table: Monomials, order: int, degree: int, form: AffineForm, outer: Tensor
-) -> tuple[Tensor, Tensor]:
+def _composed(table: Monomials, order: int, degree: int, form: AffineForm, outer: Tensor) -> tuple[Tensor, Tensor]:
     """Return the terms of sum_m outer_m p^m, and bounds of what Horner's scheme loses, (boxes, *features)."""
     if order == 0:
         return outer, torch.zeros_like(form.radius)
@@ -159,4 +155,3 @@ def _straightened(
     terms[: len(lines.terms), places] = lines.terms[:, better]
     radius[places] = lines.radius[better]
     return AffineForm(terms.view_as(result.terms), radius.view_as(result.radius))
-

@@ -95,4 +95,3 @@ def of_order(dimension: int, order: int) -> Iterator[Monomials]:
         yield monomials(dimension, order)
     finally:
         _PRESENT.reset(token)
-
