@@ -12,16 +12,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 
 from hpcsweep.approx.supnorm.certificate.branching import WHOLE, Boxes, bound, concatenated, grid, halves
 from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference
+from hpcsweep.approx.supnorm.certificate.methods import Methods
 from hpcsweep.bracket import Bracket, cover
 
 _FIRST = {1: 64, 2: 8, 3: 2}  # intervals per axis to begin with; 1 in more dimensions
 # Boxes taken at once: a quarter of the open ones, so that good lower bounds are found before much is halved.
 _SHARE, _FEWEST, _MOST = 4, 192, 4096
 _PILOT, _PILOT_GROWTH = 2048, 8  # boxes done before the first pilot, and by which factor until the next one
+_SMOOTH_PILOT = 512  # of Taylor models, which need fewer boxes
 _TRIED = 32  # boxes that a pilot halves
 LARGEST = 1 << 22  # open boxes, some 0.1 GB per million and dimension; more end the search as a budget does
 
@@ -38,7 +39,8 @@ class Pool:
     gap: of the last `advance`.
     lower, where: a lower bound, and the point of the domain that has it.
     done: how many boxes have been bounded.
-    full, pilot: whether hidden layers are relaxed fully, and after how many boxes to decide that again.
+    order, full: of the Taylor models, 0 for straight lines; whether with these hidden layers are relaxed fully.
+    pilot: after how many boxes to decide that again.
     """
 
     boxes: Boxes
@@ -48,6 +50,7 @@ class Pool:
     lower: float
     where: tuple[float, ...]
     done: int = 0
+    order: int = 0
     full: bool = False
     pilot: int = _PILOT
 
@@ -99,13 +102,16 @@ def advance(
     ------
     NoEnclosure: if the target, or an approximant without layers, does what has no rule.
     """
-    fully = difference.fully()
+    methods = Methods(difference)
     limit = pool.done + boxes
     pool = _settle(replace(pool, gap=gap))
+    if pool.done == 0 and methods.orders:
+        pool = replace(pool, order=methods.orders[0], pilot=_SMOOTH_PILOT)
+    trials = 2 * _TRIED * len(methods.candidates)
     while 0 < len(pool.boxes) <= LARGEST and pool.done < limit and not stop():
-        if fully is not None and pool.done >= pool.pilot and limit - pool.done > 4 * _TRIED:
-            pool = _decide(difference, fully, pool)
-        pool = _settle(_round(fully if pool.full and fully is not None else difference, pool, limit - pool.done))
+        if len(methods.candidates) > 1 and pool.done >= pool.pilot and limit - pool.done > trials:
+            pool = _decide(methods, pool)
+        pool = _settle(_round(methods.of(pool.order, pool.full), pool, limit - pool.done))
     return pool
 
 
@@ -145,32 +151,12 @@ def _round(difference: Difference, pool: Pool, most: int) -> Pool:
     return pool
 
 
-def _decide(difference: Difference, fully: Difference, pool: Pool) -> Pool:
-    """Try both relaxations on halves of the worst boxes, and choose."""
+def _decide(methods: Methods, pool: Pool) -> Pool:
+    """Try all methods on halves of the worst boxes, and choose."""
     boxes = halves(_worst(pool.boxes, _TRIED)[0])
-    pays = full_relaxation_pays(difference, fully, boxes, pool.level)
-    return replace(pool, full=pays, done=pool.done + 2 * len(boxes), pilot=_PILOT_GROWTH * pool.pilot)
-
-
-def full_relaxation_pays(quick: Difference, full: Difference, boxes: Boxes, level: float) -> bool:
-    """Return whether fully relaxed bounds, tighter and dearer, are expected to close the boxes at less cost.
-
-    What a bound adds to the error falls with the square of the radius. Where it is r times smaller the boxes can be
-    r^(-1/2) times wider, and r^(d/2) times fewer.
-    """
-    ratio = float(np.median(_excess(full, boxes, level) / _excess(quick, boxes, level)))
-    return ratio ** (boxes.low.shape[1] / 2) * full.cost() < quick.cost()
-
-
-def _excess(difference: Difference, boxes: Boxes, level: float) -> np.ndarray:
-    """Return by how much the bounds lie above the errors at the centers, (open sides,); at least a rounding."""
-    low, high = torch.from_numpy(boxes.low), torch.from_numpy(boxes.high)
-    everything = slice(0, len(boxes))
-    centers = (low + high) / 2
-    error = difference.signed(centers)
-    above, below = difference.upper_bounds(centers, (high - low) / 2, everything, everything)
-    excess = torch.stack([above.center - error, below.center + error], 1).clamp(min=1e-300)  # (boxes, 2)
-    return excess.numpy()[boxes.bounds > level]
+    order, full = methods.cheapest(boxes, pool.level)
+    done = pool.done + len(methods.candidates) * len(boxes)
+    return replace(pool, order=order, full=full, done=done, pilot=_PILOT_GROWTH * pool.pilot)
 
 
 def split(pool: Pool, parts: int) -> list[Pool]:
@@ -204,6 +190,7 @@ def join(pools: Sequence[Pool]) -> Pool:
             lower=best.lower,
             where=best.where,
             done=sum(pool.done for pool in pools),
+            order=min(pool.order for pool in pools),
             full=any(pool.full for pool in pools),
             pilot=max(pool.pilot for pool in pools),
         )

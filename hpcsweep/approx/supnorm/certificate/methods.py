@@ -1,0 +1,74 @@
+"""By which method boxes are bounded: straight lines, with backward passes through hidden layers too, or Taylor models.
+
+What a bound adds to the error falls with the power p of the radius: 2 for lines, k + 1 for Taylor models of order k. A
+box whose bound adds r times as much as there is room for is closed by about r^(d/p) parts of it, so that each method
+can be asked for the work that it would take.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from hpcsweep.approx.supnorm.certificate.branching import Boxes
+from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference
+from hpcsweep.approx.supnorm.certificate.enclosure.taylor.difference import TaylorDifference, is_smooth
+
+# By dimension: the order that a search begins with, then those that a pilot tries as well; measured.
+_ORDERS = {1: (7, 5, 9), 2: (5, 4, 6), 3: (4, 3, 5), 4: (3, 2, 4), 5: (3, 2), 6: (2, 3), 7: (2,), 8: (2,)}
+_HOPELESS = 1e12  # times as much as there is room for: it does not matter how much more
+
+
+class Methods:
+    """The methods for one difference.
+
+    Attributes
+    ----------
+    orders: of the Taylor models that may pay, that to begin with first; () for functions that are not smooth
+    """
+
+    def __init__(self, difference: Difference) -> None:
+        self.lines = difference
+        smooth = isinstance(difference, Difference) and is_smooth(difference)
+        self.orders = _ORDERS.get(len(difference.domain), ()) if smooth else ()
+        self._models: dict[int, TaylorDifference] = {}
+
+    @cached_property
+    def fully(self) -> Difference | None:
+        """Lines with full relaxation; None where there is no more to relax."""
+        return self.lines.fully()
+
+    def of(self, order: int, full: bool = False) -> Difference:
+        """Return the difference by Taylor models of an order; 0: by lines."""
+        if order == 0:
+            return self.fully if full and self.fully is not None else self.lines
+        if order not in self._models:
+            self._models[order] = TaylorDifference(self.lines, order)
+        return self._models[order]
+
+    @property
+    def candidates(self) -> list[tuple[int, bool]]:
+        """What a pilot compares: (order, full) of each method."""
+        full = [(0, True)] if self.fully is not None else []
+        return [(0, False), *full, *((order, False) for order in self.orders)]
+
+    def cheapest(self, boxes: Boxes, level: float) -> tuple[int, bool]:
+        """Return the candidate that is expected to close boxes at least cost."""
+        return min(self.candidates, key=lambda one: self.of(*one).cost() * parts(self.of(*one), boxes, level, one[0]))
+
+
+def parts(difference: Difference, boxes: Boxes, level: float, order: int) -> float:
+    """Return into how many parts an open side of these boxes must be cut on the average; order 0: of lines."""
+    low, high = torch.from_numpy(boxes.low), torch.from_numpy(boxes.high)
+    everything, centers = slice(0, len(boxes)), (low + high) / 2
+    above, below = difference.upper_bounds(centers, (high - low) / 2, everything, everything)
+    error = difference.signed(centers)
+    errors = torch.stack([error, -error], 1).numpy()  # (boxes, 2)
+    excess = torch.stack([above.center, below.center], 1).numpy() - errors
+    with np.errstate(all="ignore"):
+        ratio = np.nan_to_num(excess / (level - errors), nan=_HOPELESS, posinf=_HOPELESS, neginf=_HOPELESS)
+    ratio[errors >= level] = _HOPELESS
+    ratio = np.clip(ratio[boxes.bounds > level], 1.0, _HOPELESS)
+    return float((ratio ** (boxes.low.shape[1] / (max(order, 1) + 1))).mean()) if len(ratio) else 0.0
