@@ -18,6 +18,7 @@ from hpcsweep.approx.supnorm.certificate import certify
 from hpcsweep.approx.supnorm.certificate.branching import WHOLE, Boxes, bound, grid, halves
 from hpcsweep.approx.supnorm.certificate.certify import Pool, advance, join, split, start
 from hpcsweep.approx.supnorm.certificate.enclosure.difference import UpperBound
+from hpcsweep.approx.supnorm.certificate.methods import Methods
 from hpcsweep.approx.supnorm.dense import Dense
 from tests.approx.supnorm.certificate.errors import (
     PLENTY,
@@ -206,15 +207,16 @@ def test_the_pilot_chooses_by_tightness_and_cost() -> None:
     choices = []
     for network in (deep, flat):
         quick = of(network, smooth, line(4))
-        choices.append(certify.full_relaxation_pays(quick, quick.fully(), boxes, 0.0))
-    assert choices == [True, False]
+        level = 1.2 * float(quick.errors(torch.from_numpy(center)).max())
+        choices.append(Methods(quick).cheapest(boxes, level))
+    assert choices == [(0, True), (0, False)]
 
 
 def test_full_relaxation_is_used_where_the_pilot_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = random_network(np.random.default_rng(1), 3, [8] * 10, "tanh", scale=2.2)
+    network = random_network(np.random.default_rng(1), 3, [8] * 10, "relu", scale=1.6)
     difference = of(network, smooth, line(3))
     chosen = proved(difference, 3, gap=0.1)
-    monkeypatch.setattr(certify, "full_relaxation_pays", lambda *_: False)
+    monkeypatch.setattr(Methods, "cheapest", lambda *_: (0, False))
     never = proved(difference, 3, gap=0.1, boxes=2 * chosen.done)
     assert chosen.status == "closed" and chosen.full
     assert never.status == "budget" and not never.full

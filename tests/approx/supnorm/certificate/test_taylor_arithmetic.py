@@ -14,10 +14,10 @@ from torch import Tensor
 from hpcsweep.approx.kernels import polynomials as kernels
 from hpcsweep.approx.supnorm.certificate.enclosure import AffineForm, rounding
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, gamma
-from hpcsweep.approx.supnorm.certificate.enclosure.taylor import compositions, series
+from hpcsweep.approx.supnorm.certificate.enclosure.taylor import compositions
 from hpcsweep.approx.supnorm.certificate.enclosure.taylor.difference import _upper_bound
 from hpcsweep.approx.supnorm.certificate.enclosure.taylor.monomials import monomials, of_order
-from hpcsweep.approx.supnorm.certificate.enclosure.taylor.series import SERIES
+from hpcsweep.approx.supnorm.certificate.enclosure.taylor.series import SERIES, sigmoids
 from tests.approx.supnorm.certificate import polynomials
 from tests.approx.supnorm.certificate.exact import UNARY
 
@@ -201,7 +201,7 @@ def test_the_constants_of_tanh_are_maxima() -> None:
     """|p_n| on [-1, 1], by its values on a grid and its slopes in between."""
     grid = np.linspace(-1, 1, 100_001)
     p = np.polynomial.Polynomial([1.0])
-    for n, constant in enumerate(series._TANH, start=1):
+    for n, constant in enumerate(sigmoids._TANH, start=1):
         between = np.abs(p.deriv().coef).sum() * (grid[1] - grid[0]) / 2 if n > 1 else 0.0
         largest = np.abs(p(grid)).max() / math.factorial(n)
         assert largest <= constant <= 1.0001 * largest and between / math.factorial(n) < 2e-2

@@ -52,10 +52,8 @@ def univariate(name: str, form: AffineForm) -> AffineForm:
     table = present()
     if table is None or (name not in SERIES and name != "square"):
         return _straight(name, form)
-    if name == "square":
-        result = product(table, form, form)
-    else:
-        result = compose(table, name, form, partial(_straight, name))
+    lines = partial(_straight, name)
+    result = product(table, form, form) if name == "square" else compose(table, name, form, lines)
     if name not in _UNBOUNDED:
         result.known = image(name, *form.range())
     return result

@@ -96,7 +96,8 @@ def compose(table: Monomials, name: str, form: AffineForm, straight: Callable[[A
     lost.add_(tail)
     radius = (slope * form.radius).add_(noise).add_(lost).mul_(1 + gamma(_own_roundings(table))).add_(TINY)
     result = AffineForm(terms, radius)
-    poor = ~(lost <= torch.addcmul(noise, slope, reach, value=_POOR))  # also what is not a number
+    good = (lost < torch.addcmul(noise, slope, reach, value=_POOR)).logical_and_(radius < torch.inf)
+    poor = good.logical_not_()  # also what is not a number
     return _straightened(form, result, poor, straight) if poor.any() else result
 
 

@@ -53,7 +53,7 @@ class TaylorDifference(Difference):
 
     def upper_bounds(self, centers: Tensor, radii: Tensor, above: slice, below: slice) -> tuple[UpperBound, UpperBound]:
         """Bound the difference and its negative; see `Difference.upper_bounds`."""
-        size = self._block()
+        size = self._boxes_at_once()
         with torch.no_grad():
             blocks = [
                 self._bounds(centers[start : start + size], radii[start : start + size])
@@ -66,7 +66,7 @@ class TaylorDifference(Difference):
             sides.append(UpperBound(*(torch.cat([getattr(part, name) for part in parts])[side] for name in names)))
         return sides[0], sides[1]
 
-    def _block(self) -> int:
+    def _boxes_at_once(self) -> int:
         widest = max((layers.dense.width for layers in self.layers), default=8)
         return max(32, min(4096, _BLOCK // (widest * self._table().counts[-1])))
 
