@@ -114,6 +114,7 @@ def _finalized(
     met = _met(state)
     points, nonfinite = points + met, nonfinite + met
     message = CONTRADICTION if refuted else state.reason
+    message = message or (pool.remark if pool else "")
     if nonfinite:
         message = f"The error is NaN or infinite at {nonfinite} of {points} points."
     return Measured(

@@ -15,7 +15,7 @@ import numpy as np
 
 from hpcsweep.approx.supnorm.certificate.branching import WHOLE, Boxes, bound, concatenated, grid, halves
 from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference
-from hpcsweep.approx.supnorm.certificate.methods import Methods
+from hpcsweep.approx.supnorm.certificate.methods import Methods, parts
 from hpcsweep.bracket import Bracket, cover
 
 _FIRST = {1: 64, 2: 8, 3: 2}  # intervals per axis to begin with; 1 in more dimensions
@@ -24,6 +24,8 @@ _SHARE, _FEWEST, _MOST = 4, 192, 4096
 _PILOT, _PILOT_GROWTH = 2048, 8  # boxes done before the first pilot, and by which factor until the next one
 _SMOOTH_PILOT = 512  # of Taylor models, which need fewer boxes
 _TRIED = 32  # boxes that a pilot halves
+_SAMPLED = 64  # boxes that are asked how many there will be
+_HOPELESS = 8  # times the boxes that are permitted: it is not worth while to begin
 LARGEST = 1 << 22  # open boxes, some 0.1 GB per million and dimension; more end the search as a budget does
 
 
@@ -41,6 +43,7 @@ class Pool:
     done: how many boxes have been bounded.
     order, full: of the Taylor models, 0 for straight lines; whether with these hidden layers are relaxed fully.
     pilot: after how many boxes to decide that again.
+    forecast: about how many boxes it would take, where that is hopeless; else 0.
     """
 
     boxes: Boxes
@@ -53,6 +56,7 @@ class Pool:
     order: int = 0
     full: bool = False
     pilot: int = _PILOT
+    forecast: float = 0.0
 
     @property
     def level(self) -> float:
@@ -75,6 +79,13 @@ class Pool:
         if bracket.upper <= (1.0 + self.gap) * bracket.lower:
             return "closed"
         return "budget" if len(self.boxes) and not math.isnan(self.lower) else "floor"
+
+    @property
+    def remark(self) -> str:
+        """Return a sentence where the proof was given up; else nothing."""
+        if not self.forecast:
+            return ""
+        return f"The proof ended after {self.done} boxes: to reach the gap, it would take about {self.forecast:.0e}."
 
 
 def start(dimension: int, lower: float, where: Sequence[float]) -> Pool:
@@ -113,6 +124,17 @@ def advance(
             pool = _decide(methods, pool)
         pool = _settle(_round(methods.of(pool.order, pool.full), pool, limit - pool.done))
     return pool
+
+
+def with_forecast(difference: Difference, pool: Pool, permitted: int) -> Pool:
+    """Return a pool that says about how many boxes it would take to close it, if that is hopeless with so many."""
+    if pool.status != "budget" or pool.done >= permitted:
+        return pool
+    order = np.argsort(-pool.boxes.worst(), kind="stable")
+    sample = halves(pool.boxes[order[:: max(1, len(order) // _SAMPLED)]])
+    each = parts(Methods(difference).of(pool.order, pool.full), sample, pool.level, pool.order)
+    forecast = pool.done + 2 * len(pool.boxes) * each
+    return replace(pool, forecast=forecast) if forecast > _HOPELESS * permitted else pool
 
 
 def _settle(pool: Pool) -> Pool:
@@ -193,5 +215,6 @@ def join(pools: Sequence[Pool]) -> Pool:
             order=min(pool.order for pool in pools),
             full=any(pool.full for pool in pools),
             pilot=max(pool.pilot for pool in pools),
+            forecast=max(pool.forecast for pool in pools),
         )
     )

@@ -32,7 +32,7 @@ class Methods:
     def __init__(self, difference: Difference) -> None:
         self.lines = difference
         smooth = isinstance(difference, Difference) and is_smooth(difference)
-        self.orders = _ORDERS.get(len(difference.domain), ()) if smooth else ()
+        self.orders = _ORDERS.get(len(difference._domain), ()) if smooth else ()
         self._models: dict[int, TaylorDifference] = {}
 
     @cached_property

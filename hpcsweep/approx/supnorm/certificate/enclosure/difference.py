@@ -53,30 +53,26 @@ class Difference:
     domain: (low, high) for each axis.
     terms: networks whose sum the approximant is; without, its own code runs on affine forms.
     full: bound hidden layers by backward passes too.
-
-    Attributes
-    ----------
-    layers: of the terms, prepared for being enclosed
     """
 
     def __init__(
         self, target: Function, approximant: Function, domain: Domain, terms: Sequence[Dense] = (), full: bool = False
     ) -> None:
-        self.target, self.approximant, self._full = target, approximant, full
-        self.domain = tuple((float(low), float(high)) for low, high in domain)
-        self.layers = [Layers(dense) for dense in terms]
+        self._target, self._approximant, self._full = target, approximant, full
+        self._domain = tuple((float(low), float(high)) for low, high in domain)
+        self._layers = [Layers(dense) for dense in terms]
 
     def fully(self) -> Difference | None:
         """Return the difference with full relaxation; None where there is no more to relax."""
-        deep = any(len(layers.dense.weights) > 2 for layers in self.layers)
+        deep = any(len(layers.dense.weights) > 2 for layers in self._layers)
         if self._full or not deep:
             return None
-        terms = [layers.dense for layers in self.layers]
-        return Difference(self.target, self.approximant, self.domain, terms, full=True)
+        terms = [layers.dense for layers in self._layers]
+        return Difference(self._target, self._approximant, self._domain, terms, full=True)
 
     def cost(self) -> float:
         """Return roughly the multiplications for one box."""
-        return sum(layers.flops(len(self.domain), self._full) for layers in self.layers)
+        return sum(layers.flops(len(self._domain), self._full) for layers in self._layers)
 
     def bounds(self, centers: Tensor, radii: Tensor) -> Tensor:
         """Return upper bounds of |target - approximant| on boxes, (boxes,), infinite where there is none.
@@ -99,12 +95,12 @@ class Difference:
         NoEnclosure: if the target, or an approximant without layers, does what has no rule.
         """
         with torch.no_grad():
-            places = boxes(centers, radii, self.domain)
-            form = form_of(self.target(places), places)
-            if not self.layers:
-                form = form - form_of(self.approximant(places), places)
+            places = boxes(centers, radii, self._domain)
+            form = _form(self._target(places), places)
+            if not self._layers:
+                form = form - _form(self._approximant(places), places)
             parts = [_straight(form, sign, side) for sign, side in zip(_SIGNS, (above, below), strict=True)]
-            for layers in self.layers:
+            for layers in self._layers:
                 self._subtract(layers, layers.input_boxes(places), parts, (above, below))
         return parts[0], parts[1]
 
@@ -136,15 +132,15 @@ class Difference:
         """Return target - approximant likewise."""
         places = self.places(centers)
         with torch.no_grad():
-            return self.target(places) - self.approximant(places)
+            return self._target(places) - self._approximant(places)
 
     def places(self, centers: Tensor) -> Tensor:
         """Return the points of the domain that unit points (points, dimension) stand for."""
-        low, high = torch.tensor(self.domain, dtype=torch.float64, device=centers.device).T
+        low, high = torch.tensor(self._domain, dtype=torch.float64, device=centers.device).T
         return torch.clamp((low + high) / 2 + centers * ((high - low) / 2), low, high)
 
 
-def form_of(values: AffineForm | Tensor, places: AffineForm) -> AffineForm:
+def _form(values: AffineForm | Tensor, places: AffineForm) -> AffineForm:
     """Return what a function gave as a form; a tensor, of a function that is constant, is exact."""
     if isinstance(values, AffineForm):
         return values

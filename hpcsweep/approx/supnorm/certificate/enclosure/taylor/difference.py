@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.supnorm.certificate.enclosure.affine import AffineForm, boxes
-from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference, UpperBound, form_of
+from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference, UpperBound, _form
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, gamma
 from hpcsweep.approx.supnorm.certificate.enclosure.shapes import of_one_degree
 from hpcsweep.approx.supnorm.certificate.enclosure.taylor.compositions import compose
@@ -23,7 +23,7 @@ _SMALL = 2.0**-6  # radius of boxes on which roundings may be most of a remainde
 
 def is_smooth(difference: Difference) -> bool:
     """Return whether all activations of the layers have Taylor series; code without layers may be smooth or not."""
-    return all(layers.dense.activation in SERIES for layers in difference.layers)
+    return all(layers.dense.activation in SERIES for layers in difference._layers)
 
 
 class TaylorDifference(Difference):
@@ -36,14 +36,14 @@ class TaylorDifference(Difference):
     """
 
     def __init__(self, difference: Difference, order: int) -> None:
-        terms = [layers.dense for layers in difference.layers]
-        super().__init__(difference.target, difference.approximant, difference.domain, terms)
+        terms = [layers.dense for layers in difference._layers]
+        super().__init__(difference._target, difference._approximant, difference._domain, terms)
         self.order = order
 
     def cost(self) -> float:
         """Return roughly the multiplications for one box; measured."""
         count, total = self._table().counts[-1], 0.0
-        for layers in self.layers:
+        for layers in self._layers:
             for weight in layers.dense.weights[:-1]:
                 total += len(weight) * (weight.shape[1] * count + _PASSES * (count + _SERIES))
         return total
@@ -67,11 +67,11 @@ class TaylorDifference(Difference):
         return sides[0], sides[1]
 
     def _boxes_at_once(self) -> int:
-        widest = max((layers.dense.width for layers in self.layers), default=8)
+        widest = max((layers.dense.width for layers in self._layers), default=8)
         return max(32, min(4096, _BLOCK // (widest * self._table().counts[-1])))
 
     def _table(self) -> Monomials:
-        return monomials(len(self.domain), self.order)
+        return monomials(len(self._domain), self.order)
 
     def _bounds(self, centers: Tensor, radii: Tensor) -> tuple[UpperBound, UpperBound]:
         form, share = self._model(centers, radii, self.order)
@@ -84,15 +84,15 @@ class TaylorDifference(Difference):
 
     def _model(self, centers: Tensor, radii: Tensor, order: int) -> tuple[AffineForm, Tensor]:
         """Return the model of the difference (boxes,), and what halving along each axis may gain (boxes, dimension)."""
-        with of_order(len(self.domain), order) as table:
-            places = boxes(centers, radii, self.domain)
+        with of_order(len(self._domain), order) as table:
+            places = boxes(centers, radii, self._domain)
             if order == 0:
                 places = AffineForm(places.terms[:1], places.radius)
-            form = target = form_of(self.target(places), places)
-            for layers in self.layers:
+            form = target = _form(self._target(places), places)
+            for layers in self._layers:
                 form = form - _network(table, layers.dense, places)
-            if not self.layers:
-                form = form - form_of(self.approximant(places), places)
+            if not self._layers:
+                form = form - _form(self._approximant(places), places)
             return form, _share(table, form, target)
 
 
