@@ -99,7 +99,12 @@ def least(dimension: int) -> int:
 
 
 def advance(
-    difference: Difference, pool: Pool, gap: float, boxes: int, stop: Callable[[], bool] = lambda: False
+    difference: Difference,
+    pool: Pool,
+    gap: float,
+    boxes: int,
+    stop: Callable[[], bool] = lambda: False,
+    methods: Methods | None = None,
 ) -> Pool:
     """Bound boxes, worst first, until closed, or `boxes` more are done, or no work would help, or told to stop.
 
@@ -108,12 +113,13 @@ def advance(
     gap: relative; what an advance with a larger one has settled is not opened again.
     boxes: the budget, never exceeded; the last round is cut to what is left of it.
     stop: asked between rounds; the pool then goes on later, with what was left of the budget, to the same bits.
+    methods: those that may be used; None: all that there are.
 
     Raises
     ------
     NoEnclosure: if the target, or an approximant without layers, does what has no rule.
     """
-    methods = Methods(difference)
+    methods = Methods(difference) if methods is None else methods
     limit = pool.done + boxes
     pool = _settle(replace(pool, gap=gap))
     if pool.done == 0 and methods.orders:

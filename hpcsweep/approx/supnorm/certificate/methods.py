@@ -17,7 +17,7 @@ from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference
 from hpcsweep.approx.supnorm.certificate.enclosure.taylor.difference import TaylorDifference, is_smooth
 
 # By dimension: the order that a search begins with, then those that a pilot tries as well; measured.
-_ORDERS = {1: (7, 5, 9), 2: (5, 4, 6), 3: (4, 3, 5), 4: (3, 2, 4), 5: (3, 2), 6: (2, 3), 7: (2,), 8: (2,)}
+_ORDERS = {1: (7, 5, 9), 2: (5, 4, 6), 3: (4, 3, 5), 4: (4, 3), 5: (3, 4), 6: (3,)}
 _HOPELESS = 1e12  # times as much as there is room for: it does not matter how much more
 
 

@@ -257,10 +257,8 @@ def close_to_its_target() -> Difference:
 def by_lines(difference: Difference, lower: float, boxes: int) -> Pool:
     methods = Methods(difference)
     methods.orders = ()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(certify, "Methods", lambda _: methods)
-        pool = advance(difference, start(2, lower, ()), 1e-4, boxes)
-        return certify.with_forecast(difference, pool, 2 * boxes)
+    pool = advance(difference, start(2, lower, ()), 1e-4, boxes, methods=methods)
+    return certify.with_forecast(difference, pool, 2 * boxes)
 
 
 def test_models_close_what_lines_do_not_and_say() -> None:

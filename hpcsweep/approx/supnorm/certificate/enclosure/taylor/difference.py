@@ -116,13 +116,13 @@ def _network(table: Monomials, dense: Dense, places: AffineForm) -> AffineForm:
 def _share(table: Monomials, form: AffineForm, target: AffineForm) -> Tensor:
     """Return what each axis contributes to all but the linear part: (boxes, dimension).
 
-    A remainder belongs to the axes as the highest terms of the target do, which the approximant has too, and which
-    hardly cancel there.
+    A remainder belongs to the axes as the terms of the two highest degrees of the target do, which the approximant has
+    too, and which hardly cancel there: of two degrees, since an even function has none of an odd one.
     """
     exponents = torch.from_numpy(table.exponents).double()
     own, other = of_one_degree(form, target)
     degree = table.degree(len(own.terms))
-    last = table.degrees[degree]
+    last = table.degrees[max(degree - 1, 0)]
     highest = other.terms[last:].abs().T @ exponents[last : len(other.terms)]  # (boxes, dimension)
     highest.add_(TINY)
     highest.div_(highest.sum(1, keepdim=True)).mul_((table.order + 1) * own.radius[:, None])
