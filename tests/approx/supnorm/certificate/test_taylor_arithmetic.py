@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from fractions import Fraction
 
 import mpmath as mp
 import numpy as np
@@ -16,7 +17,7 @@ from hpcsweep.approx.supnorm.certificate.enclosure import AffineForm, rounding
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, gamma
 from hpcsweep.approx.supnorm.certificate.enclosure.taylor import compositions
 from hpcsweep.approx.supnorm.certificate.enclosure.taylor.difference import _upper_bound
-from hpcsweep.approx.supnorm.certificate.enclosure.taylor.monomials import monomials, of_order
+from hpcsweep.approx.supnorm.certificate.enclosure.taylor.monomials import Monomials, monomials, of_order
 from hpcsweep.approx.supnorm.certificate.enclosure.taylor.series import SERIES, sigmoids
 from tests.approx.supnorm.certificate import polynomials
 from tests.approx.supnorm.certificate.exact import UNARY
@@ -65,6 +66,8 @@ def test_products_are_those_of_polynomials(dimension: int, order: int, columns: 
         cut, most = (polynomials.norm({a: x for a, x in p.items() if a not in computed}) for p in (whole, sizes))
         assert kept <= 1e-14 * polynomials.norm(sizes)
         assert cut + kept <= product.radius[column].item() <= most + 1e-13 * polynomials.norm(sizes)
+        doubt = Fraction(gamma(table.most_pairs)) * polynomials.norm(sizes)
+        assert most + doubt <= Fraction(product.radius[column].item())
 
 
 @pytest.mark.parametrize(("dimension", "order"), SPACES[1:])
@@ -132,6 +135,50 @@ def of_alone(columns: int) -> Callable[[np.ndarray], np.ndarray]:
 def test_bits_do_not_depend_on_company() -> None:
     coefficients = drawn(monomials(2, 4).counts[-1], 1, 5) * 0.1
     assert all(np.array_equal(of_alone(columns)(coefficients), of_alone(1)(coefficients)) for columns in (2, 16, 33))
+
+
+def by_the_formula(table: Monomials, name: str, form: AffineForm, column: int) -> Fraction:
+    """The remainder of g(form) as the proof in `compositions` has it, by rational arithmetic."""
+    rule, order = SERIES[name], table.order
+    p = polynomials.of(table, form.terms[:, column].numpy())
+    constant = next(a for a in p if not any(a))
+    p = {a: x for a, x in p.items() if a != constant}
+    h, r = polynomials.norm(p), Fraction(form.radius[column].item())
+    u, radii = form.center[[column]], torch.tensor([float(h + r)], dtype=torch.float64)
+    known = rule.expand(u, order + 2)
+    g = [Fraction(part.item()) for part in known.coefficients]
+    scale = Fraction(float(known.scale))
+    errors = [Fraction(known.relative) * abs(x) for x in g]
+    errors = [e + Fraction((*known.absolute, *[0.0] * 99)[m]) * scale for m, e in enumerate(errors)]
+    tail = (abs(g[-1]) + errors[-1]) * h ** (order + 1)
+    tail += Fraction(rule.beyond(order + 2, u, radii).item()) * h ** (order + 2)
+    slopes = [Fraction(rule.beyond(n, u, radii).item()) for n in (1, 2)]
+    slope = min(slopes[0], abs(g[1]) + errors[1] + 2 * slopes[1] * (h + r))
+    lost, total = Fraction(0), {constant: g[order]}
+    for m in reversed(range(order)):
+        product = polynomials.times(total, p)
+        sizes = polynomials.times(*({a: abs(x) for a, x in part.items()} for part in (total, p)))
+        lost = lost * h + polynomials.norm({a: x for a, x in sizes.items() if sum(a) > order - m})
+        lost += Fraction(gamma(table.most_pairs)) * polynomials.norm(total) * h
+        total = {a: x for a, x in product.items() if sum(a) <= order - m} | {constant: g[m]}
+    if len(form.terms) == 1 + table.dimension:
+        lost = sum((Fraction(gamma(3 * m + 1)) * abs(g[m]) * h**m for m in range(1, order + 1)), Fraction(0))
+    return lost + tail + slope * r + sum(e * h**m for m, e in enumerate(errors[:-1]))
+
+
+@pytest.mark.parametrize("name", SERIES)
+@pytest.mark.parametrize(("dimension", "order", "degree"), [(1, 4, 3), (2, 3, 2), (2, 3, 1), (3, 2, 2)])
+def test_remainders_are_those_of_the_proof(name: str, dimension: int, order: int, degree: int) -> None:
+    table, columns = monomials(dimension, order), 12
+    terms = torch.from_numpy(drawn(table.counts[degree], columns, 9)) * 0.05
+    terms[0] = terms[0].abs() + 0.7
+    radius = torch.from_numpy(10.0 ** -np.random.default_rng(1).uniform(1, 18, columns))
+    form = AffineForm(terms, radius)
+    with of_order(dimension, order):
+        result = compositions.compose(table, name, form, lambda part: AffineForm(part.terms, part.radius + math.inf))
+    for column in range(columns):
+        least = by_the_formula(table, name, form, column)
+        assert least <= Fraction(result.radius[column].item()) <= least * Fraction(1.001) + Fraction(1e-15)
 
 
 # Series
@@ -238,7 +285,7 @@ def exceeded_by_roundings() -> int:
     bound = _upper_bound(table, AffineForm(terms, zero), 1.0, zero, zero[:, None])
     return sum(
         max(sum(polynomials.of(table, column * signs).values()) for signs in (np.ones(3), np.array([1.0, -1.0, 1.0])))
-        > polynomials.Fraction(float(top))
+        > Fraction(float(top))
         for column, top in zip(terms.numpy().T, bound.top(), strict=True)
     )
 

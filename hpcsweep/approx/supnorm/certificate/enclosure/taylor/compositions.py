@@ -84,7 +84,7 @@ def compose(table: Monomials, name: str, form: AffineForm, straight: Callable[[A
     rule, degree = SERIES[name], table.degree(len(form.terms))
     order = table.order if degree else 0
     reach = form.reach()
-    radii = (reach + form.radius).mul_(1 + gamma(4))
+    radii = reach + form.radius  # to one rounding, which the rules count
     series = rule.expand(form.center, order + 2)
     terms, lost = _composed(table, order, degree, form, torch.stack(series.coefficients[:-1]))
     noise = _noise(series, reach, 3 * order + 2 if degree == 1 else 0)

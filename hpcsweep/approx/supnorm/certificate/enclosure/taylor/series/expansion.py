@@ -51,7 +51,7 @@ class Expandable:
     ----------
     expand: (places, count) -> the first `count` coefficients there.
     beyond: (n, places, radii) -> an upper bound of |g^(n)| / n! within the radii about the places, n >= 1; infinite
-        or NaN where there is none.
+        or NaN where there is none. The radii are known to one rounding.
     """
 
     expand: Callable[[Tensor, int], Series]
