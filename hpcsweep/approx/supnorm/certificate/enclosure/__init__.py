@@ -3,6 +3,7 @@
 ``affine``  affine forms, which run a user's own torch code by rules: ``arithmetic``, ``shapes``, ``conditions``,
             ``elementary`` (functions of one variable under torch's names)
 ``univariate``  how functions of one variable are enclosed, gelu and tanh among them
+``taylor``  Taylor models: forms with more terms, to which the same rules apply
 ``layers``  networks by their layers, with the lines of ``activation_lines`` about their activations
 ``difference``  a target and a network together; ``rounding``: what float64 may lose
 """
