@@ -18,6 +18,7 @@ from hpcsweep.approx.supnorm.approximations import Approximation, ErrorFunction
 from hpcsweep.approx.supnorm.certificate import certify
 from hpcsweep.approx.supnorm.certificate.enclosure import AffineForm, NoEnclosure
 from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference
+from hpcsweep.approx.supnorm.certificate.methods import Methods
 from hpcsweep.approx.supnorm.screening import screen
 from hpcsweep.approx.supnorm.screening.screen import Function
 from hpcsweep.approx.supnorm.search import refine
@@ -230,7 +231,8 @@ class Proof(MeasurementTask):
 
     def _doubtful(self, difference: Difference, functions: ErrorFunction) -> bool:
         """Return whether what is proved at some points, and at that of the lower bound, misses what is seen there."""
-        if consistency.contradicted(difference, functions, consistency.sample(functions.domain)):
+        points = consistency.sample(functions.domain)
+        if any(consistency.contradicted(method, functions, points) for method in Methods(difference).first):
             return True
         where = torch.tensor([self.bracket.where], dtype=torch.float64)
         return bool(self.bracket.where) and consistency.contradicted(difference, functions, where, self.bracket.lower)

@@ -31,9 +31,22 @@ class Methods:
 
     def __init__(self, difference: Difference) -> None:
         self.lines = difference
+        self._models: dict[int, TaylorDifference] = {}
         smooth = isinstance(difference, Difference) and is_smooth(difference)
         self.orders = _ORDERS.get(len(difference._domain), ()) if smooth else ()
-        self._models: dict[int, TaylorDifference] = {}
+        if self.orders and not self._are_possible():
+            self.orders = ()
+
+    def _are_possible(self) -> bool:
+        """Return whether models of one box can be made: a user's code that lines follow may do what models cannot."""
+        dimension = len(self.lines._domain)
+        try:
+            self.of(self.orders[0]).bounds(torch.zeros(1, dimension).double(), torch.full((1, dimension), 0.5).double())
+        except MemoryError:
+            raise
+        except Exception:  # of a user's code; what lines cannot follow either raises there
+            return False
+        return True
 
     @cached_property
     def fully(self) -> Difference | None:
@@ -47,6 +60,11 @@ class Methods:
         if order not in self._models:
             self._models[order] = TaylorDifference(self.lines, order)
         return self._models[order]
+
+    @property
+    def first(self) -> list[Difference]:
+        """The difference by lines, and by the models that a search begins with."""
+        return [self.of(order) for order in (0, *self.orders[:1])]
 
     @property
     def candidates(self) -> list[tuple[int, bool]]:

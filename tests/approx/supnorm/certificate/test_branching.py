@@ -6,6 +6,7 @@ import math
 import pickle
 from dataclasses import replace
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from torch import Tensor
 from hpcsweep.approx.supnorm.certificate import certify
 from hpcsweep.approx.supnorm.certificate.branching import WHOLE, Boxes, bound, grid, halves
 from hpcsweep.approx.supnorm.certificate.certify import Pool, advance, join, split, start
+from hpcsweep.approx.supnorm.certificate.enclosure import AffineForm
 from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference, UpperBound
 from hpcsweep.approx.supnorm.certificate.methods import Methods
 from hpcsweep.approx.supnorm.dense import Dense
@@ -270,3 +272,15 @@ def test_models_close_what_lines_do_not_and_say() -> None:
     assert lines.status == "budget" and lines.bracket.upper > 10 * pool.bracket.upper
     assert lines.forecast > 1e6 and "5000 boxes: to reach the gap, it would take about" in lines.remark
     assert join(split(lines, 3)).forecast == lines.forecast
+
+
+def test_code_that_models_cannot_follow_is_proved_by_lines() -> None:
+    def only_affine(x: Any) -> Any:
+        wave = torch.sin(3.0 * x[:, 0])
+        if isinstance(wave, AffineForm) and len(wave.terms) > 2:
+            raise RuntimeError("no higher terms, please")
+        return wave
+
+    pool = proved(of(constant(0.0, 1), only_affine, line(1)), 1)
+    assert pool.status == "closed" and pool.order == 0
+    assert proved(of(constant(0.0, 1), lambda x: torch.sin(3.0 * x[:, 0]), line(1)), 1).order > 0
