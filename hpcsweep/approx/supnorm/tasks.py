@@ -218,8 +218,7 @@ class Proof(MeasurementTask):
                 if self._doubtful(difference, functions):
                     return CONTRADICTION
                 pool = certify.start(self.measurement.dimension, self.bracket.lower, self.bracket.where)
-                pool = certify.advance(difference, pool, self.measurement.gap, self.boxes)
-                return certify.with_forecast(difference, pool, self.measurement.boxes)
+                return certify.begin(difference, pool, self.measurement.gap, self.boxes, self.measurement.boxes)
             return certify.advance(difference, pool, self.measurement.gap, self.boxes)
         except (NoEnclosure, Unenclosed) as missing:
             return f"No certificate: {missing}"

@@ -24,6 +24,7 @@ _SHARE, _FEWEST, _MOST = 4, 192, 4096
 _PILOT, _PILOT_GROWTH = 2048, 8  # boxes done before the first pilot, and by which factor until the next one
 _SMOOTH_PILOT = 512  # of Taylor models, which need fewer boxes
 _TRIED = 32  # boxes that a pilot halves
+_FINER, _FEW = {1: 1e-6, 2: 1e-6, 3: 1e-3, 4: 1e-3, 5: 1e-2, 6: 1e-2}, 2048  # gaps by dimension, tried with so many
 _SAMPLED = 64  # boxes that are asked how many there will be
 _HOPELESS = 8  # times the boxes that are permitted: it is not worth while to begin
 LARGEST = 1 << 22  # open boxes, some 0.1 GB per million and dimension; more end the search as a budget does
@@ -130,6 +131,21 @@ def advance(
             pool = _decide(methods, pool)
         pool = _settle(_round(methods.of(pool.order, pool.full), pool, limit - pool.done))
     return pool
+
+
+def begin(difference: Difference, pool: Pool, gap: float, boxes: int, permitted: int) -> Pool:
+    """Return a pool with its first boxes done, of all that are permitted; see `advance` and `with_forecast`.
+
+    Where Taylor models close gaps with few boxes, a smaller one than is asked for takes few more.
+    """
+    methods = Methods(difference)
+    finer = _FINER.get(len(pool.boxes.low.T), gap) if methods.orders else gap
+    if finer < gap:
+        pool = advance(difference, pool, finer, min(boxes, _FEW), methods=methods)
+        boxes -= pool.done
+        if pool.status == "closed":
+            return pool
+    return with_forecast(difference, advance(difference, pool, gap, boxes, methods=methods), permitted)
 
 
 def with_forecast(difference: Difference, pool: Pool, permitted: int) -> Pool:

@@ -284,3 +284,15 @@ def test_code_that_models_cannot_follow_is_proved_by_lines() -> None:
     pool = proved(of(constant(0.0, 1), only_affine, line(1)), 1)
     assert pool.status == "closed" and pool.order == 0
     assert proved(of(constant(0.0, 1), lambda x: torch.sin(3.0 * x[:, 0]), line(1)), 1).order > 0
+
+
+def test_a_gap_that_costs_little_is_closed_further() -> None:
+    difference = close_to_its_target()
+    pool = certify.begin(difference, start(2, 0.0, ()), 0.1, PLENTY, PLENTY)
+    assert pool.status == "closed" and pool.bracket.upper <= (1 + 1e-6) * pool.bracket.lower
+    lines = certify.begin(of(random_network(np.random.default_rng(0), 2, [8], "relu"), smooth, line(2)),
+                          start(2, 0.0, ()), 0.1, PLENTY, PLENTY)  # fmt: skip
+    assert lines.status == "closed" and lines.bracket.upper > 1.01 * lines.bracket.lower
+    hard = certify.begin(of(constant(0.0, 4), lambda x: torch.sin(6.0 * x).prod(1), line(4)), start(4, 0.0, ()), 0.3,
+                         PLENTY, PLENTY)  # fmt: skip
+    assert hard.status == "closed" and hard.gap == 0.3 and hard.done >= 2048

@@ -110,12 +110,15 @@ def test_horner_counts_its_roundings() -> None:
     assert roundings_of_a_composition(0.0) > 50
 
 
-def test_what_underflows_in_a_composition_is_counted() -> None:
-    table = monomials(1, 2)
-    with of_order(1, 2):
-        small = AffineForm(torch.tensor([[1.0], [1e-200], [1e-310]], dtype=torch.float64), torch.zeros(1).double())
-        form = compositions.compose(table, "exp", small, lambda part: part)
-        assert form.radius.item() >= TINY and compositions.product(table, small, small).radius.item() >= TINY
+def test_what_underflows_in_a_product_is_counted() -> None:
+    small = AffineForm(torch.full((3, 1), 1e-200, dtype=torch.float64), torch.zeros(1).double())
+    product = compositions.product(monomials(1, 4), small, small)
+    assert (product.terms == 0.0).all() and product.radius.item() > 0.0
+
+
+def test_products_of_remainders_are_counted() -> None:
+    wide = AffineForm(torch.zeros(1, 1).double(), torch.ones(1).double())
+    assert compositions.product(monomials(1, 4), wide, wide).radius.item() >= 1.0
 
 
 def of_alone(columns: int) -> Callable[[np.ndarray], np.ndarray]:

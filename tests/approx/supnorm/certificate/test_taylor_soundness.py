@@ -20,6 +20,7 @@ from hpcsweep.approx.supnorm.certificate.enclosure.taylor.difference import Tayl
 from hpcsweep.approx.supnorm.certificate.enclosure.taylor.monomials import Monomials, of_order
 from hpcsweep.approx.supnorm.dense import Dense
 from hpcsweep.approx.targets import REGISTRY
+from tests.approx.supnorm.certificate.exact import UNARY as UNARY_EXACT
 from tests.approx.supnorm.certificate.exact import exactly, place, random_network
 from tests.approx.supnorm.certificate.expressions import BINARY, UNARY, expression
 from tests.approx.supnorm.certificate.test_soundness import Domain, places, random_boxes, truths
@@ -222,3 +223,22 @@ def test_no_proof_of_less_than_the_truth(dimension: int, features: int, order: i
         closed.append(pool.status == "closed")
         assert pool.bracket.upper > truth
     assert not any(closed)
+
+
+@pytest.mark.parametrize("name", ["reciprocal", "log", "sqrt", "square", "tanh", "exp", "erf", "arctan"])
+def test_sizes_of_any_magnitude(name: str) -> None:
+    """Where powers of large and small numbers underflow, nothing is forgotten."""
+    generator, found = random.Random(name), []
+    for exponent in range(-150, 150, 7):
+        scale, share = 10.0**exponent, generator.choice((0.4, 0.04, 1e-6))
+        if name == "exp" and exponent > 2:
+            continue
+        for order in (1, 3, 7):
+            with of_order(1, order) as table:
+                terms = torch.tensor([[scale], [share * scale]], dtype=torch.float64)
+                form = getattr(torch, name)(AffineForm(terms, torch.zeros(1, dtype=torch.float64)))
+            for e in (mp.mpf(-1), mp.mpf(1), mp.mpf(generator.uniform(-1, 1))):
+                true = UNARY_EXACT[name](mp.mpf(scale) + mp.mpf(share * scale) * e)
+                lines = outside(table, form, np.array([[e]]), [true])
+                found += [f"1e{exponent}, order {order}: {line}" for line in lines]
+    assert found == []

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.supnorm.certificate.enclosure.rounding import gamma
+from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, gamma
 
 SECOND = 1.01  # times the errors of first order
 _FEW = 64  # roundings of a bound of remainders, at most
@@ -77,8 +77,11 @@ def power(base: Tensor, exponent: int) -> Tensor:
 
 
 def up(bound: Tensor) -> Tensor:
-    """Return a bound with its own roundings, which is overwritten."""
-    return bound.mul_(1 + gamma(_FEW))
+    """Return a bound with its own roundings and underflow, which is overwritten.
+
+    A bound that underflows to zero may still have to be multiplied by a large power.
+    """
+    return bound.mul_(1 + gamma(_FEW)).add_(TINY)
 
 
 def roundings(errors: Sequence[float]) -> list[float]:
