@@ -69,8 +69,9 @@ class Methods:
     @property
     def candidates(self) -> list[tuple[int, bool]]:
         """What a pilot compares: (order, full) of each method."""
-        full = [(0, True)] if self.fully is not None else []
-        return [(0, False), *full, *((order, False) for order in self.orders)]
+        if self.orders:  # full relaxation pays where a network is deep, and there models pay more
+            return [(0, False), *((order, False) for order in self.orders)]
+        return [(0, False)] if self.fully is None else [(0, False), (0, True)]
 
     def cheapest(self, boxes: Boxes, level: float) -> tuple[int, bool]:
         """Return the candidate that is expected to close boxes at least cost."""
