@@ -120,7 +120,7 @@ def _finalized(
     met = _met(state)
     points, nonfinite = points + met, nonfinite + met
     rounding = state.lower.rounding if state.lower else math.nan
-    message = CONTRADICTION if refuted else state.message
+    message = CONTRADICTION if refuted else state.message or (pool.remark if pool else "")
     if first.l2 < _LIKE_ROUNDING * rounding:
         message = f"{message}; {_MEANS}" if message else _MEANS
     if nonfinite:

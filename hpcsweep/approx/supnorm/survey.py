@@ -158,7 +158,7 @@ class Survey:
         """Return how many boxes of the proof are left."""
         if state.pool is None:
             return self.measurement.boxes
-        if state.pool.status != "budget" or len(state.pool.boxes) > certify.LARGEST:
+        if state.pool.status != "budget" or len(state.pool.boxes) > certify.LARGEST or state.pool.forecast:
             return 0
         return max(0, self.measurement.boxes - state.pool.done)
 

@@ -20,6 +20,7 @@ from hpcsweep.approx.supnorm.certificate import certify
 from hpcsweep.approx.supnorm.certificate.enclosure import NoEnclosure
 from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference
 from hpcsweep.approx.supnorm.certificate.lower import LowerEnd, lower_end
+from hpcsweep.approx.supnorm.certificate.methods import Methods
 from hpcsweep.approx.supnorm.screening import screen
 from hpcsweep.approx.supnorm.screening.screen import Function
 from hpcsweep.approx.supnorm.search import refine, starts
@@ -245,6 +246,7 @@ class Proof(MeasurementTask):
                 if self._doubtful(difference, functions):
                     return CONTRADICTION
                 pool = certify.start(self.measurement.dimension, self.bracket.lower, self.bracket.where)
+                return certify.begin(difference, pool, self.measurement.gap, self.boxes, self.measurement.boxes)
             return certify.advance(difference, pool, self.measurement.gap, self.boxes)
         except NoEnclosure as missing:
             return f"No certificate: {missing}"
@@ -256,7 +258,8 @@ class Proof(MeasurementTask):
 
     def _doubtful(self, difference: Difference, functions: ErrorFunction) -> bool:
         """Return whether what is proved at some points, and at that of the lower bound, misses what is seen there."""
-        if difference.contradicted(consistency.sample(functions.domain)):
+        points = consistency.sample(functions.domain)
+        if any(method.contradicted(points) for method in Methods(difference).first):
             return True
         where = torch.tensor([self.bracket.where], dtype=torch.float64)
         return bool(self.bracket.where) and difference.contradicted(where, self.bracket.lower)

@@ -1,6 +1,7 @@
 """Upper bounds of the error, proved, with all rounding errors counted.
 
-``enclosure``  a target and a network on boxes: affine forms, linear relaxation, their difference
+``enclosure``  a target and a network on boxes: affine forms, linear relaxation, Taylor models, their difference
 ``branching``  one round of branch and bound
-``certify``    the search for the box with the largest error, until the gap is closed; which relaxation pays
+``methods``    straight lines or Taylor models: which of them take the least work
+``certify``    the search for the box with the largest error, until the gap is closed
 """

@@ -22,6 +22,8 @@ from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference,
 _GRID = 2.0**51  # the sum of two edges is exact, and so is half of it
 _LOOKED_INTO = 256  # boxes of a round, the worst, in which the error itself is evaluated
 _KEPT = 0.5  # a box of which less is left is bounded again before it is halved
+_NEARLY_LONGEST = 0.999  # what slopes contribute says little: the longest edges, by roundings
+_LONG = 0.1  # what higher terms contribute says along which of these to halve
 _ROUNDINGS = 4.0  # a bound so many times its roundings above an error in its box will hardly come closer
 WHOLE = -1  # an axis: not to be halved before being bounded again
 
@@ -108,7 +110,8 @@ def bound(difference: Difference, boxes: Boxes, level: float) -> RoundResult:
     sides = slice(0, int(opened[:, 0].sum())), slice(len(boxes) - int(opened[:, 1].sum()), len(boxes))
     low, high, bounds = (torch.from_numpy(part) for part in (boxes.low, boxes.high, boxes.bounds.copy()))
     upper_bounds = difference.upper_bounds((low + high) / 2, (high - low) / 2, *sides)
-    remaining = _Remaining.nothing(low)
+    by_slopes = upper_bounds[0].share is None
+    remaining = _Remaining.nothing(low, _NEARLY_LONGEST if by_slopes else _LONG)
     for column, (side, bound) in enumerate(zip(sides, upper_bounds, strict=True)):
         bounds[side, column] = torch.minimum(bounds[side, column], bound.top())
         remaining.add(side, *_cut(low[side], high[side], bounds[side, column], bound, level), bound)
@@ -133,7 +136,8 @@ class _Remaining:
     """What is left of boxes after cutting, the hull of both sides; (boxes, dimension) each, and (boxes,).
 
     low, high: edges, infinite and inverted where nothing is left. share: what each axis contributes to the bound.
-    tilt: the slopes of the side with the larger noise; noise: roundings in the bound.
+    tilt: the slopes of the side with the larger noise; noise: roundings in the bound. shortest: the edge, relative to
+    the longest one, along which a box may be halved.
     """
 
     low: Tensor
@@ -141,18 +145,20 @@ class _Remaining:
     share: Tensor
     tilt: Tensor
     noise: Tensor
+    shortest: float
 
     @classmethod
-    def nothing(cls, like: Tensor) -> _Remaining:
+    def nothing(cls, like: Tensor, shortest: float) -> _Remaining:
         """Return the hull of nothing, for boxes (boxes, dimension)."""
         low, high = torch.full_like(like, torch.inf), torch.full_like(like, -torch.inf)
-        return cls(low, high, torch.zeros_like(like), torch.zeros_like(like), like.new_zeros(len(like)))
+        return cls(low, high, torch.zeros_like(like), torch.zeros_like(like), like.new_zeros(len(like)), shortest)
 
     def add(self, side: slice, low: Tensor, high: Tensor, bound: UpperBound) -> None:
         """Add what is left of one side."""
         self.low[side] = torch.minimum(self.low[side], low)
         self.high[side] = torch.maximum(self.high[side], high)
-        self.share[side] = torch.maximum(self.share[side], bound.slopes.abs())
+        share = bound.slopes.abs() if bound.share is None else bound.share
+        self.share[side] = torch.maximum(self.share[side], share)
         self.tilt[side] = torch.where(low <= high, bound.slopes, self.tilt[side])
         self.noise[side] = torch.maximum(self.noise[side], bound.noise)
 
@@ -199,10 +205,10 @@ def _evaluate_inside(
 def _axis(low: Tensor, high: Tensor, remaining: _Remaining) -> tuple[Tensor, Tensor]:
     """Return the axis (boxes,) along which to halve what is left, or `WHOLE`; and where it is too narrow for that.
 
-    The longest edge; of equal ones that which contributes most.
+    Of the edges that are long enough that which contributes most.
     """
     edges = remaining.high - remaining.low
     longest = edges.amax(1, keepdim=True)
-    axis = (remaining.share + 1e-300).masked_fill_(edges < 0.999 * longest, 0.0).argmax(1)
+    axis = (remaining.share + 1e-300).masked_fill_(edges < remaining.shortest * longest, 0.0).argmax(1)
     kept = (edges / (high - low)).prod(1)
     return axis.masked_fill_(kept < _KEPT, WHOLE).to(torch.int8), longest[:, 0] <= 4 / _GRID

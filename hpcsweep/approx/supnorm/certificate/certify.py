@@ -12,17 +12,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 
 from hpcsweep.approx.supnorm.certificate.branching import WHOLE, Boxes, bound, concatenated, grid, halves
 from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference
+from hpcsweep.approx.supnorm.certificate.methods import Methods, parts
 from hpcsweep.bracket import Bracket, cover
 
 _FIRST = {1: 64, 2: 8, 3: 2}  # intervals per axis to begin with; 1 in more dimensions
 # Boxes taken at once: a quarter of the open ones, so that good lower bounds are found before much is halved.
 _SHARE, _FEWEST, _MOST = 4, 192, 4096
 _PILOT, _PILOT_GROWTH = 2048, 8  # boxes done before the first pilot, and by which factor until the next one
+_SMOOTH_PILOT = 512  # of Taylor models, which need fewer boxes
 _TRIED = 32  # boxes that a pilot halves
+_FINER, _FEW = {1: 1e-6, 2: 1e-6, 3: 1e-3, 4: 1e-3, 5: 1e-2, 6: 1e-2}, 2048  # gaps by dimension, tried with so many
+_SAMPLED = 64  # boxes that are asked how many there will be
+_HOPELESS = 8  # times the boxes that are permitted: it is not worth while to begin
 LARGEST = 1 << 22  # open boxes, some 0.1 GB per million and dimension; more end the search as a budget does
 
 
@@ -38,7 +42,9 @@ class Pool:
     gap: of the last `advance`.
     lower, where: a lower bound, and the point of the domain that has it.
     done: how many boxes have been bounded.
-    full, pilot: whether hidden layers are relaxed fully, and after how many boxes to decide that again.
+    order, full: of the Taylor models, 0 for straight lines; whether with these hidden layers are relaxed fully.
+    pilot: after how many boxes to decide that again.
+    forecast: about how many boxes it would take, where that is hopeless; else 0.
     """
 
     boxes: Boxes
@@ -48,8 +54,10 @@ class Pool:
     lower: float
     where: tuple[float, ...]
     done: int = 0
+    order: int = 0
     full: bool = False
     pilot: int = _PILOT
+    forecast: float = 0.0
 
     @property
     def level(self) -> float:
@@ -73,6 +81,13 @@ class Pool:
             return "closed"
         return "budget" if len(self.boxes) and not math.isnan(self.lower) else "floor"
 
+    @property
+    def remark(self) -> str:
+        """Return a sentence where the proof was given up; else nothing."""
+        if not self.forecast:
+            return ""
+        return f"The proof ended after {self.done} boxes: to reach the gap, it would take about {self.forecast:.0e}."
+
 
 def start(dimension: int, lower: float, where: Sequence[float]) -> Pool:
     """Return the pool of a whole domain; nothing is bounded yet. Lower bound and place as known by other means."""
@@ -85,7 +100,12 @@ def least(dimension: int) -> int:
 
 
 def advance(
-    difference: Difference, pool: Pool, gap: float, boxes: int, stop: Callable[[], bool] = lambda: False
+    difference: Difference,
+    pool: Pool,
+    gap: float,
+    boxes: int,
+    stop: Callable[[], bool] = lambda: False,
+    methods: Methods | None = None,
 ) -> Pool:
     """Bound boxes, worst first, until closed, or `boxes` more are done, or no work would help, or told to stop.
 
@@ -94,19 +114,49 @@ def advance(
     gap: relative; what an advance with a larger one has settled is not opened again.
     boxes: the budget, never exceeded; the last round is cut to what is left of it.
     stop: asked between rounds; the pool then goes on later, with what was left of the budget, to the same bits.
+    methods: those that may be used; None: all that there are.
 
     Raises
     ------
     NoEnclosure: if the target, or an approximant without layers, does what has no rule.
     """
-    fully = difference.fully()
+    methods = Methods(difference) if methods is None else methods
     limit = pool.done + boxes
     pool = _settle(replace(pool, gap=gap))
+    if pool.done == 0 and methods.orders:
+        pool = replace(pool, order=methods.orders[0], pilot=_SMOOTH_PILOT)
+    trials = 2 * _TRIED * len(methods.candidates)
     while 0 < len(pool.boxes) <= LARGEST and pool.done < limit and not stop():
-        if fully is not None and pool.done >= pool.pilot and limit - pool.done > 4 * _TRIED:
-            pool = _decide(difference, fully, pool)
-        pool = _settle(_round(fully if pool.full and fully is not None else difference, pool, limit - pool.done))
+        if len(methods.candidates) > 1 and pool.done >= pool.pilot and limit - pool.done > trials:
+            pool = _decide(methods, pool)
+        pool = _settle(_round(methods.of(pool.order, pool.full), pool, limit - pool.done))
     return pool
+
+
+def begin(difference: Difference, pool: Pool, gap: float, boxes: int, permitted: int) -> Pool:
+    """Return a pool with its first boxes done, of all that are permitted; see `advance` and `with_forecast`.
+
+    Where Taylor models close gaps with few boxes, a smaller one than is asked for takes few more.
+    """
+    methods = Methods(difference)
+    finer = _FINER.get(len(pool.boxes.low.T), gap) if methods.orders else gap
+    if finer < gap:
+        pool = advance(difference, pool, finer, min(boxes, _FEW), methods=methods)
+        boxes -= pool.done
+        if pool.status == "closed":
+            return pool
+    return with_forecast(difference, advance(difference, pool, gap, boxes, methods=methods), permitted)
+
+
+def with_forecast(difference: Difference, pool: Pool, permitted: int) -> Pool:
+    """Return a pool that says about how many boxes it would take to close it, if that is hopeless with so many."""
+    if pool.status != "budget" or pool.done >= permitted:
+        return pool
+    order = np.argsort(-pool.boxes.worst(), kind="stable")
+    sample = halves(pool.boxes[order[:: max(1, len(order) // _SAMPLED)]])
+    each = parts(Methods(difference).of(pool.order, pool.full), sample, pool.level, pool.order)
+    forecast = pool.done + 2 * len(pool.boxes) * each
+    return replace(pool, forecast=forecast) if forecast > _HOPELESS * permitted else pool
 
 
 def _settle(pool: Pool) -> Pool:
@@ -148,32 +198,12 @@ def _round(difference: Difference, pool: Pool, most: int) -> Pool:
     return pool
 
 
-def _decide(difference: Difference, fully: Difference, pool: Pool) -> Pool:
-    """Try both relaxations on halves of the worst boxes, and choose."""
+def _decide(methods: Methods, pool: Pool) -> Pool:
+    """Try all methods on halves of the worst boxes, and choose."""
     boxes = halves(_worst(pool.boxes, _TRIED)[0])
-    pays = full_relaxation_pays(difference, fully, boxes, pool.level)
-    return replace(pool, full=pays, done=pool.done + 2 * len(boxes), pilot=_PILOT_GROWTH * pool.pilot)
-
-
-def full_relaxation_pays(quick: Difference, full: Difference, boxes: Boxes, level: float) -> bool:
-    """Return whether fully relaxed bounds, tighter and dearer, are expected to close the boxes at less cost.
-
-    What a bound adds to the error falls with the square of the radius. Where it is r times smaller the boxes can be
-    r^(-1/2) times wider, and r^(d/2) times fewer.
-    """
-    ratio = float(np.median(_excess(full, boxes, level) / _excess(quick, boxes, level)))
-    return ratio ** (boxes.low.shape[1] / 2) * full.cost() < quick.cost()
-
-
-def _excess(difference: Difference, boxes: Boxes, level: float) -> np.ndarray:
-    """Return by how much the bounds lie above the errors at the centers, (open sides,); at least a rounding."""
-    low, high = torch.from_numpy(boxes.low), torch.from_numpy(boxes.high)
-    everything = slice(0, len(boxes))
-    centers = (low + high) / 2
-    error = difference.signed(centers)
-    above, below = difference.upper_bounds(centers, (high - low) / 2, everything, everything)
-    excess = torch.stack([above.center - error, below.center + error], 1).clamp(min=1e-300)  # (boxes, 2)
-    return excess.numpy()[boxes.bounds > level]
+    order, full = methods.cheapest(boxes, pool.level)
+    done = pool.done + len(methods.candidates) * len(boxes)
+    return replace(pool, order=order, full=full, done=done, pilot=_PILOT_GROWTH * pool.pilot)
 
 
 def split(pool: Pool, parts: int) -> list[Pool]:
@@ -207,7 +237,9 @@ def join(pools: Sequence[Pool]) -> Pool:
             lower=best.lower,
             where=best.where,
             done=sum(pool.done for pool in pools),
+            order=min(pool.order for pool in pools),
             full=any(pool.full for pool in pools),
             pilot=max(pool.pilot for pool in pools),
+            forecast=max(pool.forecast for pool in pools),
         )
     )

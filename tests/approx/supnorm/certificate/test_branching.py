@@ -6,6 +6,7 @@ import math
 import pickle
 from dataclasses import replace
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,9 @@ from torch import Tensor
 from hpcsweep.approx.supnorm.certificate import certify
 from hpcsweep.approx.supnorm.certificate.branching import WHOLE, Boxes, bound, grid, halves
 from hpcsweep.approx.supnorm.certificate.certify import Pool, advance, join, split, start
-from hpcsweep.approx.supnorm.certificate.enclosure.difference import UpperBound
+from hpcsweep.approx.supnorm.certificate.enclosure import AffineForm
+from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference, UpperBound
+from hpcsweep.approx.supnorm.certificate.methods import Methods
 from hpcsweep.approx.supnorm.dense import Dense
 from tests.approx.supnorm.certificate.errors import (
     PLENTY,
@@ -206,16 +209,90 @@ def test_the_pilot_chooses_by_tightness_and_cost() -> None:
     choices = []
     for network in (deep, flat):
         quick = of(network, smooth, line(4))
-        choices.append(certify.full_relaxation_pays(quick, quick.fully(), boxes, 0.0))
-    assert choices == [True, False]
+        level = 1.2 * float(quick.errors(torch.from_numpy(center)).max())
+        choices.append(Methods(quick).cheapest(boxes, level))
+    assert choices == [(0, True), (0, False)]
 
 
 def test_full_relaxation_is_used_where_the_pilot_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = random_network(np.random.default_rng(1), 3, [8] * 10, "tanh", scale=2.2)
+    network = random_network(np.random.default_rng(2), 3, [8] * 10, "relu", scale=1.9)
     difference = of(network, smooth, line(3))
     chosen = proved(difference, 3, gap=0.1)
-    monkeypatch.setattr(certify, "full_relaxation_pays", lambda *_: False)
+    monkeypatch.setattr(Methods, "cheapest", lambda *_: (0, False))
     never = proved(difference, 3, gap=0.1, boxes=2 * chosen.done)
     assert chosen.status == "closed" and chosen.full
     assert never.status == "budget" and not never.full
     assert chosen.bracket.lower <= never.bracket.upper and never.bracket.lower <= chosen.bracket.upper
+
+
+# Taylor models
+
+
+def test_the_pilot_takes_models_for_small_errors_and_lines_for_large_ones() -> None:
+    network, boxes = random_network(np.random.default_rng(0), 2, [16, 16], "tanh", scale=0.5), halves(grid(2, 8))
+    chosen = []
+    for size in (1e-6, 1e3):  # a target that is the network and a wave of this size
+        difference = of(network, lambda x, size=size: _code(network)(x) + size * torch.sin(3.0 * x[:, 0]), line(2))
+        chosen.append(Methods(difference).cheapest(boxes, 1.01 * size))
+    assert chosen[0][0] in (4, 5, 6) and chosen[1][0] < chosen[0][0]
+
+
+def _code(network: Dense):
+    def code(x: Tensor) -> Tensor:
+        for weight, bias in zip(network.weights[:-1], network.biases[:-1], strict=True):
+            x = torch.tanh(torch.nn.functional.linear(x, weight, bias))
+        return torch.nn.functional.linear(x, network.weights[-1], network.biases[-1])[:, 0]
+
+    return code
+
+
+def close_to_its_target() -> Difference:
+    """A network and a target that differ by a wave of 1e-7."""
+    network = random_network(np.random.default_rng(4), 2, [24, 24], "tanh", scale=0.5)
+
+    def target(x: Tensor) -> Tensor:
+        return _code(network)(x) + 1e-7 * torch.cos(4.0 * x[:, 0]) * torch.sin(2.0 * x[:, 1] + 0.3)
+
+    return of(network, target, line(2))
+
+
+def by_lines(difference: Difference, lower: float, boxes: int) -> Pool:
+    methods = Methods(difference)
+    methods.orders = ()
+    pool = advance(difference, start(2, lower, ()), 1e-4, boxes, methods=methods)
+    return certify.with_forecast(difference, pool, 2 * boxes)
+
+
+def test_models_close_what_lines_do_not_and_say() -> None:
+    difference = close_to_its_target()
+    pool = proved(difference, 2, gap=1e-4, boxes=2000)
+    assert pool.status == "closed" and pool.order > 1 and pool.bracket.lower < 1e-7
+    assert certify.with_forecast(difference, pool, PLENTY) == pool and pool.remark == ""
+    lines = by_lines(difference, pool.bracket.lower, 5000)
+    assert lines.status == "budget" and lines.bracket.upper > 10 * pool.bracket.upper
+    assert lines.forecast > 1e6 and "5000 boxes: to reach the gap, it would take about" in lines.remark
+    assert join(split(lines, 3)).forecast == lines.forecast
+
+
+def test_code_that_models_cannot_follow_is_proved_by_lines() -> None:
+    def only_affine(x: Any) -> Any:
+        wave = torch.sin(3.0 * x[:, 0])
+        if isinstance(wave, AffineForm) and len(wave.terms) > 2:
+            raise RuntimeError("no higher terms, please")
+        return wave
+
+    pool = proved(of(constant(0.0, 1), only_affine, line(1)), 1)
+    assert pool.status == "closed" and pool.order == 0
+    assert proved(of(constant(0.0, 1), lambda x: torch.sin(3.0 * x[:, 0]), line(1)), 1).order > 0
+
+
+def test_a_gap_that_costs_little_is_closed_further() -> None:
+    difference = close_to_its_target()
+    pool = certify.begin(difference, start(2, 0.0, ()), 0.1, PLENTY, PLENTY)
+    assert pool.status == "closed" and pool.bracket.upper <= (1 + 1e-6) * pool.bracket.lower
+    lines = certify.begin(of(random_network(np.random.default_rng(0), 2, [8], "relu"), smooth, line(2)),
+                          start(2, 0.0, ()), 0.1, PLENTY, PLENTY)  # fmt: skip
+    assert lines.status == "closed" and lines.bracket.upper > 1.01 * lines.bracket.lower
+    hard = certify.begin(of(constant(0.0, 4), lambda x: torch.sin(6.0 * x).prod(1), line(4)), start(4, 0.0, ()), 0.3,
+                         PLENTY, PLENTY)  # fmt: skip
+    assert hard.status == "closed" and hard.gap == 0.3 and hard.done >= 2048

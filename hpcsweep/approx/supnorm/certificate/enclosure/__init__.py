@@ -4,6 +4,7 @@
             ``elementary`` (functions of one variable under torch's names)
 ``double_double``  the same code at points, with twice the digits and bounds of the errors
 ``univariate``  how functions of one variable are enclosed, gelu and tanh among them
+``taylor``  Taylor models: forms with more terms, to which the same rules apply
 ``layers``  networks by their layers, with the lines of ``activation_lines`` about their activations
 ``difference``  a target and a network together; ``rounding``: what float64 may lose
 """

@@ -21,11 +21,14 @@ from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, gamma, 
 from hpcsweep.approx.supnorm.certificate.enclosure.shapes import (
     aligned,
     feature_axes,
+    of_one_degree,
     shared,
     unbind,
     unsqueeze,
     widened,
 )
+from hpcsweep.approx.supnorm.certificate.enclosure.taylor.compositions import product as product_of_models
+from hpcsweep.approx.supnorm.certificate.enclosure.taylor.monomials import present
 
 Term = AffineForm | Constant
 _CROSS = 8  # dimensions up to which a product looks at every pair of coordinates
@@ -69,7 +72,7 @@ def add(left: Term, right: Term, *, alpha: float = 1) -> AffineForm:
     known = None
     if left.known is not None and right.known is not None:
         known = outward(left.known[0] + right.known[0], left.known[1] + right.known[1], 1)
-    left, right = aligned(left, right)
+    left, right = of_one_degree(*aligned(left, right))
     return rounded(left.terms + right.terms, left.radius + right.radius, known)
 
 
@@ -114,6 +117,15 @@ def multiply(left: Term, right: Term) -> AffineForm:
 
 
 def _product(left: AffineForm, right: AffineForm) -> AffineForm:
+    """Return left * right, features aligned, with the range that the ranges of both say."""
+    table = present()
+    form = _affine_product(left, right) if table is None else product_of_models(table, left, right)
+    low, high = extremes([x * y for x in left.range() for y in right.range()])
+    form.known = outward(low, high, 1)
+    return form
+
+
+def _affine_product(left: AffineForm, right: AffineForm) -> AffineForm:
     """(a + A + r)(b + B + s) = a b + a B + b A + [A B] + [a s + b r + A s + B r + r s], in Stolfi's way.
 
     A B = sum_i A_i B_i e_i^2 + sum_(i < j) (A_i B_j + A_j B_i) e_i e_j: the squares lie in [0, 1].
@@ -129,8 +141,7 @@ def _product(left: AffineForm, right: AffineForm) -> AffineForm:
     remainder += (a.abs() + reach) * right.radius + (b.abs() + range_) * left.radius + left.radius * right.radius
     # every rounding is relative to a part of (|a| + reach)(|b| + range): dimension + 4 of them at most
     remainder += left.mass() * right.mass() * gamma(len(squares) + 6)
-    low, high = extremes([x * y for x in left.range() for y in right.range()])
-    return AffineForm(terms, remainder * (1 + gamma(2 * len(squares) + 12)) + TINY, outward(low, high, 1))
+    return AffineForm(terms, remainder * (1 + gamma(2 * len(squares) + 12)) + TINY)
 
 
 def _cross(left: AffineForm, right: AffineForm) -> Tensor:

@@ -19,6 +19,7 @@ from hpcsweep.approx.supnorm.certificate.enclosure.shapes import (
     as_form,
     feature_axes,
     narrow,
+    of_one_degree,
     refuse_rows,
     select,
     shared,
@@ -180,7 +181,8 @@ def where(condition: Mask | Tensor, left: Term, right: Term) -> AffineForm | Dou
         return _between(condition, left, right)
     if condition.always.ndim != like.ndim:
         raise NoEnclosure(f"where with a condition of shape {tuple(condition.shape)}")
-    left, right = aligned(*(widened(as_form(part, like), condition.always) for part in (left, right)))
+    left, right = (widened(as_form(part, like), condition.always) for part in (left, right))
+    left, right = of_one_degree(*aligned(left, right))
     half = multiply(add(left, right), 0.5)
     apart = multiply(subtract(left, right), 0.5).mass()
     hull = AffineForm(half.terms, (half.radius + apart).mul_(1 + gamma(2)).add_(TINY))

@@ -36,11 +36,13 @@ class UpperBound:
     center: (boxes,), remainder and roundings included
     slopes: (boxes, dimension)
     noise: (boxes,), the part of `center` that is roundings
+    share: (boxes, dimension), what halving along each axis may gain; None: what the slopes say
     """
 
     center: Tensor
     slopes: Tensor
     noise: Tensor
+    share: Tensor | None = None
 
     def top(self) -> Tensor:
         """Return the upper bound on the whole box, (boxes,); unbounded where it is not a number."""

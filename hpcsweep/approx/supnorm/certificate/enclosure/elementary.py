@@ -20,6 +20,9 @@ from hpcsweep.approx.supnorm.certificate.enclosure.arithmetic import (
     total,
 )
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import UNIT
+from hpcsweep.approx.supnorm.certificate.enclosure.taylor.compositions import compose, product
+from hpcsweep.approx.supnorm.certificate.enclosure.taylor.monomials import present
+from hpcsweep.approx.supnorm.certificate.enclosure.taylor.series import SERIES
 from hpcsweep.approx.supnorm.certificate.enclosure.univariate.registry import image, relax
 from hpcsweep.approx.supnorm.certificate.enclosure.univariate.relaxation import Relaxation
 
@@ -47,6 +50,18 @@ _NAMES = {
 @of_any_arithmetic("univariate")
 def univariate(name: str, form: AffineForm) -> AffineForm:
     """Return g(form) for a function g of `registry.FUNCTIONS`."""
+    table = present()
+    if table is None or (name not in SERIES and name != "square"):
+        return _straight(name, form)
+    lines = partial(_straight, name)
+    result = product(table, form, form) if name == "square" else compose(table, name, form, lines)
+    if name not in _UNBOUNDED:
+        result.known = image(name, *form.range())
+    return result
+
+
+def _straight(name: str, form: AffineForm) -> AffineForm:
+    """Return g(form) by straight lines about g."""
     low, high = form.range()
     lines = relax(name, low, high)
     if name in _UNBOUNDED:
@@ -110,18 +125,26 @@ def softplus(form: AffineForm, beta: float = 1.0, threshold: float = 20.0) -> Af
     if beta <= 0.0:
         raise NoEnclosure("softplus with beta <= 0")
     scaled = form if beta == 1.0 else multiply(form, beta)
-    low, high = scaled.range()
-    slope, least, most = relax("softplus", low, high)
-    least = torch.where(high >= threshold, least - 1.01 * math.exp(-threshold), least)
-    result = scaled.affine(slope, least, most)
+    result = _exact_softplus(scaled)
+    less = (scaled.range()[1] >= threshold).double().mul_(1.01 * math.exp(-threshold))
+    result = result.affine(torch.ones_like(less), -less, torch.zeros_like(less))
     return result if beta == 1.0 else divide(result, beta)
+
+
+def _exact_softplus(form: AffineForm) -> AffineForm:
+    """log(1 + exp x)."""
+    table = present()
+    return _softplus_lines(form) if table is None else compose(table, "softplus", form, _softplus_lines)
+
+
+def _softplus_lines(form: AffineForm) -> AffineForm:
+    return form.affine(*relax("softplus", *form.range()))
 
 
 @rule("logsigmoid", "log_sigmoid")
 def logsigmoid(form: AffineForm) -> AffineForm:
     """-log(1 + exp(-x))."""
-    negative = negate(form)
-    return negate(negative.affine(*relax("softplus", *negative.range())))
+    return negate(_exact_softplus(negate(form)))
 
 
 @rule("dropout")

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.supnorm.certificate.enclosure.affine import AffineForm, Constant, NoEnclosure, constant, rule
+from hpcsweep.approx.supnorm.certificate.enclosure.taylor.monomials import present
 
 
 def moved(form: AffineForm, move: Callable[[Tensor, int], Tensor]) -> AffineForm:
@@ -36,12 +37,25 @@ def widened(form: AffineForm, right: Tensor) -> AffineForm:
 
 def aligned(left: AffineForm, right: AffineForm) -> tuple[AffineForm, AffineForm]:
     """Expand the features of two forms on the same boxes to their common shape."""
-    if len(left.terms) != len(right.terms) or left.ndim != right.ndim:
+    if left.ndim != right.ndim or (len(left.terms) != len(right.terms) and present() is None):
         raise NoEnclosure(f"forms of shapes {tuple(left.shape)} and {tuple(right.shape)} together")
     if left.shape == right.shape:
         return left, right
     shape = _common(left.shape, right.shape)
     return _expanded(left, shape), _expanded(right, shape)
+
+
+def of_one_degree(left: AffineForm, right: AffineForm) -> tuple[AffineForm, AffineForm]:
+    """Give two forms as many terms as the one with more of them has; those that are added are zero."""
+    rows = max(len(left.terms), len(right.terms))
+    return _padded(left, rows), _padded(right, rows)
+
+
+def _padded(form: AffineForm, rows: int) -> AffineForm:
+    if len(form.terms) == rows:
+        return form
+    missing = form.terms.new_zeros(rows - len(form.terms), *form.shape)
+    return AffineForm(torch.cat([form.terms, missing]), form.radius, form.known)
 
 
 def shared(value: Constant, like: AffineForm) -> Tensor:
@@ -149,6 +163,9 @@ def cat(forms: Sequence[AffineForm | Tensor], dim: int = 0) -> AffineForm:
     like = next(form for form in forms if isinstance(form, AffineForm))
     (axis,) = feature_axes(like, dim)
     whole = [form if isinstance(form, AffineForm) else _exact(shared(form, like), like) for form in forms]
+    if present() is not None:
+        rows = max(len(form.terms) for form in whole)
+        whole, like = [_padded(form, rows) for form in whole], _padded(like, rows)
     if {(form.ndim, len(form), len(form.terms)) for form in whole} != {(like.ndim, len(like), len(like.terms))}:
         raise NoEnclosure("cat of values of different boxes")
     ranges = [form.range() for form in whole if form.known is not None]
