@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from typing import Any
 
 import mpmath as mp
@@ -18,6 +19,7 @@ from hpcsweep.approx.supnorm.certificate.enclosure import AffineForm, boxes, rou
 from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference, UpperBound
 from hpcsweep.approx.supnorm.certificate.enclosure.taylor.difference import TaylorDifference, is_smooth
 from hpcsweep.approx.supnorm.certificate.enclosure.taylor.monomials import Monomials, of_order
+from hpcsweep.approx.supnorm.certificate.enclosure.taylor.series import expansion
 from hpcsweep.approx.supnorm.dense import Dense
 from hpcsweep.approx.targets import REGISTRY
 from tests.approx.supnorm.certificate.exact import UNARY as UNARY_EXACT
@@ -242,3 +244,15 @@ def test_sizes_of_any_magnitude(name: str) -> None:
                 lines = outside(table, form, np.array([[e]]), [true])
                 found += [f"1e{exponent}, order {order}: {line}" for line in lines]
     assert found == []
+
+
+def test_distances_from_zero_are_bounds() -> None:
+    """Of radii that are known to one rounding."""
+    generator = np.random.default_rng(2)
+    places, radii = generator.normal(size=500), np.abs(generator.normal(size=500)) / 3
+    ends = [
+        part(torch.from_numpy(places), torch.from_numpy(radii)).tolist() for part in (expansion.near, expansion.far)
+    ]
+    for x, r, near, far in zip(places.tolist(), radii.tolist(), *ends, strict=True):
+        wide = Fraction(r) * (1 + Fraction(2) ** -53)
+        assert near <= max(abs(Fraction(x)) - wide, 0) and abs(Fraction(x)) + wide <= far
