@@ -119,6 +119,12 @@ def test_products_of_matrices() -> None:
         assert carried or float((numbers.radius / (x.leading.abs() @ weight.abs().T)).max()) < 1e-30
 
 
+def test_what_is_far_below_the_largest_of_a_row_is_counted() -> None:
+    numbers = functional.linear(exact(doubles([[0.0, 1.0]])), doubles([[1.0, 1.3 * 2.0**-150]]))
+    with mp.workdps(DIGITS):
+        assert list(outside(numbers, np.array([mp.mpf(1.3 * 2.0**-150)]))) == []
+
+
 def test_the_larger_of_two_that_a_sum_cannot_tell_apart() -> None:
     x = DoubleDouble(doubles([1 + 2.0**-52]), doubles([-(2.0**-53) - 2.0**-105]), doubles([0.0]))
     y = DoubleDouble(doubles([1.0]), doubles([2.0**-53]), doubles([0.0]))
