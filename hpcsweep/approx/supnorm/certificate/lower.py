@@ -49,12 +49,15 @@ def lower_end(difference: Difference, places: Tensor, others: Callable[[], Tenso
         finite.
     others: gives places all over the domain, (points, dimension), where the evaluations say nothing.
     """
+    places = torch.clamp(places, *torch.tensor(domain, dtype=torch.float64).T)  # those of a store may be anywhere
     try:
         if _contradicted(difference, places):
             return _evaluated(difference, places, domain, "an evaluation contradicts it")
         bracket, rounding = _largest(difference, places)
-        if rounding > NOISE * bracket.lower:
+        if rounding > NOISE * bracket.lower or not bracket.lower:
             bracket, rounding = _searched(difference, torch.cat([places, others()]), domain)
+        if not bracket.lower and difference.evaluated(places).any():
+            return _evaluated(difference, places, domain, "nothing but 0 is proved of these numbers")
     except NoEnclosure as missing:
         return _evaluated(difference, places, domain, str(missing))
     return LowerEnd(bracket, rounding)

@@ -139,7 +139,7 @@ class AffineForm:
     def reach(self) -> Tensor:
         """Return an upper bound of sum |slopes|, (boxes, *features); computed once."""
         if self._reach is None:
-            total = torch.zeros_like(self.radius)
+            total = torch.zeros(self.shape, dtype=self.dtype, device=self.device)  # its numbers in order, for `out`
             if len(self.terms) > _MANY:
                 terms, out = self.terms.contiguous().numpy().reshape(-1), total.numpy().reshape(-1)
                 absolute_sums[np.float64](len(self.terms), total.numel(), terms, out)

@@ -20,10 +20,12 @@ from hpcsweep.approx.supnorm.certificate.enclosure.double_double import error_fr
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.error_free import Pair
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.number import DoubleDouble, exact, own
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, UNIT
+from hpcsweep.approx.supnorm.certificate.enclosure.shapes import feature_axes
 
 Term = DoubleDouble | Constant
 UP = 1.0 + 64 * UNIT
 SQUARE = UNIT * UNIT
+_UNDERFLOW = 2.0**-1070  # more than underflow can take from ten products
 
 
 def result(pair: Pair, radius: Tensor, underflow: Tensor | float = TINY) -> DoubleDouble:
@@ -76,15 +78,18 @@ def negate(x: DoubleDouble) -> DoubleDouble:
 def multiply(left: Term, right: Term) -> DoubleDouble:
     """x y: errors dx, dy make |y| dx + |x| dy + dx dy, with |x| <= |x_h| (1 + u), besides that of the product itself.
 
-    None of its parts, down to u^2 of it, underflows where it is at least 2^-900, or a factor is 0.
+    None of the parts of the product, down to u^2 of it, underflows where it is at least 2^-900. Each product that makes
+    the radius may lose 2^-1075, whatever the size of the product itself. Where a factor is 0 without error, all are 0.
     """
     x, y = both(left, right)
     pair, size = error_free.multiply(x.pair, y.pair), torch.abs
     crossed = size(x.leading * y.trailing).add_(size(x.trailing * y.leading)).mul_(3.0)
     radius = (size(y.leading) + y.radius) * x.radius + size(x.leading) * y.radius
     radius.add_(torch.minimum(size(pair[0]).mul_(9 * SQUARE), crossed))
-    small = (size(pair[0]) < 2.0**-900) & (x.leading != 0.0) & (y.leading != 0.0)
-    return result(pair, radius, small.to(radius).mul_(TINY))
+    present = ((x.leading != 0.0) | (x.radius != 0.0)) & ((y.leading != 0.0) | (y.radius != 0.0))
+    exact = (x.trailing == 0.0) & (y.trailing == 0.0) & (x.radius == 0.0) & (y.radius == 0.0)
+    underflow = (present & ~exact).to(radius).mul_(_UNDERFLOW)
+    return result(pair, radius, underflow.add_((present & (size(pair[0]) < 2.0**-900)).to(radius), alpha=TINY))
 
 
 def reciprocal(y: DoubleDouble) -> DoubleDouble:
@@ -106,9 +111,8 @@ def divide(left: Term, right: Term, *, rounding_mode: None = None) -> DoubleDoub
 
 @own("sum")
 def total(x: DoubleDouble, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> DoubleDouble:
-    """Sum over axes, by halves."""
-    axes = [dim] if isinstance(dim, int) else list(range(x.ndim) if dim is None else dim)
-    axes = sorted(axis % x.ndim for axis in axes)
+    """Sum over axes, by halves; never over that of the points."""
+    axes = sorted(feature_axes(x, dim))
     for axis in axes:
         while (count := x.shape[axis]) > 1:
             half = count // 2
