@@ -24,7 +24,8 @@ multinomial theorem has the coefficients of p^m: as products of 3 m + 1 factors,
 of themselves, the sum of the absolute values being h^m.
 
 The bounds are sums of products of numbers that are not negative, so that their own roundings are a factor, which
-`_own_roundings` counts. An underflow is at most 1e-300 in any operation; `TINY` in each step covers those of the step.
+`_own_roundings` counts. An underflow is at most 1e-300 in any operation. `TINY` in each step covers those of the step,
+and is added before a later factor above 1 can enlarge them.
 """
 
 from __future__ import annotations

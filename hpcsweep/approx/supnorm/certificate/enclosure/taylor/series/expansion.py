@@ -22,7 +22,7 @@ from torch import Tensor
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, gamma
 
 SECOND = 1.01  # times the errors of first order
-_FEW = 64  # roundings of a bound of remainders, at most
+_FEW = 128  # roundings of a bound of remainders, at most
 
 
 @dataclass(frozen=True, eq=False)
