@@ -51,8 +51,8 @@ class Trust:
         places = {plugin: plugins.where(plugin[0], folder) for plugin in named}
         if missing := [place for place in places.values() if isinstance(place, Path) and not place.is_file()]:
             raise PluginError(
-                f"There is no file {str(missing[0])!r}, a plugin that {str(store)!r} names; name the folder to which its "
-                "path is relative by --folder (in Python folder=), or the study by --study (in Python study=)."
+                f"There is no file {str(missing[0])!r}, a plugin that {str(store)!r} names; name the folder to "
+                "which its path is relative by --folder, or the study by --study (in Python folder= or study=)."
             )
         files = {plugin: str(place) for plugin, place in places.items()}
         foreign = dict.fromkeys(file for plugin, file in files.items() if not self.everything and plugin not in known)

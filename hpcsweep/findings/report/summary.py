@@ -163,9 +163,10 @@ def _standings(laws: Sequence[Law]) -> str:
     counts = Counter(law.standing for law in laws if law.standing)
     if not counts:
         return ""
-    compared = ", ".join(f"{count} {word}{' with it' * (word == 'consistent')}" for word, count in counts.items())
+    words = {"consistent": "consistent with it", "undetermined": "too uncertain to compare"}
+    compared = ", ".join(f"{count} {'is' if count == 1 else 'are'} {words.get(w, w)}" for w, count in counts.items())
     bounded = f"for {counts.total()} of {len(laws)} exponents"
-    return f" Theory has a lower bound (for the worst function) {bounded}: {compared}."
+    return f" Theory has a lower bound (for the worst function) {bounded}, of which {compared}."
 
 
 def _methods(table: series.Table) -> Sentences:
