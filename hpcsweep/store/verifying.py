@@ -48,7 +48,7 @@ class Damage:
                 told.append(f"{len(keys)} {what}: {named(keys, most)}")
         if self.rows or self.weights or self.missing:
             told.append("`run` with --repair trains these cells again, and touches nothing else")
-        return told or ["every row, and all that belongs to none, is what was written"]
+        return told or ["no damage found"]
 
 
 def look(path: Path) -> Damage:
