@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
+import hpcsweep  # before torch, so that the settings for MKL and OpenMP take effect
 
-import hpcsweep
+import torch  # isort: skip
 
 
 class Waves(hpcsweep.Model):

@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 from typing import ClassVar
 
-import torch
+import hpcsweep  # before torch, so that the settings for MKL and OpenMP take effect
 
-import hpcsweep
+import torch  # isort: skip
 
 
 class Bump(hpcsweep.Target):

@@ -8,9 +8,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import torch
+import hpcsweep  # before torch, so that the settings for MKL and OpenMP take effect
 
-import hpcsweep
+import torch  # isort: skip
 
 STUDY = {
     "title": "Width and samples",

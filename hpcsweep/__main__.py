@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import io
 import os
 import sys
 from pathlib import Path
@@ -193,9 +192,7 @@ def _run() -> int:
     except UserError as error:
         return _refuse(f"hpcsweep: {error}")
     except click.ClickException as error:
-        text = io.StringIO()
-        error.show(text)
-        return _refuse(text.getvalue().rstrip())
+        return _refuse(_sentence(error))
     except (click.Abort, KeyboardInterrupt):
         return 130
     except OSError as error:
@@ -203,6 +200,14 @@ def _run() -> int:
             raise
         return _refuse(f"hpcsweep: {os.fsdecode(error.filename)} cannot be used: {error.strerror}.")
     return streams.finish(code if isinstance(code, int) else 0, computes=_command() in COMPUTE)
+
+
+def _sentence(error: click.ClickException) -> str:
+    """Return a mistake on the command line in one line, with how to get help; the help itself if nothing is given."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if isinstance(error, click.exceptions.NoArgsIsHelpError) or context is None:
+        return error.format_message()
+    return f"hpcsweep: {error.format_message()} See {context.command_path} --help."
 
 
 def _command() -> str:

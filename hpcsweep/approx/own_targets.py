@@ -53,14 +53,14 @@ def about(
         proof = ask(lambda tell: _proof(given, dimension, folder), patience())
     except Unanswered as problem:
         proof = f"on boxes it {problem}"
-    known = {"seconds": verdict.seconds, "gradients": verdict.gradients, "proof": proof}
-    return {"name": given["name"], "dimension": dimension, **known}
+    names = {"name": given["name"], "label": getattr(given, "label", "") or given["name"], "dimension": dimension}
+    return {**names, "seconds": verdict.seconds, "gradients": verdict.gradients, "proof": proof}
 
 
 def lines(known: Mapping[str, Any]) -> list[str]:
     """Return what is known of a target, for people."""
     return [
-        f"{known['name']} in dimension {known['dimension']}: {known['seconds']:.2g} s a point",
+        f"{known['label']} in dimension {known['dimension']}: {known['seconds']:.2g} s a point",
         f"  gradients: {known['gradients'] or 'follow its values'}",
         f"  proofs: {known['proof'] or 'all of its operations are supported'}",
     ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import socket
 import sys
 import time
@@ -34,7 +33,7 @@ from hpcsweep.study import plan
 from hpcsweep.study.cells import Cells
 from hpcsweep.study.expansion import expand
 from hpcsweep.study.parsing import Study, load
-from hpcsweep.texts import visible
+from hpcsweep.texts import pasteable
 from hpcsweep.version import __version__
 
 Source = str | Path | Study  # a study file, or what it says
@@ -180,7 +179,7 @@ def _report(path: Path, code: int, stopped: str) -> None:
     if lost := verifying.without_weights(path):
         print(f"{len(lost)} finished cell(s) have no weights: {named(lost)}; --repair trains them again")
     advice = {
-        0: f"See the results:  python -m hpcsweep report {shlex.quote(visible(str(path)))}"
+        0: f"See the results:  python -m hpcsweep report {pasteable(path)}"
         if of(path) is None
         else "This shard is ready to be merged.",
         1: "Some cells failed (above); remove the cause and run the same command with --retry-failed.",

@@ -48,7 +48,13 @@ class Trust:
         """
         named = dict.fromkeys((config.name, config.get("code")) for config in configs if ":" in config.name)
         known = self._known() if named and not self.everything else set()
-        files = {plugin: str(plugins.where(plugin[0], folder)) for plugin in named}
+        places = {plugin: plugins.where(plugin[0], folder) for plugin in named}
+        if missing := [place for place in places.values() if isinstance(place, Path) and not place.is_file()]:
+            raise PluginError(
+                f"There is no file {str(missing[0])!r}, a plugin that {str(store)!r} names; name the folder to "
+                "which its path is relative by --folder, or the study by --study (in Python folder= or study=)."
+            )
+        files = {plugin: str(place) for plugin, place in places.items()}
         foreign = dict.fromkeys(file for plugin, file in files.items() if not self.everything and plugin not in known)
         if foreign:
             listed = ", ".join(map(repr, foreign))

@@ -6,6 +6,7 @@ that is done or onto a full disk, stops no computation and is no traceback; it i
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import errno
 import io
@@ -31,6 +32,12 @@ class _Lasting(io.FileIO):
         return size
 
 
+class _Ascii(io.TextIOWrapper):
+    """A stream of ASCII under another name: where click reads that of ASCII, it writes UTF-8."""
+
+    encoding = "latin-1"
+
+
 _open: dict[str, _Lasting] = {}  # by name of the stream
 
 
@@ -52,7 +59,8 @@ def prepare() -> None:
             raw = _Lasting(stream.fileno(), "w", closefd=False)
             buffer: Any = raw if stream.write_through else io.BufferedWriter(raw)
             settings = {"line_buffering": stream.line_buffering, "write_through": stream.write_through}
-            setattr(sys, name, io.TextIOWrapper(buffer, stream.encoding, "backslashreplace", **settings))
+            kind = _Ascii if codecs.lookup(stream.encoding).name == "ascii" else io.TextIOWrapper
+            setattr(sys, name, kind(buffer, stream.encoding, "backslashreplace", **settings))
             _open[name] = raw
 
 

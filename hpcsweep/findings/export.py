@@ -13,12 +13,13 @@ import pandas
 from hpcsweep.errors import StoreError, nearest
 from hpcsweep.findings import dataset
 from hpcsweep.findings.grids import frame
-from hpcsweep.store import shards
+from hpcsweep.store import layout, shards
 from hpcsweep.store.links import followed
 from hpcsweep.store.rewriting import replacing
 
 BLOCK = 2**14  # cells that are in memory at a time
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # with which a formula may begin in a spreadsheet
+WORDS = {"certificate": layout.CERTIFICATES, "boundary": ("no", "yes")}  # of columns that hold numbers of these
 ESCAPE = "'"  # before such a text, and before one that begins with this
 
 
@@ -53,13 +54,24 @@ def _tables(files: Sequence[Path]) -> Generator[pandas.DataFrame]:
     with contextlib.ExitStack() as stack:
         stores = [stack.enter_context(dataset.reading(file)) for file in files]
         empty = frame(dataset.joined([store.part(slice(0)) for store in stores], [str(file) for file in files]))
-        yield empty
+        yield readable(empty)
         keys = np.concatenate([store.keys for store in stores])
         status = np.concatenate([store.status.values for store in stores])
         starts = np.cumsum([0, *(len(store.keys) for store in stores)])
         rows = shards.counting(keys, status) if len(stores) > 1 else np.arange(len(keys))
         for start in range(0, len(rows), BLOCK):
-            yield _table(stores, starts, rows[start : start + BLOCK], empty)
+            yield readable(_table(stores, starts, rows[start : start + BLOCK], empty))
+
+
+def readable(table: pandas.DataFrame) -> pandas.DataFrame:
+    """Return a table with words for codes, and with counts as integers, which are missing where there is no result."""
+    words = {
+        name: table[name].map(dict(enumerate(known))).astype(object).fillna("")
+        for name, known in WORDS.items()
+        if name in table
+    }
+    whole = [name for name in layout.RESULTS if layout.RESULTS[name].dtype == "i8" and name in table]
+    return table.astype(dict.fromkeys(whole, "Int64")).assign(**words)
 
 
 def _table(
@@ -103,7 +115,10 @@ def _parquet(tables: Iterator[pandas.DataFrame], path: Path) -> int:
     from pyarrow.parquet import ParquetWriter
 
     empty, count = next(tables), 0
-    kinds = [pyarrow.string() if kind.kind == "O" else pyarrow.from_numpy_dtype(kind) for kind in empty.dtypes]
+    kinds = [
+        pyarrow.string() if kind.kind == "O" else pyarrow.from_numpy_dtype(getattr(kind, "numpy_dtype", kind))
+        for kind in empty.dtypes
+    ]
     schema = pyarrow.schema(list(zip(empty.columns, kinds, strict=True)))
     with ParquetWriter(path, schema) as writer:
         for table in tables:

@@ -181,13 +181,13 @@ def sentence(law: PowerLaw, against: str, error: str, verdict: str) -> str:
     low, high = (f"{x:,.3g}" if x < 1e3 else f"{x:,.0f}" if x < 1e7 else f"{x:.2g}" for x in law.range)
     interval = "no interval from one replicate"
     if not math.isnan(law.low):
-        interval = f"95 % interval {law.low:.2f} to {law.high:.2f}, {law.replicates} replicates"
+        interval = f"95 % interval of the exponent {-law.high:.2f} to {-law.low:.2f}, {law.replicates} replicates"
     noun = theory.NOUNS[against] if " " not in theory.NOUNS[against] else f"({theory.NOUNS[against]})"
     course = "falls" if law.exponent >= 0 else "grows"
-    power = f"{ERRORS[error]} {course} as {noun}^{-law.exponent:.2f}"
-    parts = [f"The {power} ({interval}), fitted from {low} to {high}."]
+    power = f"{noun}^{-law.exponent:.2f} ({interval}), fitted from {low} to {high}."
+    parts = [f"The {ERRORS[error]} {course} as {power}"]
     if law.low <= 0 <= law.high:
-        parts.append("This interval includes 0, so that the error may not fall at all.")
+        parts = [f"No fall of the {ERRORS[error]} is established, because the interval contains 0: {power}"]
     if np.isfinite(law.floor):
         left = int((~law.fitted).sum())
         excluded = f"{left} size{' was' if left == 1 else 's were'} excluded from the fit"

@@ -238,10 +238,19 @@ def _refuse_another(path: Path, study: Study, cells: Cells, old: Cells) -> None:
     title, text = identity(path)
     if title == study.title and (len(old) == 0 or KeyIndex(old.columns["key"]).holds(cells.columns["key"]).any()):
         return
+    plugins = _changed_plugins(cells, old) if title == study.title else ""
+    difference = plugins or first_difference(text, study.text) or "the version of hpcsweep has changed since"
     raise StoreError(
-        f"{path} contains another study ({title!r}): {first_difference(text, study.text)}. "
+        f"{path} contains another study ({title!r}): {difference}. "
         "Choose another file with -o, or undo the change; only the grids of a study may grow."
     )
+
+
+def _changed_plugins(cells: Cells, old: Cells) -> str:
+    """Say which plugins of a study have other files in a store; empty if none has."""
+    before, now = ({(c.name, c.get("code")) for c in some.configs if ":" in c.name} for some in (old, cells))
+    names = sorted({name for name, _ in now - before} & {name for name, _ in before})
+    return f"the files of the plugin {' and '.join(map(repr, names))} have changed since" if names else ""
 
 
 def identity(path: Path) -> tuple[str, str]:
@@ -251,13 +260,13 @@ def identity(path: Path) -> tuple[str, str]:
 
 
 def first_difference(old: str, new: str) -> str:
-    """Say in words how two study texts differ, outside their grids where possible."""
+    """Say in words how two study texts differ, outside their grids where possible; empty if they do not."""
     before, after = (_flatten(tomllib.loads(text)) for text in (old, new))
     differing = sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k))
     for key in [k for k in differing if not k.startswith("grid")] or differing:
         there, here = (textwrap.shorten(repr(texts.get(key, "unset")), 80) for texts in (before, after))
         return f"{key} is {there} in the store and {here} in the study"
-    return "a plugin or the version of hpcsweep has changed since"
+    return ""
 
 
 def _flatten(table: dict[str, object], prefix: str = "") -> dict[str, object]:

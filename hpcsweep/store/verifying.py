@@ -50,7 +50,7 @@ class Damage:
             sentences.append("`run` with --repair trains these cells again, and touches nothing else")
         elif self.elsewhere:
             sentences.append("`run` with --repair writes a new file of what is whole")
-        return sentences or ["every row, and all that belongs to none, is what was written"]
+        return sentences or ["no damage found"]
 
 
 def _outside(path: Path, file: h5py.File) -> list[str]:

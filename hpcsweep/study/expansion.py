@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from hpcsweep.config import Config, ModelConfig, Objective, OptimizerConfig, TargetConfig, canonical
-from hpcsweep.config.limits import LARGEST
+from hpcsweep.config.limits import LARGEST, MOST_LISTED
 from hpcsweep.errors import StudyError
 from hpcsweep.study import chains
 from hpcsweep.study.cells import COUNTS, FAMILIES, Cells, Facts, complete
@@ -54,7 +54,7 @@ class _Table:
         models = list(self._models(grid, where))
         methods = list(self._methods(grid, where))
         replicates = [integer(value, f"{where}.replicate", 0) for value in grid.get("replicate", [0])]
-        dimensions = [integer(value, f"{where}.dimension", 1) for value in grid["dimension"]]
+        dimensions = [integer(value, f"{where}.dimension", 1, MOST_LISTED) for value in grid["dimension"]]
         self.axes.update(grid.keys() & {*MODEL_AXES, *self.training_axes} - {"name", "width", "depth", "hidden"})
         settled = functools.cache(OptimizerConfig.settled)
         for target, dimension in itertools.product(targets, dimensions):
@@ -90,7 +90,8 @@ class _Table:
                 for name in optimizers:
                     catalogue.check_compatible(sized, dimension, name)
             compatible = sized
-            yield sized, catalogue.parameters(sized, dimension), samples
+            parameters = integer(catalogue.parameters(sized, dimension), f"{where}: the number of parameters", 1)
+            yield sized, parameters, samples
 
     def _rows(self, configs: tuple[Config, ...], counts: tuple[int, int, int], replicates: list[int]) -> None:
         """Add one row for each replicate of (target, model, optimizer) and (dimension, parameters, samples)."""

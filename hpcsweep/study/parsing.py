@@ -205,10 +205,11 @@ def _grid(grid: Mapping[str, Any], where: str, axes: Sequence[str]) -> dict[str,
     return values
 
 
-def integer(value: Any, where: str, least: int) -> int:
-    """Return `value` if it is an integer between `least` and 2^53, as every count in a study must be."""
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= LARGEST:
-        raise StudyError(f"{where}: must be an integer of at least {least} and at most 2^53, not {value!r}.")
+def integer(value: Any, where: str, least: int, most: int = LARGEST) -> int:
+    """Return `value` if it is an integer between `least` and `most`, by default 2^53, as counts in a study must be."""
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        limit = f"2^{most.bit_length() - 1}"
+        raise StudyError(f"{where}: must be an integer of at least {least} and at most {limit}, not {value!r}.")
     return value
 
 

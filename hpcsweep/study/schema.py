@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_validator
 
 from hpcsweep.config import ModelConfig, Objective, OptimizerConfig
-from hpcsweep.config.limits import Count, NotNegative, PositiveFloat, PositiveInt
+from hpcsweep.config.limits import Count, ListedInt, NotNegative, PositiveFloat, PositiveInt
 from hpcsweep.config.methods import Equation, Keep, Sampling, Schedule
 
 
@@ -74,13 +74,13 @@ class ModelSection(Section):
 
     name: str = ModelConfig.name
     width: PositiveInt = 16
-    depth: PositiveInt = 2
+    depth: ListedInt = 2
     hidden: list[PositiveInt] | None = None  # hidden widths, instead of width and depth
     activation: str = ModelConfig.activation
     initialisation: str = ModelConfig.initialisation
     scale: PositiveFloat | None = ModelConfig.scale  # standard deviation of the "normal" initialisation
     standardise: bool = ModelConfig.standardise
-    stages: PositiveInt = ModelConfig.stages  # networks added up, each trained on what the others left
+    stages: ListedInt = ModelConfig.stages  # networks added up, each trained on what the others left
     order: PositiveInt | None = None  # of the hyperbolic cross of "legendre"
     degree: PositiveInt | None = None  # of "spline": 1, 3 or 5
 

@@ -51,6 +51,11 @@ def test_a_module_in_float32_is_measured_in_float64_and_proved(activation: nn.Mo
     assert found.certificate == "closed" and exact <= found.upper <= found.lower * (1 + 0.0101)
 
 
+@pytest.mark.filterwarnings("error")
+def test_numpy_warns_of_nothing() -> None:
+    hpcsweep.measure(lambda x: np.sin(x[:, 0]), lambda x: 0 * x[:, 0], [(0, 1)], **FEW | {"count": 256})
+
+
 def test_a_numpy_function_is_measured_and_not_proved() -> None:
     def hill(x: np.ndarray) -> np.ndarray:
         return np.asarray(1 / (1 + 100 * (x[:, 0] - 0.3) ** 2 + 50 * (x[:, 1] - 0.6) ** 2))

@@ -152,7 +152,7 @@ def _check_self_gated(facts: activations.SelfGatedFunction, value: Tensor, one: 
 
 @pytest.mark.parametrize(
     ("part", "expected"),
-    [(nn.ReLU(), "relu"), (nn.Tanh(), "tanh"), (nn.GELU(), "gelu"), (nn.SiLU(), "silu")]
+    [(one.module(), name) for name, one in ACTIVATIONS.items() if one.module is not None]
     + [(part, None) for part in (nn.GELU(approximate="tanh"), nn.ReLU6(), nn.Sigmoid())],
 )
 def test_modules_of_torch_are_recognised(part: nn.Module, expected: str | None) -> None:

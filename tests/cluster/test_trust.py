@@ -81,6 +81,19 @@ def test_a_study_vouches_for_what_it_names_with_the_same_content(hpcsweep: Run, 
     assert refused.returncode == 2 and "not with this content" in refused.stderr
     changed = hpcsweep("replay", "s.h5", key, "--trust-plugins")
     assert changed.returncode == 2 and "has changed since the study was read" in changed.stderr
+    again = hpcsweep("run", "study.toml", "-o", "s.h5")
+    assert again.returncode == 2 and "files of the plugin 'mine.py:Mine' have changed since" in again.stderr
+    assert "another file with -o" in again.stderr
+
+
+def test_a_plugin_that_is_not_there_is_not_said_to_be_executed(hpcsweep: Run, tmp_path: Path) -> None:
+    key = foreign(hpcsweep, tmp_path)
+    (tmp_path / "mine.py").unlink()
+    for line in (("measure", "s.h5"), ("replay", "s.h5", key)):
+        for allowed in ([], ["--trust-plugins"]):
+            refused = hpcsweep(*line, *allowed)
+            assert refused.returncode == 2 and "executing" not in refused.stderr
+            assert f"There is no file '{tmp_path / 'mine.py'}'" in refused.stderr and "--folder" in refused.stderr
 
 
 def test_the_python_interface_asks_too(hpcsweep: Run, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

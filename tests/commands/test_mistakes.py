@@ -59,8 +59,11 @@ def test_a_mistake_about_the_output_is_a_sentence_and_2(hpcsweep: Run, tiny: Pat
     another = hpcsweep("run", tiny, "-o", "s.h5")
     assert another.returncode == 2 and "training.steps is 40 in the store and 41 in the study" in another.stderr
     assert (tmp_path / "s.h5").read_bytes() == before
-    missing = hpcsweep("run", "none.toml")
-    assert missing.returncode == 2 and "none.toml" in missing.stderr
+    for line in (("run", "none.toml"), ("run", tiny, "--wrong"), ("measure",), ("runn",), ("run",)):
+        mistaken = hpcsweep(*line)
+        assert mistaken.returncode == 2 and mistaken.stderr.count("\n") == 1, mistaken.stderr
+        assert mistaken.stderr.startswith("hpcsweep: ") and mistaken.stderr.endswith(" --help.\n")
+    assert "Commands:" in hpcsweep().stderr
 
 
 @pytest.mark.mpi

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 from pathlib import Path
@@ -16,7 +17,7 @@ from hpcsweep.errors import StudyError, UserError
 from hpcsweep.findings.report import page, report
 from hpcsweep.store import layout, status
 from hpcsweep.study.parsing import load, parse
-from hpcsweep.texts import hidden, visible
+from hpcsweep.texts import hidden, pasteable, visible
 from tests.conftest import TINY, command, environment, fill, finished
 
 SNOW = TINY.replace('"tiny"', '"Größe ☃"')
@@ -41,6 +42,16 @@ def test_a_terminal_that_lacks_characters_gets_escapes(store: Path, variables: d
     line = [*command("run", "snow.toml", "-o", "s.h5")]  # all is done: it prints the summary
     done = subprocess.run(line, cwd=store.parent, env={**environment(), **variables}, capture_output=True, timeout=240)
     assert done.returncode == 0 and b"Traceback" not in done.stderr and rb"\u2603" in done.stdout, done.stderr
+    line = [*command("status", "s.h5")]  # what click prints, too
+    done = subprocess.run(line, cwd=store.parent, env={**environment(), **variables}, capture_output=True, timeout=240)
+    assert rb"\u2603" in done.stdout and "☃".encode() not in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize("text", [*HOSTILE, "a b", "it's\n", "back\\slash\n"])
+def test_a_path_can_be_pasted_into_a_shell(text: str) -> None:
+    assert not hidden(pasteable(text))
+    echoed = subprocess.run(["bash", "-c", f"printf %s {pasteable(text)}"], capture_output=True, timeout=60)
+    assert os.fsdecode(echoed.stdout) == text
 
 
 def _shell(text: str, folder: Path) -> tuple[str, str]:

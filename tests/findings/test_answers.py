@@ -208,7 +208,7 @@ def test_the_summary_tells_exponents_one_by_one_or_their_range(table: series.Tab
     assert "with a = 1 in 1-D, a = 0.5 in 2-D for bumps; a = 1 in 1-D, a = 0.5 in 2-D for wave." in sentence
     level = re.search(r"The samples needed for an error of (\S+) are (≤ |> )?[\d,]+ in 1-D, ", sentence)
     assert level and f"{float(level[1]):g}" == level[1]
-    assert "(for the worst function) for 4 of 4 exponents: 4 consistent with it." in sentence
+    assert "(for the worst function) for 4 of 4 exponents, of which 4 are consistent with it." in sentence
     laws = {"parameters": answers.laws(table)["parameters"]["sup_lower"]}
     sentence = dict(summary.sentences(table, laws))["Weights."]
     assert re.search(r"a from 1\.00 \(bumps, .-D, adam\) to 1\.00", sentence)
@@ -225,3 +225,10 @@ def test_the_worst_pictures_are_of_different_targets(make_store: Maker) -> None:
 
     assert [target[key] for key, _ in choose(dataset, path, 2)][:2] == ["bumps", "wave"]
     assert {target[key] for key in gallery.choose(dataset, path, 2)} == {"bumps", "wave"}
+
+
+def test_shards_that_are_missing_are_said() -> None:
+    paths = [Path(f"results.{number}-of-8.h5") for number in (2, 5)]
+    assert [sentence.split(";")[0] for _, sentence in summary.parts(paths)] == ["2 of 8 shards are there"]
+    assert not list(summary.parts([Path("results.h5"), *paths]))  # merged, and perhaps deleted
+    assert not list(summary.parts([Path("results.h5")]))

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -71,13 +72,17 @@ def stores(make_store: Maker, tmp_path: Path) -> list[Path]:
 def naive(files: list[Path]) -> str:
     """The table of all cells at once, its texts escaped one by one."""
     table = grids.frame(dataset.read(files)).astype(object)
-    rows = [[text(value) for value in row] for row in table.to_numpy().tolist()]
+    rows = [[text(value, name) for name, value in zip(table, row, strict=True)] for row in table.to_numpy().tolist()]
     written = io.StringIO()
     csv.writer(written, lineterminator="\n").writerows([list(table), *rows])
     return written.getvalue()
 
 
-def text(value: object) -> object:
+def text(value: Any, name: str) -> object:
+    if name in ("certificate", "boundary"):
+        return "" if value != value else (layout.CERTIFICATES if name == "certificate" else ["no", "yes"])[int(value)]
+    if name in ("boxes", "pieces", "averaged", "points", "nonfinite", "steps", "threads") and value == value:
+        return int(value)
     if isinstance(value, str):
         return f"'{value}" if value[:1] in ("=", "+", "-", "@", "\t", "\r", "'") and value else value
     return "" if value != value else value

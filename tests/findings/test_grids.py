@@ -13,7 +13,7 @@ from hpcsweep.__main__ import commands
 from hpcsweep.config import Cell
 from hpcsweep.errors import StoreError
 from hpcsweep.findings import dataset, grids
-from hpcsweep.findings.export import export
+from hpcsweep.findings.export import export, readable
 from hpcsweep.findings.report import report
 from hpcsweep.store.store import Record
 from tests.findings.stores import STUDY, Maker, cells_of, error, record
@@ -160,5 +160,5 @@ def test_parquet_has_the_same_columns(full: Path, tmp_path: Path) -> None:
     read = dataset.read(full)
     assert export(full, tmp_path / "table.parquet") == 144
     pandas.testing.assert_frame_equal(
-        pandas.read_parquet(tmp_path / "table.parquet"), grids.frame(read), check_dtype=False
+        pandas.read_parquet(tmp_path / "table.parquet"), readable(grids.frame(read)), check_dtype=False
     )

@@ -72,9 +72,12 @@ def test_an_interval_around_zero_determines_nothing(table: series.Table) -> None
     law = scaling.laws(table, "samples")[0]
     wide = dataclasses.replace(law, law=dataclasses.replace(law.law, low=-0.1, high=2.0))
     assert law.standing == "consistent" and wide.standing == "undetermined"
+    words = scaling.sentence(wide.law, "samples", "sup_lower", "")
+    assert words.startswith("No fall of the sup-norm error is established") and "exponent -2.00 to 0.10," in words
+    assert "falls as samples^-1.00 (95 % interval of the exponent -1.00 to -1.00, " in law.sentence
     assert "do not determine" in theory.verdict(wide.law, "samples", 1, None)
     sentence = dict(summary.sentences(table, {"samples": [wide]}))["Samples."]
-    assert "with a undetermined in 1-D for bumps." in sentence and "1 of 1 exponents: 1 undetermined." in sentence
+    assert "with a undetermined in 1-D for bumps." in sentence and "of which 1 is too uncertain to compare." in sentence
 
 
 def test_smoothness_is_taken_from_the_store_or_laws(make_store: Maker) -> None:

@@ -33,6 +33,10 @@ MISTAKES = {
     "huge share": (study(GRID.replace("[10]", "[{ per_parameter = 1e308 }]")), ["grid[0].samples", "per_parameter"]),
     "true share": (study(GRID.replace("[10]", "[{ per_parameter = true }]")), ["grid[0].samples", "per_parameter"]),
     "huge width": (study(GRID + f"width = [{10**20}]"), ["grid[0].width", "9007199254740992"]),
+    "huge network": (study(GRID + "width = [8000000000]"), ["grid[0]: the number of parameters", "2^53", "not 6400"]),
+    "huge depth": (study(GRID + "depth = [8000000000]"), ["grid[0].depth", "65536"]),
+    "huge stages": (study(GRID + "stages = [8000000000]"), ["grid[0].stages", "65536"]),
+    "huge dimension": (study(GRID.replace("dimension = [1]", "dimension = [65537]")), ["grid[0].dimension", "2^16"]),
     "no hidden widths": (study(GRID + "hidden = []"), ["grid[0].hidden", "empty"]),
     "hidden and width": (study(GRID + "hidden = [[3]]\nwidth = [4]"), ["grid[0]", "'hidden'", "left out"]),
     "huge parameter": (

@@ -164,7 +164,8 @@ def changed(name: str, code: str, folder: str | Path) -> PluginChanged:
     plugin = ("", "") if subject else (name, code)
     subject = subject or f"the source of the plugin {name!r} ({where(name, folder)}, its helpers and its data)"
     return PluginChanged(
-        f"{subject} has changed since the study was read; put it back as it was to continue, or run the study again.",
+        f"{subject} has changed since the study was read; put it back as it was to continue, or run the study with "
+        "the new file into another store (-o).",
         plugin,
     )
 

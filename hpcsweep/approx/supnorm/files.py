@@ -152,6 +152,8 @@ def load_network(name: str, activation: str, folder: Path, code: str = "") -> Ca
 
 
 def _callable(member: object, name: str) -> Callable[..., Any]:
+    if isinstance(member, type):
+        raise PluginError(f"{name} is a class; it must be a function of points (points, dimension), or an object.")
     if not callable(member):
         raise PluginError(f"{name} is a {type(member).__name__}; it must be a function of points (points, dimension).")
     return member

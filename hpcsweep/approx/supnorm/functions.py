@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -44,7 +45,9 @@ def adapted(function: Callable[..., Any], domain: Domain) -> Function:
     problems = []
     for adapted_function in (_flat(function), _flat(_of_arrays(function)), _flat(_without_gradients(function))):
         try:
-            _try(adapted_function, probe, name)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "__array_wrap__", DeprecationWarning)  # NumPy, of a tensor
+                _try(adapted_function, probe, name)
         except PluginError:
             raise
         except Exception as error:  # a user's function may raise anything

@@ -29,7 +29,7 @@ from hpcsweep.store import shards
 from hpcsweep.store.shards import Shard
 from hpcsweep.study.cells import Cells
 from hpcsweep.study.plan import Pack
-from hpcsweep.texts import hidden, visible
+from hpcsweep.texts import hidden, pasteable, visible
 
 Cluster = Literal["slurm", "local", "debug"]
 MOST_TIMEOUTS = 100  # of an element, after which submitit requeues it no more
@@ -116,7 +116,7 @@ def prepare(
     if others := [path for path in parts if shards.of(path) not in request.shards]:
         raise StoreError(
             f"{others[0]} is a shard of an array with another number of elements; first merge it: "
-            f"python -m hpcsweep merge {shlex.quote(str(store))} --delete-shards"
+            f"python -m hpcsweep merge {pasteable(store)} --delete-shards"
         )
     read, cells = launch.read(study)
     dealt = shares.deal(read, cells, request.elements)
@@ -229,7 +229,7 @@ def _to_slurm(submission: Submission) -> int:
             print(f"Submitted: job {_submit_merge(submission, numbers)} merges them at the end into {submission.store}")
     except (FailedSubmissionError, UncompletedJobError) as error:
         raise LaunchError(f"Slurm refuses: {str(error).strip()}") from error
-    print(f"Look:  python -m hpcsweep status {shlex.quote(str(submission.store))} --jobs")
+    print(f"Look:  python -m hpcsweep status {pasteable(submission.store)} --jobs")
     return 0
 
 

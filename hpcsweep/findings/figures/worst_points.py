@@ -42,8 +42,8 @@ def worst_points(dataset: xarray.Dataset) -> Figure | None:
         return None
     every = panels.panels_of(cells)
     shown = every[:MOST]
-    about = "Gap: farther from every sample than 95 % of the domain would be from samples drawn at random."
-    note = "For gaps, the domain counts as the box that the worst points of a target span."
+    about = "Gap: the nearest sample is farther away than it would be, with probability 95 %, for random samples."
+    note = "The volume of the domain is taken as that of the smallest box with all worst points of a target."
     note = f"{note} {panels.footnote(dataset, table.cells, len(every) - len(shown))}"
     legend = [Patch(label=label, **look, edgecolor="white") for label, look in KINDS.items()]
     figure = style.make(6.6, 0.8 + 0.34 * len(shown), Heading("Where networks are worst", about, note), legend)

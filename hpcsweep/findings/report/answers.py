@@ -75,8 +75,8 @@ def exponents(laws: dict[str, list[scaling.Law]]) -> Rows:
         rows.append([law.target, text(law.dimension), law.label, *fits, _fitted(law), floor])
     header = ["target", "dimension", "curve", "sup-norm: a", "L2: a", "theory", "compared with theory"]
     note = (
-        "Error ~ size⁻ᵃ, with 95 % intervals from a bootstrap over replicates. Theory: a of the lower bound for the "
-        "worst function of the class; errors of a single target may fall faster."
+        "Error ~ size⁻ᵃ, with 95 % intervals from a bootstrap over replicates. Theory: the exponent a in the lower "
+        "bound that theory gives for the worst function of the class; the errors of a single target may fall faster."
     )
     if any(row[-1] != "–" for row in rows):
         note += " Floor: the error at which large sizes saturate."

@@ -123,7 +123,7 @@ def _page(source: Source, path: Path, images: chapters.Images) -> str:
     return page.render(
         title=str(dataset.attrs["title"]),
         tiles=list(summary.tiles(table.cells)),
-        sentences=list(summary.sentences(table, laws)),
+        sentences=[*summary.parts(files(path)), *summary.sentences(table, laws)],
         sections=list(chapters.sections(source, images)),
         store={
             **{name: dataset.attrs[name] for name in ("format", "precision", "seed", "study")},

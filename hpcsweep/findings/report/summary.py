@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,13 +15,21 @@ from hpcsweep.findings.report import answers
 from hpcsweep.findings.report.page import Tile
 from hpcsweep.findings.scaling import Law
 from hpcsweep.findings.theory import NOUNS
-from hpcsweep.store import layout
+from hpcsweep.store import layout, shards
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+Sentences = Iterator[tuple[str, str]]  # subject and sentence
 MOST_SENTENCES = 3  # best results in sentences of their own; more are only in a table
 MOST_TARGETS = 4  # with exponents of their own in a sentence
+
+
+def parts(files: Sequence[Path]) -> Sentences:
+    """Say how many shards of a store that is not merged there are, if some are missing."""
+    present = [shard for file in files if (shard := shards.of(file)) is not None]
+    if len(present) == len(files) and len(present) < present[0].count:
+        yield "Shards.", f"{len(present)} of {present[0].count} shards are there; the cells of the others are missing."
 
 
 def progress(cells: DataFrame) -> str:
@@ -53,9 +62,6 @@ def tiles(cells: DataFrame) -> Iterator[Tile]:
         tables.duration(float(seconds["train_seconds"])),
         f"plus {tables.duration(float(seconds['eval_seconds']))} of measuring (h:mm:ss, summed over cells)",
     )
-
-
-Sentences = Iterator[tuple[str, str]]  # approximation and sentence
 
 
 def sentences(table: series.Table, laws: Mapping[str, Sequence[Law]]) -> Sentences:
@@ -163,9 +169,10 @@ def _standings(laws: Sequence[Law]) -> str:
     counts = Counter(law.standing for law in laws if law.standing)
     if not counts:
         return ""
-    compared = ", ".join(f"{count} {word}{' with it' * (word == 'consistent')}" for word, count in counts.items())
+    words = {"consistent": "consistent with it", "undetermined": "too uncertain to compare"}
+    compared = ", ".join(f"{count} {'is' if count == 1 else 'are'} {words.get(w, w)}" for w, count in counts.items())
     bounded = f"for {counts.total()} of {len(laws)} exponents"
-    return f" Theory has a lower bound (for the worst function) {bounded}: {compared}."
+    return f" Theory has a lower bound (for the worst function) {bounded}, of which {compared}."
 
 
 def _methods(table: series.Table) -> Sentences:

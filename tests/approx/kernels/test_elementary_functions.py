@@ -14,6 +14,7 @@ from hpcsweep.approx.kernels import elementary_functions
 from hpcsweep.approx.kernels.activations import ACTIVATIONS
 from hpcsweep.approx.kernels.vectors import Number
 from tests.approx.kernels.cases import by_lanes_and_by_numbers, is_compiled_for_avx512
+from tests.approx.supnorm.certificate.exact import UNARY
 from tests.forks import without_avx512
 
 Floats = np.ndarray[Any, Any]
@@ -52,23 +53,10 @@ def values(x: Floats, call: Callable[..., None] = _by_lanes) -> dict[str, Floats
 
 
 def _exact(name: str) -> Callable[[Any], Any]:
-    density = mpmath.npdf
-    share = lambda z: 1 / (1 + mpmath.exp(-z))  # noqa: E731
-    return {
-        "gelu value": lambda z: z * mpmath.ncdf(z),
-        "gelu slope": lambda z: mpmath.ncdf(z) + z * density(z),
-        "gelu 2": lambda z: density(z) * (2 - z * z),
-        "gelu 3": lambda z: density(z) * z * (z * z - 4),
-        "silu value": lambda z: z * share(z),
-        "silu slope": lambda z: share(z) * (1 + z * share(-z)),
-        "silu 2": lambda z: share(z) * share(-z) * (2 + z * (1 - 2 * share(z))),
-        "silu 3": lambda z: (lambda s: s * (1 - s) * (3 * (1 - 2 * s) + z * (1 - 6 * s + 6 * s * s)))(share(z)),
-        "tanh slope": lambda z: mpmath.sech(z) ** 2,
-        "tanh 2": lambda z: -2 * mpmath.tanh(z) * mpmath.sech(z) ** 2,
-        "tanh 3": lambda z: mpmath.sech(z) ** 2 * (6 * mpmath.tanh(z) ** 2 - 2),
-        "sin 2": lambda z: -mpmath.sin(z),
-        "sin 3": lambda z: -mpmath.cos(z),
-    }.get(name) or getattr(mpmath, name)
+    """Return what a column approximates: a function, or the derivative of an activation of some order."""
+    function, _, what = name.partition(" ")
+    order = {"": 0, "value": 0, "slope": 1}.get(what) if not what.isdecimal() else int(what)
+    return lambda z: mpmath.diff(UNARY[function], z, order)
 
 
 def _ulps(name: str, x: Floats, least: float = 0.0) -> float:
@@ -126,7 +114,7 @@ def test_errors_stay_below_one_and_a_half_ulp(name: str, kind: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", PRECISIONS)
-@pytest.mark.parametrize("name", ["gelu value", "silu value", "tanh slope", "gelu slope", "silu slope"])
+@pytest.mark.parametrize("name", [f"{name} {what}" for name in SMOOTH for what in ("value", "slope")])
 def test_activations(name: str, kind: Any) -> None:
     rng = np.random.default_rng(3)
     ends = (-37.0, 10.0) if kind is np.float64 else (-12.0, 5.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ SAMPLES = (1, 2, 7, 8, 9, 16, 17, 127, 128, 129, 130, 255, 256, 257, 385, 512, 7
 
 
 SMOOTH = [name for name, one in ACTIVATIONS.items() if one.derivatives is not None]
-FORMS = list(zip((1, 3, 2, 9, 5), (57, 130, 8, 300, 1), ACTIVATIONS, strict=True))  # dimensions, samples, activations
+SIZES = ((1, 57), (3, 130), (2, 8), (9, 300), (5, 1))  # dimensions and samples, in turn
+FORMS = [(*sizes, name) for sizes, name in zip(cycle(SIZES), ACTIVATIONS, strict=False)]
 SHAPES: list[tuple] = [
     *((hidden, *form[:2], "mlp", form[2]) for hidden in HIDDEN for form in FORMS),
     *(([9, 5], 2, samples) for samples in SAMPLES),

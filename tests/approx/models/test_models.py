@@ -15,15 +15,18 @@ from hpcsweep.approx import models
 from hpcsweep.errors import PluginError
 from tests.products import columns_differ, may_differ
 
-MODULES = {"relu": nn.ReLU, "tanh": nn.Tanh, "gelu": nn.GELU, "silu": nn.SiLU}
 DOUBLE = torch.float64
 
 
-class Sine(nn.Module):
-    """torch.nn has no module for the sine."""
+class Plain(nn.Module):
+    """An activation as torch computes it; torch.nn has no module for the sine."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.function = getattr(torch, name, None) or getattr(nn.functional, name)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        return inputs.sin()
+        return self.function(inputs)
 
 
 def make(hidden: list[int], dimension: int, domain: list | None = None, **choice: object) -> models.MLP:
@@ -38,7 +41,7 @@ def twin(model: models.MLP, parameters: torch.Tensor) -> nn.Sequential:
     for block in model.layers(parameters):
         linear = nn.Linear(block.shape[1] - 1, block.shape[0], dtype=parameters.dtype)
         linear.weight.data, linear.bias.data = block[:, :-1].clone(), block[:, -1].clone()
-        steps += [linear, MODULES.get(model.activation, Sine)()]
+        steps += [linear, Plain(model.activation)]
     return nn.Sequential(*steps[:-1])
 
 

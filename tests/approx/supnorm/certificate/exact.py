@@ -31,7 +31,7 @@ def _positive(x: mp.mpf) -> mp.mpf:
 def _gelu(x: mp.mpf, approximate: str = "none") -> mp.mpf:
     if approximate == "tanh":
         return x * (1 + mp.tanh(mp.sqrt(2 / mp.pi) * (x + mp.mpf(0.044715) * x**3))) / 2
-    return x * (1 + mp.erf(x / mp.sqrt(2))) / 2
+    return x * mp.ncdf(x)
 
 
 UNARY: dict[str, Callable[..., mp.mpf]] = {

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from hpcsweep.approx.models import ACTIVATIONS
 from hpcsweep.approx.supnorm.dense import Dense
 from tests.approx.supnorm.certificate.errors import (
     PLENTY,
@@ -33,7 +34,7 @@ from tests.approx.supnorm.certificate.exact import random_network
 def test_certificates_against_dense_sampling(seed: int) -> None:
     generator = np.random.default_rng(seed)
     dimension, hard = 1 + seed % 3, seed >= 100
-    activation = ("relu", "tanh", "sin", "gelu", "silu")[seed % 5]
+    activation = list(ACTIVATIONS)[seed % len(ACTIVATIONS)]
     hidden = [8] * (2 + seed % 3) if hard else generator.integers(2, 9, size=generator.integers(1, 4)).tolist()
     scale = 2.0 if hard else 1.0
     network = random_network(generator, dimension, hidden, activation, scale, standardised=bool(seed % 2))

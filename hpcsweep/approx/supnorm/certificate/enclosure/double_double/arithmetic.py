@@ -161,27 +161,6 @@ def relu(x: DoubleDouble, inplace: bool = False) -> DoubleDouble:
     return DoubleDouble(x.leading * positive, x.trailing * positive, x.radius.clone())
 
 
-@own("pow", "float_power")
-def power(base: Term, exponent: Term) -> DoubleDouble:
-    """x^n for whole |n| <= 64 by squares; sqrt x; else exp(y log x) for x > 0."""
-    exponent = float(exponent) if isinstance(exponent, Tensor) and exponent.numel() == 1 else exponent
-    if isinstance(exponent, int | float) and isinstance(base, DoubleDouble):
-        if exponent == 0.5:
-            return apply("sqrt", base)
-        if float(exponent).is_integer() and 1 <= abs(exponent) <= 64:
-            whole = _power(_each("clone", base), int(abs(exponent)))
-            return whole if exponent > 0 else reciprocal(whole)
-    x, y = both(base, exponent)
-    return apply("exp", multiply(y, apply("log", x)))
-
-
-def _power(base: DoubleDouble, exponent: int) -> DoubleDouble:
-    if exponent == 1:
-        return base
-    half = square(_power(base, exponent // 2))
-    return multiply(half, base) if exponent % 2 else half
-
-
 def known(x: DoubleDouble) -> tuple[Tensor, Tensor]:
     """Return whether x is surely positive, and surely negative: |x_h| (1 - u) more than the radius; none of NaN."""
     least = x.leading.abs().mul_(1 - 4 * UNIT)

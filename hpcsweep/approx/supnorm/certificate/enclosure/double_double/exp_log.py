@@ -19,11 +19,14 @@ from hpcsweep.approx.supnorm.certificate.enclosure.double_double import constant
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.arithmetic import (
     SQUARE,
     UP,
+    Term,
     add,
+    both,
     choose,
     multiply,
     reciprocal,
     result,
+    square,
     subtract,
 )
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.error_free import Pair
@@ -149,3 +152,24 @@ def sqrt(x: DoubleDouble) -> DoubleDouble:
 
 own("reciprocal")(reciprocal)
 own("rsqrt")(lambda x: reciprocal(sqrt(x)))
+
+
+@own("pow", "float_power")
+def power(base: Term, exponent: Term) -> DoubleDouble:
+    """x^n for whole |n| <= 64 by squares; sqrt x; else exp(y log x) for x > 0."""
+    exponent = float(exponent) if isinstance(exponent, Tensor) and exponent.numel() == 1 else exponent
+    if isinstance(exponent, int | float) and isinstance(base, DoubleDouble):
+        if exponent == 0.5:
+            return sqrt(base)
+        if float(exponent).is_integer() and 1 <= abs(exponent) <= 64:
+            whole = _power(base, int(abs(exponent)))
+            return whole if exponent > 0 else reciprocal(whole)
+    x, y = both(base, exponent)
+    return exp(multiply(y, log(x)))
+
+
+def _power(base: DoubleDouble, exponent: int) -> DoubleDouble:
+    if exponent == 1:
+        return DoubleDouble(base.leading.clone(), base.trailing.clone(), base.radius.clone())
+    half = square(_power(base, exponent // 2))
+    return multiply(half, base) if exponent % 2 else half
