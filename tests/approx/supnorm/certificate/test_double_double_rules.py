@@ -167,7 +167,7 @@ def test_guesses_of_any_quality_are_corrected(monkeypatch: pytest.MonkeyPatch) -
 def test_every_rule_has_a_version_for_points() -> None:
     x, matrix = exact(doubles([[0.25, 0.5], [0.75, 0.125]])), torch.ones(2, 2, dtype=torch.float64)
     some = [(x,), (x, 1), (x, x), (x, matrix), ([x, x], 1), (x > 0.3, x, x), (matrix, x, matrix), (x, 0, 0, 1)]
-    some += [(x, slice(None)), (x, 1, 0)]
+    some += [(x, slice(None)), (x, 1, 0), (x, 2, 1)]
 
     def works(name: str, given: tuple) -> bool:
         try:
@@ -188,7 +188,7 @@ def test_axes_and_places_are_those_of_torch() -> None:
         lambda x: x.unbind(1)[1],
         lambda x: torch.cat([x, 2 * x], 0).flip(0),
         lambda x: torch.full_like(x, 2.0) * x,
-        lambda x: x.sum(),
+        lambda x: x.T.sum(0),
         lambda x: x.amax(1, keepdim=True),
         lambda x: matrix @ x,
         lambda x: x @ matrix.T[:2],

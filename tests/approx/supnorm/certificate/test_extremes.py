@@ -93,7 +93,7 @@ def test_a_place_outside_the_domain_proves_nothing_there() -> None:
     assert end.bracket.lower <= 1.0 and abs(end.bracket.where[0]) <= 1.0
 
 
-@pytest.mark.parametrize("mixing", [lambda x: x - x.mean(), lambda x: x - x.sum(0), lambda x: x * x.sum()])
+@pytest.mark.parametrize("mixing", [lambda x: x - x.mean(), lambda x: x * x.sum()])
 def test_sums_over_points_have_no_enclosure(mixing: object) -> None:
     with pytest.raises(NoEnclosure, match="across the points"):
         mixing(exact(torch.ones(3, 2).double()))  # type: ignore[operator]

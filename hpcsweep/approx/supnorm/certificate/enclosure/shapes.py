@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,20 +14,13 @@ from hpcsweep.approx.supnorm.certificate.enclosure.affine import AffineForm, Con
 from hpcsweep.approx.supnorm.certificate.enclosure.taylor.monomials import present
 
 
-class _Shaped(Protocol):
-    """Values of several points; the first axis is theirs."""
-
-    @property
-    def ndim(self) -> int: ...
-
-
 def moved(form: AffineForm, move: Callable[[Tensor, int], Tensor]) -> AffineForm:
     """Apply `move(tensor, first)` to all parts; `first` is the axis of the boxes: 1 in the terms, else 0."""
     known = None if form.known is None else (move(form.known[0], 0), move(form.known[1], 0))
     return AffineForm(move(form.terms, 1), move(form.radius, 0), known)
 
 
-def feature_axes(form: _Shaped, dim: int | Sequence[int] | None) -> list[int]:
+def feature_axes(form: AffineForm | Tensor, dim: int | Sequence[int] | None) -> list[int]:
     """Return the axes `dim`, counted from the front; never the axis of the boxes, which are not to be mixed."""
     axes = [dim] if isinstance(dim, int) else [] if dim is None else list(dim)
     axes = [axis + form.ndim if axis < 0 else axis for axis in axes]

@@ -20,7 +20,6 @@ from hpcsweep.approx.supnorm.certificate.enclosure.double_double import error_fr
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.error_free import Pair
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.number import DoubleDouble, exact, own
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, UNIT
-from hpcsweep.approx.supnorm.certificate.enclosure.shapes import feature_axes
 
 Term = DoubleDouble | Constant
 UP = 1.0 + 64 * UNIT
@@ -111,8 +110,10 @@ def divide(left: Term, right: Term, *, rounding_mode: None = None) -> DoubleDoub
 
 @own("sum")
 def total(x: DoubleDouble, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> DoubleDouble:
-    """Sum over axes, by halves; never over that of the points."""
-    axes = sorted(feature_axes(x, dim))
+    """Sum over axes, by halves; never over all of them, of which one is that of the points."""
+    if dim is None:
+        raise NoEnclosure("an operation across the points of a batch")
+    axes = sorted(axis % x.ndim for axis in ([dim] if isinstance(dim, int) else dim))
     for axis in axes:
         while (count := x.shape[axis]) > 1:
             half = count // 2
