@@ -10,9 +10,11 @@ Stolfi and de Figueiredo, Self-Validated Numerical Methods and Applications (199
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,6 +33,9 @@ class NoEnclosure(Exception):
 
 Rule = Callable[..., Any]
 RULES: dict[str, Rule] = {}  # by torch's name of the operation, as function and as method
+BROADCAST = "broadcast"  # the rule of operations whose operands broadcast beyond the axis of the boxes
+_ALIASES = {"axis": "dim", "keepdims": "keepdim"}  # torch takes NumPy's names too
+_IDLE = {"out", "dtype"}  # keywords that torch hands on where they are None
 
 
 def rule(*names: str) -> Callable[[Rule], Rule]:
@@ -53,7 +58,7 @@ def _reflected(name: str) -> Callable[..., Any]:
 
 @final
 class AffineForm:
-    """Values of a function on boxes; immutable.
+    """Values of a function on boxes. Only `+=` and its like change a form, as they change a tensor.
 
     Parameters
     ----------
@@ -61,15 +66,20 @@ class AffineForm:
         one matrix product and a scaling one pass.
     radius: (boxes, *features) >= 0.
     known: a range (low, high) that is known by other means, (boxes, *features) each; `range` cuts with it.
+
+    Attributes
+    ----------
+    viewed: whether another name may stand for the same numbers, as a view of a tensor does.
     """
 
-    __slots__ = ("_reach", "known", "radius", "terms")
+    __slots__ = ("_reach", "known", "radius", "terms", "viewed")
     __array_ufunc__ = None  # a numpy number on the left leaves the operation to us
     __hash__ = object.__hash__
 
     def __init__(self, terms: Tensor, radius: Tensor, known: tuple[Tensor, Tensor] | None = None) -> None:
         self.terms, self.radius, self.known = terms, radius, known
         self._reach: Tensor | None = None
+        self.viewed = False
 
     @property
     def center(self) -> Tensor:
@@ -173,18 +183,23 @@ class AffineForm:
         """Return the rule of a method of tensors."""
         if name.startswith("__"):
             raise AttributeError(name)
-        if name not in RULES:
+        if not has_rule(name):
             raise NoEnclosure(name)
         return lambda *args, **kwargs: apply(name, self, *args, **kwargs)
 
-    __getitem__, __neg__, __abs__ = _operator("__getitem__"), _operator("neg"), _operator("abs")
+    __getitem__, __neg__, __abs__, __pos__ = (_operator(name) for name in ("__getitem__", "neg", "abs", "positive"))
+    T, mT, H, mH = (property(_operator(name)) for name in ("T", "mT", "T", "mT"))
     __add__ = __radd__ = _operator("add")
     __sub__, __rsub__ = _operator("sub"), _reflected("sub")
     __mul__ = __rmul__ = _operator("mul")
     __truediv__, __rtruediv__ = _operator("div"), _reflected("div")
     __pow__, __rpow__ = _operator("pow"), _reflected("pow")
-    __matmul__ = _operator("matmul")
+    __matmul__, __rmatmul__ = _operator("matmul"), _reflected("matmul")
+    __floordiv__, __rfloordiv__ = _operator("floor_divide"), _reflected("floor_divide")
+    __mod__, __rmod__ = _operator("remainder"), _reflected("remainder")
     __lt__, __le__, __gt__, __ge__ = (_operator(name) for name in ("lt", "le", "gt", "ge"))
+    __eq__, __ne__ = _operator("eq"), _operator("ne")  # Python's own would compare the objects
+    __iadd__, __isub__, __imul__, __itruediv__, __ipow__ = map(_operator, ("add_", "sub_", "mul_", "div_", "pow_"))
 
 
 def _refusal(name: str) -> Callable[..., NoReturn]:
@@ -195,25 +210,59 @@ def _refusal(name: str) -> Callable[..., NoReturn]:
 
 
 # What Python would otherwise answer by itself: a value is asked for, or the form would be taken for a sequence.
-for _name in (
-    *("bool", "float", "int", "index", "complex", "iter", "contains", "eq", "ne", "setitem", "floordiv"),
-    *("rfloordiv", "mod", "rmod", "rmatmul", "iadd", "isub", "imul", "itruediv", "ipow", "array", "reversed"),
-):
+for _name in (*("bool", "float", "int", "index", "complex", "iter", "contains", "setitem", "array", "reversed"),):
     setattr(AffineForm, f"__{_name}__", _refusal(_name))
+
+
+class Elsewhere(ABC):
+    """Values on boxes that are not an `AffineForm` with the boxes first, and say themselves how a rule acts on them."""
+
+    @abstractmethod
+    def apply(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Apply the rule of the operation `name` to arguments among which this is."""
+
+
+class Misaligned(NoEnclosure):
+    """A constant has more axes than a form with the boxes first can broadcast with."""
+
+
+def has_rule(name: str) -> bool:
+    """Return whether an operation has a rule; `add_` has that of `add`."""
+    return name in RULES or (name.endswith("_") and name[:-1] in RULES)
 
 
 def apply(name: str, *args: Any, **kwargs: Any) -> Any:
     """Apply the rule of the operation `name`. Raises NoEnclosure where there is none, or not for these arguments."""
-    if name not in RULES:
+    if not has_rule(name):
         raise NoEnclosure(name)
+    kwargs = {_ALIASES.get(key, key): value for key, value in kwargs.items() if value is not None or key not in _IDLE}
+    in_place = bool(kwargs.pop("inplace", False)) or name not in RULES
+    name = name if name in RULES else name[:-1]
     try:
-        return RULES[name](*args, **kwargs)
-    except TypeError as error:  # a keyword such as out= or dim= that the rule does not know
+        elsewhere = next((part for part in args if isinstance(part, Elsewhere)), None)
+        result = RULES[name](*args, **kwargs) if elsewhere is None else elsewhere.apply(name, args, kwargs)
+    except Misaligned:
+        result = RULES[BROADCAST](name, args, kwargs)
+    except TypeError as error:  # a keyword such as out= that the rule does not know
         raise NoEnclosure(f"{name} with these arguments ({error})") from error
+    return _replaced(name, args[0], result) if in_place else result
+
+
+def _replaced(name: str, values: Any, result: Any) -> Any:
+    """Put the result of an operation in the place of its first argument, for all names that this has."""
+    if isinstance(values, AffineForm) and isinstance(result, AffineForm) and values.shape == result.shape:
+        if not values.viewed:
+            values.terms, values.radius, values.known, values._reach = result.terms, result.radius, result.known, None
+            return values
+    elif type(values) is Tensor and values.is_floating_point() and values.shape == result.shape:
+        values.fill_(math.nan)  # whatever still looks at the constant that was here proves nothing
+        return result
+    raise NoEnclosure(f"{name}_, on values that other names may share")
 
 
 def constant(value: Constant, like: AffineForm) -> Tensor:
     """Return a number or tensor as exact float64 on the device of `like`."""
+    value = value.item() if isinstance(value, np.generic) else value
     if not isinstance(value, Tensor | float | int):
         raise NoEnclosure(f"a constant of type {type(value).__name__}")
     if isinstance(value, Tensor) and value.is_complex():
@@ -238,4 +287,6 @@ def boxes(centers: Tensor, radii: Tensor, domain: Sequence[tuple[float, float]])
     half, middle = (high - low) / 2, (high + low) / 2
     doubt = (middle.abs() + half) * gamma(2)
     limits = (part.expand_as(centers) for part in (half, middle - doubt, middle + doubt))
-    return unit.affine(*limits)
+    points = unit.affine(*limits)
+    points.viewed = True
+    return points

@@ -93,6 +93,8 @@ class Difference:
         NoEnclosure: if the target, or an approximant without layers, does what has no rule.
         """
         with torch.no_grad():
+            if len(centers) == 1:  # of one box alone, code that reshapes does not tell which axis is that of the boxes
+                centers, radii = centers.expand(2, -1), radii.expand(2, -1)
             places = boxes(centers, radii, self._domain)
             form = _form(self._target(places), places)
             if not self._layers:

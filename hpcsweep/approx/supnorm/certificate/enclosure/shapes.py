@@ -10,7 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.supnorm.certificate.enclosure.affine import AffineForm, Constant, NoEnclosure, constant, rule
+from hpcsweep.approx.supnorm.certificate.enclosure.affine import (
+    AffineForm,
+    Constant,
+    Misaligned,
+    NoEnclosure,
+    constant,
+    rule,
+)
 
 
 def moved(form: AffineForm, move: Callable[[Tensor, int], Tensor]) -> AffineForm:
@@ -65,6 +72,8 @@ def refuse_rows(values: Tensor) -> None:
 
 
 def _common(shape: Sequence[int], right: Sequence[int]) -> tuple[int, ...]:
+    if len(right) > len(shape):
+        raise Misaligned(f"shapes {tuple(shape)} and {tuple(right)} together")
     try:
         both = np.broadcast_shapes(shape, right)
     except ValueError as error:
@@ -104,9 +113,8 @@ def narrow(form: AffineForm, dim: int, start: int, length: int) -> AffineForm:
     return moved(form, lambda part, first: part.narrow(axis + first, start, length))
 
 
-@rule("unbind")
 def unbind(form: AffineForm, dim: int) -> tuple[AffineForm, ...]:
-    """All entries of a feature axis."""
+    """Return all entries of a feature axis."""
     (axis,) = feature_axes(form, dim)
     return tuple(select(form, axis, index) for index in range(form.shape[axis]))
 
@@ -118,22 +126,6 @@ def unsqueeze(form: AffineForm, dim: int) -> AffineForm:
     if not 1 <= axis <= form.ndim:
         raise NoEnclosure("unsqueeze before the points of a batch")
     return moved(form, lambda part, first: part.unsqueeze(axis + first))
-
-
-@rule("squeeze")
-def squeeze(form: AffineForm, dim: int) -> AffineForm:
-    """Without a feature axis of length 1."""
-    (axis,) = feature_axes(form, dim)
-    return moved(form, lambda part, first: part.squeeze(axis + first))
-
-
-@rule("flatten")
-def flatten(form: AffineForm, start_dim: int = 0, end_dim: int = -1) -> AffineForm:
-    """Several feature axes as one."""
-    start, end = (axis + form.ndim if axis < 0 else axis for axis in (start_dim, end_dim))
-    if not 1 <= start <= end < form.ndim:
-        raise NoEnclosure("flatten with the points of a batch")
-    return moved(form, lambda part, first: part.flatten(start + first, end + first))
 
 
 @rule("stack")
@@ -148,7 +140,7 @@ def cat(forms: Sequence[AffineForm | Tensor], dim: int = 0) -> AffineForm:
     """Several values one after the other on a feature axis."""
     like = next(form for form in forms if isinstance(form, AffineForm))
     (axis,) = feature_axes(like, dim)
-    whole = [form if isinstance(form, AffineForm) else _exact(shared(form, like), like) for form in forms]
+    whole = [form if isinstance(form, AffineForm) else exact_form(shared(form, like), like) for form in forms]
     if {(form.ndim, len(form), len(form.terms)) for form in whole} != {(like.ndim, len(like), len(like.terms))}:
         raise NoEnclosure("cat of values of different boxes")
     ranges = [form.range() for form in whole if form.known is not None]
@@ -159,7 +151,7 @@ def cat(forms: Sequence[AffineForm | Tensor], dim: int = 0) -> AffineForm:
     return AffineForm(*parts, known)
 
 
-def _exact(values: Tensor, like: AffineForm) -> AffineForm:
+def exact_form(values: Tensor, like: AffineForm) -> AffineForm:
     """Return constants (boxes, *features) as a form."""
     terms = values.new_zeros(len(like.terms), *values.shape)
     terms[0] = values
@@ -170,7 +162,7 @@ def as_form(value: AffineForm | Tensor | float, like: AffineForm) -> AffineForm:
     """Return a form, or a constant as a form of the shape of `like`."""
     if isinstance(value, AffineForm):
         return value
-    return _exact(shared(value, like).expand(like.shape), like)
+    return exact_form(shared(value, like).expand(like.shape), like)
 
 
 @rule("full_like")
@@ -190,10 +182,23 @@ def to(form: AffineForm | Tensor, *like: Any, dtype: torch.dtype | None = None, 
     return form
 
 
+@rule("contiguous")
+def contiguous(form: AffineForm) -> AffineForm:
+    """The same numbers, which may be a copy or a view."""
+    copied = AffineForm(form.terms, form.radius, form.known)
+    form.viewed = copied.viewed = True
+    return copied
+
+
+rule("new_zeros")(lambda form, *size, **options: torch.zeros(*size, **{"dtype": torch.float64, **options}))
+rule("new_ones")(lambda form, *size, **options: torch.ones(*size, **{"dtype": torch.float64, **options}))
+rule("new_full")(lambda form, size, value, **options: torch.full(size, value, **{"dtype": torch.float64, **options}))
+rule("new_tensor")(lambda form, data, **options: torch.tensor(data, **{"dtype": torch.float64, **options}))
 # Constants are plain tensors; what changes no value; the shape, or one length of it; the numbers of axes and of values.
 rule("ones_like")(lambda form, **options: full_like(form, 1.0, **options))
 rule("zeros_like")(lambda form, **options: full_like(form, 0.0, **options))
-rule("double", "contiguous", "clone", "detach")(lambda form, *_, **__: form)
+rule("double", "detach", "cpu")(lambda form: form)
+rule("clone", "nan_to_num")(lambda form, *_, **__: AffineForm(form.terms, form.radius, form.known))
 rule("size")(lambda form, dim=None: form.shape if dim is None else form.shape[dim])
 rule("dim")(lambda form: form.ndim)
 rule("numel")(lambda form: math.prod(form.shape))
