@@ -13,6 +13,7 @@ from torch import nn
 from hpcsweep.approx.supnorm.certificate.enclosure import NoEnclosure, boxes
 from tests.approx.supnorm.certificate.formulas import MOVES, SUMS, WIDE, Real
 from tests.approx.supnorm.certificate.formulas_of_modules import FUNCTIONS, MODULES
+from tests.approx.supnorm.certificate.simulation_functions import COLLECTION
 from tests.approx.supnorm.certificate.test_soundness import exact, outside, places, random_boxes
 
 
@@ -106,3 +107,14 @@ def test_operations_in_place_change_every_name_of_a_value_or_are_refused() -> No
     zeros = torch.zeros(2, dtype=torch.float64)
     seen, total = zeros[:1], zeros.add_(value)
     assert bool((total.range()[0] > 3).all()) and bool(seen.isnan().all())
+
+
+@pytest.mark.parametrize("name", COLLECTION)
+def test_functions_of_collections_are_enclosed(name: str) -> None:
+    """On boxes next to points, closely."""
+    function, dimension, interval = COLLECTION[name]
+    generator = torch.Generator().manual_seed(1)
+    centers = 1.6 * torch.rand(8, dimension, dtype=torch.float64, generator=generator) - 0.8
+    low, high = function(boxes(centers, torch.full_like(centers, 1e-6), [interval] * dimension)).range()
+    values = function(sum(interval) / 2 + (interval[1] - interval[0]) / 2 * centers)
+    assert bool(((low <= values) & (values <= high) & (high - low < 1e-3 * (1 + values.abs()))).all())

@@ -122,7 +122,7 @@ def logsigmoid(form: AffineForm) -> AffineForm:
     return negate(negative.affine(*relax("softplus", *negative.range())))
 
 
-@rule("dropout")
+@rule("dropout", "dropout1d", "alpha_dropout", "feature_alpha_dropout", "feature_dropout")
 def dropout(form: AffineForm, p: float = 0.5, training: bool = True) -> AffineForm:
     """Nothing, once training is over."""
     if training:

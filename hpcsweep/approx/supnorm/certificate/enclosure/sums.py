@@ -151,6 +151,13 @@ def normalize(form: AffineForm, p: float = 2.0, dim: int = 1, eps: float = 1e-12
     return divide(form, maximum(vector_norm(form, p, dim, True), eps))
 
 
+@rule("cosine_similarity")
+def cosine_similarity(left: Any, right: Any, dim: int = 1, eps: float = 1e-8) -> AffineForm:
+    """The product of both, each divided by its norm."""
+    units = [divide(part, maximum(vector_norm(part, 2, dim, True), eps)) for part in (left, right)]
+    return total(multiply(*units), dim)
+
+
 @rule("cdist")
 def cdist(form: AffineForm, centers: Tensor, p: float = 2.0, compute_mode: str = "") -> AffineForm:
     """Distances from constant points (centers, features)."""
