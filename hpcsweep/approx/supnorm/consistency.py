@@ -88,6 +88,14 @@ def agree(left: Callable[[Tensor], Tensor], right: Callable[[Tensor], Tensor], d
         return _distance(left(points), values) <= TOLERANCE * float(values.abs().max())
 
 
+def around(places: Tensor, domain: Sequence[Sequence[float]]) -> tuple[Tensor, Tensor]:
+    """Return boxes about places (points, dimension): centers and radii in unit coordinates, rounding or not."""
+    low, high = torch.tensor([tuple(side) for side in domain], dtype=torch.float64).T
+    middle, half = low / 2 + high / 2, high / 2 - low / 2
+    centers = ((places - middle) / half).clamp(-1.0, 1.0)
+    return centers, (8 * _EPSILON * (1 + middle.abs() / half)).expand_as(centers)
+
+
 def contradicted(
     difference: Difference, functions: ErrorFunction, places: Tensor, seen: float = 0.0, claimed: float = math.inf
 ) -> bool:
@@ -104,11 +112,7 @@ def contradicted(
     ------
     NoEnclosure: where nothing can be proved
     """
-    low, high = torch.tensor([tuple(side) for side in functions.domain], dtype=torch.float64).T
-    middle, half = low / 2 + high / 2, high / 2 - low / 2
-    centers = ((places - middle) / half).clamp(-1.0, 1.0)
-    radii = (8 * _EPSILON * (1 + middle.abs() / half)).expand_as(centers)  # the places are in there, rounding or not
-    upper = difference.bounds(centers, radii).clamp(max=claimed)  # (points,)
+    upper = difference.bounds(*around(places, functions.domain)).clamp(max=claimed)  # (points,)
     with torch.no_grad():
         target, approximant = functions.target(places.clone()), functions.approximant(places.clone())
     errors = (target - approximant).abs().clamp(min=seen)

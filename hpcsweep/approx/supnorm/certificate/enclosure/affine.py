@@ -10,7 +10,6 @@ Stolfi and de Figueiredo, Self-Validated Numerical Methods and Applications (199
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, final
 
@@ -19,33 +18,11 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, gamma
+from hpcsweep.approx.supnorm.certificate.enclosure.rules import RULES, Elsewhere, NoEnclosure, apply, method, rule
+
+__all__ = ["RULES", "AffineForm", "Constant", "Elsewhere", "NoEnclosure", "apply", "boxes", "constant", "rule"]
 
 Constant = Tensor | float | int
-
-
-class NoEnclosure(Exception):
-    """An operation has no rule on affine forms, so that nothing can be proved of the function that uses it."""
-
-    def __init__(self, operation: str) -> None:
-        super().__init__(f"no enclosure rule for {operation}")
-        self.operation = operation
-
-
-Rule = Callable[..., Any]
-RULES: dict[str, Rule] = {}  # by torch's name of the operation, as function and as method
-BROADCAST = "broadcast"  # the rule of operations whose operands broadcast beyond the axis of the boxes
-_ALIASES = {"axis": "dim", "keepdims": "keepdim"}  # torch takes NumPy's names too
-_IDLE = {"out", "dtype"}  # keywords that torch hands on where they are None
-
-
-def rule(*names: str) -> Callable[[Rule], Rule]:
-    """Make the decorated function the rule of the operations `names`."""
-
-    def register(function: Rule) -> Rule:
-        RULES.update(dict.fromkeys(names, function))
-        return function
-
-    return register
 
 
 def _operator(name: str) -> Callable[..., Any]:
@@ -181,11 +158,14 @@ class AffineForm:
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         """Return the rule of a method of tensors."""
-        if name.startswith("__"):
-            raise AttributeError(name)
-        if not has_rule(name):
-            raise NoEnclosure(name)
-        return lambda *args, **kwargs: apply(name, self, *args, **kwargs)
+        return method(name, self)
+
+    def become(self, result: Any) -> bool:
+        """Take the values of another form in place, unless its shape is another or other names may share these."""
+        if self.viewed or not isinstance(result, AffineForm) or result.shape != self.shape:
+            return False
+        self.terms, self.radius, self.known, self._reach = result.terms, result.radius, result.known, None
+        return True
 
     __getitem__, __neg__, __abs__, __pos__ = (_operator(name) for name in ("__getitem__", "neg", "abs", "positive"))
     T, mT, H, mH = (property(_operator(name)) for name in ("T", "mT", "T", "mT"))
@@ -212,52 +192,6 @@ def _refusal(name: str) -> Callable[..., NoReturn]:
 # What Python would otherwise answer by itself: a value is asked for, or the form would be taken for a sequence.
 for _name in (*("bool", "float", "int", "index", "complex", "iter", "contains", "setitem", "array", "reversed"),):
     setattr(AffineForm, f"__{_name}__", _refusal(_name))
-
-
-class Elsewhere(ABC):
-    """Values on boxes that are not an `AffineForm` with the boxes first, and say themselves how a rule acts on them."""
-
-    @abstractmethod
-    def apply(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Apply the rule of the operation `name` to arguments among which this is."""
-
-
-class Misaligned(NoEnclosure):
-    """A constant has more axes than a form with the boxes first can broadcast with."""
-
-
-def has_rule(name: str) -> bool:
-    """Return whether an operation has a rule; `add_` has that of `add`."""
-    return name in RULES or (name.endswith("_") and name[:-1] in RULES)
-
-
-def apply(name: str, *args: Any, **kwargs: Any) -> Any:
-    """Apply the rule of the operation `name`. Raises NoEnclosure where there is none, or not for these arguments."""
-    if not has_rule(name):
-        raise NoEnclosure(name)
-    kwargs = {_ALIASES.get(key, key): value for key, value in kwargs.items() if value is not None or key not in _IDLE}
-    in_place = bool(kwargs.pop("inplace", False)) or name not in RULES
-    name = name if name in RULES else name[:-1]
-    try:
-        elsewhere = next((part for part in args if isinstance(part, Elsewhere)), None)
-        result = RULES[name](*args, **kwargs) if elsewhere is None else elsewhere.apply(name, args, kwargs)
-    except Misaligned:
-        result = RULES[BROADCAST](name, args, kwargs)
-    except TypeError as error:  # a keyword such as out= that the rule does not know
-        raise NoEnclosure(f"{name} with these arguments ({error})") from error
-    return _replaced(name, args[0], result) if in_place else result
-
-
-def _replaced(name: str, values: Any, result: Any) -> Any:
-    """Put the result of an operation in the place of its first argument, for all names that this has."""
-    if isinstance(values, AffineForm) and isinstance(result, AffineForm) and values.shape == result.shape:
-        if not values.viewed:
-            values.terms, values.radius, values.known, values._reach = result.terms, result.radius, result.known, None
-            return values
-    elif type(values) is Tensor and values.is_floating_point() and values.shape == result.shape:
-        values.fill_(math.nan)  # whatever still looks at the constant that was here proves nothing
-        return result
-    raise NoEnclosure(f"{name}_, on values that other names may share")
 
 
 def constant(value: Constant, like: AffineForm) -> Tensor:

@@ -9,16 +9,15 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.supnorm.certificate.enclosure.affine import (
-    BROADCAST,
     RULES,
     AffineForm,
     Elsewhere,
     NoEnclosure,
     apply,
-    has_rule,
     rule,
 )
 from hpcsweep.approx.supnorm.certificate.enclosure.conditions import Mask
+from hpcsweep.approx.supnorm.certificate.enclosure.rules import BROADCAST, method
 
 Inner = AffineForm | Mask  # with the boxes first
 
@@ -114,11 +113,7 @@ class Turned(Elsewhere):
 
     def __getattr__(self, name: str) -> Any:
         """Return the rule of a method of tensors, or what AffineForm has for an operator."""
-        if name.startswith("__"):
-            raise AttributeError(name)
-        if not has_rule(name):
-            raise NoEnclosure(name)
-        return lambda *args, **kwargs: apply(name, self, *args, **kwargs)
+        return method(name, self)
 
     def apply(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Apply a rule that knows boxes only as the first axis, where that can be told from its arguments."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,11 @@ from torch import Tensor
 from hpcsweep.approx.supnorm.certificate.enclosure.affine import (
     AffineForm,
     Constant,
-    Misaligned,
     NoEnclosure,
     constant,
     rule,
 )
+from hpcsweep.approx.supnorm.certificate.enclosure.rules import Misaligned
 
 
 def moved(form: AffineForm, move: Callable[[Tensor, int], Tensor]) -> AffineForm:
@@ -171,13 +172,34 @@ def full_like(form: AffineForm, fill_value: float, *, dtype: torch.dtype | None 
     return torch.full_like(form.radius, fill_value, dtype=dtype)
 
 
-@rule("to")
+_widening = [False]  # changed by `widening` alone
+
+
+@contextmanager
+def widening() -> Iterator[None]:
+    """Take conversions to float32 for conversions to float64: of code that runs in float64 as a whole."""
+    _widening.append(True)
+    try:
+        yield
+    finally:
+        _widening.pop()
+
+
+@rule("float", "half", "bfloat16")
+def narrow_type(form: AffineForm) -> AffineForm:
+    """Refuse a rounding to float32, which would be another function, but where everything is in float64."""
+    if not _widening[-1]:
+        raise NoEnclosure("float")
+    return form
+
+
+@rule("to", "type")
 def to(form: AffineForm | Tensor, *like: Any, dtype: torch.dtype | None = None, **_: Any) -> AffineForm | Tensor:
     """Stay where the boxes are, in real arithmetic: a rounding to float32 would be another function."""
     if isinstance(form, Tensor):  # constant.to(form)
         return form.to(like[0].device, torch.float64)
     dtypes = [getattr(part, "dtype", part) for part in (*like, dtype) if isinstance(part, torch.dtype | Tensor)]
-    if any(part != torch.float64 for part in dtypes):
+    if any(part != torch.float64 for part in dtypes) and not _widening[-1]:
         raise NoEnclosure(f"to({dtypes[0]})")
     return form
 
