@@ -124,6 +124,8 @@ ORDER = (
     "cluster.trust",
     "cluster.replay",
     "cluster.arrays",
+    "cluster.measurements",
+    "cluster.measure",
     "cluster.remeasure",
     "findings.dataset",
     "findings.grids",

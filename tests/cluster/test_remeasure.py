@@ -194,8 +194,8 @@ def test_a_store_that_a_live_run_holds_is_left_alone(hpcsweep: Run, store: Path)
 IN_PIECES = """
 import sys
 from hpcsweep.__main__ import main
-from hpcsweep.cluster import remeasure
-remeasure.PIECE = 2**20  # many parts of what is small
+from hpcsweep.cluster import measurements
+measurements.PIECE = 2**20  # many parts of what is small
 sys.argv[0] = "hpcsweep"
 main()
 """

@@ -9,6 +9,7 @@ from typing import Any, final
 
 from hpcsweep.approx.supnorm.approximations import Approximation
 from hpcsweep.approx.supnorm.screening import screen
+from hpcsweep.approx.supnorm.search.refine import Refined
 from hpcsweep.approx.supnorm.survey import Survey
 from hpcsweep.approx.supnorm.tasks import Measurement, MeasurementTask
 from hpcsweep.bracket import Bracket
@@ -67,9 +68,9 @@ class Below(Survey):
         if self.measurement.gap is None or not 0.0 < lower <= self._threshold:
             return
         pool = state.pool
-        if pool is not None and pool.settled > self._threshold and state.refined is not None and self._afresh < _AFRESH:
-            best = self._seen()
-            state.refined = replace(state.refined, value=best.lower, where=best.where)
+        if pool is not None and pool.settled > self._threshold and self._afresh < _AFRESH:
+            best, refined = self._seen(), state.refined or Refined(0.0, (), 0, 0, 0)
+            state.refined = replace(refined, value=best.lower, where=best.where)
             state.pool, self._afresh = None, self._afresh + 1
         aim = self._threshold - min(_MARGIN * self._threshold, (self._threshold - lower) / 2)
         gap = aim / lower - 1.0

@@ -16,7 +16,7 @@ from hpcsweep.approx.supnorm.certificate.enclosure import NoEnclosure, boxes
 from hpcsweep.approx.supnorm.functions.components import component_of
 from hpcsweep.approx.supnorm.functions.differences import Differenced
 from hpcsweep.approx.supnorm.functions.domains import Domain
-from hpcsweep.approx.supnorm.functions.promotion import promoted
+from hpcsweep.approx.supnorm.functions.promotion import narrows, promoted
 from hpcsweep.approx.supnorm.screening.screen import Function
 from hpcsweep.errors import PluginError
 
@@ -56,7 +56,9 @@ def adapted(function: Callable[..., Any], domain: Domain, output: int | None = N
     low, high = torch.tensor(domain, dtype=torch.float64).T
     probe = torch.stack([low + (high - low) * 0.25, low + (high - low) * 0.75])  # (2, dimension)
     problems: list[Exception] = []
-    for candidate in (function, promoted(function), _of_arrays(function), _without_gradients(function)):
+    plain, wide = function, promoted(function)
+    first, second = (wide, plain) if narrows(function, probe) else (plain, wide)
+    for candidate in (first, second, _of_arrays(function), _without_gradients(function)):
         adapted_function = _flat(candidate)
         try:
             _try(adapted_function, probe, name)
@@ -70,14 +72,14 @@ def adapted(function: Callable[..., Any], domain: Domain, output: int | None = N
             continue
         _check_repeats(adapted_function, domain, name)
         adapted_function.__qualname__ = name  # of which later mistakes speak
-        if len(problems) == 1:
+        if candidate is wide:
             remarks.append(f"{name} computes in float32; it is measured in float64, with the weights that it has.")
         adapted_function.remarks = tuple(remarks)  # type: ignore[attr-defined]
         return adapted_function
     if isinstance(problems[0], _Narrow):
         raise problems[0]
-    first, _, array = (f"{type(problem).__name__}: {problem}" for problem in problems[:3])
-    raise PluginError(f"{name} fails on points {tuple(probe.shape)}: {first}; with a NumPy array: {array}.")
+    failed, _, array = (f"{type(problem).__name__}: {problem}" for problem in problems[:3])
+    raise PluginError(f"{name} fails on points {tuple(probe.shape)}: {failed}; with a NumPy array: {array}.")
 
 
 def outputs_of(function: Callable[..., Any], domain: Domain) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -32,6 +33,31 @@ def _wide(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.double() if value.dtype in _NARROW else value
     return torch.float64 if isinstance(value, torch.dtype) and value in _NARROW else value
+
+
+class _Noticing(TorchFunctionMode):
+    """Whether values of so many points are made narrower."""
+
+    def __init__(self, points: int) -> None:
+        super().__init__()
+        self.points, self.noticed = points, False
+
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Call the function and look at what came of float64 values."""
+        result = function(*args, **(kwargs or {}))
+        if isinstance(result, Tensor) and result.dtype in _NARROW and args and isinstance(args[0], Tensor):
+            self.noticed |= args[0].dtype == torch.float64 and args[0].shape[:1] == (self.points,)
+        return result
+
+
+def narrows(function: Callable[..., Any], points: Tensor) -> bool:
+    """Return whether a function computes in less than float64 what it gives in float64; False where it fails."""
+    with contextlib.suppress(Exception), torch.no_grad(), _Noticing(len(points)) as mode:
+        function(points.clone())
+        return mode.noticed
+    return False
 
 
 def promoted(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -154,7 +154,7 @@ class AffineForm:
         kwargs: Mapping | None = None,
     ) -> Any:
         """Apply the rule of a torch function one of whose arguments is a form."""
-        return apply(getattr(function, "__name__", type(function).__name__), *args, **(kwargs or {}))
+        return apply(getattr(function, "__name__", type(function).__name__).partition(".")[0], *args, **(kwargs or {}))
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         """Return the rule of a method of tensors."""

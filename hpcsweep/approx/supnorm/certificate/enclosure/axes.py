@@ -57,7 +57,7 @@ MOVES = (
 # Moves that are done faster where the boxes come first.
 QUICK = ("__getitem__", "select", "narrow", "unsqueeze", "stack", "cat", "concat", "concatenate")
 # Rules that take the boxes along any axis.
-_OWN = frozenset((*MOVES, *QUICK, "einsum", "matmul", "mm", "bmm", "mv", "addmm", "addmv", "baddbmm"))
+_OWN = frozenset((*MOVES, *QUICK, "einsum", "matmul", "mm", "bmm", "mv", "addmm", "addmv", "baddbmm", "slice"))
 
 
 @final
@@ -109,7 +109,7 @@ class Turned(Elsewhere):
     @classmethod
     def __torch_function__(cls, function: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Apply the rule of a torch function."""
-        return apply(getattr(function, "__name__", type(function).__name__), *args, **(kwargs or {}))
+        return apply(getattr(function, "__name__", type(function).__name__).partition(".")[0], *args, **(kwargs or {}))
 
     def __getattr__(self, name: str) -> Any:
         """Return the rule of a method of tensors, or what AffineForm has for an operator."""

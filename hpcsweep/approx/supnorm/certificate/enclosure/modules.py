@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,8 +27,10 @@ _SELU_SCALE, _SELU_ALPHA = 1.0507009873554804934193349852946, 1.6732632423543772
 
 
 @rule("elu")
-def elu(form: AffineForm, alpha: float = 1.0) -> AffineForm:
+def elu(form: AffineForm, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> AffineForm:
     """x for x >= 0, else alpha (exp x - 1): convex for alpha = 1; else that and (alpha - 1) (exp(-relu(-x)) - 1)."""
+    if scale != 1.0 or input_scale != 1.0:
+        raise NoEnclosure("elu with scales")
     convex = univariate("elu", form)
     if alpha == 1.0:
         return convex
@@ -136,6 +139,7 @@ def batch_norm(
     training: bool = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
+    *_: Any,
 ) -> AffineForm:
     """A linear function of each channel, once training is over; its factor has a root and three roundings more."""
     if training or running_mean is None or running_var is None:
@@ -171,6 +175,7 @@ def layer_norm(
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     eps: float = 1e-5,
+    *_: Any,
 ) -> AffineForm:
     """Over the last axes."""
     axes = list(range(form.ndim - len(normalized_shape), form.ndim))

@@ -120,6 +120,14 @@ def _moving(name: str, quick: Callable[..., Any] | None) -> Callable[..., Any]:
     return moving
 
 
+@rule("slice")
+def part(form: Any, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Any:
+    """form[..., start:end:step, ...] as programs have it."""
+    index = [slice(None)] * form.ndim
+    index[dim] = slice(start, end, step)
+    return apply("__getitem__", form, tuple(index))
+
+
 for _name in MOVES:
     rule(_name)(_moving(_name, None))
 for _name in QUICK:

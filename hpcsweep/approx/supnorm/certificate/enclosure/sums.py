@@ -188,7 +188,7 @@ def logsumexp(form: AffineForm, dim: Axes, keepdim: bool = False) -> AffineForm:
 
 
 @rule("log_softmax", "special_log_softmax")
-def log_softmax(form: AffineForm, dim: int | None = None, *, dtype: Any = None, **_: Any) -> AffineForm:
+def log_softmax(form: AffineForm, dim: int | None = None, *_: Any, **__: Any) -> AffineForm:
     """x - logsumexp(x)."""
     if dim is None:
         raise NoEnclosure("softmax without dim")
@@ -199,9 +199,9 @@ def log_softmax(form: AffineForm, dim: int | None = None, *, dtype: Any = None, 
 
 
 @rule("softmax", "special_softmax")
-def softmax(form: AffineForm, dim: int | None = None, **kwargs: Any) -> AffineForm:
+def softmax(form: AffineForm, dim: int | None = None, *_: Any, **__: Any) -> AffineForm:
     """exp of the above."""
-    return apply("exp", log_softmax(form, dim, **kwargs))
+    return apply("exp", log_softmax(form, dim))
 
 
 rule("softmin")(lambda form, dim=None, **kwargs: softmax(negate(form), dim, **kwargs))

@@ -16,6 +16,8 @@ from hpcsweep.approx.supnorm.certificate.enclosure.axes import is_seen, seen, sh
 from hpcsweep.approx.supnorm.certificate.enclosure.conditions import Mask
 from hpcsweep.approx.supnorm.certificate.enclosure.rules import substituted
 
+_PLACES = (Tensor, ""), (torch, ""), (torch.nn.functional, ""), (torch.special, "special_"), (torch.linalg, "linalg_")
+
 
 @contextmanager
 def tolerated() -> Iterator[list[NoEnclosure]]:
@@ -39,8 +41,8 @@ def _unknown(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """Return what torch gives, in shape, with nothing known of its values. Raises whatever torch does."""
     like = next(seen(part)[0] for part in trees.tree_leaves((args, kwargs)) if is_seen(part))
     operands, keywords = trees.tree_map(_example, (list(args), dict(kwargs)))
-    module = next(place for place in (Tensor, torch, torch.nn.functional, torch.linalg) if hasattr(place, name))
-    result = getattr(module, name)(*operands, **keywords)
+    functions = (getattr(place, name.removeprefix(prefix), None) for place, prefix in _PLACES)
+    result = next(filter(None, functions))(*operands, **keywords)
     dimension = like.dimension if isinstance(like, Mask) else len(like.slopes)
     if name.endswith("_") or not all(isinstance(part, Tensor) for part in trees.tree_leaves(result)):
         raise NoEnclosure(name)
