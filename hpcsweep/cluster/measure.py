@@ -72,7 +72,7 @@ def named(
     found: Measured | MeasuredOutputs = measured[0]
     if len(approximations) > 1:
         found = MeasuredOutputs(tuple(measured), surveys[0].measurement.gap)
-    remarks = first.error_function(folder, "cpu").remarks if len(approximations) == 1 else ()
+    remarks = approximations[0].error_function(folder, "cpu").remarks
     return _told(found, chosen, below, remarks, time.perf_counter() - start)
 
 

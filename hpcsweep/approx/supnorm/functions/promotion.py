@@ -47,8 +47,9 @@ class _Noticing(TorchFunctionMode):
     ) -> Any:
         """Call the function and look at what came of float64 values."""
         result = function(*args, **(kwargs or {}))
-        if isinstance(result, Tensor) and result.dtype in _NARROW and args and isinstance(args[0], Tensor):
-            self.noticed |= args[0].dtype == torch.float64 and args[0].shape[:1] == (self.points,)
+        if isinstance(result, Tensor) and result.dtype in _NARROW:
+            wide = (part for part in args if isinstance(part, Tensor) and part.dtype == torch.float64)
+            self.noticed |= any(part.shape[:1] == (self.points,) for part in wide)
         return result
 
 

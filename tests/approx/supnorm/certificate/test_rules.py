@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+import mpmath as mp
 import pytest
 import torch
 from torch import nn
@@ -118,3 +119,20 @@ def test_functions_of_collections_are_enclosed(name: str) -> None:
     low, high = function(boxes(centers, torch.full_like(centers, 1e-6), [interval] * dimension)).range()
     values = function(sum(interval) / 2 + (interval[1] - interval[0]) / 2 * centers)
     assert bool(((low <= values) & (values <= high) & (high - low < 1e-3 * (1 + values.abs()))).all())
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_compositions(seed: int) -> None:
+    """Rules on forms with slopes and remainders of their own, which moves have brought about."""
+    generator = random.Random(seed)
+    plain = MOVES | SUMS | MODULES
+    for _ in range(20):
+        (outer, truth), *inner = (plain[generator.choice(list(plain))] for _ in range(3))
+
+        def function(x: Any, outer: Any = outer, inner: Any = inner) -> Any:
+            return outer(torch.stack([torch.sin(part(x)) for part, _ in inner]).T)
+
+        def formula(a: mp.mpf, b: mp.mpf, truth: Any = truth, inner: Any = inner) -> mp.mpf:
+            return truth(*(mp.sin(part(a, b)) for _, part in inner))
+
+        assert violations(generator, function, formula, WIDE) == []

@@ -127,6 +127,7 @@ def dropout(form: AffineForm, p: float = 0.5, training: bool = True) -> AffineFo
     """Nothing, once training is over."""
     if training:
         raise NoEnclosure("dropout while training")
+    form.viewed = True
     return form
 
 

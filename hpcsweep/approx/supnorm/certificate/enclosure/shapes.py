@@ -219,7 +219,7 @@ rule("new_tensor")(lambda form, data, **options: torch.tensor(data, **{"dtype": 
 # Constants are plain tensors; what changes no value; the shape, or one length of it; the numbers of axes and of values.
 rule("ones_like")(lambda form, **options: full_like(form, 1.0, **options))
 rule("zeros_like")(lambda form, **options: full_like(form, 0.0, **options))
-rule("double", "detach", "cpu")(lambda form: form)
+rule("double", "detach", "cpu", "positive")(lambda form: form)
 rule("clone", "nan_to_num")(lambda form, *_, **__: AffineForm(form.terms, form.radius, form.known))
 rule("size")(lambda form, dim=None: form.shape if dim is None else form.shape[dim])
 rule("dim")(lambda form: form.ndim)
