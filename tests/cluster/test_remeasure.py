@@ -267,7 +267,7 @@ def test_a_network_by_name(hpcsweep: Run, tmp_path: Path) -> None:
         ((), "Give a store FILE, or --network and --target"),
         (("--network", "a.npz"), "Give a store FILE, or --network and --target"),
         (("--network", "a.npz", "--target", "exp_cos"), "a.npz cannot be read"),
-        (("--network", "net", "--target", "exp_cos"), "weights.npz, path/file.py:name or module:name"),
+        (("--network", "net", "--target", "exp_cos"), "path/file.py:name or module:name"),
         (("--network", "math:sqrt", "--target", "exp_cso", "-d", "1"), "Did you mean 'exp_cos'"),
         (("--network", "math:sqrt", "--target", "math:cos", "-d", "1"), "give --domain"),
         (("--network", "math:sqt", "--target", "exp_cos", "-d", "1"), "Did you mean 'sqrt'"),
