@@ -163,9 +163,12 @@ def shown(inner: Any, at: int) -> Any:
     return Turned(inner, at) if at else inner
 
 
+KINDS: list[type] = [AffineForm, Mask, Turned]  # of values on boxes
+
+
 def is_seen(value: Any) -> bool:
     """Return whether these are values on boxes."""
-    return isinstance(value, AffineForm | Mask | Turned)
+    return type(value) in KINDS
 
 
 @rule(BROADCAST)
@@ -174,7 +177,7 @@ def elementwise(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> An
     if name not in ELEMENTWISE:
         raise NoEnclosure(f"{name} with these shapes")
     operands = [*args, *kwargs.values()]
-    ndim = max(part.ndim for part in operands if isinstance(part, Tensor | AffineForm | Turned | Mask))
+    ndim = max(part.ndim for part in operands if isinstance(part, Tensor) or is_seen(part))
     axes = {at + ndim - inner.ndim for inner, at in map(seen, filter(is_seen, operands))}
     if len(axes) != 1:
         raise NoEnclosure(f"{name} of values with the points along different axes")

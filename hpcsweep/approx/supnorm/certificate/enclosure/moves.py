@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.supnorm.certificate.enclosure.affine import RULES, AffineForm, NoEnclosure, apply, rule
+from hpcsweep.approx.supnorm.certificate.enclosure.affine import RULES, NoEnclosure, apply, rule
 from hpcsweep.approx.supnorm.certificate.enclosure.axes import MOVES, QUICK, Inner, Turned, is_seen, seen, shown
 from hpcsweep.approx.supnorm.certificate.enclosure.conditions import Mask
 from hpcsweep.approx.supnorm.certificate.enclosure.shapes import exact_form, moved, refuse_rows
@@ -74,9 +74,7 @@ def _picked(inners: Sequence[Inner], entries: Tensor) -> Inner:
     if isinstance(first, Mask):
         always, sometimes = (part.reshape(len(part), -1)[:, entries] for part in (first.always, first.sometimes))
         return Mask(always, sometimes, first.dimension)
-    forms = [inner for inner in inners if isinstance(inner, AffineForm)]
-    if len({len(form.terms) for form in forms}) != 1:
-        raise NoEnclosure("values of different boxes together")
+    forms: list[Any] = list(inners)
     if len(forms) > 1:
         flat = [moved(form, lambda part, at: part.reshape(*part.shape[: at + 1], -1)) for form in forms]
         return moved(apply("cat", flat, 1), lambda part, at: part[..., entries])

@@ -18,6 +18,7 @@ from hpcsweep.approx.supnorm.certificate.enclosure.arithmetic import (
     subtract,
     whole_power,
 )
+from hpcsweep.approx.supnorm.certificate.enclosure.conditions import Mask, where
 from hpcsweep.approx.supnorm.certificate.enclosure.elementary import univariate
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import ELEMENTARY, TINY, UNIT, gamma
 from hpcsweep.approx.supnorm.certificate.enclosure.shapes import aligned, as_form, full_like, select
@@ -31,9 +32,9 @@ _BESIDE = 1e-6  # 1, where the place of a given slope is uncertain
 @rule("pow", "float_power")
 def power(base: Term, exponent: Term) -> AffineForm:
     """Whole exponents by squares; others for base >= 0; constants to variable exponents by exp and log."""
-    if isinstance(exponent, AffineForm):
+    if not isinstance(exponent, Constant):
         return _variable_power(base, exponent)
-    assert isinstance(base, AffineForm)
+    assert not isinstance(base, Constant)
     if isinstance(exponent, Tensor) and exponent.numel() != 1:
         return _several_powers(base, exponent)
     exponent = float(exponent)
@@ -60,7 +61,7 @@ def _several_powers(base: AffineForm, exponents: Tensor) -> AffineForm:
 
 
 def _variable_power(base: Term, exponent: AffineForm) -> AffineForm:
-    if isinstance(base, AffineForm):
+    if not isinstance(base, Constant):
         return apply("exp", multiply(exponent, apply("log", base)))
     bases = torch.as_tensor(base, dtype=torch.float64, device=exponent.device)
     if not bool((bases > 0.0).all()):
@@ -133,7 +134,7 @@ def sinc(form: AffineForm) -> AffineForm:
 @rule("hypot")
 def hypot(left: Term, right: Term) -> AffineForm:
     """sqrt(left^2 + right^2)."""
-    squares = (apply("square", part) if isinstance(part, AffineForm) else None for part in (left, right))
+    squares = (None if isinstance(part, Constant) else apply("square", part) for part in (left, right))
     first, second = squares
     if first is None or second is None:
         form, number = (first, right) if second is None else (second, left)
@@ -150,22 +151,25 @@ def arctan2(ordinate: Term, abscissa: Term) -> AffineForm:
     y, x = aligned(*(as_form(part, like) for part in (ordinate, abscissa)))
     right = apply("atan", divide(y, x))
     above = negate(apply("atan", divide(x, y)))
-    quarter = AffineForm(torch.zeros_like(above.terms), torch.full_like(above.radius, 2 * UNIT))
+    quarter = AffineForm(torch.zeros_like(x.terms), torch.full_like(x.radius, 2 * UNIT))
     quarter.terms[0] = math.pi / 2
-    upper, lower = add(above, quarter), subtract(above, quarter)
-    (bottom, top), left = y.range(), x.range()[0] > 0.0
-    cut = AffineForm(torch.zeros_like(above.terms), torch.full_like(above.radius, math.pi + 1e-15))
-    for decided, form in ((top < 0.0, lower), (bottom > 0.0, upper), (left, right)):
-        terms = torch.where(decided, form.terms, cut.terms)
-        cut = AffineForm(terms, torch.where(decided, form.radius, cut.radius))
+    cut = AffineForm(torch.zeros_like(x.terms), torch.full_like(x.radius, math.pi + 1e-15))
+    (bottom, top), left = y.range(), x.range()[0]
+    angle = cut
+    for decided, form in (
+        (top < 0.0, subtract(above, quarter)),
+        (bottom > 0.0, add(above, quarter)),
+        (left > 0.0, right),
+    ):
+        angle = where(Mask(decided, decided, len(x.slopes)), form, angle)
     unknown = ~(y.spread() + x.spread()).isfinite()
-    return AffineForm(cut.terms, cut.radius.masked_fill(unknown, math.inf))
+    return AffineForm(angle.terms, angle.radius.masked_fill(unknown, math.inf))
 
 
 @rule("xlogy", "special_xlogy")
 def xlogy(left: Term, right: Term) -> AffineForm:
     """left log(right); 0 where left is 0, which is then not told from others."""
-    if isinstance(right, AffineForm):
+    if not isinstance(right, Constant):
         return multiply(left, apply("log", right))
     return doubted(multiply(left, torch.as_tensor(right, dtype=torch.float64).log()), ELEMENTARY)
 
@@ -175,7 +179,7 @@ def lerp(start: Term, end: Term, weight: Term) -> AffineForm:
     """Return start + weight (end - start)."""
     distance = end - start
     if isinstance(distance, Constant):
-        assert isinstance(weight, AffineForm)
+        assert not isinstance(weight, Constant)
         return add(start, doubted(multiply(weight, distance), 2))
     return add(start, multiply(distance, weight))
 
@@ -183,7 +187,7 @@ def lerp(start: Term, end: Term, weight: Term) -> AffineForm:
 @rule("addcmul")
 def addcmul(values: Any, left: Term, right: Term, *, value: float = 1) -> AffineForm:
     """Return values + value left right."""
-    if not isinstance(left, AffineForm) and not isinstance(right, AffineForm):
+    if isinstance(left, Constant) and isinstance(right, Constant):
         raise NoEnclosure("addcmul of constants")
     return add(values, multiply(multiply(left, right), value))
 
@@ -191,6 +195,6 @@ def addcmul(values: Any, left: Term, right: Term, *, value: float = 1) -> Affine
 @rule("addcdiv")
 def addcdiv(values: Any, left: Term, right: Term, *, value: float = 1) -> AffineForm:
     """Return values + value left / right."""
-    if not isinstance(left, AffineForm) and not isinstance(right, AffineForm):
+    if isinstance(left, Constant) and isinstance(right, Constant):
         raise NoEnclosure("addcdiv of constants")
     return add(values, multiply(divide(left, right), value))

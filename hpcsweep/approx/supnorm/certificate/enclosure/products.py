@@ -33,7 +33,7 @@ def einsum(equation: str, *operands: Any) -> Any:
 @rule("matmul", "mm", "bmm", "mv")
 def matmul(left: Any, right: Any) -> Any:
     """Forms and constants in any order, with whatever axes stand before those of the matrices."""
-    if isinstance(left, AffineForm) and isinstance(right, Tensor) and right.ndim <= 2 and left.ndim >= 2:
+    if is_seen(left) and not seen(left)[1] and isinstance(right, Tensor) and right.ndim <= 2 and left.ndim >= 2:
         return linear(left, right[None])[..., 0] if right.ndim == 1 else linear(left, right.T)
     row = [] if left.ndim == 1 else ["row"]
     column = [] if right.ndim == 1 else ["column"]
@@ -54,7 +54,8 @@ def contract(operands: Sequence[Operand], output: Sequence[str]) -> Any:
     like = next(seen(value)[0] for value, _ in operands if is_seen(value))
     stripped = [_stripped(value, letters, point, like) for value, letters in operands]
     wanted = [letter for letter in output if letter != point]
-    forms, constants = ([part for part in stripped if isinstance(part[0], kind)] for kind in (AffineForm, Tensor))
+    constants = [part for part in stripped if isinstance(part[0], Tensor)]
+    forms = [part for part in stripped if not isinstance(part[0], Tensor)]
     result = _linear(forms[0], constants[0], wanted) if len(forms) == len(constants) == 1 else None
     if result is None:
         result = _general(stripped, wanted)
@@ -102,7 +103,7 @@ def _general(operands: Sequence[Operand], wanted: Sequence[str]) -> AffineForm:
     for value, letters in operands:
         part = _arranged(value, letters, everything)
         product = part if product is None else multiply(product, part)
-    if not isinstance(product, AffineForm):
+    if isinstance(product, Tensor):
         raise NoEnclosure("a product of constants")
     axes = list(range(1 + len(wanted), 1 + len(everything)))
     return total(product, axes) if axes else product
@@ -116,7 +117,7 @@ def _arranged(value: Any, letters: Sequence[str], wanted: Sequence[str]) -> Any:
     def arrange(part: Tensor, fixed: int) -> Tensor:
         return part.permute(*range(fixed), *(fixed + axis for axis in order))[(*[slice(None)] * fixed, *index)]
 
-    return moved(value, lambda part, at: arrange(part, at + 1)) if isinstance(value, AffineForm) else arrange(value, 0)
+    return arrange(value, 0) if isinstance(value, Tensor) else moved(value, lambda part, at: arrange(part, at + 1))
 
 
 @rule("addmm", "addmv", "baddbmm")
@@ -138,10 +139,10 @@ def vecdot(left: Any, right: Any, *, dim: int = -1) -> AffineForm:
 @rule("cross", "linalg_cross")
 def cross(left: Any, right: Any, dim: int | None = None) -> AffineForm:
     """Return the vector product along an axis of length 3."""
-    like = left if isinstance(left, AffineForm) else right
+    like = right if isinstance(left, Tensor) else left
     (axis,) = feature_axes(like, -1 if dim is None else dim)
     a, b = (
-        [select(part, axis, k) if isinstance(part, AffineForm) else part.select(axis - like.ndim, k) for k in range(3)]
+        [part.select(axis - like.ndim, k) if isinstance(part, Tensor) else select(part, axis, k) for k in range(3)]
         for part in (left, right)
     )
     rows = [subtract(multiply(a[i], b[j]), multiply(a[j], b[i])) for i, j in ((1, 2), (2, 0), (0, 1))]

@@ -75,7 +75,7 @@ def fmod(left: Term, right: Term) -> AffineForm:
 def _reduced(left: Term, right: Term, step: str) -> AffineForm:
     turns = apply(step, divide(left, right))
     result = subtract(left, multiply(turns, right))
-    if isinstance(right, AffineForm):
+    if not isinstance(right, Constant):
         return result
     size = torch.as_tensor(right, dtype=torch.float64, device=result.device).abs().expand(result.shape)
     low, high = result.range()

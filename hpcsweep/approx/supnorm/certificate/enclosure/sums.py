@@ -161,7 +161,7 @@ def cosine_similarity(left: Any, right: Any, dim: int = 1, eps: float = 1e-8) ->
 @rule("cdist")
 def cdist(form: AffineForm, centers: Tensor, p: float = 2.0, compute_mode: str = "") -> AffineForm:
     """Distances from constant points (centers, features)."""
-    if not isinstance(form, AffineForm) or form.ndim != 2 or not isinstance(centers, Tensor) or centers.ndim != 2:
+    if isinstance(form, Tensor) or form.ndim != 2 or not isinstance(centers, Tensor) or centers.ndim != 2:
         raise NoEnclosure("cdist with these shapes")
     return vector_norm(subtract(unsqueeze(form, 1), centers[None]), p, -1)
 
