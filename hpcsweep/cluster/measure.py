@@ -69,11 +69,11 @@ def named(
                 if below is not None and measured[-1].lower > below:
                     break
         saver.path.unlink(missing_ok=True)
-    found: Measured | MeasuredOutputs = measured[0]
+    error: Measured | MeasuredOutputs = measured[0]
     if len(approximations) > 1:
-        found = MeasuredOutputs(tuple(measured), surveys[0].measurement.gap)
+        error = MeasuredOutputs(tuple(measured), surveys[0].measurement.gap)
     remarks = approximations[0].error_function(folder, "cpu").remarks
-    return _told(found, chosen, below, remarks, time.perf_counter() - start)
+    return _results(error, chosen, below, remarks, time.perf_counter() - start)
 
 
 def _named_survey(approximation: files.Files, chosen: SupNormSection, folder: Path, below: float | None) -> Survey:
@@ -88,25 +88,25 @@ def _named_survey(approximation: files.Files, chosen: SupNormSection, folder: Pa
     return Survey([approximation], measurement) if below is None else Below(approximation, measurement, below)
 
 
-def _told(
-    found: Measured | MeasuredOutputs,
+def _results(
+    error: Measured | MeasuredOutputs,
     chosen: SupNormSection,
     below: float | None,
     remarks: Sequence[str],
     seconds: float,
 ) -> tuple[int, dict[str, Any]]:
     """Return the exit code and the results as the command prints them."""
-    if isinstance(found, MeasuredOutputs):
-        results = {"sup_lower": found.lower, "sup_upper": found.upper, "where": list(found.where)}
-        results |= {"certificate": found.certificate, "worst_output": found.worst}
-        results["outputs"] = [_of_one(output, chosen) for output in found.outputs]
+    if isinstance(error, MeasuredOutputs):
+        results = {"sup_lower": error.lower, "sup_upper": error.upper, "where": list(error.where)}
+        results |= {"certificate": error.certificate, "worst_output": error.worst}
+        results["outputs"] = [_of_one(output, chosen) for output in error.outputs]
     else:
-        results = _of_one(found, chosen)
+        results = _of_one(error, chosen)
     code = 0
     if below is not None:
-        verdict = Decision(below, found).verdict
+        verdict = Decision(below, error).verdict
         code, results = _VERDICTS[verdict], {"verdict": verdict, "below": below, **results}
-    message = " ".join(filter(None, [found.message, *remarks]))
+    message = " ".join(filter(None, [error.message, *remarks]))
     return code, {**results, "message": message, "seconds": seconds}
 
 

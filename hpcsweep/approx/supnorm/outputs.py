@@ -27,8 +27,8 @@ class MeasuredOutputs:
     @property
     def bracket(self) -> Bracket:
         """The bracket of the largest error of all outputs."""
-        best = reduce(screen.higher, (Bracket(one.lower, math.inf, one.where) for one in self.outputs))
-        return Bracket(best.lower, max(one.upper for one in self.outputs), best.where)
+        best = reduce(screen.higher, (Bracket(output.lower, math.inf, output.where) for output in self.outputs))
+        return Bracket(best.lower, max(output.upper for output in self.outputs), best.where)
 
     @property
     def lower(self) -> float:
@@ -55,12 +55,12 @@ class MeasuredOutputs:
         """How the proof of the largest error ended: "closed", or what the output with the largest upper bound says."""
         if self.gap is not None and self.upper <= (1.0 + self.gap) * self.lower:
             return "closed"
-        return max(self.outputs, key=lambda one: one.upper).certificate
+        return max(self.outputs, key=lambda output: output.upper).certificate
 
     @property
     def message(self) -> str:
         """What is worth knowing, by output."""
-        said = ((number, one.message) for number, one in enumerate(self.outputs) if one.message)
+        said = ((number, output.message) for number, output in enumerate(self.outputs) if output.message)
         return " ".join(f"Output {number}: {message}" for number, message in said)
 
 

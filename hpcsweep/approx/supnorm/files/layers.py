@@ -57,14 +57,14 @@ def network(path: Path, tensors: Tensors, layers: str | None, activation: str) -
             raise PluginError(unknown("activation", name, sorted(known)))
     if len({*names}) <= 1 and all(name in ACTIVATIONS for name in names):
         weights, biases = (
-            tuple(part.double() for part in parts) for parts in zip(*(one[1:] for one in linear), strict=True)
+            tuple(part.double() for part in parts) for parts in zip(*(layer[1:] for layer in linear), strict=True)
         )
         return Dense(weights, biases, names[0] if names else "relu")
     parts: list[nn.Module] = []
-    for one, name in itertools.zip_longest(linear, names):
-        layer = nn.Linear(one.weight.shape[1], len(one.weight), dtype=torch.float64)
-        layer.load_state_dict({"weight": one.weight.double(), "bias": one.bias.double()})
-        parts += [layer] if name is None else [layer, _module(name)]
+    for layer, name in itertools.zip_longest(linear, names):
+        module = nn.Linear(layer.weight.shape[1], len(layer.weight), dtype=torch.float64)
+        module.load_state_dict({"weight": layer.weight.double(), "bias": layer.bias.double()})
+        parts += [module] if name is None else [module, _module(name)]
     return nn.Sequential(*parts).eval()
 
 
@@ -76,7 +76,7 @@ def _module(name: str) -> nn.Module:
 
 def _linear(path: Path, tensors: Tensors) -> list[Linear]:
     """Return what is a matrix with a bias or none. Raises PluginError for anything else."""
-    found, used = [], set()
+    linear, used = [], set()
     for name, weight in tensors.items():
         if weight.ndim == 2 and weight.numel() and weight.is_floating_point():
             bias_name = _bias_name(name)
@@ -86,19 +86,19 @@ def _linear(path: Path, tensors: Tensors) -> list[Linear]:
                     f"{path}: {name} {tuple(weight.shape)} and {bias_name} {tuple(bias.shape)} are no linear layer; "
                     "a weight is (outputs, inputs) and its bias (outputs,)."
                 )
-            found.append(Linear(name, weight, bias))
+            linear.append(Linear(name, weight, bias))
             used |= {name, bias_name}
     others = {name: tuple(tensor.shape) for name, tensor in tensors.items() if name not in used}
-    if not found or others:
+    if not linear or others:
         held = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in tensors.items())
-        problem = f"{', '.join(others)} belong to no linear layer" if found else "there is no linear layer"
-        near = difflib.get_close_matches(next(iter(others), ""), [one.name for one in found], n=1, cutoff=0.3)
+        problem = f"{', '.join(others)} belong to no linear layer" if linear else "there is no linear layer"
+        near = difflib.get_close_matches(next(iter(others), ""), [layer.name for layer in linear], n=1, cutoff=0.3)
         nearest = f" (the nearest is {near[0]})" if near else ""
         raise PluginError(
             f"{path} holds {held}: {problem}{nearest}. Networks of other layers are named as path/file.py:name, or "
             "saved with torch.export.save."
         )
-    return found
+    return linear
 
 
 def _bias_name(weight: str) -> str:
@@ -116,7 +116,7 @@ def _ordered(path: Path, linear: Sequence[Linear]) -> list[Linear]:
     orders = itertools.permutations(linear) if len(linear) <= _MOST_ORDERED else iter(())
     chains = [order for order in orders if _follows(order)]
     if len(chains) != 1:
-        named = ", ".join(one.about() for one in linear)
+        named = ", ".join(layer.about() for layer in linear)
         before, after = next(pair for pair in itertools.pairwise(linear) if not _follows(pair))
         raise PluginError(
             f"{path}: the layers {named} do not follow each other: {after.name} takes {after.weight.shape[1]} inputs "
@@ -151,14 +151,14 @@ def _activations(path: Path, layers: str, linear: Sequence[Linear]) -> list[str]
             '(identity for none), and the number of outputs: "2 tanh 64 tanh 64 1".'
         )
     shapes = list(itertools.pairwise(widths))
-    for (inputs, outputs), one in itertools.zip_longest(shapes, linear, fillvalue=(None, None)):
-        shape = tuple(one.weight.shape) if isinstance(one, Linear) else None
+    for (inputs, outputs), layer in itertools.zip_longest(shapes, linear, fillvalue=(None, None)):
+        shape = tuple(layer.weight.shape) if isinstance(layer, Linear) else None
         if shape != (outputs, inputs):
-            held = ", ".join(layer.about() for layer in linear)
-            wanted = f"a weight ({outputs}, {inputs})" if outputs else "no more layers"
-            raise PluginError(f"{path} holds {held}; --layers {layers!r} asks for {wanted} where {_what(one)} is.")
+            held = ", ".join(part.about() for part in linear)
+            expected = f"a weight ({outputs}, {inputs})" if outputs else "no more layers"
+            raise PluginError(f"{path} holds {held}; --layers {layers!r} asks for {expected} where {_what(layer)} is.")
     return hidden
 
 
-def _what(one: Any) -> str:
-    return one.about() if isinstance(one, Linear) else "nothing"
+def _what(layer: Any) -> str:
+    return layer.about() if isinstance(layer, Linear) else "nothing"

@@ -80,12 +80,12 @@ def _safetensors(path: Path) -> Tensors:
     header.pop("__metadata__", None)
     content, tensors = data[8 + length :], {}
     for name in sorted(header, key=_natural):
-        told = header[name]
-        dtype, shape, (start, stop) = _DTYPES.get(told["dtype"]), told["shape"], told["data_offsets"]
+        entry = header[name]
+        dtype, shape, (start, stop) = _DTYPES.get(entry["dtype"]), entry["shape"], entry["data_offsets"]
         if dtype is None:
             continue
         if not 0 <= start <= stop <= len(content) or stop - start != math.prod(shape) * dtype.itemsize:
-            raise ValueError(f"{name} has {stop - start} bytes for the shape {shape} in {told['dtype']}")
+            raise ValueError(f"{name} has {stop - start} bytes for the shape {shape} in {entry['dtype']}")
         raw = torch.frombuffer(bytearray(content[start:stop]), dtype=torch.uint8) if stop > start else torch.empty(0)
         tensors[name] = raw.view(dtype).reshape(shape)
     return tensors

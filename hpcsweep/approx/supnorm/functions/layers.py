@@ -64,7 +64,7 @@ def _activation(part: nn.Module) -> str | None:
 
 def inputs_of(function: Callable[..., Any]) -> int | None:
     """Guess how many inputs a network has, by what it says or by its first linear layer; None if there is none."""
-    if isinstance(told := getattr(function, "inputs", None), int):
-        return told
+    if isinstance(inputs := getattr(function, "inputs", None), int):
+        return inputs
     modules = function.modules() if isinstance(function, nn.Module) else []
     return next((part.in_features for part in modules if isinstance(part, nn.Linear)), None)

@@ -149,7 +149,7 @@ for _name in _OPERATORS:
 for _name in ("T", "mT", "H", "mH"):
     setattr(Turned, _name, vars(AffineForm)[_name])
 for _name in ("and", "or", "xor"):
-    setattr(Turned, f"__{_name}__", lambda one, other, name=_name: elementwise(name, (one, other), {}))
+    setattr(Turned, f"__{_name}__", lambda left, right, name=_name: elementwise(name, (left, right), {}))
 setattr(Turned, "__invert__", lambda condition: elementwise("invert", (condition,), {}))  # noqa: B010
 
 
@@ -209,8 +209,8 @@ def _along(name: str, value: Any, *args: Any, **kwargs: Any) -> Any:
     """Apply a rule along axes; those that it takes away may stand before the axis of the boxes."""
     if args and not isinstance(args[0], int | float | Sequence | None):  # the larger of two
         return elementwise(name, (value, *args), kwargs)
-    (inner, at), place = seen(value), ALONG[name] - 1
-    axes = kwargs["dim"] if "dim" in kwargs else args[place] if len(args) > place else None
+    (inner, at), position = seen(value), ALONG[name] - 1
+    axes = kwargs["dim"] if "dim" in kwargs else args[position] if len(args) > position else None
     if axes is None:
         raise NoEnclosure(f"{name} across the points of a batch")
     own = [inner_axis(axis, inner.ndim, at) for axis in ([axes] if isinstance(axes, int) else axes)]
@@ -218,7 +218,7 @@ def _along(name: str, value: Any, *args: Any, **kwargs: Any) -> Any:
     if "dim" in kwargs:
         kwargs["dim"] = dim
     else:
-        args = (*args[:place], dim, *args[place + 1 :])
+        args = (*args[:position], dim, *args[position + 1 :])
     result = apply(name, inner, *args, **kwargs)
     parts = result if isinstance(result, tuple) else (result,)
     gone = sum(axis <= at for axis in own) * (parts[0].ndim < inner.ndim)

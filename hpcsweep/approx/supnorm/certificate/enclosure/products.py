@@ -53,12 +53,12 @@ def contract(operands: Sequence[Operand], output: Sequence[str]) -> Any:
     [point] = points
     like = next(seen(value)[0] for value, _ in operands if is_seen(value))
     stripped = [_stripped(value, letters, point, like) for value, letters in operands]
-    wanted = [letter for letter in output if letter != point]
+    letters_out = [letter for letter in output if letter != point]
     constants = [part for part in stripped if isinstance(part[0], Tensor)]
     forms = [part for part in stripped if not isinstance(part[0], Tensor)]
-    result = _linear(forms[0], constants[0], wanted) if len(forms) == len(constants) == 1 else None
+    result = _linear(forms[0], constants[0], letters_out) if len(forms) == len(constants) == 1 else None
     if result is None:
-        result = _general(stripped, wanted)
+        result = _general(stripped, letters_out)
     return shown(result, list(output).index(point))
 
 
@@ -75,14 +75,14 @@ def _stripped(value: Any, letters: Sequence[str], point: str, like: Any) -> Oper
     return values, rest
 
 
-def _linear(form: Operand, matrix: Operand, wanted: Sequence[str]) -> AffineForm | None:
+def _linear(form: Operand, matrix: Operand, letters_out: Sequence[str]) -> AffineForm | None:
     """Return the product with a constant as a linear layer; None where it is none."""
     (values, own), (numbers, letters) = form, matrix
     inner = [letter for letter in own if letter in letters]
     outer = [letter for letter in letters if letter not in inner]
     rest = [letter for letter in own if letter not in inner]
     sizes = [values.shape[1 + own.index(letter)] for letter in inner]
-    if not inner or set(inner) & set(wanted) or {*rest, *outer} != set(wanted):
+    if not inner or set(inner) & set(letters_out) or {*rest, *outer} != set(letters_out):
         return None
     if sizes != [numbers.shape[letters.index(letter)] for letter in inner]:
         return None
@@ -92,27 +92,27 @@ def _linear(form: Operand, matrix: Operand, wanted: Sequence[str]) -> AffineForm
     shape = numbers.shape[: len(outer)]
     product = flat.linear(numbers.reshape(-1, math.prod(sizes)), None)
     parted = moved(product, lambda part, at: part.unflatten(-1, shape) if outer else part[..., 0])
-    return _arranged(parted, [*rest, *outer], wanted)
+    return _arranged(parted, [*rest, *outer], letters_out)
 
 
-def _general(operands: Sequence[Operand], wanted: Sequence[str]) -> AffineForm:
+def _general(operands: Sequence[Operand], letters_out: Sequence[str]) -> AffineForm:
     """Multiply everything entry by entry, then sum."""
-    summed = sorted({letter for _, letters in operands for letter in letters} - set(wanted))
-    everything = [*wanted, *summed]
+    summed = sorted({letter for _, letters in operands for letter in letters} - set(letters_out))
+    everything = [*letters_out, *summed]
     product: Any = None
     for value, letters in operands:
         part = _arranged(value, letters, everything)
         product = part if product is None else multiply(product, part)
     if isinstance(product, Tensor):
         raise NoEnclosure("a product of constants")
-    axes = list(range(1 + len(wanted), 1 + len(everything)))
+    axes = list(range(1 + len(letters_out), 1 + len(everything)))
     return total(product, axes) if axes else product
 
 
-def _arranged(value: Any, letters: Sequence[str], wanted: Sequence[str]) -> Any:
-    """Return a value with its axes in the order that is wanted, and new ones of length 1."""
-    order = [list(letters).index(letter) for letter in wanted if letter in letters]
-    index = [slice(None) if letter in letters else None for letter in wanted]
+def _arranged(value: Any, letters: Sequence[str], letters_out: Sequence[str]) -> Any:
+    """Return a value with its axes in the order that is letters_out, and new ones of length 1."""
+    order = [list(letters).index(letter) for letter in letters_out if letter in letters]
+    index = [slice(None) if letter in letters else None for letter in letters_out]
 
     def arrange(part: Tensor, fixed: int) -> Tensor:
         return part.permute(*range(fixed), *(fixed + axis for axis in order))[(*[slice(None)] * fixed, *index)]
