@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from hpcsweep.approx.supnorm.approximations import ErrorFunction, InMemory
@@ -12,7 +11,7 @@ from hpcsweep.approx.supnorm.functions import adapted, domain_of, outputs_of, pl
 from hpcsweep.approx.supnorm.functions.components import common_outputs
 from hpcsweep.approx.supnorm.measured import Measured, finalize
 from hpcsweep.approx.supnorm.obstacles import obstacle
-from hpcsweep.approx.supnorm.outputs import Decision, MeasuredOutputs
+from hpcsweep.approx.supnorm.outputs import Decision, MeasuredOutputs, with_remarks
 from hpcsweep.approx.supnorm.survey import Survey
 from hpcsweep.approx.supnorm.tasks import Measurement, planned
 from hpcsweep.approx.supnorm.threshold import Below, proving
@@ -99,7 +98,7 @@ def _measured(functions: ErrorFunction, measurement: Measurement, below: float |
     survey = Survey([approximation], measurement) if below is None else Below(approximation, measurement, below)
     survey.run()
     measured = finalize(approximation, survey.measurement, survey.states[0])
-    return replace(measured, message=" ".join(filter(None, [measured.message, *functions.remarks])))
+    return with_remarks(measured, functions.remarks)
 
 
 def _of(output: int | None) -> str:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hpcsweep.approx.supnorm import files
 from hpcsweep.approx.supnorm.measured import Measured, finalize
 from hpcsweep.approx.supnorm.obstacles import obstacle
-from hpcsweep.approx.supnorm.outputs import Decision, MeasuredOutputs
+from hpcsweep.approx.supnorm.outputs import Decision, MeasuredOutputs, with_remarks
 from hpcsweep.approx.supnorm.survey import Survey
 from hpcsweep.approx.supnorm.tasks import planned
 from hpcsweep.approx.supnorm.threshold import Below, proving
@@ -65,15 +65,16 @@ def named(
                 if not job.run(number, workforce, shown):
                     return AGAIN, None
                 survey = surveys[number]
-                measured.append(finalize(approximation, survey.measurement, survey.states[0], folder=folder))
+                result = finalize(approximation, survey.measurement, survey.states[0], folder=folder)
+                remarks = approximation.error_function(folder, "cpu").remarks
+                measured.append(with_remarks(result, remarks))
                 if below is not None and measured[-1].lower > below:
                     break
         saver.path.unlink(missing_ok=True)
     error: Measured | MeasuredOutputs = measured[0]
     if len(approximations) > 1:
         error = MeasuredOutputs(tuple(measured), surveys[0].measurement.gap)
-    remarks = approximations[0].error_function(folder, "cpu").remarks
-    return _results(error, chosen, below, remarks, time.perf_counter() - start)
+    return _results(error, chosen, below, time.perf_counter() - start)
 
 
 def _named_survey(approximation: files.Files, chosen: SupNormSection, folder: Path, below: float | None) -> Survey:
@@ -92,7 +93,6 @@ def _results(
     error: Measured | MeasuredOutputs,
     chosen: SupNormSection,
     below: float | None,
-    remarks: Sequence[str],
     seconds: float,
 ) -> tuple[int, dict[str, Any]]:
     """Return the exit code and the results as the command prints them."""
@@ -106,8 +106,7 @@ def _results(
     if below is not None:
         verdict = Decision(below, error).verdict
         code, results = _VERDICTS[verdict], {"verdict": verdict, "below": below, **results}
-    message = " ".join(filter(None, [error.message, *remarks]))
-    return code, {**results, "message": message, "seconds": seconds}
+    return code, {**results, "message": error.message, "seconds": seconds}
 
 
 def _of_one(measured: Measured, chosen: SupNormSection) -> dict[str, Any]:

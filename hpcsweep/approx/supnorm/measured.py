@@ -23,7 +23,6 @@ from hpcsweep.approx.supnorm.tasks import CONTRADICTION, Measurement, Unenclosed
 from hpcsweep.bracket import Bracket
 
 CONFIDENCE = 0.95  # of the statement of volume
-_UNBOUNDED = "No upper bound: somewhere the error cannot be bounded on any box, as at a pole or where a root ends."
 
 
 @dataclass(frozen=True)
@@ -114,9 +113,7 @@ def _finalized(
     nonfinite = sum(seen.nans + seen.infinities for seen in state.screens) + (refined.nonfinite if refined else 0)
     met = _met(state)
     points, nonfinite = points + met, nonfinite + met
-    message = (
-        CONTRADICTION if refuted else state.reason or (_UNBOUNDED if state.pool and math.isinf(bracket.upper) else "")
-    )
+    message = CONTRADICTION if refuted else state.reason
     if nonfinite:
         message = f"The error is NaN or infinite at {nonfinite} of {points} points."
     return Measured(

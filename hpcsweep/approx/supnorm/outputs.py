@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import reduce
 
 from hpcsweep.approx.supnorm.measured import Measured
 from hpcsweep.approx.supnorm.screening import screen
 from hpcsweep.bracket import Bracket
+
+_UNBOUNDED = "No upper bound: somewhere the error cannot be bounded on any box, as at a pole or where a root ends."
+
+
+def with_remarks(measured: Measured, remarks: Sequence[str]) -> Measured:
+    """Add remarks, and why there is no upper bound in spite of a proof, to the message of a measurement."""
+    unbounded = math.isinf(measured.upper) and measured.certificate in ("floor", "budget") and not measured.message
+    return replace(measured, message=" ".join(filter(None, [measured.message, _UNBOUNDED * unbounded, *remarks])))
 
 
 @dataclass(frozen=True)
