@@ -155,6 +155,8 @@ def test_its_cells_trained_anew_come_out_as_they_did(hpcsweep: Run, old: Path) -
     if old_store.arithmetic() == old_store.ARITHMETIC and numba_of(new) == numba_of(old):
         for key in finished:
             moved = [name for name, value in then[key].items() if name not in CLOCKS and now[key][name] != value]
+            if all(row[key]["message"].startswith(b"No certificate: no enclosure rule for ") for row in (then, now)):
+                moved = [name for name in moved if name != "message"]  # once an operation has a rule, the next is named
             moved += [name for name, value in weights_then[key].items() if weights_now[key][name] != value]
             assert not moved, f"{then[key]['optimizer']} on {then[key]['target']} ({key}): other bits of {moved}"
     elif numba_of(new) == numba_of(old):
