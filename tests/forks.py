@@ -91,7 +91,7 @@ def _serve(address: str) -> None:
     """Fork for every request; answer with the process, and with its exit code as `subprocess` tells it."""
     import importlib
 
-    for name in ("launch", "remeasure", "replay", "arrays.submit", "doctor.command"):
+    for name in ("launch", "measure", "remeasure", "replay", "arrays.submit", "doctor.command"):
         importlib.import_module(f"hpcsweep.cluster.{name}")
     importlib.import_module("hpcsweep.approx.training.costs.device").probe()  # which loads compiled code
     listener, forks = socket.socket(socket.AF_UNIX), dict[int, socket.socket]()

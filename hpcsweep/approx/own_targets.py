@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from hpcsweep.approx import plugins
 from hpcsweep.approx.forked import Tell, Unanswered, ask
 from hpcsweep.approx.supnorm.approximations import ErrorFunction
-from hpcsweep.approx.supnorm.certificate.enclosure import NoEnclosure
-from hpcsweep.approx.supnorm.certificate.enclosure.affine import RULES
-from hpcsweep.approx.supnorm.tasks import Unenclosed, enclosed
+from hpcsweep.approx.supnorm.obstacles import obstacle
 from hpcsweep.approx.targets.examination import patience
-
-_NAMED = 3  # operations that are offered instead
 
 
 def unimportable(given: Mapping[str, Any], folder: str | Path = ".") -> str:
@@ -70,12 +63,5 @@ def _proof(given: Mapping[str, Any], dimension: int, folder: str | Path) -> str:
     """Return why nothing can be proved of a target."""
     target = plugins.unchecked(given, dimension, folder)
     functions = ErrorFunction(target, lambda points: points[:, 0] * 0.0, target.domain)
-    boxes = torch.zeros(2, dimension, dtype=torch.float64), torch.full((2, dimension), 1e-3, dtype=torch.float64)
-    try:
-        enclosed(functions).bounds(*boxes)
-    except Unenclosed as problem:
-        return f"none, {problem}"
-    except NoEnclosure as missing:
-        near = difflib.get_close_matches(missing.operation, RULES, n=_NAMED, cutoff=0.4)
-        return f"none, {missing}" + (f"; the nearest that have one: {', '.join(near)}" if near else "")
-    return ""
+    problem = obstacle(functions)
+    return f"none, {problem}" if problem else ""

@@ -97,8 +97,13 @@ def test_the_gaps_between_samples_are_searched() -> None:
         ((first, sine, "0;1"), {}, '"-1,1 0,2"'),
         ((first, sine, [(0, 1)]), {"pionts": 3}, "measure: unknown name 'pionts'. Did you mean 'points'"),
         ((first, sine, [(0, 1)]), {"certificate": "sure"}, 'certificate: must be "auto", "off", or the gap'),
-        ((lambda x: x, sine, [(0, 1), (0, 1)]), {}, r"one value per point, \(points,\); for 2 points it gave \(2, 2\)"),
-        ((lambda x: x[:, 0].float(), sine, [(0, 1)]), {}, "computes in torch.float32"),
+        ((lambda x: x, sine, [(0, 1), (0, 1)]), {}, r"the target has 1 output\(s\) and the approximant 2"),
+        (
+            (lambda x: x[:, :, None], sine, [(0, 1)]),
+            {},
+            r"one value per point, \(points,\); for 2 points it gave \(2, 1, 1\)",
+        ),
+        ((lambda x: x[:, 0].int(), sine, [(0, 1)]), {}, "computes in torch.int32"),
         ((lambda x: 1 / 0, sine, [(0, 1)]), {}, "ZeroDivisionError"),
     ],
 )
@@ -122,19 +127,18 @@ def test_a_file_of_weights_is_the_network_that_it_says(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arrays", "said"),
     [
-        ({"W0": np.ones((3, 2)), "W1": np.ones((1, 4))}, r"W1 \(1, 4\) and b1 \(1,\) do not follow 3 inputs"),
-        ({"W0": np.ones((2, 2))}, "the last layer has 2 outputs"),
-        ({"w": np.ones((2, 2))}, "holds w; it must hold W0, b0"),
-        ({"W0": np.ones((1, 2)), "b0": np.ones(3)}, r"b0 \(3,\) do not follow"),
-        ({"W0": np.float64(1.0)}, r"W0 \(\) and b0 \(\) do not follow 1 inputs"),
-        ({"W0": np.ones((0, 1)), "W1": np.ones((1, 0))}, r"W0 \(0, 1\) and b0 \(0,\) do not follow 1 inputs"),
+        ({"W0": np.ones((3, 2)), "W1": np.ones((1, 4))}, "W1 takes 4 inputs where W0 has 3 outputs"),
+        ({"W0": np.ones((1, 2)), "c": np.ones(2)}, r"c \(2,\): c belong to no linear layer"),
+        ({"W0": np.ones((1, 2)), "b0": np.ones(3)}, r"W0 \(1, 2\) and b0 \(3,\) are no linear layer"),
+        ({"W0": np.float64(1.0)}, r"holds W0 \(\): there is no linear layer"),
+        ({"W0": np.ones((0, 1)), "W1": np.ones((1, 0))}, "there is no linear layer"),
         ({"W0": np.array([[1j]])}, "cannot be read as an .npz file of weights"),
     ],
 )
 def test_a_file_of_other_shapes_is_refused(tmp_path: Path, arrays: dict, said: str) -> None:
     np.savez(tmp_path / "bad.npz", **arrays)
     with pytest.raises(UserError, match=said):
-        files.network_file(tmp_path / "bad.npz", "relu")
+        files.load_network("bad.npz", "relu", tmp_path)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.5, None])
@@ -146,10 +150,10 @@ def test_a_damaged_file_of_weights_and_a_single_array_are_refused(tmp_path: Path
         np.savez(path, W0=np.ones((1, 2)))
         path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     with pytest.raises(UserError, match=r"cannot be read as an \.npz file"):
-        files.network_file(path, "relu")
+        files.load_network("net.npz", "relu", tmp_path)
 
 
 def test_why_a_network_cannot_be_tried_is_told(tmp_path: Path) -> None:
-    (tmp_path / "own.py").write_text("def single(x):\n    return x[:, 0].float()\n")
-    with pytest.raises(UserError, match=r"computes in torch\.float32"):
+    (tmp_path / "own.py").write_text("def single(x):\n    return x[:, 0].int()\n")
+    with pytest.raises(UserError, match=r"computes in torch\.int32"):
         files.files("own.py:single", "exp_cos", "0,1", None, "relu", tmp_path)

@@ -47,21 +47,21 @@ from hpcsweep.approx.supnorm import files
 from hpcsweep.approx.supnorm.measured import finalize
 from hpcsweep.approx.supnorm.survey import Survey
 from hpcsweep.approx.supnorm.tasks import planned
-from hpcsweep.cluster import remeasure
+from hpcsweep.cluster import measurements
 from hpcsweep.cluster.checkpoints import Saver
 from hpcsweep.cluster.progress import display
 from hpcsweep.cluster.workforce import assemble
 from hpcsweep.study.schema import SupNormSection
 
-remeasure.PIECE = 2 * 4096  # many parts of what is small
+measurements.PIECE = 2 * 4096  # many parts of what is small
 folder = Path(".")
 chosen = SupNormSection(points=["sobol"], count=10 * 4096, tile=4096, uniform=0, certificate=0.01)
 with assemble() as workforce:
     for name in ["network", *(f"broken{part}" for part in range(5))] if workforce else []:
         approximation = files.files(f"own.py:{name}", "own.py:target", "-1,1", 2, "relu", folder)
         survey = Survey([approximation], planned(chosen.resolved(2), 2, 16))
-        job = remeasure.Measurements([survey], folder, Saver(folder / f"saved-{workforce.size}", (name,)))
-        parts = len(survey.tasks(remeasure._pieces(survey)))
+        job = measurements.Measurements([survey], folder, Saver(folder / f"saved-{workforce.size}", (name,)))
+        parts = len(survey.tasks(measurements._pieces(survey)))
         assert job.run(0, workforce, display("none", sys.stderr, "parts"))
         found = finalize(approximation, survey.measurement, survey.states[0], folder=folder)
         numbers = [found.lower, found.upper, *found.where, found.l1, found.l2]

@@ -202,8 +202,8 @@ def test_a_store_that_a_live_run_holds_is_left_alone(hpcsweep: Run, store: Path)
 IN_PIECES = """
 import sys
 from hpcsweep.__main__ import main
-from hpcsweep.cluster import remeasure
-remeasure.PIECE = 2**20  # many parts of what is small
+from hpcsweep.cluster import measurements
+measurements.PIECE = 2**20  # many parts of what is small
 sys.argv[0] = "hpcsweep"
 main()
 """
@@ -275,7 +275,7 @@ def test_a_network_by_name(hpcsweep: Run, tmp_path: Path) -> None:
         ((), "Give a store FILE, or --network and --target"),
         (("--network", "a.npz"), "Give a store FILE, or --network and --target"),
         (("--network", "a.npz", "--target", "exp_cos"), "a.npz cannot be read"),
-        (("--network", "net", "--target", "exp_cos"), "weights.npz, path/file.py:name or module:name"),
+        (("--network", "net", "--target", "exp_cos"), "path/file.py:name or module:name"),
         (("--network", "math:sqrt", "--target", "exp_cso", "-d", "1"), "Did you mean 'exp_cos'"),
         (("--network", "math:sqrt", "--target", "math:cos", "-d", "1"), "give --domain"),
         (("--network", "math:sqt", "--target", "exp_cos", "-d", "1"), "Did you mean 'sqrt'"),

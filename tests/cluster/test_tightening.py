@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from hpcsweep.approx import states
-from hpcsweep.cluster import remeasure
+from hpcsweep.cluster import measurements, remeasure
 from hpcsweep.cluster.checkpoints import Saver
 from hpcsweep.cluster.tightening import Tightening
 from hpcsweep.errors import StoreError
@@ -95,7 +95,7 @@ def test_what_cannot_be_saved_is_not_written(tmp_path: Path) -> None:
         with pytest.raises(StoreError, match="cannot be saved: No space left on device"):
             opened.write(0, {}, lambda: dict.fromkeys(keys_of(store), FIRST))
         with pytest.raises(StoreError, match="cannot be saved: No space left on device"):
-            remeasure.Measurements([None], tmp_path, opened.saver()).finish(0)
+            measurements.Measurements([None], tmp_path, opened.saver()).finish(0)
         Saver(tmp_path / "checkpoint", ("a",)).save({})  # of a run: it goes on
     assert columns(store)["points"].tolist() == [-1] * 18 and len(store.read_bytes()) == len(before)
     measure(store, "a", FIRST)

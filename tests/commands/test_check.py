@@ -54,7 +54,10 @@ class Mine(Target):
         {body}
 """
 TOLD = {
-    "return torch.sinc(points[:, 0])": (0, "no enclosure rule for sinc; the nearest that have one: sin"),
+    "return torch.special.bessel_j0(points[:, 0] + 1)": (
+        0,
+        "no enclosure rule for special_bessel_j0 (own.py, line 11)",
+    ),
     "return torch.sin(points[:, 0].detach())": (0, "torch.Tensor.detach, `return torch.sin(points[:, 0].detach())`"),
     "return torch.from_numpy(np.sin(points.numpy()[:, 0]))": (1, "Can't call numpy() on Tensor that requires grad"),
     "while points.dtype == torch.float32: pass\n        return points[:, 0]": (0, "all rules are satisfied"),

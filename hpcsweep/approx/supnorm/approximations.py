@@ -40,6 +40,12 @@ class ErrorFunction:
     samples: Tensor | None = None
 
     @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a user should know of both, in sentences."""
+        both = (getattr(function, "remarks", ()) for function in (self.target, self.approximant))
+        return tuple(dict.fromkeys(remark for remarks in both for remark in remarks))
+
+    @property
     def width(self) -> int:
         """The widest hidden layer, by which tiles are sized and proofs are tried; 64 where layers are not known."""
         return max((term.width for term in self.terms), default=64)

@@ -13,11 +13,11 @@ from hpcsweep.approx.models import ACTIVATE, MLP, Model, Sum
 
 @dataclass(frozen=True, eq=False)
 class Dense:
-    """amplitude * (W_L a(W_(L-1) ... a(W_1 z + b_1) ...) + b_L), z = (x - shift) * factor, with one output.
+    """amplitude * (W_L a(W_(L-1) ... a(W_1 z + b_1) ...) + b_L), z = (x - shift) * factor.
 
     Parameters
     ----------
-    weights: one matrix (outputs, inputs) float64 for each layer; the last has one row.
+    weights: one matrix (outputs, inputs) float64 for each layer; the last has one row where it is proved or searched.
     biases: (outputs,) float64 likewise.
     activation: the name of a, as models have them.
     shift, factor: (dimension,) float64 each, of the inputs; None where the inputs are taken as they are.
@@ -35,6 +35,17 @@ class Dense:
     def dimension(self) -> int:
         """The number of inputs."""
         return self.weights[0].shape[1]
+
+    @property
+    def outputs(self) -> int:
+        """The number of outputs."""
+        return len(self.weights[-1])
+
+    def of_output(self, number: int) -> Dense:
+        """Return the network of one output."""
+        row = slice(number, number + 1)
+        last = self.weights[-1][row], self.biases[-1][row]
+        return replace(self, weights=(*self.weights[:-1], last[0]), biases=(*self.biases[:-1], last[1]))
 
     @property
     def width(self) -> int:
@@ -57,9 +68,9 @@ class Dense:
                 signal = ACTIVATE[self.activation](entering.clone())
 
     def __call__(self, points: Tensor) -> Tensor:
-        """Return the values (points,) at points (points, dimension)."""
+        """Return the values (points,), or (points, outputs) of several, at points (points, dimension)."""
         *_, output = self.preactivations(points)
-        return self.amplitude * output[:, 0]
+        return self.amplitude * (output[:, 0] if self.outputs == 1 else output)
 
 
 def of(model: Model, parameters: Tensor) -> tuple[Dense, ...]:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
-from typing import Any, final
+from typing import Any
 
 from hpcsweep.approx.supnorm.approximations import Approximation
 from hpcsweep.approx.supnorm.certificate import certify
@@ -64,7 +64,6 @@ class State:
         return self.screened if self.refined is None else screen.higher(self.screened, self.refined.bracket)
 
 
-@final
 class Survey:
     """A measurement on its way. Picklable; between `tasks` and `take` nothing changes."""
 

@@ -52,6 +52,8 @@ UNARY: dict[str, Callable[..., mp.mpf]] = {
     "abs": abs,
     "neg": operator.neg,
     "arctan": mp.atan,
+    "arcsinh": mp.asinh,
+    "softsign": lambda x: x / (1 + abs(x)),
     "arcsin": mp.asin,
     "arccos": mp.acos,
     "erf": mp.erf,
@@ -62,7 +64,7 @@ UNARY: dict[str, Callable[..., mp.mpf]] = {
     "softplus": lambda x: x if x > 20 else mp.log(1 + mp.exp(x)),
     "log_sigmoid": lambda x: -mp.log(1 + mp.exp(-x)),
     "leaky_relu": lambda x, negative_slope: x if x > 0 else mp.mpf(negative_slope) * x,
-    "elu": lambda x, alpha: x if x > 0 else mp.mpf(alpha) * (mp.exp(x) - 1),
+    "elu": lambda x, alpha=1.0: x if x > 0 else mp.mpf(alpha) * mp.expm1(x),
 }
 BINARY: dict[str, Callable[[Any, Any], Any]] = {
     "add": operator.add,

@@ -31,6 +31,7 @@ SATURATED = {  # far out, where 50 digits of the formula would take for ever
     "tanh": mp.sign,
     "erf": mp.sign,
     "sigmoid": lambda x: mp.mpf(x > 0),
+    "elu": lambda x: max(x, mp.mpf(-1)),
     **dict.fromkeys(("relu", "gelu", "silu", "softplus"), lambda x: max(x, mp.mpf(0))),
 }
 CRITICAL: dict[str, Callable[[mp.mpf], list[mp.mpf]]] = {  # where g' = s, up to periods
@@ -38,6 +39,9 @@ CRITICAL: dict[str, Callable[[mp.mpf], list[mp.mpf]]] = {  # where g' = s, up to
     "sigmoid": lambda s: _both(2 * mp.acosh(1 / mp.sqrt(4 * s))),
     "erf": lambda s: _both(mp.sqrt(-mp.log(s * mp.sqrt(mp.pi) / 2))),
     "arctan": lambda s: _both(mp.sqrt((1 - s) / s)),
+    "arcsinh": lambda s: _both(mp.sqrt(1 - s * s) / s),
+    "softsign": lambda s: _both(1 / mp.sqrt(s) - 1),
+    "elu": lambda s: [mp.log(s)],
     "arcsin": lambda s: _both(mp.sqrt(1 - 1 / s**2)),
     "sin": lambda s: _both(mp.acos(s)),
     "cos": lambda s: [-mp.asin(s), mp.pi + mp.asin(s)],

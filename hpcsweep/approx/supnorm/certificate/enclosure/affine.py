@@ -9,7 +9,6 @@ Stolfi and de Figueiredo, Self-Validated Numerical Methods and Applications (199
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, final
@@ -20,58 +19,12 @@ from torch import Tensor
 
 from hpcsweep.approx.kernels.polynomials import absolute_sums
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, gamma
+from hpcsweep.approx.supnorm.certificate.enclosure.rules import RULES, Elsewhere, NoEnclosure, apply, method, rule
+
+__all__ = ["RULES", "AffineForm", "Constant", "Elsewhere", "NoEnclosure", "apply", "boxes", "constant", "rule"]
 
 Constant = Tensor | float | int
 _MANY = 9  # terms from which on a compiled loop adds them up faster than torch, one by one
-
-
-class NoEnclosure(Exception):
-    """An operation has no rule on affine forms, so that nothing can be proved of the function that uses it."""
-
-    def __init__(self, operation: str) -> None:
-        super().__init__(f"no enclosure rule for {operation}")
-        self.operation = operation
-
-
-Rule = Callable[..., Any]
-RULES: dict[str, Rule] = {}  # by torch's name of the operation, as function and as method
-# Other numbers than affine forms, by their type, and what they do otherwise than the rules, by the rules' first names.
-ARITHMETICS: dict[type, Mapping[str, Rule]] = {}
-
-
-def rule(*names: str) -> Callable[[Rule], Rule]:
-    """Make the decorated function the rule of the operations `names`."""
-
-    def register(function: Rule) -> Rule:
-        generic = of_any_arithmetic(names[0])(function)
-        RULES.update(dict.fromkeys(names, generic))
-        return generic
-
-    return register
-
-
-def of_any_arithmetic(name: str) -> Callable[[Rule], Rule]:
-    """Let another arithmetic do itself, under this name, what the decorated function does with affine forms.
-
-    What it does not do itself, the function does with its numbers as they are. Rules that only call other rules
-    therefore hold in every arithmetic.
-    """
-
-    def register(function: Rule) -> Rule:
-        @functools.wraps(function)
-        def generic(*args: Any, **kwargs: Any) -> Any:
-            for part in args:
-                kind = type(part)
-                own = ARITHMETICS.get(kind)
-                if own is None and kind in (list, tuple):  # of stack and cat
-                    own = next((ARITHMETICS[type(one)] for one in part if type(one) in ARITHMETICS), None)
-                if own is not None:
-                    return own.get(name, function)(*args, **kwargs)
-            return function(*args, **kwargs)
-
-        return generic
-
-    return register
 
 
 def _operator(name: str) -> Callable[..., Any]:
@@ -84,7 +37,7 @@ def _reflected(name: str) -> Callable[..., Any]:
 
 @final
 class AffineForm:
-    """Values of a function on boxes; immutable.
+    """Values of a function on boxes. Only `+=` and its like change a form, as they change a tensor.
 
     Parameters
     ----------
@@ -93,15 +46,20 @@ class AffineForm:
         monomials stand in the place of the unit coordinates.
     radius: (boxes, *features) >= 0.
     known: a range (low, high) that is known by other means, (boxes, *features) each; `range` cuts with it.
+
+    Attributes
+    ----------
+    viewed: whether another name may stand for the same numbers, as a view of a tensor does.
     """
 
-    __slots__ = ("_reach", "known", "radius", "terms")
+    __slots__ = ("_reach", "known", "radius", "terms", "viewed")
     __array_ufunc__ = None  # a numpy number on the left leaves the operation to us
     __hash__ = object.__hash__
 
     def __init__(self, terms: Tensor, radius: Tensor, known: tuple[Tensor, Tensor] | None = None) -> None:
         self.terms, self.radius, self.known = terms, radius, known
         self._reach: Tensor | None = None
+        self.viewed = False
 
     @property
     def center(self) -> Tensor:
@@ -203,24 +161,32 @@ class AffineForm:
         kwargs: Mapping | None = None,
     ) -> Any:
         """Apply the rule of a torch function one of whose arguments is a form."""
-        return apply(getattr(function, "__name__", type(function).__name__), *args, **(kwargs or {}))
+        return apply(getattr(function, "__name__", type(function).__name__).partition(".")[0], *args, **(kwargs or {}))
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         """Return the rule of a method of tensors."""
-        if name.startswith("__"):
-            raise AttributeError(name)
-        if name not in RULES:
-            raise NoEnclosure(name)
-        return lambda *args, **kwargs: apply(name, self, *args, **kwargs)
+        return method(name, self)
 
-    __getitem__, __neg__, __abs__ = _operator("__getitem__"), _operator("neg"), _operator("abs")
+    def become(self, result: Any) -> bool:
+        """Take the values of another form in place, unless its shape is another or other names may share these."""
+        if self.viewed or not isinstance(result, AffineForm) or result.shape != self.shape:
+            return False
+        self.terms, self.radius, self.known, self._reach = result.terms, result.radius, result.known, None
+        return True
+
+    __getitem__, __neg__, __abs__, __pos__ = (_operator(name) for name in ("__getitem__", "neg", "abs", "positive"))
+    T, mT, H, mH = (property(_operator(name)) for name in ("T", "mT", "T", "mT"))
     __add__ = __radd__ = _operator("add")
     __sub__, __rsub__ = _operator("sub"), _reflected("sub")
     __mul__ = __rmul__ = _operator("mul")
     __truediv__, __rtruediv__ = _operator("div"), _reflected("div")
     __pow__, __rpow__ = _operator("pow"), _reflected("pow")
-    __matmul__ = _operator("matmul")
+    __matmul__, __rmatmul__ = _operator("matmul"), _reflected("matmul")
+    __floordiv__, __rfloordiv__ = _operator("floor_divide"), _reflected("floor_divide")
+    __mod__, __rmod__ = _operator("remainder"), _reflected("remainder")
     __lt__, __le__, __gt__, __ge__ = (_operator(name) for name in ("lt", "le", "gt", "ge"))
+    __eq__, __ne__ = _operator("eq"), _operator("ne")  # Python's own would compare the objects
+    __iadd__, __isub__, __imul__, __itruediv__, __ipow__ = map(_operator, ("add_", "sub_", "mul_", "div_", "pow_"))
 
 
 def _refusal(name: str) -> Callable[..., NoReturn]:
@@ -231,25 +197,13 @@ def _refusal(name: str) -> Callable[..., NoReturn]:
 
 
 # What Python would otherwise answer by itself: a value is asked for, or the form would be taken for a sequence.
-for _name in (
-    *("bool", "float", "int", "index", "complex", "iter", "contains", "eq", "ne", "setitem", "floordiv"),
-    *("rfloordiv", "mod", "rmod", "rmatmul", "iadd", "isub", "imul", "itruediv", "ipow", "array", "reversed"),
-):
+for _name in (*("bool", "float", "int", "index", "complex", "iter", "contains", "setitem", "array", "reversed"),):
     setattr(AffineForm, f"__{_name}__", _refusal(_name))
-
-
-def apply(name: str, *args: Any, **kwargs: Any) -> Any:
-    """Apply the rule of the operation `name`. Raises NoEnclosure where there is none, or not for these arguments."""
-    if name not in RULES:
-        raise NoEnclosure(name)
-    try:
-        return RULES[name](*args, **kwargs)
-    except TypeError as error:  # a keyword such as out= or dim= that the rule does not know
-        raise NoEnclosure(f"{name} with these arguments ({error})") from error
 
 
 def constant(value: Constant, like: Any) -> Tensor:
     """Return a number or tensor as exact float64 on the device of `like`."""
+    value = value.item() if isinstance(value, np.generic) else value
     if not isinstance(value, Tensor | float | int):
         raise NoEnclosure(f"a constant of type {type(value).__name__}")
     if isinstance(value, Tensor) and value.is_complex():
@@ -274,4 +228,6 @@ def boxes(centers: Tensor, radii: Tensor, domain: Sequence[tuple[float, float]])
     half, middle = (high - low) / 2, (high + low) / 2
     doubt = (middle.abs() + half) * gamma(2)
     limits = (part.expand_as(centers) for part in (half, middle - doubt, middle + doubt))
-    return unit.affine(*limits)
+    points = unit.affine(*limits)
+    points.viewed = True
+    return points

@@ -18,6 +18,7 @@ from hpcsweep.approx.supnorm.certificate.enclosure.affine import (
     rule,
 )
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, gamma, outward
+from hpcsweep.approx.supnorm.certificate.enclosure.rules import of_any_arithmetic
 from hpcsweep.approx.supnorm.certificate.enclosure.shapes import (
     aligned,
     feature_axes,
@@ -163,33 +164,37 @@ def divide(left: Term, right: Term, *, rounding_mode: None = None) -> AffineForm
     assert isinstance(left, AffineForm)
     # the reciprocal of a constant may be no float: it is a form of its own, a number and a rounding
     quotient = 1.0 / shared(right, left)
-    form = multiply(left, quotient)
-    return AffineForm(form.terms, form.radius + form.mass() * gamma(2), None)
+    return doubted(multiply(left, quotient), 2)
+
+
+@of_any_arithmetic("doubted")
+def doubted(form: AffineForm, roundings: int) -> AffineForm:
+    """Return a form that was multiplied by numbers that are known to so many roundings."""
+    return AffineForm(form.terms, form.radius + form.mass() * gamma(roundings), None)
+
+
+@of_any_arithmetic("loosened")
+def loosened(form: AffineForm, by: float) -> AffineForm:
+    """Return a form whose values may be off by so much more."""
+    return AffineForm(form.terms, form.radius + by)
+
+
+@of_any_arithmetic("within")
+def within(form: AffineForm, low: Tensor | float, high: Tensor | float) -> AffineForm:
+    """Return a form whose values are known to lie in [low, high] too, as far as they are numbers."""
+    least, most = form.range()
+    form.known = least.clamp(min=low), most.clamp(max=high)
+    return form
 
 
 rule("__rtruediv__", "__rdiv__")(lambda left, right: divide(right, left))
 
 
-@rule("pow", "float_power")
-def power(base: Term, exponent: Term) -> AffineForm:
-    """x ** n for integers |n| <= 64 by squares, also x ** 0.5."""
-    if isinstance(exponent, AffineForm) or (isinstance(exponent, Tensor) and exponent.numel() != 1):
-        raise NoEnclosure("pow with a variable exponent")
-    exponent = float(exponent)
-    if exponent in (0.5, -0.5):
-        root = apply("sqrt", base)
-        return root if exponent > 0 else apply("reciprocal", root)
-    if not exponent.is_integer() or not 1 <= abs(exponent) <= 64:
-        raise NoEnclosure(f"pow with exponent {exponent}")
-    assert isinstance(base, AffineForm)
-    whole = _power(base, int(abs(exponent)))
-    return whole if exponent > 0 else apply("reciprocal", whole)
-
-
-def _power(base: AffineForm, exponent: int) -> AffineForm:
+def whole_power(base: AffineForm, exponent: int) -> AffineForm:
+    """Return base ** exponent for a positive exponent, by squares."""
     if exponent == 1:
         return base
-    half = apply("square", _power(base, exponent // 2))
+    half = apply("square", whole_power(base, exponent // 2))
     return multiply(half, base) if exponent % 2 else half
 
 
@@ -231,19 +236,3 @@ def linear(form: AffineForm, weight: Tensor, bias: Tensor | None = None) -> Affi
     if isinstance(weight, AffineForm) or isinstance(bias, AffineForm) or weight.ndim != 2 or form.ndim < 2:
         raise NoEnclosure("linear with these shapes")
     return form.linear(constant(weight, form), None if bias is None else constant(bias, form))
-
-
-@rule("matmul", "mm", "__matmul__")
-def matmul(form: AffineForm, matrix: Tensor) -> AffineForm:
-    """Form (..., inputs) times a constant (inputs, outputs) or (inputs,)."""
-    if not isinstance(form, AffineForm) or not isinstance(matrix, Tensor) or matrix.ndim > 2:
-        raise NoEnclosure("matmul with a form on the right")
-    if matrix.ndim == 1:
-        return linear(form, matrix[None])[..., 0]
-    return linear(form, matrix.T)
-
-
-@rule("addmm")
-def addmm(bias: Tensor, form: AffineForm, matrix: Tensor) -> AffineForm:
-    """Return bias + form @ matrix."""
-    return add(matmul(form, matrix), bias)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 from typing import Any, final
 
@@ -10,20 +11,16 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.supnorm.certificate.enclosure.affine import AffineForm, Constant, NoEnclosure, apply, rule
-from hpcsweep.approx.supnorm.certificate.enclosure.arithmetic import add, multiply, negate, subtract
+from hpcsweep.approx.supnorm.certificate.enclosure.arithmetic import add, multiply, subtract
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.number import DoubleDouble
-from hpcsweep.approx.supnorm.certificate.enclosure.elementary import not_in_place
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, gamma
 from hpcsweep.approx.supnorm.certificate.enclosure.shapes import (
     aligned,
     as_form,
     feature_axes,
-    narrow,
     of_one_degree,
     refuse_rows,
-    select,
     shared,
-    unsqueeze,
     widened,
 )
 
@@ -40,20 +37,26 @@ class Mask:
     dimension: how many slopes the forms on these boxes have, or `POINTS` for double-doubles.
     """
 
-    __slots__ = ("always", "dimension", "sometimes")
+    __slots__ = ("always", "dimension", "sometimes", "viewed")
     POINTS = -1
     __hash__ = object.__hash__
 
     def __init__(self, always: Tensor, sometimes: Tensor, dimension: int) -> None:
         self.always, self.sometimes, self.dimension = always, sometimes, dimension
+        self.viewed = False
 
     @property
     def shape(self) -> torch.Size:
         """(boxes, *features)."""
         return self.always.shape
 
+    @property
+    def ndim(self) -> int:
+        """The number of axes of `shape`."""
+        return self.always.ndim
+
     def _like(self, other: Any) -> Mask:
-        other = _mask(other, self.dimension)
+        other = mask_of(other, self.dimension)
         if other.always.ndim != self.always.ndim:
             raise NoEnclosure(f"conditions of shapes {tuple(self.shape)} and {tuple(other.shape)} together")
         return other
@@ -82,7 +85,24 @@ class Mask:
     def __getitem__(self, index: Any) -> Mask:
         if not isinstance(index, tuple) or index[0] != slice(None):
             raise NoEnclosure("an index of points of a batch")
-        return Mask(self.always[index], self.sometimes[index], self.dimension)
+        part = Mask(self.always[index], self.sometimes[index], self.dimension)
+        self.viewed = part.viewed = True
+        return part
+
+    def _replaced(self, other: Mask) -> Mask:
+        if self.viewed:
+            raise NoEnclosure("a condition changed in place, of which there are views")
+        self.always, self.sometimes = other.always, other.sometimes
+        return self
+
+    def __iand__(self, other: Any) -> Mask:
+        return self._replaced(self & other)
+
+    def __ior__(self, other: Any) -> Mask:
+        return self._replaced(self | other)
+
+    def __ixor__(self, other: Any) -> Mask:
+        return self._replaced(self ^ other)
 
     def all(self, dim: int) -> Mask:
         """Return whether all entries of a feature axis are true."""
@@ -106,11 +126,11 @@ class Mask:
     def __torch_function__(cls, function: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """torch.where and the logical functions; anything else has no rule."""
         name = function.__name__
-        if name == "where":
-            return where(*args, **(kwargs or {}))
+        if name in ("where", "all", "any"):
+            return apply(name, *args, **(kwargs or {}))
         if name in _LOGIC:
             dimension = next(part.dimension for part in args if isinstance(part, Mask))
-            return _LOGIC[name](*(_mask(part, dimension) for part in args), **(kwargs or {}))
+            return _LOGIC[name](*(mask_of(part, dimension) for part in args), **(kwargs or {}))
         raise NoEnclosure(f"{name} of a condition")
 
     __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
@@ -126,7 +146,16 @@ _LOGIC: dict[str, Callable[..., Mask]] = {
 }
 
 
-def _mask(value: Any, dimension: int) -> Mask:
+rule("all")(Mask.all)
+rule("any")(Mask.any)
+rule("and", "logical_and", "bitwise_and")(operator.and_)
+rule("or", "logical_or", "bitwise_or")(operator.or_)
+rule("xor", "logical_xor", "bitwise_xor")(operator.xor)
+rule("invert", "logical_not", "bitwise_not")(operator.invert)
+
+
+def mask_of(value: Any, dimension: int) -> Mask:
+    """Return a condition as it is, or a constant one that is alike at all points."""
     if isinstance(value, Mask):
         return value
     value = torch.as_tensor(value)
@@ -150,6 +179,14 @@ def above(left: Term, right: Term) -> Mask:
     return Mask(low > 0.0, high > 0.0, dimension)
 
 
+@rule("eq")
+def equal(left: Term, right: Term) -> Mask:
+    """left == right: seldom certain, but certainly not where the ranges are apart."""
+    low, high, dimension = _difference(left, right)
+    return Mask((low == 0.0) & (high == 0.0), (low <= 0.0) & (high >= 0.0), dimension)
+
+
+rule("ne", "not_equal")(lambda left, right: ~equal(left, right))
 rule("le", "less_equal")(lambda left, right: ~above(left, right))
 rule("lt", "less")(lambda left, right: ~at_least(left, right))
 
@@ -175,7 +212,7 @@ def _difference(left: Term, right: Term) -> tuple[Tensor, Tensor, int]:
 def where(condition: Mask | Tensor, left: Term, right: Term) -> AffineForm | DoubleDouble:
     """Decided boxes take their branch, undecided ones the hull of both; one-sided limits are thereby included."""
     like = next((part for part in (left, right) if isinstance(part, AffineForm)), None)
-    condition = _mask(condition, len(like.slopes) if like is not None else 0)
+    condition = mask_of(condition, len(like.slopes) if like is not None else 0)
     if like is None:
         left, right = (torch.as_tensor(part, dtype=torch.float64) for part in (left, right))
         return _between(condition, left, right)
@@ -226,14 +263,6 @@ def minimum(left: Term, right: Term) -> AffineForm:
     return subtract(right, apply("relu", subtract(right, left)))
 
 
-@rule("max")
-def largest_of(left: Term, right: Term) -> AffineForm:
-    """torch.max of two values."""
-    if not isinstance(left, AffineForm | Tensor) or not isinstance(right, AffineForm | Tensor):
-        raise NoEnclosure("max with places")
-    return maximum(left, right)
-
-
 @rule("clamp", "clip")
 def clamp(form: AffineForm, min: Term | None = None, max: Term | None = None) -> AffineForm:
     """Cut off below and above."""
@@ -241,24 +270,12 @@ def clamp(form: AffineForm, min: Term | None = None, max: Term | None = None) ->
     return form if max is None else minimum(form, max)
 
 
-@rule("amax")
-def amax(form: AffineForm, dim: int, keepdim: bool = False) -> AffineForm:
-    """Largest entry of a feature axis, by halves."""
-    (axis,) = feature_axes(form, dim)
-    while (count := form.shape[axis]) > 1:
-        half = count // 2
-        pairs = maximum(narrow(form, axis, 0, half), narrow(form, axis, half, half))
-        form = pairs if count % 2 == 0 else apply("cat", [pairs, narrow(form, axis, count - 1, 1)], axis)
-    largest = select(form, axis, 0)
-    return unsqueeze(largest, axis) if keepdim else largest
-
-
 @rule("hardtanh")
-def hardtanh(form: AffineForm, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> AffineForm:
+def hardtanh(form: AffineForm, min_val: float = -1.0, max_val: float = 1.0) -> AffineForm:
     """Cut off at -1 and 1, or elsewhere."""
-    return clamp(not_in_place(form, inplace), min_val, max_val)
+    return clamp(form, min_val, max_val)
 
 
-rule("relu6")(lambda form, inplace=False: clamp(not_in_place(form, inplace), 0.0, 6.0))
-rule("min")(lambda left, right: negate(largest_of(-left, -right)))
-rule("amin")(lambda form, dim, keepdim=False: negate(amax(negate(form), dim, keepdim)))
+rule("relu6")(lambda form: clamp(form, 0.0, 6.0))
+rule("clamp_min")(maximum)
+rule("clamp_max")(minimum)

@@ -16,6 +16,7 @@ from hpcsweep.approx.supnorm.certificate.enclosure.double_double.error_free impo
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.number import DoubleDouble, exact
 from hpcsweep.approx.supnorm.certificate.enclosure.layers import Bound, InputBoxes, Layers
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, UNIT, gamma
+from hpcsweep.approx.supnorm.certificate.enclosure.shapes import moved
 from hpcsweep.approx.supnorm.dense import Dense
 
 Function = Callable[[Any], Any]  # from points to values, from forms to forms
@@ -101,6 +102,8 @@ class Difference:
         NoEnclosure: if the target, or an approximant without layers, does what has no rule.
         """
         with torch.no_grad():
+            if len(centers) == 1:  # of one box alone, code that reshapes does not tell which axis is that of the boxes
+                centers, radii = centers.expand(2, -1), radii.expand(2, -1)
             places = boxes(centers, radii, self._domain)
             form = _form(self._target(places), places)
             if not self._layers:
@@ -152,6 +155,8 @@ class Difference:
         """
         if not keeps_denormals():
             raise NoEnclosure("numbers below 2^-1022, which are flushed to zero here")
+        if len(points) == 1:  # see `upper_bounds`
+            return moved(self.at(points.expand(2, -1)), lambda part, _: part[:1])
         with torch.no_grad():
             error = _at(self._target, points)
             if not self._layers:
@@ -182,11 +187,7 @@ class Difference:
         ------
         NoEnclosure: where nothing can be proved.
         """
-        low, high = torch.tensor(self._domain, dtype=torch.float64).T
-        middle, half = low / 2 + high / 2, high / 2 - low / 2
-        centers = ((places - middle) / half).clamp(-1.0, 1.0)
-        radii = (8 * _EPSILON * (1 + middle.abs() / half)).expand_as(centers)  # the places are in there, rounded or not
-        upper = self.bounds(centers, radii).clamp(max=claimed)  # (places,)
+        upper = self.bounds(*around(places, self._domain)).clamp(max=claimed)  # (places,)
         with torch.no_grad():
             target, approximant = self._target(places.clone()), self._approximant(places.clone())
         errors = (target - approximant).abs().clamp(min=seen)
@@ -197,6 +198,14 @@ class Difference:
         """Return the points of the domain that unit points (points, dimension) stand for."""
         low, high = torch.tensor(self._domain, dtype=torch.float64, device=centers.device).T
         return torch.clamp((low + high) / 2 + centers * ((high - low) / 2), low, high)
+
+
+def around(places: Tensor, domain: Domain) -> tuple[Tensor, Tensor]:
+    """Return boxes in which places (places, dimension) are, rounded or not: centers and radii in unit coordinates."""
+    low, high = torch.tensor([tuple(side) for side in domain], dtype=torch.float64).T
+    middle, half = low / 2 + high / 2, high / 2 - low / 2
+    centers = ((places - middle) / half).clamp(-1.0, 1.0)
+    return centers, (8 * _EPSILON * (1 + middle.abs() / half)).expand_as(centers)
 
 
 def _at(function: Function, points: Tensor) -> DoubleDouble:

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.supnorm.certificate.enclosure.affine import AffineForm, NoEnclosure, apply, of_any_arithmetic, rule
+from hpcsweep.approx.supnorm.certificate.enclosure.affine import AffineForm, NoEnclosure, apply, rule
 from hpcsweep.approx.supnorm.certificate.enclosure.arithmetic import (
     add,
     divide,
     multiply,
     negate,
-    power,
     subtract,
-    total,
 )
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import UNIT
+from hpcsweep.approx.supnorm.certificate.enclosure.rules import of_any_arithmetic
 from hpcsweep.approx.supnorm.certificate.enclosure.taylor.compositions import compose, product
 from hpcsweep.approx.supnorm.certificate.enclosure.taylor.monomials import present
 from hpcsweep.approx.supnorm.certificate.enclosure.taylor.series import SERIES
-from hpcsweep.approx.supnorm.certificate.enclosure.univariate.registry import image, relax
+from hpcsweep.approx.supnorm.certificate.enclosure.univariate.registry import Function, image, relax
 from hpcsweep.approx.supnorm.certificate.enclosure.univariate.relaxation import Relaxation
 
 # The ranges of these are as good as their forms, and wide layers would pay for them.
@@ -44,14 +42,16 @@ _NAMES = {
     "reciprocal": ("reciprocal",),
     "abs": ("abs", "absolute", "__abs__"),
     "cosh": ("cosh",),
+    "arcsinh": ("arcsinh", "asinh"),
+    "softsign": ("softsign",),
 }
 
 
 @of_any_arithmetic("univariate")
-def univariate(name: str, form: AffineForm) -> AffineForm:
-    """Return g(form) for a function g of `registry.FUNCTIONS`."""
+def univariate(name: str | Function, form: AffineForm) -> AffineForm:
+    """Return g(form) for a function g, or one of `registry.FUNCTIONS` by its name."""
     table = present()
-    if table is None or (name not in SERIES and name != "square"):
+    if table is None or not isinstance(name, str) or (name not in SERIES and name != "square"):
         return _straight(name, form)
     lines = partial(_straight, name)
     result = product(table, form, form) if name == "square" else compose(table, name, form, lines)
@@ -60,14 +60,14 @@ def univariate(name: str, form: AffineForm) -> AffineForm:
     return result
 
 
-def _straight(name: str, form: AffineForm) -> AffineForm:
+def _straight(name: str | Function, form: AffineForm) -> AffineForm:
     """Return g(form) by straight lines about g."""
     low, high = form.range()
     lines = relax(name, low, high)
     if name in _UNBOUNDED:
         return form.affine(*lines)
     known = image(name, low, high)
-    if name in _STEEP:
+    if name in _STEEP or isinstance(name, Function):
         lines = _flattened(form, lines, known)
     result = form.affine(*lines)
     result.known = known
@@ -95,15 +95,15 @@ rule("log1p", "special_log1p")(lambda form: apply("log", add(form, 1.0)))
 
 
 @rule("relu")
-def relu(form: AffineForm, inplace: bool = False) -> AffineForm:
+def relu(form: AffineForm) -> AffineForm:
     """max(x, 0)."""
-    return univariate("relu", not_in_place(form, inplace))
+    return univariate("relu", form)
 
 
 @rule("silu")
-def silu(form: AffineForm, inplace: bool = False) -> AffineForm:
+def silu(form: AffineForm) -> AffineForm:
     """x sigmoid(x)."""
-    return univariate("silu", not_in_place(form, inplace))
+    return univariate("silu", form)
 
 
 @rule("gelu")
@@ -147,26 +147,20 @@ def logsigmoid(form: AffineForm) -> AffineForm:
     return negate(_exact_softplus(negate(form)))
 
 
-@rule("dropout")
-def dropout(form: AffineForm, p: float = 0.5, training: bool = True, inplace: bool = False) -> AffineForm:
+@rule("dropout", "dropout1d", "alpha_dropout", "feature_alpha_dropout", "feature_dropout")
+def dropout(form: AffineForm, p: float = 0.5, training: bool = True) -> AffineForm:
     """Nothing, once training is over."""
     if training:
         raise NoEnclosure("dropout while training")
+    form.viewed = True
     return form
 
 
 @rule("leaky_relu")
-def leaky_relu(form: AffineForm, negative_slope: float = 0.01, inplace: bool = False) -> AffineForm:
+def leaky_relu(form: AffineForm, negative_slope: float = 0.01) -> AffineForm:
     """x for x >= 0, else negative_slope x: negative_slope x + (1 - negative_slope) relu x."""
-    bent = univariate("relu", not_in_place(form, inplace))
+    bent = univariate("relu", form)
     return subtract(add(bent, multiply(form, negative_slope)), multiply(bent, negative_slope))
-
-
-@rule("elu")
-def elu(form: AffineForm, alpha: float = 1.0, inplace: bool = False) -> AffineForm:
-    """x for x >= 0, else alpha (exp x - 1): relu x + alpha (exp(-relu(-x)) - 1)."""
-    tail = apply("exp", negate(univariate("relu", negate(not_in_place(form, inplace)))))
-    return add(univariate("relu", form), multiply(subtract(tail, 1.0), alpha))
 
 
 @rule("arccos", "acos")
@@ -175,33 +169,3 @@ def arccos(form: AffineForm) -> AffineForm:
     result = subtract(math.pi / 2, apply("arcsin", form))
     low, high = result.range()
     return AffineForm(result.terms, result.radius + 4 * UNIT, (low - 4 * UNIT, high + 4 * UNIT))
-
-
-@rule("linalg_vector_norm")
-def vector_norm(
-    form: AffineForm, ord: float = 2, dim: int | Sequence[int] | None = None, keepdim: bool = False
-) -> AffineForm:
-    """Euclidean norm over feature axes, of all their entries together."""
-    if ord != 2:
-        raise NoEnclosure(f"norm of order {ord}")
-    return apply("sqrt", total(power(form, 2), dim, keepdim))
-
-
-@rule("linalg_norm")
-def norm(
-    form: AffineForm,
-    ord: float | str | None = None,
-    dim: int | Sequence[int] | None = None,
-    keepdim: bool = False,
-) -> AffineForm:
-    """Euclidean norm over feature axes; of matrices that of Frobenius, where 2 would be the largest singular value."""
-    if ord is not None and not isinstance(dim, int):
-        raise NoEnclosure(f"matrix norm of order {ord}")
-    return vector_norm(form, 2 if ord is None else ord, dim, keepdim)
-
-
-def not_in_place(form: AffineForm, inplace: bool) -> AffineForm:
-    """Return `form`. Raises NoEnclosure for an operation in place, which would change other names of its values."""
-    if inplace:
-        raise NoEnclosure("an activation in place")
-    return form

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,16 +12,18 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.supnorm.certificate.enclosure.affine import AffineForm, Constant, NoEnclosure, constant, rule
+from hpcsweep.approx.supnorm.certificate.enclosure.rules import Misaligned, apply, of_any_arithmetic
 from hpcsweep.approx.supnorm.certificate.enclosure.taylor.monomials import present
 
 
+@of_any_arithmetic("moved")
 def moved(form: AffineForm, move: Callable[[Tensor, int], Tensor]) -> AffineForm:
     """Apply `move(tensor, first)` to all parts; `first` is the axis of the boxes: 1 in the terms, else 0."""
     known = None if form.known is None else (move(form.known[0], 0), move(form.known[1], 0))
     return AffineForm(move(form.terms, 1), move(form.radius, 0), known)
 
 
-def feature_axes(form: AffineForm | Tensor, dim: int | Sequence[int] | None) -> list[int]:
+def feature_axes(form: Any, dim: int | Sequence[int] | None) -> list[int]:
     """Return the axes `dim`, counted from the front; never the axis of the boxes, which are not to be mixed."""
     axes = [dim] if isinstance(dim, int) else [] if dim is None else list(dim)
     axes = [axis + form.ndim if axis < 0 else axis for axis in axes]
@@ -58,7 +61,7 @@ def _padded(form: AffineForm, rows: int) -> AffineForm:
     return AffineForm(torch.cat([form.terms, missing]), form.radius, form.known)
 
 
-def shared(value: Constant, like: AffineForm) -> Tensor:
+def shared(value: Constant, like: Any) -> Tensor:
     """Return a constant that meets the values of `like`, as exact float64.
 
     Raises
@@ -79,6 +82,8 @@ def refuse_rows(values: Tensor) -> None:
 
 
 def _common(shape: Sequence[int], right: Sequence[int]) -> tuple[int, ...]:
+    if len(right) > len(shape):
+        raise Misaligned(f"shapes {tuple(shape)} and {tuple(right)} together")
     try:
         both = np.broadcast_shapes(shape, right)
     except ValueError as error:
@@ -118,9 +123,8 @@ def narrow(form: AffineForm, dim: int, start: int, length: int) -> AffineForm:
     return moved(form, lambda part, first: part.narrow(axis + first, start, length))
 
 
-@rule("unbind")
 def unbind(form: AffineForm, dim: int) -> tuple[AffineForm, ...]:
-    """All entries of a feature axis."""
+    """Return all entries of a feature axis."""
     (axis,) = feature_axes(form, dim)
     return tuple(select(form, axis, index) for index in range(form.shape[axis]))
 
@@ -134,26 +138,10 @@ def unsqueeze(form: AffineForm, dim: int) -> AffineForm:
     return moved(form, lambda part, first: part.unsqueeze(axis + first))
 
 
-@rule("squeeze")
-def squeeze(form: AffineForm, dim: int) -> AffineForm:
-    """Without a feature axis of length 1."""
-    (axis,) = feature_axes(form, dim)
-    return moved(form, lambda part, first: part.squeeze(axis + first))
-
-
-@rule("flatten")
-def flatten(form: AffineForm, start_dim: int = 0, end_dim: int = -1) -> AffineForm:
-    """Several feature axes as one."""
-    start, end = (axis + form.ndim if axis < 0 else axis for axis in (start_dim, end_dim))
-    if not 1 <= start <= end < form.ndim:
-        raise NoEnclosure("flatten with the points of a batch")
-    return moved(form, lambda part, first: part.flatten(start + first, end + first))
-
-
 @rule("stack")
 def stack(forms: Sequence[AffineForm | Tensor], dim: int = 0) -> AffineForm:
     """Several values as entries of a new feature axis."""
-    like = next(form for form in forms if isinstance(form, AffineForm))
+    like = next(form for form in forms if not isinstance(form, Constant))
     return cat([unsqueeze(as_form(form, like), dim) for form in forms], dim)
 
 
@@ -162,7 +150,7 @@ def cat(forms: Sequence[AffineForm | Tensor], dim: int = 0) -> AffineForm:
     """Several values one after the other on a feature axis."""
     like = next(form for form in forms if isinstance(form, AffineForm))
     (axis,) = feature_axes(like, dim)
-    whole = [form if isinstance(form, AffineForm) else _exact(shared(form, like), like) for form in forms]
+    whole = [form if isinstance(form, AffineForm) else exact_form(shared(form, like), like) for form in forms]
     if present() is not None:
         rows = max(len(form.terms) for form in whole)
         whole, like = [_padded(form, rows) for form in whole], _padded(like, rows)
@@ -176,7 +164,8 @@ def cat(forms: Sequence[AffineForm | Tensor], dim: int = 0) -> AffineForm:
     return AffineForm(*parts, known)
 
 
-def _exact(values: Tensor, like: AffineForm) -> AffineForm:
+@of_any_arithmetic("exact_form")
+def exact_form(values: Tensor, like: AffineForm) -> AffineForm:
     """Return constants (boxes, *features) as a form."""
     terms = values.new_zeros(len(like.terms), *values.shape)
     terms[0] = values
@@ -185,9 +174,9 @@ def _exact(values: Tensor, like: AffineForm) -> AffineForm:
 
 def as_form(value: AffineForm | Tensor | float, like: AffineForm) -> AffineForm:
     """Return a form, or a constant as a form of the shape of `like`."""
-    if isinstance(value, AffineForm):
+    if not isinstance(value, Constant):
         return value
-    return _exact(shared(value, like).expand(like.shape), like)
+    return exact_form(shared(value, like).expand(like.shape), like)
 
 
 @rule("full_like")
@@ -196,21 +185,55 @@ def full_like(form: AffineForm, fill_value: float, *, dtype: torch.dtype | None 
     return torch.full_like(form.radius, fill_value, dtype=dtype)
 
 
-@rule("to")
+_widening = [False]  # changed by `widening` alone
+
+
+@contextmanager
+def widening() -> Iterator[None]:
+    """Take conversions to float32 for conversions to float64: of code that runs in float64 as a whole."""
+    _widening.append(True)
+    try:
+        yield
+    finally:
+        _widening.pop()
+
+
+@rule("float", "half", "bfloat16")
+def narrow_type(form: AffineForm) -> AffineForm:
+    """Refuse a rounding to float32, which would be another function, but where everything is in float64."""
+    if not _widening[-1]:
+        raise NoEnclosure("float")
+    return form
+
+
+@rule("to", "type")
 def to(form: AffineForm | Tensor, *like: Any, dtype: torch.dtype | None = None, **_: Any) -> AffineForm | Tensor:
     """Stay where the boxes are, in real arithmetic: a rounding to float32 would be another function."""
     if isinstance(form, Tensor):  # constant.to(form)
         return form.to(like[0].device, torch.float64)
     dtypes = [getattr(part, "dtype", part) for part in (*like, dtype) if isinstance(part, torch.dtype | Tensor)]
-    if any(part != torch.float64 for part in dtypes):
+    if any(part != torch.float64 for part in dtypes) and not _widening[-1]:
         raise NoEnclosure(f"to({dtypes[0]})")
     return form
 
 
+@rule("contiguous")
+def contiguous(form: AffineForm) -> AffineForm:
+    """The same numbers, which may be a copy or a view."""
+    copied = apply("clone", form)
+    form.viewed = copied.viewed = True
+    return copied
+
+
+rule("new_zeros")(lambda form, *size, **options: torch.zeros(*size, **{"dtype": torch.float64, **options}))
+rule("new_ones")(lambda form, *size, **options: torch.ones(*size, **{"dtype": torch.float64, **options}))
+rule("new_full")(lambda form, size, value, **options: torch.full(size, value, **{"dtype": torch.float64, **options}))
+rule("new_tensor")(lambda form, data, **options: torch.tensor(data, **{"dtype": torch.float64, **options}))
 # Constants are plain tensors; what changes no value; the shape, or one length of it; the numbers of axes and of values.
 rule("ones_like")(lambda form, **options: full_like(form, 1.0, **options))
 rule("zeros_like")(lambda form, **options: full_like(form, 0.0, **options))
-rule("double", "contiguous", "clone", "detach")(lambda form, *_, **__: form)
+rule("double", "detach", "cpu", "positive")(lambda form: form)
+rule("clone", "nan_to_num")(lambda form, *_, **__: moved(form, lambda part, _: part))
 rule("size")(lambda form, dim=None: form.shape if dim is None else form.shape[dim])
 rule("dim")(lambda form: form.ndim)
 rule("numel")(lambda form: math.prod(form.shape))

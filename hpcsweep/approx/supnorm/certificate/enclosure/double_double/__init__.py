@@ -3,6 +3,6 @@
 ``error_free``  sums and products whose rounding errors are known, on tensors
 ``number``  `DoubleDouble`, which a user's own torch code runs on
 ``arithmetic``  what it does in place of the rules of affine forms; ``products`` of matrices;
-``exp_log``, ``circular``, ``sigmoids``  elementary functions and activations
+``exp_log``, ``circular``, ``sigmoids``, ``steps``  elementary functions, activations, functions that jump
 ``constants``  tables and constants, by decimal arithmetic
 """

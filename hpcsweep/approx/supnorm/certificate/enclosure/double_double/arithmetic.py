@@ -1,4 +1,4 @@
-"""Sums, products, quotients, comparisons and choices of double-doubles, and all that only moves them about.
+"""Sums, products, quotients, comparisons and choices of double-doubles.
 
 Shapes and broadcasting are those of torch. The radius of a result is computed in float64 from sums of positive terms:
 `UP` is more than all its roundings, fewer than 32.
@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from hpcsweep.approx.supnorm.certificate.enclosure.affine import Constant, NoEnclosure, apply, constant
-from hpcsweep.approx.supnorm.certificate.enclosure.conditions import Mask
+from hpcsweep.approx.supnorm.certificate.enclosure.conditions import Mask, mask_of
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double import error_free
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.error_free import Pair
-from hpcsweep.approx.supnorm.certificate.enclosure.double_double.number import DoubleDouble, exact, own
-from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, UNIT
+from hpcsweep.approx.supnorm.certificate.enclosure.double_double.number import (
+    DoubleDouble,
+    exact,
+    meeting,
+    own,
+    own_of_two,
+)
+from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, UNIT, gamma
+from hpcsweep.approx.supnorm.certificate.enclosure.shapes import feature_axes, moved
 
 Term = DoubleDouble | Constant
 UP = 1.0 + 64 * UNIT
@@ -44,7 +49,7 @@ def both(left: Term, right: Term) -> tuple[DoubleDouble, DoubleDouble]:
     return number(left, like), number(right, like)
 
 
-@own("add")
+@own_of_two("add")
 def add(left: Term, right: Term, *, alpha: float = 1) -> DoubleDouble:
     """x + y: the radii add up, and the error of the sum itself, which is none of two float64 numbers."""
     if alpha != 1:
@@ -60,7 +65,7 @@ def _rounded(x: DoubleDouble, y: DoubleDouble) -> Tensor:
     return torch.minimum(sizes, (x.trailing.abs() + y.trailing.abs()).mul_(2.0))
 
 
-@own("sub")
+@own_of_two("sub")
 def subtract(left: Term, right: Term, *, alpha: float = 1) -> DoubleDouble:
     """x + (-y)."""
     x, y = both(left, right)
@@ -73,7 +78,7 @@ def negate(x: DoubleDouble) -> DoubleDouble:
     return DoubleDouble(-x.leading, -x.trailing, x.radius.clone())
 
 
-@own("mul")
+@own_of_two("mul")
 def multiply(left: Term, right: Term) -> DoubleDouble:
     """x y: errors dx, dy make |y| dx + |x| dy + dx dy, with |x| <= |x_h| (1 + u), besides that of the product itself.
 
@@ -99,7 +104,7 @@ def reciprocal(y: DoubleDouble) -> DoubleDouble:
     return result(pair, (y.radius / least).mul_(pair[0].abs()).mul_(UP).add_(pair[0].abs(), alpha=16 * SQUARE))
 
 
-@own("div")
+@own_of_two("div")
 def divide(left: Term, right: Term, *, rounding_mode: None = None) -> DoubleDouble:
     """x (1 / y)."""
     if rounding_mode is not None:
@@ -110,10 +115,8 @@ def divide(left: Term, right: Term, *, rounding_mode: None = None) -> DoubleDoub
 
 @own("sum")
 def total(x: DoubleDouble, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> DoubleDouble:
-    """Sum over axes, by halves; never over all of them, of which one is that of the points."""
-    if dim is None:
-        raise NoEnclosure("an operation across the points of a batch")
-    axes = sorted(axis % x.ndim for axis in ([dim] if isinstance(dim, int) else dim))
+    """Sum over axes, by halves."""
+    axes = feature_axes(x, dim)
     for axis in axes:
         while (count := x.shape[axis]) > 1:
             half = count // 2
@@ -121,7 +124,7 @@ def total(x: DoubleDouble, dim: int | Sequence[int] | None = None, keepdim: bool
             x = pairs if count % 2 == 0 else cat([pairs, _narrow(x, axis, count - 1, 1)], axis)
         if not x.shape[axis]:
             raise NoEnclosure("a sum of nothing")
-    return _each("clone", x if keepdim else _each("squeeze", x, tuple(axes)))
+    return moved(x, lambda part, _: part if keepdim else part.squeeze(tuple(axes)))
 
 
 @own("mean")
@@ -154,10 +157,8 @@ def times_sign(x: DoubleDouble, signs: Tensor) -> DoubleDouble:
 
 
 @own("relu")
-def relu(x: DoubleDouble, inplace: bool = False) -> DoubleDouble:
+def relu(x: DoubleDouble) -> DoubleDouble:
     """max(x, 0), which changes by no more than x."""
-    if inplace:
-        raise NoEnclosure("an activation in place")
     positive = (x.leading > 0.0).to(x.leading)
     return DoubleDouble(x.leading * positive, x.trailing * positive, x.radius.clone())
 
@@ -178,21 +179,37 @@ def _equal(left: Term, right: Term) -> Tensor:
     return (x.leading == y.leading) & (x.trailing == y.trailing) & (x.radius == 0.0) & (y.radius == 0.0)
 
 
-@own("ge")
+@own_of_two("ge")
 def at_least(left: Term, right: Term) -> Mask:
     """left >= right."""
     more, less = _compare(left, right)
     return Mask(more | _equal(left, right), ~less, Mask.POINTS)
 
 
-@own("gt")
+@own_of_two("gt")
 def above(left: Term, right: Term) -> Mask:
     """left > right."""
     more, less = _compare(left, right)
     return Mask(more, ~(less | _equal(left, right)), Mask.POINTS)
 
 
+@own_of_two("eq")
+def equal(left: Term, right: Term) -> Mask:
+    """left == right."""
+    more, less = _compare(left, right)
+    return Mask(_equal(left, right), ~(more | less), Mask.POINTS)
+
+
 @own("where")
+def chosen(condition: Mask | Tensor, left: Term, right: Term) -> DoubleDouble:
+    """torch.where, by a condition on values of the same number of axes."""
+    x, y = both(*meeting(left, right))
+    condition = mask_of(condition, Mask.POINTS)
+    if condition.ndim != max(x.ndim, y.ndim):
+        raise NoEnclosure(f"where with a condition of shape {tuple(condition.shape)}")
+    return where(condition, x, y)
+
+
 def where(condition: Mask | Tensor, left: Term, right: Term) -> DoubleDouble:
     """What is chosen; both where that is undecided: the left with a radius that reaches the right."""
     x, y = both(left, right)
@@ -208,7 +225,7 @@ def choose(condition: Tensor, x: DoubleDouble, y: DoubleDouble) -> DoubleDouble:
     return DoubleDouble(*(torch.where(condition, getattr(x, part), getattr(y, part)) for part in parts))
 
 
-@own("maximum", "fmax")
+@own_of_two("maximum")
 def maximum(left: Term, right: Term) -> DoubleDouble:
     """The larger of both: errors of x and y change it by the larger one, a wrong choice by that of x - y."""
     x, y = both(left, right)
@@ -217,67 +234,44 @@ def maximum(left: Term, right: Term) -> DoubleDouble:
     return DoubleDouble(*choose(larger, x, y).pair, radius)
 
 
-@own("minimum", "fmin")
+@own_of_two("minimum")
 def minimum(left: Term, right: Term) -> DoubleDouble:
     """-max(-x, -y)."""
     x, y = both(left, right)
     return negate(maximum(negate(x), negate(y)))
 
 
-@own("max")
-def larger_of(left: Term, right: Term) -> DoubleDouble:
-    """torch.max of two values."""
-    if not isinstance(left, DoubleDouble | Tensor) or not isinstance(right, DoubleDouble | Tensor):
-        raise NoEnclosure("max with places")
-    return maximum(left, right)
-
-
-own("min")(lambda left, right: negate(larger_of(negate(left), negate(right))))
-
-
-@own("cat", "concat", "concatenate")
+@own("cat")
 def cat(parts: Sequence[Term], dim: int = 0) -> DoubleDouble:
-    """Several one after the other."""
-    return _together(torch.cat, parts, dim)
-
-
-@own("stack")
-def stack(parts: Sequence[Term], dim: int = 0) -> DoubleDouble:
-    """Several on a new axis."""
-    return _together(torch.stack, parts, dim)
-
-
-def _together(function: Callable[..., Tensor], parts: Sequence[Term], dim: int) -> DoubleDouble:
+    """Several one after the other along a feature axis."""
     like = next(part for part in parts if isinstance(part, DoubleDouble))
-    numbers = [number(part, like) for part in parts]
+    (axis,) = feature_axes(like, dim)
+    numbers = [number(part, like) for part in meeting(*parts)]
+    if any(part.ndim != like.ndim or len(part) != len(like) for part in numbers):
+        raise NoEnclosure("cat of values of different points")
     columns = ([getattr(part, name) for part in numbers] for name in ("leading", "trailing", "radius"))
-    return DoubleDouble(*(function(column, dim) for column in columns))
-
-
-def _each(name: str, x: DoubleDouble, *args: Any, **kwargs: Any) -> Any:
-    """Do what torch's method `name` does with each part; it only moves numbers about."""
-    moved = [getattr(part, name)(*args, **kwargs) for part in (x.leading, x.trailing, x.radius)]
-    if isinstance(moved[0], Tensor):
-        return DoubleDouble(*moved)
-    return tuple(DoubleDouble(*parts) for parts in zip(*moved, strict=True))
+    return DoubleDouble(*(torch.cat(column, axis) for column in columns))
 
 
 def _narrow(x: DoubleDouble, dim: int, start: int, length: int) -> DoubleDouble:
-    return _each("narrow", x, dim, start, length)
+    return moved(x, lambda part, _: part.narrow(dim, start, length))
 
 
-def _first(x: Term, *_: Any, **__: Any) -> Term:
-    """Return values as they are."""
-    return x
+@own("moved")
+def _moved(x: DoubleDouble, move: Callable[[Tensor, int], Tensor]) -> DoubleDouble:
+    return DoubleDouble(*(move(part, 0) for part in (x.leading, x.trailing, x.radius)))
 
 
-for _name in (
-    *("__getitem__", "select", "narrow", "unbind", "split", "chunk", "unsqueeze", "squeeze", "flatten", "ravel"),
-    *("t", "transpose", "permute", "movedim", "swapaxes", "reshape", "view", "expand", "flip", "roll"),
-    *("index_select", "tile", "repeat"),
-):
-    own(_name)(partial(_each, _name))
-own("T")(lambda x: _each("t", x))
-own("mT")(lambda x: _each("transpose", x, -1, -2))
-own("double", "contiguous", "detach")(_first)
-own("clone", "positive")(partial(_each, "clone"))
+@own("doubted")
+def _doubted(x: DoubleDouble, roundings: int) -> DoubleDouble:
+    return loosened(x, (x.leading.abs() + x.radius) * (gamma(roundings) * (1 + 8 * UNIT)))
+
+
+@own("loosened")
+def loosened(x: DoubleDouble, by: Tensor | float) -> DoubleDouble:
+    """Return values that may be off by so much more."""
+    return DoubleDouble(*x.pair, (x.radius + by).mul_(UP))
+
+
+own("exact_form")(lambda values, _: exact(values))
+own("within")(lambda x, *_: x)

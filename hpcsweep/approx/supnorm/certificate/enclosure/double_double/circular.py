@@ -11,9 +11,13 @@ from hpcsweep.approx.supnorm.certificate.enclosure.double_double import constant
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.arithmetic import (
     SQUARE,
     UP,
+    Term,
     add,
+    both,
     divide,
+    known,
     multiply,
+    negate,
     reciprocal,
     result,
     sign,
@@ -30,8 +34,8 @@ from hpcsweep.approx.supnorm.certificate.enclosure.double_double.exp_log import 
     series,
     sqrt,
 )
-from hpcsweep.approx.supnorm.certificate.enclosure.double_double.number import DoubleDouble, own
-from hpcsweep.approx.supnorm.certificate.enclosure.rounding import UNIT
+from hpcsweep.approx.supnorm.certificate.enclosure.double_double.number import DoubleDouble, own, own_of_two
+from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, UNIT
 
 
 def sine_and_cosine(x: Pair) -> tuple[Pair, Pair, Tensor]:
@@ -81,7 +85,7 @@ def cos(x: DoubleDouble) -> DoubleDouble:
     return carried(result(cosine, bounds[1]), x, (sine[0].abs() + (x.radius + 8 * UNIT)).clamp(max=1.0))
 
 
-@own("arctan", "atan")
+@own("arctan")
 def arctan(x: DoubleDouble) -> DoubleDouble:
     """arctan x = y + arctan z, z = (x cos y - sin y) / (cos y + x sin y), for a guess y; else pi/2 - arctan 1/x.
 
@@ -107,7 +111,7 @@ def _half_pi() -> DoubleDouble:
     return multiply(known_number("pi"), 0.5)
 
 
-@own("arcsin", "asin")
+@own("arcsin")
 def arcsin(x: DoubleDouble) -> DoubleDouble:
     """arcsin x = 2 arctan(x / (1 + sqrt((1 - x) (1 + x)))); unknown beyond 1.
 
@@ -122,4 +126,26 @@ def arcsin(x: DoubleDouble) -> DoubleDouble:
     return DoubleDouble(*value.pair, (value.radius + added).mul_(UP))
 
 
-own("arccos", "acos")(lambda x: subtract(_half_pi(), arcsin(x)))
+own("arccos")(lambda x: subtract(_half_pi(), arcsin(x)))
+
+
+@own_of_two("atan2")
+def arctan2(ordinate: Term, abscissa: Term) -> DoubleDouble:
+    """The angle of a point: by the quotient on whose side no axis surely lies, else anything from -pi to pi."""
+    y, x = both(ordinate, abscissa)
+    (above_axis, below_axis), (right, _) = known(y), known(x)
+    quotient = negate(arctan(divide(x, y)))
+    zero = (y.radius + x.radius) * 0.0  # NaN where nothing is known
+    angle = DoubleDouble(zero, zero, zero + 3.1415926535897936)
+    angle = where(above_axis, add(quotient, _half_pi()), where(below_axis, subtract(quotient, _half_pi()), angle))
+    return where(right, arctan(divide(y, x)), angle)
+
+
+@own("sinc")
+def sinc(x: DoubleDouble) -> DoubleDouble:
+    """sin(pi x) / (pi x), which differs from 1 by less than (pi x)^2 / 6."""
+    scaled = multiply(x, known_number("pi"))
+    size = x.leading.abs() + x.radius
+    off = (1.7 * size * size).mul_(UP).add_((size > 0.0) * TINY)
+    near = DoubleDouble(torch.ones_like(size), torch.zeros_like(size), off)
+    return where(size < 1e-12, near, divide(sin(scaled), scaled))

@@ -22,6 +22,7 @@ from hpcsweep.approx.supnorm.certificate.enclosure.double_double.arithmetic impo
     Term,
     add,
     both,
+    cat,
     choose,
     multiply,
     reciprocal,
@@ -30,9 +31,10 @@ from hpcsweep.approx.supnorm.certificate.enclosure.double_double.arithmetic impo
     subtract,
 )
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.error_free import Pair
-from hpcsweep.approx.supnorm.certificate.enclosure.double_double.number import DoubleDouble, own
+from hpcsweep.approx.supnorm.certificate.enclosure.double_double.number import DoubleDouble, exact, own, own_of_two
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.products import power_of_two
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, UNIT
+from hpcsweep.approx.supnorm.certificate.enclosure.rules import NoEnclosure
 
 PARTS = 64  # of an octave, and of a circle
 GUESS = 2.0**-20  # by how much a guess may be off, to be corrected
@@ -94,7 +96,7 @@ def series(orders: range, sign: int = 1) -> list[Pair]:
     return [(high * sign**k, low * sign**k) for k, (high, low) in enumerate(pairs)]
 
 
-@own("exp", "special_exp")
+@own("exp")
 def exp(x: DoubleDouble) -> DoubleDouble:
     """exp x, below -690 only 0 +- 1e-299; an error dx <= 1 adds exp(x) (e^dx - 1) <= exp(x) (dx + dx^2)."""
     tiny = x.leading < -690.0
@@ -154,21 +156,29 @@ own("reciprocal")(reciprocal)
 own("rsqrt")(lambda x: reciprocal(sqrt(x)))
 
 
-@own("pow", "float_power")
+@own_of_two("pow")
 def power(base: Term, exponent: Term) -> DoubleDouble:
     """x^n for whole |n| <= 64 by squares; sqrt x; else exp(y log x) for x > 0."""
-    exponent = float(exponent) if isinstance(exponent, Tensor) and exponent.numel() == 1 else exponent
-    if isinstance(exponent, int | float) and isinstance(base, DoubleDouble):
-        if exponent == 0.5:
-            return sqrt(base)
-        if float(exponent).is_integer() and 1 <= abs(exponent) <= 64:
-            whole = _power(base, int(abs(exponent)))
-            return whole if exponent > 0 else reciprocal(whole)
+    if isinstance(exponent, Tensor) and exponent.numel() > 1:  # one for each entry of the last axis
+        if exponent.ndim != 1 or not isinstance(base, DoubleDouble) or base.ndim < 2:
+            raise NoEnclosure(f"pow with exponents {tuple(exponent.shape)}")
+        wide = multiply(base, torch.ones_like(exponent))
+        columns = [power(wide[..., column : column + 1], each) for column, each in enumerate(exponent)]
+        return cat(columns, base.ndim - 1)
+    if isinstance(exponent, Tensor) and isinstance(base, DoubleDouble):
+        number = float(exponent)
+        if abs(number) == 0.5:
+            return sqrt(base) if number > 0.0 else reciprocal(sqrt(base))
+        if number.is_integer() and abs(number) <= 64:
+            whole = _power(base, int(abs(number)))
+            return whole if number >= 0.0 else reciprocal(whole)
     x, y = both(base, exponent)
     return exp(multiply(y, log(x)))
 
 
 def _power(base: DoubleDouble, exponent: int) -> DoubleDouble:
+    if exponent == 0:
+        return exact(torch.ones_like(base.leading))
     if exponent == 1:
         return DoubleDouble(base.leading.clone(), base.trailing.clone(), base.radius.clone())
     half = square(_power(base, exponent // 2))

@@ -12,14 +12,16 @@ from typing import Any, NoReturn, TypeVar, final
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.supnorm.certificate.enclosure.affine import (
+from hpcsweep.approx.supnorm.certificate.enclosure.double_double.error_free import Pair
+from hpcsweep.approx.supnorm.certificate.enclosure.rules import (
     ARITHMETICS,
-    RULES,
+    Misaligned,
     NoEnclosure,
     Rule,
     apply,
+    method,
 )
-from hpcsweep.approx.supnorm.certificate.enclosure.double_double.error_free import Pair
+from hpcsweep.approx.supnorm.certificate.enclosure.shapes import shared
 
 _Rule = TypeVar("_Rule", bound=Rule)
 OWN: dict[str, Rule] = {}  # in place of rules, by the first name of each
@@ -35,31 +37,65 @@ def own(*names: str) -> Callable[[_Rule], _Rule]:
     return register
 
 
+def own_of_two(*names: str) -> Callable[[_Rule], _Rule]:
+    """Do the same for an operation of two values, which must have the points along the same axis, the first."""
+
+    def register(function: _Rule) -> _Rule:
+        def checked(left: Any, right: Any, **options: Any) -> Any:
+            return function(*meeting(left, right), **options)
+
+        own(*names)(checked)
+        return function
+
+    return register
+
+
+def meeting(*values: Any) -> tuple[Any, ...]:
+    """Return double-doubles, which have the points along the first axis, and constants that are alike at all points.
+
+    Raises
+    ------
+    NoEnclosure: of others, or of values with different numbers of axes
+    """
+    like = next(value for value in values if isinstance(value, DoubleDouble))
+    for value in values:
+        if isinstance(value, DoubleDouble) and value.ndim != like.ndim:
+            raise NoEnclosure(f"values of shapes {tuple(like.shape)} and {tuple(value.shape)} together")
+        if isinstance(value, Tensor) and value.ndim > like.ndim:
+            raise Misaligned(f"shapes {tuple(like.shape)} and {tuple(value.shape)} together")
+    return tuple(value if isinstance(value, DoubleDouble) else shared(value, like) for value in values)
+
+
 def _operator(name: str) -> Callable[..., Any]:
-    return lambda *operands: _apply(name, *operands)
+    return lambda *operands: apply(name, *operands)
 
 
 def _reflected(name: str) -> Callable[..., Any]:
-    return lambda number, other: _apply(name, other, number)
+    return lambda number, other: apply(name, other, number)
 
 
 @final
 class DoubleDouble:
-    """Numbers leading + trailing +- radius. Views share memory, and operations in place write into it, as torch's do.
+    """Numbers leading + trailing +- radius. Only `+=` and its like change them, as they change a tensor.
 
     Parameters
     ----------
     leading, trailing: float64 tensors of one shape; |trailing| <= 2^-53 |leading|.
     radius: likewise, >= 0: a bound of the distance to the real number that is meant. Infinite or NaN where nothing is
         known, and wherever the numbers are not finite.
+
+    Attributes
+    ----------
+    viewed: whether another name may stand for the same numbers, as a view of a tensor does.
     """
 
-    __slots__ = ("leading", "radius", "trailing")
+    __slots__ = ("leading", "radius", "trailing", "viewed")
     __array_ufunc__ = None  # a numpy number on the left leaves the operation to us
     __hash__ = object.__hash__
 
     def __init__(self, leading: Tensor, trailing: Tensor, radius: Tensor) -> None:
         self.leading, self.trailing, self.radius = leading, trailing, radius
+        self.viewed = False
 
     @property
     def pair(self) -> Pair:
@@ -90,7 +126,7 @@ class DoubleDouble:
         return len(self.leading)
 
     def __iter__(self) -> Iterator[DoubleDouble]:
-        return (self[index] for index in range(len(self)))
+        return iter(apply("unbind", self))
 
     @classmethod
     def __torch_function__(
@@ -101,18 +137,21 @@ class DoubleDouble:
         kwargs: Mapping | None = None,
     ) -> Any:
         """Do what a torch function does, one of whose arguments is a double-double."""
-        return _apply(getattr(function, "__name__", type(function).__name__), *args, **(kwargs or {}))
+        return apply(getattr(function, "__name__", type(function).__name__).partition(".")[0], *args, **(kwargs or {}))
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         """Return a method of tensors."""
-        if name.startswith("__"):
-            raise AttributeError(name)
-        if name.removesuffix("_") not in OWN | RULES:
-            raise NoEnclosure(name)
-        return lambda *args, **kwargs: _apply(name, self, *args, **kwargs)
+        return method(name, self)
 
-    __getitem__, __neg__, __abs__ = _operator("__getitem__"), _operator("neg"), _operator("abs")
-    T, mT = property(_operator("T")), property(_operator("mT"))
+    def become(self, result: Any) -> bool:
+        """Take the values of others in place, unless their shape is another or other names may share these."""
+        if self.viewed or not isinstance(result, DoubleDouble) or result.shape != self.shape:
+            return False
+        self.leading, self.trailing, self.radius = result.leading, result.trailing, result.radius
+        return True
+
+    __getitem__, __neg__, __abs__, __pos__ = (_operator(name) for name in ("__getitem__", "neg", "abs", "positive"))
+    T, mT, H, mH = (property(_operator(name)) for name in ("T", "mT", "T", "mT"))
     __add__ = __radd__ = _operator("add")
     __sub__, __rsub__ = _operator("sub"), _reflected("sub")
     __mul__ = __rmul__ = _operator("mul")
@@ -142,28 +181,6 @@ for _name in (
     setattr(DoubleDouble, f"__{_name}__", _refusal(_name))
 
 ARITHMETICS[DoubleDouble] = OWN
-
-
-def _apply(name: str, *args: Any, **kwargs: Any) -> Any:
-    """Do the operation `name` as double-doubles do it, else by its rule. Raises NoEnclosure where it has none."""
-    if name.endswith("_") and not name.endswith("__"):
-        return _in_place(name, *args, **kwargs)
-    if name not in OWN:
-        return apply(name, *args, **kwargs)
-    try:
-        return OWN[name](*args, **kwargs)
-    except TypeError as error:
-        raise NoEnclosure(f"{name} with these arguments ({error})") from error
-
-
-def _in_place(name: str, changed: Any, *args: Any, **kwargs: Any) -> DoubleDouble:
-    """Change numbers where they are, and so what is a view of them, as torch does."""
-    values = _apply(name[:-1], changed, *args, **kwargs)
-    if not isinstance(changed, DoubleDouble) or values.shape != changed.shape:
-        raise NoEnclosure(f"{name} with these arguments")
-    for part in ("leading", "trailing", "radius"):
-        getattr(changed, part).copy_(getattr(values, part))
-    return changed
 
 
 def exact(values: Tensor) -> DoubleDouble:

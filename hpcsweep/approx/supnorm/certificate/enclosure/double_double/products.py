@@ -13,9 +13,9 @@ import math
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.supnorm.certificate.enclosure.affine import Constant, NoEnclosure
+from hpcsweep.approx.supnorm.certificate.enclosure.affine import NoEnclosure
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double import error_free
-from hpcsweep.approx.supnorm.certificate.enclosure.double_double.arithmetic import SQUARE, add, cat, number, result
+from hpcsweep.approx.supnorm.certificate.enclosure.double_double.arithmetic import SQUARE, add, cat, result
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.error_free import Pair
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.number import DoubleDouble, own
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import UNIT
@@ -23,8 +23,6 @@ from hpcsweep.approx.supnorm.certificate.enclosure.rounding import UNIT
 _SLICES = 6
 _BLOCK = 1 << 20  # numbers of a matrix that are cut at a time: some 100 MiB of slices
 _MOST = 900  # of the exponents by which rows are scaled: far from overflow and underflow
-
-Term = DoubleDouble | Constant
 
 
 def power_of_two(exponents: Tensor) -> Tensor:
@@ -85,9 +83,11 @@ def _slices(leading: Tensor, trailing: Tensor, bits: int) -> tuple[Tensor, list[
 
 
 @own("linear")
-def linear(x: Term, weight: Term, bias: Term | None = None) -> DoubleDouble:
+def linear(x: DoubleDouble | Tensor, weight: Tensor, bias: Tensor | None = None) -> DoubleDouble:
     """torch.nn.functional.linear with constant weights of any dtype."""
-    if not isinstance(x, DoubleDouble) or not isinstance(weight, Tensor) or weight.ndim != 2 or x.ndim < 1:
+    if isinstance(x, Tensor) or isinstance(weight, DoubleDouble) or isinstance(bias, DoubleDouble):
+        raise NoEnclosure("linear with these arguments")
+    if weight.ndim != 2 or x.ndim < 2:
         raise NoEnclosure("linear with these arguments")
     outputs, inputs = weight.shape
     if not inputs or not outputs:
@@ -96,22 +96,3 @@ def linear(x: Term, weight: Term, bias: Term | None = None) -> DoubleDouble:
     blocks = weight.detach().to(torch.float64).split(max(1, _BLOCK // inputs))
     moved = cat([product(DoubleDouble(*parts), block) for block in blocks], 1).reshape(*x.shape[:-1], outputs)
     return moved if bias is None else add(moved, bias)
-
-
-@own("matmul", "mm", "mv", "__matmul__")
-def matmul(left: Term, right: Term) -> DoubleDouble:
-    """Numbers (..., inputs) times a constant (inputs, outputs) or (inputs,), or a constant matrix times (inputs, n)."""
-    if isinstance(left, DoubleDouble) and isinstance(right, Tensor) and right.ndim <= 2:
-        return linear(left, right[None])[..., 0] if right.ndim == 1 else linear(left, right.T)
-    if isinstance(right, DoubleDouble) and isinstance(left, Tensor) and left.ndim <= 2 and right.ndim <= 2:
-        if right.ndim == 1:
-            return linear(right, left if left.ndim == 2 else left[None])[... if left.ndim == 2 else 0]
-        return linear(right.T, left[None])[:, 0] if left.ndim == 1 else linear(right.T, left).T
-    raise NoEnclosure("a product of two that both depend on the points")
-
-
-@own("addmm")
-def addmm(bias: Term, left: Term, right: Term) -> DoubleDouble:
-    """Return bias + left @ right."""
-    moved = matmul(left, right)
-    return add(moved, number(bias, moved))

@@ -64,7 +64,7 @@ def tanh(x: DoubleDouble) -> DoubleDouble:
     return carried(value, x, slope.clamp(max=1.0))
 
 
-@own("sigmoid", "expit", "special_expit")
+@own("sigmoid")
 def sigmoid(x: DoubleDouble) -> DoubleDouble:
     """1 / (1 + q) for x >= 0, q / (1 + q) for x < 0, q = exp(-|x|). A slope within dx is below q + dx / 10, and 1/4."""
     decay = _decay(x)
@@ -73,7 +73,7 @@ def sigmoid(x: DoubleDouble) -> DoubleDouble:
     return carried(value, x, (decay.leading + decay.radius + x.radius).mul_(UP).clamp(max=0.25))
 
 
-@own("erf", "special_erf")
+@own("erf")
 def erf(x: DoubleDouble) -> DoubleDouble:
     """erf about the nearest i / 16, |h| <= 1/32: 20 terms, nine of them in float64; 1 - 5e-37 beyond 9.
 
@@ -113,10 +113,8 @@ def gelu(x: DoubleDouble, *, approximate: str = "none") -> DoubleDouble:
 
 
 @own("silu")
-def silu(x: DoubleDouble, inplace: bool = False) -> DoubleDouble:
+def silu(x: DoubleDouble) -> DoubleDouble:
     """x sigmoid(x), with a slope below 1.1."""
-    if inplace:
-        raise NoEnclosure("an activation in place")
     at = accurate(x)
     return carried(multiply(at, sigmoid(at)), x, 1.1)
 
@@ -135,7 +133,7 @@ def softplus(x: DoubleDouble, beta: float = 1.0, threshold: float = 20.0) -> Dou
     return where(above(scaled, threshold), x, divide(_softplus(scaled), beta))
 
 
-own("logsigmoid", "log_sigmoid")(lambda x: negate(_softplus(negate(x))))
+own("logsigmoid")(lambda x: negate(_softplus(negate(x))))
 
 
 @own("cosh")
@@ -144,10 +142,36 @@ def cosh(x: DoubleDouble) -> DoubleDouble:
     return multiply(add(exp(x), exp(negate(x))), 0.5)
 
 
+def arcsinh(x: DoubleDouble) -> DoubleDouble:
+    """The sign of x times log(|x| + sqrt(x^2 + 1)), with a slope of at most 1."""
+    at = absolute(accurate(x))
+    return carried(times_sign(log(add(at, sqrt(add(square(at), 1.0)))), sign(x.leading)), x, 1.0)
+
+
+def softsign(x: DoubleDouble) -> DoubleDouble:
+    """x / (1 + |x|), with a slope of at most 1."""
+    at = accurate(x)
+    return carried(divide(at, add(absolute(at), 1.0)), x, 1.0)
+
+
+def elu(x: DoubleDouble) -> DoubleDouble:
+    """max(x, 0) + exp(min(x, 0)) - 1, with a slope of at most 1."""
+    at = accurate(x)
+    return carried(add(relu(at), subtract(exp(negate(relu(negate(at)))), 1.0)), x, 1.0)
+
+
+@own("mish")
+def mish(x: DoubleDouble) -> DoubleDouble:
+    """x tanh(log(1 + exp x)), with a slope below 1.1."""
+    at = accurate(x)
+    return carried(multiply(at, tanh(_softplus(at))), x, 1.1)
+
+
 _UNIVARIATE: dict[str, Callable[[DoubleDouble], DoubleDouble]] = {
     **{"tanh": tanh, "sigmoid": sigmoid, "erf": erf, "arctan": arctan, "arcsin": arcsin, "sin": sin, "cos": cos},
     **{"exp": exp, "log": log, "sqrt": sqrt, "square": square, "reciprocal": reciprocal, "abs": absolute, "cosh": cosh},
-    **{"relu": relu, "gelu": gelu, "silu": silu, "softplus": _softplus},
+    **{"relu": relu, "gelu": gelu, "silu": silu, "softplus": _softplus, "elu": elu},
+    **{"arcsinh": arcsinh, "softsign": softsign},
 }
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from hpcsweep.approx.supnorm.certificate.enclosure.affine import AffineForm, boxes
 from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference, UpperBound, _form
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, gamma
-from hpcsweep.approx.supnorm.certificate.enclosure.shapes import of_one_degree
+from hpcsweep.approx.supnorm.certificate.enclosure.shapes import moved, of_one_degree
 from hpcsweep.approx.supnorm.certificate.enclosure.taylor.compositions import compose
 from hpcsweep.approx.supnorm.certificate.enclosure.taylor.monomials import Monomials, monomials, of_order
 from hpcsweep.approx.supnorm.certificate.enclosure.taylor.series import SERIES
@@ -84,6 +84,9 @@ class TaylorDifference(Difference):
 
     def _model(self, centers: Tensor, radii: Tensor, order: int) -> tuple[AffineForm, Tensor]:
         """Return the model of the difference (boxes,), and what halving along each axis may gain (boxes, dimension)."""
+        if len(centers) == 1:  # see `Difference.upper_bounds`
+            form, share = self._model(centers.expand(2, -1), radii.expand(2, -1), order)
+            return moved(form, lambda part, at: part.narrow(at, 0, 1)), share[:1]
         with of_order(len(self._domain), order) as table:
             places = boxes(centers, radii, self._domain)
             if order == 0:

@@ -69,6 +69,19 @@ def _logit(slope: Tensor) -> Tensor:
     return torch.log(slope).sub_(torch.log1p(-slope))
 
 
+def power(exponent: float) -> ConvexFunction:
+    """Return x ** exponent for x >= 0: convex or concave, and monotone.
+
+    The place where the slope is s, (s / exponent)^(1 / (exponent - 1)), comes with a relative error of some roundings
+    over |exponent - 1|; its square is what the remainder errs by.
+    """
+    return ConvexFunction(
+        lambda x: torch.pow(x, exponent),
+        lambda slope: torch.pow(slope / exponent, 1.0 / (exponent - 1.0)),
+        domain=(0.0, math.inf),
+    )
+
+
 CONVEX = {
     "exp": ConvexFunction(torch.exp, torch.log),
     "log": ConvexFunction(torch.log, torch.reciprocal, domain=(0.0, math.inf)),
@@ -77,5 +90,8 @@ CONVEX = {
     "abs": ConvexFunction(torch.abs, torch.zeros_like, minimizer=0.0),
     "cosh": ConvexFunction(torch.cosh, torch.asinh, minimizer=0.0),
     "softplus": ConvexFunction(softplus, _logit),
+    "elu": ConvexFunction(
+        lambda x: torch.where(x > 0.0, x, torch.expm1(x)), lambda slope: slope.clamp(0.0, 1.0).log_()
+    ),
 }
 _RECIPROCAL = ConvexFunction(torch.reciprocal, lambda slope: (-slope).rsqrt_())

@@ -61,6 +61,8 @@ FUNCTIONS: Mapping[str, Function] = {
     "erf": Function(relu_sigmoids.erf, relu_sigmoids.rising(torch.erf)),
     "arctan": Function(relu_sigmoids.arctan, relu_sigmoids.rising(torch.arctan)),
     "arcsin": Function(relu_sigmoids.arcsin, _ARCSIN, (-1.0, 1.0)),
+    "arcsinh": Function(relu_sigmoids.arcsinh, relu_sigmoids.arcsinh_image),
+    "softsign": Function(relu_sigmoids.softsign, relu_sigmoids.rising(relu_sigmoids.soft_sign)),
     "sin": Function(sin_cos.sin, partial(sin_cos.image, torch.sin, math.pi / 2)),
     "cos": Function(sin_cos.cos, partial(sin_cos.image, torch.cos, 0.0)),
     "reciprocal": Function(convex.reciprocal, convex.reciprocal_image),
@@ -69,25 +71,32 @@ FUNCTIONS: Mapping[str, Function] = {
 }
 
 
-def relax(name: str, low: Tensor, high: Tensor) -> Relaxation:
+def power(exponent: float) -> Function:
+    """Return x ** exponent for x >= 0, an exponent that is no whole number and not next to 1."""
+    return _described(convex.power(exponent))
+
+
+def relax(name: str | Function, low: Tensor, high: Tensor) -> Relaxation:
     """Return (slope, least, most): g(x) - slope x lies in [least, most] for every real x in [low, high].
 
     All are tensors of one shape, rounding is included, and low <= high may be infinite. Where g is unbounded, so is the
     answer, with slope 0; it is never NaN. The same where the range leaves g's natural domain (log, sqrt, arcsin), by
     more than 1e-9 of its size: g may be no number there. By less, only the part inside is meant.
     """
-    slope, least, most = settled(*FUNCTIONS[name].relax(low, high), lambda: image(name, low, high))
-    undefined = FUNCTIONS[name].undefined(low, high)
+    function = FUNCTIONS[name] if isinstance(name, str) else name
+    slope, least, most = settled(*function.relax(low, high), lambda: image(function, low, high))
+    undefined = function.undefined(low, high)
     if undefined is None:
         return slope, least, most
     least, most = least.masked_fill(undefined, -math.inf), most.masked_fill(undefined, math.inf)
     return slope.masked_fill(undefined, 0.0), least, most
 
 
-def image(name: str, low: Tensor, high: Tensor) -> Range:
+def image(name: str | Function, low: Tensor, high: Tensor) -> Range:
     """Return (least, most) of g on [low, high], rounding included."""
-    least, most = FUNCTIONS[name].image(low, high)
-    undefined = FUNCTIONS[name].undefined(low, high)
+    function = FUNCTIONS[name] if isinstance(name, str) else name
+    least, most = function.image(low, high)
+    undefined = function.undefined(low, high)
     if undefined is not None:
         least, most = least.masked_fill(undefined, -math.inf), most.masked_fill(undefined, math.inf)
     return least.sub_(TINY), most.add_(TINY)

@@ -1,4 +1,4 @@
-"""relu, and functions whose slope has one extreme, at zero: tanh, sigmoid, erf, arctan, arcsin."""
+"""relu, and functions whose slope has one extreme, at zero: tanh, sigmoid, erf, arctan, arcsin, arcsinh, softsign."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, gamma
+from hpcsweep.approx.supnorm.certificate.enclosure.rounding import ELEMENTARY, TINY, gamma, outward
 from hpcsweep.approx.supnorm.certificate.enclosure.univariate.relaxation import (
     Range,
     Relaxation,
@@ -97,6 +97,35 @@ def arcsin(low: Tensor, high: Tensor) -> Relaxation:
     height = root - torch.arctan(root)  # arccos(1 / s), which would lose half of its digits at a slope near 1
     # the largest remainder is at the negative place; near the ends a place is uncertain by UNIT, its value by s UNIT
     return _odd(below, above, left, right, slope, -root / slope, height, (slope + 2.0) * gamma(48))
+
+
+def arcsinh(low: Tensor, high: Tensor) -> Relaxation:
+    """Exact: 1 / sqrt(1 + x^2) = s where x = +-sqrt(1 - s^2) / s."""
+    below, above = torch.arcsinh(low), torch.arcsinh(high)
+    slope = chord(below, above, low, high).clamp_(0.0, 1.0)
+    root = ((1.0 - slope) * (1.0 + slope)).sqrt_()  # s times the place
+    height = ((1.0 + root) / slope).log_().sub_(root)
+    slack = torch.maximum(below.abs(), above.abs()).add_(2.0).mul_(gamma(160))
+    return _odd(below, above, low, high, slope, root / slope, height, slack)
+
+
+def arcsinh_image(low: Tensor, high: Tensor) -> Range:
+    """It rises."""
+    return outward(torch.arcsinh(low), torch.arcsinh(high), ELEMENTARY)
+
+
+def soft_sign(inputs: Tensor) -> Tensor:
+    """Return x / (1 + |x|), and +-1 at infinity."""
+    inputs = inputs.clamp(-1e300, 1e300)
+    return inputs / (1.0 + inputs.abs())
+
+
+def softsign(low: Tensor, high: Tensor) -> Relaxation:
+    """Exact: 1 / (1 + |x|)^2 = s where |x| = 1 / sqrt(s) - 1."""
+    below, above = soft_sign(low), soft_sign(high)
+    slope = chord(below, above, low, high).clamp_(0.0, 1.0)
+    root = slope.sqrt()
+    return _odd(below, above, low, high, slope, 1.0 / root - 1.0, (1.0 - root).square_(), gamma(160))
 
 
 def _odd(

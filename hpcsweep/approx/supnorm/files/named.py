@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import math
-import zipfile
-import zlib
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
-import numpy as np
-import torch
-
 from hpcsweep.approx import plugins
-from hpcsweep.approx.models import ACTIVATIONS
 from hpcsweep.approx.supnorm.approximations import Approximation, ErrorFunction
 from hpcsweep.approx.supnorm.dense import Dense
-from hpcsweep.approx.supnorm.functions import Domain, adapted, domain_of, inputs_of, terms_of
+from hpcsweep.approx.supnorm.files import layers as files_layers
+from hpcsweep.approx.supnorm.files import programs, weights
+from hpcsweep.approx.supnorm.functions import Domain, adapted, domain_of, inputs_of, outputs_of, terms_of
+from hpcsweep.approx.supnorm.functions.components import common_outputs
 from hpcsweep.approx.targets import Target
 from hpcsweep.config import Config, TargetConfig
-from hpcsweep.errors import PluginChanged, PluginError, unknown
+from hpcsweep.errors import PluginChanged, PluginError
 
 
 @final
@@ -32,10 +27,12 @@ class Files(Approximation):
 
     Parameters
     ----------
-    network: "weights.npz" (see `network_file`), or "path/file.py:name" or "module:name" of a callable.
+    network: a file of weights or of a program (see `load_network`), or "path/file.py:name" or "module:name" of a
+        callable.
     target: the name of one of ours, or of a callable or `Target` class likewise.
     domain: ((low, high), ...); one pair per axis.
-    activation: of a network in an .npz file.
+    activation, layers: of a network in a file of weights, see `layers.network`.
+    output: which one, where both have several.
     codes: digests of the files of network and target (of plugins, see `plugins.code_of`); empty where there is nothing
         to digest.
     """
@@ -45,6 +42,8 @@ class Files(Approximation):
     domain: Domain
     activation: str = "relu"
     codes: tuple[str, str] = ("", "")
+    layers: str | None = None
+    output: int | None = None
 
     @property
     def plugins(self) -> tuple[Config, ...]:
@@ -55,19 +54,34 @@ class Files(Approximation):
     @property
     def group(self) -> Hashable:
         """The target and the domain."""
-        return self.target, self.domain
+        return self.target, self.domain, self.output
 
     def error_function(self, folder: Path, device: str) -> ErrorFunction:
         """Load both. Raises PluginChanged if the file of the network is not the one of the beginning."""
-        network = load_network(self.network, self.activation, folder, self.codes[0])
+        network = load_network(self.network, self.activation, folder, self.layers, self.codes[0])
         target = load_target(self.target, len(self.domain), folder)
-        approximant = adapted(network, self.domain)
-        terms = terms_of(network, approximant, self.domain)
-        return ErrorFunction(adapted(target, self.domain), approximant, self.domain, terms)
+        approximant = adapted(network, self.domain, self.output)
+        terms = terms_of(network, approximant, self.domain, self.output)
+        return ErrorFunction(adapted(target, self.domain, self.output), approximant, self.domain, terms)
+
+
+def each_output(approximation: Files, folder: Path) -> list[Files]:
+    """Return the approximations of all outputs, where there are several. Raises PluginError if not as many in both."""
+    code = approximation.codes[0]
+    network = load_network(approximation.network, approximation.activation, folder, approximation.layers, code)
+    target = load_target(approximation.target, len(approximation.domain), folder)
+    count = common_outputs(*(outputs_of(function, approximation.domain) for function in (target, network)))
+    return [replace(approximation, output=output) for output in range(count)] if count > 1 else [approximation]
 
 
 def files(
-    network: str, target: str, domain: str | None, dimension: int | None, activation: str, folder: Path = Path(".")
+    network: str,
+    target: str,
+    domain: str | None,
+    dimension: int | None,
+    activation: str,
+    folder: Path = Path("."),
+    layers: str | None = None,
 ) -> Files:
     """Return the approximation of what a command line names, loaded once, so that every mistake shows at once.
 
@@ -80,7 +94,7 @@ def files(
     """
     pairs = len(domain_of(domain)) if domain is not None else 0
     codes = _code(network, folder), _code(target, folder)
-    loaded = load_network(network, activation, folder, codes[0])
+    loaded = load_network(network, activation, folder, layers, codes[0])
     inputs = dimension or (pairs if pairs > 1 else _inputs(loaded, pairs))
     if isinstance(loaded, Dense) and inputs != loaded.dimension:
         raise PluginError(f"{network} has {loaded.dimension} inputs, not {inputs}; correct --dimension or --domain.")
@@ -91,22 +105,22 @@ def files(
         box = domain_of(known.domain)
     else:
         raise PluginError(f'the target {target!r} has no domain of its own; give --domain, such as "-1,1".')
-    approximation = Files(network, target, box, activation, codes)
-    approximation.error_function(folder, "cpu")
+    approximation = Files(network, target, box, activation, codes, layers)
+    each_output(approximation, folder)[0].error_function(folder, "cpu")
     return approximation
 
 
 def _code(name: str, folder: Path) -> str:
-    if name.endswith(".npz"):
-        return _digest(_content(folder / name))
-    return plugins.code_of(name, folder) if ":" in name else ""
+    if ":" in name:
+        return plugins.code_of(name, folder)
+    return _digest(_content(folder / name)) if name.endswith(_FILES) else ""
 
 
 def _content(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise PluginError(f"{path} cannot be read as an .npz file of weights: {error}.") from error
+        raise PluginError(f"{path} cannot be read as {weights.kind(path)}: {error}.") from error
 
 
 def _digest(content: bytes) -> str:
@@ -126,7 +140,8 @@ def _inputs(network: Callable[..., Any], pairs: int) -> int:
     for guess in (inputs_of(network), pairs):
         if guess:
             try:
-                adapted(network, ((0.0, 1.0),) * guess)
+                box = ((0.0, 1.0),) * guess
+                adapted(network, box, 0 if outputs_of(network, box) > 1 else None)
             except PluginError as error:
                 tried = f" With {guess}: {error}"
             else:
@@ -142,13 +157,36 @@ def load_target(name: str, dimension: int, folder: Path) -> Callable[..., Any]:
     return member(dimension) if isinstance(member, type) and issubclass(member, Target) else _callable(member, name)
 
 
-def load_network(name: str, activation: str, folder: Path, code: str = "") -> Callable[..., Any]:
-    """Return a network by its name. Raises PluginError, and PluginChanged for an .npz file of another digest `code`."""
-    if name.endswith(".npz"):
-        return network_file(folder / name, activation, code)
-    if ":" not in name:
-        raise PluginError(f"the network must be weights.npz, path/file.py:name or module:name, not {name!r}.")
-    return _callable(plugins.member(name, folder), name)
+def load_network(
+    name: str, activation: str, folder: Path, layers: str | None = None, code: str = ""
+) -> Callable[..., Any]:
+    """Return a network by its name.
+
+    Files of weights (.npz, .safetensors, state dicts in .pt and .pth) have linear layers, with activations as
+    `layers.network` takes them; files of programs are TorchScript (.pt, .pth, .ts) and torch.export (.pt2).
+
+    Raises
+    ------
+    PluginError : for what cannot be had
+    PluginChanged : for a file whose digest is not `code`
+    """
+    path = folder / name
+    if path.suffix not in _FILES or ":" in name:
+        if ":" not in name:
+            raise PluginError(
+                f"the network must be a file ({', '.join(_FILES)}), path/file.py:name or module:name, not {name!r}."
+            )
+        return _callable(plugins.member(name, folder), name)
+    content = _content(path)
+    if code not in ("", _digest(content)):
+        raise PluginChanged(f"{path} was changed while it was measured; run the same command again.")
+    program = programs.load(path, content)
+    if program is not None:
+        return program
+    return files_layers.network(path, weights.load(path, content), layers, activation)
+
+
+_FILES = (".npz", ".pt", ".pth", ".safetensors", ".ts", ".pt2")
 
 
 def _callable(member: object, name: str) -> Callable[..., Any]:
@@ -157,37 +195,3 @@ def _callable(member: object, name: str) -> Callable[..., Any]:
     if not callable(member):
         raise PluginError(f"{name} is a {type(member).__name__}; it must be a function of points (points, dimension).")
     return member
-
-
-def network_file(path: Path, activation: str, code: str = "") -> Dense:
-    """Return the network of an .npz file: W0, b0, W1, b1, ..., each W (outputs, inputs), b (outputs,) or missing.
-
-    Raises
-    ------
-    PluginError : if the file is no such file, or its shapes do not follow each other
-    PluginChanged : if its digest is not `code`
-    """
-    if activation not in ACTIVATIONS:
-        raise PluginError(unknown("activation", activation, ACTIVATIONS))
-    content = _content(path)
-    if code not in ("", _digest(content)):
-        raise PluginChanged(f"{path} was changed while it was measured; run the same command again.")
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            arrays = {name: torch.from_numpy(file[name].astype(np.float64, casting="same_kind")) for name in file.files}
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise PluginError(f"{path} cannot be read as an .npz file of weights: {error}.") from error
-    layers = sum(name.startswith("W") for name in arrays)
-    expected = [f"{letter}{layer}" for layer in range(layers) for letter in "Wb"]
-    if not layers or not {name for name in expected if name[0] == "W"} <= arrays.keys() <= set(expected):
-        raise PluginError(f"{path} holds {', '.join(sorted(arrays))}; it must hold W0, b0, W1, b1, ... of all layers.")
-    weights = tuple(arrays[f"W{layer}"] for layer in range(layers))
-    biases = tuple(arrays.get(f"b{i}", weight.new_zeros(weight.shape[:1])) for i, weight in enumerate(weights))
-    for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
-        after = len(weights[layer - 1]) if layer else math.prod(weight.shape[1:])
-        if weight.ndim != 2 or not weight.numel() or weight.shape[1] != after or bias.shape != weight.shape[:1]:
-            shapes = f"W{layer} {tuple(weight.shape)} and b{layer} {tuple(bias.shape)}"
-            raise PluginError(f"{path}: {shapes} do not follow {after} inputs; each W is (outputs, inputs).")
-    if len(weights[-1]) != 1:
-        raise PluginError(f"{path}: the last layer has {len(weights[-1])} outputs; it must have one.")
-    return Dense(weights, biases, activation)
