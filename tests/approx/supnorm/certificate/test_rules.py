@@ -1,4 +1,7 @@
-"""The rules of what people write in targets and networks, each against its formula in 50 digits."""
+"""The rules of what people write in targets and networks, each against its formula in 50 digits.
+
+On affine forms, on Taylor models, and on double-doubles at points.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,11 @@ import pytest
 import torch
 from torch import nn
 
-from hpcsweep.approx.supnorm.certificate.enclosure import NoEnclosure, boxes
+from hpcsweep.approx.supnorm.certificate.enclosure import AffineForm, NoEnclosure, boxes
+from hpcsweep.approx.supnorm.certificate.enclosure import exact as at_points
+from hpcsweep.approx.supnorm.certificate.enclosure.taylor.monomials import of_order
+from tests.approx.supnorm.certificate import test_double_double as numbers
+from tests.approx.supnorm.certificate import test_taylor_soundness as models
 from tests.approx.supnorm.certificate.formulas import MOVES, SUMS, WIDE, Real
 from tests.approx.supnorm.certificate.formulas_of_modules import FUNCTIONS, MODULES
 from tests.approx.supnorm.certificate.simulation_functions import COLLECTION
@@ -21,13 +28,19 @@ from tests.approx.supnorm.certificate.test_soundness import exact, outside, plac
 def violations(generator: random.Random, function: Callable[[Any], Any], truth: Real, domain: Any) -> list[str]:
     centers, radii = random_boxes(generator, len(domain))
     form = function(boxes(centers, radii, domain))
+    with of_order(len(domain), generator.choice((1, 2, 4))) as table:
+        model = function(boxes(centers, radii, domain))
     found: list[str] = []
     for _ in range(4):
         e = places(generator, len(domain))
         u = exact(centers) + exact(radii) * e
         low, high = exact(torch.tensor(domain, dtype=torch.float64)).T
         points = (low + high) / 2 + (high - low) / 2 * u
-        found += outside(form, e, [truth(*point) for point in points])
+        values = [truth(*point) for point in points]
+        found += [*outside(form, e, values), *models.outside(table, model, e, values)]
+        rounded = torch.from_numpy(points.astype(float))
+        values = [truth(*point) for point in exact(rounded)]
+        found += numbers.outside(function(at_points(rounded)), values)
     return found
 
 
@@ -60,7 +73,9 @@ def test_narrow_boxes_have_narrow_ranges(name: str) -> None:
     low, high = function(boxes(centers, torch.full_like(centers, 1e-6), domain)).range()
     ends = torch.tensor(domain, dtype=torch.float64).T
     with torch.no_grad():
-        values = function(ends.mean(0) + centers * (ends[1] - ends[0]) / 2)
+        points = ends.mean(0) + centers * (ends[1] - ends[0]) / 2
+        values, number = function(points), function(at_points(points))
+    assert bool((number.radius <= 1e-14 * (1 + values.abs())).all())
     assert bool(((low <= values + 1e-12) & (values - 1e-12 <= high) & (high - low < 1e-3)).all())
 
 
@@ -90,16 +105,19 @@ def test_narrow_boxes_have_narrow_ranges(name: str) -> None:
 )
 def test_what_mixes_points_is_refused(use: Callable[[Any], Any]) -> None:
     centers = torch.linspace(-0.5, 0.5, 6, dtype=torch.float64).view(3, 2)
-    with pytest.raises(NoEnclosure):
-        use(boxes(centers, torch.full_like(centers, 0.1), WIDE))
+    for values in (boxes(centers, torch.full_like(centers, 0.1), WIDE), at_points(centers)):
+        with pytest.raises(NoEnclosure):
+            use(values)
 
 
-def test_operations_in_place_change_every_name_of_a_value_or_are_refused() -> None:
-    x = boxes(torch.zeros(2, 2, dtype=torch.float64), torch.ones(2, 2, dtype=torch.float64), WIDE)
+@pytest.mark.parametrize("kind", ["boxes", "points"])
+def test_operations_in_place_change_every_name_of_a_value_or_are_refused(kind: str) -> None:
+    centers = torch.zeros(2, 2, dtype=torch.float64)
+    x: Any = boxes(centers, torch.ones_like(centers), WIDE) if kind == "boxes" else at_points(centers)
     value = torch.sin(x[:, 0])
     other, copied = value, value.clone()
     other += 5
-    assert bool((value.range()[0] > 3).all() and (copied.range()[1] < 2).all())
+    assert bool((least(value) > 3).all() and (least(copied) < 2).all())
     columns = torch.sin(x)
     first = columns[:, 0]
     for change in (lambda: first.add_(1), lambda: columns.mul_(2), lambda: x.sub_(1), lambda: x.T.add_(1)):
@@ -107,7 +125,11 @@ def test_operations_in_place_change_every_name_of_a_value_or_are_refused() -> No
             change()
     zeros = torch.zeros(2, dtype=torch.float64)
     seen, total = zeros[:1], zeros.add_(value)
-    assert bool((total.range()[0] > 3).all()) and bool(seen.isnan().all())
+    assert bool((least(total) > 3).all()) and bool(seen.isnan().all())
+
+
+def least(value: Any) -> torch.Tensor:
+    return value.range()[0] if isinstance(value, AffineForm) else value.leading - value.radius
 
 
 @pytest.mark.parametrize("name", COLLECTION)

@@ -126,7 +126,5 @@ def part(form: Any, dim: int = 0, start: int | None = None, end: int | None = No
     return apply("__getitem__", form, tuple(index))
 
 
-for _name in MOVES:
-    rule(_name)(_moving(_name, None))
-for _name in QUICK:
-    rule(_name)(_moving(_name, RULES[_name]))
+# Not by `rule`: other arithmetics than that of forms move what they have likewise.
+RULES.update({name: _moving(name, None) for name in MOVES} | {name: _moving(name, RULES[name]) for name in QUICK})

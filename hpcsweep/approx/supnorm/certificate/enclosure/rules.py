@@ -31,7 +31,7 @@ def _line() -> str:
     frame = inspect.currentframe()
     while frame is not None:
         path = Path(frame.f_code.co_filename)
-        if path.parent != _HERE and _TORCH not in path.parents:
+        if _HERE not in path.parents and _TORCH not in path.parents:
             inside = _HPCSWEEP in path.parents or path.name.startswith("<frozen")
             return "" if inside else f" ({path.name}, line {frame.f_lineno})"
         frame = frame.f_back

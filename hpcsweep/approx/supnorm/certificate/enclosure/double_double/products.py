@@ -19,6 +19,7 @@ from hpcsweep.approx.supnorm.certificate.enclosure.double_double.arithmetic impo
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.error_free import Pair
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.number import DoubleDouble, own
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import UNIT
+from hpcsweep.approx.supnorm.certificate.enclosure.shapes import moved
 
 _SLICES = 6
 _BLOCK = 1 << 20  # numbers of a matrix that are cut at a time: some 100 MiB of slices
@@ -94,5 +95,6 @@ def linear(x: DoubleDouble | Tensor, weight: Tensor, bias: Tensor | None = None)
         raise NoEnclosure("a sum of nothing")
     parts = [part.reshape(-1, inputs) for part in (x.leading, x.trailing, x.radius)]
     blocks = weight.detach().to(torch.float64).split(max(1, _BLOCK // inputs))
-    moved = cat([product(DoubleDouble(*parts), block) for block in blocks], 1).reshape(*x.shape[:-1], outputs)
-    return moved if bias is None else add(moved, bias)
+    rows = cat([product(DoubleDouble(*parts), block) for block in blocks], 1)
+    values = moved(rows, lambda part, _: part.reshape(*x.shape[:-1], outputs))
+    return values if bias is None else add(values, bias)
