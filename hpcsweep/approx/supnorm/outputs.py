@@ -60,6 +60,11 @@ class MeasuredOutputs:
         return max(range(len(self.outputs)), key=lambda number: self.outputs[number].lower)
 
     @property
+    def proved(self) -> bool:
+        """Whether the largest lower bound is, see `Measured`."""
+        return self.outputs[self.worst].proved
+
+    @property
     def certificate(self) -> str:
         """How the proof of the largest error ended: "closed", or what the output with the largest upper bound says."""
         if self.gap is not None and self.upper <= (1.0 + self.gap) * self.lower:

@@ -13,6 +13,7 @@ from hpcsweep.approx.supnorm.certificate.enclosure.affine import AffineForm, NoE
 from hpcsweep.approx.supnorm.certificate.enclosure.arithmetic import (
     add,
     divide,
+    doubted,
     mean,
     multiply,
     negate,
@@ -22,6 +23,7 @@ from hpcsweep.approx.supnorm.certificate.enclosure.arithmetic import (
 )
 from hpcsweep.approx.supnorm.certificate.enclosure.conditions import maximum
 from hpcsweep.approx.supnorm.certificate.enclosure.elementary import univariate
+from hpcsweep.approx.supnorm.certificate.enclosure.rules import of_any_arithmetic
 from hpcsweep.approx.supnorm.certificate.enclosure.shapes import (
     cat,
     feature_axes,
@@ -127,7 +129,13 @@ def vector_norm(form: AffineForm, ord: float = 2, dim: Axes = None, keepdim: boo
         return apply("amax" if ord > 0 else "amin", sizes, axes, keepdim)
     if ord < 1:
         raise NoEnclosure(f"norm of order {ord}")
-    return apply("pow", total(apply("pow", sizes, ord), axes, keepdim), 1.0 / ord)
+    return root(total(apply("pow", sizes, ord), axes, keepdim), ord)
+
+
+@of_any_arithmetic("root")
+def root(form: AffineForm, order: float) -> AffineForm:
+    """Return form^(1/order), order > 1: the rounding of the exponent is multiplied by |log form| < 745."""
+    return doubted(apply("pow", form, 1.0 / order), 745)
 
 
 @rule("linalg_norm")

@@ -24,6 +24,7 @@ from hpcsweep.approx.supnorm.certificate.enclosure.double_double.arithmetic impo
     both,
     cat,
     choose,
+    divide,
     multiply,
     reciprocal,
     result,
@@ -174,6 +175,12 @@ def power(base: Term, exponent: Term) -> DoubleDouble:
             return whole if number >= 0.0 else reciprocal(whole)
     x, y = both(base, exponent)
     return exp(multiply(y, log(x)))
+
+
+@own("root")
+def root(x: DoubleDouble, order: float) -> DoubleDouble:
+    """exp(log(x) / n) for x > 0."""
+    return exp(divide(log(x), order))
 
 
 def _power(base: DoubleDouble, exponent: int) -> DoubleDouble:
