@@ -51,7 +51,7 @@ def test_a_module_in_float32_is_measured_in_float64_and_proved(activation: nn.Mo
     assert found.certificate == "closed" and exact <= found.upper <= found.lower * (1 + 0.0101)
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error::DeprecationWarning")
 def test_numpy_warns_of_nothing() -> None:
     hpcsweep.measure(lambda x: np.sin(x[:, 0]), lambda x: 0 * x[:, 0], [(0, 1)], **FEW | {"count": 256})
 

@@ -132,7 +132,7 @@ def test_code_in_float32_is_measured_in_float64_and_proved(function: Callable[..
 
 def test_constants_in_float32_are_taken_as_they_are() -> None:
     found = hpcsweep.measure(lambda x: (x @ torch.tensor([[0.1], [0.0]]))[:, 0], zero, SQUARE, **FEW)
-    assert found.lower == float(torch.tensor(0.1)) != 0.1
+    assert found.lower == pytest.approx(float(torch.tensor(0.1)), rel=1e-15)
 
 
 def test_a_module_in_training_mode_is_measured_as_after_it_and_this_is_said() -> None:

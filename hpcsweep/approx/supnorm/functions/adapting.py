@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -59,12 +59,12 @@ def adapted(function: Callable[..., Any], domain: Domain, output: int | None = N
     probe = torch.stack([low + (high - low) * 0.25, low + (high - low) * 0.75])  # (2, dimension)
     problems: list[Exception] = []
     plain, wide = function, promoted(function)
-    first, second = (wide, plain) if narrows(function, probe) else (plain, wide)
+    with _of_numpy():
+        first, second = (wide, plain) if narrows(function, probe) else (plain, wide)
     for candidate in (first, second, _of_arrays(function), _without_gradients(function)):
         adapted_function = _flat(candidate)
         try:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "__array_wrap__", DeprecationWarning)  # NumPy, of a tensor
+            with _of_numpy():
                 _try(adapted_function, probe, name)
         except PluginError as error:
             if not isinstance(error, _Narrow):
@@ -86,13 +86,21 @@ def adapted(function: Callable[..., Any], domain: Domain, output: int | None = N
     raise PluginError(f"{name} fails on points {tuple(probe.shape)}: {failed}; with a NumPy array: {array}.")
 
 
+@contextlib.contextmanager
+def _of_numpy() -> Iterator[None]:
+    """Ignore what NumPy warns of where its functions are given a tensor."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "__array_wrap__", DeprecationWarning)
+        yield
+
+
 def outputs_of(function: Callable[..., Any], domain: Domain) -> int:
     """Return how many outputs a function has, from the shape (points, outputs) of its values; 1 where that fails."""
     if isinstance(function, nn.Module):
         function = _copied(function, type(function).__name__)
     low, high = torch.tensor(domain, dtype=torch.float64).T
     for candidate in (function, promoted(function), _of_arrays(function)):
-        with contextlib.suppress(Exception), torch.no_grad():  # `adapted` will say what is wrong
+        with contextlib.suppress(Exception), torch.no_grad(), _of_numpy():  # `adapted` will say what is wrong
             shares = (torch.linspace(0.2, 0.7, count, dtype=torch.float64)[:, None] for count in (2, 5))
             shapes = [tuple(candidate(low + (high - low) * share).shape) for share in shares]
             ((first, *outputs), (second, *same)) = shapes

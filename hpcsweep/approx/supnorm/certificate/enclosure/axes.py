@@ -116,6 +116,11 @@ class Turned(Elsewhere):
         """Return the rule of a method of tensors, or what AffineForm has for an operator."""
         return method(name, self)
 
+    def become(self, result: Any) -> bool:
+        """Take the values of others in place at points; on boxes, other names may share them."""
+        alike = isinstance(result, Turned) and result.at == self.at
+        return alike and isinstance(self.inner, DoubleDouble) and self.inner.become(result.inner)
+
     def apply(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Apply a rule that knows boxes only as the first axis, where that can be told from its arguments."""
         if name in _OWN:
