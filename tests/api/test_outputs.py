@@ -171,9 +171,15 @@ def test_a_threshold_is_proved_or_refuted(below: float, verdict: str) -> None:
     assert (decision.verdict, decision.proved, decision.refuted) == (verdict, verdict == "proved", verdict == "refuted")
     if verdict == "refuted":
         at = torch.tensor([decision.where], dtype=torch.float64)
-        assert hill(at).item() > below and decision.measured.boxes == 0  # no proof was begun
+        assert hill(at).item() > below and decision.measured.boxes == 0  # no proof from above was begun
+        assert decision.measured.proved
     else:
         assert HILL <= decision.measured.upper <= below
+
+
+def test_rounding_errors_of_evaluations_refute_nothing() -> None:
+    decision = hpcsweep.measure(zero, lambda x: (x[:, 0] + 1e13) - 1e13 - x[:, 0] + 1e-7, SQUARE, below=1e-5, **FEW)
+    assert decision.measured.screened > 1e-5 > decision.measured.lower and decision.verdict == "undecided"
 
 
 def test_a_proof_that_finds_larger_errors_keeps_to_the_threshold() -> None:
