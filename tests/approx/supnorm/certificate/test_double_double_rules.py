@@ -236,7 +236,19 @@ def test_what_has_no_rule_is_refused(use: Callable[[Any], Any]) -> None:
 def test_what_is_no_number_stays_unknown() -> None:
     for bad in (math.nan, math.inf, -math.inf, 1.7e308):
         x = exact(doubles([bad, 1.7e308])) + exact(doubles([bad, 1.7e308]))
-        uses = (torch.relu, torch.tanh, torch.abs, torch.exp, torch.erf, torch.sigmoid, torch.reciprocal, torch.sqrt)
+        uses = (
+            torch.relu,
+            torch.sign,
+            torch.floor,
+            torch.sinc,
+            torch.tanh,
+            torch.abs,
+            torch.exp,
+            torch.erf,
+            torch.sigmoid,
+            torch.reciprocal,
+            torch.sqrt,
+        )
         for result in [use(x) for use in uses] + [torch.maximum(x, 0 * x), x * 0.0, torch.where(x > 0, 1.0, 2.0) * x]:
             assert not bool((result.radius < math.inf).any()) and lower_ends(result).tolist() == [0.0, 0.0]
         assert not bool((functional.linear(x[:, None], doubles([[0.0]])).radius < math.inf).any())

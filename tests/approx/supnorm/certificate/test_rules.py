@@ -60,6 +60,21 @@ def test_functions_of_one_variable(name: str) -> None:
         assert violations(generator, lambda x: function(x[:, 0]), truth, (interval,)) == []
 
 
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_errors_at_points_are_carried(name: str) -> None:
+    function, truth, (low, high) = FUNCTIONS[name]
+    generator, found = random.Random(name), []
+    x = at_points(torch.tensor([generator.uniform(low, high) for _ in range(40)], dtype=torch.float64))
+    x.radius.copy_(torch.tensor([10.0 ** -generator.uniform(0, 20) for _ in range(40)]))
+    result = function(x)
+    for share in (-1.0, -0.3, 0.8, 1.0):
+        places = exact(x.leading) + share * exact(x.radius)
+        inside = [low <= place <= high for place in places]
+        values = [truth(place) if known else mp.nan for place, known in zip(places, inside, strict=True)]
+        found += numbers.outside(result, values)
+    assert found == [] and bool((result.radius < 1e-9).any())
+
+
 @pytest.mark.parametrize("name", [*MOVES, *SUMS, *MODULES, *FUNCTIONS])
 def test_narrow_boxes_have_narrow_ranges(name: str) -> None:
     """And the values that torch computes on the whole batch."""

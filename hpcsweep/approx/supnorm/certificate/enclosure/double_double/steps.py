@@ -26,7 +26,7 @@ def _stepwise(function: Callable[[Tensor], Tensor], x: DoubleDouble) -> DoubleDo
     bottom, top = map(function, ends(x))
     middle = torch.where(bottom == top, bottom, bottom / 2 + top / 2)
     radius = (top / 2 - bottom / 2).mul_(UP).add_(middle.abs() * (bottom != top), alpha=4 * UNIT)
-    radius.add_(x.radius, alpha=0.0)  # torch.sign(nan) is 0
+    radius.add_(x.leading + x.radius, alpha=0.0)  # torch.sign(nan) is 0
     return DoubleDouble(middle, torch.zeros_like(middle), radius)
 
 
