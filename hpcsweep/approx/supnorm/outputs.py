@@ -105,7 +105,7 @@ class Decision:
 
     @property
     def refuted(self) -> bool:
-        """Whether a point with a larger error was found: `where`."""
+        """Whether a larger error was found at a point, `where`; `measured.proved` says whether it is proved there."""
         return self.verdict == "refuted"
 
     @property
