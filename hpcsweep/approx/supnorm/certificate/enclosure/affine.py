@@ -223,7 +223,9 @@ class AffineForm:
     __lt__, __le__, __gt__, __ge__ = (_operator(name) for name in ("lt", "le", "gt", "ge"))
 
 
-def _refusal(name: str) -> Callable[..., NoReturn]:
+def refusal(name: str) -> Callable[..., NoReturn]:
+    """Return a method that numbers of no arithmetic have; it raises `NoEnclosure`."""
+
     def refuse(*_: Any, **__: Any) -> NoReturn:
         raise NoEnclosure(name)
 
@@ -235,7 +237,7 @@ for _name in (
     *("bool", "float", "int", "index", "complex", "iter", "contains", "eq", "ne", "setitem", "floordiv"),
     *("rfloordiv", "mod", "rmod", "rmatmul", "iadd", "isub", "imul", "itruediv", "ipow", "array", "reversed"),
 ):
-    setattr(AffineForm, f"__{_name}__", _refusal(_name))
+    setattr(AffineForm, f"__{_name}__", refusal(_name))
 
 
 def apply(name: str, *args: Any, **kwargs: Any) -> Any:

@@ -7,7 +7,7 @@ Points are float64 numbers, exactly, and so are constants. What the code makes o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NoReturn, TypeVar, final
+from typing import Any, TypeVar, final
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from hpcsweep.approx.supnorm.certificate.enclosure.affine import (
     NoEnclosure,
     Rule,
     apply,
+    refusal,
 )
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.error_free import Pair
 
@@ -107,7 +108,7 @@ class DoubleDouble:
         """Return a method of tensors."""
         if name.startswith("__"):
             raise AttributeError(name)
-        if name.removesuffix("_") not in OWN | RULES:
+        if (bare := name.removesuffix("_")) not in OWN and bare not in RULES:
             raise NoEnclosure(name)
         return lambda *args, **kwargs: _apply(name, self, *args, **kwargs)
 
@@ -127,19 +128,12 @@ class DoubleDouble:
     __eq__, __ne__ = _operator("eq"), _operator("ne")  # Python's own compare objects
 
 
-def _refusal(name: str) -> Callable[..., NoReturn]:
-    def refuse(*_: Any, **__: Any) -> NoReturn:
-        raise NoEnclosure(name)
-
-    return refuse
-
-
 # What Python would otherwise answer by itself.
 for _name in (
     *("bool", "float", "int", "index", "complex", "contains", "setitem", "array", "reversed"),
     *("imatmul", "ifloordiv", "imod"),
 ):
-    setattr(DoubleDouble, f"__{_name}__", _refusal(_name))
+    setattr(DoubleDouble, f"__{_name}__", refusal(_name))
 
 ARITHMETICS[DoubleDouble] = OWN
 
