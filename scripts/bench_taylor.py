@@ -3,9 +3,9 @@
 
 Networks of tanh neurons, of two and three hidden layers, are fitted to analytic targets: some are trained by
 Levenberg-Marquardt or Adam, others have random hidden layers and a last one by least squares, for errors from 1e-1 to
-1e-10. The lower bound is known when a proof begins, as in a study. Prints one JSON line per figure; `floor` is what is
-demanded at least: the share of proofs by Taylor models that close, and of those that take at most 50 ms up to 3-D and
-0.5 s up to 6-D. Then a table. --quick takes under 50 s.
+1e-10. The lower bound is known when a proof begins, as in a study; the models are made before the clock starts. Prints
+one JSON line per figure; `floor` is what is demanded at least: the share of proofs by Taylor models that close, and of
+those that take at most 50 ms up to 3-D and 0.5 s up to 6-D. Then a table. --quick takes under 50 s.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def known(difference: Difference, dimension: int) -> tuple[float, tuple[float, .
 
 
 class LinesAlone(Methods):
-    """As before Taylor models."""
+    """The methods there were before Taylor models."""
 
     def __init__(self, difference: Difference) -> None:
         super().__init__(difference)

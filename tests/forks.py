@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import psutil
 
 INHERITED = ("PMI_FD", "HYDI_CONTROL_FD")  # variables with numbers of files that mpiexec opens for a rank
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 
 
 class Forks:

@@ -120,6 +120,15 @@ def _mask() -> int:
     return mask
 
 
+def _cuda_states() -> list[torch.Tensor]:
+    return torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+
+
+def _set_cuda_states(states: list[torch.Tensor]) -> None:
+    if states:
+        torch.cuda.set_rng_state_all(states)
+
+
 _PRODUCTS = [("generic", "all"), *itertools.product(("cuda", "mkldnn"), ("all", "matmul", "conv", "rnn"))]
 if not hasattr(torch._C, "_get_fp32_precision_getter"):  # an older torch
     _PRODUCTS = []
@@ -176,13 +185,4 @@ SLOW: Mapping[str, Setting] = {  # never compared: that takes as long as to writ
     "limits": Setting(_limits, _set_limits),
 }
 if torch.cuda.is_available():
-    SLOW = {**SLOW, "CUDA": Setting(lambda: _cuda_states(), lambda states: _set_cuda_states(states))}
-
-
-def _cuda_states() -> list[torch.Tensor]:
-    return torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
-
-
-def _set_cuda_states(states: list[torch.Tensor]) -> None:
-    if states:
-        torch.cuda.set_rng_state_all(states)
+    SLOW = {**SLOW, "CUDA": Setting(_cuda_states, _set_cuda_states)}

@@ -58,8 +58,8 @@ def stored(
         path = links.own(path)
         with opening.leased(path) as lease:
             groups, folder = _groups(path, keys), trust.folder(folder)
-            named = (config for _, networks in groups for network in networks for config in network.plugins)
-            trust.require(path, named, folder)
+            configs = (config for _, networks in groups for network in networks for config in network.plugins)
+            trust.require(path, configs, folder)
             code = _stored(path, chosen, groups, style, folder, workforce, lease)
     lost = [key for key in verifying.without_weights(path) if not keys or key in keys]
     if lost:

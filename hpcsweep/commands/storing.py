@@ -45,10 +45,13 @@ def status(file: Path, as_json: bool, watch: bool, ask: bool, check: bool, verif
     from hpcsweep.store import status as reading
 
     if verify:
-        damaged, summary = _verify(file, as_json), reading.everything(file) if check else None
-        if summary is not None and not as_json:
+        damaged = _verify(file, as_json)
+        if not check:
+            return damaged
+        summary = reading.everything(file)
+        if not as_json:
             click.echo("\n".join(reading.lines(summary)))
-        return damaged or (_verdict(summary) if summary is not None else 0)
+        return damaged or _verdict(summary)
     queue = Queue()
     while True:
         summary = reading.everything(file)

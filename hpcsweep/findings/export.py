@@ -19,8 +19,8 @@ from hpcsweep.store.rewriting import replacing
 
 BLOCK = 2**14  # cells that are in memory at a time
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # with which a formula may begin in a spreadsheet
-WORDS = {"certificate": layout.CERTIFICATES, "boundary": ("no", "yes")}  # of columns that hold numbers of these
 ESCAPE = "'"  # before such a text, and before one that begins with this
+WORDS = {"certificate": layout.CERTIFICATES, "boundary": ("no", "yes")}  # of columns that hold numbers of these
 
 
 def export(files: dataset.Files, path: str | Path) -> int:

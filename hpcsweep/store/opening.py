@@ -30,7 +30,7 @@ from hpcsweep.store.lease import Lease
 from hpcsweep.store.reading import Run, launches, named, opened, read_cells, read_runs
 from hpcsweep.store.row_writer import Datasets
 from hpcsweep.study.cells import Cells
-from hpcsweep.study.keys import KeyIndex
+from hpcsweep.study.keys import KeyIndex, among
 from hpcsweep.study.parsing import Study
 
 
@@ -91,10 +91,10 @@ def prepare(
         space = launches(file["run_started"][:]) < len(file["run_started"]) and set(integrity.CHANGING) <= set(file)
         sealed = not damage.elsewhere or integrity.is_sealed(file, integrity.CHANGING)
     finished = np.isin(status, layout.FINISHED)
-    unknown = finished & (_among(keys, lost) | (not sealed)) & ~_among(keys, cells.columns["key"].tolist())
+    unknown = finished & (among(keys, lost) | (not sealed)) & ~among(keys, cells.columns["key"].tolist())
     if unknown.any():
         _set_aside(path, keys[unknown])
-    finished &= ~unknown & ~_among(keys, lost)
+    finished &= ~unknown & ~among(keys, lost)
     rows = cells if np.array_equal(keys, cells.columns["key"]) else cells.union(old.take(np.flatnonzero(finished)))
     killed = set(keys[status == layout.RUNNING].tolist()) - {key.encode() for key in spared}
     # After a writer that may still live elsewhere, a new file: what that one writes goes into the old one, unseen.
@@ -128,11 +128,6 @@ def _set_aside(path: Path, keys: np.ndarray) -> None:
     )
 
 
-def _among(keys: np.ndarray, some: Collection[bytes]) -> np.ndarray:
-    """Return which keys are among some others, (cells,) bool."""
-    return KeyIndex(np.array(list(some), keys.dtype)).holds(keys)
-
-
 def _complete(path: Path, keeps_weights: bool) -> None:
     """Mark rows that are complete, and were not marked when a process was killed; their weights must be so too."""
     with opened(path) as file:
@@ -141,7 +136,7 @@ def _complete(path: Path, keeps_weights: bool) -> None:
     if keeps_weights and len(rows):
         measured = np.isin(outcomes[rows], (layout.DONE, layout.OUT_OF_BUDGET))
         lost = weights.missing(path, keys[rows[measured]]) + weights.damaged(path, keys[rows])
-        rows = rows[~np.isin(keys[rows], np.array(lost, dtype="S32"))]
+        rows = rows[~among(keys[rows], [key.encode() for key in lost])]
     if len(rows):
         with contextlib.closing(Datasets(path, ("status",))) as data:
             data.sync()
@@ -174,7 +169,7 @@ def _continue(path: Path, rows: Cells, run: Run, lease: Lease, killed: Collectio
         data.sync()
         data.put("run_started", launch, row["run_started"])  # last: now it is there
         if killed:
-            hit = np.flatnonzero(_among(rows.columns["key"], killed))
+            hit = np.flatnonzero(among(rows.columns["key"], killed))
             data.write(hit, {"kills": data["kills"][hit] + 1})
         running = np.flatnonzero(data["status"] == layout.RUNNING)
         data.write(running, {"status": np.full(len(running), layout.PENDING)})

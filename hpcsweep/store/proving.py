@@ -10,7 +10,7 @@ import numpy as np
 from hpcsweep.errors import StoreError
 from hpcsweep.store import integrity, layout, verifying, weights
 from hpcsweep.store.reading import opened
-from hpcsweep.study.keys import KeyIndex
+from hpcsweep.study.keys import KeyIndex, among
 
 
 class Merged:
@@ -26,8 +26,8 @@ class Merged:
             self._keys, status = KeyIndex(file["key"][:]), file["status"][:]
             sums = _stored(file)
         self._rows = integrity.Rows(self._column, sums)
-        bad = np.array([key.encode() for key in damage.rows], "S32")
-        self._finished = np.isin(status, layout.FINISHED) & ~KeyIndex(bad).holds(self._keys.keys)
+        bad = among(self._keys.keys, [key.encode() for key in damage.rows])
+        self._finished = np.isin(status, layout.FINISHED) & ~bad
         self._weights = _Weights(path, {key.encode() for key in damage.weights})
 
     def _column(self, name: str) -> np.ndarray:
@@ -70,7 +70,7 @@ class _Weights:
             with weights.opened_weights(store) as file:
                 keys = file["key"][:]
                 self._known = _known(file, np.arange(len(keys)))
-            self._known[KeyIndex(np.array(list(damaged), "S32")).holds(keys)] = 0
+            self._known[among(keys, damaged)] = 0
             self._rows = KeyIndex(keys)
 
     def lack(self, other: Path, keys: np.ndarray) -> np.ndarray:
@@ -87,8 +87,8 @@ class _Weights:
             ours = np.zeros_like(theirs)
             ours[rows >= 0] = self._known[rows[rows >= 0]]
             lost[here] = ours[:, 0] < theirs[:, 0]
-            for column, least in ((1, 1), (2, 2)):
-                lost[here] |= (theirs[:, 0] >= least) & (ours[:, column] != theirs[:, column])
+            for column in (1, 2):  # parameters, and pictures: kept is at least that
+                lost[here] |= (theirs[:, 0] >= column) & (ours[:, column] != theirs[:, column])
         return lost
 
 

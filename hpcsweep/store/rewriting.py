@@ -24,7 +24,7 @@ from hpcsweep.errors import StoreError
 from hpcsweep.store import copying, integrity, layout, links, write_errors
 from hpcsweep.store.reading import Run, opened
 from hpcsweep.study.cells import Cells
-from hpcsweep.study.keys import KeyIndex
+from hpcsweep.study.keys import KeyIndex, among
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def assign(cells: Cells, sources: Sequence[Path], lost: Collection[bytes] = ()) 
             keys, status = file["key"][:], file["status"][:]
         rows = index.rows(keys)
         if lost:
-            rows[KeyIndex(np.array(list(lost), keys.dtype)).holds(keys)] = -1
+            rows[among(keys, lost)] = -1
         seen.append((rows, status))
     chosen, origins = np.full(len(cells), -1), np.zeros(len(cells), np.int64)
     for codes in (tuple(code for code in layout.FINISHED if code != layout.FAILED), (layout.FAILED,)):
@@ -173,7 +173,7 @@ def build(
         file.attrs["coordinates"] = " ".join([*layout.NAMED, *cells.extra])
         file.attrs.update(format=layout.FORMAT, title=title, study=text, precision=cells.precision, seed=cells.seed)
         file.attrs["cells"] = cells.whole
-        _copy(file, takes, np.isin(cells.columns["key"], np.array(list(killed), dtype="S32")) if killed else 0)
+        _copy(file, takes, among(cells.columns["key"], killed))
         status = file["status"][:]
         sums = integrity.sums(file, {"status": status})
         _require_unchanged(file, takes, sums)
@@ -181,7 +181,7 @@ def build(
     integrity.seal(path, integrity.CHANGING)
 
 
-def _copy(file: h5py.File, takes: Sequence[Take], killed: np.ndarray | int) -> None:
+def _copy(file: h5py.File, takes: Sequence[Take], killed: np.ndarray) -> None:
     """Copy what other stores know: finished rows, and the largest counters of each cell."""
     counters = {name: file[name][:] for name in layout.COUNTERS}
     for group, stores in in_groups(takes):

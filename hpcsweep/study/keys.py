@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Collection
 
 import numpy as np
 
@@ -52,6 +53,11 @@ class KeyIndex:
             return order, ascending, True
         order = np.argsort(self.keys, kind="stable")
         return order, self.keys[order], False
+
+
+def among(keys: np.ndarray, some: Collection[bytes]) -> np.ndarray:
+    """Return which keys are among some others, (cells,) bool."""
+    return KeyIndex(np.array(list(some), keys.dtype)).holds(keys)
 
 
 def _numbers(keys: np.ndarray) -> np.ndarray:

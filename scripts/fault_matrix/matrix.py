@@ -59,16 +59,20 @@ def main() -> int:
                 say("stopping")
                 for future in going:
                     future.cancel()
-    system = f"{platform.system()} {platform.release()}"
-    before = asked.output.read_text() if asked.output and asked.output.exists() else ""
-    page = Page([row.what for row in ROWS], before)
-    more = attacked(asked.attacks) if asked.attacks else ""
-    made = document(list(verdicts.values()), asked.seed, system, asked.ranks, reference.in_flight, page, more)
+    made = _page(list(verdicts.values()), asked, reference.in_flight)
     print(made)
     if asked.output:
         asked.output.write_text(made)
     whole = all(verdict.skipped or len(verdict.repetitions) == repetitions for verdict in verdicts.values())
     return 0 if whole and all(verdict.good for verdict in verdicts.values()) else 1
+
+
+def _page(verdicts: list[Verdict], asked: argparse.Namespace, in_flight: int) -> str:
+    system = f"{platform.system()} {platform.release()}"
+    before = asked.output.read_text() if asked.output and asked.output.exists() else ""
+    more = attacked(asked.attacks) if asked.attacks else ""
+    page = Page([row.what for row in ROWS], before)
+    return document(verdicts, asked.seed, system, asked.ranks, in_flight, page, more)
 
 
 def _repeat(verdict: Verdict, reference: Reference, asked: argparse.Namespace, number: int) -> None:

@@ -33,7 +33,6 @@ CELLS = 41
 # Its source is part of the keys of its cells, so one file has to behave in all ways: by TROUBLE, "KIND POINTS".
 PLUGIN = '''"""A target that errs on calls with as many points as the environment says."""
 
-import ctypes
 import os
 import signal
 import time
@@ -60,8 +59,6 @@ class Troubled(Target):
             raise SystemExit(3)
         if kind == "ends":
             os._exit(0)
-        if kind == "ends-in-C":
-            ctypes.CDLL(None)._exit(0)
         if kind == "forks":
             os.fork()
         if kind == "hangs":

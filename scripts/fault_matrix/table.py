@@ -12,7 +12,8 @@ from scripts.fault_matrix.study import CELLS
 
 HEAD = """# The fault matrix
 
-This page was written by `scripts/faults --output docs/faults.md` (options `--quick`, `--only NAME`, `--repeat N`).
+This page was written by `scripts/faults --output docs/faults.md` (options `--quick`,
+`--only NAME`, `--repeat N`, `--attacks FILE`).
 Each repetition runs the same study of {cells} cells in small packs on {ranks} MPI ranks, injects the fault at a
 random moment, inspects the store, removes the cause where necessary, and runs the same command until the study is
 finished. The seed was {seed}, the system {system}.{kept}
@@ -38,8 +39,10 @@ rows stay as they are on the page, from earlier times and with other seeds."""
 ATTACKS = """
 ## Attacks on the files
 
-`{command}` attacked everything that writes a store, {date}, on {on}. All results in these small
-stores are functions of the key of their cell, so that a wrong one shows.
+`{command}` attacked everything that writes a store, {date}, on {on}. All results in these small stores are
+functions of the key of their cell, so that a wrong one shows. Power cuts assume that what `fsync` has confirmed is
+on the disk, that a page of 4096 bytes is written as a whole or not at all, and that names change in the order of
+the calls.
 
 - **power**: a power cut at a random moment of the action. Of every file (store, weights, checkpoints, journals,
   measurements that were saved) the disk then holds what was there at the last `fsync`, and a random subset of the
@@ -75,9 +78,7 @@ or of a group: each would reach a rank twice, and the second SIGINT ends a run a
 would stop the second process alone. Process numbers that launchers and debuggers know would be those of processes that
 do no work.
 
-Power cuts assume that what `fsync` has confirmed is on the disk, that a page of 4096 bytes is written as a whole or
-not at all, and that names change in the order of the calls. Checksums protect against accidents, not against an
-adversary.
+Checksums protect against accidents, not against an adversary.
 """
 
 

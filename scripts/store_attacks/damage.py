@@ -19,7 +19,6 @@ from scripts.store_attacks import folder, model
 from scripts.store_attacks.actions import STORE
 from scripts.store_attacks.power import Files
 
-KINDS = ("flip", "page", "cut")
 KEPT = ("0" * 32, "1" * 32)  # cells that have a checkpoint
 
 

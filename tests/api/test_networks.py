@@ -14,7 +14,7 @@ import torch
 
 import hpcsweep
 from hpcsweep.approx import models
-from hpcsweep.store import weights
+from hpcsweep.store import integrity, weights
 from tests.approx.models.test_own_models import GOOD
 
 TARGET = """
@@ -143,6 +143,7 @@ def test_a_beginning_of_a_key_that_no_cell_or_several_have_names_the_candidates(
     with h5py.File(changed, "r+") as file:
         file["key"][:2] = [b"zz" + b"0" * 30, b"zz" + b"1" * 30]
         keys = [key.decode() for key in file["key"][:]]
+    integrity.seal(changed, integrity.CHANGING)
     with pytest.raises(hpcsweep.UserError) as caught:
         hpcsweep.network(changed, "zz", folder, trust_plugins=True)
     assert all(key in str(caught.value) for key in keys[:2]) and keys[2] not in str(caught.value)
@@ -153,7 +154,7 @@ def test_a_beginning_of_a_key_that_no_cell_or_several_have_names_the_candidates(
 
 def test_why_there_is_no_network_is_told(folder: Path, tmp_path: Path) -> None:
     key = cells(folder)["mlp", 1]
-    with pytest.raises(hpcsweep.UserError, match=r"there is no file .*mine.py"):
+    with pytest.raises(hpcsweep.UserError, match=r"There is no file .*mine.py"):
         hpcsweep.network(folder / "s.h5", key, tmp_path, trust_plugins=True)
     alone = Path(shutil.copy(folder / "s.h5", tmp_path / "alone.h5"))
     with pytest.raises(hpcsweep.UserError, match=rf"alone.weights.h5 has no parameters of the cell {key}"):

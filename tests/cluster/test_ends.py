@@ -78,7 +78,7 @@ def test_a_study_is_not_done_while_cells_of_it_are_in_no_file(hpcsweep: Run, tin
     assert hpcsweep("status", main, "--check").returncode == 75
     assert json.loads(hpcsweep("status", main, "--json").stdout)["missing"]
     both = hpcsweep("status", main, "--check", "--verify")
-    assert both.returncode == 75 and "is what was written" in both.stdout and "missing" in both.stdout, both.stdout
+    assert both.returncode == 75 and "no damage found" in both.stdout and "missing" in both.stdout, both.stdout
     assert hpcsweep("run", tiny, "-o", main, "--shard", "2/2").returncode == 0
     assert hpcsweep("status", main, "--check").returncode == 0
     hpcsweep("merge", main)

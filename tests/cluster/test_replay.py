@@ -13,7 +13,7 @@ import pytest
 from hpcsweep.cluster.replay import replay
 from hpcsweep.cluster.trust import Trust
 from hpcsweep.errors import StoreError
-from hpcsweep.store import layout, weights
+from hpcsweep.store import integrity, layout, weights
 from hpcsweep.store.reading import read_cells
 from tests.conftest import runner
 from tests.forks import Forks
@@ -98,5 +98,6 @@ def test_keys_that_are_none_or_several(store: Path) -> None:
     changed = Path(shutil.copy(store, store.with_name("alike.h5")))
     with h5py.File(changed, "r+") as file:
         file["key"][:2] = [b"ab" + b"0" * 30, b"ab" + b"1" * 30]
+    integrity.seal(changed, integrity.CHANGING)
     with pytest.raises(StoreError, match=r"2 cells .* add characters"):
         replay(changed, "ab", store.parent)

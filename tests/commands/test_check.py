@@ -101,7 +101,7 @@ def test_a_slow_target_is_priced_by_what_it_takes_and_told_by_plan(hpcsweep: Run
         assert [target["name"] for target in priced["targets"]] == [name] * (name != "sine")
     two = '[{ name = "own.py:Mine", label = "first" }, { name = "own.py:Mine", label = "second" }]'
     (tmp_path / "s.toml").write_text(study.replace('["NAME"]', two))
-    assert "second in dimension 1: " in hpcsweep("plan", "s.toml").stdout
+    assert "first in dimension 1: " in hpcsweep("plan", "s.toml").stdout
     assert seconds["own.py:Mine"] > seconds["sine"] + 10  # 10,000 points take 10 s
     price = re.search(r"([\d.e-]+) s a point", hpcsweep("check", "own.py:Mine").stdout)
     assert price is not None and float(price[1]) >= 0.001  # it sleeps that long, at least

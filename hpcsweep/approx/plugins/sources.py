@@ -69,7 +69,7 @@ class Snapshot:
         parts = [[name, self.modules[name].digest] for name in sorted(self.used - {self.main})]
         parts += [[name, digest] for name, (_, digest) in sorted(self.data.items())]
         if not parts:
-            return hashlib.blake2b(self.modules[self.main].text or b"", digest_size=8).hexdigest()
+            return _hashed(self.modules[self.main].text or b"", 8)
         return _hashed(canonical([self.modules[self.main].digest, *parts]).encode(), 8)
 
     @functools.cached_property

@@ -59,7 +59,7 @@ def write(path: str | Path, folder: str | Path, smoothness: Smoothness | None = 
         images.setdefault(drawing.chapter, {})[drawing.name] = page.Image(drawing.caption, png)
     if not index.exists() and (others := [name for name in contents if name.exists()]):
         raise StoreError(f"{others[0]} is there already, and not as part of a report; choose another folder with -o.")
-    contents = {index: _page(source, Path(path), images).encode(), **contents}
+    contents = {index: _page(source, Path(path), sources, images).encode(), **contents}
     return [_put(name, content) for name, content in contents.items()]
 
 
@@ -116,14 +116,14 @@ def _rendered(figure: Figure) -> tuple[bytes, bytes]:
     return png.getvalue(), pdf.getvalue()
 
 
-def _page(source: Source, path: Path, images: chapters.Images) -> str:
+def _page(source: Source, path: Path, sources: list[Path], images: chapters.Images) -> str:
     """Return the HTML of the report."""
     dataset, table = source.dataset, source.table
     laws = {against: by_error["sup_lower"] for against, by_error in source.laws.items()}
     return page.render(
         title=str(dataset.attrs["title"]),
         tiles=list(summary.tiles(table.cells)),
-        sentences=[*summary.parts(files(path)), *summary.sentences(table, laws)],
+        sentences=[*summary.parts(sources), *summary.sentences(table, laws)],
         sections=list(chapters.sections(source, images)),
         store={
             **{name: dataset.attrs[name] for name in ("format", "precision", "seed", "study")},

@@ -145,16 +145,16 @@ def begin(difference: Difference, pool: Pool, gap: float, boxes: int, permitted:
         boxes -= pool.done
         if pool.status == "closed":
             return pool
-    return with_forecast(difference, advance(difference, pool, gap, boxes, methods=methods), permitted)
+    return with_forecast(difference, advance(difference, pool, gap, boxes, methods=methods), permitted, methods)
 
 
-def with_forecast(difference: Difference, pool: Pool, permitted: int) -> Pool:
+def with_forecast(difference: Difference, pool: Pool, permitted: int, methods: Methods | None = None) -> Pool:
     """Return a pool that says about how many boxes it would take to close it, if that is hopeless with so many."""
     if pool.status != "budget" or pool.done >= permitted:
         return pool
     order = np.argsort(-pool.boxes.worst(), kind="stable")
     sample = halves(pool.boxes[order[:: max(1, len(order) // _SAMPLED)]])
-    each = parts(Methods(difference).of(pool.order, pool.full), sample, pool.level, pool.order)
+    each = parts((methods or Methods(difference)).of(pool.order, pool.full), sample, pool.level, pool.order)
     forecast = pool.done + 2 * len(pool.boxes) * each
     return replace(pool, forecast=forecast) if forecast > _HOPELESS * permitted else pool
 
@@ -215,7 +215,7 @@ def split(pool: Pool, parts: int) -> list[Pool]:
 
 
 def join(pools: Sequence[Pool]) -> Pool:
-    """Put parts concatenated, in any order to the same bits.
+    """Put parts together, in any order to the same bits.
 
     Raises
     ------

@@ -18,7 +18,7 @@ from hpcsweep.approx.supnorm.certificate.enclosure.taylor.difference import Tayl
 
 # By dimension: the order that a search begins with, then those that a pilot tries as well; measured.
 _ORDERS = {1: (7, 5, 9), 2: (5, 4, 6), 3: (4, 3, 5), 4: (4, 3), 5: (3, 4), 6: (3,)}
-_HOPELESS = 1e12  # times as much as there is room for: it does not matter how much more
+_FAR_OFF = 1e12  # times as much as there is room for: it does not matter how much more
 
 
 class Methods:
@@ -44,7 +44,7 @@ class Methods:
             self.of(self.orders[0]).bounds(torch.zeros(1, dimension).double(), torch.full((1, dimension), 0.5).double())
         except MemoryError:
             raise
-        except Exception:  # of a user's code; what lines cannot follow either raises there
+        except Exception:  # of a user's code, or a defect of ours, which costs time only: lines prove as much
             return False
         return True
 
@@ -87,7 +87,7 @@ def parts(difference: Difference, boxes: Boxes, level: float, order: int) -> flo
     errors = torch.stack([error, -error], 1).numpy()  # (boxes, 2)
     excess = torch.stack([above.center, below.center], 1).numpy() - errors
     with np.errstate(all="ignore"):
-        ratio = np.nan_to_num(excess / (level - errors), nan=_HOPELESS, posinf=_HOPELESS, neginf=_HOPELESS)
-    ratio[errors >= level] = _HOPELESS
-    ratio = np.clip(ratio[boxes.bounds > level], 1.0, _HOPELESS)
+        ratio = np.nan_to_num(excess / (level - errors), nan=_FAR_OFF, posinf=_FAR_OFF, neginf=_FAR_OFF)
+    ratio[errors >= level] = _FAR_OFF
+    ratio = np.clip(ratio[boxes.bounds > level], 1.0, _FAR_OFF)
     return float((ratio ** (boxes.low.shape[1] / (max(order, 1) + 1))).mean()) if len(ratio) else 0.0

@@ -185,3 +185,8 @@ def exactly(network: Dense, point: Sequence[mp.mpf]) -> mp.mpf:
 def place(unit: Sequence[mp.mpf], domain: Sequence[tuple[float, float]]) -> list[mp.mpf]:
     """Return the point of the domain that a unit point in [-1, 1]^d stands for."""
     return [((1 - u) * mp.mpf(low) + (1 + u) * mp.mpf(high)) / 2 for u, (low, high) in zip(unit, domain, strict=True)]
+
+
+def corners_and_others(generator: np.random.Generator, dimension: int) -> tuple[np.ndarray, ...]:
+    """Unit coordinates of the centre, a corner, and any point of a box."""
+    return np.zeros(dimension), generator.choice([-1.0, 1.0], dimension), generator.uniform(-1, 1, dimension)

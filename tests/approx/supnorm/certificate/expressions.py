@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -94,3 +94,14 @@ def _leaf(generator: random.Random, dimension: int) -> Function:
     inner.load_state_dict({"weight": weight, "bias": bias})
     activation = generator.choice((torch.relu, torch.tanh, torch.sin, torch.nn.functional.gelu))
     return lambda x: torch.nn.functional.linear(activation(inner(x)), weight.T.contiguous()).sum(dim=1)
+
+
+def fuzz(violations: Callable[..., list[str]], count: int, seed: int, domains: Sequence[Any]) -> list[str]:
+    """What is violated by so many random functions."""
+    generator, found = random.Random(seed), []
+    for trial in range(count):
+        dimension = generator.choice((1, 2, 3))
+        function = expression(generator, dimension, depth=generator.choice((1, 2, 3)))
+        domain = generator.choice(domains) * dimension
+        found += [f"trial {trial}, {line}" for line in violations(generator, function, domain)]
+    return found

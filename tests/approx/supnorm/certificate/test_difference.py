@@ -14,7 +14,7 @@ from hpcsweep.approx.supnorm.certificate.enclosure import rounding
 from hpcsweep.approx.supnorm.certificate.enclosure.affine import NoEnclosure
 from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference, UpperBound
 from hpcsweep.approx.supnorm.dense import Dense
-from tests.approx.supnorm.certificate.exact import exactly, place, random_network
+from tests.approx.supnorm.certificate.exact import corners_and_others, exactly, place, random_network
 
 DOMAIN = ((-1.0, 1.0), (0.1, 2.3), (-7.0, -3.0))
 
@@ -56,11 +56,7 @@ def violations(seeds: range, activation: str, full: bool) -> int:
         everything = slice(0, 4)
         bounds = difference.upper_bounds(torch.from_numpy(centers), torch.from_numpy(radii), everything, everything)
         for box in range(4):
-            for inside in (
-                np.zeros(dimension),
-                generator.choice([-1.0, 1.0], dimension),
-                generator.uniform(-1, 1, dimension),
-            ):
+            for inside in corners_and_others(generator, dimension):
                 unit = [mpf(c) + mpf(r) * mpf(e) for c, r, e in zip(centers[box], radii[box], inside, strict=True)]
                 x = place(unit, domain)
                 error = exact_target(x) - mpmath.fsum(exactly(term, x) for term in terms)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn, final
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -19,7 +19,15 @@ from torch import Tensor
 
 from hpcsweep.approx.kernels.polynomials import absolute_sums
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, gamma
-from hpcsweep.approx.supnorm.certificate.enclosure.rules import RULES, Elsewhere, NoEnclosure, apply, method, rule
+from hpcsweep.approx.supnorm.certificate.enclosure.rules import (
+    RULES,
+    Elsewhere,
+    NoEnclosure,
+    apply,
+    method,
+    refusal,
+    rule,
+)
 
 __all__ = ["RULES", "AffineForm", "Constant", "Elsewhere", "NoEnclosure", "apply", "boxes", "constant", "rule"]
 
@@ -189,16 +197,9 @@ class AffineForm:
     __iadd__, __isub__, __imul__, __itruediv__, __ipow__ = map(_operator, ("add_", "sub_", "mul_", "div_", "pow_"))
 
 
-def _refusal(name: str) -> Callable[..., NoReturn]:
-    def refuse(*_: Any, **__: Any) -> NoReturn:
-        raise NoEnclosure(name)
-
-    return refuse
-
-
 # What Python would otherwise answer by itself: a value is asked for, or the form would be taken for a sequence.
-for _name in (*("bool", "float", "int", "index", "complex", "iter", "contains", "setitem", "array", "reversed"),):
-    setattr(AffineForm, f"__{_name}__", _refusal(_name))
+for _name in ("bool", "float", "int", "index", "complex", "iter", "contains", "setitem", "array", "reversed"):
+    setattr(AffineForm, f"__{_name}__", refusal(_name))
 
 
 def constant(value: Constant, like: Any) -> Tensor:

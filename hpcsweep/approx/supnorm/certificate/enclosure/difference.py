@@ -257,7 +257,7 @@ def _straight(form: AffineForm, sign: float, side: slice) -> UpperBound:
 
 
 def _add(layers: Layers, bound: Bound, inputs: InputBoxes, upper_bound: UpperBound, own: slice) -> None:
-    """Add a bound of one row on some boxes to some of the boxes of a upper_bound."""
+    """Add a bound of one row on some boxes to an upper bound, on some of its boxes."""
     row = bound.row[0]  # (boxes, dimension)
     size = row.abs()
     slopes = row * inputs.reach

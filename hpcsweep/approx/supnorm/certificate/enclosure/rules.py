@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -155,3 +155,12 @@ def _replaced(name: str, values: Any, result: Any) -> Any:
         values.fill_(math.nan)  # whatever still looks at the constant that was here proves nothing
         return result
     raise NoEnclosure(f"{name}_, on values that other names may share")
+
+
+def refusal(name: str) -> Callable[..., NoReturn]:
+    """Return a method that numbers of no arithmetic have; it raises `NoEnclosure`."""
+
+    def refuse(*_: Any, **__: Any) -> NoReturn:
+        raise NoEnclosure(name)
+
+    return refuse

@@ -7,7 +7,7 @@ Points are float64 numbers, exactly, and so are constants. What the code makes o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NoReturn, TypeVar, final
+from typing import Any, TypeVar, final
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from hpcsweep.approx.supnorm.certificate.enclosure.rules import (
     Rule,
     apply,
     method,
+    refusal,
 )
 from hpcsweep.approx.supnorm.certificate.enclosure.shapes import shared
 
@@ -166,19 +167,12 @@ class DoubleDouble:
     __eq__, __ne__ = _operator("eq"), _operator("ne")  # Python's own compare objects
 
 
-def _refusal(name: str) -> Callable[..., NoReturn]:
-    def refuse(*_: Any, **__: Any) -> NoReturn:
-        raise NoEnclosure(name)
-
-    return refuse
-
-
 # What Python would otherwise answer by itself.
 for _name in (
     *("bool", "float", "int", "index", "complex", "contains", "setitem", "array", "reversed"),
     *("imatmul", "ifloordiv", "imod"),
 ):
-    setattr(DoubleDouble, f"__{_name}__", _refusal(_name))
+    setattr(DoubleDouble, f"__{_name}__", refusal(_name))
 
 ARITHMETICS[DoubleDouble] = OWN
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -99,15 +101,13 @@ class TaylorDifference(Difference):
             return form, _share(table, form, target)
 
 
-def _network(table: Monomials, dense: Dense, places: AffineForm) -> AffineForm:
+def _network(table: Monomials, dense: Dense, places: Any) -> AffineForm:
     """Return the model of a network (boxes,)."""
 
     def straight(part: AffineForm) -> AffineForm:
         return part.affine(*relax(dense.activation, *part.range()))
 
-    signal = places
-    if dense.shift is not None and dense.factor is not None:
-        signal = (places - dense.shift) * dense.factor
+    signal: Any = dense.standardised(places)
     for layer, (weight, bias) in enumerate(zip(dense.weights, dense.biases, strict=True)):
         signal = signal.linear(weight, bias)
         if layer + 1 < len(dense.weights):

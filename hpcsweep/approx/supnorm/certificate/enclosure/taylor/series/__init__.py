@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from hpcsweep.approx.supnorm.certificate.enclosure.taylor.series.distributions import DISTRIBUTIONS
 from hpcsweep.approx.supnorm.certificate.enclosure.taylor.series.expansion import Expandable, Series
 from hpcsweep.approx.supnorm.certificate.enclosure.taylor.series.products import PRODUCTS
-from hpcsweep.approx.supnorm.certificate.enclosure.taylor.series.sigmoids import LARGEST_ORDER, SIGMOIDS
+from hpcsweep.approx.supnorm.certificate.enclosure.taylor.series.sigmoids import SIGMOIDS
 
-__all__ = ["LARGEST_ORDER", "SERIES", "Expandable", "Series"]
+__all__ = ["SERIES", "Expandable", "Series"]
 
 SERIES: Mapping[str, Expandable] = {**PRODUCTS, **SIGMOIDS, **DISTRIBUTIONS}

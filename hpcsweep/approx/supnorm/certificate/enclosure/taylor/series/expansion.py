@@ -70,10 +70,10 @@ def far(places: Tensor, radii: Tensor) -> Tensor:
 
 
 def power(base: Tensor, exponent: int) -> Tensor:
-    power = base
+    result = base
     for _ in range(exponent - 1):
-        power = power * base
-    return power
+        result = result * base
+    return result
 
 
 def up(bound: Tensor) -> Tensor:
@@ -89,6 +89,7 @@ def roundings(errors: Sequence[float]) -> list[float]:
 
 
 def gated(places: Tensor, parts: Sequence[Tensor], bounds: Sequence[float], errors: Sequence[float]) -> Series:
+    """Return the series of x g(x) from the coefficients of g, their bounds and errors in roundings: g_(m-1) + u g_m."""
     coefficients = [places * parts[0]]
     absolute = [errors[0] + bounds[0]]
     for m in range(1, len(parts)):

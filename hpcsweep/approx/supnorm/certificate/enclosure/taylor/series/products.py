@@ -71,10 +71,10 @@ def _reciprocal_beyond(n: int, places: Tensor, radii: Tensor) -> Tensor:
 
 def _log(places: Tensor, count: int) -> Series:
     inverse = 1.0 / places
-    coefficients, power = [torch.log(places)], inverse
+    coefficients, inverse_power = [torch.log(places)], inverse
     for m in range(1, count):
-        coefficients.append(power / m)
-        power = -power * inverse
+        coefficients.append(inverse_power / m)
+        inverse_power = -inverse_power * inverse
     return Series(coefficients, gamma(2 * count + ELEMENTARY))
 
 

@@ -110,8 +110,8 @@ def _silu_beyond(n: int, places: Tensor, radii: Tensor) -> Tensor:
     """|x| / cosh(x / 2)^2 is at most 0.9, and at most 4 |x| exp(-|x|) <= (8 / e) exp(-|x| / 2)."""
     if n == 1:
         return torch.full_like(places, 1.1)
-    gated = near(places, radii).mul_(-0.5).exp_().mul_(8 / math.e).clamp_(max=0.9)
-    return up(gated.mul_(_TANH[n - 1] * 0.5 ** (n + 1)).add_(_sigmoid_beyond(n - 1, places, radii)))
+    tail = near(places, radii).mul_(-0.5).exp_().mul_(8 / math.e).clamp_(max=0.9)
+    return up(tail.mul_(_TANH[n - 1] * 0.5 ** (n + 1)).add_(_sigmoid_beyond(n - 1, places, radii)))
 
 
 SIGMOIDS = {
@@ -120,4 +120,3 @@ SIGMOIDS = {
     "softplus": Expandable(_softplus, _softplus_beyond),
     "silu": Expandable(_silu, _silu_beyond),
 }
-LARGEST_ORDER = len(_TANH) - 2
