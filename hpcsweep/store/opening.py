@@ -207,6 +207,7 @@ def replace(
         rewriting.build(temporary, rows, title, text, runs, takes, killed, lease.number)
         if keep_weights:  # first, so that a store never has finished rows that its weights do not know
             weights_building.build(path, rows, takes, check, lease.unsure, repair)
+    lease.unsure = False
     return rows
 
 
