@@ -98,24 +98,31 @@ class CheckpointDir:
         return packs
 
     def sweep(self, finished: np.ndarray) -> None:
-        """Remove what killed runs left: unfinished files, and checkpoints of cells all of which are `finished` (keys).
+        """Remove what killed runs left: unfinished files, checkpoints of `finished` cells (keys), and empty folders.
 
         Only for the holder of the store's lease.
         """
-        for left in self.folder.glob("*/.*.new") if is_ours(self.folder) else []:
+        if not is_ours(self.folder):
+            return
+        for left in self.folder.glob("*/.*.new"):
             left.unlink(missing_ok=True)
         index = KeyIndex(finished)
         for keys in self.packs():
             if index.holds(np.array(keys, "S32")).all():
                 self.clear(keys)
+        self._leave(*self.folder.glob("[!.]*"))
 
     def clear(self, keys: Sequence[str]) -> None:
         """Remove a checkpoint: its cells are finished, or are to begin anew."""
         path = self.path(keys)
         path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # not there, or others are in it
-            path.parent.rmdir()
-            self.folder.rmdir()
+        self._leave(path.parent)
+
+    def _leave(self, *folders: Path) -> None:
+        """Remove those of these folders that are empty, and the whole one if it is then."""
+        for folder in (*folders, self.folder):
+            with contextlib.suppress(OSError):  # not there, or others are in it
+                folder.rmdir()
 
 
 def is_ours(path: Path) -> bool:

@@ -101,7 +101,11 @@ def work(path: Path, study: Study, cells: Cells, most: int | None = None, repair
         write_errors.explained(f"{path} can no longer be written"),
     ):
         checkpoints.sweep(store.finished())
-        pending = store.pending().tolist()[:most]
+        pending = store.pending().tolist()
+        for saved in checkpoints.packs():
+            if not set(saved) <= set(store.keys(pending)):  # as `packs_in_order` does
+                checkpoints.clear(saved)
+        pending = pending[:most]
         for start in range(0, len(pending), BATCH):
             rows = pending[start : start + BATCH]
             keys = store.keys(rows)
