@@ -113,6 +113,7 @@ def work(path: Path, study: Study, cells: Cells, most: int | None = None, repair
             for step in (1, 2):
                 checkpoints.saver(keys).save(state(keys, step))
             store.put(rows, [record(store.cells.cell(row)) for row in rows], functools.partial(checkpoints.clear, keys))
+            store.settle(now=start == 0)  # as if a second had passed, once
 
 
 def run_of() -> Run:
