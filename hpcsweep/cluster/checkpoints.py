@@ -16,7 +16,7 @@ import stat
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,7 @@ class CheckpointDir:
 
     folder: Path
     every: float = CHECKPOINT_SECONDS
+    _read: dict[Path, tuple[str, ...]] = field(default_factory=dict, repr=False, compare=False)  # keys, see `packs`
 
     @staticmethod
     def beside(store: Path, every: float = CHECKPOINT_SECONDS) -> CheckpointDir:
@@ -83,34 +84,45 @@ class CheckpointDir:
         return Saver(path, tuple(keys), self.every, folders=(self.folder, path.parent))
 
     def packs(self, since: float = 0.0) -> list[tuple[str, ...]]:
-        """Return the cells of every pack with a checkpoint written after `since` (Unix time), in a fixed order."""
+        """Return the cells of every pack with a checkpoint written after `since` (Unix time), in a fixed order.
+
+        Each file is opened once, however often this is called: its name, a digest of its keys, stands for these.
+        """
         packs = []
         for path in sorted(self.folder.glob("*/[!.]*")) if is_ours(self.folder) else []:
             with contextlib.suppress(StateError, OSError, KeyError, TypeError):
-                keys = states.about(path)["keys"]
-                if is_ours(path) and path == self.path(keys) and path.stat().st_mtime >= since:
-                    packs.append(tuple(keys))
+                keys = self._read[path] if path in self._read else tuple(states.about(path)["keys"])
+                if is_ours(path) and path == self.path(keys):
+                    self._read[path] = keys
+                    packs += [keys] * (path.stat().st_mtime >= since)
         return packs
 
     def sweep(self, finished: np.ndarray) -> None:
-        """Remove what killed runs left: unfinished files, and checkpoints of cells all of which are `finished` (keys).
+        """Remove what killed runs left: unfinished files, checkpoints of `finished` cells (keys), and empty folders.
 
         Only for the holder of the store's lease.
         """
-        for left in self.folder.glob("*/.*.new") if is_ours(self.folder) else []:
+        if not is_ours(self.folder):
+            return
+        for left in self.folder.glob("*/.*.new"):
             left.unlink(missing_ok=True)
         index = KeyIndex(finished)
         for keys in self.packs():
             if index.holds(np.array(keys, "S32")).all():
                 self.clear(keys)
+        self._leave(*self.folder.glob("[!.]*"))
 
     def clear(self, keys: Sequence[str]) -> None:
         """Remove a checkpoint: its cells are finished, or are to begin anew."""
         path = self.path(keys)
         path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # not there, or others are in it
-            path.parent.rmdir()
-            self.folder.rmdir()
+        self._leave(path.parent)
+
+    def _leave(self, *folders: Path) -> None:
+        """Remove those of these folders that are empty, and the whole one if it is then."""
+        for folder in (*folders, self.folder):
+            with contextlib.suppress(OSError):  # not there, or others are in it
+                folder.rmdir()
 
 
 def is_ours(path: Path) -> bool:

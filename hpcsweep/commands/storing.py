@@ -24,6 +24,7 @@ STATUS_EPILOG = """
 \b
 Exit codes: 0; with --verify 1 if something is damaged; with --check 75 if cells
 are pending or missing, and 1 if cells failed; 2 the request is invalid.
+A shard, such as results.2-of-8.h5, is checked for the cells of its element alone.
 """
 
 
@@ -107,7 +108,7 @@ def merge(file: Path, shards: tuple[Path, ...], delete_shards: bool) -> int:
         raise StoreError(f"There are no shards next to {file}; name the stores to merge into it.")
     new, finished = merge_stores(file, sources or shards)
     click.echo(f"{visible(str(file))}: {new} new cells, {finished} finished in all")
-    lacking = parts.missing(sources)
+    lacking = parts.missing(file, sources)
     if lacking:
         click.echo("\n".join(map(visible, lacking)))
     if delete_shards:

@@ -22,7 +22,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -89,20 +89,18 @@ def _number(claim: dict[str, Any]) -> int:
 
 
 def _alive(claim: dict[str, Any]) -> bool | None:
-    """Return whether the process of a claim lives; None if its number means nothing here."""
-    if not claim:
+    """Return whether the process of a claim lives, and has not released it; None if its number means nothing here."""
+    if not claim or claim.get("released") is True:
         return False
     process = claim.get("process")
     if claim.get("processes") != _processes() or not isinstance(process, int) or process <= 0:
         return None
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:  # of another user, whose processes may be hidden
         return None
-    except OverflowError:
-        return False
     try:
         return _birth(process) == claim.get("birth")
     except psutil.Error:
@@ -132,27 +130,23 @@ def _birth(process: int) -> str | None:
         return None
 
 
-def _say(sentence: str) -> None:
-    print(sentence, file=sys.stderr, flush=True)
-
-
 class Lease:
     """A held lease; a thread renews it until `release`, which the end of a `with` block calls.
 
     number: larger than that of every earlier lease on the store.
     unsure: the lease before it was taken over from a process that may still live, since it cannot be looked up here;
-        whoever takes it over in turn inherits that, until a new file is in the place of the store.
+        whoever comes next inherits that, also after a `release`, until a new file is in the place of the store.
     """
 
-    def __init__(self, store: Path, after: int = 0, say: Callable[[str], None] = _say) -> None:
+    def __init__(self, store: Path, after: int = 0) -> None:
         """Take the lease, with a number larger than `after`.
 
-        Waits up to `STALE` seconds for a sign of life, and `say`s so.
+        Waits up to `STALE` seconds for a sign of life, and says so on the standard error.
         Raises `StoreError` naming the process that holds it.
         """
         self.store, self.path, self.unsure = store, lease_path(store), False
         self._over = threading.Event()
-        self._after, self._say = after, say
+        self._after = after
         if store.exists() and not os.access(store, os.W_OK):
             raise StoreError(f"{store} is read-only for this user; make it writable, or choose another file.")
         try:
@@ -198,19 +192,26 @@ class Lease:
             "number": self.number,
             "unsure": self.unsure,
         }
-        own = self.path.with_name(f".{self.path.name}.{self._claim['name']}")
         try:
-            descriptor = os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
-            with open(descriptor, "w") as file:
-                json.dump(self._claim, file)
-            if seen:
-                self._move_aside(seen)
-            os.link(own, self.path)
+            with self._written() as own:
+                if seen:
+                    self._move_aside(seen)
+                os.link(own, self.path)
             if seen:
                 self._make_sure()
             self._sweep()
         except FileExistsError as error:
             raise StoreError(f"Another run has just begun to write {self.store}; wait for its end.") from error
+
+    @contextlib.contextmanager
+    def _written(self) -> Iterator[Path]:
+        """Give a file beside the lease with our claim, which is removed afterwards if it is still there."""
+        own = self.path.with_name(f".{self.path.name}.{self._claim['name']}")
+        try:
+            descriptor = os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+            with open(descriptor, "w") as file:
+                json.dump(self._claim, file)
+            yield own
         finally:
             own.unlink(missing_ok=True)
 
@@ -229,9 +230,10 @@ class Lease:
         # Whoever took over from a process that may still live has put a new file in place, with its number, or has not.
         self.unsure = seen.get("unsure") is True and self._after < _number(seen)
         if alive is None:
-            self._say(
+            print(
                 f"{self.store} is held by {_words(seen)}; its heartbeat is watched for up to {STALE:.0f} s, to see "
-                "whether that process is still alive."
+                "whether that process is still alive.",
+                file=sys.stderr,
             )
             alive = self._changes(seen, beat)
             self.unsure = True
@@ -277,9 +279,6 @@ class Lease:
         if claim != self._claim:
             raise FileExistsError(self.path)
 
-    def _ours(self) -> bool:
-        return _read(self.path)[0] == self._claim
-
     def _beat(self) -> None:
         while not self._over.wait(HEARTBEAT):
             with contextlib.suppress(OSError):  # a file system that stumbles for a moment takes nothing over
@@ -288,9 +287,14 @@ class Lease:
                 os.utime(self.path, follow_symlinks=False)
 
     def release(self) -> None:
-        """Release the store."""
+        """Release the store; a lease that is still `unsure` stays as a mark of that, held by nobody."""
         self._over.set()
         self._thread.join()
-        if self._ours():
-            with contextlib.suppress(OSError):  # a disk turned read-only: it goes stale with this process
-                self.path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a disk turned read-only: it goes stale with this process
+            if _read(self.path)[0] == self._claim:
+                if self.unsure and self.store.exists():
+                    self._claim["released"] = True
+                    with self._written() as own:
+                        os.replace(own, self.path)
+                else:
+                    self.path.unlink(missing_ok=True)

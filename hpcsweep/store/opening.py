@@ -110,16 +110,18 @@ def _set_aside(path: Path, keys: np.ndarray) -> None:
 
     They cannot be trained again; and where more than rows is damaged, nothing says any more what they are.
     """
-    aside = path.with_name(path.name + ".damaged")
-    if aside.exists() or weights.path_of(aside).exists():
-        raise StoreError(f"{aside}, or the file of its weights, is in the way: move it elsewhere first.")
+    aside, kept = path.with_name(path.name + ".damaged"), links.followed(weights.path_of(path))
+    kept_aside = weights.path_of(aside)
+    if kept != weights.path_of(path):  # elsewhere, perhaps on another disk; KEPT.damaged is what a repair of it leaves
+        kept_aside = kept.with_name(f"{kept.name}.{aside.name}")
+    for file in (aside, weights.path_of(aside), kept_aside):
+        if os.path.lexists(file):
+            raise StoreError(f"{file} is in the way: move it elsewhere first.")
     os.link(path, aside)
-    kept = links.followed(weights.path_of(path))
-    if kept.exists() and kept == weights.path_of(path):
-        os.link(kept, weights.path_of(aside))
-    elif kept.exists():  # elsewhere, perhaps on another disk
-        os.link(kept, kept_aside := kept.with_name(kept.name + ".damaged"))
-        weights.path_of(aside).symlink_to(kept_aside)
+    if kept.exists():
+        os.link(kept, kept_aside)
+        if kept_aside != weights.path_of(aside):
+            weights.path_of(aside).symlink_to(kept_aside)
     print(
         f"hpcsweep: {len(keys)} finished cell(s) are left out of {path}, since they cannot be repaired: the study "
         f"does not contain them ({named([key.decode() for key in keys.tolist()])}). {aside} has the store as it was; "
@@ -205,6 +207,7 @@ def replace(
         rewriting.build(temporary, rows, title, text, runs, takes, killed, lease.number)
         if keep_weights:  # first, so that a store never has finished rows that its weights do not know
             weights_building.build(path, rows, takes, check, lease.unsure, repair)
+    lease.unsure = False
     return rows
 
 

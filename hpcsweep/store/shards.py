@@ -68,13 +68,32 @@ def beside(store: Path) -> list[Path]:
     return [path for shard, path in sorted((s, p) for s, p in named if s is not None) if shard.path(store) == path]
 
 
-def missing(files: Sequence[Path]) -> list[str]:
-    """Say what keeps these shards from being all of their study, finished; nothing if nothing does."""
+def missing(store: Path, files: Sequence[Path]) -> list[str]:
+    """Say what keeps a store, into which these shards were merged, from having all cells of its study, finished.
+
+    Where no file knows how many these are, the names of the shards decide which of them are missing.
+    """
+    count, whole = extent([store] * store.exists())
+    if count >= whole > 0 and not unfinished(store):  # whatever has become of the shards
+        return []
     reasons = [f"{path}: was never started" for path in files if not path.exists()]
     reasons += [
-        f"{path}: {left} cells are not finished" for path in files if path.exists() and (left := unfinished(path))
+        f"{path}: {left} cells are not finished"
+        for path in (*files, *[store] * (whole > 0))
+        if path.exists() and (left := unfinished(path))
     ]
-    return reasons + absent(files)
+    return reasons + [f"{whole - count} of {whole} cells of the study are missing"] * (count < whole) + absent(files)
+
+
+def extent(files: Sequence[Path]) -> tuple[int, int]:
+    """Return how many cells some stores have together, and how many their study has, 0 if that is not known."""
+    keys, whole = [np.empty(0, "S32")], 0
+    for path in files:
+        with opened(path) as file:
+            keys.append(file["key"][:])
+            whole = max(whole, int(file.attrs.get("cells", 0)))  # not in older stores
+    first = KeyIndex(np.concatenate(keys)).first()
+    return int((first == np.arange(len(first))).sum()), whole
 
 
 def absent(files: Sequence[Path]) -> list[str]:

@@ -78,7 +78,8 @@ def everything(path: str | Path) -> dict[str, Any]:
     """Return the summary of a store and, as "shards", those of the shards beside it.
 
     With shards, "together" counts every cell once, by the best that a file says of it. "missing" are sentences about
-    cells of the study that no file has. Raises `StoreError` if there is neither.
+    cells of the study that no file has; none of a shard, whose cells are those of its element. Raises `StoreError` if
+    there is neither.
     """
     path = Path(path)
     parts = shards.beside(path)
@@ -91,7 +92,9 @@ def everything(path: str | Path) -> dict[str, Any]:
         main, *summaries = summaries
     keys, status = (np.concatenate([store[number] for store in stores]) for number in (1, 2))
     rows, whole = shards.counting(keys, status), max(store[3] for store in stores)
-    if whole:
+    if shards.of(path) is not None:
+        main["missing"] = []
+    elif whole:
         main["missing"] = [f"{whole - len(rows)} of {whole} cells of the study are missing"] * (len(rows) < whole)
     else:
         main["missing"] = shards.absent(parts)

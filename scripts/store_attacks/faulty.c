@@ -12,7 +12,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-/* EIO where something is changed, ENOSPC, half of a write, half of a write and SIGKILL, EIO where nothing is changed */
+/* EIO where something is changed, ENOSPC, half of a write, half of a write and SIGKILL, EIO where nothing is changed.
+   A kill tears no write of at most 8 bytes: it stands whole in the page cache, or not at all. */
 enum kind { NONE, BROKEN, FULL, SHORT, KILLED, UNREADABLE };
 #define ON(kind) (1 << (kind))
 enum { READS = ON(UNREADABLE), WRITES = ON(BROKEN) | ON(FULL) | ON(SHORT) | ON(KILLED) };
@@ -52,7 +53,7 @@ static long fail(void)
     {                                                                                                                \
         if (!is_ours(file) || !strikes(kinds))                                                                       \
             return REAL(name) all;                                                                                   \
-        ssize_t done = kind == SHORT || kind == KILLED ? REAL(name) half : 0;                                        \
+        ssize_t done = kind == SHORT || (kind == KILLED && size > 8) ? REAL(name) half : 0;                          \
         return kind == SHORT ? done : fail();                                                                        \
     }
 TRANSFER(read, READS, (int file, void *data, size_t size), (file, data, size), (file, data, (size + 1) / 2))

@@ -101,7 +101,11 @@ def work(path: Path, study: Study, cells: Cells, most: int | None = None, repair
         write_errors.explained(f"{path} can no longer be written"),
     ):
         checkpoints.sweep(store.finished())
-        pending = store.pending().tolist()[:most]
+        pending = store.pending().tolist()
+        for saved in checkpoints.packs():
+            if not set(saved) <= set(store.keys(pending)):  # as `packs_in_order` does
+                checkpoints.clear(saved)
+        pending = pending[:most]
         for start in range(0, len(pending), BATCH):
             rows = pending[start : start + BATCH]
             keys = store.keys(rows)
@@ -109,6 +113,7 @@ def work(path: Path, study: Study, cells: Cells, most: int | None = None, repair
             for step in (1, 2):
                 checkpoints.saver(keys).save(state(keys, step))
             store.put(rows, [record(store.cells.cell(row)) for row in rows], functools.partial(checkpoints.clear, keys))
+            store.settle(now=start == 0)  # as if a second had passed, once
 
 
 def run_of() -> Run:

@@ -102,11 +102,18 @@ def _restored(functions: dict[str, Callable[..., Any]]) -> Iterator[None]:
 
 
 def images(moments: list[Moment], count: int, seed: int) -> Iterator[Files]:
-    """Yield what may be on the disk after a power cut at any moment; most are while a store or weights are written."""
+    """Yield what may be on the disk after a power cut at any moment.
+
+    Of four, three are while a store or weights are not on the disk, and two of these just before they are forced there,
+    when most is at stake.
+    """
     chance = random.Random(seed)
-    written = [number for number, moment in enumerate(moments) if _is_written(moment)]
+    everything = range(len(moments))
+    written = [cut for cut in everything if _differ(moments[cut], moments[cut].written, moments[cut].synced)]
+    later = [moment.synced for moment in moments[1:]] + [{}]
+    syncs = [cut for cut in written if _differ(moments[cut], moments[cut].synced, later[cut])]
     for number in range(count):
-        cut = chance.choice(written) if written and (seed + number) % 4 else chance.randrange(len(moments))
+        cut = chance.choice((everything, written or everything, syncs or everything)[min((seed + number) % 4, 2)])
         moment = moments[cut]
         names, share = moments[chance.randint(moment.settled, cut)].names, chance.choice((0.1, 0.5, 0.9))
         yield {
@@ -115,10 +122,9 @@ def images(moments: list[Moment], count: int, seed: int) -> Iterator[Files]:
         }
 
 
-def _is_written(moment: Moment) -> bool:
-    """Return whether a store, or weights, have anything that is not on the disk for certain."""
-    files = (number for path, number in moment.names.items() if path.suffix == ".h5")
-    return any(moment.written[number] != moment.synced.get(number) for number in files)
+def _differ(moment: Moment, one: dict[int, bytes], other: dict[int, bytes]) -> bool:
+    """Return whether the contents of a store, or of weights, differ."""
+    return any(one.get(number) != other.get(number) for path, number in moment.names.items() if path.suffix == ".h5")
 
 
 def _torn(old: bytes, new: bytes, chance: random.Random, share: float) -> bytes:

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hpcsweep.api import running
+from hpcsweep.approx import states
 from hpcsweep.approx.catalogue import Catalogue
 from hpcsweep.cluster import worker
 from hpcsweep.cluster.checkpoints import CheckpointDir, Saver
@@ -236,6 +238,17 @@ def test_a_checkpoint_that_cannot_be_read_is_no_obstacle(tmp_path: Path) -> None
     saver.save({"step": 4})
     checkpoints.sweep(np.array([b"c", b"b", b"a"], "S32"))
     assert not checkpoints.folder.exists(), "of finished cells alone"
+
+
+def test_a_launch_opens_each_checkpoint_once(tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert running.run(tiny, tmp_path / "s.h5").done == 18
+    checkpoints, opened_files = CheckpointDir.beside(tmp_path / "s.h5"), []
+    for number in range(30):
+        checkpoints.saver((f"{number:032}",)).keep({"step": number})
+    about = states.about
+    monkeypatch.setattr(states, "about", lambda path: opened_files.append(path) or about(path))
+    assert running.run(tiny, tmp_path / "s.h5").done == 18
+    assert len(opened_files) == len(set(opened_files)) == 30 and not checkpoints.packs()
 
 
 class Planted:

@@ -13,9 +13,12 @@ import pytest
 
 from hpcsweep import run
 from hpcsweep.cluster import scheduling
+from hpcsweep.cluster.arrays import jobs
 from hpcsweep.cluster.checkpoints import CheckpointDir
 from hpcsweep.cluster.sweep import Sweep
 from hpcsweep.errors import StoreError
+from hpcsweep.findings.dataset import files
+from hpcsweep.findings.report import summary
 from hpcsweep.store import layout, lease, status, store
 from hpcsweep.store.reading import opened
 from hpcsweep.store.shards import Shard
@@ -73,20 +76,36 @@ def test_a_study_is_not_done_while_cells_of_it_are_in_no_file(hpcsweep: Run, tin
     assert hpcsweep("run", tiny, "-o", main, "--shard", "1/2").returncode == 0
     alone = hpcsweep("status", main, "--check")
     assert alone.returncode == 75 and " of 18 cells of the study are missing" in alone.stdout, alone.stdout
-    assert hpcsweep("merge", main).returncode == 75
-    first.unlink()
+    assert hpcsweep("status", first, "--check").returncode == 0, "a shard is done when its own cells are"
+    assert "1 of 2 shards are there; " in (said := report_of(main)) and " of 18 cells" in said
+    merged = hpcsweep("merge", main, "--delete-shards")
+    assert merged.returncode == 75 and "1 shards deleted" in merged.stdout and not first.exists()
     assert hpcsweep("status", main, "--check").returncode == 75
-    assert json.loads(hpcsweep("status", main, "--json").stdout)["missing"]
+    assert json.loads(hpcsweep("status", main, "--json").stdout)["missing"] and " of 18 cells" in report_of(main)
     both = hpcsweep("status", main, "--check", "--verify")
     assert both.returncode == 75 and "no damage found" in both.stdout and "missing" in both.stdout, both.stdout
     assert hpcsweep("run", tiny, "-o", main, "--shard", "2/2").returncode == 0
-    assert hpcsweep("status", main, "--check").returncode == 0
-    hpcsweep("merge", main)
+    assert hpcsweep("status", main, "--check").returncode == 0 and not report_of(main)
+    merged = hpcsweep("merge", main)
+    assert merged.returncode == 0 and "missing" not in merged.stdout, "all cells are there, whatever was deleted"
+    assert jobs.merge(main, (first, second))[1] == 0, "the last job of an array finds the same"
     shutil.move(second, tmp_path / "t.h5")
     assert hpcsweep("status", main, "--check", "--verify").returncode == 0
     tiny.write_text(TINY.replace("replicate = 2", "replicate = 1"))  # a smaller study: nothing of it is missing
     assert hpcsweep("run", tiny, "-o", main).returncode == 0
     assert hpcsweep("status", main, "--check").returncode == 0
+
+
+def report_of(main: Path) -> str:
+    """What a report says of missing shards."""
+    return "".join(sentence for _, sentence in summary.parts(files(main)))
+
+
+def test_a_shard_is_not_done_while_cells_of_it_are_pending(hpcsweep: Run, tmp_path: Path) -> None:
+    shard = fill(tmp_path / "s.2-of-3.h5", TINY, slice(0, 17))
+    assert hpcsweep("status", shard, "--check").returncode == 75
+    fill(shard, TINY)
+    assert hpcsweep("status", shard, "--check").returncode == 0
 
 
 def test_damage_in_a_shard_is_found(hpcsweep: Run, tmp_path: Path) -> None:

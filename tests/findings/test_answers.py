@@ -225,10 +225,3 @@ def test_the_worst_pictures_are_of_different_targets(make_store: Maker) -> None:
 
     assert [target[key] for key, _ in choose(dataset, path, 2)][:2] == ["bumps", "wave"]
     assert {target[key] for key in gallery.choose(dataset, path, 2)} == {"bumps", "wave"}
-
-
-def test_shards_that_are_missing_are_said() -> None:
-    paths = [Path(f"results.{number}-of-8.h5") for number in (2, 5)]
-    assert [sentence.split(";")[0] for _, sentence in summary.parts(paths)] == ["2 of 8 shards are there"]
-    assert not list(summary.parts([Path("results.h5"), *paths]))  # merged, and perhaps deleted
-    assert not list(summary.parts([Path("results.h5")]))

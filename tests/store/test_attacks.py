@@ -20,6 +20,7 @@ from hpcsweep.findings import dataset
 from hpcsweep.store import journal, lease, remeasured, rewriting, verifying, weights
 from hpcsweep.store.lease import Lease
 from hpcsweep.store.merging import merge
+from hpcsweep.store.row_writer import Datasets
 from hpcsweep.store.store import Store
 from scripts import attack_store
 from scripts.store_attacks import calls, model
@@ -38,6 +39,15 @@ def outcomes(groups: dict[str, list[attack_store.Task]], place: Path) -> dict[st
 def test_power_cuts_mark_nothing_wrong_done_and_lose_nothing(tmp_path: Path) -> None:
     counts = outcomes(attack_store.power_cuts(tmp_path / "place", 4), tmp_path / "place")
     assert counts == {name: {"survived": 4} for name in ACTIONS}
+
+
+def test_power_cuts_do_harm_where_nothing_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows are then marked that are not on the disk, and the same cuts have to find that."""
+    monkeypatch.setattr(Datasets, "sync", lambda _: None)
+    cuts = attack_store.power_cuts(tmp_path / "place", 8)
+    chosen = {name: cuts[name] for name in ("create", "measure")}
+    counts = {name: counted for name, counted, _ in attack_store.together(chosen, tmp_path / "place")}
+    assert sum(map(attack_store.forbidden, counts.values())) > 0, counts
 
 
 def test_damages_are_noticed_or_harmless(tmp_path: Path) -> None:

@@ -188,6 +188,20 @@ def test_checkpoints_are_not_saved_through_a_link(tmp_path: Path) -> None:
     assert access(tmp_path / "victim")[0] == 0o755
 
 
+def test_a_launch_removes_what_a_killed_one_left_of_its_checkpoints(tmp_path: Path) -> None:
+    checkpoints = CheckpointDir.beside(tmp_path / "s.h5")
+    finished, going, gone = ("1" * 32,), ("2" * 32,), ("3" * 32,)
+    for keys in (finished, going, gone):
+        checkpoints.saver(keys).save({"a": np.ones(3)})
+    checkpoints.path(gone).rename(checkpoints.path(gone).with_name(".unfinished.new"))
+    checkpoints.sweep(np.array(finished, "S32"))
+    kept = checkpoints.path(going)
+    assert sorted(checkpoints.folder.rglob("*")) == [kept.parent, kept]
+    kept.unlink()  # killed, or refused, before the empty folders were removed
+    checkpoints.sweep(np.empty(0, "S32"))
+    assert not checkpoints.folder.exists()
+
+
 @root_only
 @pytest.mark.parametrize("chain", [False, True], ids=["planted", "behind an own link"])
 @pytest.mark.parametrize("there", [False, True], ids=["leads nowhere", "leads to a store"])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from hpcsweep.errors import StoreError
+from hpcsweep.store import verifying, weights
 from hpcsweep.store.foreign import refuse
 from hpcsweep.store.reading import read_cells
 from tests.conftest import TINY, fill
@@ -104,3 +105,22 @@ def test_a_column_is_no_path(tmp_path: Path) -> None:
         file.attrs["coordinates"] = f"{file.attrs['coordinates']} ./width"
     with pytest.raises(StoreError, match=r"'./width' is no column of it. It is not read"):
         read_cells(store)
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["store", "weights"])
+def test_damaged_names_of_datasets_are_told_in_a_sentence(tmp_path: Path, kept: bool) -> None:
+    """HDF5 raises errors of many kinds and texts where the heap of the names, or the tree, is damaged."""
+    store = fill(tmp_path / "s.h5", TINY)
+    path = weights.path_of(store) if kept else store
+    sound, refused = path.read_bytes(), 0
+    for signature in (b"HEAP", b"TREE", b"SNOD"):
+        first = sound.index(signature)
+        for place in range(first, first + 40):
+            content = bytearray(sound)
+            content[place] ^= 1 << place % 8
+            path.write_bytes(content)
+            try:
+                refused += bool(verifying.verify(store))
+            except StoreError:
+                refused += 1
+    assert refused > 60

@@ -132,17 +132,24 @@ def test_a_network_without_pictures_is_no_damage_when_an_earlier_attempt_had_som
     assert not verifying.verify(whole) and weights.pictures(whole, key[0]) == weights.Pictures()
 
 
-def test_what_is_set_aside_has_its_weights_when_these_are_a_link(whole: Path) -> None:
+@pytest.mark.parametrize("edited", [False, True])
+def test_what_is_set_aside_has_its_weights_when_these_are_a_link(whole: Path, edited: bool) -> None:
     elsewhere = whole.with_name("big") / "w.h5"
     elsewhere.parent.mkdir()
     os.rename(weights.path_of(whole), elsewhere)
     weights.path_of(whole).symlink_to(elsewhere)
+    left = unseal(whole) if edited else elsewhere.read_bytes()
     study, cells = model.study_of("[10]")
     row = int(np.flatnonzero(~np.isin(keys_of(whole), cells.columns["key"].astype(str)))[0])
     with h5py.File(whole, "r+", locking=False) as file:
         file["sup_lower"][row] += 1
-    key = keys_of(whole)[row]
+    key, aside = keys_of(whole)[row], whole.with_name("s.h5.damaged")
+    elsewhere.with_name("w.h5.s.h5.damaged").write_text("precious")
+    with pytest.raises(StoreError, match=r"w.h5.s.h5.damaged is in the way"):
+        model.work(whole, study, cells, repair=True)
+    assert not aside.exists() and elsewhere.read_bytes() == left
+    elsewhere.with_name("w.h5.s.h5.damaged").unlink()
     model.work(whole, study, cells, repair=True)
-    aside = whole.with_name("s.h5.damaged")
-    assert key not in keys_of(whole) and key in keys_of(weights.path_of(aside))
+    assert key not in keys_of(whole) and weights.path_of(aside).read_bytes() == left
     assert weights.parameters(aside, [key])[0] is not None and weights.path_of(whole).is_symlink()
+    assert elsewhere.with_name("w.h5.damaged").exists() == edited and not verifying.verify(whole)

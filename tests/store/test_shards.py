@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcsweep.errors import LaunchError, StoreError
+from hpcsweep.findings.report import summary
 from hpcsweep.store import journal, layout, shards, status, weights
 from hpcsweep.store.lease import Lease
 from hpcsweep.store.merging import merge
@@ -160,13 +161,35 @@ def test_shards_that_live_or_are_not_finished_are_kept(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_is_told_by_name(tmp_path: Path) -> None:
+    main = tmp_path / "r.h5"
     whole, half = fill(tmp_path / "r.1-of-3.h5", TINY), fill(tmp_path / "r.3-of-3.h5", TINY, slice(0, 6))
-    reasons = shards.missing([whole, half])
-    assert len(reasons) == 2 and "r.3-of-3.h5: 12 cells" in reasons[0] and "shard 2/3 is missing" in reasons[1]
     never = tmp_path / "r.2-of-3.h5"
-    reasons = shards.missing([whole, never, half])
-    assert len(reasons) == 2 and reasons[0] == f"{never}: was never started"
-    assert shards.missing([whole.rename(tmp_path / "other.h5")]) == []
+    reasons = shards.missing(main, [whole, never, half])
+    assert reasons == [f"{never}: was never started", f"{half}: 12 cells are not finished"]
+    merge(main, [half])
+    reasons = shards.missing(main, [half])
+    assert f"{half}: 12 cells are not finished" in reasons and f"{main}: 12 cells are not finished" in reasons
+    assert f"{tmp_path / 'r'}: shard 2/3 is missing" in reasons and len(reasons) == 4
+    merge(main, [whole])
+    assert shards.missing(main, [whole, never, half]) == [], "every cell is there"
+
+
+def test_where_no_file_knows_how_many_cells_a_study_has_names_decide(tmp_path: Path) -> None:
+    """Stores of earlier versions."""
+    main, shard = tmp_path / "r.h5", fill(tmp_path / "r.1-of-3.h5", TINY)
+    with h5py.File(shard, "r+") as file:
+        del file.attrs["cells"], file["digest"]
+    assert [sentence for _, sentence in summary.parts([shard])] == [
+        "1 of 3 shards are there; the cells of the others are missing."
+    ]
+    merge(main, [shard])
+    assert shards.extent([main, shard]) == (18, 0)
+    assert [reason.split(": ")[1] for reason in shards.missing(main, [shard])] == [
+        "shard 2/3 is missing",
+        "shard 3/3 is missing",
+    ]
+    assert not list(summary.parts([main, shard])), "merged, and perhaps deleted"
+    assert shards.missing(main, [shard.rename(tmp_path / "other.h5")]) == []
 
 
 def test_the_status_of_shards_counts_every_cell_once(tmp_path: Path) -> None:

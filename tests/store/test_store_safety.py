@@ -70,6 +70,24 @@ def test_who_lost_the_lease_does_not_write_any_more(tmp_path: Path, monkeypatch:
     assert lease.holder(tmp_path / "s.h5") == "process 1 on elsewhere"
 
 
+def test_who_may_still_write_writes_into_an_old_file_also_after_a_command_that_was_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lease was taken over from a process elsewhere by a command that then found another study, and ended."""
+    path = fill(tmp_path / "s.h5", TINY, slice(0, 4))
+    monkeypatch.setattr(lease, "STALE", 0.1)
+    lease.lease_path(path).write_text('{"host": "elsewhere", "process": 1, "number": 9}')
+    with pytest.raises(StoreError, match="another study"):
+        open_store(path, TINY.replace("title =", "title = 'another'\n#"))
+    before = path.stat().st_ino, weights.path_of(path).stat().st_ino
+    for _ in range(2):
+        open_store(path, TINY).close()
+        after = path.stat().st_ino, weights.path_of(path).stat().st_ino
+        assert before[0] != after[0] and before[1] != after[1] and not lease.lease_path(path).exists()
+    open_store(path, TINY).close()
+    assert after == (path.stat().st_ino, weights.path_of(path).stat().st_ino), "one new file is enough"
+
+
 def test_stores_of_different_names_have_different_weights(tmp_path: Path) -> None:
     names = ["run", "run.1", "run.2", "run.h5", "run.2.h5"]
     assert len({weights.path_of(tmp_path / name) for name in names}) == len(names)

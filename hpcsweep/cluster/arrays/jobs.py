@@ -122,10 +122,11 @@ class MergeJob:
 
 def merge(path: Path, files: tuple[Path, ...]) -> tuple[list[str], int]:
     """Merge the shards that are there; return what there is to say, and 0, 1 (cells failed) or 75 (some missing)."""
-    lacking, present = shards.missing(files), [file for file in files if file.exists()]
-    if not present:
-        return lacking, AGAIN
+    present = [file for file in files if file.exists()]
+    if not (present or path.exists()):
+        return shards.missing(path, files), AGAIN
     new, finished = merging.merge(path, present)
+    lacking = shards.missing(path, files)
     failed = shards.failures(path)
     counts = f"{path}: {new} new cells, {finished} finished in all" + (f", {failed} failed" if failed else "")
     return [counts, *lacking], AGAIN if lacking else int(failed > 0)

@@ -26,10 +26,17 @@ MOST_TARGETS = 4  # with exponents of their own in a sentence
 
 
 def parts(files: Sequence[Path]) -> Sentences:
-    """Say how many shards of a store that is not merged there are, if some are missing."""
+    """Say how many cells of the study these files lack: those of shards that are not there.
+
+    Older stores do not know how many cells their study has; there the names of shards that are not merged decide.
+    """
+    count, whole = shards.extent(files)
     present = [shard for file in files if (shard := shards.of(file)) is not None]
-    if len(present) == len(files) and len(present) < present[0].count:
-        yield "Shards.", f"{len(present)} of {present[0].count} shards are there; the cells of the others are missing."
+    alone = f"{len(present)} of {present[0].count} shards are there; " if len(present) == len(files) else ""
+    if whole and count < whole:
+        yield "Shards.", f"{alone}{whole - count:,} of {whole:,} cells of the study are missing."
+    elif not whole and alone and len(present) < present[0].count:
+        yield "Shards.", f"{alone}the cells of the others are missing."
 
 
 def progress(cells: DataFrame) -> str:
