@@ -130,8 +130,8 @@ def uniform_points(dataset: xarray.Dataset) -> Figure | None:
     shown = every[:MOST]
     about = (
         f"The largest error at {_uniform_count(cells)}independent uniform points, which most studies report, as a "
-        "share of the lower bound of the sup-norm error. Black: medians. Pale bars reach down to the share of the proved upper "
-        "bound, where the true value may lie."
+        "share of the lower bound of the sup-norm error. Black: medians. Pale bars reach down to the share of the "
+        "proved upper bound, where the true value may lie."
     )
     note = panels.footnote(dataset, cells, len(every) - len(shown))
     heading = Heading("What uniform points would have reported", about, note)
