@@ -76,7 +76,7 @@ def best(table: series.Table) -> Rows:
         network = series.network(cell.model, cell.depth, cell.width)
         values = [cell.target, cell.dimension, *errors, network, cell.parameters, cell.samples, cell.optimizer]
         rows.append([text(value) for value in values])
-    note = "The sup-norm error is the largest error found; the true value is at most the proved one, if any."
+    note = "The sup-norm error is its lower bound; the true value lies between this and the proved one, if any."
     return slim(Rows([*header, "optimizer"], rows, note), "proved ≤", "optimizer")
 
 

@@ -235,12 +235,12 @@ def test_it_says_why_there_is_no_picture(dimensions: str, reason: str, page_of: 
 @pytest.mark.parametrize(
     ("excess", "words"),
     [
-        ((1.2, 1.5), "exceed the error found by a factor of 1.2 (median) and of 1.5 at most."),
+        ((1.2, 1.5), "exceed the lower bound by a factor of 1.2 (median) and of 1.5 at most."),
         (
             (1.0001, 1.5),
-            "are about as large as the error found in the median, and exceed it by a factor of 1.5 at most.",
+            "are about as large as the lower bound in the median, and exceed it by a factor of 1.5 at most.",
         ),
-        ((1.0001, 1.001), "are about as large as the error found."),
+        ((1.0001, 1.001), "are about as large as the lower bound."),
     ],
 )
 def test_it_says_how_close_bounds_are(excess: tuple[float, float], words: str, make_store: Maker) -> None:

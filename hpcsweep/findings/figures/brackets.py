@@ -1,4 +1,4 @@
-"""Brackets: from the largest error found to the proved upper bound, and what uniform points would have reported."""
+"""Brackets: from the lower to the proved upper bound, and what uniform points would have reported."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def brackets(dataset: xarray.Dataset) -> Figure | None:
     rows = math.ceil(len(shown) / WRAP)
     columns = math.ceil(len(shown) / rows)
     about = (
-        "Above: from the largest error found to the proved upper bound. Below: how far apart the two are. Proofs end "
+        "Above: from the lower bound to the proved upper bound. Below: how far apart the two are. Proofs end "
         "closed (at the requested gap), out of their budget of boxes, or at the floor of rounding errors."
     )
     title = f"Brackets of the sup-norm error: proved for {proved.sum():,} of {len(cells):,} cells"
@@ -130,8 +130,8 @@ def uniform_points(dataset: xarray.Dataset) -> Figure | None:
     shown = every[:MOST]
     about = (
         f"The largest error at {_uniform_count(cells)}independent uniform points, which most studies report, as a "
-        "share of the largest error found. Black: medians. Pale bars reach down to the share of the proved upper "
-        "bound, where the true value may lie."
+        "share of the lower bound of the sup-norm error. Black: medians. Pale bars reach down to the share of the "
+        "proved upper bound, where the true value may lie."
     )
     note = panels.footnote(dataset, cells, len(every) - len(shown))
     heading = Heading("What uniform points would have reported", about, note)

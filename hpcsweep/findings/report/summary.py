@@ -107,10 +107,10 @@ def _proved(measured: DataFrame) -> str:
     half, most = (tables.text(value) for value in (wide.median(), wide.max()))
     if half != "1":
         return (
-            f"{bounds}. The other bounds exceed the error found by a factor of {half} (median) and of {most} at most."
+            f"{bounds}. The other bounds exceed the lower bound by a factor of {half} (median) and of {most} at most."
         )
     largest = f" in the median, and exceed it by a factor of {most} at most" if most != "1" else ""
-    return f"{bounds}. The other bounds are about as large as the error found{largest}."
+    return f"{bounds}. The other bounds are about as large as the lower bound{largest}."
 
 
 def _best(cells: DataFrame) -> Sentences:
