@@ -243,10 +243,11 @@ class Proof(MeasurementTask):
         assert self.measurement.gap is not None
         try:
             if pool is None:
-                if self._doubtful(difference, functions):
+                methods = Methods(difference)
+                if self._doubtful(methods, functions):
                     return CONTRADICTION
                 pool = certify.start(self.measurement.dimension, self.bracket.lower, self.bracket.where)
-                return certify.begin(difference, pool, self.measurement.gap, self.boxes, self.measurement.boxes)
+                return certify.begin(methods, pool, self.measurement.gap, self.boxes, self.measurement.boxes)
             return certify.advance(difference, pool, self.measurement.gap, self.boxes)
         except NoEnclosure as missing:
             return f"No certificate: {missing}"
@@ -256,13 +257,13 @@ class Proof(MeasurementTask):
         """Those of its approximation."""
         return self.approximation.plugins
 
-    def _doubtful(self, difference: Difference, functions: ErrorFunction) -> bool:
+    def _doubtful(self, methods: Methods, functions: ErrorFunction) -> bool:
         """Return whether what is proved at some points, and at that of the lower bound, misses what is seen there."""
         points = consistency.sample(functions.domain)
-        if any(method.contradicted(points) for method in Methods(difference).first):
+        if any(method.contradicted(points) for method in methods.first):
             return True
         where = torch.tensor([self.bracket.where], dtype=torch.float64)
-        return bool(self.bracket.where) and difference.contradicted(where, self.bracket.lower)
+        return bool(self.bracket.where) and methods.lines.contradicted(where, self.bracket.lower)
 
 
 def enclosed(functions: ErrorFunction) -> Difference:

@@ -133,28 +133,28 @@ def advance(
     return pool
 
 
-def begin(difference: Difference, pool: Pool, gap: float, boxes: int, permitted: int) -> Pool:
+def begin(methods: Methods, pool: Pool, gap: float, boxes: int, permitted: int) -> Pool:
     """Return a pool with its first boxes done, of all that are permitted; see `advance` and `with_forecast`.
 
     Where Taylor models close gaps with few boxes, a smaller one than is asked for takes few more.
     """
-    methods = Methods(difference)
+    difference = methods.lines
     finer = _FINER.get(len(pool.boxes.low.T), gap) if methods.orders else gap
     if finer < gap:
         pool = advance(difference, pool, finer, min(boxes, _FEW), methods=methods)
         boxes -= pool.done
         if pool.status == "closed":
             return pool
-    return with_forecast(difference, advance(difference, pool, gap, boxes, methods=methods), permitted, methods)
+    return with_forecast(methods, advance(difference, pool, gap, boxes, methods=methods), permitted)
 
 
-def with_forecast(difference: Difference, pool: Pool, permitted: int, methods: Methods | None = None) -> Pool:
+def with_forecast(methods: Methods, pool: Pool, permitted: int) -> Pool:
     """Return a pool that says about how many boxes it would take to close it, if that is hopeless with so many."""
     if pool.status != "budget" or pool.done >= permitted:
         return pool
     order = np.argsort(-pool.boxes.worst(), kind="stable")
     sample = halves(pool.boxes[order[:: max(1, len(order) // _SAMPLED)]])
-    each = parts((methods or Methods(difference)).of(pool.order, pool.full), sample, pool.level, pool.order)
+    each = parts(methods.of(pool.order, pool.full), sample, pool.level, pool.order)
     forecast = pool.done + 2 * len(pool.boxes) * each
     return replace(pool, forecast=forecast) if forecast > _HOPELESS * permitted else pool
 

@@ -260,14 +260,14 @@ def by_lines(difference: Difference, lower: float, boxes: int) -> Pool:
     methods = Methods(difference)
     methods.orders = ()
     pool = advance(difference, start(2, lower, ()), 1e-4, boxes, methods=methods)
-    return certify.with_forecast(difference, pool, 2 * boxes)
+    return certify.with_forecast(methods, pool, 2 * boxes)
 
 
 def test_models_close_what_lines_do_not_and_say() -> None:
     difference = close_to_its_target()
     pool = proved(difference, 2, gap=1e-4, boxes=2000)
     assert pool.status == "closed" and pool.order > 1 and pool.bracket.lower < 1e-7
-    assert certify.with_forecast(difference, pool, PLENTY) == pool and pool.remark == ""
+    assert certify.with_forecast(Methods(difference), pool, PLENTY) == pool and pool.remark == ""
     lines = by_lines(difference, pool.bracket.lower, 5000)
     assert lines.status == "budget" and lines.bracket.upper > 10 * pool.bracket.upper
     assert lines.forecast > 1e6 and "5000 boxes: to reach the gap, it would take about" in lines.remark
@@ -288,11 +288,11 @@ def test_code_that_models_cannot_follow_is_proved_by_lines() -> None:
 
 def test_a_gap_that_costs_little_is_closed_further() -> None:
     difference = close_to_its_target()
-    pool = certify.begin(difference, start(2, 0.0, ()), 0.1, PLENTY, PLENTY)
+    pool = certify.begin(Methods(difference), start(2, 0.0, ()), 0.1, PLENTY, PLENTY)
     assert pool.status == "closed" and pool.bracket.upper <= (1 + 1e-6) * pool.bracket.lower
-    lines = certify.begin(of(random_network(np.random.default_rng(0), 2, [8], "relu"), smooth, line(2)),
-                          start(2, 0.0, ()), 0.1, PLENTY, PLENTY)  # fmt: skip
+    kinked = Methods(of(random_network(np.random.default_rng(0), 2, [8], "relu"), smooth, line(2)))
+    lines = certify.begin(kinked, start(2, 0.0, ()), 0.1, PLENTY, PLENTY)
     assert lines.status == "closed" and lines.bracket.upper > 1.01 * lines.bracket.lower
-    hard = certify.begin(of(constant(0.0, 4), lambda x: torch.sin(6.0 * x).prod(1), line(4)), start(4, 0.0, ()), 0.3,
-                         PLENTY, PLENTY)  # fmt: skip
+    waves = Methods(of(constant(0.0, 4), lambda x: torch.sin(6.0 * x).prod(1), line(4)))
+    hard = certify.begin(waves, start(4, 0.0, ()), 0.3, PLENTY, PLENTY)
     assert hard.status == "closed" and hard.gap == 0.3 and hard.done >= 2048
