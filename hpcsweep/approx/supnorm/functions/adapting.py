@@ -22,6 +22,8 @@ from hpcsweep.approx.supnorm.functions.promotion import narrows, promoted
 from hpcsweep.approx.supnorm.screening.screen import Function
 from hpcsweep.errors import PluginError
 
+_MANY = 4099  # points, a number that is the length of nothing else
+
 
 class _Narrow(PluginError):
     """The values of a function are in float32 or less."""
@@ -60,7 +62,7 @@ def adapted(function: Callable[..., Any], domain: Domain, output: int | None = N
     problems: list[Exception] = []
     plain, wide = function, promoted(function)
     with _of_numpy():
-        first, second = (wide, plain) if narrows(function, probe) else (plain, wide)
+        first, second = (wide, plain) if narrows(function, probe[:1].expand(_MANY, -1)) else (plain, wide)
     for candidate in (first, second, _of_arrays(function), _without_gradients(function)):
         adapted_function = _flat(candidate)
         try:

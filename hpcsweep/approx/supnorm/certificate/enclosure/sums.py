@@ -23,7 +23,7 @@ from hpcsweep.approx.supnorm.certificate.enclosure.arithmetic import (
 )
 from hpcsweep.approx.supnorm.certificate.enclosure.conditions import maximum
 from hpcsweep.approx.supnorm.certificate.enclosure.elementary import univariate
-from hpcsweep.approx.supnorm.certificate.enclosure.rules import of_any_arithmetic
+from hpcsweep.approx.supnorm.certificate.enclosure.rules import of_any_arithmetic, refusal
 from hpcsweep.approx.supnorm.certificate.enclosure.shapes import (
     cat,
     feature_axes,
@@ -43,6 +43,19 @@ class Positions:
 
     def __getattr__(self, name: str) -> Any:
         raise NoEnclosure("the positions of largest or smallest values")
+
+    @classmethod
+    def __torch_function__(cls, function: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Refuse every function of them."""
+        raise NoEnclosure("the positions of largest or smallest values")
+
+
+# What Python would otherwise answer by itself, as that no position is 0.
+for _name in (
+    *("eq", "ne", "lt", "le", "gt", "ge", "bool", "index", "int", "float", "len", "iter", "getitem", "neg", "array"),
+    *("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "floordiv", "mod", "and", "or", "invert"),
+):
+    setattr(Positions, f"__{_name}__", refusal("the positions of largest or smallest values"))
 
 
 class Extreme(NamedTuple):
