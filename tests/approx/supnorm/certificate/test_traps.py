@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -122,6 +123,11 @@ PLAIN: dict[str, Code] = {
     "choice in float32": lambda x: torch.where(x[:, 0] > 0, 0.1, 0.3) * x[:, 0],
     "choice of conditions": lambda x: torch.where(x[:, 0] > 0, True, False) + torch.where(x[:, 1] > 0, True, False),
     "choice of bytes": lambda x: torch.where(x[:, 0] > 0, torch.tensor(200).byte(), torch.tensor(9).byte()) + 100,
+    "type by its number": lambda x: torch.ops.aten.to(x[:, 0], 4).double(),
+    "softmax by a number of float32": lambda x: torch.ops.aten.softmax(x, 1, 6)[:, 0].double(),
+    "power of a number of NumPy": lambda x: np.float32(0.3) ** x[:, 0],
+    "quotient of a constant": lambda x: torch.tensor(7.3, dtype=torch.float64) // (x[:, 0] + 5.0),
+    "cosine with a constant": lambda x: torch.cosine_similarity(x, torch.tensor([1.0, -2.0]).double(), 1),
     "choice by a method": lambda x: x[:, 0].where(x[:, 1] > 0, x[:, 1]),
     "choice of a number by a method": lambda x: x.T.where(x.T > 0, 0.5)[0],
 }

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -137,6 +138,7 @@ def _applied(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     kwargs = {_ALIASES.get(key, key): value for key, value in kwargs.items() if value is not None or key not in _IDLE}
     if "out" in kwargs:
         raise NoEnclosure(f"{name} with out=")
+    args = [part.item() if isinstance(part, np.generic) else part for part in args]
     in_place = bool(kwargs.pop("inplace", False)) or name not in RULES
     name = name if name in RULES else name[:-1]
     try:

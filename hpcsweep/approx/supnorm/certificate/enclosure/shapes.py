@@ -215,6 +215,8 @@ def to(
     for part in dtypes:
         if part != torch.float64 and not (_widening[-1] and part.is_floating_point):
             raise NoEnclosure(f"to({part})")
+    if any(type(part) is int for part in (*like, dtype)):  # of a script, which no evaluation takes for another type
+        raise NoEnclosure("to a type by its number")
     if copy:
         return apply("clone", form)
     if _widening[-1] or any(isinstance(part, bool) for part in like):
