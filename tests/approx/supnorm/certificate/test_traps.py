@@ -128,6 +128,7 @@ PLAIN: dict[str, Code] = {
     "power of a number of NumPy": lambda x: np.float32(0.3) ** x[:, 0],
     "quotient of a constant": lambda x: torch.tensor(7.3, dtype=torch.float64) // (x[:, 0] + 5.0),
     "cosine with a constant": lambda x: torch.cosine_similarity(x, torch.tensor([1.0, -2.0]).double(), 1),
+    "any, kept": lambda x: torch.where((x > 0).any(1, keepdim=True), x, -x)[:, 1],
     "choice by a method": lambda x: x[:, 0].where(x[:, 1] > 0, x[:, 1]),
     "choice of a number by a method": lambda x: x.T.where(x.T > 0, 0.5)[0],
 }

@@ -104,15 +104,15 @@ class Mask:
     def __ixor__(self, other: Any) -> Mask:
         return self._replaced(self ^ other)
 
-    def all(self, dim: int) -> Mask:
+    def all(self, dim: int, keepdim: bool = False) -> Mask:
         """Return whether all entries of a feature axis are true."""
         (axis,) = feature_axes(self.always, dim)
-        return Mask(self.always.all(axis), self.sometimes.all(axis), self.dimension)
+        return Mask(self.always.all(axis, keepdim), self.sometimes.all(axis, keepdim), self.dimension)
 
-    def any(self, dim: int) -> Mask:
+    def any(self, dim: int, keepdim: bool = False) -> Mask:
         """Return whether any entry of a feature axis is true."""
         (axis,) = feature_axes(self.always, dim)
-        return Mask(self.always.any(axis), self.sometimes.any(axis), self.dimension)
+        return Mask(self.always.any(axis, keepdim), self.sometimes.any(axis, keepdim), self.dimension)
 
     def __bool__(self) -> bool:
         raise NoEnclosure("bool")
