@@ -11,7 +11,7 @@ from hpcsweep.approx.supnorm.functions import adapted, domain_of, outputs_of, pl
 from hpcsweep.approx.supnorm.functions.components import common_outputs
 from hpcsweep.approx.supnorm.measured import Measured, finalize
 from hpcsweep.approx.supnorm.obstacles import obstacle
-from hpcsweep.approx.supnorm.outputs import Decision, MeasuredOutputs, with_remarks
+from hpcsweep.approx.supnorm.outputs import Decision, MeasuredOutputs, refutes, with_remarks
 from hpcsweep.approx.supnorm.survey import Survey
 from hpcsweep.approx.supnorm.tasks import Measurement, planned
 from hpcsweep.approx.supnorm.threshold import Below, proving
@@ -88,7 +88,7 @@ def measure(
         if gap is not None and (problem := obstacle(functions)):
             warnings.warn(f"Nothing can be proved{_of(output)}: {problem}.", stacklevel=2)
         results.append(_measured(functions, measurement, below))
-        if below is not None and results[-1].lower > below:
+        if below is not None and refutes(results[-1].lower, below):
             break
     measured = results[0] if count == 1 else MeasuredOutputs(tuple(results), gap)
     return measured if below is None else Decision(below, measured)

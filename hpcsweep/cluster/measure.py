@@ -12,7 +12,7 @@ from typing import Any
 from hpcsweep.approx.supnorm import files
 from hpcsweep.approx.supnorm.measured import Measured, finalize
 from hpcsweep.approx.supnorm.obstacles import obstacle
-from hpcsweep.approx.supnorm.outputs import Decision, MeasuredOutputs, with_remarks
+from hpcsweep.approx.supnorm.outputs import Decision, MeasuredOutputs, refutes, with_remarks
 from hpcsweep.approx.supnorm.survey import Survey
 from hpcsweep.approx.supnorm.tasks import planned
 from hpcsweep.approx.supnorm.threshold import Below, proving
@@ -68,7 +68,7 @@ def named(
                 result = finalize(approximation, survey.measurement, survey.states[0], folder=folder)
                 remarks = approximation.error_function(folder, "cpu").remarks
                 measured.append(with_remarks(result, remarks))
-                if below is not None and measured[-1].lower > below:
+                if below is not None and refutes(measured[-1].lower, below):
                     break
         saver.path.unlink(missing_ok=True)
     error: Measured | MeasuredOutputs = measured[0]

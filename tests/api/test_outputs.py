@@ -182,6 +182,28 @@ def test_rounding_errors_of_evaluations_refute_nothing() -> None:
     assert decision.measured.screened > 1e-5 > decision.measured.lower and decision.verdict == "undecided"
 
 
+def test_an_overflow_refutes_nothing() -> None:
+    large = hpcsweep.measure(zero, lambda x: torch.log(torch.exp(x[:, 0])), [(0.0, 800.0)], below=1000.0, **FEW)
+    assert math.isinf(large.measured.lower) and large.verdict == "undecided"
+
+
+def test_an_evaluation_that_contradicts_the_proof_is_not_proved() -> None:
+    """Code that is another function on boxes, at one point that only the proof looks at."""
+
+    def peaked(x: Any) -> Any:
+        values = 1.0 - (x[:, 0] - 0.3359375).abs() / 2
+        return torch.where(x[:, 0] == 0.3359375, 5.0, values) if isinstance(x, torch.Tensor) else values
+
+    decision = hpcsweep.measure(zero, peaked, [(0, 1)], below=2.0, **FEW | {"starts": 0, "kinks": 0})
+    assert decision.measured.lower == 5.0 and not decision.measured.proved and not decision.proved
+
+
+def test_float32_without_gradients_is_measured_in_float64() -> None:
+    step = lambda x: torch.heaviside(x[:, 0].float(), torch.zeros(1)) * (1 + x[:, 0].float() / 3)  # noqa: E731
+    found = hpcsweep.measure(zero, step, [(0.1, 0.7)], **FEW)
+    assert found.lower == pytest.approx(1 + 0.7 / 3, rel=1e-12) and "computes in float32" in found.message
+
+
 def test_a_proof_that_finds_larger_errors_keeps_to_the_threshold() -> None:
     """Without a search, the largest error is only found by the proof itself."""
     alone = {"count": 4, "points": ["grid"], "uniform": 0, "starts": 0, "kinks": 0}

@@ -143,7 +143,7 @@ def _finalized(
         volume=-math.expm1(math.log1p(-CONFIDENCE) / alone.count) if alone else math.nan,
         message=message,
         **_central(functions, measurement, state, bracket),
-        proved=state.lower is not None and not state.lower.reason,
+        proved=state.lower is not None and not state.lower.reason and not refuted,
         rounding=rounding,
     )
 

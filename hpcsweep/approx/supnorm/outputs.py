@@ -78,6 +78,11 @@ class MeasuredOutputs:
         return " ".join(f"Output {number}: {message}" for number, message in said)
 
 
+def refutes(lower: float, below: float) -> bool:
+    """Return whether an error at a point is more than a threshold, and finite."""
+    return below < lower < math.inf
+
+
 @dataclass(frozen=True)
 class Decision:
     """Whether an error is at most a threshold everywhere.
@@ -93,8 +98,11 @@ class Decision:
 
     @property
     def verdict(self) -> str:
-        """ "refuted" (at `measured.where` the error is larger), "proved" (upper <= below) or "undecided"."""
-        if self.measured.lower > self.below:
+        """ "refuted" (at `measured.where` the error is larger), "proved" (upper <= below) or "undecided".
+
+        An infinite error is an overflow of float64, which says nothing of its size.
+        """
+        if refutes(self.measured.lower, self.below):
             return "refuted"
         return "proved" if self.measured.upper <= self.below else "undecided"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -21,6 +22,8 @@ from hpcsweep.approx.supnorm.functions.domains import Domain
 from hpcsweep.approx.supnorm.functions.promotion import narrows, promoted
 from hpcsweep.approx.supnorm.screening.screen import Function
 from hpcsweep.errors import PluginError
+
+_MANY = 4099  # points, a number that is the length of nothing else
 
 
 class _Narrow(PluginError):
@@ -60,8 +63,8 @@ def adapted(function: Callable[..., Any], domain: Domain, output: int | None = N
     problems: list[Exception] = []
     plain, wide = function, promoted(function)
     with _of_numpy():
-        first, second = (wide, plain) if narrows(function, probe) else (plain, wide)
-    for candidate in (first, second, _of_arrays(function), _without_gradients(function)):
+        first, second = (wide, plain) if narrows(function, probe[:1].expand(_MANY, -1)) else (plain, wide)
+    for candidate in (first, second, _of_arrays(function), *map(_without_gradients, (first, second))):
         adapted_function = _flat(candidate)
         try:
             with _of_numpy():
@@ -76,7 +79,7 @@ def adapted(function: Callable[..., Any], domain: Domain, output: int | None = N
             continue
         _check_repeats(adapted_function, domain, name)
         adapted_function.__qualname__ = name  # of which later mistakes speak
-        if candidate is wide:
+        if wide in (candidate, getattr(candidate, "__wrapped__", None)):
             remarks.append(f"{name} computes in float32; it is measured in float64, with the weights that it has.")
         adapted_function.remarks = tuple(remarks)  # type: ignore[attr-defined]
         return adapted_function
@@ -204,6 +207,7 @@ def _of_arrays(function: Callable[..., Any]) -> Function:
 
 
 def _without_gradients(function: Callable[..., Any]) -> Function:
+    @functools.wraps(function)
     def without_gradients(points: Tensor) -> Any:
         return Differenced.apply(points, function) if isinstance(points, Tensor) else function(points)
 

@@ -174,7 +174,7 @@ def test_every_rule_has_a_version_for_points() -> None:
     some += [(mask, x, x), (matrix, x, matrix), (x, slice(None)), (x, 0, 1), (x, 2, 1), (x, 1, 1), (x, 1, 0, 1)]
     some += [(x, 2, 2), (x, (2,), 1.0), ("add", (x, x), {}), (x, ones, ones), (x, x, matrix[None]), (x, [2])]
     some += [(x, x, 0.5), (x, x, x), ("ni,ij->nj", x, matrix), (wide, wide), (deep, deep, deep), (x, 0.5, False)]
-    some += [(x[:, 0],), (deep, 1)]
+    some += [(x[:, 0],), (deep, 1), (wide, wide, 1), (x, torch.float64)]
     some += [(x, 1, (2, 1)), (x.T,), ([x.T, x.T],), (deep, 1, (1, 2)), (x, 1, index[0]), (x, (2, 2)), (x, 1, index)]
     some += [(x, index, 1), (deep, 0, 1, 2), (x, 1, 1, 1)]
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import mpmath as mp
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -139,8 +140,14 @@ def test_operations_in_place_change_every_name_of_a_value_or_are_refused(kind: s
         with pytest.raises(NoEnclosure, match="other names"):
             change()
     zeros = torch.zeros(2, dtype=torch.float64)
-    seen, total = zeros[:1], zeros.add_(value)
-    assert bool((least(total) > 3).all()) and bool(seen.isnan().all())
+    total = zeros.add_(value)
+    assert bool((least(total) > 3).all())
+    with pytest.raises(NoEnclosure, match="changed in place"):
+        torch.gt(zeros, 0.5)
+    ones = torch.ones(2, dtype=torch.float64)
+    for changed in (ones[:1].expand(2), ones.view(2), torch.from_numpy(np.zeros(2))):
+        with pytest.raises(NoEnclosure, match="other names"):
+            changed.add_(value)
 
 
 def least(value: Any) -> torch.Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hpcsweep.approx.supnorm.certificate.enclosure import rounding
 from hpcsweep.approx.supnorm.certificate.enclosure.univariate.convex import softplus
-from hpcsweep.approx.supnorm.certificate.enclosure.univariate.registry import FUNCTIONS, image, relax
+from hpcsweep.approx.supnorm.certificate.enclosure.univariate.registry import FUNCTIONS, image, power, relax
 from tests.approx.supnorm.certificate.exact import UNARY
 
 # exact but for rounding, on any range; gelu and silu have no closed form
@@ -151,6 +151,14 @@ def test_arcsin_near_zero_keeps_its_digits() -> None:
 
 
 # Truth
+
+
+def test_a_power_whose_slope_nearly_underflows_is_enclosed() -> None:
+    low, high = (torch.full((1,), end, dtype=torch.float64) for end in (20.0, 1e240))
+    slope, least, most = relax(power(-63.5), low, high)
+    assert float(slope) != 0.0
+    for place in (mp.mpf(20), mp.mpf(10) ** 2, mp.mpf(10) ** 120, mp.mpf(10) ** 240 / 2):
+        assert mp.mpf(float(least)) <= place ** mp.mpf(-63.5) - mp.mpf(float(slope)) * place <= mp.mpf(float(most))
 
 
 def _both(place: mp.mpf) -> list[mp.mpf]:

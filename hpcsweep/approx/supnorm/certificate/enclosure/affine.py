@@ -195,6 +195,7 @@ class AffineForm:
     __lt__, __le__, __gt__, __ge__ = (_operator(name) for name in ("lt", "le", "gt", "ge"))
     __eq__, __ne__ = _operator("eq"), _operator("ne")  # Python's own would compare the objects
     __iadd__, __isub__, __imul__, __itruediv__, __ipow__ = map(_operator, ("add_", "sub_", "mul_", "div_", "pow_"))
+    __ifloordiv__, __imod__ = _operator("floor_divide_"), _operator("remainder_")
 
 
 # What Python would otherwise answer by itself: a value is asked for, or the form would be taken for a sequence.

@@ -18,7 +18,7 @@ from hpcsweep.approx.supnorm.certificate.enclosure.affine import (
 )
 from hpcsweep.approx.supnorm.certificate.enclosure.conditions import Mask
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.number import DoubleDouble
-from hpcsweep.approx.supnorm.certificate.enclosure.rules import BROADCAST, method
+from hpcsweep.approx.supnorm.certificate.enclosure.rules import BROADCAST, method, refusal
 
 Inner = AffineForm | DoubleDouble | Mask  # with the boxes, or points, first
 
@@ -148,7 +148,7 @@ _OPERATORS: tuple[str, ...] = (
     "rtruediv",
     "pow",
 )
-_OPERATORS += ("iadd", "isub", "imul", "itruediv", "ipow")
+_OPERATORS += ("iadd", "isub", "imul", "itruediv", "ipow", "ifloordiv", "imod")
 _OPERATORS += ("rpow", "matmul", "rmatmul", "floordiv", "rfloordiv", "mod", "rmod", "lt", "le", "gt", "ge", "eq", "ne")
 for _name in _OPERATORS:
     setattr(Turned, f"__{_name}__", vars(AffineForm)[f"__{_name}__"])
@@ -156,6 +156,7 @@ for _name in ("T", "mT", "H", "mH"):
     setattr(Turned, _name, vars(AffineForm)[_name])
 for _name in ("and", "or", "xor"):
     setattr(Turned, f"__{_name}__", lambda left, right, name=_name: elementwise(name, (left, right), {}))
+    setattr(Turned, f"__i{_name}__", refusal(f"{_name}_"))
 setattr(Turned, "__invert__", lambda condition: elementwise("invert", (condition,), {}))  # noqa: B010
 
 

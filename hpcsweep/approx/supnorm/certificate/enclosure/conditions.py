@@ -104,15 +104,15 @@ class Mask:
     def __ixor__(self, other: Any) -> Mask:
         return self._replaced(self ^ other)
 
-    def all(self, dim: int) -> Mask:
+    def all(self, dim: int, keepdim: bool = False) -> Mask:
         """Return whether all entries of a feature axis are true."""
         (axis,) = feature_axes(self.always, dim)
-        return Mask(self.always.all(axis), self.sometimes.all(axis), self.dimension)
+        return Mask(self.always.all(axis, keepdim), self.sometimes.all(axis, keepdim), self.dimension)
 
-    def any(self, dim: int) -> Mask:
+    def any(self, dim: int, keepdim: bool = False) -> Mask:
         """Return whether any entry of a feature axis is true."""
         (axis,) = feature_axes(self.always, dim)
-        return Mask(self.always.any(axis), self.sometimes.any(axis), self.dimension)
+        return Mask(self.always.any(axis, keepdim), self.sometimes.any(axis, keepdim), self.dimension)
 
     def __bool__(self) -> bool:
         raise NoEnclosure("bool")
@@ -208,13 +208,27 @@ def _difference(left: Term, right: Term) -> tuple[Tensor, Tensor, int]:
     )
 
 
+def choice(condition: Any, left: Any, right: Any) -> tuple[Any, Any, Any]:
+    """Return the arguments of torch.where in its order, also those of x.where(condition, other)."""
+    if isinstance(left, Mask) and getattr(condition, "dtype", None) == torch.float64:
+        condition, left = left, condition
+    if any(isinstance(part, Mask) for part in (left, right)):
+        raise NoEnclosure("where between conditions")
+    return condition, left, right
+
+
 @rule("where")
 def where(condition: Mask | Tensor, left: Term, right: Term) -> AffineForm | DoubleDouble:
     """Decided boxes take their branch, undecided ones the hull of both; one-sided limits are thereby included."""
+    condition, left, right = choice(condition, left, right)
     like = next((part for part in (left, right) if isinstance(part, AffineForm)), None)
     condition = mask_of(condition, len(like.slopes) if like is not None else 0)
     if like is None:
-        left, right = (torch.as_tensor(part, dtype=torch.float64) for part in (left, right))
+        example = torch.ones(1, dtype=torch.bool)
+        dtype = torch.where(example, left, right).dtype  # type: ignore[arg-type]
+        if not dtype.is_floating_point and dtype != torch.int64:
+            raise NoEnclosure(f"where between {dtype}")
+        left, right = (torch.as_tensor(part, dtype=dtype).double() for part in (left, right))
         return _between(condition, left, right)
     if condition.always.ndim != like.ndim:
         raise NoEnclosure(f"where with a condition of shape {tuple(condition.shape)}")

@@ -137,9 +137,14 @@ def batch_norm(
     training: bool = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
-    *_: Any,
+    *native: Any,
 ) -> AffineForm:
-    """A linear function of each channel, once training is over; its factor has a root and three roundings more."""
+    """A linear function of each channel, once training is over; its factor has a root and three roundings more.
+
+    torch's own operation has one argument more than `torch.nn.functional.batch_norm`, and the weights first.
+    """
+    if native:
+        weight, bias, running_mean, running_var = running_mean, running_var, weight, bias
     if training or running_mean is None or running_var is None:
         raise NoEnclosure("batch norm by the points of a batch")
     factor = (constant(running_var, form) + eps).rsqrt()

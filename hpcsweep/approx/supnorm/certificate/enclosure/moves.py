@@ -22,6 +22,8 @@ from hpcsweep.approx.supnorm.certificate.enclosure.shapes import exact_form, mov
 
 def move(name: str, *args: Any, **kwargs: Any) -> Any:
     """Do what only moves numbers, to values on boxes in `args`, or in a sequence there, and constants beside them."""
+    if any(isinstance(part, torch.dtype) for part in (*args, *kwargs.values())):
+        raise NoEnclosure(f"{name} as another type")
     operands = [part for part in args if is_seen(part)]
     sequence = next((part for part in args if isinstance(part, Sequence) and any(map(is_seen, part))), None)
     if sequence is not None:

@@ -136,17 +136,20 @@ def vecdot(left: Any, right: Any, *, dim: int = -1) -> AffineForm:
     return total(multiply(left, right), dim)
 
 
-@rule("cross", "linalg_cross")
-def cross(left: Any, right: Any, dim: int | None = None) -> AffineForm:
+@rule("linalg_cross")
+def cross(left: Any, right: Any, dim: int = -1) -> AffineForm:
     """Return the vector product along an axis of length 3."""
     like = right if isinstance(left, Tensor) else left
-    (axis,) = feature_axes(like, -1 if dim is None else dim)
+    (axis,) = feature_axes(like, dim)
     a, b = (
         [part.select(axis - like.ndim, k) if isinstance(part, Tensor) else select(part, axis, k) for k in range(3)]
         for part in (left, right)
     )
     rows = [subtract(multiply(a[i], b[j]), multiply(a[j], b[i])) for i, j in ((1, 2), (2, 0), (0, 1))]
     return apply("stack", rows, axis)
+
+
+rule("cross")(lambda left, right, dim: cross(left, right, dim))  # torch looks for a dim if it is given none
 
 
 @rule("bilinear")

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -47,6 +48,7 @@ _substitutes: list[Substitute | None] = []  # changed by `substituted` alone
 BROADCAST = "broadcast"  # the rule of operations whose operands broadcast beyond the axis of the boxes
 _ALIASES = {"axis": "dim", "keepdims": "keepdim"}  # torch takes NumPy's names too
 _IDLE = {"out", "dtype"}  # keywords that torch hands on where they are None
+_USES = 2  # of a storage by one tensor: itself, and the object that is asked
 
 
 def rule(*names: str) -> Callable[[Rule], Rule]:
@@ -134,6 +136,9 @@ def _applied(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     if not has_rule(name):
         raise NoEnclosure(name)
     kwargs = {_ALIASES.get(key, key): value for key, value in kwargs.items() if value is not None or key not in _IDLE}
+    if "out" in kwargs:
+        raise NoEnclosure(f"{name} with out=")
+    args = [part.item() if isinstance(part, np.generic) else part for part in args]
     in_place = bool(kwargs.pop("inplace", False)) or name not in RULES
     name = name if name in RULES else name[:-1]
     try:
@@ -149,12 +154,28 @@ def _applied(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
 def _replaced(name: str, values: Any, result: Any) -> Any:
     """Put the result of an operation in the place of its first argument, for all names that this has."""
     become = getattr(type(values), "become", None)
-    if become is not None and become(values, result):
+    if result is values or (become is not None and become(values, result)):
         return values
-    if type(values) is Tensor and values.dtype == torch.float64 and values.shape == result.shape:
-        values.fill_(math.nan)  # whatever still looks at the constant that was here proves nothing
+    if type(values) is Tensor and values.dtype == torch.float64 and values.shape == result.shape and _alone(values):
+        values.fill_(math.nan)
+        values.__class__ = _Overwritten  # whatever still has a name of the constant that was here is refused
         return result
     raise NoEnclosure(f"{name}_, on values that other names may share")
+
+
+def _alone(values: Tensor) -> bool:
+    """Return whether no other tensor or array has the memory of this one."""
+    storage = values.untyped_storage()
+    return storage.resizable() and torch._C._storage_Use_Count(storage._cdata) <= _USES
+
+
+class _Overwritten(Tensor):
+    """A constant whose place values on boxes have taken."""
+
+    @classmethod
+    def __torch_function__(cls, function: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Refuse: not even a comparison may see what was here."""
+        raise NoEnclosure(f"{getattr(function, '__name__', 'an operation')} of a tensor that was changed in place")
 
 
 def refusal(name: str) -> Callable[..., NoReturn]:

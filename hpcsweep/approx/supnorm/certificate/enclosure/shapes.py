@@ -201,20 +201,35 @@ def widening() -> Iterator[None]:
 @rule("float", "half", "bfloat16")
 def narrow_type(form: AffineForm) -> AffineForm:
     """Refuse a rounding to float32, which would be another function, but where everything is in float64."""
-    if not _widening[-1]:
-        raise NoEnclosure("float")
-    return form
+    return to(form, torch.float32)
 
 
-@rule("to", "type")
-def to(form: AffineForm | Tensor, *like: Any, dtype: torch.dtype | None = None, **_: Any) -> AffineForm | Tensor:
+@rule("to")
+def to(
+    form: AffineForm | Tensor, *like: Any, dtype: torch.dtype | None = None, copy: bool = False, **_: Any
+) -> AffineForm | Tensor:
     """Stay where the boxes are, in real arithmetic: a rounding to float32 would be another function."""
     if isinstance(form, Tensor):  # constant.to(form)
         return form.to(like[0].device, torch.float64)
     dtypes = [getattr(part, "dtype", part) for part in (*like, dtype) if isinstance(part, torch.dtype | Tensor)]
-    if any(part != torch.float64 for part in dtypes) and not _widening[-1]:
-        raise NoEnclosure(f"to({dtypes[0]})")
+    for part in dtypes:
+        if part != torch.float64 and not (_widening[-1] and part.is_floating_point):
+            raise NoEnclosure(f"to({part})")
+    if any(type(part) is int for part in (*like, dtype)):  # of a script, which no evaluation takes for another type
+        raise NoEnclosure("to a type by its number")
+    if copy:
+        return apply("clone", form)
+    if _widening[-1] or any(isinstance(part, bool) for part in like):
+        form.viewed = True  # torch makes a copy or none, as the type was, or as it is asked by position
     return form
+
+
+@rule("type")
+def of_type(form: AffineForm, dtype: torch.dtype) -> AffineForm | Tensor:
+    """The same of a dtype; a name of a type, and a type of tensors, are refused."""
+    if not isinstance(dtype, torch.dtype):
+        raise NoEnclosure(f"type({dtype})")
+    return to(form, dtype)
 
 
 @rule("contiguous")
@@ -232,7 +247,8 @@ rule("new_tensor")(lambda form, data, **options: torch.tensor(data, **{"dtype": 
 # Constants are plain tensors; what changes no value; the shape, or one length of it; the numbers of axes and of values.
 rule("ones_like")(lambda form, **options: full_like(form, 1.0, **options))
 rule("zeros_like")(lambda form, **options: full_like(form, 0.0, **options))
-rule("double", "detach", "cpu", "positive")(lambda form: form)
+rule("detach", "cpu", "positive")(lambda form: form)
+rule("double")(lambda form: to(form, torch.float64))
 rule("clone", "nan_to_num")(lambda form, *_, **__: moved(form, lambda part, _: part))
 rule("size")(lambda form, dim=None: form.shape if dim is None else form.shape[dim])
 rule("dim")(lambda form: form.ndim)

@@ -54,7 +54,7 @@ def heaviside(form: AffineForm, values: Any) -> AffineForm:
     return apply("where", apply("eq", form, 0.0), values, apply("where", apply("gt", form, 0.0), 1.0, 0.0))
 
 
-@rule("floor_divide")
+@rule("floor_divide", "__floordiv__")
 def floor_divide(left: Term, right: Term) -> AffineForm:
     """The floor of a quotient."""
     return apply("floor", divide(left, right))

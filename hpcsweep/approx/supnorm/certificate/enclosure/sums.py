@@ -23,8 +23,9 @@ from hpcsweep.approx.supnorm.certificate.enclosure.arithmetic import (
 )
 from hpcsweep.approx.supnorm.certificate.enclosure.conditions import maximum
 from hpcsweep.approx.supnorm.certificate.enclosure.elementary import univariate
-from hpcsweep.approx.supnorm.certificate.enclosure.rules import of_any_arithmetic
+from hpcsweep.approx.supnorm.certificate.enclosure.rules import of_any_arithmetic, refusal
 from hpcsweep.approx.supnorm.certificate.enclosure.shapes import (
+    as_form,
     cat,
     feature_axes,
     moved,
@@ -43,6 +44,19 @@ class Positions:
 
     def __getattr__(self, name: str) -> Any:
         raise NoEnclosure("the positions of largest or smallest values")
+
+    @classmethod
+    def __torch_function__(cls, function: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Refuse every function of them."""
+        raise NoEnclosure("the positions of largest or smallest values")
+
+
+# What Python would otherwise answer by itself, as that no position is 0.
+for _name in (
+    *("eq", "ne", "lt", "le", "gt", "ge", "bool", "index", "int", "float", "len", "iter", "getitem", "neg", "array"),
+    *("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "floordiv", "mod", "and", "or", "invert"),
+):
+    setattr(Positions, f"__{_name}__", refusal("the positions of largest or smallest values"))
 
 
 class Extreme(NamedTuple):
@@ -163,7 +177,9 @@ def normalize(form: AffineForm, p: float = 2.0, dim: int = 1, eps: float = 1e-12
 @rule("cosine_similarity")
 def cosine_similarity(left: Any, right: Any, dim: int = 1, eps: float = 1e-8) -> AffineForm:
     """The product of both, each divided by its norm."""
-    units = [divide(part, maximum(vector_norm(part, 2, dim, True), eps)) for part in (left, right)]
+    like = right if isinstance(left, Tensor) else left
+    parts = [as_form(part, like) for part in (left, right)]
+    units = [divide(part, maximum(vector_norm(part, 2, dim, True), eps)) for part in parts]
     return total(multiply(*units), dim)
 
 
@@ -197,17 +213,18 @@ def logsumexp(form: AffineForm, dim: Axes, keepdim: bool = False) -> AffineForm:
 
 
 @rule("log_softmax", "special_log_softmax")
-def log_softmax(form: AffineForm, dim: int | None = None, *_: Any, **__: Any) -> AffineForm:
+def log_softmax(form: AffineForm, dim: int | None = None, dtype: Any = None, **_: Any) -> AffineForm:
     """x - logsumexp(x)."""
     if dim is None:
         raise NoEnclosure("softmax without dim")
+    form = form if dtype is None else apply("to", form, dtype)
     return within(subtract(form, logsumexp(form, dim, True)), -math.inf, 0.0)
 
 
 @rule("softmax", "special_softmax")
-def softmax(form: AffineForm, dim: int | None = None, *_: Any, **__: Any) -> AffineForm:
+def softmax(form: AffineForm, dim: int | None = None, dtype: Any = None, **_: Any) -> AffineForm:
     """exp of the above."""
-    return apply("exp", log_softmax(form, dim))
+    return apply("exp", log_softmax(form, dim, dtype))
 
 
 rule("softmin")(lambda form, dim=None, **kwargs: softmax(negate(form), dim, **kwargs))

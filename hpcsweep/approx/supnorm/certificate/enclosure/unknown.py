@@ -40,6 +40,8 @@ def tolerated() -> Iterator[list[NoEnclosure]]:
 
 def _unknown(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     """Return what torch gives, in shape, with nothing known of its values. Raises whatever torch does."""
+    if name.endswith("_") or kwargs.get("inplace") or kwargs.get("out") is not None:
+        raise NoEnclosure(name)  # it would change what others see
     like = next(seen(part)[0] for part in trees.tree_leaves((args, kwargs)) if is_seen(part))
     operands, keywords = trees.tree_map(_example, (list(args), dict(kwargs)))
     functions = (getattr(place, name.removeprefix(prefix), None) for place, prefix in _PLACES)
@@ -48,7 +50,7 @@ def _unknown(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         dimension = Mask.POINTS
     else:
         dimension = like.dimension if isinstance(like, Mask) else len(like.slopes)
-    if name.endswith("_") or not all(isinstance(part, Tensor) for part in trees.tree_leaves(result)):
+    if not all(isinstance(part, Tensor) and not part.is_complex() for part in trees.tree_leaves(result)):
         raise NoEnclosure(name)
     return trees.tree_map(lambda part: _nothing(part, like.shape[0], dimension), result)
 

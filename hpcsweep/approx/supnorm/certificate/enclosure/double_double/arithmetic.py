@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.supnorm.certificate.enclosure.affine import Constant, NoEnclosure, apply, constant
-from hpcsweep.approx.supnorm.certificate.enclosure.conditions import Mask, mask_of
+from hpcsweep.approx.supnorm.certificate.enclosure.conditions import Mask, choice, mask_of
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double import error_free
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.error_free import Pair
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.number import (
@@ -203,6 +203,7 @@ def equal(left: Term, right: Term) -> Mask:
 @own("where")
 def chosen(condition: Mask | Tensor, left: Term, right: Term) -> DoubleDouble:
     """torch.where, by a condition on values of the same number of axes."""
+    condition, left, right = choice(condition, left, right)
     x, y = both(*meeting(left, right))
     condition = mask_of(condition, Mask.POINTS)
     if condition.ndim != max(x.ndim, y.ndim):

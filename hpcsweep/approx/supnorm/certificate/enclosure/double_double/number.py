@@ -164,14 +164,12 @@ class DoubleDouble:
     __lt__, __le__, __gt__, __ge__ = (_operator(name) for name in ("lt", "le", "gt", "ge"))
     __iadd__, __isub__, __imul__ = (_operator(name) for name in ("add_", "sub_", "mul_"))
     __itruediv__, __ipow__ = _operator("div_"), _operator("pow_")
+    __ifloordiv__, __imod__ = _operator("floor_divide_"), _operator("remainder_")
     __eq__, __ne__ = _operator("eq"), _operator("ne")  # Python's own compare objects
 
 
 # What Python would otherwise answer by itself.
-for _name in (
-    *("bool", "float", "int", "index", "complex", "contains", "setitem", "array", "reversed"),
-    *("imatmul", "ifloordiv", "imod"),
-):
+for _name in ("bool", "float", "int", "index", "complex", "contains", "setitem", "array", "reversed"):
     setattr(DoubleDouble, f"__{_name}__", refusal(_name))
 
 ARITHMETICS[DoubleDouble] = OWN

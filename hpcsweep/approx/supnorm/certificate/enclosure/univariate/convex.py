@@ -73,11 +73,11 @@ def power(exponent: float) -> ConvexFunction:
     """Return x ** exponent for x >= 0: convex or concave, and monotone.
 
     The place where the slope is s, (s / exponent)^(1 / (exponent - 1)), comes with a relative error of some roundings
-    over |exponent - 1|; its square is what the remainder errs by.
+    of |log s| over |exponent - 1|; its square is what the remainder errs by. s / exponent itself might underflow.
     """
     return ConvexFunction(
         lambda x: torch.pow(x, exponent),
-        lambda slope: torch.pow(slope / exponent, 1.0 / (exponent - 1.0)),
+        lambda slope: slope.abs().log_().sub_(math.log(abs(exponent))).div_(exponent - 1.0).exp_(),
         domain=(0.0, math.inf),
     )
 
