@@ -165,8 +165,8 @@ def _replaced(name: str, values: Any, result: Any) -> Any:
 
 def _alone(values: Tensor) -> bool:
     """Return whether no other tensor or array has the memory of this one."""
-    storage = values.untyped_storage()
-    return storage.resizable() and torch._C._storage_Use_Count(storage._cdata) <= _USES
+    storage, uses = values.untyped_storage(), getattr(torch._C, "_storage_Use_Count", None)
+    return uses is not None and storage.resizable() and uses(storage._cdata) <= _USES
 
 
 class _Overwritten(Tensor):
