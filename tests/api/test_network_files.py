@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,6 +42,15 @@ def arrays(tensors: dict[str, torch.Tensor], path: Path) -> None:
     np.savez(path, **{name: tensor.numpy() for name, tensor in tensors.items()})
 
 
+def archive(name: str, content: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as written:
+        written.writestr(name, content)
+    return file.getvalue()
+
+
+HEADER = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000, 1000000)}".ljust(117) + b"\n"
+GIANT = b"\x93NUMPY\x01\x00" + len(HEADER).to_bytes(2, "little") + HEADER
 WRITERS: dict[str, Callable[[dict[str, torch.Tensor], Path], object]] = {
     "net.pt": torch.save,
     "net.pth": lambda tensors, path: torch.save({"epoch": 3, "model_state_dict": tensors}, path),
@@ -149,9 +160,28 @@ def test_a_program_with_other_operations_is_refused_before_it_runs(
             r"no linear layer \(the nearest is a\.weight",
         ),
         ({"a": torch.ones(3)}, None, "there is no linear layer"),
-        ({"a.weight": torch.ones(3, 2), "a.bias": torch.ones(2)}, None, r"a\.bias \(2,\) are no linear layer"),
+        ({"a.weight": torch.ones(3, 2), "a.bias": torch.ones(2)}, None, r"a\.bias \(2,\) form no linear layer"),
         (network(), None, "other Python objects than tensors, which are not loaded; save model.state_dict"),
         ([1, 2], None, "it holds a list, not tensors by name"),
+        (
+            {"modle": {"a.weight": torch.ones(1, 2)}, "epoch": 3},
+            None,
+            r"it holds 'modle' \(dict\), 'epoch' \(int\), not tensors by name\. Did you mean 'model'\? Allowed:",
+        ),
+        (
+            {"a.weight": torch.ones(1, 2, dtype=torch.complex64)},
+            None,
+            r"holds a\.weight complex64 \(1, 2\): there is no",
+        ),
+        (nn.RNN(2, 2, bias=False).state_dict(), None, r"weight_hh_l0 \(2, 2\): there is no linear layer"),
+        ({"a.weight": torch.ones(1, 1).expand(10**6, 10**6)}, None, "a.weight .* is larger than what the file holds"),
+        ({"a.weight": torch.ones(1, 2).to_sparse()}, None, "a.weight is not a dense tensor of numbers"),
+        ({"W0": torch.ones(3, 2), "W2": torch.ones(1, 3)}, None, "holds W0, W2, but no W1"),
+        (
+            {"b.weight": torch.ones(2, 2), "a.weight": torch.ones(2, 2), "c.weight": torch.ones(2, 1)},
+            None,
+            "follow each other in several orders",
+        ),
     ],
 )
 def test_what_does_not_fit_is_told_with_names_and_shapes(
@@ -169,6 +199,71 @@ def test_layers_in_any_order_are_put_in_the_one_that_follows(tmp_path: Path) -> 
     assert isinstance(loaded, Dense) and [tuple(weight.shape) for weight in loaded.weights] == [(5, 2), (3, 5), (1, 3)]
 
 
+@pytest.mark.parametrize("name", WRITERS)
+def test_numbers_tell_the_order_of_layers_that_fit_in_several(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(2)
+    net = nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 2), nn.Tanh())
+    net.append(nn.Linear(2, 1))
+    for names in (("0", "2", "4", "6"), ("weightless.in", "hidden1", "hidden2", "a")):
+        tensors = {}
+        for old, new in zip(("0", "2", "4", "6"), names, strict=True):
+            tensors |= {f"{new}.{part}": net.state_dict()[f"{old}.{part}"] for part in ("weight", "bias")}
+        WRITERS[name](dict(reversed(tensors.items())) if names[0] == "0" else tensors, tmp_path / name)
+        if names[0] != "0" and name.endswith("safetensors"):  # in which hidden1 may come first
+            with pytest.raises(UserError, match=r"in several orders, and \.safetensors files keep none"):
+                files.load_network(name, "tanh", tmp_path)
+        else:
+            loaded = files.load_network(name, "tanh", tmp_path)
+            torch.testing.assert_close(loaded(POINTS), net.double()(POINTS)[:, 0])
+            net.float()
+
+
+def test_the_list_of_layers_tells_their_order(tmp_path: Path) -> None:
+    tensors = {"decoder.weight": torch.ones(1, 2), "encoder.weight": torch.ones(2, 1)}
+    safetensors(tensors, tmp_path / "net.safetensors")
+    loaded = files.load_network("net.safetensors", "relu", tmp_path, "1 tanh 2 1")
+    assert isinstance(loaded, Dense) and loaded.dimension == 1
+    with pytest.raises(UserError, match="follow each other in several orders"):
+        files.load_network("net.safetensors", "relu", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ('["W0"]', "its header is not a JSON object"),
+        ('{"W0": {"dtype": "F4", "shape": [1, 2], "data_offsets": [0, 1]}}', "W0 is of type F4; allowed are F64, F32"),
+        ('{"W0": {"dtype": "C64", "shape": [1, 1], "data_offsets": [0, 8]}}', r"holds W0 complex64 \(1, 1\)"),
+        ('{"W0": {"dtype": "F32", "shape": [1, 1]}}', "KeyError 'data_offsets'"),
+        ('{"W0": {"dtype": "F32", "shape": [1e9, 1e9], "data_offsets": [0, 8]}}', "W0 has 8 bytes for the shape"),
+    ],
+)
+def test_other_headers_of_safetensors_are_refused(header: str, said: str, tmp_path: Path) -> None:
+    content = len(header).to_bytes(8, "little") + header.encode() + bytes(8)
+    (tmp_path / "net.safetensors").write_bytes(content)
+    with pytest.raises(UserError, match=said):
+        files.load_network("net.safetensors", "tanh", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"words", "it is not an archive, as numpy.savez writes it"),
+        (archive("W0.npy", GIANT), "Unable to allocate|could not be read|EOF"),
+        (archive("W0", b"words"), "Cannot cast"),
+    ],
+)
+def test_other_arrays_are_refused(content: bytes, said: str, tmp_path: Path) -> None:
+    (tmp_path / "net.npz").write_bytes(content)
+    with pytest.raises(UserError, match=rf"net\.npz cannot be read as an \.npz file of weights: .*({said})"):
+        files.load_network("net.npz", "tanh", tmp_path)
+
+
+def test_text_is_no_state_dict(tmp_path: Path) -> None:
+    (tmp_path / "net.pt").write_text("this is some text, not a network at all, but long enough")
+    with pytest.raises(UserError, match=r"net\.pt cannot be read as a state dict"):
+        files.load_network("net.pt", "tanh", tmp_path)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.9])
 @pytest.mark.parametrize("name", ["net.pt", "net.safetensors"])
 def test_damaged_files_are_refused(name: str, share: float, tmp_path: Path) -> None:
@@ -176,6 +271,12 @@ def test_damaged_files_are_refused(name: str, share: float, tmp_path: Path) -> N
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     with pytest.raises(UserError, match="cannot be read as"):
         files.load_network(name, "tanh", tmp_path)
+
+
+def test_layers_of_what_has_its_own_are_refused(tmp_path: Path) -> None:
+    torch.jit.script(network()).save(tmp_path / "net.pt")
+    with pytest.raises(UserError, match=r"--layers '2 tanh 8 1' is about a file of weights; net\.pt has layers"):
+        files.load_network("net.pt", "relu", tmp_path, "2 tanh 8 1")
 
 
 def test_the_command_decides_and_tells_outputs(hpcsweep: Run, tmp_path: Path) -> None:
