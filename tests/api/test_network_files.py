@@ -292,3 +292,6 @@ def test_the_command_decides_and_tells_outputs(hpcsweep: Run, tmp_path: Path) ->
         assert (done.returncode, json.loads(done.stdout)["verdict"]) == (code, verdict), done.stderr
     undecided = hpcsweep(*command, "--below", str(found["sup_lower"] * 1.5), "--certificate", "off")
     assert (undecided.returncode, json.loads(undecided.stdout)["verdict"]) == (3, "undecided")
+    for wrong in ("nan", "inf", "-1"):
+        refused = hpcsweep(*command, f"--below={wrong}")
+        assert refused.returncode == 2 and "must be a finite number of at least 0, not " in refused.stderr
