@@ -17,8 +17,22 @@ from hpcsweep.approx.supnorm.dense import Dense
 from hpcsweep.approx.supnorm.files.weights import Tensors
 from hpcsweep.errors import PluginError, unknown
 
+
+class _Sine(nn.Module):
+    def forward(self, inputs: Tensor) -> Tensor:
+        return torch.sin(inputs)
+
+
 MODULES: Mapping[str, Callable[[], nn.Module]] = {
-    **{"tanh": nn.Tanh, "relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "sigmoid": nn.Sigmoid, "mish": nn.Mish},
+    **{
+        "tanh": nn.Tanh,
+        "relu": nn.ReLU,
+        "gelu": nn.GELU,
+        "silu": nn.SiLU,
+        "sigmoid": nn.Sigmoid,
+        "mish": nn.Mish,
+        "sin": _Sine,
+    },
     **{"softplus": nn.Softplus, "elu": nn.ELU, "selu": nn.SELU, "celu": nn.CELU, "leaky_relu": nn.LeakyReLU},
     **{"hardtanh": nn.Hardtanh, "hardswish": nn.Hardswish, "hardsigmoid": nn.Hardsigmoid, "relu6": nn.ReLU6},
     **{"softsign": nn.Softsign, "logsigmoid": nn.LogSigmoid, "tanhshrink": nn.Tanhshrink, "identity": nn.Identity},
@@ -59,10 +73,9 @@ def network(path: Path, tensors: Tensors, layers: str | None, activation: str) -
     else:
         names, shapes = _parsed(layers)
         linear = _of_shapes(path, linear, in_file, layers, shapes)
-    known = {*ACTIVATIONS, *MODULES}
     for name in names:
-        if name not in known:
-            raise PluginError(unknown("activation", name, sorted(known)))
+        if name not in MODULES:
+            raise PluginError(unknown("activation", name, MODULES))
     if len({*names}) <= 1 and all(name in ACTIVATIONS for name in names):
         weights, biases = (
             tuple(part.double() for part in parts) for parts in zip(*(layer[1:] for layer in linear), strict=True)
@@ -72,14 +85,8 @@ def network(path: Path, tensors: Tensors, layers: str | None, activation: str) -
     for layer, name in itertools.zip_longest(linear, names):
         module = nn.Linear(layer.weight.shape[1], len(layer.weight), dtype=torch.float64)
         module.load_state_dict({"weight": layer.weight.double(), "bias": layer.bias.double()})
-        parts += [module] if name is None else [module, _module(name)]
+        parts += [module] if name is None else [module, MODULES[name]()]
     return nn.Sequential(*parts).eval()
-
-
-def _module(name: str) -> nn.Module:
-    if name not in MODULES:
-        raise PluginError(f"the activation {name} can only be used in all layers alike.")
-    return MODULES[name]()
 
 
 def _linear(path: Path, tensors: Tensors) -> list[Linear]:
