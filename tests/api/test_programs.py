@@ -214,6 +214,16 @@ def test_nothing_in_a_program_is_executed_while_it_is_read(
     assert not Path("written").exists()
 
 
+@pytest.mark.parametrize("size", ["s12" * 200 + "x", "-oo" * 200 + "x", "Symbol('s1').__class__", "exec('')", "Add"])
+def test_other_sizes_than_those_of_torch_are_refused_at_once(size: str) -> None:
+    content = changed(
+        {"model.json": lambda text: text.replace(b"Symbol('s", json.dumps(size)[1:-1].encode() + b" + Symbol('s")},
+        saved(nn.Sequential(nn.Linear(2, 1)), "export"),
+    )
+    with pytest.raises(UserError, match="contains expr_str .*, which torch would execute"):
+        loaded(content)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
 @pytest.mark.parametrize("name", ["net.pt2", "net.ts"])
 def test_damaged_programs_are_refused_as_programs(name: str, share: float, tmp_path: Path) -> None:

@@ -24,8 +24,8 @@ _NEEDED = re.compile(
 _INPUTS = re.compile(r"([^/]+/)?(data/sample_inputs/model|serialized_example_inputs)\.pt")  # must exist, may be empty
 _RUNS = (b"__setstate__", b"torch.classes")
 _SIZE = re.compile(
-    r"(Symbol\('\w+'(, \w+=(True|False))*\)|[su]\d+|-?(int_)?oo|[-+*/(), \d]"
-    r"|(Add|Mul|Pow|Integer|Rational|Max|Min|Mod|PythonMod|FloorDiv|CleanDiv|CeilToInt|FloorToInt)(?=\())*"
+    r"(Symbol\('\w+'(, \w+=(True|False))*\)|[su]\d+|(int_)?oo|[-+*/(), \d]"
+    r"|(Add|Mul|Pow|Integer|Rational|Max|Min|Mod|PythonMod|FloorDiv|CleanDiv|CeilToInt|FloorToInt)(?=\())*+"
 )
 _IMPORTS = re.compile(r"__enum__|default_factory|\\u")  # in the JSON of a tree of arguments
 _CUSTOM = ("custom_obj_", "opaque_obj_")
