@@ -220,7 +220,7 @@ def test_other_sizes_than_those_of_torch_are_refused_at_once(size: str) -> None:
         {"model.json": lambda text: text.replace(b"Symbol('s", json.dumps(size)[1:-1].encode() + b" + Symbol('s")},
         saved(nn.Sequential(nn.Linear(2, 1)), "export"),
     )
-    with pytest.raises(UserError, match="contains expr_str .*, which torch would execute"):
+    with pytest.raises(UserError, match=r"contains expr_str .*, which torch would execute"):
         loaded(content)
 
 
