@@ -21,7 +21,7 @@ from hpcsweep.study.cells import FAMILIES, Cells, Facts
 
 # What HDF5 and NumPy raise at damaged metadata.
 UNREADABLE = (OSError, RuntimeError, ValueError, TypeError, LookupError, MemoryError)
-_OF_HDF5 = re.compile(r"^['\"]*(Unable to|Can't|Couldn't)|synchronously|failed \(|read failed")  # what its errors say
+_OF_HDF5 = re.compile(r"^'?(Unable to|Can't|Couldn't|\"Unable to)|synchronously|read failed")  # how its errors begin
 MOST = 5  # keys that a message names
 
 
@@ -43,15 +43,13 @@ class Run:
 def opened(path: str | Path) -> Iterator[h5py.File]:
     """Open a store for reading, also while it is written. Raises `StoreError` if it is none, or is damaged."""
     with open_file(Path(path)) as file:
-        looked = False
         try:
             if file.attrs.get("format") != layout.FORMAT:
                 raise StoreError(f"{path} is not a store of hpcsweep (expected format {layout.FORMAT!r}).")
             refuse(file, layout.OF_CELLS)
-            looked = True
             yield file
-        except UNREADABLE as error:  # later ones may be those of whoever reads
-            if looked and not (isinstance(error, UnicodeDecodeError) or _OF_HDF5.search(str(error))):
+        except (OSError, RuntimeError, KeyError, UnicodeDecodeError) as error:
+            if not (isinstance(error, UnicodeDecodeError) or _OF_HDF5.search(str(error))):
                 raise
             raise StoreError(f"{path} is damaged and cannot be read: {error}.") from error
 
