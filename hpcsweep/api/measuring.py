@@ -14,7 +14,7 @@ from hpcsweep.approx.supnorm.obstacles import obstacle
 from hpcsweep.approx.supnorm.outputs import Decision, MeasuredOutputs, refutes, with_remarks
 from hpcsweep.approx.supnorm.survey import Survey
 from hpcsweep.approx.supnorm.tasks import Measurement, planned
-from hpcsweep.approx.supnorm.threshold import Below, proving
+from hpcsweep.approx.supnorm.threshold import Below, proving, threshold_of
 from hpcsweep.approx.targets import Target
 from hpcsweep.errors import PluginError
 from hpcsweep.study.parsing import section
@@ -74,6 +74,8 @@ def measure(
             raise PluginError("measure: the domain is missing; only a hpcsweep.Target has a domain of its own.")
         domain = target.domain
     box = domain_of(domain)
+    if below is not None:
+        below = threshold_of(below)
     count = common_outputs(outputs_of(target, box), outputs_of(approximant, box))
     chosen = section(SupNormSection, options, "measure").resolved(len(box))
     places, results, gap = places_of(samples, len(box)), [], None

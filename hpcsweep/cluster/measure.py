@@ -15,7 +15,7 @@ from hpcsweep.approx.supnorm.obstacles import obstacle
 from hpcsweep.approx.supnorm.outputs import Decision, MeasuredOutputs, refutes, with_remarks
 from hpcsweep.approx.supnorm.survey import Survey
 from hpcsweep.approx.supnorm.tasks import planned
-from hpcsweep.approx.supnorm.threshold import Below, proving
+from hpcsweep.approx.supnorm.threshold import Below, proving, threshold_of
 from hpcsweep.cluster import slurm
 from hpcsweep.cluster.checkpoints import Saver
 from hpcsweep.cluster.measurements import Measurements, digest
@@ -48,6 +48,8 @@ def named(
     Returns the exit code and, on rank 0, what was found: sup_lower, sup_upper, where, certificate, points, seconds.
     """
     start = time.perf_counter()
+    if below is not None:
+        below = threshold_of(below)
     with assemble(options) as workforce:
         if workforce is None:
             return 0, None

@@ -36,7 +36,7 @@ invalid; 75 the command stopped early: run it again to continue.
 @click.option("--certificate", help="Gap to prove (upper / lower - 1), such as 0.01; or auto or off. Default: auto")
 @click.option("--boxes", type=Count(), help="Largest number of boxes in a proof. The default depends on the dimension.")
 @click.option("--central", type=float, help="Also measure on the central part, this fraction of each side: 0.8.")
-@click.option("--below", type=click.FloatRange(min=0), help="Stop once the error is proved to be at most this, or not.")
+@click.option("--below", type=float, help="Stop once the error is proved to be at most this, or not.")
 @click.option("--seed", type=int, help="Seed of the points. Default: 0")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object (with --network).")
 @click.option("--progress", type=STYLES, default="auto", show_default=True, help="auto: a bar on a terminal, or lines.")

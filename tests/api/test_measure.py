@@ -129,7 +129,7 @@ def test_a_file_of_weights_is_the_network_that_it_says(tmp_path: Path) -> None:
     [
         ({"W0": np.ones((3, 2)), "W1": np.ones((1, 4))}, "W1 takes 4 inputs where W0 has 3 outputs"),
         ({"W0": np.ones((1, 2)), "c": np.ones(2)}, r"c \(2,\): c belong to no linear layer"),
-        ({"W0": np.ones((1, 2)), "b0": np.ones(3)}, r"W0 \(1, 2\) and b0 \(3,\) are no linear layer"),
+        ({"W0": np.ones((1, 2)), "b0": np.ones(3)}, r"W0 \(1, 2\) and b0 \(3,\) form no linear layer"),
         ({"W0": np.float64(1.0)}, r"holds W0 \(\): there is no linear layer"),
         ({"W0": np.ones((0, 1)), "W1": np.ones((1, 0))}, "there is no linear layer"),
         ({"W0": np.array([[1j]])}, "cannot be read as an .npz file of weights"),

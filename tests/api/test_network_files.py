@@ -19,6 +19,11 @@ from tests.conftest import Run
 TYPES = {torch.float32: "F32", torch.float64: "F64", torch.float16: "F16", torch.int64: "I64"}
 
 
+class Sine(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.sin(x)
+
+
 def network(activation: type[nn.Module] = nn.Tanh, outputs: int = 1) -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(2, 8), activation(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, outputs))
@@ -55,12 +60,13 @@ def test_files_of_weights_are_the_networks_that_were_saved(name: str, tmp_path: 
         (network(), {"activation": "tanh"}),
         (network(), {"activation": "relu", "layers": "2 tanh 8 tanh 8 1"}),
         (network(nn.Mish, outputs=3), {"activation": "relu", "layers": "2 mish 8 tanh 8 3"}),
+        (network(Sine), {"activation": "relu", "layers": "2 sin 8 tanh 8 1"}),
     ):
         WRITERS[name](net.state_dict(), tmp_path / name)
         loaded = files.load_network(name, folder=tmp_path, **options)
         expected = net.double()(POINTS)
         torch.testing.assert_close(loaded(POINTS).view(7, -1), expected, rtol=1e-14, atol=1e-14)
-        assert isinstance(loaded, Dense) == ("mish" not in options.get("layers", ""))
+        assert isinstance(loaded, Dense) == (not {"mish", "sin"} & {*options.get("layers", "").split()})
 
 
 def test_ten_layers_keep_their_order_in_a_format_without_one(tmp_path: Path) -> None:
@@ -149,9 +155,28 @@ def test_a_program_with_other_operations_is_refused_before_it_runs(
             r"no linear layer \(the nearest is a\.weight",
         ),
         ({"a": torch.ones(3)}, None, "there is no linear layer"),
-        ({"a.weight": torch.ones(3, 2), "a.bias": torch.ones(2)}, None, r"a\.bias \(2,\) are no linear layer"),
+        ({"a.weight": torch.ones(3, 2), "a.bias": torch.ones(2)}, None, r"a\.bias \(2,\) form no linear layer"),
         (network(), None, "other Python objects than tensors, which are not loaded; save model.state_dict"),
         ([1, 2], None, "it holds a list, not tensors by name"),
+        (
+            {"modle": {"a.weight": torch.ones(1, 2)}, "epoch": 3},
+            None,
+            r"it holds 'modle' \(dict\), 'epoch' \(int\), not tensors by name\. Did you mean 'model'\? Allowed:",
+        ),
+        (
+            {"a.weight": torch.ones(1, 2, dtype=torch.complex64)},
+            None,
+            r"holds a\.weight complex64 \(1, 2\): there is no",
+        ),
+        (nn.RNN(2, 2, bias=False).state_dict(), None, r"weight_hh_l0 \(2, 2\): there is no linear layer"),
+        ({"a.weight": torch.ones(1, 1).expand(10**6, 10**6)}, None, "a.weight .* is larger than what the file holds"),
+        ({"a.weight": torch.ones(1, 2).to_sparse()}, None, "a.weight is not a dense tensor of numbers"),
+        ({"W0": torch.ones(3, 2), "W2": torch.ones(1, 3)}, None, "holds W0, W2, but no W1"),
+        (
+            {"b.weight": torch.ones(2, 2), "a.weight": torch.ones(2, 2), "c.weight": torch.ones(2, 1)},
+            None,
+            "follow each other in several orders",
+        ),
     ],
 )
 def test_what_does_not_fit_is_told_with_names_and_shapes(
@@ -169,6 +194,34 @@ def test_layers_in_any_order_are_put_in_the_one_that_follows(tmp_path: Path) -> 
     assert isinstance(loaded, Dense) and [tuple(weight.shape) for weight in loaded.weights] == [(5, 2), (3, 5), (1, 3)]
 
 
+@pytest.mark.parametrize("name", WRITERS)
+def test_numbers_tell_the_order_of_layers_that_fit_in_several(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(2)
+    net = nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 2), nn.Tanh())
+    net.append(nn.Linear(2, 1))
+    for names in (("0", "2", "4", "6"), ("weightless.in", "hidden1", "hidden2", "a")):
+        tensors = {}
+        for old, new in zip(("0", "2", "4", "6"), names, strict=True):
+            tensors |= {f"{new}.{part}": net.state_dict()[f"{old}.{part}"] for part in ("weight", "bias")}
+        WRITERS[name](dict(reversed(tensors.items())) if names[0] == "0" else tensors, tmp_path / name)
+        if names[0] != "0" and name.endswith("safetensors"):  # in which hidden1 may come first
+            with pytest.raises(UserError, match=r"in several orders, and \.safetensors files keep none"):
+                files.load_network(name, "tanh", tmp_path)
+        else:
+            loaded = files.load_network(name, "tanh", tmp_path)
+            torch.testing.assert_close(loaded(POINTS), net.double()(POINTS)[:, 0])
+            net.float()
+
+
+def test_the_list_of_layers_tells_their_order(tmp_path: Path) -> None:
+    tensors = {"decoder.weight": torch.ones(1, 2), "encoder.weight": torch.ones(2, 1)}
+    safetensors(tensors, tmp_path / "net.safetensors")
+    loaded = files.load_network("net.safetensors", "relu", tmp_path, "1 tanh 2 1")
+    assert isinstance(loaded, Dense) and loaded.dimension == 1
+    with pytest.raises(UserError, match="follow each other in several orders"):
+        files.load_network("net.safetensors", "relu", tmp_path)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.9])
 @pytest.mark.parametrize("name", ["net.pt", "net.safetensors"])
 def test_damaged_files_are_refused(name: str, share: float, tmp_path: Path) -> None:
@@ -176,6 +229,12 @@ def test_damaged_files_are_refused(name: str, share: float, tmp_path: Path) -> N
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     with pytest.raises(UserError, match="cannot be read as"):
         files.load_network(name, "tanh", tmp_path)
+
+
+def test_layers_of_what_has_its_own_are_refused(tmp_path: Path) -> None:
+    torch.jit.script(network()).save(tmp_path / "net.pt")
+    with pytest.raises(UserError, match=r"--layers '2 tanh 8 1' is about a file of weights; net\.pt has layers"):
+        files.load_network("net.pt", "relu", tmp_path, "2 tanh 8 1")
 
 
 def test_the_command_decides_and_tells_outputs(hpcsweep: Run, tmp_path: Path) -> None:
@@ -191,3 +250,6 @@ def test_the_command_decides_and_tells_outputs(hpcsweep: Run, tmp_path: Path) ->
         assert (done.returncode, json.loads(done.stdout)["verdict"]) == (code, verdict), done.stderr
     undecided = hpcsweep(*command, "--below", str(found["sup_lower"] * 1.5), "--certificate", "off")
     assert (undecided.returncode, json.loads(undecided.stdout)["verdict"]) == (3, "undecided")
+    for wrong in ("nan", "inf", "-1"):
+        refused = hpcsweep(*command, f"--below={wrong}")
+        assert refused.returncode == 2 and "must be a finite number of at least 0, not " in refused.stderr

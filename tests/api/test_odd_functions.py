@@ -292,7 +292,7 @@ def test_the_dimension_that_is_given_goes_before_a_guess_and_is_asked_for_where_
     np.savez(tmp_path / "net.npz", W0=np.ones((1, 2)))
     with pytest.raises(UserError, match=r"own.py:Fourier is a class; it must be a function"):
         files.files("own.py:Fourier", "exp_cos", "0,1", None, "relu", tmp_path)
-    with pytest.raises(UserError, match="the input dimension is not known; give --dimension"):
+    with pytest.raises(UserError, match=r"It was tried with 16 input\(s\); --dimension gives others"):
         files.files("own.py:two", "own.py:zero", "0,1", None, "relu", tmp_path)
     with pytest.raises(UserError, match=r"net.npz has 2 inputs, not 3; correct --dimension or --domain"):
         files.files("net.npz", "own.py:zero", "0,1", 3, "relu", tmp_path)

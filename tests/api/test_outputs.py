@@ -220,6 +220,23 @@ def test_what_can_be_neither_proved_nor_refuted_is_undecided() -> None:
     assert hpcsweep.measure(zero, lambda x: 0.1 * x.sum(1), six, below=0.9, **FEW).verdict == "proved"
 
 
+@pytest.mark.parametrize("below", [math.nan, math.inf, -1.0, "0.1 m", [1.0]])
+def test_a_threshold_is_a_finite_number(below: Any) -> None:
+    with pytest.raises(UserError, match="below, the threshold, must be a finite number of at least 0, not "):
+        hpcsweep.measure(zero, hill, SQUARE, below=below, **FEW)
+
+
+def test_an_output_that_is_not_a_number_somewhere_is_the_worst() -> None:
+    for order in ([0, 1], [1, 0]):
+        found = hpcsweep.measure(
+            lambda x: torch.zeros(len(x), 2).double(),
+            lambda x: torch.stack([x[:, 0], torch.sqrt(x[:, 1])], dim=1)[:, order],  # noqa: B023
+            SQUARE,
+            **FEW | {"certificate": "off"},
+        )
+        assert found.worst == order.index(1) and math.isnan(found.lower) and found.where[1] < 0
+
+
 def test_all_outputs_are_below_a_threshold_or_the_first_that_is_not_ends_it() -> None:
     nothing = lambda x: torch.zeros(len(x), 3).double()  # noqa: E731
     assert hpcsweep.measure(nothing, dynamics, SQUARE, below=2.8, **FEW).verdict == "proved"

@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
 
 from hpcsweep.approx.supnorm.measured import Measured
-from hpcsweep.approx.supnorm.screening import screen
 from hpcsweep.bracket import Bracket
 
 _UNBOUNDED = "No upper bound: somewhere the error cannot be bounded on any box, as at a pole or where a root ends."
@@ -36,8 +34,8 @@ class MeasuredOutputs:
     @property
     def bracket(self) -> Bracket:
         """The bracket of the largest error of all outputs."""
-        best = reduce(screen.higher, (Bracket(output.lower, math.inf, output.where) for output in self.outputs))
-        return Bracket(best.lower, max(output.upper for output in self.outputs), best.where)
+        worst = self.outputs[self.worst]
+        return Bracket(worst.lower, max(output.upper for output in self.outputs), worst.where)
 
     @property
     def lower(self) -> float:
@@ -56,8 +54,9 @@ class MeasuredOutputs:
 
     @property
     def worst(self) -> int:
-        """The output that has the largest lower bound."""
-        return max(range(len(self.outputs)), key=lambda number: self.outputs[number].lower)
+        """The output that has the largest lower bound; one whose error is NaN somewhere goes before all others."""
+        lower = [output.lower for output in self.outputs]
+        return max(range(len(lower)), key=lambda number: (math.isnan(lower[number]), lower[number]))
 
     @property
     def proved(self) -> bool:

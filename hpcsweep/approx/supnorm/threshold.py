@@ -12,9 +12,21 @@ from hpcsweep.approx.supnorm.screening import screen
 from hpcsweep.approx.supnorm.survey import Survey
 from hpcsweep.approx.supnorm.tasks import Measurement, MeasurementTask, Search
 from hpcsweep.bracket import Bracket
+from hpcsweep.errors import PluginError
 
 _MARGIN = 1e-3  # of the threshold: errors that a proof finds above the largest one before it raise its aim by less
 _AFRESH = 8  # times a proof may begin again because they raised it by more
+
+
+def threshold_of(below: Any) -> float:
+    """Return a threshold as a number. Raises PluginError if it is negative or not finite."""
+    try:
+        threshold = float(below)
+    except (TypeError, ValueError):
+        threshold = math.nan
+    if not 0.0 <= threshold < math.inf:
+        raise PluginError(f"below, the threshold, must be a finite number of at least 0, not {below!r}.")
+    return threshold
 
 
 def proving(measurement: Measurement) -> Measurement:

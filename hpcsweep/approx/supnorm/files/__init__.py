@@ -4,6 +4,7 @@
 ``weights``    files of weights: .npz, state dicts of torch, safetensors
 ``layers``     networks from weights and a list of layers
 ``programs``   networks that a file holds as a program: TorchScript, torch.export
+``archives``   their archives without what torch would execute while it reads them
 """
 
 from hpcsweep.approx.supnorm.files.named import Files, each_output, files, load_network, load_target

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,13 +17,29 @@ from hpcsweep.approx.supnorm.dense import Dense
 from hpcsweep.approx.supnorm.files.weights import Tensors
 from hpcsweep.errors import PluginError, unknown
 
+
+class _Sine(nn.Module):
+    def forward(self, inputs: Tensor) -> Tensor:
+        return torch.sin(inputs)
+
+
 MODULES: Mapping[str, Callable[[], nn.Module]] = {
-    **{"tanh": nn.Tanh, "relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "sigmoid": nn.Sigmoid, "mish": nn.Mish},
+    **{
+        "tanh": nn.Tanh,
+        "relu": nn.ReLU,
+        "gelu": nn.GELU,
+        "silu": nn.SiLU,
+        "sigmoid": nn.Sigmoid,
+        "mish": nn.Mish,
+        "sin": _Sine,
+    },
     **{"softplus": nn.Softplus, "elu": nn.ELU, "selu": nn.SELU, "celu": nn.CELU, "leaky_relu": nn.LeakyReLU},
     **{"hardtanh": nn.Hardtanh, "hardswish": nn.Hardswish, "hardsigmoid": nn.Hardsigmoid, "relu6": nn.ReLU6},
     **{"softsign": nn.Softsign, "logsigmoid": nn.LogSigmoid, "tanhshrink": nn.Tanhshrink, "identity": nn.Identity},
 }
-_MOST_ORDERED = 7  # layers of which all orders are tried
+_MOST_MERGED = 7  # layers, or groups of numbered layers, of which all orders are tried
+_WEIGHT = re.compile(r"(.*[._/])?(weight[_\d]*|W\w*)")
+Shapes = Sequence[tuple[int, int]]  # of the weights of all layers, (outputs, inputs)
 
 
 class Linear(NamedTuple):
@@ -49,12 +66,16 @@ def network(path: Path, tensors: Tensors, layers: str | None, activation: str) -
     ------
     PluginError: if the weights are not those of such layers
     """
-    linear = _ordered(path, _linear(path, tensors))
-    names = [activation] * (len(linear) - 1) if layers is None else _activations(path, layers, linear)
-    known = {*ACTIVATIONS, *MODULES}
+    linear, in_file = _linear(path, tensors), path.suffix != ".safetensors"
+    if layers is None:
+        linear = _ordered(path, linear, in_file)
+        names = [activation] * (len(linear) - 1)
+    else:
+        names, shapes = _parsed(layers)
+        linear = _of_shapes(path, linear, in_file, layers, shapes)
     for name in names:
-        if name not in known:
-            raise PluginError(unknown("activation", name, sorted(known)))
+        if name not in MODULES:
+            raise PluginError(unknown("activation", name, MODULES))
     if len({*names}) <= 1 and all(name in ACTIVATIONS for name in names):
         weights, biases = (
             tuple(part.double() for part in parts) for parts in zip(*(layer[1:] for layer in linear), strict=True)
@@ -64,33 +85,32 @@ def network(path: Path, tensors: Tensors, layers: str | None, activation: str) -
     for layer, name in itertools.zip_longest(linear, names):
         module = nn.Linear(layer.weight.shape[1], len(layer.weight), dtype=torch.float64)
         module.load_state_dict({"weight": layer.weight.double(), "bias": layer.bias.double()})
-        parts += [module] if name is None else [module, _module(name)]
+        parts += [module] if name is None else [module, MODULES[name]()]
     return nn.Sequential(*parts).eval()
-
-
-def _module(name: str) -> nn.Module:
-    if name not in MODULES:
-        raise PluginError(f"the activation {name} can only be used in all layers alike.")
-    return MODULES[name]()
 
 
 def _linear(path: Path, tensors: Tensors) -> list[Linear]:
     """Return what is a matrix with a bias or none. Raises PluginError for anything else."""
     linear, used = [], set()
+    numbers = {int(name[1:]) for name in tensors if re.fullmatch(r"W\d+", name)}
+    if missing := {*range(min(numbers, default=0), max(numbers, default=0))} - numbers:
+        raise PluginError(f"{path} holds {', '.join(tensors)}, but no W{min(missing)}.")
     for name, weight in tensors.items():
-        if weight.ndim == 2 and weight.numel() and weight.is_floating_point():
+        if _WEIGHT.fullmatch(name) and weight.ndim == 2 and weight.numel() and weight.is_floating_point():
             bias_name = _bias_name(name)
             bias = tensors.get(bias_name, weight.new_zeros(len(weight)))
             if bias.shape != weight.shape[:1]:
                 raise PluginError(
-                    f"{path}: {name} {tuple(weight.shape)} and {bias_name} {tuple(bias.shape)} are no linear layer; "
+                    f"{path}: {name} {tuple(weight.shape)} and {bias_name} {tuple(bias.shape)} form no linear layer; "
                     "a weight is (outputs, inputs) and its bias (outputs,)."
                 )
             linear.append(Linear(name, weight, bias))
             used |= {name, bias_name}
     others = {name: tuple(tensor.shape) for name, tensor in tensors.items() if name not in used}
     if not linear or others:
-        held = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in tensors.items())
+        held = (
+            ", ".join(f"{name} {_type(tensor)}{tuple(tensor.shape)}" for name, tensor in tensors.items()) or "nothing"
+        )
         problem = f"{', '.join(others)} belong to no linear layer" if linear else "there is no linear layer"
         near = difflib.get_close_matches(next(iter(others), ""), [layer.name for layer in linear], n=1, cutoff=0.3)
         nearest = f" (the nearest is {near[0]})" if near else ""
@@ -103,38 +123,109 @@ def _linear(path: Path, tensors: Tensors) -> list[Linear]:
 
 def _bias_name(weight: str) -> str:
     """Return the name of the bias: 0.weight -> 0.bias, W0 -> b0."""
-    for mine, other in (("weight", "bias"), ("W", "b")):
-        if mine in weight:
-            return weight.replace(mine, other)
-    return f"{weight}.bias"
+    own, other = ("weight", "bias") if "weight" in weight else ("W", "b")
+    before, _, after = weight.rpartition(own)
+    return f"{before}{other}{after}"
 
 
-def _ordered(path: Path, linear: Sequence[Linear]) -> list[Linear]:
-    """Return the layers in the order of the file or, where they do not follow each other, in the only one that does."""
-    if _follows(linear):
-        return list(linear)
-    orders = itertools.permutations(linear) if len(linear) <= _MOST_ORDERED else iter(())
-    chains = [order for order in orders if _follows(order)]
-    if len(chains) != 1:
-        named = ", ".join(layer.about() for layer in linear)
-        before, after = next(pair for pair in itertools.pairwise(linear) if not _follows(pair))
+def _type(tensor: Tensor) -> str:
+    return "" if tensor.is_floating_point() else f"{tensor.dtype} ".removeprefix("torch.")
+
+
+def _ordered(path: Path, linear: Sequence[Linear], in_file: bool) -> list[Linear]:
+    """Return the layers in an order in which they follow each other (see `_orders`). Raises PluginError."""
+    orders = _orders(linear, in_file)
+    if len(orders) == 1:
+        return orders[0]
+    named = ", ".join(layer.about() for layer in linear)
+    if orders:
         raise PluginError(
-            f"{path}: the layers {named} do not follow each other: {after.name} takes {after.weight.shape[1]} inputs "
-            f"where {before.name} has {len(before.weight)} outputs."
+            f"{path}: the layers {named} follow each other in several orders, and {path.suffix} files keep none; give "
+            "--layers, or number their names."
         )
-    return list(chains[0])
+    before, after = next(pair for pair in itertools.pairwise(linear) if not _follows(*pair))
+    raise PluginError(
+        f"{path}: the layers {named} do not follow each other: {after.name} takes {after.weight.shape[1]} inputs "
+        f"where {before.name} has {len(before.weight)} outputs."
+    )
 
 
-def _follows(layers: Sequence[Linear]) -> bool:
-    return all(len(before.weight) == after.weight.shape[1] for before, after in itertools.pairwise(layers))
+def _of_shapes(path: Path, linear: Sequence[Linear], in_file: bool, layers: str, shapes: Shapes) -> list[Linear]:
+    """Return the layers in an order in which they have these shapes (see `_orders`). Raises PluginError."""
+    orders = _orders(linear, in_file, shapes)
+    if len(orders) == 1:
+        return orders[0]
+    held = ", ".join(layer.about() for layer in linear)
+    if orders:
+        raise PluginError(
+            f"{path}: the layers {held} have the shapes of --layers in several orders; number their names."
+        )
+    nearest = next(iter(_orders(linear, in_file)), linear)
+    pairs = itertools.zip_longest(shapes, nearest)
+    shape, layer = next((shape, layer) for shape, layer in pairs if not (layer and shape) or not _has(layer, shape))
+    expected = f"a weight {shape}" if shape else "no more layers"
+    there = layer.about() if layer else "nothing"
+    raise PluginError(f"{path} holds {held}; --layers {layers!r} asks for {expected} where {there} is.")
 
 
-def _activations(path: Path, layers: str, linear: Sequence[Linear]) -> list[str]:
-    """Return the activation of each layer but the last, from a list of layers that must have the shapes of the file."""
+def _orders(linear: Sequence[Linear], in_file: bool, shapes: Shapes | None = None) -> list[list[Linear]]:
+    """Return the order of the layers: none if they do not fit together, two if nothing tells which one is meant.
+
+    Layers whose names differ in numbers alone are in the order of these, if that fits. Otherwise the order is that of
+    the file, if its format has one (`in_file`), or the only one that fits.
+
+    Parameters
+    ----------
+    shapes: that the weights must have; None if it is enough that they follow each other.
+    """
+    groups: dict[str, list[Linear]] = {}
+    for layer in sorted(linear, key=_numbers):
+        groups.setdefault(re.sub(r"\d+", "0", layer.name), []).append(layer)
+    for parts in (list(groups.values()), [[layer] for layer in linear]):
+        numbered = all([layer for layer in linear if layer in part] == part for part in parts)
+        if in_file and numbered and _fit(linear, shapes):
+            return [list(linear)]
+        merged = _merged(parts, [], shapes) if len(parts) <= _MOST_MERGED else iter(())
+        if orders := list(itertools.islice(merged, 2)):
+            return orders
+    return []
+
+
+def _numbers(layer: Linear) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", layer.name)]
+
+
+def _merged(parts: Sequence[list[Linear]], before: list[Linear], shapes: Shapes | None) -> Iterator[list[Linear]]:
+    """Yield the orders that fit and in which each part keeps its own."""
+    if not any(parts) and (shapes is None or len(before) == len(shapes)):
+        yield before
+    for number, part in enumerate(parts):
+        if part and _fit([*before, part[0]], shapes, whole=False):
+            yield from _merged([*parts[:number], part[1:], *parts[number + 1 :]], [*before, part[0]], shapes)
+
+
+def _fit(layers: Sequence[Linear], shapes: Shapes | None, whole: bool = True) -> bool:
+    """Return whether layers follow each other, or have these shapes: all of them, or the first ones unless `whole`."""
+    if shapes is None:
+        return all(itertools.starmap(_follows, itertools.pairwise(layers)))
+    enough = len(layers) == len(shapes) if whole else len(layers) <= len(shapes)
+    return enough and all(itertools.starmap(_has, zip(layers, shapes, strict=False)))
+
+
+def _follows(before: Linear, after: Linear) -> bool:
+    return len(before.weight) == after.weight.shape[1]
+
+
+def _has(layer: Linear, shape: tuple[int, int]) -> bool:
+    return tuple(layer.weight.shape) == shape
+
+
+def _parsed(layers: str) -> tuple[list[str], list[tuple[int, int]]]:
+    """Return the activations of all layers but the last, and the shapes of the weights."""
     words = layers.replace(",", " ").replace("->", " ").split()
     widths, names, pending = [], [], ""
     for word in words:
-        if word.isdigit():
+        if word.isdecimal():
             widths.append(int(word))
             names.append(pending)
             pending = ""
@@ -150,15 +241,4 @@ def _activations(path: Path, layers: str, linear: Sequence[Linear]) -> list[str]
             f"--layers {layers!r} must be the number of inputs, an activation and a width for each hidden layer "
             '(identity for none), and the number of outputs: "2 tanh 64 tanh 64 1".'
         )
-    shapes = list(itertools.pairwise(widths))
-    for (inputs, outputs), layer in itertools.zip_longest(shapes, linear, fillvalue=(None, None)):
-        shape = tuple(layer.weight.shape) if isinstance(layer, Linear) else None
-        if shape != (outputs, inputs):
-            held = ", ".join(part.about() for part in linear)
-            expected = f"a weight ({outputs}, {inputs})" if outputs else "no more layers"
-            raise PluginError(f"{path} holds {held}; --layers {layers!r} asks for {expected} where {_what(layer)} is.")
-    return hidden
-
-
-def _what(layer: Any) -> str:
-    return layer.about() if isinstance(layer, Linear) else "nothing"
+    return hidden, [(outputs, inputs) for inputs, outputs in itertools.pairwise(widths)]

@@ -136,17 +136,18 @@ def _inputs(network: Callable[..., Any], pairs: int) -> int:
     """
     if isinstance(network, Dense):
         return network.dimension
-    tried = ""
-    for guess in (inputs_of(network), pairs):
-        if guess:
-            try:
-                box = ((0.0, 1.0),) * guess
-                adapted(network, box, 0 if outputs_of(network, box) > 1 else None)
-            except PluginError as error:
-                tried = f" With {guess}: {error}"
-            else:
-                return guess
-    raise PluginError(f"the input dimension is not known; give --dimension, or --domain with one pair per axis.{tried}")
+    problem: PluginError | None = None
+    for guess in filter(None, dict.fromkeys((inputs_of(network), pairs))):
+        try:
+            box = ((0.0, 1.0),) * guess
+            adapted(network, box, 0 if outputs_of(network, box) > 1 else None)
+        except PluginError as error:
+            problem = problem or PluginError(f"{error} It was tried with {guess} input(s); --dimension gives others.")
+        else:
+            return guess
+    raise problem or PluginError(
+        "the input dimension is not known; give --dimension, or --domain with one pair per axis."
+    )
 
 
 def load_target(name: str, dimension: int, folder: Path) -> Callable[..., Any]:
@@ -171,19 +172,23 @@ def load_network(
     PluginChanged : for a file whose digest is not `code`
     """
     path = folder / name
-    if path.suffix not in _FILES or ":" in name:
-        if ":" not in name:
-            raise PluginError(
-                f"the network must be a file ({', '.join(_FILES)}), path/file.py:name or module:name, not {name!r}."
-            )
-        return _callable(plugins.member(name, folder), name)
-    content = _content(path)
-    if code not in ("", _digest(content)):
-        raise PluginChanged(f"{path} was changed while it was measured; run the same command again.")
-    program = programs.load(path, content)
-    if program is not None:
-        return program
-    return files_layers.network(path, weights.load(path, content), layers, activation)
+    if ":" in name:
+        network = _callable(plugins.member(name, folder), name)
+    elif path.suffix not in _FILES:
+        raise PluginError(
+            f"the network must be a file ({', '.join(_FILES)}), path/file.py:name or module:name, not {name!r}."
+        )
+    else:
+        content = _content(path)
+        if code not in ("", _digest(content)):
+            raise PluginChanged(f"{path} was changed while it was measured; run the same command again.")
+        program = programs.load(path, content)
+        if program is None:
+            return files_layers.network(path, weights.load(path, content), layers, activation)
+        network = program
+    if layers is not None:
+        raise PluginError(f"--layers {layers!r} is about a file of weights; {name} has layers of its own.")
+    return network
 
 
 _FILES = (".npz", ".pt", ".pth", ".safetensors", ".ts", ".pt2")

@@ -6,9 +6,7 @@ import io
 import json
 import math
 import pickle
-import re
 import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,10 +15,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpcsweep.errors import PluginError
+from hpcsweep.errors import PluginError, nearest
 
 Tensors = dict[str, Tensor]
-_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+_DTYPES = {
+    **{
+        "F64": torch.float64,
+        "F32": torch.float32,
+        "F16": torch.float16,
+        "BF16": torch.bfloat16,
+        "C64": torch.complex64,
+    },
+    **{"F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "BOOL": torch.bool, "U8": torch.uint8},
+    **{"I8": torch.int8, "I16": torch.int16, "I32": torch.int32, "I64": torch.int64},
+}
 _INSIDE = ("state_dict", "model_state_dict", "model", "net", "network")  # where checkpoints keep the weights
 _LONGEST = 100 << 20  # bytes of a header
 
@@ -31,7 +39,7 @@ def kind(path: Path) -> str:
 
 
 def load(path: Path, content: bytes) -> Tensors:
-    """Return the tensors of an .npz, .pt, .pth or .safetensors file, of whatever floating type, in their order.
+    """Return the tensors of an .npz, .pt, .pth or .safetensors file, of whatever type, in their order.
 
     Raises
     ------
@@ -39,20 +47,28 @@ def load(path: Path, content: bytes) -> Tensors:
     """
     _, reader = _READERS.get(path.suffix, _READERS[".pt"])
     try:
-        tensors = reader(content)
-    except (OSError, ValueError, TypeError, EOFError, RuntimeError, KeyError, *_BROKEN) as error:
+        return {name: _dense(name, tensor) for name, tensor in reader(content).items()}
+    except Exception as error:  # the libraries raise anything of a damaged file
         reason = " ".join(str(error).split())[:300]
-        raise PluginError(f"{path} cannot be read as {kind(path)}: {reason}.") from error
-    return {name: tensor for name, tensor in tensors.items() if isinstance(tensor, Tensor)}
+        reason = reason if " " in reason else f"{type(error).__name__} {reason}".strip()
+        raise PluginError(f"{path} cannot be read as {kind(path)}: {reason.rstrip('.')}.") from error
 
 
-_BROKEN = (zipfile.BadZipFile, zlib.error, pickle.UnpicklingError)
+def _dense(name: str, tensor: Tensor) -> Tensor:
+    """Return a tensor without gradients. Raises ValueError if it is not dense, or larger than what the file holds."""
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
+        raise ValueError(f"{name} is not a dense tensor of numbers")
+    if tensor.numel() * tensor.itemsize > tensor.untyped_storage().nbytes():
+        raise ValueError(f"{name} {tuple(tensor.shape)} is larger than what the file holds")
+    return tensor.detach()
 
 
 def _npz(content: bytes) -> Tensors:
+    if not zipfile.is_zipfile(io.BytesIO(content)):
+        raise ValueError("it is not an archive, as numpy.savez writes it")
     with np.load(io.BytesIO(content), allow_pickle=False) as file:
-        names = sorted(file.files, key=_natural)
-        return {name: torch.from_numpy(file[name].astype(np.float64, casting="same_kind")) for name in names}
+        arrays = {name: np.asarray(file[name]) for name in file.files}
+        return {name: torch.from_numpy(array.astype(np.float64, casting="same_kind")) for name, array in arrays.items()}
 
 
 def _state_dict(file: bytes) -> Tensors:
@@ -70,35 +86,39 @@ def _state_dict(file: bytes) -> Tensors:
             break
     if not isinstance(content, Mapping):
         raise ValueError(f"it holds a {type(content).__name__}, not tensors by name")
-    return {str(name): value for name, value in content.items()}
+    tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    if not tensors:
+        held = ", ".join(f"{name!r} ({type(value).__name__})" for name, value in content.items()) or "nothing"
+        near = "".join(nearest(str(name), _INSIDE) for name in content)
+        raise ValueError(
+            f"it holds {held}, not tensors by name.{near} Allowed: tensors, or one of {', '.join(_INSIDE)}"
+        )
+    return tensors
 
 
 def _safetensors(data: bytes) -> Tensors:
     """Read a header, JSON with types, shapes and places of tensors by name, and their bytes behind it.
 
-    Names are in the order of their numbers: the format keeps none.
+    Names are in alphabetical order: the format keeps none.
     """
     length = int.from_bytes(data[:8], "little")
     if len(data) < 8 or not 2 <= length <= min(_LONGEST, len(data) - 8):
         raise ValueError("it does not begin with the length of a header")
     header = json.loads(data[8 : 8 + length])
+    if not isinstance(header, dict):
+        raise ValueError("its header is not a JSON object")
     header.pop("__metadata__", None)
     content, tensors = data[8 + length :], {}
-    for name in sorted(header, key=_natural):
+    for name in sorted(header):
         entry = header[name]
         dtype, shape, (start, stop) = _DTYPES.get(entry["dtype"]), entry["shape"], entry["data_offsets"]
         if dtype is None:
-            continue
+            raise ValueError(f"{name} is of type {entry['dtype']}; allowed are {', '.join(_DTYPES)}")
         if not 0 <= start <= stop <= len(content) or stop - start != math.prod(shape) * dtype.itemsize:
             raise ValueError(f"{name} has {stop - start} bytes for the shape {shape} in {entry['dtype']}")
         raw = torch.frombuffer(bytearray(content[start:stop]), dtype=torch.uint8) if stop > start else torch.empty(0)
         tensors[name] = raw.view(dtype).reshape(shape)
     return tensors
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """Order layer 10 after layer 2."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 _READERS: dict[str, tuple[str, Callable[[bytes], Tensors]]] = {

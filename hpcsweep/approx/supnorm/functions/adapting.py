@@ -24,6 +24,7 @@ from hpcsweep.approx.supnorm.screening.screen import Function
 from hpcsweep.errors import PluginError
 
 _MANY = 4099  # points, a number that is the length of nothing else
+_LONGEST = 300  # characters of what an exception says
 
 
 class _Narrow(PluginError):
@@ -85,8 +86,13 @@ def adapted(function: Callable[..., Any], domain: Domain, output: int | None = N
         return adapted_function
     if isinstance(problems[0], _Narrow):
         raise problems[0]
-    failed, _, array = (f"{type(problem).__name__}: {problem}" for problem in problems[:3])
+    failed, _, array = map(_said, problems[:3])
     raise PluginError(f"{name} fails on points {tuple(probe.shape)}: {failed}; with a NumPy array: {array}.")
+
+
+def _said(problem: Exception) -> str:
+    """Return what an exception says, in one line."""
+    return f"{type(problem).__name__}: {' '.join(str(problem).split())[:_LONGEST]}"
 
 
 @contextlib.contextmanager
@@ -162,7 +168,7 @@ def _check_repeats(function: Function, domain: Domain, name: str) -> None:
         raise
     except Exception as error:  # of other numbers of points
         shape = consistency.POINTS, len(domain)
-        raise PluginError(f"{name} fails on points {shape}: {type(error).__name__}: {error}.") from error
+        raise PluginError(f"{name} fails on points {shape}: {_said(error)}.") from error
     if off and off > _rounding(function, domain):
         raise PluginError(
             f"the value of {name} at a point changes with the call or the other points of its batch (by up to "

@@ -25,7 +25,7 @@ def terms_of(
     Of several outputs, the layers up to one of them.
 
     Also () where hooks, parametrizations or a forward of its own do more than the layers, or where the layers differ
-    from the function `made` of it (see `adapted`).
+    from `adapted_function`, what `adapted` returns for it.
     """
     if isinstance(function, Dense):
         return (function if output is None else function.of_output(output),)

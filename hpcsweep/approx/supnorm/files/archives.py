@@ -1,0 +1,104 @@
+"""Archives of programs without anything that torch would execute while it reads them.
+
+`torch.export.load` unpickles objects, evaluates sizes as Python code, imports modules that the file names and loads
+compiled libraries; `torch.jit.load` runs a `__setstate__` of the file. What evaluating the network does not need is
+therefore left out, and the rest is checked and packed again, so that torch reads exactly what was checked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import os
+import re
+import zipfile
+from collections.abc import Iterator
+from typing import Any
+
+_NEEDED = re.compile(
+    r"([^/]+/)?(data/(weights|constants)/.+|models/model\.json|archive_(format|version)|byteorder|\.data/.+|version"
+    r"|serialized_(exported_program\.json|state_dict\.pt|constants\.pt))",
+)
+_INPUTS = re.compile(r"([^/]+/)?(data/sample_inputs/model|serialized_example_inputs)\.pt")  # must exist, may be empty
+_RUNS = (b"__setstate__", b"torch.classes")
+_SIZE = re.compile(
+    r"(Symbol\('\w+'(, \w+=(True|False))*\)|[su]\d+|(int_)?oo|[-+*/(), \d]"
+    r"|(Add|Mul|Pow|Integer|Rational|Max|Min|Mod|PythonMod|FloorDiv|CleanDiv|CeilToInt|FloorToInt)(?=\())*+"
+)
+_IMPORTS = re.compile(r"__enum__|default_factory|\\u")  # in the JSON of a tree of arguments
+_CUSTOM = ("custom_obj_", "opaque_obj_")
+
+
+def script(archive: zipfile.ZipFile) -> io.BytesIO:
+    """Return a TorchScript archive for `torch.jit.load`. Raises ValueError if reading it would run code."""
+    contents = _contents(archive)
+    for name, content in contents.items():
+        for text in _RUNS:
+            if text in content:
+                raise ValueError(f"{name} contains {text.decode()}, which torch would run while it reads the file")
+    return _packed(contents)
+
+
+def exported(archive: zipfile.ZipFile) -> io.BytesIO:
+    """Return a torch.export archive for `torch.export.load`. Raises ValueError if reading it would run code."""
+    contents = {}
+    for name, content in _contents(archive).items():
+        if _INPUTS.fullmatch(name):
+            contents[name] = b""
+        elif _NEEDED.fullmatch(name):
+            contents[name] = content
+            if name.endswith(".json"):
+                _require_data(name, json.loads(content))
+    return _packed(contents)
+
+
+@contextlib.contextmanager
+def tensors_only() -> Iterator[None]:
+    """Let `torch.load` read nothing but tensors, whatever its caller says, and log nothing."""
+    names = ("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD")
+    known, level = {name: os.environ.pop(name) for name in names if name in os.environ}, logging.root.manager.disable
+    os.environ[names[0]] = "1"
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(level)
+        del os.environ[names[0]]
+        os.environ.update(known)
+
+
+def _contents(archive: zipfile.ZipFile) -> dict[str, bytes]:
+    names = [name.lower() for name in archive.namelist()]  # torch's reader ignores case
+    if len(names) != len(set(names)):
+        raise ValueError("it contains two files of the same name")
+    return {name: archive.read(name) for name in archive.namelist()}
+
+
+def _packed(contents: dict[str, bytes]) -> io.BytesIO:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, content in contents.items():
+            archive.writestr(name, content)
+    packed.seek(0)
+    return packed
+
+
+def _require_data(name: str, value: Any) -> None:
+    """Raise ValueError if JSON contains text that torch evaluates, imports or unpickles."""
+    if isinstance(value, list):
+        for part in value:
+            _require_data(name, part)
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            text = part if isinstance(part, str) else ""
+            allowed = {
+                "expr_str": _SIZE.fullmatch(text) is not None,
+                "path_name": not text.startswith(_CUSTOM),
+                "in_spec": _IMPORTS.search(text) is None,
+                "out_spec": _IMPORTS.search(text) is None,
+            }
+            if not allowed.get(key, True):
+                raise ValueError(f"{name} contains {key} {text[:60]!r}, which torch would execute")
+            _require_data(name, part)

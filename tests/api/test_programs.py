@@ -1,0 +1,239 @@
+"""Networks in TorchScript and torch.export files: what they compute on points and boxes, and that nothing else runs."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from hpcsweep.approx.supnorm.certificate.enclosure import boxes
+from hpcsweep.approx.supnorm.files import load_network, programs
+from hpcsweep.approx.supnorm.functions import adapted
+from hpcsweep.errors import UserError
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+SQUARE = ((-1.0, 1.0),) * 2
+POINTS = torch.rand(100, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+def saved(module: nn.Module, kind: str, points: int = 5, dynamic: bool = True, inputs: int = 2) -> bytes:
+    file = io.BytesIO()
+    example = torch.rand(points, inputs)
+    if kind == "export":
+        shapes = ({0: torch.export.Dim.AUTO},) if dynamic else None
+        torch.export.save(torch.export.export(module, (example,), dynamic_shapes=shapes), file)
+    else:
+        scripted = torch.jit.script(module) if kind == "script" else torch.jit.trace(module, example)
+        torch.jit.save(scripted, file)
+    return file.getvalue()
+
+
+def loaded(content: bytes, name: str = "net.pt2") -> Callable[..., Any]:
+    network = programs.load(Path(name), content)
+    assert network is not None
+    return network
+
+
+def normalized(*layers: nn.Module) -> nn.Sequential:
+    """Return a network in evaluation mode with layers in between, whose statistics and weights are not those of 0."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(2, 8), *layers, nn.Linear(8, 1))
+    for part in layers:
+        for tensor in (*part.parameters(), *part.buffers()):
+            if tensor.is_floating_point():
+                nn.init.uniform_(tensor, 0.5, 2.0)
+    return net.eval()
+
+
+class Reshaped(nn.Module):
+    """Sizes of points, lists, numbers, loops and new constants."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        first, second = torch.chunk(x.view(x.shape[0], -1), 2, dim=1)
+        largest = torch.max(x, dim=1, keepdim=True)[0]
+        for turn in range(3):
+            first = first + turn * second
+        return 2 - (first + x.size(1) * second).float() * largest / 3 + torch.zeros(x.shape[0], 1)
+
+
+class Activated(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = functional.softsign(functional.rrelu(functional.celu(functional.elu(x, 0.3), 0.4), 0.1, 0.5))
+        return torch.where(x > 0.1, torch.rsub(x, 2.0), x * x)[:, :1]
+
+
+MODULES = {
+    "batch norm": normalized(nn.BatchNorm1d(8)),
+    "batch norm without weights": normalized(nn.BatchNorm1d(8, affine=False), nn.Tanh()),
+    "other norms": normalized(nn.LayerNorm(8), nn.GroupNorm(2, 8), nn.RMSNorm(8), nn.Dropout()),
+    "reshaped": Reshaped(),
+    "activated": Activated(),
+}
+
+
+@pytest.mark.parametrize("kind", ["script", "trace", "export"])
+@pytest.mark.parametrize("name", MODULES)
+def test_programs_compute_on_points_and_on_boxes_what_their_module_computes(name: str, kind: str) -> None:
+    function = adapted(loaded(saved(MODULES[name], kind)), SQUARE)
+    values = adapted(MODULES[name], SQUARE)(POINTS)
+    torch.testing.assert_close(function(POINTS), values, rtol=1e-13, atol=1e-13)
+    low, high = function(boxes(POINTS, torch.full_like(POINTS, 1e-6), SQUARE)).range()
+    assert bool(((low <= values) & (values <= high)).all())
+    jumps = ((POINTS - 0.1).abs() < 0.01).any(1) if name == "activated" else torch.zeros(100, dtype=torch.bool)
+    assert bool((high - low)[~jumps].max() < 1e-3)
+
+
+def test_a_program_exported_for_one_number_of_points_is_told_how_to_be_exported() -> None:
+    network = loaded(saved(nn.Sequential(nn.Linear(2, 1)), "export", dynamic=False))
+    assert adapted(network, SQUARE)(POINTS).shape == (100,)  # nothing depends on the number
+
+    class Viewed(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.view(x.shape[0], 2)[:, 0]
+
+    with pytest.raises(
+        UserError, match=r"net.pt2 was exported for 5 points and fails for 2; export it for any number of .*Dim.AUTO"
+    ):
+        adapted(loaded(saved(Viewed(), "export", dynamic=False)), SQUARE)
+
+
+# Nothing else is executed
+
+
+class Shell:
+    """Whoever unpickles this writes a file."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, ("written",)
+
+
+def pickled(thing: object) -> bytes:
+    file = io.BytesIO()
+    torch.save(thing, file)
+    return file.getvalue()
+
+
+def with_state(content: bytes) -> bytes:
+    class Restored(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.number = 1
+
+        @torch.jit.export
+        def __getstate__(self) -> tuple[int, bool]:
+            return (self.number, self.training)
+
+        @torch.jit.export
+        def __setstate__(self, state: tuple[int, bool]) -> None:
+            self.number = int(torch.from_file("written", shared=True, size=4).sum().item())
+            self.training = state[1]
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x
+
+    return saved(Restored(), "script")
+
+
+def changed(changes: dict[str, Callable[[bytes], bytes]], content: bytes, **added: bytes) -> bytes:
+    """Return an archive in which the entries that end with these names are changed."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as archive, zipfile.ZipFile(file, "w") as copy:
+        root = archive.namelist()[0].partition("/")[0]
+        for name in archive.namelist():
+            change = next((change for end, change in changes.items() if name.endswith(end)), bytes)
+            copy.writestr(name, change(archive.read(name)))
+        for name, part in added.items():
+            copy.writestr(f"{root}/data/{name.replace('__', '/')}", part)
+    return file.getvalue()
+
+
+def with_inputs(content: bytes) -> bytes:
+    return changed({"sample_inputs/model.pt": lambda _: pickled(Shell())}, content)
+
+
+def with_weights(content: bytes) -> bytes:
+    configured = {"model_weights_config.json": lambda text: text.replace(b'"use_pickle": false', b'"use_pickle": true')}
+    return changed(configured | {"weights/weight_0": lambda _: pickled(Shell())}, content)
+
+
+def with_constants(content: bytes) -> bytes:
+    entry = {"path_name": "opaque_obj_0", "is_param": False, "use_pickle": True, "tensor_meta": None}
+    text = json.dumps({"config": {"constant": entry}}).encode()
+    return changed({"constants_config.json": lambda _: text}, content, constants__opaque_obj_0=pickle.dumps(Shell()))
+
+
+def with_sizes(content: bytes) -> bytes:
+    code = b"__import__('os').mkdir('written')"
+    return changed({"model.json": lambda text: text.replace(b"Symbol('s", code + b" or Symbol('s")}, content)
+
+
+def with_imports(content: bytes) -> bytes:
+    tree = json.dumps([1, {"type": "builtins.dict", "context": '{"__enum__": true, "fqn": "writes:A", "name": "B"}'}])
+
+    def change(text: bytes) -> bytes:
+        model = json.loads(text)
+        model["graph_module"]["module_call_graph"][0]["signature"]["in_spec"] = tree
+        return json.dumps(model).encode()
+
+    return changed({"model.json": change}, content)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (with_inputs, ""),  # left out
+        (with_weights, "holds other Python objects than tensors, which are not loaded"),
+        (with_constants, "contains path_name 'opaque_obj_0', which torch would execute"),
+        (with_sizes, "contains expr_str .*mkdir.*, which torch would execute"),
+        (with_imports, "contains in_spec .*, which torch would execute"),
+        (with_state, "contains __setstate__, which torch would run while it reads the file"),
+    ],
+)
+def test_nothing_in_a_program_is_executed_while_it_is_read(
+    change: Callable[[bytes], bytes], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    Path("writes.py").write_text("import os\nos.mkdir('written')\n")
+    content = change(saved(nn.Sequential(nn.Linear(2, 1)), "export"))
+    if said:
+        with pytest.raises(UserError, match=said):
+            loaded(content)
+    else:
+        assert adapted(loaded(content), SQUARE)(POINTS).shape == (100,)
+    assert not Path("written").exists()
+
+
+@pytest.mark.parametrize("size", ["s12" * 200 + "x", "-oo" * 200 + "x", "Symbol('s1').__class__", "exec('')", "Add"])
+def test_other_sizes_than_those_of_torch_are_refused_at_once(size: str) -> None:
+    content = changed(
+        {"model.json": lambda text: text.replace(b"Symbol('s", json.dumps(size)[1:-1].encode() + b" + Symbol('s")},
+        saved(nn.Sequential(nn.Linear(2, 1)), "export"),
+    )
+    with pytest.raises(UserError, match=r"contains expr_str .*, which torch would execute"):
+        loaded(content)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
+@pytest.mark.parametrize("name", ["net.pt2", "net.ts"])
+def test_damaged_programs_are_refused_as_programs(name: str, share: float, tmp_path: Path) -> None:
+    content = bytearray(saved(nn.Sequential(nn.Linear(2, 1)), "export" if name == "net.pt2" else "script"))
+    place = int(share * len(content))
+    (tmp_path / name).write_bytes(content[:place])
+    with pytest.raises(UserError, match=f"{name} cannot be read as a program: ") as refused:
+        load_network(name, "tanh", tmp_path)
+    assert "\n" not in str(refused.value)
+    content[place : place + 400] = bytes(400)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=f"{name} cannot be read as a program: "):
+        load_network(name, "tanh", tmp_path)
