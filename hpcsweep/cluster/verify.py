@@ -117,7 +117,7 @@ def _verified(cell: Cell, stored: dict[str, Any], vector: np.ndarray | None, eff
     about = (cell.key, cell.target.label or cell.target.name, cell.dimension, cell.model.label or cell.model.name)
     missing = "" if vector is not None else "its parameters are not stored"
     if not math.isfinite(lower):
-        missing = f"it has no bracket: it is {layout.STATUS[stored['status']]}"
+        missing = f"it has no bracket (it is {layout.STATUS[stored['status']]})"
     if missing or vector is None:
         return Verified(*about, lower, upper, "not confirmed", "not confirmed", remarks=(missing,))
     from hpcsweep.approx.supnorm.verification import networks, proving

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,9 @@ from torch import Tensor
 
 _LONG = 64  # coefficients of a constant, of which all but the first are known to be 0
 _NAN = arb("nan")
+
+# Whether `where` gives balls that contain both sides, coefficient by coefficient, whatever its condition.
+both_sides: ContextVar[bool] = ContextVar("both_sides", default=False)
 
 
 class NoBalls(Exception):
@@ -111,11 +115,6 @@ def _each(function: Callable[..., Any], arguments: int = 1) -> Callable[..., Bal
     return lambda *values: Balls(ufunc(*map(array_of, values)))
 
 
-def known(series: arb_series, order: int) -> bool:
-    """Return whether the coefficient of this order is finite."""
-    return bool(series[order].is_finite())
-
-
 def _mixed(value: arb, *sides: arb_series) -> arb_series:
     """Return a function that has a kink here and is one of these on either side; without any, one that jumps."""
     slope = functools.reduce(arb.union, [side[1] for side in sides]) if sides else _NAN
@@ -129,6 +128,8 @@ def _larger(one: arb_series, other: arb_series) -> arb_series:
 
 
 def _chosen(condition: bool | None, one: arb_series, other: arb_series) -> arb_series:
+    if both_sides.get():
+        return arb_series([one[order].union(other[order]) for order in range(ctx.cap)])
     if condition is None:
         return _mixed(one[0].union(other[0]))
     return one if condition else other
@@ -143,7 +144,7 @@ def _at_least(one: arb_series, other: arb_series) -> bool | None:
 
 
 def _equal(one: arb_series, other: arb_series) -> bool | None:
-    return None if one[0].overlaps(other[0]) and not one[0] == other[0] else bool(one[0] == other[0])
+    return True if one[0] == other[0] else None if one[0].overlaps(other[0]) else False
 
 
 def _quotient(one: arb_series, other: arb_series) -> arb_series:
@@ -164,8 +165,8 @@ def _power(base: arb_series, exponent: arb_series) -> arb_series:
 def tanh(series: arb_series) -> arb_series:
     """By y' = (1 - y^2) z', coefficient by coefficient: k y_k = sum_j j z_j (1 - y^2)_(k - j)."""
     z = series.coeffs() or [arb(0)]
-    y = [z[0].tanh()]
-    slope = [1 - y[0] * y[0]]
+    y: list[Any] = [z[0].tanh()]
+    slope: list[Any] = [1 - y[0] * y[0]]
     for k in range(1, ctx.cap if len(z) > 1 else 1):
         y.append(sum(j * z[j] * slope[k - j] for j in range(1, min(k, len(z) - 1) + 1)) / k)
         slope.append(-sum(y[j] * y[k - j] for j in range(k + 1)))

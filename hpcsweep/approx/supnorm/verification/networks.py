@@ -8,6 +8,7 @@ import operator
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from hpcsweep.approx.supnorm.verification.balls import Balls, NoBalls, array_of
 from hpcsweep.config import ModelConfig, TargetConfig
 from hpcsweep.errors import PluginError
 
-Function = Callable[[Balls], Balls]  # of points (points, dimension) -> (points,)
+Function = Callable[[Any], Any]  # on balls: of points (points, dimension) -> (points,)
 Domain = tuple[tuple[float, float], ...]
 
 
@@ -31,7 +32,7 @@ def error_function(
     function = plugins.unchecked(target, dimension, folder)
     network = _network(model, dimension, function.domain, vector, folder)
 
-    def error(points: Balls) -> Balls:
+    def error(points: Any) -> Any:
         try:
             values = Balls(array_of(function(points.clone())) - network(points).array)
         except (NoBalls, PluginError):
@@ -57,7 +58,7 @@ def _network(config: ModelConfig, dimension: int, domain: Domain, vector: np.nda
     amplitudes = [1.0, *vector[config.stages * size :].tolist()]
     low, high = np.array(domain).T
 
-    def network(points: Balls) -> Balls:
+    def network(points: Any) -> Any:
         inputs = (points - (low + high) / 2) * (math.sqrt(12) / (high - low)) if config.standardise else points
         terms = [_output(row, inputs, config) * factor for row, factor in zip(rows, amplitudes, strict=True) if factor]
         return functools.reduce(operator.add, terms)
@@ -74,7 +75,7 @@ def _layers(vector: np.ndarray, widths: tuple[int, ...]) -> list[tuple[Balls, Ba
     return layers
 
 
-def _output(layers: list[tuple[Balls, Balls]], signal: Balls, config: ModelConfig) -> Balls:
+def _output(layers: list[tuple[Any, Any]], signal: Any, config: ModelConfig) -> Any:
     """Return the values (points,) of layers at inputs (points, dimension)."""
     residual = config.name == "residual"
     for number, (weights, biases) in enumerate(layers):
@@ -87,7 +88,7 @@ def _output(layers: list[tuple[Balls, Balls]], signal: Balls, config: ModelConfi
     return signal[:, 0]
 
 
-def _activated(entering: Balls, activation: str, residual: bool) -> Balls:
+def _activated(entering: Any, activation: str, residual: bool) -> Any:
     if residual and activation == "gelu":  # residual networks are proved by their code, whose sqrt(2) is a float64
         return entering * (1 + (entering / math.sqrt(2)).erf()) / 2
     return getattr(entering, activation)()

@@ -10,25 +10,26 @@ place: the value at c, and slopes of all of the box. Where it jumps there, the v
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from flint import arb, arb_series, ctx, fmpq_mat
 
-from hpcsweep.approx.supnorm.verification.balls import Balls, NoBalls, known
+from hpcsweep.approx.supnorm.verification.balls import Balls, NoBalls, both_sides
 from hpcsweep.approx.supnorm.verification.networks import Domain, Function
 
 CONFIRMED, REFUTED, OPEN, NOTHING = "confirmed", "refuted", "not confirmed", "nothing claimed"
-ORDERS = {1: 8, 2: 5, 3: 3, 4: 2, 5: 2, 6: 2}  # by dimension: of the derivatives that are taken on boxes; 1 beyond
 BITS = 128  # of boxes
 _BITS_OF_POINTS = (200, 400, 800, 1600, 3200)
 _TOGETHER, _POINTS, _STEPS, _BEST = 32, 1024, 12, 4  # of the search: points at once, in all, and how they close in
 _SHARE = 0.25  # of the seconds of a proof that the search may take
 
 Point = tuple[float, ...]
+Exponents = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def ends(
 ) -> list[Verdict]:
     """Return the verdicts on the lower end of a bracket, see `lower_end`, and on the upper one, see `upper_end`."""
     checks = [
-        lambda: lower_end(error, where, bracket[0]),
+        lambda: lower_end(error, domain, where, bracket[0]),
         lambda: upper_end(error, domain, bracket[1], boxes, seconds, seed),
     ]
     return [_guarded(check) for check in checks]
@@ -67,15 +68,22 @@ def _guarded(check: Callable[[], Verdict]) -> Verdict:
         return Verdict(OPEN, f"no ball arithmetic for `{operation}`")
 
 
-def lower_end(error: Function, where: Point, claimed: float) -> Verdict:
+def lower_end(error: Function, domain: Domain, where: Point, claimed: float) -> Verdict:
     """Say whether the absolute error at a point reaches what is claimed. Raises `NoBalls`."""
+    if not all(low <= x <= high for x, (low, high) in zip(where, domain, strict=True)):
+        return Verdict(REFUTED, f"the worst point {where} is not in the domain")
     for bits in _BITS_OF_POINTS:
         [ball] = errors(error, [where], bits)
         if ball >= claimed:
             return Verdict(CONFIRMED)
         if ball < claimed:
-            return Verdict(REFUTED, f"the error at the worst point is {ball.str(17, radius=False)}, not {claimed!r}")
-    return Verdict(OPEN, f"the error at the worst point is {ball.str(17)}")
+            short = float((claimed - ball) / claimed)
+            return Verdict(REFUTED, f"the error at the worst point is smaller, by {short:.1e} of it: {_digits(ball)}")
+    return Verdict(OPEN, f"the error at the worst point is {_digits(ball)}, to within rounding")
+
+
+def _digits(ball: arb) -> str:
+    return ball.str(17, radius=False)
 
 
 def errors(error: Function, points: Sequence[Point], bits: int) -> list[arb]:
@@ -84,7 +92,7 @@ def errors(error: Function, points: Sequence[Point], bits: int) -> list[arb]:
         return [abs(series[0]) for series in _rows(error, [[[x] for x in point] for point in points], 0)]
 
 
-def _rows(error: Function, rows: Sequence[Sequence[Sequence[arb]]], order: int) -> list[arb_series]:
+def _rows(error: Function, rows: Sequence[Sequence[Sequence[Any]]], order: int) -> list[arb_series]:
     """Return the errors as series at rows of coordinates, each [value] or [value, direction]."""
     array = np.empty((len(rows), len(rows[0])), object)
     ctx.cap = order + 1
@@ -100,70 +108,92 @@ class Bound(NamedTuple):
     value: arb
     centre: Point
 
+    @staticmethod
+    def least(tops: Sequence[arb], value: arb_series, centre: Point) -> Bound:
+        """Return the least of several bounds."""
+        finite = (arb(top.upper()) for top in tops if top.is_finite())
+        return Bound(min(finite, default=arb("inf")), abs(value[0]), centre)
+
 
 class Enclosure:
     """The error on boxes of a domain of any dimension."""
 
-    def __init__(self, error: Function, dimension: int) -> None:
-        self._error, self._order = error, ORDERS.get(dimension, 1)
-        self._directions = _monomials(self._order, dimension)
-        self._degrees = [
-            (power, self._interpolation(power))
-            for power in map(_monomials, range(self._order), itertools.repeat(dimension))
-        ]
-
-    def _interpolation(self, powers: list[tuple[int, ...]]) -> list[list[arb]]:
-        """Return what makes coefficients of monomials from those along directions: a left inverse, by least squares."""
-        table = fmpq_mat(
-            [[int(np.prod(np.power(direction, power))) for power in powers] for direction in self._directions]
-        )
-        return [
-            [arb(entry) for entry in row] for row in ((table.transpose() * table).inv() * table.transpose()).table()
-        ]
+    def __init__(self, error: Function, dimension: int, claimed: float) -> None:
+        """`claimed`: about how large the error is; the smaller, the higher the order."""
+        digits = max(0, min(6, round(-np.log10(claimed)))) if claimed else 6
+        order = {1: 8 + digits, 2: 6 + digits, 3: 3 + digits // 3, 4: 2, 5: 2, 6: 2}.get(dimension, 1)
+        self._error, self._forms = error, [_Form.of(degree, dimension) for degree in dict.fromkeys((order, 1))]
 
     def __call__(self, box: Domain) -> Bound:
         """Bound the error on a box. Raises `NoBalls`."""
         centre = tuple((low + high) / 2 for low, high in box)
         reach = [max(arb(high) - middle, arb(middle) - low) for (low, high), middle in zip(box, centre, strict=True)]
         inside = [arb(middle) + arb(0, 1) * radius for middle, radius in zip(centre, reach, strict=True)]
-        if self._order > 1:
-            spread = [[place, arb(0, 1) * radius] for place, radius in zip(inside, reach, strict=True)]
-            [form] = _rows(self._error, [spread], self._order)
-            if known(form, self._order):
-                return self._taylor(centre, reach, form)
-        along = [
-            [
-                [place, radius * int(axis == moved)]
-                for axis, (place, radius) in enumerate(zip(inside, reach, strict=True))
-            ]
-            for moved in range(len(box))
-        ]
-        forms = _rows(self._error, along, 1)
+        for both, form in itertools.product((False, True), self._forms):
+            before = both_sides.set(both)
+            try:
+                # Along with `order` 1 each axis by itself; beyond, one direction that contains all of the box.
+                across = form.directions if form.order == 1 else [[arb(0, 1)] * len(box)]
+                everywhere = _rows(self._error, _lines(inside, reach, across), form.order)
+                rest = sum((abs(series[form.order]) for series in everywhere), arb(0))
+                if rest.is_finite():
+                    series = _rows(self._error, _lines(centre, reach, form.directions), form.order - 1)
+                    return Bound.least([form.top(series) + rest, abs(everywhere[0][0])], series[0], centre)
+            finally:
+                both_sides.reset(before)
         [value] = _rows(self._error, [[[middle] for middle in centre]], 0)
-        slopes = sum((abs(form[1]) for form in forms), arb(0))
-        return _least([abs(value[0]) + slopes, *(abs(form[0]) for form in forms)], value, centre)
-
-    def _taylor(self, centre: Point, reach: Sequence[arb], inside: arb_series) -> Bound:
-        rows = [
-            [[middle, radius * step] for middle, radius, step in zip(centre, reach, direction, strict=True)]
-            for direction in self._directions
-        ]
-        series = _rows(self._error, rows, self._order - 1)
-        terms: dict[tuple[int, ...], arb] = {}
-        for degree, (powers, maps) in enumerate(self._degrees):
-            for power, row in zip(powers, maps, strict=True):
-                terms[power] = sum((factor * along[degree] for factor, along in zip(row, series, strict=True)), arb(0))
-        rest = abs(inside[self._order])
-        tops = [_top({power: sign * term for power, term in terms.items()}) + rest for sign in (1, -1)]
-        return _least([tops[0].max(tops[1]), abs(inside[0])], series[0], centre)
+        return Bound.least([abs(everywhere[0][0])], value, centre)
 
 
-def _least(bounds: Sequence[arb], value: arb_series, centre: Point) -> Bound:
-    finite = [arb(bound.upper()) for bound in bounds if bound.is_finite()]
-    return Bound(min(finite, default=arb("inf")), abs(value[0]), centre)
+@dataclass(frozen=True)
+class _Form:
+    """A Taylor polynomial of all degrees below `order`.
+
+    Attributes
+    ----------
+    directions : those along which it is known
+    maps : for each degree, the exponents of its monomials and how their coefficients follow from those along directions
+    """
+
+    order: int
+    directions: list[Exponents]
+    maps: list[tuple[list[Exponents], list[list[arb]]]]
+
+    @staticmethod
+    def of(order: int, dimension: int) -> _Form:
+        """Make one; as many directions as monomials of degree `order` tell all those of lower degrees apart."""
+        directions, maps = _exponents(order, dimension), []
+        for degree in range(order):
+            powers = _exponents(degree, dimension)
+            table = fmpq_mat([[math.prod(map(pow, way, power)) for power in powers] for way in directions])
+            inverse = (table.transpose() * table).inv() * table.transpose()
+            maps.append((powers, [[arb(entry) for entry in row] for row in inverse.table()]))
+        return _Form(order, directions, maps)
+
+    def top(self, series: Sequence[arb_series]) -> arb:
+        """Bound the absolute value of the polynomial on [-1, 1]^d, from series along the directions."""
+        terms = {
+            power: sum((factor * along[degree] for factor, along in zip(row, series, strict=True)), arb(0))
+            for degree, (powers, rows) in enumerate(self.maps)
+            for power, row in zip(powers, rows, strict=True)
+        }
+        return _top(terms).max(_top({power: -term for power, term in terms.items()}))
 
 
-def _top(terms: dict[tuple[int, ...], arb]) -> arb:
+def _exponents(degree: int, dimension: int) -> list[Exponents]:
+    """Return those of all monomials of one degree."""
+    chosen = itertools.combinations_with_replacement(range(dimension), degree)
+    return [tuple(map(axes.count, range(dimension))) for axes in chosen]
+
+
+def _lines(places: Sequence[Any], reach: Sequence[arb], directions: Sequence[Sequence[Any]]) -> list[list[list[Any]]]:
+    """Return rows of coordinates of the lines through a place along some directions, in units of `reach`."""
+    return [
+        [[place, radius * step] for place, radius, step in zip(places, reach, way, strict=True)] for way in directions
+    ]
+
+
+def _top(terms: dict[Exponents, arb]) -> arb:
     """Bound a polynomial on [-1, 1]^d from above: parabolas along axes, and all other monomials, each by itself."""
     dimension = len(next(iter(terms)))
     terms = dict(terms)
@@ -179,11 +209,6 @@ def _top(terms: dict[tuple[int, ...], arb]) -> arb:
     return top
 
 
-def _monomials(degree: int, dimension: int) -> list[tuple[int, ...]]:
-    """Return all exponents of one degree, (dimension,) each."""
-    return [power for power in itertools.product(range(degree + 1), repeat=dimension) if sum(power) == degree]
-
-
 def upper_end(error: Function, domain: Domain, claimed: float, boxes: int, seconds: float, seed: int = 0) -> Verdict:
     """Say whether the error is at most what is claimed, on all of a domain. Raises `NoBalls`.
 
@@ -191,10 +216,10 @@ def upper_end(error: Function, domain: Domain, claimed: float, boxes: int, secon
     closer to the largest of them, may refute it.
     """
     start, count, proved = time.monotonic(), 0, 0.0
-    if not np.isfinite(claimed):
+    if not math.isfinite(claimed):
         return Verdict(NOTHING)
     with ctx.workprec(BITS):
-        enclosure, todo = Enclosure(error, len(domain)), [(domain, 1.0)]
+        enclosure, todo = Enclosure(error, len(domain), claimed), [(domain, 1.0)]
         while todo and count < boxes and time.monotonic() < start + seconds:
             box, share = todo.pop()
             bound, count = enclosure(box), count + 1
@@ -209,12 +234,12 @@ def upper_end(error: Function, domain: Domain, claimed: float, boxes: int, secon
     found = _search(error, domain, claimed, seed, time.monotonic() + _SHARE * seconds)
     if found:
         return _refuted(error, found, claimed, count)
-    return Verdict(OPEN, f"within {count} boxes, which confirm it on {proved:.1%} of the domain", count)
+    return Verdict(OPEN, f"within {count} boxes, which confirm it on {proved:.4%} of the domain", count)
 
 
 def _refuted(error: Function, where: Point, claimed: float, boxes: int) -> Verdict:
     [ball] = errors(error, [where], _BITS_OF_POINTS[0])
-    return Verdict(REFUTED, f"the error at {where} is {ball.str(17, radius=False)}, above {claimed!r}", boxes, where)
+    return Verdict(REFUTED, f"the error at {where} is {_digits(ball)}, above {claimed!r}", boxes, where)
 
 
 def _halves(box: Domain, domain: Domain) -> list[Domain]:
