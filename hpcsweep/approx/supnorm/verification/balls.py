@@ -47,7 +47,8 @@ class Balls:
 
     @classmethod
     def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return _operation(function.__name__)(*args, **(kwargs or {}))
+        named = {name: value for name, value in (kwargs or {}).items() if name != "inplace" or value}
+        return _operation(function.__name__)(*args, **named)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # what NumPy and others ask for
