@@ -56,7 +56,7 @@ def ends(
     """Return the verdicts on the lower end of a bracket, see `lower_end`, and on the upper one, see `upper_end`."""
     checks = [
         lambda: lower_end(error, domain, where, bracket[0]),
-        lambda: upper_end(error, domain, bracket[1], boxes, seconds, seed),
+        lambda: upper_end(error, domain, bracket[1], boxes, seconds, seed, where),
     ]
     return [_guarded(check) for check in checks]
 
@@ -70,7 +70,7 @@ def _guarded(check: Callable[[], Verdict]) -> Verdict:
 
 def lower_end(error: Function, domain: Domain, where: Point, claimed: float) -> Verdict:
     """Say whether the absolute error at a point reaches what is claimed. Raises `NoBalls`."""
-    if not all(low <= x <= high for x, (low, high) in zip(where, domain, strict=True)):
+    if not _within(where, domain):
         return Verdict(REFUTED, f"the worst point {where} is not in the domain")
     for bits in _BITS_OF_POINTS:
         [ball] = errors(error, [where], bits)
@@ -80,6 +80,10 @@ def lower_end(error: Function, domain: Domain, where: Point, claimed: float) -> 
             short = float((claimed - ball) / claimed)
             return Verdict(REFUTED, f"the error at the worst point is smaller, by {short:.1e} of it: {_digits(ball)}")
     return Verdict(OPEN, f"the error at the worst point is {_digits(ball)}, to within rounding")
+
+
+def _within(where: Point, domain: Domain) -> bool:
+    return all(low <= x <= high for x, (low, high) in zip(where, domain, strict=True))
 
 
 def _digits(ball: arb) -> str:
@@ -209,15 +213,19 @@ def _top(terms: dict[Exponents, arb]) -> arb:
     return top
 
 
-def upper_end(error: Function, domain: Domain, claimed: float, boxes: int, seconds: float, seed: int = 0) -> Verdict:
+def upper_end(
+    error: Function, domain: Domain, claimed: float, boxes: int, seconds: float, seed: int = 0, where: Point = ()
+) -> Verdict:
     """Say whether the error is at most what is claimed, on all of a domain. Raises `NoBalls`.
 
-    At most so many boxes are tried, for so many seconds; without a proof, errors at random points, and closer and
-    closer to the largest of them, may refute it.
+    It may be refuted at `where`. At most so many boxes are tried, for so many seconds; without a proof, errors at
+    random points, and closer and closer to the largest of them, may refute it.
     """
     start, count, proved = time.monotonic(), 0, 0.0
     if not math.isfinite(claimed):
         return Verdict(NOTHING)
+    if where and _within(where, domain) and errors(error, [where], BITS)[0] > claimed:
+        return _refuted(error, where, claimed, 0)
     with ctx.workprec(BITS):
         enclosure, todo = Enclosure(error, len(domain), claimed), [(domain, 1.0)]
         while todo and count < boxes and time.monotonic() < start + seconds:
