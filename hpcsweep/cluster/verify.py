@@ -72,7 +72,7 @@ def verify(
 
     Parameters
     ----------
-    keys: beginnings of the keys of the cells; without any, `sample` of those that have a bracket and parameters.
+    keys: beginnings of the keys of the cells; without any, `sample` of those that have a bracket.
     folder, trust: where plugins lie, and whether they may be executed; see `replay`.
 
     Returns
@@ -89,18 +89,18 @@ def verify(
         raise LaunchError("`verify` requires python-flint (pip install 'hpcsweep[verify]').")
     verifying.require(path)
     cells = read_cells(path)
+    known = cells.columns["key"]
     with opened(path) as file:
         stored = {name: file[name][:] for name in ("status", "sup_lower", "sup_upper", "sup_where", "message")}
     measured = np.flatnonzero(np.isfinite(stored["sup_lower"]))
-    known = cells.columns["key"].astype(str)
     if keys:
-        rows = list(dict.fromkeys(row_of(cells.columns["key"], key, path) for key in keys))
+        rows = list(dict.fromkeys(row_of(known, key, path) for key in keys))
     else:
         generator = np.random.Generator(np.random.Philox(key=effort.seed))
         rows = sorted(generator.choice(measured, min(sample, len(measured)), replace=False).tolist())
     if not rows:
         raise StoreError(f"{path} has no cell with a bracket to verify; `status` shows what became of its cells.")
-    vectors = weights.parameters(path, [str(known[row]) for row in rows])
+    vectors = weights.parameters(path, [known[row].decode() for row in rows])
     folder, chosen = trust.folder(folder), [cells.cell(row) for row in rows]
     trust.require(path, worker.plugins_of(chosen), folder)
     verified: list[Verified] = []

@@ -70,6 +70,7 @@ SMOOTH: dict[str, Callable] = {  # with large derivatives, whose maxima are not 
 }
 BENT: dict[str, Callable] = {
     "kinks": lambda x: torch.abs(x - 0.3) + torch.relu(torch.sin(5.0 * x)) - torch.maximum(x, 0.5 * x + 0.1),
+    "slopes": lambda x: torch.maximum(0.1 * x, 5.0 * x - 1.0) - torch.minimum(x, 0.2 - x),
     "clamp": lambda x: torch.clamp(torch.square(x), 0.1, 0.6) + torch.minimum(x, -x),
     "jump": lambda x: torch.where(x > 0.3, torch.cos(x), torch.sin(x) - 0.2),
     "touching": lambda x: torch.maximum(torch.square(x), torch.zeros_like(x)),
@@ -88,6 +89,20 @@ def test_an_upper_end_is_confirmed_just_above_the_maximum_and_refuted_below(name
     assert refuted.verdict == REFUTED and abs(
         float(code(torch.tensor(refuted.where, dtype=torch.float64)))
     ) > largest * (1 - 1e-6)
+
+
+@pytest.mark.parametrize("name", [*SMOOTH, *BENT])
+def test_bounds_hold_around_kinks_and_jumps(name: str) -> None:
+    code, random = {**SMOOTH, **BENT}[name], np.random.default_rng(1)
+    error = one_variable(code)
+    with ctx.workprec(proving.BITS):
+        enclosure = proving.Enclosure(error, 1, 0.01)
+        for size in (0.5, 0.1, 0.02) * 4:
+            middle = random.uniform(0.0, 0.4)
+            places = torch.linspace(middle - size, middle + size, 101, dtype=torch.float64)
+            bound = enclosure(((float(places[0]), float(places[-1])),))
+            largest = max(proving.errors(error, [(x,) for x in places.tolist()], 200))
+            assert largest <= bound.top and (size > 0.1 or bound.top < 2 * largest + 0.1)
 
 
 def test_points_refute_where_boxes_run_out() -> None:

@@ -101,11 +101,11 @@ def _operation(name: str) -> Callable[..., Any]:
     if name in _OPERATIONS:
         return _OPERATIONS[name]
     if name.endswith("_") and name[:-1] in _OPERATIONS:
-        return functools.partial(_in_place, _OPERATIONS[name[:-1]])
+        return lambda target, *args, **kwargs: _in_place(target, _OPERATIONS[name[:-1]], *args, **kwargs)
     raise NoBalls(name)
 
 
-def _in_place(operation: Callable[..., Any], target: Balls, *args: Any, **kwargs: Any) -> Balls:
+def _in_place(target: Balls, operation: Callable[..., Any], *args: Any, **kwargs: Any) -> Balls:
     target.array[...] = operation(target, *args, **kwargs).array
     return target
 
@@ -196,6 +196,7 @@ def _absolute(series: arb_series) -> arb_series:
 
 
 def _searched(ascending: Tensor, values: Balls, right: bool = False) -> Tensor:
+    """Return places among numbers, of exact points alone: direct fits have no proofs on boxes."""
     if not all(series[0].is_exact() for series in values.array.flat):
         raise NoBalls("searchsorted")
     points = torch.tensor([float(series[0]) for series in values.array.flat], dtype=torch.float64)
@@ -284,11 +285,7 @@ def _add_operators() -> None:
         setattr(Balls, f"__{name}__", lambda one, *other, do=_OPERATIONS[name]: do(one, *other))
         if name in ("add", "sub", "mul", "truediv", "pow", "matmul"):
             setattr(Balls, f"__r{name}__", lambda one, other, do=_OPERATIONS[name]: do(other, one))
-            setattr(Balls, f"__i{name}__", functools.partialmethod(_in_place_operator, _OPERATIONS[name]))
-
-
-def _in_place_operator(target: Balls, operation: Callable[..., Any], other: Any) -> Balls:
-    return _in_place(operation, target, other)
+            setattr(Balls, f"__i{name}__", functools.partialmethod(_in_place, _OPERATIONS[name]))
 
 
 _add_operators()
