@@ -102,7 +102,10 @@ def _rows(error: Function, rows: Sequence[Sequence[Sequence[Any]]], order: int) 
     ctx.cap = order + 1
     for place in np.ndindex(array.shape):
         array[place] = arb_series(rows[place[0]][place[1]], order + 1)
-    return list(error(Balls(array)).array)
+    forms = list(error(Balls(array)).array)
+    if any(form.prec <= order for form in forms):  # coefficients that are not known would be read as 0
+        raise NoBalls("an operation that loses coefficients")
+    return forms
 
 
 class Bound(NamedTuple):
