@@ -21,6 +21,7 @@ from hpcsweep.commands.parameters import STUDY, STYLES, Duration, Output, Smooth
 from hpcsweep.commands.planning import plan, submit
 from hpcsweep.commands.replaying import replay
 from hpcsweep.commands.storing import merge, status
+from hpcsweep.commands.verifying import verify
 from hpcsweep.errors import UserError
 from hpcsweep.texts import visible
 from hpcsweep.version import __version__
@@ -172,6 +173,7 @@ commands.add_command(plan)
 commands.add_command(replay)
 commands.add_command(status)
 commands.add_command(submit)
+commands.add_command(verify)
 COMPUTE = ("run", "submit")  # commands whose results are not what they print
 UNUSABLE = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP, errno.EROFS)  # of a path
 WITHOUT_MPI = sorted(commands.commands.keys() - {"run", "measure"})  # or, as doctor, not on all ranks at once

@@ -79,6 +79,7 @@ ORDER = (
     "approx.supnorm.threshold",
     "approx.supnorm.measured",
     "approx.supnorm.outputs",
+    "approx.supnorm.verification",
     "approx.training.operations",
     "approx.training.record",
     "approx.training.single.methods",
@@ -122,6 +123,7 @@ ORDER = (
     "cluster.launch",
     "cluster.trust",
     "cluster.replay",
+    "cluster.verify",
     "cluster.arrays",
     "cluster.measurements",
     "cluster.measure",
@@ -147,6 +149,7 @@ ORDER = (
     "commands.planning",
     "commands.replaying",
     "commands.storing",
+    "commands.verifying",
     "__main__",
 )
 WALLS = {
@@ -156,6 +159,7 @@ WALLS = {
     "numba": ("approx.kernels",),
     "llvmlite": ("approx.kernels",),
     "torch": ("approx",),
+    "flint": ("approx.supnorm.verification",),
     "mpi4py": ("cluster",),
     "submitit": ("cluster",),
     "scipy": ("findings", "approx.models.classical"),
