@@ -9,6 +9,7 @@ from typing import Any
 from hpcsweep.approx.models.activations import ACTIVATIONS
 from hpcsweep.approx.supnorm.certificate.enclosure.affine import apply
 from hpcsweep.approx.supnorm.certificate.enclosure.arithmetic import doubted
+from hpcsweep.approx.supnorm.certificate.enclosure.elementary import univariate
 
 Part = Any  # an affine form, a Taylor model, or double-doubles
 Second = tuple[Part, Part, Part]  # value, first and second derivative at a place
@@ -29,6 +30,11 @@ def _sigmoid(x: Part) -> Second:
     value = apply("sigmoid", x)
     slope = value * (1.0 - value)
     return value, slope, slope * (1.0 - value * 2.0)
+
+
+def _softplus(x: Part) -> Second:
+    slope = apply("sigmoid", x)
+    return univariate("softplus", x), slope, slope * (1.0 - slope)
 
 
 def _erf(x: Part) -> Second:
@@ -88,5 +94,5 @@ def _cosh(x: Part) -> Second:
 DERIVATIVES: Mapping[str, Callable[[Part], Second]] = {
     **{name: _registered(name) for name in ("tanh", "sin", "silu")},
     **{"sigmoid": _sigmoid, "erf": _erf, "gelu": _gelu, "arctan": _arctan, "arcsinh": _arcsinh, "cos": _cos},
-    **{"exp": _exp, "log": _log, "reciprocal": _reciprocal, "sqrt": _sqrt, "cosh": _cosh},
+    **{"exp": _exp, "log": _log, "reciprocal": _reciprocal, "sqrt": _sqrt, "cosh": _cosh, "softplus": _softplus},
 }

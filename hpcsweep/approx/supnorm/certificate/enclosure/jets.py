@@ -33,11 +33,17 @@ from hpcsweep.approx.supnorm.certificate.enclosure.taylor.monomials import prese
 class Jet:
     """A function with its first derivatives and its Laplacian, all with the boxes or points first, and of one shape.
 
+    Only `+=` and its like change a jet, as they change a tensor.
+
     Parameters
     ----------
     value: the function itself
     slopes: its derivative by each variable
     laplacian: the sum of its second derivatives by the same variable
+
+    Attributes
+    ----------
+    viewed: whether another name may stand for the same numbers, as a view of a tensor does.
     """
 
     __slots__ = ("laplacian", "slopes", "value", "viewed")
@@ -46,7 +52,7 @@ class Jet:
 
     def __init__(self, value: Part, slopes: Sequence[Part], laplacian: Part) -> None:
         self.value, self.slopes, self.laplacian = value, tuple(slopes), laplacian
-        self.viewed = True  # not to be changed in place
+        self.viewed = False
 
     @property
     def shape(self) -> torch.Size:
@@ -89,6 +95,13 @@ class Jet:
         """Return the rule of a method of tensors."""
         return method(name, self)
 
+    def become(self, result: Any) -> bool:
+        """Take the values of another jet in place, unless its shape is another or other names may share these."""
+        if self.viewed or not isinstance(result, Jet) or result.shape != self.shape:
+            return False
+        self.value, self.slopes, self.laplacian = result.value, result.slopes, result.laplacian
+        return True
+
     def each(self, function: Callable[[Part], Part]) -> Jet:
         """Apply a linear operation, which is the same of a function and of its derivatives."""
         return Jet(function(self.value), [*map(function, self.slopes)], function(self.laplacian))
@@ -108,7 +121,9 @@ def jet(points: AffineForm | DoubleDouble) -> Jet:
     like = AffineForm(points.terms[:1], points.radius) if present() and isinstance(points, AffineForm) else points
     rows = torch.eye(points.shape[1], dtype=torch.float64, device=points.device)
     units = [exact_form(row.expand(points.shape).contiguous(), like) for row in rows]
-    return Jet(points, units, exact_form(torch.zeros_like(units[0].radius), like))
+    coordinates = Jet(points, units, exact_form(torch.zeros_like(units[0].radius), like))
+    coordinates.viewed = True
+    return coordinates
 
 
 def laplacian(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -268,4 +283,4 @@ OWN["doubted"] = lambda values, roundings: values.each(lambda part: doubted(part
 OWN["within"] = lambda values, *_: values
 OWN["full_like"] = lambda values, *args, **options: apply("full_like", values.value, *args, **options)
 # What errs by numbers that depend on the place errs in its derivatives by nobody knows what; choices have kinks.
-OWN.update({name: _refused(name) for name in ("loosened", "root", "softplus", "ge", "gt", "eq", "where")})
+OWN.update({name: _refused(name) for name in ("loosened", "root", "softplus", "ge", "gt", "eq", "where", "atan2")})
