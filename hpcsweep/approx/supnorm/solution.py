@@ -14,7 +14,8 @@ from hpcsweep.approx.supnorm.certificate.solution import upper_bound
 from hpcsweep.approx.supnorm.tasks import Measurement, MeasurementTask, on_boxes
 from hpcsweep.config import Config
 
-MOST = 2**13  # boxes of each supremum: more of them would hardly change the sum
+MOST = {1: 2**13, 2: 2**13, 3: 2**11}  # boxes of each supremum, by dimension: half a minute or so
+_FURTHER = 2**10  # in more dimensions
 
 
 @final
@@ -30,7 +31,8 @@ class SolutionProof(MeasurementTask):
         functions = self.approximation.error_function(folder, "cpu")
         if len(functions.terms) != 1:
             return math.inf
-        solution, boxes = partial(on_boxes, functions.target), min(MOST, self.measurement.boxes)
+        boxes = min(MOST.get(len(functions.domain), _FURTHER), self.measurement.boxes)
+        solution = partial(on_boxes, functions.target)
         try:
             upper = upper_bound(solution, functions.terms[0], functions.domain, boxes)
         except NoEnclosure:
