@@ -58,7 +58,7 @@ def table(dataset: xarray.Dataset) -> Table:
     """Return the cells of a dataset with their lines, in the order of the study."""
     further = further_axes(dataset)
     cells = dataset[[*layout.NAMED, *further, *(name for name in RESULTS if name in dataset)]].to_dataframe()
-    cells = cells.reindex(columns=[*layout.NAMED, *further, *RESULTS])  # older stores lack some
+    cells = cells.assign(**{name: np.nan for name in RESULTS if name not in cells})  # older stores lack some
     cells["measured"] = is_measured(dataset)
     cells["ratio"] = cells["sup_lower"] / cells["l2_error"].where(cells["l2_error"] > 0)
     choices = [json.loads(text) for text in dataset["choice_text"].values]

@@ -18,7 +18,7 @@ title = "Equations"
 [[grid]]
 target = ["sine_product"]
 dimension = [1, 2]
-hidden = [[6]]
+hidden = [[4]]
 samples = [64]
 optimizer = [
     { name = "bfgs", equation = "poisson", steps = 150, label = "equation" },
@@ -29,6 +29,7 @@ points = ["sobol"]
 count = 256
 starts = 16
 certificate = 0.1
+boxes = 500
 """
 
 
@@ -44,7 +45,7 @@ def test_equations_have_bounds_that_the_report_and_the_replay_show(hpcsweep: Run
     found = dataset.read(store)
     solved = found["optimizer"].values == "equation"
     ratio = (found["solution_upper"] / found["sup_lower"]).values
-    assert solved.sum() == 2 and (ratio[solved] >= 1.0).all() and (ratio[solved] < 1.5).all()
+    assert solved.sum() == 2 and (ratio[solved] >= 1.0).all() and (ratio[solved] < 3.0).all()
     assert np.isnan(ratio[~solved]).all()
     assert hpcsweep("report", store, "-o", "report").returncode == 0
     page = (store.parent / "report" / "index.html").read_text()
@@ -63,13 +64,13 @@ def test_the_smaller_bound_stays_whatever_the_number_of_ranks(hpcsweep: Run, sto
         for name in ("checksum", "run_checksum", *layout.FILE):
             del file[name]
         file["solution_upper"][:2] = 7.0, np.nan
-    two, more = copied(store, "two.h5"), ("--points", 256, "--certificate", 0.1, "--progress", "none")
+    two, more = copied(store, "two.h5"), ("--points", 256, "--certificate", 0.1, "--boxes", 500, "--progress", "none")
     assert hpcsweep("measure", store, *more).returncode == 0
     assert hpcsweep("measure", two, *more, ranks=2).returncode == 0
-    names = [name for name in layout.RESULTS if name not in ("message", "checksum")]
-    for name in names:
-        assert dataset.read(store)[name].equals(dataset.read(two)[name])
-    assert np.array_equal(dataset.read(store)["solution_upper"].values, before, equal_nan=True)
+    with h5py.File(store) as one, h5py.File(two) as other:
+        names = [name for name in layout.RESULTS if name in one and name != "message"]
+        assert [name for name in names if one[name][:].tobytes() != other[name][:].tobytes()] == []
+        assert np.array_equal(one["solution_upper"][:], before, equal_nan=True)
 
 
 def test_without_proofs_there_is_none_and_older_stores_stay_usable(hpcsweep: Run, store: Path) -> None:
@@ -78,7 +79,7 @@ def test_without_proofs_there_is_none_and_older_stores_stay_usable(hpcsweep: Run
             del file[name]
     assert "solution_upper" not in dataset.read(store)
     assert hpcsweep("report", store, "-o", "report").returncode == 0
-    assert hpcsweep("measure", store, "--points", 256, "--progress", "none").returncode == 0
+    assert hpcsweep("measure", store, "--points", 256, "--certificate", "off", "--progress", "none").returncode == 0
     assert hpcsweep("run", "study.toml", "-o", store, "--progress", "none").returncode == 0
     assert np.isnan(dataset.read(store)["solution_upper"].values).all()
     off = ("--points", 512, "--certificate", "off", "--progress", "none")
