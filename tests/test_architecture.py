@@ -74,6 +74,7 @@ ORDER = (
     "approx.supnorm.files",
     "approx.supnorm.slice",
     "approx.supnorm.tasks",
+    "approx.supnorm.solution",
     "approx.supnorm.obstacles",
     "approx.supnorm.survey",
     "approx.supnorm.threshold",

@@ -126,7 +126,8 @@ def _groups(path: Path, keys: Sequence[str]) -> list[tuple[list[str], list[Netwo
         if parameters is not None:
             cell = cells.cell(row)
             place = tuple(seen[row, : cell.dimension].tolist())
-            network = Network(cell.target, cell.dimension, cell.model, parameters, *places_of(cell), place)
+            equation = cell.optimizer.objective.equation
+            network = Network(cell.target, cell.dimension, cell.model, parameters, *places_of(cell), place, equation)
             groups.setdefault((cell.dimension, network.width, network.group), []).append((cell.key, network))
     if not groups:
         raise StoreError(

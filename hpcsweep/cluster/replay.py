@@ -36,6 +36,7 @@ from hpcsweep.study.cells import Cells
 from hpcsweep.study.plan import Pack
 
 COMPARED = ("status", "steps", "train_rmse", "sup_lower", "sup_upper", "sup_where", "l2_error", "l1_error", "boxes")
+OF_EQUATIONS = "solution_upper"  # compared too where it is not NaN
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,8 @@ def replay(
         text, threads = str(file.attrs["study"]), int(file["threads"][row])
         versions = tuple(dict.fromkeys(version.decode() for version in file["run_versions"][:]))
         stored = {name: file[name][row] for name in COMPARED}
+        if OF_EQUATIONS in file and not np.isnan(file[OF_EQUATIONS][row]):
+            stored[OF_EQUATIONS] = file[OF_EQUATIONS][row]
     device = devices.alone(dataclasses.replace(options or RunOptions.read(), threads=max(threads, 1)))
     pricer, workforce = Pricer(parsing.parse(text, Catalogue(folder), folder)), Workforce(None, [(device.about, "")])
     records: list[Record] = []
@@ -135,7 +138,7 @@ class _OneCell:
 def _now(record: Record, stored: Mapping[str, Any]) -> dict[str, Any]:
     """Return the replayed values as they would be stored: missing ones by the fill value of their column."""
     now: dict[str, Any] = {"status": layout.OUTCOMES[record.status]}
-    for name in COMPARED[1:]:
+    for name in [*stored][1:]:
         fill = layout.RESULTS[name].fill
         value = np.full(np.shape(stored[name]), fill)
         given = np.asarray(record.values.get(name, fill))

@@ -171,7 +171,10 @@ def _fit(cells: Sequence[Cell], folder: Path, saver: Saver, state: Any, stop: St
 def networks_of(cells: Sequence[Cell], fitted: Sequence[Fitted]) -> list[Network]:
     """Return the networks of a pack that are worth measuring."""
     return [
-        Network(cell.target, cell.dimension, cell.model, one.parameters, *places_of(cell))
+        Network(
+            *(cell.target, cell.dimension, cell.model, one.parameters, *places_of(cell)),
+            equation=cell.optimizer.objective.equation,
+        )
         for cell, one in zip(cells, fitted, strict=True)
         if one.parameters is not None and _worth_measuring(one)
     ]
@@ -259,6 +262,7 @@ def measurement_values(found: Measured) -> dict[str, object]:
     return {
         "sup_lower": found.bracket.lower,
         "sup_upper": found.bracket.upper,
+        "solution_upper": found.solution_upper,
         "sup_where": found.bracket.where,
         "certificate": layout.CERTIFICATES.index(found.certificate),
         "boxes": found.boxes,

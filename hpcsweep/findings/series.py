@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 RESULTS = (
     *("status", "sup_lower", "sup_upper", "sup_uniform", "uniform_volume", "certificate", "boundary", "message"),
     *("sample_distance", "l2_error", "train_rmse", "steps", "train_seconds", "eval_seconds", "predicted_seconds"),
+    "solution_upper",
 )
 
 
@@ -56,7 +57,8 @@ class Table:
 def table(dataset: xarray.Dataset) -> Table:
     """Return the cells of a dataset with their lines, in the order of the study."""
     further = further_axes(dataset)
-    cells = dataset[[*layout.NAMED, *further, *RESULTS]].to_dataframe()
+    cells = dataset[[*layout.NAMED, *further, *(name for name in RESULTS if name in dataset)]].to_dataframe()
+    cells = cells.assign(**{name: np.nan for name in RESULTS if name not in cells})  # older stores lack some
     cells["measured"] = is_measured(dataset)
     cells["ratio"] = cells["sup_lower"] / cells["l2_error"].where(cells["l2_error"] > 0)
     choices = [json.loads(text) for text in dataset["choice_text"].values]

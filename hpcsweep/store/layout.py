@@ -92,6 +92,10 @@ RESULTS = {
     "kills": Column("i4", "times that its process was killed while it ran, without any progress", fill=0),
     "sup_lower": _result("sup-norm error, lower bound: the largest |target - model| found"),
     "sup_upper": _result("sup-norm error, proved upper bound; inf where nothing is proved"),
+    "solution_upper": _result(
+        "sup-norm error of a solution of Poisson's equation, an upper bound proved from the residual and the boundary "
+        "values alone; inf where nothing is proved"
+    ),
     "sup_where": _result("where the lower bound is attained", "axis"),
     "certificate": Column(
         "i1",

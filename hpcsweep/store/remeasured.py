@@ -75,6 +75,8 @@ def _combined(rows: KeyedRows, key: str, place: int, measured: Mapping[str, Any]
         values |= {name: measured[name] for name in _MEANS}
     if not measured["uniform_volume"] >= old["uniform_volume"] and not math.isnan(measured["uniform_volume"]):
         values |= {name: measured[name] for name in _UNIFORM}  # a smaller share: more points
+    if "solution_upper" in old:
+        values["solution_upper"] = np.fmin(old["solution_upper"], measured["solution_upper"])  # NaN of no proof
     values |= _central(old, measured)
     return {**values, "sup_screened": np.maximum(old["sup_screened"], measured["sup_screened"])}  # keeps a NaN
 

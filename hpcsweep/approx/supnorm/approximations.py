@@ -82,6 +82,11 @@ class Approximation(ABC):
         """Places where the error is enclosed besides those that a search finds."""
         return []
 
+    @property
+    def solves(self) -> bool:
+        """Whether it is to solve Poisson's equation, whose exact solution the target is."""
+        return False
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -95,6 +100,7 @@ class Network(Approximation):
     samples, data_seed, sampling: how many samples it was trained on, the seed of their places, and whether they are
         "uniform" or a "grid"; 0 samples if not known. Points on the boundary, of an equation, are not counted.
     seen: the place of the largest error of an earlier measurement, which is looked at again; NaN or () of none.
+    equation: what it was trained to satisfy, see `config.methods.Objective`.
     """
 
     target: TargetConfig
@@ -105,6 +111,7 @@ class Network(Approximation):
     data_seed: int = 0
     sampling: str = "uniform"
     seen: tuple[float, ...] = ()
+    equation: str = "none"
 
     @property
     def width(self) -> int:
@@ -125,6 +132,11 @@ class Network(Approximation):
     def places(self) -> list[tuple[float, ...]]:
         """That of an earlier measurement, if it is known."""
         return [self.seen] if self.seen and np.isfinite(self.seen).all() else []
+
+    @property
+    def solves(self) -> bool:
+        """Whether it was trained to."""
+        return self.equation == "poisson"
 
     def error_function(self, folder: Path, device: str) -> ErrorFunction:
         """Make target and network."""

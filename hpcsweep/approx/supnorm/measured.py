@@ -56,6 +56,8 @@ class Measured:
     proved: whether the lower bounds are: False where an operation has no rule, so that they are float64 evaluations.
     rounding: the rounding error of float64 evaluations of the error at the worst points, as far as it was seen; NaN if
         the error is not finite somewhere. Means and quantiles below it are rounding too.
+    solution_upper: of a network that solves Poisson's equation, an upper bound of its error that is proved without the
+        solution, infinite where none is found; NaN of others, and where no proof was asked for.
     """
 
     bracket: Bracket
@@ -79,6 +81,7 @@ class Measured:
     central_lower: float = math.nan
     proved: bool = False
     rounding: float = math.nan
+    solution_upper: float = math.nan
 
     @property
     def lower(self) -> float:
@@ -145,6 +148,7 @@ def _finalized(
         **_central(functions, measurement, state, bracket),
         proved=state.lower is not None and not state.lower.reason and not refuted,
         rounding=rounding,
+        solution_upper=state.solution_upper,
     )
 
 

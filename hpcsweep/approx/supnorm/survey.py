@@ -7,6 +7,7 @@ are is fixed by what is measured, never by who does them, so that 1 and 1000 ran
 2. *Search*, one for each network: from the worst points to local maxima, and where the network bends; then what is
    proved from below at the best of all places.
 3. *Proof*, one for each network, and where that does not close, parts of what is left, a fixed number of them.
+4. *SolutionProof*, one for each network that solves an equation.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from hpcsweep.approx.supnorm.certificate import certify
 from hpcsweep.approx.supnorm.certificate.lower import LowerEnd
 from hpcsweep.approx.supnorm.screening import screen
 from hpcsweep.approx.supnorm.search import refine
+from hpcsweep.approx.supnorm.solution import SolutionProof
 from hpcsweep.approx.supnorm.tasks import Measurement, MeasurementTask, Proof, Screening, Screens, Search, shares
 from hpcsweep.bracket import Bracket
 
@@ -39,6 +41,7 @@ class State:
     lower: LowerEnd | None = None  # what is proved from below; None where the error is not finite somewhere
     pool: certify.Pool | None = None
     reason: str = ""  # why there is no proof
+    solution_upper: float = math.nan  # see `measured.Measured`
 
     @property
     def message(self) -> str:
@@ -97,7 +100,9 @@ class Survey:
             ]
         if not self._searched:
             return [Search(self.approximations[i], self.measurement, self.states[i].screens) for i in self._to_search()]
-        return [proof for number in self._open() for proof in self._proofs(number)]
+        if open_proofs := self._open():
+            return [proof for number in open_proofs for proof in self._proofs(number)]
+        return [SolutionProof(self.approximations[i], self.measurement) for i in self._to_solve()]
 
     def put(self, results: list[Any], number: int, result: Any) -> None:
         """Write what came out of task `number` into a list that is None where nothing came yet.
@@ -118,9 +123,12 @@ class Survey:
             for number, found in zip(self._to_search(), results, strict=True):
                 self.states[number].refined, self.states[number].lower = found
             self._searched = True
+        elif not (open_proofs := self._open()):
+            for number, upper in zip(self._to_solve(), results, strict=True):
+                self.states[number].solution_upper = upper
         else:
             remaining = iter(results)
-            for number in self._open():
+            for number in open_proofs:
                 self._take_proofs(number, [next(remaining) for _ in self._proofs(number)])
             self._rounds += 1
         if not self._searched and not self._to_search():
@@ -152,6 +160,13 @@ class Survey:
             for i, state in enumerate(self.states)
             if math.isfinite(state.best_seen.lower) and not state.reason and self._left(state)
         ]
+
+    def _to_solve(self) -> list[int]:
+        """Return the networks whose error is still to be bounded from their equation."""
+        if self.measurement.gap is None:
+            return []
+        solve = (i for i in self._to_search() if self.approximations[i].solves)
+        return [i for i in solve if math.isnan(self.states[i].solution_upper)]
 
     def _left(self, state: State) -> int:
         """Return how many boxes of the proof are left."""

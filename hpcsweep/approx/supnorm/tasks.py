@@ -268,11 +268,12 @@ class Proof(MeasurementTask):
 
 def enclosed(functions: ErrorFunction) -> Difference:
     """Return target - approximant on boxes; what a user's code raises there, it raises as `Unenclosed`."""
-    target, approximant = (partial(_on_boxes, function) for function in (functions.target, functions.approximant))
+    target, approximant = (partial(on_boxes, function) for function in (functions.target, functions.approximant))
     return Difference(target, approximant, functions.domain, functions.terms)
 
 
-def _on_boxes(function: Function, points: Any) -> Any:
+def on_boxes(function: Function, points: Any) -> Any:
+    """Return what a function gives on boxes; what a user's code raises there, as `Unenclosed`."""
     try:
         return function(points)
     except (NoEnclosure, MemoryError):

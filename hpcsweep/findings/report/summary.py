@@ -91,6 +91,7 @@ def sentences(table: series.Table, laws: Mapping[str, Sequence[Law]]) -> Sentenc
             f"The ratio of the sup-norm to the L2 error has a median of {half} and a maximum of {most}.",
         )
     yield "How sure.", f"Sup-norm errors are the largest errors found and thus lower bounds{_proved(measured)}"
+    yield from _solutions(measured)
 
 
 def _proved(measured: DataFrame) -> str:
@@ -111,6 +112,19 @@ def _proved(measured: DataFrame) -> str:
         )
     largest = f" in the median, and exceed it by a factor of {most} at most" if most != "1" else ""
     return f"{bounds}. The other bounds are about as large as the lower bound{largest}."
+
+
+def _solutions(measured: DataFrame) -> Sentences:
+    """Say how close the bounds are that equations prove without their solutions, if there are any."""
+    bounded = measured[np.isfinite(measured["solution_upper"])]
+    if len(bounded):
+        ratios = (bounded["solution_upper"] / bounded["sup_lower"])[bounded["sup_lower"] > 0]
+        half, most = (tables.text(value) for value in (ratios.median(), ratios.max()))
+        yield (
+            "Without the solution.",
+            f"In {_cells(len(bounded))}, the residual of the equation and the boundary values alone prove a bound of "
+            f"the error, {half} times the error found (median) and {most} times at most.",
+        )
 
 
 def _best(cells: DataFrame) -> Sentences:

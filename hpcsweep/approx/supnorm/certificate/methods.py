@@ -18,6 +18,7 @@ from hpcsweep.approx.supnorm.certificate.enclosure.taylor.difference import Tayl
 
 # By dimension: the order that a search begins with, then those that a pilot tries as well; measured.
 _ORDERS = {1: (7, 5, 9), 2: (5, 4, 6), 3: (4, 3, 5), 4: (4, 3), 5: (3, 4), 6: (3,)}
+HIGHEST = 10  # order of which all Taylor series have bounds
 _FAR_OFF = 1e12  # times as much as there is room for: it does not matter how much more
 
 
@@ -29,11 +30,13 @@ class Methods:
     orders: of the Taylor models that may pay, that to begin with first; () for functions that are not smooth
     """
 
-    def __init__(self, difference: Difference) -> None:
+    def __init__(self, difference: Difference, more: int = 0) -> None:
+        """`more`: by how much the orders of models are higher than usual."""
         self.lines = difference
         self._models: dict[int, TaylorDifference] = {}
         smooth = isinstance(difference, Difference) and is_smooth(difference)
-        self.orders = _ORDERS.get(len(difference._domain), ()) if smooth else ()
+        usual = _ORDERS.get(len(difference._domain), ()) if smooth else ()
+        self.orders = tuple(min(order + more, HIGHEST) for order in usual)
         if self.orders and not self._are_possible():
             self.orders = ()
 

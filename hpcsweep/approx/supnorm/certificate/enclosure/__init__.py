@@ -7,6 +7,7 @@
 ``univariate``  how functions of one variable are enclosed, gelu and tanh among them
 ``taylor``  Taylor models: forms with more terms, to which the same rules apply
 ``layers``  networks by their layers, with the lines of ``activation_lines`` about their activations
+``jets``    values with gradients and Laplacians, by the ``derivatives`` of functions of one variable
 ``difference``  a target and a network together; ``rounding``: what float64 may lose
 """
 

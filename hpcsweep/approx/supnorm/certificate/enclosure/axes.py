@@ -133,7 +133,7 @@ class Turned(Elsewhere):
 
 
 # The operators are those of forms, which look up rules by name.
-_OPERATORS: tuple[str, ...] = (
+OPERATORS: tuple[str, ...] = (
     "getitem",
     "neg",
     "abs",
@@ -148,9 +148,9 @@ _OPERATORS: tuple[str, ...] = (
     "rtruediv",
     "pow",
 )
-_OPERATORS += ("iadd", "isub", "imul", "itruediv", "ipow", "ifloordiv", "imod")
-_OPERATORS += ("rpow", "matmul", "rmatmul", "floordiv", "rfloordiv", "mod", "rmod", "lt", "le", "gt", "ge", "eq", "ne")
-for _name in _OPERATORS:
+OPERATORS += ("iadd", "isub", "imul", "itruediv", "ipow", "ifloordiv", "imod")
+OPERATORS += ("rpow", "matmul", "rmatmul", "floordiv", "rfloordiv", "mod", "rmod", "lt", "le", "gt", "ge", "eq", "ne")
+for _name in OPERATORS:
     setattr(Turned, f"__{_name}__", vars(AffineForm)[f"__{_name}__"])
 for _name in ("T", "mT", "H", "mH"):
     setattr(Turned, _name, vars(AffineForm)[_name])
