@@ -73,7 +73,7 @@ def test_errors_are_bounded_closely(dimension: int, activation: str) -> None:
 @pytest.mark.parametrize(("dimension", "depth"), [(3, 1), (2, 2)])
 def test_errors_of_deep_networks_and_in_three_dimensions(dimension: int, depth: int) -> None:
     dense, domain = trained(dimension, "tanh", depth=depth), DOMAINS[dimension]
-    upper = upper_bound(bump, dense, domain, 500)
+    upper = upper_bound(bump, dense, domain, 1000)
     error = truth(dense, bump, exact_bump, domain)
     assert error <= upper <= 10 * error
 
