@@ -177,6 +177,15 @@ def test_a_threshold_is_proved_or_refuted(below: float, verdict: str) -> None:
         assert HILL <= decision.measured.upper <= below
 
 
+def test_a_decision_draws_independent_points_only_if_they_are_asked_for() -> None:
+    few = {name: value for name, value in FEW.items() if name != "uniform"}
+    without = hpcsweep.measure(zero, hill, SQUARE, below=0.9, **few).measured
+    assert math.isnan(without.uniform) and without.points < 2**16
+    assert hpcsweep.measure(zero, hill, SQUARE, below=0.9, **few, uniform=100).measured.uniform > 0.5
+    unproved = hpcsweep.measure(zero, hill, SQUARE, below=0.9, certificate="off", **few).measured
+    assert unproved.uniform > 0.79  # only they might refute
+
+
 def test_rounding_errors_of_evaluations_refute_nothing() -> None:
     decision = hpcsweep.measure(zero, lambda x: (x[:, 0] + 1e13) - 1e13 - x[:, 0] + 1e-7, SQUARE, below=1e-5, **FEW)
     assert decision.measured.screened > 1e-5 > decision.measured.lower and decision.verdict == "undecided"

@@ -17,9 +17,13 @@ _MARGIN = 1e-3  # of the threshold: errors that a proof finds above the largest 
 _AFRESH = 8  # times a proof may begin again because they raised it by more
 
 
-def proving(measurement: Measurement) -> Measurement:
-    """Return a measurement with a proof, where none would be tried for its dimension."""
-    return measurement if measurement.gap is not None else replace(measurement, gap=0.01)
+def proving(measurement: Measurement, uniform: bool = False) -> Measurement:
+    """Return a measurement with a proof, where none would be tried for its dimension.
+
+    Without the independent `uniform` points, unless they are asked for: they take longer than most proofs.
+    """
+    gap = 0.01 if measurement.gap is None else measurement.gap
+    return replace(measurement, gap=gap, uniform=measurement.uniform if uniform else 0)
 
 
 def _no_climbs(measurement: Measurement) -> Measurement:
