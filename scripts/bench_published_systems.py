@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import hpcsweep  # before torch: the code path of MKL
@@ -189,7 +190,7 @@ def trained(system: System, steps: int) -> nn.Sequential:
     scale = torch.ones(())
     scale = drawn(BATCH)[1].abs().amax()
     widths = [len(low), *system.hidden, system(low[None]).shape[1]]
-    layers = [part for sizes in zip(widths, widths[1:], strict=False) for part in (nn.Linear(*sizes), nn.ReLU())]
+    layers = [part for sizes in pairwise(widths) for part in (nn.Linear(*sizes), nn.ReLU())]
     network = nn.Sequential(*layers[:-1])
     optimizer: torch.optim.Optimizer = torch.optim.Adam(network.parameters(), 1e-2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
@@ -197,7 +198,8 @@ def trained(system: System, steps: int) -> nn.Sequential:
         loss(*drawn(BATCH))
         optimizer.step()
         schedule.step()
-    optimizer = torch.optim.LBFGS(network.parameters(), max_iter=steps, tolerance_change=0, line_search_fn="strong_wolfe")
+    line_search = {"line_search_fn": "strong_wolfe", "tolerance_change": 0.0}
+    optimizer = torch.optim.LBFGS(network.parameters(), max_iter=steps, **line_search)
     optimizer.step(partial(loss, *drawn(4 * BATCH)))
     with torch.no_grad():  # the units of the system, by the first and last layers
         network[0].weight /= half
