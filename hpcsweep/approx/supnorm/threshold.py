@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, final
 
@@ -14,16 +14,18 @@ from hpcsweep.approx.supnorm.tasks import Measurement, MeasurementTask, Search
 from hpcsweep.bracket import Bracket
 
 _MARGIN = 1e-3  # of the threshold: errors that a proof finds above the largest one before it raise its aim by less
+_SEARCH = {"uniform": 0, "count": 2**17, "starts": 2**10, "kinks": 2**12}  # at most, as a bracket has in 4-D
 _AFRESH = 8  # times a proof may begin again because they raised it by more
 
 
-def proving(measurement: Measurement, uniform: bool = False) -> Measurement:
-    """Return a measurement with a proof, where none would be tried for its dimension.
+def proving(measurement: Measurement, asked: Collection[str] = ()) -> Measurement:
+    """Return a measurement with a proof, also where none would be tried for its dimension, and with a shorter search.
 
-    Without the independent `uniform` points, unless they are asked for: they take longer than most proofs.
+    A proof finds large errors itself, in less time than many points take; what is `asked` for is not shortened.
     """
     gap = 0.01 if measurement.gap is None else measurement.gap
-    return replace(measurement, gap=gap, uniform=measurement.uniform if uniform else 0)
+    fewer = {name: min(getattr(measurement, name), most) for name, most in _SEARCH.items() if name not in asked}
+    return replace(measurement, gap=gap, **fewer)
 
 
 def _no_climbs(measurement: Measurement) -> Measurement:
