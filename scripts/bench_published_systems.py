@@ -36,7 +36,7 @@ STEPS = {True: 200, False: 500}  # of each method of a training, if quick or not
 BATCH = 1024
 LARGE = (64, 64, 64)  # the hidden layers of the second networks
 NEAR = 0.05  # of the measured error: what is close to it
-MANY = 7  # inputs, with which nothing is proved unless it is asked for, here after a search like that of four inputs
+MANY = 7  # inputs, with which nothing is proved unless it is asked for, here after a shorter search
 ASKED = {"certificate": 0.1, "uniform": 0, "count": 2**17, "starts": 2**10, "kinks": 2**12}
 
 Axes = Sequence[Tensor]
@@ -248,6 +248,7 @@ def measured(system: System, network: nn.Sequential, output: int) -> Output:
     gap = bracket.upper / bracket.lower - 1
     show(f"{name}: decision at ε = {system.epsilon:.4g} ({decision.verdict})", seconds, "s")
     show(f"{name}: bracket", until_closed, "s")
+    show(f"{name}: error, from below", bracket.lower, "units of the output")
     show(f"{name}: gap", gap, "upper/lower - 1")
     show(f"{name}: boxes", bracket.boxes, "boxes")
     show(f"{name}: 5 % above the error ({above.verdict})", seconds_above, "s")

@@ -184,8 +184,8 @@ def test_a_decision_searches_less_unless_it_is_asked_for() -> None:
     unproved = hpcsweep.measure(zero, hill, SQUARE, below=0.9, certificate="off").measured
     assert unproved.uniform > 0.79  # only points might refute
     six = [(-1.0, 1.0)] * 6
-    assert hpcsweep.measure(zero, hill, six, below=0.9, starts=4, kinks=0).measured.averaged == 2**17
-    assert hpcsweep.measure(zero, hill, six, below=0.9, starts=4, kinks=0, count=2**18).measured.averaged == 2**18
+    assert hpcsweep.measure(zero, hill, six, below=0.9, starts=4, kinks=0).measured.averaged == 2**15
+    assert hpcsweep.measure(zero, hill, six, below=0.9, starts=4, kinks=0, count=2**16).measured.averaged == 2**16
 
 
 def test_rounding_errors_of_evaluations_refute_nothing() -> None:

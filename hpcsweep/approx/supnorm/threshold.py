@@ -14,7 +14,7 @@ from hpcsweep.approx.supnorm.tasks import Measurement, MeasurementTask, Search
 from hpcsweep.bracket import Bracket
 
 _MARGIN = 1e-3  # of the threshold: errors that a proof finds above the largest one before it raise its aim by less
-_SEARCH = {"uniform": 0, "count": 2**17, "starts": 2**10, "kinks": 2**12}  # at most, as a bracket has in 4-D
+_SEARCH = {"uniform": 0, "count": 2**15, "starts": 2**8, "kinks": 2**10}  # at most, as a bracket has in 2-D
 _AFRESH = 8  # times a proof may begin again because they raised it by more
 
 
