@@ -84,7 +84,7 @@ def _named_survey(approximation: files.Files, chosen: SupNormSection, folder: Pa
     dimension, functions = len(approximation.domain), approximation.error_function(folder, "cpu")
     measurement = planned(chosen.resolved(dimension), dimension, functions.width)
     if below is not None and chosen.certificate != "off":
-        measurement = proving(measurement)
+        measurement = proving(measurement, chosen.model_fields_set)
     if measurement.gap is not None and (problem := obstacle(functions)):
         output = "" if approximation.output is None else f" of output {approximation.output}"
         print(visible(f"Nothing can be proved{output}: {problem}."), file=sys.stderr, flush=True)

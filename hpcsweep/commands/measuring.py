@@ -32,7 +32,7 @@ invalid; 75 the command stopped early: run it again to continue.
 @click.option("--layers", help='Layers of a file of weights, if not all alike: "2 tanh 64 relu 64 1".')
 @click.option("--points", "count", type=Count(), help="Points of each kind. The default depends on the dimension.")
 @click.option("--kind", "points", multiple=True, help="Kind of points: sobol, inflated, grid, uniform; repeatable.")
-@click.option("--uniform", type=Count(), help="Additional independent points. Default: 2^20")
+@click.option("--uniform", type=Count(), help="Additional independent points. Default: 2^20; with --below 0")
 @click.option("--certificate", help="Gap to prove (upper / lower - 1), such as 0.01; or auto or off. Default: auto")
 @click.option("--boxes", type=Count(), help="Largest number of boxes in a proof. The default depends on the dimension.")
 @click.option("--central", type=float, help="Also measure on the central part, this fraction of each side: 0.8.")

@@ -177,6 +177,17 @@ def test_a_threshold_is_proved_or_refuted(below: float, verdict: str) -> None:
         assert HILL <= decision.measured.upper <= below
 
 
+def test_a_decision_searches_less_unless_it_is_asked_for() -> None:
+    without = hpcsweep.measure(zero, hill, SQUARE, below=0.9).measured
+    assert math.isnan(without.uniform) and without.points < 2**17
+    assert hpcsweep.measure(zero, hill, SQUARE, below=0.9, **FEW | {"uniform": 100}).measured.uniform > 0.5
+    unproved = hpcsweep.measure(zero, hill, SQUARE, below=0.9, certificate="off").measured
+    assert unproved.uniform > 0.79  # only points might refute
+    six = [(-1.0, 1.0)] * 6
+    assert hpcsweep.measure(zero, hill, six, below=0.9, starts=4, kinks=0).measured.averaged == 2**15
+    assert hpcsweep.measure(zero, hill, six, below=0.9, starts=4, kinks=0, count=2**16).measured.averaged == 2**16
+
+
 def test_rounding_errors_of_evaluations_refute_nothing() -> None:
     decision = hpcsweep.measure(zero, lambda x: (x[:, 0] + 1e13) - 1e13 - x[:, 0] + 1e-7, SQUARE, below=1e-5, **FEW)
     assert decision.measured.screened > 1e-5 > decision.measured.lower and decision.verdict == "undecided"
