@@ -88,7 +88,7 @@ def _packed(contents: dict[str, bytes]) -> io.BytesIO:
 
 
 def _data(name: str, value: Any) -> Any:
-    """Return JSON without remarks on operations. Raises ValueError if torch evaluates, imports or unpickles its text."""
+    """Return JSON without remarks on operations. Raises ValueError if torch would evaluate, import or unpickle text."""
     if isinstance(value, list):
         return [_data(name, part) for part in value]
     if not isinstance(value, dict):
@@ -105,5 +105,5 @@ def _data(name: str, value: Any) -> Any:
         }
         if not allowed.get(key, True):
             raise ValueError(f"{name} contains {key} {text[:60]!r}, which torch would execute")
-    remarks = {"metadata": {}} if isinstance(value.get("target"), str) else {}  # torch looks up names in them
-    return {key: _data(name, part) for key, part in value.items()} | remarks
+    parts = {key: _data(name, part) for key, part in value.items()}
+    return parts | {"metadata": {}} if isinstance(value.get("target"), str) else parts  # torch looks up names in it
