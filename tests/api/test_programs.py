@@ -188,10 +188,37 @@ def with_imports(content: bytes) -> bytes:
     return changed({"model.json": change}, content)
 
 
+def with_nodes(content: bytes, change: Callable[[dict[str, Any]], object]) -> bytes:
+    def text(text: bytes) -> bytes:
+        model = json.loads(text)
+        change(model["graph_module"]["graph"]["nodes"][0])
+        return json.dumps(model).encode()
+
+    return changed({"model.json": text}, content)
+
+
+LIBRARY = "torch._ops.ctypes.cdll./folder/library"  # which Python loads where it looks this name up
+
+
+def with_operation(content: bytes) -> bytes:
+    return with_nodes(content, lambda node: node.update(target=LIBRARY))
+
+
+def with_argument(content: bytes) -> bytes:
+    return with_nodes(content, lambda node: node["inputs"][0].update(arg={"as_operator": LIBRARY}))
+
+
+def with_remark(content: bytes) -> bytes:
+    return with_nodes(content, lambda node: node["metadata"].update(source_fn_stack=f"layer,{LIBRARY}"))
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         (with_inputs, ""),  # left out
+        (with_remark, ""),  # left out
+        (with_operation, "contains target 'torch._ops.ctypes.*, which torch would execute"),
+        (with_argument, "contains as_operator 'torch._ops.ctypes.*, which torch would execute"),
         (with_weights, "holds other Python objects than tensors, which are not loaded"),
         (with_constants, "contains path_name 'opaque_obj_0', which torch would execute"),
         (with_sizes, "contains expr_str .*mkdir.*, which torch would execute"),
@@ -211,6 +238,39 @@ def test_nothing_in_a_program_is_executed_while_it_is_read(
             loaded(content)
     else:
         assert adapted(loaded(content), SQUARE)(POINTS).shape == (100,)
+    assert not Path("written").exists()
+
+
+class Sized(nn.Module):
+    """A module of whose own methods one has the name of a method of tensors, and writes."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * 2
+
+    @torch.jit.export
+    def size(self, axis: int) -> int:
+        return int(torch.from_file("written", shared=True, size=4).sum().item())
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("torch.sym_size(unchecked_cast(Tensor, self), 0)", "hands other objects .* to prim::unchecked_cast"),
+        ("int((unchecked_cast(__torch__.tests.api.test_programs.Sized, x)).training)", "from another object"),
+    ],
+)
+def test_methods_of_a_script_are_not_executed(
+    code: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def change(source: bytes) -> bytes:
+        assert b"torch.mul(x, 2)" in source
+        return source.replace(b"torch.mul(x, 2)", f"torch.mul(x, {code})".encode())
+
+    network = loaded(changed({"test_programs.py": change}, saved(Sized(), "script")))
+    with pytest.raises(UserError, match=said):
+        network(POINTS)
     assert not Path("written").exists()
 
 

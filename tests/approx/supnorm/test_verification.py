@@ -73,6 +73,8 @@ BENT: dict[str, Callable] = {
     "slopes": lambda x: torch.maximum(0.1 * x, 5.0 * x - 1.0) - torch.minimum(x, 0.2 - x),
     "clamp": lambda x: torch.clamp(torch.square(x), 0.1, 0.6) + torch.minimum(x, -x),
     "jump": lambda x: torch.where(x > 0.3, torch.cos(x), torch.sin(x) - 0.2),
+    "method": lambda x: 1 + torch.zeros_like(x).where(x > 0.3, -torch.cos(x)),
+    "of a tensor": lambda x: 1 + torch.zeros(len(x), dtype=x.dtype).where(x > 0.3, -torch.cos(x)),
     "touching": lambda x: torch.maximum(torch.square(x), torch.zeros_like(x)),
     "in place": lambda x: torch.sin(x).add_(1.0).mul_(x),
 }

@@ -1,7 +1,8 @@
 """Archives of programs without anything that torch would execute while it reads them.
 
-`torch.export.load` unpickles objects, evaluates sizes as Python code, imports modules that the file names and loads
-compiled libraries; `torch.jit.load` runs a `__setstate__` of the file. What evaluating the network does not need is
+`torch.export.load` unpickles objects, evaluates sizes as Python code, imports modules that the file names, follows
+names of operations into every module that torch imports (in `ctypes.cdll` they load libraries) and loads compiled
+libraries; `torch.jit.load` runs a `__setstate__` of the file. What evaluating the network does not need is
 therefore left out, and the rest is checked and packed again, so that torch reads exactly what was checked.
 """
 
@@ -28,6 +29,7 @@ _SIZE = re.compile(
     r"|(Add|Mul|Pow|Integer|Rational|Max|Min|Mod|PythonMod|FloorDiv|CleanDiv|CeilToInt|FloorToInt)(?=\())*+"
 )
 _IMPORTS = re.compile(r"__enum__|default_factory|\\u")  # in the JSON of a tree of arguments
+_OPERATION = re.compile(r"torch\.ops(\.\w+){2,3}|torch\._?sym_\w+|(_operator|math)\.\w+")
 _CUSTOM = ("custom_obj_", "opaque_obj_")
 
 
@@ -50,7 +52,7 @@ def exported(archive: zipfile.ZipFile) -> io.BytesIO:
         elif _NEEDED.fullmatch(name):
             contents[name] = content
             if name.endswith(".json"):
-                _require_data(name, json.loads(content))
+                contents[name] = json.dumps(_data(name, json.loads(content))).encode()
     return _packed(contents)
 
 
@@ -85,20 +87,23 @@ def _packed(contents: dict[str, bytes]) -> io.BytesIO:
     return packed
 
 
-def _require_data(name: str, value: Any) -> None:
-    """Raise ValueError if JSON contains text that torch evaluates, imports or unpickles."""
+def _data(name: str, value: Any) -> Any:
+    """Return JSON without remarks on operations. Raises ValueError if torch would evaluate, import or unpickle text."""
     if isinstance(value, list):
-        for part in value:
-            _require_data(name, part)
-    elif isinstance(value, dict):
-        for key, part in value.items():
-            text = part if isinstance(part, str) else ""
-            allowed = {
-                "expr_str": _SIZE.fullmatch(text) is not None,
-                "path_name": not text.startswith(_CUSTOM),
-                "in_spec": _IMPORTS.search(text) is None,
-                "out_spec": _IMPORTS.search(text) is None,
-            }
-            if not allowed.get(key, True):
-                raise ValueError(f"{name} contains {key} {text[:60]!r}, which torch would execute")
-            _require_data(name, part)
+        return [_data(name, part) for part in value]
+    if not isinstance(value, dict):
+        return value
+    for key, part in value.items():
+        text = part if isinstance(part, str) else ""
+        allowed = {
+            "expr_str": _SIZE.fullmatch(text) is not None,
+            "path_name": not text.startswith(_CUSTOM),
+            "in_spec": _IMPORTS.search(text) is None,
+            "out_spec": _IMPORTS.search(text) is None,
+            "target": not text or _OPERATION.fullmatch(text) is not None,
+            "as_operator": not text or _OPERATION.fullmatch(text) is not None,
+        }
+        if not allowed.get(key, True):
+            raise ValueError(f"{name} contains {key} {text[:60]!r}, which torch would execute")
+    parts = {key: _data(name, part) for key, part in value.items()}
+    return parts | {"metadata": {}} if isinstance(value.get("target"), str) else parts  # torch looks up names in it

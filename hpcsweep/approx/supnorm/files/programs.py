@@ -26,7 +26,6 @@ _PROGRAMS = (".pt2", ".ts")
 # Of a script: what only hands values on.
 _PLAIN: Mapping[str, Callable[[Any, list[Any]], Any]] = {
     "Constant": lambda node, _: node.output().toIValue(),
-    "GetAttr": lambda node, inputs: getattr(inputs[0], node.s("name")),
     "ListConstruct": lambda _, inputs: inputs,
     "ListUnpack": lambda _, inputs: inputs[0],
     "NumToTensor": lambda _, inputs: inputs[0],
@@ -128,6 +127,14 @@ def _is_default(argument: torch.Argument, value: Any) -> bool:
     return plain and argument.has_default_value() and value == argument.default_value
 
 
+def _is_value(value: Any) -> bool:
+    """Return whether a value is a tensor, a box, a number or a list of such."""
+    if isinstance(value, list | tuple):
+        return all(map(_is_value, value))
+    plain = value is None or isinstance(value, int | float | str | torch.device | torch.dtype)
+    return plain or hasattr(type(value), "__torch_function__")
+
+
 class _Scripted:
     """A TorchScript module, whose operations are looked up and executed one by one."""
 
@@ -150,6 +157,11 @@ class _Scripted:
     def _run(self, block: Any, values: dict[str, Any]) -> None:
         for node in block.nodes():
             inputs = [values[value.debugName()] for value in node.inputs()]
+            if node.kind() == "prim::GetAttr":
+                values[node.output().debugName()] = self._attribute(inputs[0], node.s("name"))
+                continue
+            if not all(map(_is_value, inputs)):  # whose methods are code of the file
+                raise PluginError(f"{self._path} hands other objects than tensors and numbers to {node.kind()}.")
             outputs = [value.debugName() for value in node.outputs()]
             if node.kind() == "prim::If":
                 results = self._block(list(node.blocks())[0 if inputs[0] else 1], [], values)
@@ -165,6 +177,11 @@ class _Scripted:
                 result = self._value(node, inputs)
                 several = len(outputs) > 1 or node.kind().endswith("Unpack")
                 values.update(zip(outputs, result if several else [result], strict=True))
+
+    def _attribute(self, module: Any, name: str) -> Any:
+        if not isinstance(module, torch.jit.ScriptModule) or not module._c.hasattr(name):
+            raise PluginError(f"{self._path} takes {name} from another object than a module.")
+        return getattr(module, name)
 
     def _block(self, block: Any, inputs: list[Any], values: dict[str, Any]) -> list[Any]:
         values.update(zip((value.debugName() for value in block.inputs()), inputs, strict=True))

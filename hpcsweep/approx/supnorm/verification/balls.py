@@ -238,7 +238,15 @@ def _affine(values: Any, weight: Any, bias: Any = None) -> Balls:
     return Balls(product if bias is None else product + array_of(bias))
 
 
+def _is_condition(value: Any) -> bool:
+    if isinstance(value, Balls):
+        return not any(isinstance(entry, arb_series) for entry in value.array.flat)
+    return isinstance(value, Tensor) and value.dtype == torch.bool
+
+
 def _where(condition: Any, one: Any, other: Any) -> Balls:
+    if not _is_condition(condition):  # the method, which has the values first
+        condition, one = one, condition
     decided = condition.array if isinstance(condition, Balls) else condition.numpy().astype(object)
     return Balls(np.frompyfunc(_chosen, 3, 1)(decided, array_of(one), array_of(other)))
 

@@ -134,7 +134,7 @@ class Enclosure:
     def __call__(self, box: Domain) -> Bound:
         """Bound the error on a box. Raises `NoBalls`."""
         centre = tuple((low + high) / 2 for low, high in box)
-        reach = [max(arb(high) - middle, arb(middle) - low) for (low, high), middle in zip(box, centre, strict=True)]
+        reach = [(arb(high) - middle).max(arb(middle) - low) for (low, high), middle in zip(box, centre, strict=True)]
         inside = [arb(middle) + arb(0, 1) * radius for middle, radius in zip(centre, reach, strict=True)]
         for both, form in itertools.product((False, True), self._forms):
             before = both_sides.set(both)
