@@ -284,6 +284,22 @@ def test_other_sizes_than_those_of_torch_are_refused_at_once(size: str) -> None:
         loaded(content)
 
 
+@pytest.mark.parametrize(
+    ("end", "old", "new", "said"),
+    [
+        ("data/0", b"", b"", "data/0 has 0 bytes, not 8"),
+        ("data.pkl", b"\x06K\x02t", b"\x06J\x02\x00\x00\x40t", "data/0 has 8 bytes, not 4294967304"),
+    ],
+)
+def test_scripts_that_say_more_than_their_files_hold_are_refused(end: str, old: bytes, new: bytes, said: str) -> None:
+    def change(content: bytes) -> bytes:
+        assert old in content
+        return content.replace(old, new, 1) if old else b""
+
+    with pytest.raises(UserError, match=said):
+        loaded(changed({end: change}, saved(nn.Linear(2, 1), "script")))
+
+
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
 @pytest.mark.parametrize("name", ["net.pt2", "net.ts"])
 def test_damaged_programs_are_refused_as_programs(name: str, share: float, tmp_path: Path) -> None:

@@ -13,10 +13,13 @@ import io
 import json
 import logging
 import os
+import pickle
 import re
 import zipfile
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Self
+
+import torch
 
 _NEEDED = re.compile(
     r"([^/]+/)?(data/(weights|constants)/.+|models/model\.json|archive_(format|version)|byteorder|\.data/.+|version"
@@ -34,9 +37,14 @@ _CUSTOM = ("custom_obj_", "opaque_obj_")
 
 
 def script(archive: zipfile.ZipFile) -> io.BytesIO:
-    """Return a TorchScript archive for `torch.jit.load`. Raises ValueError if reading it would run code."""
+    """Return a TorchScript archive for `torch.jit.load`.
+
+    Raises ValueError if reading it would run code, or go beyond the ends of its files.
+    """
     contents = _contents(archive)
     for name, content in contents.items():
+        if name.lower().endswith(("/data.pkl", "/constants.pkl")) and name.count("/") == 1:
+            _Sizes(content, name[:-4], contents).load()
         for text in _RUNS:
             if text in content:
                 raise ValueError(f"{name} contains {text.decode()}, which torch would run while it reads the file")
@@ -54,6 +62,38 @@ def exported(archive: zipfile.ZipFile) -> io.BytesIO:
             if name.endswith(".json"):
                 contents[name] = json.dumps(_data(name, json.loads(content))).encode()
     return _packed(contents)
+
+
+class _Sizes(pickle.Unpickler):
+    """Compares what a script says about the sizes of its files with these, beyond whose ends torch would read.
+
+    Nothing that the pickle names is imported or called.
+    """
+
+    def __init__(self, content: bytes, folder: str, contents: Mapping[str, bytes]) -> None:
+        super().__init__(io.BytesIO(content))
+        self._folder, self._contents = folder, contents
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module == "torch" and re.fullmatch(r"\w+Storage", name):
+            return getattr(torch, name)._dtype.itemsize  # the public name warns
+        return _Inert
+
+    def persistent_load(self, storage: Any) -> None:
+        _, size, key, _, count = storage
+        content = self._contents.get(f"{self._folder}/{key}", b"")
+        if not 0 <= count * size <= len(content):
+            raise ValueError(f"{self._folder}/{key} has {len(content)} bytes, not {count * size}")
+
+
+class _Inert:
+    """Stands for whatever a pickle names."""
+
+    def __new__(cls, *_: Any) -> Self:
+        return super().__new__(cls)
+
+    def __setstate__(self, state: Any) -> None:
+        """Keep nothing."""
 
 
 @contextlib.contextmanager
