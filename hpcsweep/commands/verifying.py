@@ -80,7 +80,8 @@ def verify(
         return code
     click.echo("\n".join(map(visible, _table(verified))))
     chosen = "" if keys else f", drawn with --seed {seed}"
-    click.echo(f"{len(verified)} cells of {measured:,} with a bracket{chosen}; {_summary(verified)}")
+    cells = "1 cell" if len(verified) == 1 else f"{len(verified)} cells"
+    click.echo(f"{cells} of {measured:,} with a bracket{chosen}; {_summary(verified)}")
     for end, meaning in REFUTATIONS.items():
         if any(getattr(cell, end) == "refuted" for cell in verified):
             click.echo(meaning)
