@@ -140,7 +140,7 @@ def test_means_are_taken_over_the_first_kind() -> None:
 
 @dataclass(frozen=True, eq=False)
 class Solving(Approximation):
-    """A network that is to solve an equation, beside code that is another function, by `off`, on anything but points."""
+    """A network that is to solve an equation, beside code that is another function, by `off`, on boxes."""
 
     off: float
 

@@ -188,7 +188,7 @@ def negate(values: Jet) -> Jet:
 @_own("sub")
 def subtract(left: Any, right: Any, *, alpha: float = 1) -> Jet:
     """left + (-right), of a constant as float64: the negative of an integer may be none of its type."""
-    return add(left, -(right if isinstance(right, Jet) else constant(right, left)), alpha=alpha)
+    return add(left, negate(right) if isinstance(right, Jet) else -constant(right, left), alpha=alpha)
 
 
 OWN["rsub"] = lambda left, right: subtract(right, left)
