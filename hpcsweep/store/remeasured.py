@@ -76,7 +76,8 @@ def _combined(rows: KeyedRows, key: str, place: int, measured: Mapping[str, Any]
     if not measured["uniform_volume"] >= old["uniform_volume"] and not math.isnan(measured["uniform_volume"]):
         values |= {name: measured[name] for name in _UNIFORM}  # a smaller share: more points
     if "solution_upper" in old:
-        values["solution_upper"] = np.fmin(old["solution_upper"], measured["solution_upper"])  # NaN of no proof
+        bound = np.fmin(old["solution_upper"], measured["solution_upper"])  # NaN of no proof
+        values["solution_upper"] = math.inf if bound < new.lower else bound  # of code that is not what it says
     values |= _central(old, measured)
     return {**values, "sup_screened": np.maximum(old["sup_screened"], measured["sup_screened"])}  # keeps a NaN
 

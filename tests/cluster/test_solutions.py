@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import h5py
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 
 from hpcsweep.findings import dataset
-from hpcsweep.store import layout
-from tests.cluster.test_remeasure import columns, copied
+from hpcsweep.store import layout, remeasured
+from hpcsweep.store.keyed_rows import KeyedRows
+from hpcsweep.store.reading import read_cells
+from tests.cluster.test_remeasure import FOUND, columns, copied
 from tests.conftest import Run
 
 STUDY = """
@@ -59,9 +62,9 @@ def test_equations_have_bounds_that_the_report_and_the_replay_show(hpcsweep: Run
 
 @pytest.mark.mpi
 def test_the_smaller_bound_stays_whatever_the_number_of_ranks(hpcsweep: Run, store: Path) -> None:
-    expected = columns(store)["solution_upper"]
+    expected, lower = (columns(store)[name] for name in ("solution_upper", "sup_lower"))
     one_dimension, two_dimensions = np.flatnonzero(np.isfinite(expected)).tolist()
-    expected[two_dimensions] /= 2
+    expected[two_dimensions] = (expected[two_dimensions] + lower[two_dimensions]) / 2
     with h5py.File(store, "r+") as file:
         for name in ("checksum", "run_checksum", *layout.FILE):
             del file[name]
@@ -74,6 +77,16 @@ def test_the_smaller_bound_stays_whatever_the_number_of_ranks(hpcsweep: Run, sto
         names = [name for name in layout.RESULTS if name in one and name != "message"]
         assert [name for name in names if one[name][:].tobytes() != other[name][:].tobytes()] == []
         assert np.array_equal(one["solution_upper"][:], expected, equal_nan=True)
+
+
+def test_a_bound_below_an_error_that_is_proved_is_given_up(store: Path) -> None:
+    solved = int(np.flatnonzero(np.isfinite(columns(store)["solution_upper"]))[0])
+    key, lower = read_cells(store).cell(solved).key, columns(store)["sup_lower"][solved]
+    with contextlib.closing(KeyedRows(store)) as rows:
+        for share, expected in ((0.9, np.inf), (1.1, 1.1 * lower)):
+            measured = FOUND | {"sup_where": (0.0,) * read_cells(store).cell(solved).dimension}
+            combined = remeasured.combined(rows, {key: measured | {"solution_upper": share * lower}})
+            assert combined[key]["solution_upper"] == expected
 
 
 def test_without_proofs_there_is_none_and_older_stores_stay_usable(hpcsweep: Run, store: Path) -> None:

@@ -148,8 +148,14 @@ def _finalized(
         **_central(functions, measurement, state, bracket),
         proved=state.lower is not None and not state.lower.reason and not refuted,
         rounding=rounding,
-        solution_upper=state.solution_upper,
+        solution_upper=_solution_upper(state, bracket.lower, refuted),
     )
+
+
+def _solution_upper(state: State, lower: float, refuted: bool) -> float:
+    """Return the bound of a solution, infinite where code is not what it says of boxes, or more was found than that."""
+    doubtful = refuted or state.reason == CONTRADICTION or state.solution_upper < lower
+    return math.inf if doubtful and not math.isnan(state.solution_upper) else state.solution_upper
 
 
 def _central(functions: ErrorFunction, measurement: Measurement, state: State, best: Bracket) -> dict[str, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 import random
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ import torch
 
 from hpcsweep.approx import models
 from hpcsweep.approx.supnorm import survey as surveys
-from hpcsweep.approx.supnorm.approximations import Approximation, Network
+from hpcsweep.approx.supnorm.approximations import Approximation, ErrorFunction, Network
 from hpcsweep.approx.supnorm.measured import Measured, finalize
 from hpcsweep.approx.supnorm.screening import screen
 from hpcsweep.approx.supnorm.survey import Survey
@@ -136,3 +136,39 @@ def test_means_are_taken_over_the_first_kind() -> None:
     assert one.l2 == pytest.approx(np.sqrt((errors**2).mean()), rel=1e-12)
     for share, quantile in zip((0.5, 0.99), one.quantiles, strict=True):
         assert np.quantile(errors, share) <= quantile * 1.0001 and quantile <= np.quantile(errors, share) * 1.07
+
+
+@dataclass(frozen=True, eq=False)
+class Solving(Approximation):
+    """A network that is to solve an equation, beside code that is another function, by `off`, on boxes."""
+
+    off: float
+
+    group, solves = 0, True
+
+    def error_function(self, folder: Path, device: str) -> ErrorFunction:
+        [network] = networks(1)
+        functions = network.error_function(folder, device)
+
+        def target(points: torch.Tensor) -> torch.Tensor:
+            return functions.target(points) * (1.0 if isinstance(points, torch.Tensor) else 1.0 + self.off)
+
+        return replace(functions, target=target)
+
+
+def test_errors_of_solutions_are_bounded_only_where_code_is_what_it_says() -> None:
+    [honest], [other] = (found(done(Survey([Solving(off)], replace(PLAN, gap=0.5)))) for off in (0.0, 1.0))
+    assert honest.lower <= honest.solution_upper < math.inf
+    assert other.certificate == "no rule" and other.solution_upper == math.inf
+
+
+def test_a_bound_of_a_solution_that_is_less_than_its_error_is_none() -> None:
+    survey = done(Survey([Solving(0.0)], replace(PLAN, gap=0.5)))
+    [honest] = found(survey)
+    survey.states[0].solution_upper = 0.99 * honest.lower
+    assert found(survey)[0].solution_upper == math.inf
+
+
+def done(survey: Survey) -> Survey:
+    assert survey.run()
+    return survey

@@ -68,7 +68,7 @@ def concatenated(parts: Sequence[Boxes]) -> Boxes:
 def grid(dimension: int, count: int) -> Boxes:
     """Return the unit cube in count^dimension equal boxes, nothing known of them; count is a power of two."""
     edges = np.linspace(-1.0, 1.0, count + 1)
-    corners = np.stack(np.meshgrid(*[np.arange(count)] * dimension, indexing="ij"), -1).reshape(-1, dimension)
+    corners = np.arange(count**dimension)[:, None] // count ** np.arange(dimension)[::-1] % count
     bounds, axis = np.full((len(corners), 2), np.inf), np.full(len(corners), WHOLE, dtype=np.int8)
     return Boxes(edges[corners], edges[corners + 1], bounds, axis)
 

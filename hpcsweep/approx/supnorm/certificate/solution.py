@@ -35,12 +35,12 @@ from hpcsweep import sampling
 from hpcsweep.approx.supnorm import points
 from hpcsweep.approx.supnorm.certificate import certify
 from hpcsweep.approx.supnorm.certificate.branching import WHOLE, Boxes, grid
-from hpcsweep.approx.supnorm.certificate.enclosure.affine import apply
+from hpcsweep.approx.supnorm.certificate.enclosure.affine import NoEnclosure, apply
 from hpcsweep.approx.supnorm.certificate.enclosure.arithmetic import doubted
 from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference, Domain, Function
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.number import exact
 from hpcsweep.approx.supnorm.certificate.enclosure.jets import jet, laplacian
-from hpcsweep.approx.supnorm.certificate.enclosure.rounding import gamma
+from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, gamma
 from hpcsweep.approx.supnorm.certificate.methods import Methods
 from hpcsweep.approx.supnorm.dense import Dense
 
@@ -104,8 +104,10 @@ def upper_bound(solution: Function, network: Dense, domain: Domain, boxes: int) 
 
     Raises
     ------
-    NoEnclosure: where an operation of either has no rule, or no derivatives.
+    NoEnclosure: where an operation of either has no rule, or no derivatives; of a stage of a sum.
     """
+    if network.amplitude != 1.0:
+        raise NoEnclosure("the Laplacian of a network with an amplitude")
     dimension, constant = len(domain), barrier(domain)
     correction, size = _best(solution, network, domain, constant)
     waves, slack = correction.of_waves()
@@ -118,7 +120,7 @@ def upper_bound(solution: Function, network: Dense, domain: Domain, boxes: int) 
     height = Difference(_zero, correction, domain, parts)
     mismatch = Difference(solution, on_edge, domain, (network, *parts))
     residual = Difference(laplacian(correction.without_waves(solution)), waves, domain, (waves,))
-    everything, slightly = grid(dimension, 2), _LEFT * size
+    everything, slightly = grid(dimension, 2 if 2**dimension <= boxes else 1), _LEFT * size
     total = _supremum(height, everything, inside, 0.0, _GAP, boxes)
     total += _supremum(mismatch, _faces(dimension), edge, slightly, _LOOSE, boxes)
     more = max(0, 5 - dimension)  # of second derivatives that cancel, Taylor models of higher orders pay
@@ -128,9 +130,9 @@ def upper_bound(solution: Function, network: Dense, domain: Domain, boxes: int) 
 
 
 def barrier(domain: Domain) -> float:
-    """Return L^2 / 8 of the shortest side L, rounded up."""
+    """Return L^2 / 8 of the shortest side L, rounded up, and never to 0."""
     side = min(high - low for low, high in domain)
-    return side * side / 8 * (1 + gamma(4))
+    return side * side / 8 * (1 + gamma(4)) + TINY
 
 
 def _zero(points: Any) -> Any:
@@ -219,6 +221,8 @@ def fitted(solution: Function, network: Dense, domain: Domain, count: int) -> Co
     matrix = torch.cat([curved * constant, valued])
     error = _nothing(network).without_waves(solution)
     right = torch.cat([laplacian(error)(inside) * constant, error(exact(edge)).leading])
+    if not bool(matrix.isfinite().all() and right.isfinite().all()):  # LAPACK takes no others
+        return _nothing(network)
     norms = matrix.norm(dim=0)
     idle = norms <= _IDLE * norms.max()
     matrix = (matrix / norms).masked_fill(idle, 0.0)

@@ -133,3 +133,19 @@ def test_a_jet_is_changed_in_place_only_under_its_one_name() -> None:
     total = torch.sin(points[:, 0])
     total += points[:, 1] * points[:, 1]
     assert torch.allclose(total.laplacian.leading, 2.0 - torch.sin(points.value.leading[:, 0]), rtol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.float32])
+def test_constants_of_any_type_are_subtracted_as_the_numbers_that_they_are(dtype: torch.dtype) -> None:
+    number, points = torch.tensor([-128 if dtype == torch.int8 else 3], dtype=dtype), torch.rand(4, 2).double()
+    expected = -torch.sin(points[:, 0] - float(number))
+    assert torch.allclose(laplacian(lambda x: torch.sin(x[:, 0] - number))(points), expected, rtol=1e-12)
+    assert torch.allclose(laplacian(lambda x: torch.sin(torch.rsub(number, x[:, 0])))(points), expected, rtol=1e-12)
+
+
+def test_constants_with_a_value_for_each_point_are_refused() -> None:
+    def numbered(x: Any) -> Any:
+        return torch.cat([x, torch.arange(len(x)).double()[:, None]], 1).prod(1)
+
+    with pytest.raises(NoEnclosure, match="for each point"):
+        laplacian(numbered)(torch.rand(3, 2).double())

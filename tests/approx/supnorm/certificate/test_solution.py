@@ -153,3 +153,27 @@ def test_kinks_are_refused(kind: str) -> None:
     dense = trained(2, "relu" if kind == "network" else "tanh")
     with pytest.raises(NoEnclosure):
         upper_bound(bump if kind == "network" else lambda x: x.abs().sum(1), dense, DOMAINS[2], 100)
+
+
+def test_stages_of_sums_are_refused() -> None:
+    with pytest.raises(NoEnclosure, match="amplitude"):
+        upper_bound(bump, replace(trained(2, "tanh"), amplitude=3.0), DOMAINS[2], 100)
+
+
+def test_nothing_is_fitted_where_a_residual_is_no_number() -> None:
+    """LAPACK ends with an error where it is given NaN."""
+    correction = solution.fitted(lambda x: torch.log(x[:, 0] - 0.5), trained(1, "tanh"), DOMAINS[1], 64)
+    assert not correction(torch.rand(5, 1).double()).any()
+
+
+def test_a_domain_whose_barrier_is_no_float() -> None:
+    assert barrier(((0.0, 1e-170), (0.0, 1.0))) > 0.0
+    assert upper_bound(bump, trained(2, "tanh"), ((0.0, 1e-170), (0.0, 1.0)), 100) > 0.0
+
+
+def test_many_dimensions_have_few_boxes() -> None:
+    """Halved along each of 40 axes, a box has 10^12 parts."""
+    dense, domain = random_network(np.random.default_rng(0), 40, [4], "tanh", scale=0.1), ((0.0, 0.1),) * 40
+    upper = upper_bound(bump, dense, domain, 200)
+    points = torch.from_numpy(samples(0, 1000, domain))
+    assert float((bump(points) - dense(points)).abs().max()) <= upper < np.inf

@@ -25,7 +25,7 @@ from hpcsweep.approx.supnorm.certificate.enclosure.axes import KINDS, OPERATORS
 from hpcsweep.approx.supnorm.certificate.enclosure.derivatives import DERIVATIVES, Part, Second
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.number import DoubleDouble, exact
 from hpcsweep.approx.supnorm.certificate.enclosure.rules import ARITHMETICS, Rule, method, refusal
-from hpcsweep.approx.supnorm.certificate.enclosure.shapes import exact_form, moved
+from hpcsweep.approx.supnorm.certificate.enclosure.shapes import exact_form, moved, shared
 from hpcsweep.approx.supnorm.certificate.enclosure.taylor.monomials import present
 
 
@@ -187,11 +187,11 @@ def negate(values: Jet) -> Jet:
 
 @_own("sub")
 def subtract(left: Any, right: Any, *, alpha: float = 1) -> Jet:
-    """left + (-right)."""
-    return add(left, -right, alpha=alpha)
+    """left + (-right), of a constant as float64: the negative of an integer may be none of its type."""
+    return add(left, negate(right) if isinstance(right, Jet) else -constant(right, left), alpha=alpha)
 
 
-OWN["rsub"] = lambda left, right: add(right, -left)
+OWN["rsub"] = lambda left, right: subtract(right, left)
 
 
 @_own("mul")
@@ -258,7 +258,7 @@ def linear(values: Jet, weight: Tensor, bias: Tensor | None = None) -> Jet:
 def cat(parts: Sequence[Any], dim: int = 0) -> Jet:
     """Several one after the other along a feature axis."""
     like = next(part for part in parts if isinstance(part, Jet))
-    whole = [part if isinstance(part, Jet) else _constant(constant(part, like), like) for part in parts]
+    whole = [part if isinstance(part, Jet) else _constant(shared(part, like), like) for part in parts]
     columns = zip(*((part.value, *part.slopes, part.laplacian) for part in whole), strict=True)
     value, *slopes, second = (apply("cat", list(column), dim) for column in columns)
     return Jet(value, slopes, second)
