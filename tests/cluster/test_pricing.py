@@ -68,6 +68,16 @@ def test_measuring_takes_its_points_its_search_and_its_boxes() -> None:
     assert without.measuring_seconds(bfgs) == without.measuring_seconds(adam) < price.measuring_seconds(adam)
 
 
+def test_a_bound_by_the_equation_has_its_price() -> None:
+    study, (adam, *_) = cells()
+    poisson = STUDY.replace("[training.adam]", '[training]\nequation = "poisson"\n[training.adam]')
+    solving, (solver, *_) = cells(poisson)
+    dearer = Pricer(solving, REFERENCE).measuring_seconds(solver) - Pricer(study, REFERENCE).measuring_seconds(adam)
+    assert dearer == pytest.approx(300_000 * 1.4e-6)  # about 0.4 s in one dimension
+    unproved, (solver, *_) = cells(poisson + 'certificate = "off"\n')
+    assert Pricer(unproved, REFERENCE).measuring_seconds(solver) < dearer
+
+
 def test_packs_fit_the_cores_of_a_rank() -> None:
     study, (adam, *_) = cells()
     assert threads_of([adam], 1) == Pricer(study, cores=1)(adam).at_once == 1
