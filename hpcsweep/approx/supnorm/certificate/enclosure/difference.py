@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.supnorm.certificate.enclosure.affine import AffineForm, NoEnclosure, apply, boxes
+from hpcsweep.approx.supnorm.certificate.enclosure.compiled import Value, compiled, values
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.arithmetic import absolute
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.error_free import keeps_denormals
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.number import DoubleDouble, exact
@@ -60,14 +61,22 @@ class Difference:
     domain: (low, high) for each axis.
     terms: networks whose sum the approximant is; without, its own code runs on affine forms.
     full: bound hidden layers by backward passes too.
+    loops: bound ReLU networks by compiled loops; else, as all others, by torch code, which says the same more slowly.
     """
 
     def __init__(
-        self, target: Function, approximant: Function, domain: Domain, terms: Sequence[Dense] = (), full: bool = False
+        self,
+        target: Function,
+        approximant: Function,
+        domain: Domain,
+        terms: Sequence[Dense] = (),
+        full: bool = False,
+        loops: bool = True,
     ) -> None:
         self._target, self._approximant, self._full = target, approximant, full
         self._domain = tuple((float(low), float(high)) for low, high in domain)
         self._layers = [Layers(dense) for dense in terms]
+        self._compiled = [compiled(layers, full) if loops else None for layers in self._layers]
 
     def fully(self) -> Difference | None:
         """Return the difference with full relaxation; None where there is no more to relax."""
@@ -79,7 +88,9 @@ class Difference:
 
     def cost(self) -> float:
         """Return roughly the multiplications for one box; of code whose layers are not known, for one operation."""
-        return sum(layers.flops(len(self._domain), self._full) for layers in self._layers) or 1.0 + len(self._domain)
+        networks = zip(self._layers, self._compiled, strict=True)
+        each = (layers.flops(len(self._domain), self._full, loops is not None) for layers, loops in networks)
+        return sum(each) or 1.0 + len(self._domain)
 
     def bounds(self, centers: Tensor, radii: Tensor) -> Tensor:
         """Return upper bounds of |target - approximant| on boxes, (boxes,), infinite where there is none.
@@ -109,8 +120,13 @@ class Difference:
             if not self._layers:
                 form = form - _form(self._approximant(places), places)
             parts = [_straight(form, sign, side) for sign, side in zip(_SIGNS, (above, below), strict=True)]
-            for layers in self._layers:
-                self._subtract(layers, layers.input_boxes(places), parts, (above, below))
+            for layers, loops in zip(self._layers, self._compiled, strict=True):
+                inputs = layers.input_boxes(places)
+                if loops is None:
+                    self._subtract(layers, inputs, parts, (above, below))
+                    continue
+                for part, value in zip(parts, values(loops, layers, inputs, (above, below)), strict=True):
+                    _add(layers, value, part, slice(None))
         return parts[0], parts[1]
 
     def _subtract(
@@ -127,7 +143,8 @@ class Difference:
                 if first < last:
                     own = slice(first - start, last - start)
                     bound = layers.above(forward_pass.cut(own), -sign)
-                    _add(layers, bound, block_inputs[own], part, slice(first - side.start, last - side.start))
+                    value = _value(bound, block_inputs[own])
+                    _add(layers, value, part, slice(first - side.start, last - side.start))
 
     def _block(self, layers: Layers) -> int:
         width = layers.dense.width * (2 * layers.dense.width if self._full else 1)
@@ -256,16 +273,20 @@ def _straight(form: AffineForm, sign: float, side: slice) -> UpperBound:
     return UpperBound(center + form.radius[side] + noise, slopes, noise + TINY)
 
 
-def _add(layers: Layers, bound: Bound, inputs: InputBoxes, upper_bound: UpperBound, own: slice) -> None:
-    """Add a bound of one row on some boxes to an upper bound, on some of its boxes."""
+def _value(bound: Bound, inputs: InputBoxes) -> Value:
+    """Return what a bound of one row adds on some boxes."""
     row = bound.row[0]  # (boxes, dimension)
     size = row.abs()
-    slopes = row * inputs.reach
     value = (row * inputs.center).sum(1).add_(bound.constant[0]).add_((size * inputs.radius).sum(1))
-    noise = (size * inputs.mass()).sum(1).add_(bound.noise[0]).add_(bound.constant[0].abs())
+    mass = (size * inputs.mass()).sum(1).add_(bound.noise[0]).add_(bound.constant[0].abs())
+    return Value(value, mass, row * inputs.reach)
+
+
+def _add(layers: Layers, value: Value, upper_bound: UpperBound, own: slice) -> None:
+    """Add what a network adds to an upper bound, on some of its boxes."""
     # Roundings of adding to the upper bound, and of adding up its slopes, are as many more of what is there.
-    noise.add_(upper_bound.center[own].abs()).add_(upper_bound.slopes[own].abs().sum(1))
-    noise.mul_(gamma(layers.roundings)).add_(TINY)
-    upper_bound.center[own] += value.add_(noise)
+    noise = value.mass + upper_bound.center[own].abs()
+    noise.add_(upper_bound.slopes[own].abs().sum(1)).mul_(gamma(layers.roundings)).add_(TINY)
+    upper_bound.center[own] += value.value + noise
     upper_bound.noise[own] += noise
-    upper_bound.slopes[own] += slopes
+    upper_bound.slopes[own] += value.slopes

@@ -13,7 +13,6 @@ slopes and radii through an activation (8), ranges (dimension + 4), substitution
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +24,7 @@ from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, gamma
 from hpcsweep.approx.supnorm.dense import Dense
 
 _ROUNDINGS = 64
+_PASS, _COMPILED_PASS = 12.0, 1.5  # multiplications in a matrix product that a pass over memory takes, measured
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +80,7 @@ class Layers:
     Attributes
     ----------
     dense: the network
+    output, offset: (1, width) and (1,), those of its output, amplitude included
     """
 
     def __init__(self, dense: Dense) -> None:
@@ -91,10 +92,15 @@ class Layers:
             torch.stack([magnitude.sum(1), bias.abs()], 1)  # (width, 2)
             for magnitude, bias in zip(self._magnitudes, self._biases, strict=True)
         ]
-        self._output, self._offset = dense.amplitude * output, dense.amplitude * offset  # (1, width), (1,)
+        self.output, self.offset = dense.amplitude * output, dense.amplitude * offset  # (1, width), (1,)
         depth, widest = len(self._weights), max(weight.shape[1] for weight in dense.weights)
         # Twice, so that roundings of the bounds themselves, and those of their factors, are nowhere to be counted.
         self.roundings = 2 * (widest + 2 * dense.dimension + 4 * depth + _ROUNDINGS)
+
+    @property
+    def hidden(self) -> list[tuple[Tensor, Tensor]]:
+        """The matrix and the biases of each hidden layer."""
+        return list(zip(self._weights, self._biases, strict=True))
 
     def input_boxes(self, places: AffineForm) -> InputBoxes:
         """Return boxes, given as the form of their points (boxes, dimension), as the first layer sees them."""
@@ -175,7 +181,7 @@ class Layers:
 
     def above(self, forward_pass: ForwardPass, sign: float) -> Bound:
         """Bound sign * network from above, by one backward pass."""
-        row, offset = sign * self._output, sign * self._offset
+        row, offset = sign * self.output, sign * self.offset
         bound = self._backward(forward_pass, len(self._weights), row[:, None], offset[:, None])
         # the product with the amplitude was rounded
         noise = bound.noise + row.abs().sum() * forward_pass.sizes[-1]
@@ -195,21 +201,16 @@ class Layers:
         shape = len(row), boxes
         return Bound(row.expand(*shape, -1), constant.expand(shape), noise.expand(shape))
 
-    def flops(self, dimension: int, full: bool) -> float:
+    def flops(self, dimension: int, full: bool, compiled: bool = False) -> float:
         """Return the multiplications for one box: of the forward pass, and two backward passes from the output.
 
-        Elementwise operations count as `_PASS` multiplications; full relaxation has two rows for each hidden neuron.
+        Elementwise operations count as so many multiplications as a pass over memory takes, measured; full relaxation
+        has two rows for each hidden neuron.
         """
-        return _flops([weight.shape for weight in self._weights], dimension, full)
-
-
-_PASS = 12.0  # a pass over memory costs as long as so many multiplications in a matrix product, measured
-
-
-def _flops(shapes: Sequence[Sequence[int]], dimension: int, full: bool) -> float:
-    total = 0.0
-    for layer, (width, inputs) in enumerate(shapes):
-        total += width * (inputs * (dimension + 2) + _PASS * (3 * dimension + 12))
-        rows = 2 + (2 * sum(later for later, _ in shapes[layer + 1 :]) if full else 0)
-        total += rows * width * (inputs + 8 * _PASS)
-    return total
+        shapes, each = [weight.shape for weight in self._weights], _COMPILED_PASS if compiled else _PASS
+        total = 0.0
+        for layer, (width, inputs) in enumerate(shapes):
+            total += width * (inputs * (dimension + 2) + each * (3 * dimension + 12))
+            rows = 2 + (2 * sum(later for later, _ in shapes[layer + 1 :]) if full else 0)
+            total += rows * width * (inputs + 8 * each)
+        return total
