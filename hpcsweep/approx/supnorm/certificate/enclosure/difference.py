@@ -120,19 +120,23 @@ class Difference:
             if not self._layers:
                 form = form - _form(self._approximant(places), places)
             parts = [_straight(form, sign, side) for sign, side in zip(_SIGNS, (above, below), strict=True)]
-            for layers, loops in zip(self._layers, self._compiled, strict=True):
-                inputs = layers.input_boxes(places)
-                if loops is None:
-                    self._subtract(layers, inputs, parts, (above, below))
-                    continue
-                for part, value in zip(parts, values(loops, layers, inputs, (above, below)), strict=True):
-                    _add(layers, value, part, slice(None))
+            self.subtract(places, parts, (above, below))
         return parts[0], parts[1]
 
+    def subtract(self, places: AffineForm, parts: Sequence[UpperBound], sides: tuple[slice, slice]) -> None:
+        """Add the bounds of -network, and those of the network, to the parts, in place."""
+        for layers, loops in zip(self._layers, self._compiled, strict=True):
+            inputs = layers.input_boxes(places)
+            if loops is None:
+                self._subtract(layers, inputs, parts, sides)
+                continue
+            for part, value in zip(parts, values(loops, layers, inputs, sides), strict=True):
+                _add(layers, value, part, slice(None))
+
     def _subtract(
-        self, layers: Layers, inputs: InputBoxes, parts: list[UpperBound], sides: tuple[slice, slice]
+        self, layers: Layers, inputs: InputBoxes, parts: Sequence[UpperBound], sides: tuple[slice, slice]
     ) -> None:
-        """Add the bounds of -sign * network to the parts, block by block."""
+        """Add the bounds of -sign * network to the parts, block by block, by torch code."""
         size = self._block(layers)
         for start in range(0, len(inputs), size):
             stop = min(start + size, len(inputs))
