@@ -28,8 +28,8 @@ from torch import Tensor
 from hpcsweep.approx import models
 from hpcsweep.approx.supnorm import dense
 from hpcsweep.approx.supnorm.certificate.certify import Pool, advance, start
-from hpcsweep.approx.supnorm.certificate.enclosure.affine import boxes as points_of
-from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference, UpperBound
+from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference
+from hpcsweep.approx.supnorm.certificate.enclosure.layers import InputBoxes, Layers
 from hpcsweep.approx.training import train
 from hpcsweep.config import OptimizerConfig
 
@@ -109,16 +109,13 @@ def bound_seconds(dimension: int, width: int, layers: int) -> tuple[float, float
     weights = [torch.randn(o, i, generator=generator, dtype=DOUBLE) / i**0.5 for i, o in pairwise(widths)]
     biases = [0.3 * torch.randn(o, generator=generator, dtype=DOUBLE) for o in widths[1:]]
     network = dense.Dense(tuple(weights), tuple(biases), "relu")
-    domain, everything = ((-1.0, 1.0),) * dimension, (slice(0, ALIKE),) * 2
+    layers, everything, seconds = Layers(network), (slice(0, ALIKE),) * 2, [float("inf")] * 2
     centers = 1.8 * torch.rand(ALIKE, dimension, generator=generator, dtype=DOUBLE) - 0.9
-    places, seconds = points_of(centers, torch.full_like(centers, 0.02), domain), [float("inf")] * 2
-    shapes = (ALIKE,), (ALIKE, dimension), (ALIKE,)
-    differences = [Difference(target, network, domain, [network], loops=loops) for loops in (True, False)]
+    inputs = InputBoxes(centers, torch.full_like(centers, 0.02), torch.zeros_like(centers))
     for _ in range(TURNS):
-        for number, difference in enumerate(differences):
-            parts = [UpperBound(*(torch.zeros(shape, dtype=DOUBLE) for shape in shapes)) for _ in everything]
+        for number, bound in enumerate((layers.compiled_values, layers.values)):
             begun = time.process_time()
-            difference.subtract(places, parts, everything)
+            bound(inputs, everything, False)
             seconds[number] = min(seconds[number], (time.process_time() - begun) / ALIKE)
     return seconds[0], seconds[1]
 

@@ -234,24 +234,24 @@ class ReluNetwork:
     ----------
     weights, biases: of the hidden layers, at least one, (outputs, inputs) and (outputs,) float64 each.
     output, offset: (width,) and a number: those of the output.
-    full: whether hidden layers are bounded by backward passes, too.
     """
 
-    def __init__(
-        self, weights: list[np.ndarray], biases: list[np.ndarray], output: np.ndarray, offset: float, full: bool
-    ) -> None:
+    def __init__(self, weights: list[np.ndarray], biases: list[np.ndarray], output: np.ndarray, offset: float) -> None:
         widths = [weights[0].shape[1], *(len(weight) for weight in weights)]
-        numbers = [np.stack([b, abs(b), abs(w).sum(1)], 1).reshape(-1) for w, b in zip(weights, biases, strict=True)]
+        with np.errstate(over="ignore"):  # what overflows is unbounded
+            numbers = [
+                np.stack([b, abs(b), abs(w).sum(1)], 1).reshape(-1) for w, b in zip(weights, biases, strict=True)
+            ]
+            self._output = np.array([*output, offset, abs(output).sum()])
         begins = np.cumsum([[0, 0], *([w.size, n.size] for w, n in zip(weights, numbers, strict=True))], 0)[:-1].T
         self._dimension, widest = widths[0], max(widths)
-        self._shape = np.array([len(weights), full, widest, *widths, *begins.reshape(-1)], dtype=np.int64)
+        self._shape = np.array([len(weights), 0, widest, *widths, *begins.reshape(-1)], dtype=np.int64)
         matrix = np.concatenate([weight.reshape(-1) for weight in weights])
         self._arrays = matrix, abs(matrix), np.concatenate([*numbers, [0.0]])
-        self._output = np.array([*output, offset, abs(output).sum()])
         self._room = _room_needed(self._dimension, len(weights), widest)
 
     def bounds(
-        self, boxes: np.ndarray, sides: tuple[slice, slice], errors: tuple[float, float, float]
+        self, boxes: np.ndarray, sides: tuple[slice, slice], errors: tuple[float, float, float], full: bool
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return bounds of -network on the boxes of the first side, and of the network on those of the second.
 
@@ -259,6 +259,7 @@ class ReluNetwork:
         ----------
         boxes: (3, boxes, dimension), centers, reaches and radii of what the network sees.
         errors: bounds of the relative roundings of a sum and of four factors, and of underflow.
+        full: bound hidden layers by backward passes, too.
 
         Returns
         -------
@@ -266,9 +267,8 @@ class ReluNetwork:
         """
         out = [np.empty((side.stop - side.start, 2 + self._dimension)) for side in sides]
         ends = np.array([end for side in sides for end in (side.start, side.stop)])
-        work = aligned(self._room, boxes.dtype, np.empty)
-        flat = [part.reshape(-1) for part in out]
-        bounds[np.float64](
-            self._shape, *self._arrays, np.array(errors), self._output, boxes.reshape(-1), ends, work, *flat
-        )
+        work, shape, flat = aligned(self._room, boxes.dtype, np.empty), self._shape.copy(), boxes.reshape(-1)
+        shape[_FULL] = full
+        add = bounds[np.float64]
+        add(shape, *self._arrays, np.array(errors), self._output, flat, ends, work, *(side.reshape(-1) for side in out))
         return out[0], out[1]

@@ -10,9 +10,8 @@ from torch import Tensor
 
 from hpcsweep.approx.kernels.relu_bounds import BLOCK
 from hpcsweep.approx.supnorm.certificate.enclosure import rounding
-from hpcsweep.approx.supnorm.certificate.enclosure.compiled import Value, compiled, values
 from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference, UpperBound
-from hpcsweep.approx.supnorm.certificate.enclosure.layers import InputBoxes, Layers
+from hpcsweep.approx.supnorm.certificate.enclosure.layers import InputBoxes, Layers, Value
 from hpcsweep.approx.supnorm.dense import Dense
 from tests.approx.supnorm.certificate.exact import exactly, random_network
 
@@ -35,8 +34,15 @@ def both(network: Dense, full: bool, sides: tuple[slice, slice], seed: int = 0) 
     """Return the upper bounds on some boxes by compiled loops, and by torch code."""
     where = boxes(np.random.default_rng(seed), network.dimension)
     domain = [(-2.0, 3.0)] * network.dimension
-    differences = [Difference(target, network, domain, [network], full, loops) for loops in (True, False)]
+    differences = [Difference(target, network, domain, [network], full) for _ in range(2)]
+    without_loops(differences[1])
     return [difference.upper_bounds(*where, *sides) for difference in differences]
+
+
+def without_loops(difference: Difference) -> None:
+    for layers in difference._layers:
+        assert layers.loops is not None
+        layers.loops = None
 
 
 @pytest.mark.parametrize("full", [False, True])
@@ -61,12 +67,10 @@ def test_a_box_has_the_same_bits_in_whatever_company(full: bool) -> None:
     network = random_network(np.random.default_rng(2), 4, [17, 12, 9], "relu")
     layers = Layers(network)
     centers, radii = boxes(np.random.default_rng(3), 4)
-    loops = compiled(layers, full)
-    assert loops is not None
-    everything = values(loops, layers, InputBoxes(centers, radii, 0 * radii), SIDES)
+    everything = layers.compiled_values(InputBoxes(centers, radii, 0 * radii), SIDES, full)
     for box in (0, BLOCK - 2, BLOCK + 5, COUNT - 1):
         own = InputBoxes(centers[box : box + 1], radii[box : box + 1], 0 * radii[:1])
-        alone = values(loops, layers, own, (slice(0, 1), slice(0, 1)))
+        alone = layers.compiled_values(own, (slice(0, 1), slice(0, 1)), full)
         for whole, part, side in zip(everything, alone, SIDES, strict=True):
             if side.start <= box < side.stop:
                 at = box - side.start
@@ -88,9 +92,7 @@ def violations(seeds: range, full: bool) -> int:
         layers = Layers(random_network(generator, 2, hidden, "relu", scale=2.0, amplitude=1 / 3))
         centers = torch.from_numpy(generator.uniform(-1, 1, (4, 2)))
         reach = torch.full_like(centers, 10.0 ** -generator.uniform(0, 15))
-        loops = compiled(layers, full)
-        assert loops is not None
-        bounds = values(loops, layers, InputBoxes(centers, reach, torch.zeros_like(centers)), sides)
+        bounds = layers.compiled_values(InputBoxes(centers, reach, torch.zeros_like(centers)), sides, full)
         below, above = (top(bound, layers.roundings).tolist() for bound in bounds)
         for box, inside in enumerate(generator.choice([-1.0, 0.0, 1.0], (4, 2))):
             numbers = zip(centers[box].tolist(), reach[box].tolist(), inside.tolist(), strict=True)
@@ -125,4 +127,4 @@ def test_what_overflows_is_unbounded(bad: float, layer: int, full: bool) -> None
 
 @pytest.mark.parametrize(("activation", "hidden"), [("tanh", [4]), ("relu", [])])
 def test_other_networks_are_bounded_by_torch_code(activation: str, hidden: list[int]) -> None:
-    assert compiled(Layers(random_network(np.random.default_rng(5), 2, hidden, activation)), False) is None
+    assert Layers(random_network(np.random.default_rng(5), 2, hidden, activation)).loops is None

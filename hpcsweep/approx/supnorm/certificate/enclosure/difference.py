@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.supnorm.certificate.enclosure.affine import AffineForm, NoEnclosure, apply, boxes
-from hpcsweep.approx.supnorm.certificate.enclosure.compiled import Value, compiled, values
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.arithmetic import absolute
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.error_free import keeps_denormals
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.number import DoubleDouble, exact
-from hpcsweep.approx.supnorm.certificate.enclosure.layers import Bound, InputBoxes, Layers
+from hpcsweep.approx.supnorm.certificate.enclosure.layers import InputBoxes, Layers, Value
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, UNIT, gamma
 from hpcsweep.approx.supnorm.certificate.enclosure.shapes import moved
 from hpcsweep.approx.supnorm.dense import Dense
@@ -23,7 +22,6 @@ from hpcsweep.approx.supnorm.dense import Dense
 Function = Callable[[Any], Any]  # from points to values, from forms to forms
 Domain = Sequence[tuple[float, float]]
 
-_BLOCK = 1 << 14  # numbers of one activation of all boxes of a block: a dozen such arrays stay in an L2 cache
 _SIGNS = (1.0, -1.0)
 ROUNDING = 1e-9  # of the sizes of target and approximant: what an evaluation in float64 may pass a proof by
 _EPSILON = 2.0**-52
@@ -61,22 +59,14 @@ class Difference:
     domain: (low, high) for each axis.
     terms: networks whose sum the approximant is; without, its own code runs on affine forms.
     full: bound hidden layers by backward passes too.
-    loops: bound ReLU networks by compiled loops; else, as all others, by torch code, which says the same more slowly.
     """
 
     def __init__(
-        self,
-        target: Function,
-        approximant: Function,
-        domain: Domain,
-        terms: Sequence[Dense] = (),
-        full: bool = False,
-        loops: bool = True,
+        self, target: Function, approximant: Function, domain: Domain, terms: Sequence[Dense] = (), full: bool = False
     ) -> None:
         self._target, self._approximant, self._full = target, approximant, full
         self._domain = tuple((float(low), float(high)) for low, high in domain)
         self._layers = [Layers(dense) for dense in terms]
-        self._compiled = [compiled(layers, full) if loops else None for layers in self._layers]
 
     def fully(self) -> Difference | None:
         """Return the difference with full relaxation; None where there is no more to relax."""
@@ -88,9 +78,7 @@ class Difference:
 
     def cost(self) -> float:
         """Return roughly the multiplications for one box; of code whose layers are not known, for one operation."""
-        networks = zip(self._layers, self._compiled, strict=True)
-        each = (layers.flops(len(self._domain), self._full, loops is not None) for layers, loops in networks)
-        return sum(each) or 1.0 + len(self._domain)
+        return sum(layers.flops(len(self._domain), self._full) for layers in self._layers) or 1.0 + len(self._domain)
 
     def bounds(self, centers: Tensor, radii: Tensor) -> Tensor:
         """Return upper bounds of |target - approximant| on boxes, (boxes,), infinite where there is none.
@@ -120,39 +108,17 @@ class Difference:
             if not self._layers:
                 form = form - _form(self._approximant(places), places)
             parts = [_straight(form, sign, side) for sign, side in zip(_SIGNS, (above, below), strict=True)]
-            self.subtract(places, parts, (above, below))
+            for layers in self._layers:
+                self._subtract(layers, layers.input_boxes(places), parts, (above, below))
         return parts[0], parts[1]
 
-    def subtract(self, places: AffineForm, parts: Sequence[UpperBound], sides: tuple[slice, slice]) -> None:
-        """Add the bounds of -network, and those of the network, to the parts, in place."""
-        for layers, loops in zip(self._layers, self._compiled, strict=True):
-            inputs = layers.input_boxes(places)
-            if loops is None:
-                self._subtract(layers, inputs, parts, sides)
-                continue
-            for part, value in zip(parts, values(loops, layers, inputs, sides), strict=True):
-                _add(layers, value, part, slice(None))
-
     def _subtract(
-        self, layers: Layers, inputs: InputBoxes, parts: Sequence[UpperBound], sides: tuple[slice, slice]
+        self, layers: Layers, inputs: InputBoxes, parts: list[UpperBound], sides: tuple[slice, slice]
     ) -> None:
-        """Add the bounds of -sign * network to the parts, block by block, by torch code."""
-        size = self._block(layers)
-        for start in range(0, len(inputs), size):
-            stop = min(start + size, len(inputs))
-            block_inputs = inputs[start:stop]
-            forward_pass = layers.forward(block_inputs, self._full)
-            for part, side, sign in zip(parts, sides, _SIGNS, strict=True):
-                first, last = max(start, side.start), min(stop, side.stop)
-                if first < last:
-                    own = slice(first - start, last - start)
-                    bound = layers.above(forward_pass.cut(own), -sign)
-                    value = _value(bound, block_inputs[own])
-                    _add(layers, value, part, slice(first - side.start, last - side.start))
-
-    def _block(self, layers: Layers) -> int:
-        width = layers.dense.width * (2 * layers.dense.width if self._full else 1)
-        return max(16, min(1024, _BLOCK // width))
+        """Add the bounds of -sign * network to the parts."""
+        bounded = layers.values if layers.loops is None else layers.compiled_values
+        for part, value in zip(parts, bounded(inputs, sides, self._full), strict=True):
+            _add(layers, value, part)
 
     def errors(self, centers: Tensor) -> Tensor:
         """Return |target - approximant| at unit points (points, dimension), as float64 arithmetic has it: (points,)."""
@@ -277,20 +243,11 @@ def _straight(form: AffineForm, sign: float, side: slice) -> UpperBound:
     return UpperBound(center + form.radius[side] + noise, slopes, noise + TINY)
 
 
-def _value(bound: Bound, inputs: InputBoxes) -> Value:
-    """Return what a bound of one row adds on some boxes."""
-    row = bound.row[0]  # (boxes, dimension)
-    size = row.abs()
-    value = (row * inputs.center).sum(1).add_(bound.constant[0]).add_((size * inputs.radius).sum(1))
-    mass = (size * inputs.mass()).sum(1).add_(bound.noise[0]).add_(bound.constant[0].abs())
-    return Value(value, mass, row * inputs.reach)
-
-
-def _add(layers: Layers, value: Value, upper_bound: UpperBound, own: slice) -> None:
-    """Add what a network adds to an upper bound, on some of its boxes."""
+def _add(layers: Layers, value: Value, upper_bound: UpperBound) -> None:
+    """Add what a network adds to an upper bound."""
     # Roundings of adding to the upper bound, and of adding up its slopes, are as many more of what is there.
-    noise = value.mass + upper_bound.center[own].abs()
-    noise.add_(upper_bound.slopes[own].abs().sum(1)).mul_(gamma(layers.roundings)).add_(TINY)
-    upper_bound.center[own] += value.value + noise
-    upper_bound.noise[own] += noise
-    upper_bound.slopes[own] += value.slopes
+    noise = value.mass + upper_bound.center.abs()
+    noise.add_(upper_bound.slopes.abs().sum(1)).mul_(gamma(layers.roundings)).add_(TINY)
+    upper_bound.center.add_(value.value).add_(noise)
+    upper_bound.noise.add_(noise)
+    upper_bound.slopes.add_(value.slopes)
