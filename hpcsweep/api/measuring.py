@@ -77,7 +77,7 @@ def measure(
     if below is not None:
         below = threshold_of(below)
     count = common_outputs(outputs_of(target, box), outputs_of(approximant, box))
-    chosen = section(SupNormSection, options, "measure").resolved(len(box))
+    chosen = section(SupNormSection, options, "measure").measured(len(box))
     places, results, gap = places_of(samples, len(box)), [], None
     for output in range(count) if count > 1 else (None,):
         evaluated = adapted(approximant, box, output)

@@ -82,7 +82,7 @@ def named(
 def _named_survey(approximation: files.Files, chosen: SupNormSection, folder: Path, below: float | None) -> Survey:
     """Return the survey of one output, and say what prevents its proof before anything is measured."""
     dimension, functions = len(approximation.domain), approximation.error_function(folder, "cpu")
-    measurement = planned(chosen.resolved(dimension), dimension, functions.width)
+    measurement = planned(chosen.measured(dimension), dimension, functions.width)
     if below is not None and chosen.certificate != "off":
         measurement = proving(measurement, chosen.model_fields_set)
     if measurement.gap is not None and (problem := obstacle(functions)):

@@ -142,4 +142,4 @@ def _groups(path: Path, keys: Sequence[str]) -> list[tuple[list[str], list[Netwo
 
 def _survey(networks: Sequence[Network], chosen: SupNormSection) -> Survey:
     dimension = networks[0].dimension
-    return Survey(networks, planned(chosen.resolved(dimension), dimension, networks[0].width))
+    return Survey(networks, planned(chosen.measured(dimension), dimension, networks[0].width))

@@ -138,7 +138,7 @@ class SupNormSection(Section):
 
         About 2^(14 + d) evaluations screen, three eighths of that climb, an eighth looks at kinks. A certificate is
         tried where it usually closes: to 1e-6 in 1-D, 1 % up to 4-D, 10 % in 5-D and 6-D (of narrow networks, see
-        `approx.supnorm.survey`), not beyond.
+        `approx.supnorm.tasks`), not beyond, but see `measured`.
         """
         budget = 2 ** min(max(14 + dimension, 15), 24)
         kinds = self.points or ["sobol", "inflated"]
@@ -157,6 +157,10 @@ class SupNormSection(Section):
             # A later choice is left out where it has its default: older keys stay what they were.
             **({"central": self.central} if self.central is not None else {}),
         }
+
+    def measured(self, dimension: int) -> dict[str, Any]:
+        """Return what is `resolved`, and what keys do not know: whether proofs may be tried where that has none."""
+        return {**self.resolved(dimension), "auto": self.certificate == "auto"}
 
 
 class StoreSection(Section):

@@ -86,3 +86,12 @@ def test_packs_fit_the_cores_of_a_rank() -> None:
     assert Pricer(study, REFERENCE)(adam).at_once == 1, "shares of an array are the same on every machine"
     long = cells(STUDY.replace("steps = [30]", "steps = [100_000_000]"))
     assert Pricer(long[0], cores=3)(long[1][0]).slots == 3, "a pack of long cells is as small as can be"
+
+
+def test_a_proof_that_is_tried_in_eight_dimensions_has_a_price() -> None:
+    text = STUDY.replace("dimension = [1]", "dimension = [8]")
+    (study, (adam, bfgs, _)), without = cells(text), Pricer(cells(text + 'certificate = "off"\n')[0], REFERENCE)
+    price = Pricer(study, REFERENCE)
+    for cell, boxes in ((adam, 2**17), (bfgs, 1024)):  # errors after a descent are small: its proof ends at once
+        proof = price.measuring_seconds(cell) - without.measuring_seconds(cell)
+        assert proof == pytest.approx(boxes * 8 * 1.4e-6)

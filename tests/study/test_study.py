@@ -64,6 +64,12 @@ def test_how_errors_are_measured_is_resolved_by_dimension() -> None:
     assert parse(study(sections='[sup_norm]\ncertificate = "off"'), CATALOGUE).sup_norm.resolved(1)["gap"] is None
 
 
+def test_what_keys_do_not_know_is_whether_proofs_may_be_tried() -> None:
+    auto, off = (parse(study(sections=text), CATALOGUE).sup_norm for text in ("", '[sup_norm]\ncertificate = "off"'))
+    assert auto.resolved(8) == off.resolved(8)
+    assert auto.measured(8) == auto.resolved(8) | {"auto": True} and off.measured(8)["auto"] is False
+
+
 def test_training_layers() -> None:
     sections = "[training]\nsteps = 10\nlearning_rate = 0.5\n[training.adam]\nlearning_rate = 0.25\n"
     grid = GRID + 'optimizer = ["adam", { name = "adam", learning_rate = 0.125 }]\n'

@@ -163,7 +163,7 @@ class Survey:
 
     def _to_solve(self) -> list[int]:
         """Return the networks whose error is still to be bounded from their equation."""
-        if self.measurement.gap is None:
+        if self.measurement.gap is None or self.measurement.tentative:
             return []
         solve = (i for i in self._to_search() if self.approximations[i].solves)
         return [i for i in solve if math.isnan(self.states[i].solution_upper)]

@@ -28,6 +28,7 @@ from hpcsweep.bracket import Bracket
 from hpcsweep.config import Config
 
 NARROW = 32  # widest hidden layer with which a proof beyond 4-D is worth a try, unless it is asked for
+TENTATIVE = {7: 0.1, 8: 0.1}  # gaps by dimension of proofs that go on only if the first boxes promise that they close
 CONTRADICTION = "No certificate: the proof contradicts an evaluation: the function is not what its code says on boxes."
 _LONGEST = 200  # characters of what a user's code says
 _OTHERS = 512  # places all over the domain, and on its boundary, where evaluations say nothing
@@ -48,6 +49,7 @@ class Measurement:
     starts, kinks: of the search: local ascents, and points projected onto zero sets of neurons; 0: none.
     gap: what is to be proved, upper <= (1 + gap) * lower; None: no proof.
     boxes: of the proof, at most; but at least those that it begins with, 64 in one and two dimensions, 8 in three.
+    tentative: whether the proof ends early where the first boxes do not promise that it closes.
     central: the share of each side of the domain that is measured apart as well, by the same points of each kind mapped
         into the box of the same centre; None: not.
     """
@@ -63,6 +65,7 @@ class Measurement:
     gap: float | None = None
     boxes: int = 2**18
     central: float | None = None
+    tentative: bool = False
 
     def sets(self, domain: points.Domain) -> list[points.PointSet]:
         """Return the point sets: of each kind on the domain, then in its central part, the independent points last.
@@ -99,9 +102,14 @@ def inner(domain: points.Domain, share: float) -> points.Domain:
 
 
 def planned(resolved: Mapping[str, Any], dimension: int, width: int) -> Measurement:
-    """Return the measurement of networks of this width by the resolved choices of `[sup_norm]`."""
+    """Return the measurement of networks of this width by the resolved choices of `[sup_norm]`.
+
+    `auto` among them: where these ask for no proof, one may be tried; it is no part of keys.
+    """
     chosen = dict(resolved)
     tile, always = chosen.pop("tile") or screen.default_tile(width), chosen.pop("always")
+    if chosen.pop("auto", False) and chosen["gap"] is None:
+        chosen |= {"gap": TENTATIVE.get(dimension), "tentative": dimension in TENTATIVE}
     if not always and dimension > 4 and width > NARROW:
         chosen["gap"] = None
     return Measurement(dimension=dimension, tile=tile, **chosen)
@@ -247,7 +255,8 @@ class Proof(MeasurementTask):
                 if self._doubtful(methods, functions):
                     return CONTRADICTION
                 pool = certify.start(self.measurement.dimension, self.bracket.lower, self.bracket.where)
-                return certify.begin(methods, pool, self.measurement.gap, self.boxes, self.measurement.boxes)
+                permitted, tentative = self.measurement.boxes, self.measurement.tentative
+                return certify.begin(methods, pool, self.measurement.gap, self.boxes, permitted, tentative)
             return certify.advance(difference, pool, self.measurement.gap, self.boxes)
         except NoEnclosure as missing:
             return f"No certificate: {missing}"

@@ -35,9 +35,9 @@ def proving(measurement: Measurement, asked: Collection[str] = ()) -> Measuremen
 
     A proof finds large errors itself, in less time than many points take; what is `asked` for is not shortened.
     """
-    gap = 0.01 if measurement.gap is None else measurement.gap
+    gap = 0.01 if measurement.gap is None or measurement.tentative else measurement.gap
     fewer = {name: min(getattr(measurement, name), most) for name, most in _SEARCH.items() if name not in asked}
-    return replace(measurement, gap=gap, **fewer)
+    return replace(measurement, gap=gap, tentative=False, **fewer)
 
 
 def _no_climbs(measurement: Measurement) -> Measurement:

@@ -19,6 +19,7 @@ from hpcsweep.approx.supnorm.measured import Measured, finalize
 from hpcsweep.approx.supnorm.screening import screen
 from hpcsweep.approx.supnorm.survey import Survey
 from hpcsweep.approx.supnorm.tasks import Measurement, planned
+from hpcsweep.approx.supnorm.threshold import proving
 from hpcsweep.approx.targets import REGISTRY
 from hpcsweep.config import ModelConfig, TargetConfig
 from tests.approx.supnorm.certificate.errors import measured
@@ -118,6 +119,17 @@ def test_wide_networks_in_many_dimensions_are_proved_only_on_demand() -> None:
     assert planned(resolved, 5, 32).gap == 0.1 and planned(resolved, 5, 33).gap is None
     assert planned(resolved | {"always": True}, 5, 512).gap == 0.1
     assert planned(resolved, 4, 512).gap == 0.1
+
+
+def test_in_seven_and_eight_dimensions_proofs_are_tentative_unless_they_are_asked_for_or_off() -> None:
+    resolved = {"kinds": ("sobol",), "count": 10, "tile": None, "seed": 0, "gap": None, "always": False, "auto": True}
+    assert [planned(resolved, d, 32).gap for d in (6, 7, 8, 9)] == [None, 0.1, 0.1, None]
+    assert [planned(resolved, d, 32).tentative for d in (6, 7, 8, 9)] == [False, True, True, False]
+    assert planned(resolved, 8, 33).gap is None and planned(resolved | {"auto": False}, 8, 16).gap is None
+    asked = planned(resolved | {"gap": 0.5, "always": True, "auto": False}, 8, 512)
+    assert asked.gap == 0.5 and not asked.tentative
+    decision = proving(planned(resolved, 8, 16))
+    assert decision.gap == 0.01 and not decision.tentative
 
 
 def test_a_tile_that_is_asked_for_is_taken() -> None:

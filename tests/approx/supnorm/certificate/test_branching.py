@@ -298,3 +298,15 @@ def test_a_gap_that_costs_little_is_closed_further() -> None:
     waves = Methods(of(constant(0.0, 4), lambda x: torch.sin(6.0 * x).prod(1), line(4)))
     hard = certify.begin(waves, start(4, 0.0, ()), 0.3, PLENTY, PLENTY)
     assert hard.status == "closed" and hard.gap == 0.3 and hard.done >= 2048
+
+
+@pytest.mark.parametrize(("wave", "status"), [(0.5, "closed"), (3.0, "budget")])
+def test_a_tentative_proof_goes_on_only_if_its_first_boxes_promise_that_it_closes(wave: float, status: str) -> None:
+    network = random_network(np.random.default_rng(1), 7, [16, 16], "relu", scale=0.7)
+    methods = Methods(of(network, lambda x: torch.cos(wave * x).prod(1), line(7)))
+    pool = certify.begin(methods, start(7, 0.5, (0.0,) * 7), 0.1, PLENTY, PLENTY, tentative=True)
+    assert pool.status == status
+    if status == "budget":
+        assert pool.done == certify.TENTATIVE and pool.forecast > PLENTY and pool.remark
+    else:
+        assert pool.done > certify.TENTATIVE and not pool.remark

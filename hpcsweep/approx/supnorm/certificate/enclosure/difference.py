@@ -14,7 +14,7 @@ from hpcsweep.approx.supnorm.certificate.enclosure.affine import AffineForm, NoE
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.arithmetic import absolute
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.error_free import keeps_denormals
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.number import DoubleDouble, exact
-from hpcsweep.approx.supnorm.certificate.enclosure.layers import Bound, InputBoxes, Layers
+from hpcsweep.approx.supnorm.certificate.enclosure.layers import InputBoxes, Layers, Value
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, UNIT, gamma
 from hpcsweep.approx.supnorm.certificate.enclosure.shapes import moved
 from hpcsweep.approx.supnorm.dense import Dense
@@ -22,7 +22,6 @@ from hpcsweep.approx.supnorm.dense import Dense
 Function = Callable[[Any], Any]  # from points to values, from forms to forms
 Domain = Sequence[tuple[float, float]]
 
-_BLOCK = 1 << 14  # numbers of one activation of all boxes of a block: a dozen such arrays stay in an L2 cache
 _SIGNS = (1.0, -1.0)
 ROUNDING = 1e-9  # of the sizes of target and approximant: what an evaluation in float64 may pass a proof by
 _EPSILON = 2.0**-52
@@ -116,22 +115,10 @@ class Difference:
     def _subtract(
         self, layers: Layers, inputs: InputBoxes, parts: list[UpperBound], sides: tuple[slice, slice]
     ) -> None:
-        """Add the bounds of -sign * network to the parts, block by block."""
-        size = self._block(layers)
-        for start in range(0, len(inputs), size):
-            stop = min(start + size, len(inputs))
-            block_inputs = inputs[start:stop]
-            forward_pass = layers.forward(block_inputs, self._full)
-            for part, side, sign in zip(parts, sides, _SIGNS, strict=True):
-                first, last = max(start, side.start), min(stop, side.stop)
-                if first < last:
-                    own = slice(first - start, last - start)
-                    bound = layers.above(forward_pass.cut(own), -sign)
-                    _add(layers, bound, block_inputs[own], part, slice(first - side.start, last - side.start))
-
-    def _block(self, layers: Layers) -> int:
-        width = layers.dense.width * (2 * layers.dense.width if self._full else 1)
-        return max(16, min(1024, _BLOCK // width))
+        """Add the bounds of -sign * network to the parts."""
+        bounded = layers.values if layers.loops is None else layers.compiled_values
+        for part, value in zip(parts, bounded(inputs, sides, self._full), strict=True):
+            _add(layers, value, part)
 
     def errors(self, centers: Tensor) -> Tensor:
         """Return |target - approximant| at unit points (points, dimension), as float64 arithmetic has it: (points,)."""
@@ -256,16 +243,11 @@ def _straight(form: AffineForm, sign: float, side: slice) -> UpperBound:
     return UpperBound(center + form.radius[side] + noise, slopes, noise + TINY)
 
 
-def _add(layers: Layers, bound: Bound, inputs: InputBoxes, upper_bound: UpperBound, own: slice) -> None:
-    """Add a bound of one row on some boxes to an upper bound, on some of its boxes."""
-    row = bound.row[0]  # (boxes, dimension)
-    size = row.abs()
-    slopes = row * inputs.reach
-    value = (row * inputs.center).sum(1).add_(bound.constant[0]).add_((size * inputs.radius).sum(1))
-    noise = (size * inputs.mass()).sum(1).add_(bound.noise[0]).add_(bound.constant[0].abs())
+def _add(layers: Layers, value: Value, upper_bound: UpperBound) -> None:
+    """Add what a network adds to an upper bound."""
     # Roundings of adding to the upper bound, and of adding up its slopes, are as many more of what is there.
-    noise.add_(upper_bound.center[own].abs()).add_(upper_bound.slopes[own].abs().sum(1))
-    noise.mul_(gamma(layers.roundings)).add_(TINY)
-    upper_bound.center[own] += value.add_(noise)
-    upper_bound.noise[own] += noise
-    upper_bound.slopes[own] += slopes
+    noise = value.mass + upper_bound.center.abs()
+    noise.add_(upper_bound.slopes.abs().sum(1)).mul_(gamma(layers.roundings)).add_(TINY)
+    upper_bound.center.add_(value.value).add_(noise)
+    upper_bound.noise.add_(noise)
+    upper_bound.slopes.add_(value.slopes)

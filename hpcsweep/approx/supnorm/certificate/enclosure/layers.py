@@ -13,18 +13,20 @@ slopes and radii through an activation (8), ranges (dimension + 4), substitution
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from hpcsweep.approx.kernels.relu_networks import ReluNetwork
 from hpcsweep.approx.supnorm.certificate.enclosure.activation_lines import Lines, largest, lines_about
 from hpcsweep.approx.supnorm.certificate.enclosure.affine import AffineForm
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, gamma
 from hpcsweep.approx.supnorm.dense import Dense
 
 _ROUNDINGS = 64
+_BLOCK = 1 << 14  # numbers of one activation of all boxes of a block: a dozen such arrays stay in an L2 cache
+_PASS, _COMPILED_PASS = 12.0, 1.5  # multiplications in a matrix product that a pass over memory takes, measured
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +65,31 @@ class Bound:
 
 
 @dataclass(frozen=True, eq=False)
+class Value:
+    """What a network adds to an upper bound, in the unit coordinates of boxes.
+
+    Attributes
+    ----------
+    value: (boxes,), roundings not included
+    mass: (boxes,), what roundings are relative to
+    slopes: (boxes, dimension)
+    """
+
+    value: Tensor
+    mass: Tensor
+    slopes: Tensor
+
+    @classmethod
+    def room(cls, like: Tensor) -> Value:
+        """Return room for what is added on boxes (boxes, dimension)."""
+        return cls(like.new_empty(len(like)), like.new_empty(len(like)), torch.empty_like(like))
+
+    def put(self, own: slice, part: Value) -> None:
+        """Write what is added on some of the boxes."""
+        self.value[own], self.mass[own], self.slopes[own] = part.value, part.mass, part.slopes
+
+
+@dataclass(frozen=True, eq=False)
 class ForwardPass:
     """What a forward pass leaves: lines about each hidden layer's activations, and what sizes its inputs have."""
 
@@ -80,6 +107,8 @@ class Layers:
     Attributes
     ----------
     dense: the network
+    loops: the network in compiled loops, of which the torch code is the specification: same formulas, same count of
+        roundings. None where there are none: for other activations than ReLU, no hidden layer, not on the CPU.
     """
 
     def __init__(self, dense: Dense) -> None:
@@ -95,6 +124,35 @@ class Layers:
         depth, widest = len(self._weights), max(weight.shape[1] for weight in dense.weights)
         # Twice, so that roundings of the bounds themselves, and those of their factors, are nowhere to be counted.
         self.roundings = 2 * (widest + 2 * dense.dimension + 4 * depth + _ROUNDINGS)
+
+        known = dense.activation == "relu" and self._weights and self._output.device.type == "cpu"
+        self.loops = self._compiled() if known else None
+
+    def _compiled(self) -> ReluNetwork:
+        weights, biases = ([part.detach().numpy() for part in parts] for parts in (self._weights, self._biases))
+        return ReluNetwork(weights, biases, self._output[0].detach().numpy(), float(self._offset))
+
+    def compiled_values(self, inputs: InputBoxes, sides: tuple[slice, slice], full: bool) -> list[Value]:
+        """Return what `values` does, up to roundings; not without `loops`."""
+        assert self.loops is not None
+        boxes = torch.stack([inputs.center, inputs.reach, inputs.radius]).numpy()
+        rows = self.loops.bounds(boxes, sides, (gamma(self.roundings), gamma(4), TINY), full)
+        return [Value(side[:, 0], side[:, 1], side[:, 2:]) for side in map(torch.from_numpy, rows)]
+
+    def values(self, inputs: InputBoxes, sides: tuple[slice, slice], full: bool) -> list[Value]:
+        """Bound -network on the boxes of the first side, and the network on those of the second, block by block."""
+        out = [Value.room(inputs.center[side]) for side in sides]
+        size = max(16, min(1024, _BLOCK // (self.dense.width * (2 * self.dense.width if full else 1))))
+        for start in range(0, len(inputs), size):
+            block = inputs[start : start + size]
+            forward_pass = self.forward(block, full)
+            for whole, side, sign in zip(out, sides, (-1.0, 1.0), strict=True):
+                first, last = max(start, side.start), min(start + len(block), side.stop)
+                if first < last:
+                    own = slice(first - start, last - start)
+                    value = _value(self.above(forward_pass.cut(own), sign), block[own])
+                    whole.put(slice(first - side.start, last - side.start), value)
+        return out
 
     def input_boxes(self, places: AffineForm) -> InputBoxes:
         """Return boxes, given as the form of their points (boxes, dimension), as the first layer sees them."""
@@ -198,18 +256,22 @@ class Layers:
     def flops(self, dimension: int, full: bool) -> float:
         """Return the multiplications for one box: of the forward pass, and two backward passes from the output.
 
-        Elementwise operations count as `_PASS` multiplications; full relaxation has two rows for each hidden neuron.
+        Elementwise operations count as so many multiplications as a pass over memory takes, measured; full relaxation
+        has two rows for each hidden neuron.
         """
-        return _flops([weight.shape for weight in self._weights], dimension, full)
+        shapes, each = [weight.shape for weight in self._weights], _PASS if self.loops is None else _COMPILED_PASS
+        total = 0.0
+        for layer, (width, inputs) in enumerate(shapes):
+            total += width * (inputs * (dimension + 2) + each * (3 * dimension + 12))
+            rows = 2 + (2 * sum(later for later, _ in shapes[layer + 1 :]) if full else 0)
+            total += rows * width * (inputs + 8 * each)
+        return total
 
 
-_PASS = 12.0  # a pass over memory costs as long as so many multiplications in a matrix product, measured
-
-
-def _flops(shapes: Sequence[Sequence[int]], dimension: int, full: bool) -> float:
-    total = 0.0
-    for layer, (width, inputs) in enumerate(shapes):
-        total += width * (inputs * (dimension + 2) + _PASS * (3 * dimension + 12))
-        rows = 2 + (2 * sum(later for later, _ in shapes[layer + 1 :]) if full else 0)
-        total += rows * width * (inputs + 8 * _PASS)
-    return total
+def _value(bound: Bound, inputs: InputBoxes) -> Value:
+    """Return what a bound of one row adds on some boxes."""
+    row = bound.row[0]  # (boxes, dimension)
+    size = row.abs()
+    value = (row * inputs.center).sum(1).add_(bound.constant[0]).add_((size * inputs.radius).sum(1))
+    mass = (size * inputs.mass()).sum(1).add_(bound.noise[0]).add_(bound.constant[0].abs())
+    return Value(value, mass, row * inputs.reach)
