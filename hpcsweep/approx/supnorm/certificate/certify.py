@@ -43,6 +43,7 @@ class Pool:
     lower, where: a lower bound, and the point of the domain that has it.
     done: how many boxes have been bounded.
     order, full: of the Taylor models, 0 for straight lines; whether with these hidden layers are relaxed fully.
+    precise: whether the models are in double-double, since roundings of float64 would keep the gap open.
     pilot: after how many boxes to decide that again.
     forecast: about how many boxes it would take, where that is hopeless; else 0.
     """
@@ -56,6 +57,7 @@ class Pool:
     done: int = 0
     order: int = 0
     full: bool = False
+    precise: bool = False
     pilot: int = _PILOT
     forecast: float = 0.0
 
@@ -106,6 +108,7 @@ def advance(
     boxes: int,
     stop: Callable[[], bool] = lambda: False,
     methods: Methods | None = None,
+    needed: float = 0.0,
 ) -> Pool:
     """Bound boxes, worst first, until closed, or `boxes` more are done, or no work would help, or told to stop.
 
@@ -115,6 +118,7 @@ def advance(
     boxes: the budget, never exceeded; the last round is cut to what is left of it.
     stop: asked between rounds; the pool then goes on later, with what was left of the budget, to the same bits.
     methods: those that may be used; None: all that there are.
+    needed: a gap that must not stay open by roundings; of a smaller one, roundings of float64 are the end.
 
     Raises
     ------
@@ -127,9 +131,10 @@ def advance(
         pool = replace(pool, order=methods.orders[0], pilot=_SMOOTH_PILOT)
     trials = 2 * _TRIED * len(methods.candidates)
     while 0 < len(pool.boxes) <= LARGEST and pool.done < limit and not stop():
-        if len(methods.candidates) > 1 and pool.done >= pool.pilot and limit - pool.done > trials:
+        due = pool.done >= pool.pilot and limit - pool.done > trials
+        if due and len(methods.candidates) > 1 and not pool.precise:
             pool = _decide(methods, pool)
-        pool = _settle(_round(methods.of(pool.order, pool.full), pool, limit - pool.done))
+        pool = _settle(_round(methods, pool, limit - pool.done, needed))
     return pool
 
 
@@ -141,7 +146,7 @@ def begin(methods: Methods, pool: Pool, gap: float, boxes: int, permitted: int) 
     difference = methods.lines
     finer = _FINER.get(len(pool.boxes.low.T), gap) if methods.orders else gap
     if finer < gap:
-        pool = advance(difference, pool, finer, min(boxes, _FEW), methods=methods)
+        pool = advance(difference, pool, finer, min(boxes, _FEW), methods=methods, needed=gap)
         boxes -= pool.done
         if pool.status == "closed":
             return pool
@@ -154,7 +159,7 @@ def with_forecast(methods: Methods, pool: Pool, permitted: int) -> Pool:
         return pool
     order = np.argsort(-pool.boxes.worst(), kind="stable")
     sample = halves(pool.boxes[order[:: max(1, len(order) // _SAMPLED)]])
-    each = parts(methods.of(pool.order, pool.full), sample, pool.level, pool.order)
+    each = parts(methods.of(pool.order, pool.full, pool.precise), sample, pool.level)
     forecast = pool.done + 2 * len(pool.boxes) * each
     return replace(pool, forecast=forecast) if forecast > _HOPELESS * permitted else pool
 
@@ -175,20 +180,24 @@ def _worst(boxes: Boxes, count: int) -> tuple[Boxes, Boxes]:
     return boxes[np.sort(order[:count])], boxes[np.sort(order[count:])]
 
 
-def _round(difference: Difference, pool: Pool, most: int) -> Pool:
+def _round(methods: Methods, pool: Pool, most: int, needed: float) -> Pool:
     """Take the worst boxes, halve them, bound `most` at most and put back what is still open of their halves."""
     usual = min(_MOST, max(_FEWEST, len(pool.boxes) // _SHARE))
     taken, others = _worst(pool.boxes, min(usual, most))
     taken = halves(taken)
-    taken, rest = taken[:most], taken[most:]  # of the rest nothing is known but what its parents' bounds say
-    rest = replace(rest, axis=np.full_like(rest.axis, WHOLE))
+    taken, rest = taken[:most], _as_they_are(taken[most:])  # of the rest, its parents' bounds say all that is known
+    difference = methods.of(pool.order, pool.full, pool.precise)
     result = bound(difference, taken, pool.level)
+    done = pool.done + len(taken)
+    rounding = result.floor > (1.0 + max(pool.gap, needed)) * pool.lower
+    if rounding and not pool.precise and methods.precise is not None:
+        return replace(pool, boxes=concatenated([others, rest, _as_they_are(taken)]), done=done, precise=True)
     pool = replace(
         pool,
         boxes=concatenated([others, rest, result.boxes]),
         settled=max(pool.settled, pool.level, result.floor),
         floor=max(pool.floor, result.floor),
-        done=pool.done + len(taken),
+        done=done,
     )
     if result.error > pool.lower or math.isnan(result.error):
         place = difference.places(result.where)
@@ -196,6 +205,11 @@ def _round(difference: Difference, pool: Pool, most: int) -> Pool:
         if not error <= pool.lower:
             return replace(pool, lower=error, where=tuple(place[0].tolist()))
     return pool
+
+
+def _as_they_are(boxes: Boxes) -> Boxes:
+    """Return boxes that are not to be halved before they are bounded."""
+    return replace(boxes, axis=np.full_like(boxes.axis, WHOLE))
 
 
 def _decide(methods: Methods, pool: Pool) -> Pool:
@@ -239,6 +253,7 @@ def join(pools: Sequence[Pool]) -> Pool:
             done=sum(pool.done for pool in pools),
             order=min(pool.order for pool in pools),
             full=any(pool.full for pool in pools),
+            precise=any(pool.precise for pool in pools),
             pilot=max(pool.pilot for pool in pools),
             forecast=max(pool.forecast for pool in pools),
         )

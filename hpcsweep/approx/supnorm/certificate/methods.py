@@ -1,5 +1,7 @@
 """By which method boxes are bounded: straight lines, with backward passes through hidden layers too, or Taylor models.
 
+Taylor models in double-double take the place of others where the rounding errors of float64 keep a gap open.
+
 What a bound adds to the error falls with the power p of the radius: 2 for lines, k + 1 for Taylor models of order k. A
 box whose bound adds r times as much as there is room for is closed by about r^(d/p) parts of it, so that each method
 can be asked for the work that it would take.
@@ -14,11 +16,13 @@ import torch
 
 from hpcsweep.approx.supnorm.certificate.branching import Boxes
 from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference
+from hpcsweep.approx.supnorm.certificate.enclosure.precise.difference import PreciseDifference
 from hpcsweep.approx.supnorm.certificate.enclosure.taylor.difference import TaylorDifference, is_smooth
 
 # By dimension: the order that a search begins with, then those that a pilot tries as well; measured.
 _ORDERS = {1: (7, 5, 9), 2: (5, 4, 6), 3: (4, 3, 5), 4: (4, 3), 5: (3, 4), 6: (3,)}
 HIGHEST = 10  # order of which all Taylor series have bounds
+_PRECISE = {1: 9, 2: 6, 3: 5, 4: 4, 5: 3, 6: 3}  # orders in double-double
 _FAR_OFF = 1e12  # times as much as there is room for: it does not matter how much more
 
 
@@ -37,14 +41,14 @@ class Methods:
         smooth = isinstance(difference, Difference) and is_smooth(difference)
         usual = _ORDERS.get(len(difference._domain), ()) if smooth else ()
         self.orders = tuple(min(order + more, HIGHEST) for order in usual)
-        if self.orders and not self._are_possible():
+        if self.orders and not self._are_possible(self.of(self.orders[0])):
             self.orders = ()
 
-    def _are_possible(self) -> bool:
+    def _are_possible(self, models: Difference) -> bool:
         """Return whether models of one box can be made: a user's code that lines follow may do what models cannot."""
         dimension = len(self.lines._domain)
         try:
-            self.of(self.orders[0]).bounds(torch.zeros(1, dimension).double(), torch.full((1, dimension), 0.5).double())
+            models.bounds(torch.zeros(1, dimension).double(), torch.full((1, dimension), 0.5).double())
         except MemoryError:
             raise
         except Exception:  # of a user's code, or a defect of ours, which costs time only: lines prove as much
@@ -56,8 +60,18 @@ class Methods:
         """Lines with full relaxation; None where there is no more to relax."""
         return self.lines.fully()
 
-    def of(self, order: int, full: bool = False) -> Difference:
-        """Return the difference by Taylor models of an order; 0: by lines."""
+    @cached_property
+    def precise(self) -> PreciseDifference | None:
+        """The difference by Taylor models in double-double; None where these cannot be made."""
+        if not self.orders:
+            return None
+        models = PreciseDifference(self.lines, _PRECISE[len(self.lines._domain)])
+        return models if self._are_possible(models) else None
+
+    def of(self, order: int, full: bool = False, precise: bool = False) -> Difference:
+        """Return the difference by Taylor models of an order; 0: by lines; precise: by models in double-double."""
+        if precise and self.precise is not None:
+            return self.precise
         if order == 0:
             return self.fully if full and self.fully is not None else self.lines
         if order not in self._models:
@@ -78,11 +92,11 @@ class Methods:
 
     def cheapest(self, boxes: Boxes, level: float) -> tuple[int, bool]:
         """Return the candidate that is expected to close boxes at least cost."""
-        return min(self.candidates, key=lambda one: self.of(*one).cost() * parts(self.of(*one), boxes, level, one[0]))
+        return min(self.candidates, key=lambda one: self.of(*one).cost() * parts(self.of(*one), boxes, level))
 
 
-def parts(difference: Difference, boxes: Boxes, level: float, order: int) -> float:
-    """Return into how many parts an open side of these boxes must be cut on the average; order 0: of lines."""
+def parts(difference: Difference, boxes: Boxes, level: float) -> float:
+    """Return into how many parts an open side of these boxes must be cut on the average."""
     low, high = torch.from_numpy(boxes.low), torch.from_numpy(boxes.high)
     everything, centers = slice(0, len(boxes)), (low + high) / 2
     above, below = difference.upper_bounds(centers, (high - low) / 2, everything, everything)
@@ -93,4 +107,4 @@ def parts(difference: Difference, boxes: Boxes, level: float, order: int) -> flo
         ratio = np.nan_to_num(excess / (level - errors), nan=_FAR_OFF, posinf=_FAR_OFF, neginf=_FAR_OFF)
     ratio[errors >= level] = _FAR_OFF
     ratio = np.clip(ratio[boxes.bounds > level], 1.0, _FAR_OFF)
-    return float((ratio ** (boxes.low.shape[1] / (max(order, 1) + 1))).mean()) if len(ratio) else 0.0
+    return float((ratio ** (boxes.low.shape[1] / (max(difference.order, 1) + 1))).mean()) if len(ratio) else 0.0

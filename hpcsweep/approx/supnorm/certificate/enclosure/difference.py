@@ -60,7 +60,13 @@ class Difference:
     domain: (low, high) for each axis.
     terms: networks whose sum the approximant is; without, its own code runs on affine forms.
     full: bound hidden layers by backward passes too.
+
+    Attributes
+    ----------
+    order: of Taylor models; 0 of straight lines.
     """
+
+    order = 0
 
     def __init__(
         self, target: Function, approximant: Function, domain: Domain, terms: Sequence[Dense] = (), full: bool = False

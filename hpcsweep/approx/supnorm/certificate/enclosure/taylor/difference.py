@@ -90,15 +90,20 @@ class TaylorDifference(Difference):
             form, share = self._model(centers.expand(2, -1), radii.expand(2, -1), order)
             return moved(form, lambda part, at: part.narrow(at, 0, 1)), share[:1]
         with of_order(len(self._domain), order) as table:
-            places = boxes(centers, radii, self._domain)
-            if order == 0:
-                places = AffineForm(places.terms[:1], places.radius)
-            form = target = _form(self._target(places), places)
-            for layers in self._layers:
-                form = form - _network(table, layers.dense, places)
-            if not self._layers:
-                form = form - _form(self._approximant(places), places)
+            form, target = self._forms(table, centers, radii)
             return form, _share(table, form, target)
+
+    def _forms(self, table: Monomials, centers: Tensor, radii: Tensor) -> tuple[AffineForm, AffineForm]:
+        """Return the models of the difference and of the target, (boxes,) each."""
+        places = boxes(centers, radii, self._domain)
+        if table.order == 0:
+            places = AffineForm(places.terms[:1], places.radius)
+        form = target = _form(self._target(places), places)
+        for layers in self._layers:
+            form = form - _network(table, layers.dense, places)
+        if not self._layers:
+            form = form - _form(self._approximant(places), places)
+        return form, target
 
 
 def _network(table: Monomials, dense: Dense, places: Any) -> AffineForm:
