@@ -13,33 +13,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.supnorm.certificate.certify import Pool, advance, begin, start
 from hpcsweep.approx.supnorm.certificate.enclosure import AffineForm, DoubleDouble, NoEnclosure
-from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference
 from hpcsweep.approx.supnorm.certificate.enclosure.precise import compositions, series
 from hpcsweep.approx.supnorm.certificate.enclosure.precise import model as models
-from hpcsweep.approx.supnorm.certificate.enclosure.precise.difference import PreciseDifference
 from hpcsweep.approx.supnorm.certificate.enclosure.precise.model import Model
-from hpcsweep.approx.supnorm.certificate.enclosure.taylor.monomials import Monomials, monomials, of_order
+from hpcsweep.approx.supnorm.certificate.enclosure.taylor.monomials import Monomials, of_order
 from hpcsweep.approx.supnorm.certificate.enclosure.taylor.series import SERIES
-from hpcsweep.approx.supnorm.certificate.lower import lower_end
-from hpcsweep.approx.supnorm.certificate.methods import Methods
-from hpcsweep.approx.supnorm.dense import Dense
 from hpcsweep.approx.targets import REGISTRY
-from tests.approx.supnorm.certificate.exact import UNARY as UNARY_EXACT
-from tests.approx.supnorm.certificate.exact import corners_and_others, exactly, place, random_network
+from tests.approx.supnorm.certificate.exact import corners_and_others
 from tests.approx.supnorm.certificate.expressions import BINARY, UNARY, fuzz
 from tests.approx.supnorm.certificate.test_soundness import FUZZED, Domain, places, random_boxes, truths
-from tests.approx.supnorm.certificate.test_taylor_arithmetic import EXACT, exact_coefficients, places_of
-from tests.approx.supnorm.certificate.test_taylor_soundness import (
-    DOMAINS,
-    SMOOTH,
-    exact_target,
-    exceeded,
-    fitted,
-    network,
-    target,
-)
+from tests.approx.supnorm.certificate.test_taylor_arithmetic import EXACT, places_of
 
 Function = Callable[[Any], Any]
 SMALL = 0.01  # boxes of at most this radius have finite models, unless there is a pole
