@@ -26,6 +26,7 @@ _SMOOTH_PILOT = 512  # of Taylor models, which need fewer boxes
 _TRIED = 32  # boxes that a pilot halves
 _FINER, _FEW = {1: 1e-6, 2: 1e-6, 3: 1e-3, 4: 1e-3, 5: 1e-2, 6: 1e-2}, 2048  # gaps by dimension, tried with so many
 _SAMPLED = 64  # boxes that are asked how many there will be
+_ROOM = 0.25  # share of the gap from which on roundings at the worst point are in the way
 _HOPELESS = 8  # times the boxes that are permitted: it is not worth while to begin
 LARGEST = 1 << 22  # open boxes, some 0.1 GB per million and dimension; more end the search as a budget does
 
@@ -129,10 +130,12 @@ def advance(
     pool = _settle(replace(pool, gap=gap))
     if pool.done == 0 and methods.orders:
         pool = replace(pool, order=methods.orders[0], pilot=_SMOOTH_PILOT)
-    trials = 2 * _TRIED * len(methods.candidates)
     while 0 < len(pool.boxes) <= LARGEST and pool.done < limit and not stop():
-        due = pool.done >= pool.pilot and limit - pool.done > trials
-        if due and len(methods.candidates) > 1 and not pool.precise:
+        room = max(gap, needed) * pool.lower
+        if not pool.precise and methods.noise(pool.where) > _ROOM * room and methods.precise:
+            pool = _made_precise(methods, pool)
+        candidates = len(methods.candidates(pool.precise))
+        if candidates > 1 and pool.done >= pool.pilot and limit - pool.done > 2 * _TRIED * candidates:
             pool = _decide(methods, pool)
         pool = _settle(_round(methods, pool, limit - pool.done, needed))
     return pool
@@ -190,8 +193,9 @@ def _round(methods: Methods, pool: Pool, most: int, needed: float) -> Pool:
     result = bound(difference, taken, pool.level)
     done = pool.done + len(taken)
     rounding = result.floor > (1.0 + max(pool.gap, needed)) * pool.lower
-    if rounding and not pool.precise and methods.precise is not None:
-        return replace(pool, boxes=concatenated([others, rest, _as_they_are(taken)]), done=done, precise=True)
+    if rounding and not pool.precise and methods.precise:
+        boxes = concatenated([others, rest, _as_they_are(taken)])
+        return _made_precise(methods, replace(pool, boxes=boxes, done=done))
     pool = replace(
         pool,
         boxes=concatenated([others, rest, result.boxes]),
@@ -212,11 +216,16 @@ def _as_they_are(boxes: Boxes) -> Boxes:
     return replace(boxes, axis=np.full_like(boxes.axis, WHOLE))
 
 
+def _made_precise(methods: Methods, pool: Pool) -> Pool:
+    """Return a pool that goes on in double-double."""
+    return replace(pool, precise=True, order=methods.precise[0], full=False)
+
+
 def _decide(methods: Methods, pool: Pool) -> Pool:
     """Try all methods on halves of the worst boxes, and choose."""
     boxes = halves(_worst(pool.boxes, _TRIED)[0])
-    order, full = methods.cheapest(boxes, pool.level)
-    done = pool.done + len(methods.candidates) * len(boxes)
+    order, full = methods.cheapest(boxes, pool.level, pool.precise)
+    done = pool.done + len(methods.candidates(pool.precise)) * len(boxes)
     return replace(pool, order=order, full=full, done=done, pilot=_PILOT_GROWTH * pool.pilot)
 
 

@@ -45,6 +45,14 @@ class UpperBound:
     noise: Tensor
     share: Tensor | None = None
 
+    def cut(self, side: slice) -> UpperBound:
+        """Return the bounds on some of the boxes."""
+        return UpperBound(*(part[side] for part in self.parts()))
+
+    def parts(self) -> list[Tensor]:
+        """Return the tensors that there are."""
+        return [self.center, self.slopes, self.noise, *([] if self.share is None else [self.share])]
+
     def top(self) -> Tensor:
         """Return the upper bound on the whole box, (boxes,); unbounded where it is not a number."""
         top = self.slopes.abs().sum(1).add_(self.center)
