@@ -211,7 +211,7 @@ def forgetful(numbers: DoubleDouble) -> DoubleDouble:
 @pytest.mark.parametrize("name", FORGOTTEN)
 def test_without_any_part_of_a_remainder_the_same_test_fails(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(*FORGOTTEN[name])
-    assert any(any(false_operations(size).values()) for size in (0.0, 1e-16, 1e-3, 0.05))
+    assert any(any(false_operations(size).values()) for size in (0.05, 0.0, 1e-16))
 
 
 @pytest.mark.parametrize("name", series.EXPANSIONS)

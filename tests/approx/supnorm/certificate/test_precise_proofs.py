@@ -70,7 +70,7 @@ def test_bounds_of_networks_hold_to_fifty_digits(
     """In double-double everywhere, and where roundings count."""
     if everywhere:
         monkeypatch.setattr(switching, "_DOUBTFUL", -1.0)
-    count, finite = bounds_exceeded(range(40), activation)
+    count, finite = bounds_exceeded(range(25), activation)
     assert count == 0 and finite > 0.6
 
 
@@ -113,7 +113,9 @@ def test_no_proof_of_less_than_the_truth(dimension: int, features: int, order: i
         methods = Methods(difference)
         methods.precise = (order,)
         methods._models[order, True] = Blind(TaylorDifference(difference, order), order)
-        pool = advance(difference, replace(start(dimension, truth, where), precise=True, order=order), 0.0, 1500, methods=methods)
+        pool = advance(
+            difference, replace(start(dimension, truth, where), precise=True, order=order), 0.0, 500, methods=methods
+        )
         assert pool.status != "closed" and pool.bracket.upper > truth
 
 
@@ -179,13 +181,12 @@ def test_least_squares_close_at_what_their_weights_give(dimension: int, features
     assert pool.status == "closed" and pool.precise and pool.bracket.lower < most
 
 
-@pytest.mark.parametrize(("dimension", "features"), [(1, 24), (2, 30)])
-def test_output_weights_of_1e10_that_cancel_close(dimension: int, features: int) -> None:
-    terms = cancelling(dimension, features, 0, 1e10)
-    difference = Difference(target, terms[0], line(dimension), terms)
-    pool, methods = proof(difference, dimension), Methods(difference)
+def test_output_weights_of_1e10_that_cancel_close() -> None:
+    terms = cancelling(1, 24, 0, 1e10)
+    difference = Difference(target, terms[0], line(1), terms)
+    pool, methods = proof(difference, 1), Methods(difference)
     methods.precise = ()
-    plain = begin(methods, start(dimension, pool.bracket.lower, pool.bracket.where), 0.01, 1 << 14, 1 << 14)
+    plain = begin(methods, start(1, pool.bracket.lower, pool.bracket.where), 0.01, 1 << 14, 1 << 14)
     assert pool.status == "closed" and pool.precise and plain.status == "floor"
     assert pool.bracket.upper <= 1.01 * pool.bracket.lower and plain.bracket.upper > 1.01 * pool.bracket.upper
 
@@ -207,13 +208,13 @@ def test_balls_confirm_an_upper_end() -> None:
 
 
 def test_parts_of_a_pool_go_on_in_double_double() -> None:
-    net, _ = gate()
+    net, corner = gate()
     difference = Difference(lambda x: x[:, 0] * x[:, 1], net, line(2), [net])
-    begun = proof(difference, 2, gap=1e-9, boxes=70)
+    begun = advance(difference, start(2, 1e-11, (0.5, 0.5)), 0.01, 16)
     parts = split(begun, 4)
-    assert begun.precise and len(begun.boxes) and all(part.precise for part in parts) and join(parts).precise
-    ended = join([advance(difference, part, 1e-9, 2000) for part in parts])
-    assert ended.status == "closed" and ended.bracket.upper <= (1 + 1e-9) * ended.bracket.lower
+    assert begun.precise and len(begun.boxes) > 40 and all(part.precise for part in parts) and join(parts).precise
+    ended = join([advance(difference, part, 0.01, 2000) for part in parts])
+    assert ended.status == "closed" and corner <= ended.bracket.upper <= 1.01 * ended.bracket.lower
 
 
 def test_a_smaller_gap_than_asked_for_ends_in_float64() -> None:
@@ -224,9 +225,6 @@ def test_a_smaller_gap_than_asked_for_ends_in_float64() -> None:
 
 
 def test_code_without_a_series_stays_in_float64() -> None:
-    def kinked(x: Tensor) -> Tensor:
-        return gentle(x) + torch.abs(x[:, 0] + 2.0) * 1e-13
-
-    terms = fitted(1, 24, 0, gentle)
-    difference = Difference(kinked, terms[0], line(1), terms)
-    assert Methods(difference).precise == () and proof(difference, 1).status == "floor"
+    net, _ = gate()
+    kinked = Difference(lambda x: x[:, 0] * x[:, 1] + 1e-13 * torch.abs(x[:, 0] + 2.0), net, line(2), [net])
+    assert Methods(kinked).precise == () and proof(kinked, 2).status == "floor"
