@@ -26,6 +26,7 @@ _SMOOTH_PILOT = 512  # of Taylor models, which need fewer boxes
 _TRIED = 32  # boxes that a pilot halves
 _FINER, _FEW = {1: 1e-6, 2: 1e-6, 3: 1e-3, 4: 1e-3, 5: 1e-2, 6: 1e-2}, 2048  # gaps by dimension, tried with so many
 _SAMPLED = 64  # boxes that are asked how many there will be
+_ROOM = 0.25  # share of the gap from which on roundings at the worst point are in the way
 _HOPELESS = 8  # times the boxes that are permitted: it is not worth while to begin
 # In 7-D and 8-D the first forecasts were 3 to 13 times too small, in the median 6: of trained networks, most of which
 # closed within 2^20 boxes.
@@ -46,6 +47,7 @@ class Pool:
     lower, where: a lower bound, and the point of the domain that has it.
     done: how many boxes have been bounded.
     order, full: of the Taylor models, 0 for straight lines; whether with these hidden layers are relaxed fully.
+    precise: whether the models are in double-double, since roundings of float64 would keep the gap open.
     pilot: after how many boxes to decide that again.
     forecast: about how many boxes it would take, where that is hopeless; else 0.
     """
@@ -59,6 +61,7 @@ class Pool:
     done: int = 0
     order: int = 0
     full: bool = False
+    precise: bool = False
     pilot: int = _PILOT
     forecast: float = 0.0
 
@@ -109,6 +112,7 @@ def advance(
     boxes: int,
     stop: Callable[[], bool] = lambda: False,
     methods: Methods | None = None,
+    needed: float = 0.0,
 ) -> Pool:
     """Bound boxes, worst first, until closed, or `boxes` more are done, or no work would help, or told to stop.
 
@@ -118,6 +122,7 @@ def advance(
     boxes: the budget, never exceeded; the last round is cut to what is left of it.
     stop: asked between rounds; the pool then goes on later, with what was left of the budget, to the same bits.
     methods: those that may be used; None: all that there are.
+    needed: a gap that must not stay open by roundings; of a smaller one, roundings of float64 are the end.
 
     Raises
     ------
@@ -128,11 +133,14 @@ def advance(
     pool = _settle(replace(pool, gap=gap))
     if pool.done == 0 and methods.orders:
         pool = replace(pool, order=methods.orders[0], pilot=_SMOOTH_PILOT)
-    trials = 2 * _TRIED * len(methods.candidates)
     while 0 < len(pool.boxes) <= LARGEST and pool.done < limit and not stop():
-        if len(methods.candidates) > 1 and pool.done >= pool.pilot and limit - pool.done > trials:
+        room = max(gap, needed) * pool.lower
+        if not pool.precise and methods.noise(pool.where) > _ROOM * room and methods.precise:
+            pool = _made_precise(methods, pool)
+        candidates = len(methods.candidates(pool.precise))
+        if candidates > 1 and pool.done >= pool.pilot and limit - pool.done > 2 * _TRIED * candidates:
             pool = _decide(methods, pool)
-        pool = _settle(_round(methods.of(pool.order, pool.full), pool, limit - pool.done))
+        pool = _settle(_round(methods, pool, limit - pool.done, needed))
     return pool
 
 
@@ -145,7 +153,7 @@ def begin(methods: Methods, pool: Pool, gap: float, boxes: int, permitted: int, 
     difference = methods.lines
     finer = _FINER.get(len(pool.boxes.low.T), gap) if methods.orders else gap
     if finer < gap:
-        pool = advance(difference, pool, finer, min(boxes, _FEW), methods=methods)
+        pool = advance(difference, pool, finer, min(boxes, _FEW), methods=methods, needed=gap)
         boxes -= pool.done
         if pool.status == "closed":
             return pool
@@ -163,7 +171,7 @@ def with_forecast(methods: Methods, pool: Pool, permitted: int, tentative: bool 
         return pool
     order = np.argsort(-pool.boxes.worst(), kind="stable")
     sample = halves(pool.boxes[order[:: max(1, len(order) // _SAMPLED)]])
-    each = parts(methods.of(pool.order, pool.full), sample, pool.level, pool.order)
+    each = parts(methods.of(pool.order, pool.full, pool.precise), sample, pool.level)
     forecast = pool.done + 2 * len(pool.boxes) * each
     if tentative:
         forecast *= _OPTIMISM
@@ -186,20 +194,25 @@ def _worst(boxes: Boxes, count: int) -> tuple[Boxes, Boxes]:
     return boxes[np.sort(order[:count])], boxes[np.sort(order[count:])]
 
 
-def _round(difference: Difference, pool: Pool, most: int) -> Pool:
+def _round(methods: Methods, pool: Pool, most: int, needed: float) -> Pool:
     """Take the worst boxes, halve them, bound `most` at most and put back what is still open of their halves."""
     usual = min(_MOST, max(_FEWEST, len(pool.boxes) // _SHARE))
     taken, others = _worst(pool.boxes, min(usual, most))
     taken = halves(taken)
-    taken, rest = taken[:most], taken[most:]  # of the rest nothing is known but what its parents' bounds say
-    rest = replace(rest, axis=np.full_like(rest.axis, WHOLE))
+    taken, rest = taken[:most], _as_they_are(taken[most:])  # of the rest, its parents' bounds say all that is known
+    difference = methods.of(pool.order, pool.full, pool.precise)
     result = bound(difference, taken, pool.level)
+    done = pool.done + len(taken)
+    rounding = result.floor > (1.0 + max(pool.gap, needed)) * pool.lower
+    if rounding and not pool.precise and methods.precise:
+        boxes = concatenated([others, rest, _as_they_are(taken)])
+        return _made_precise(methods, replace(pool, boxes=boxes, done=done))
     pool = replace(
         pool,
         boxes=concatenated([others, rest, result.boxes]),
         settled=max(pool.settled, pool.level, result.floor),
         floor=max(pool.floor, result.floor),
-        done=pool.done + len(taken),
+        done=done,
     )
     if result.error > pool.lower or math.isnan(result.error):
         place = difference.places(result.where)
@@ -209,11 +222,21 @@ def _round(difference: Difference, pool: Pool, most: int) -> Pool:
     return pool
 
 
+def _as_they_are(boxes: Boxes) -> Boxes:
+    """Return boxes that are not to be halved before they are bounded."""
+    return replace(boxes, axis=np.full_like(boxes.axis, WHOLE))
+
+
+def _made_precise(methods: Methods, pool: Pool) -> Pool:
+    """Return a pool that goes on in double-double."""
+    return replace(pool, precise=True, order=methods.precise[0], full=False)
+
+
 def _decide(methods: Methods, pool: Pool) -> Pool:
     """Try all methods on halves of the worst boxes, and choose."""
     boxes = halves(_worst(pool.boxes, _TRIED)[0])
-    order, full = methods.cheapest(boxes, pool.level)
-    done = pool.done + len(methods.candidates) * len(boxes)
+    order, full = methods.cheapest(boxes, pool.level, pool.precise)
+    done = pool.done + len(methods.candidates(pool.precise)) * len(boxes)
     return replace(pool, order=order, full=full, done=done, pilot=_PILOT_GROWTH * pool.pilot)
 
 
@@ -250,6 +273,7 @@ def join(pools: Sequence[Pool]) -> Pool:
             done=sum(pool.done for pool in pools),
             order=min(pool.order for pool in pools),
             full=any(pool.full for pool in pools),
+            precise=any(pool.precise for pool in pools),
             pilot=max(pool.pilot for pool in pools),
             forecast=max(pool.forecast for pool in pools),
         )

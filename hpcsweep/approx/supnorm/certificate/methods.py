@@ -1,5 +1,7 @@
 """By which method boxes are bounded: straight lines, with backward passes through hidden layers too, or Taylor models.
 
+Taylor models in double-double take the place of others where the rounding errors of float64 keep a gap open.
+
 What a bound adds to the error falls with the power p of the radius: 2 for lines, k + 1 for Taylor models of order k. A
 box whose bound adds r times as much as there is room for is closed by about r^(d/p) parts of it, so that each method
 can be asked for the work that it would take.
@@ -7,18 +9,21 @@ can be asked for the work that it would take.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
 import torch
 
 from hpcsweep.approx.supnorm.certificate.branching import Boxes
-from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference
+from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference, around
+from hpcsweep.approx.supnorm.certificate.enclosure.precise.difference import PreciseDifference
 from hpcsweep.approx.supnorm.certificate.enclosure.taylor.difference import TaylorDifference, is_smooth
 
 # By dimension: the order that a search begins with, then those that a pilot tries as well; measured.
 _ORDERS = {1: (7, 5, 9), 2: (5, 4, 6), 3: (4, 3, 5), 4: (4, 3), 5: (3, 4), 6: (3,)}
 HIGHEST = 10  # order of which all Taylor series have bounds
+_PRECISE = {1: (9,), 2: (6, 8, 10), 3: (5, 7), 4: (4, 6), 5: (3, 4), 6: (3,)}  # the same in double-double
 _FAR_OFF = 1e12  # times as much as there is room for: it does not matter how much more
 
 
@@ -33,18 +38,19 @@ class Methods:
     def __init__(self, difference: Difference, more: int = 0) -> None:
         """`more`: by how much the orders of models are higher than usual."""
         self.lines = difference
-        self._models: dict[int, TaylorDifference] = {}
+        self._models: dict[tuple[int, bool], TaylorDifference] = {}  # by order, and whether in double-double
+        self._looked_at: tuple[Sequence[float], float] = (), 0.0
         smooth = isinstance(difference, Difference) and is_smooth(difference)
         usual = _ORDERS.get(len(difference._domain), ()) if smooth else ()
         self.orders = tuple(min(order + more, HIGHEST) for order in usual)
-        if self.orders and not self._are_possible():
+        if self.orders and not self._are_possible(self._of_order(self.orders[0])):
             self.orders = ()
 
-    def _are_possible(self) -> bool:
+    def _are_possible(self, models: TaylorDifference) -> bool:
         """Return whether models of one box can be made: a user's code that lines follow may do what models cannot."""
         dimension = len(self.lines._domain)
         try:
-            self.of(self.orders[0]).bounds(torch.zeros(1, dimension).double(), torch.full((1, dimension), 0.5).double())
+            models._bounds(torch.zeros(1, dimension).double(), torch.full((1, dimension), 0.5).double())
         except MemoryError:
             raise
         except Exception:  # of a user's code, or a defect of ours, which costs time only: lines prove as much
@@ -56,33 +62,64 @@ class Methods:
         """Lines with full relaxation; None where there is no more to relax."""
         return self.lines.fully()
 
-    def of(self, order: int, full: bool = False) -> Difference:
-        """Return the difference by Taylor models of an order; 0: by lines."""
+    @cached_property
+    def precise(self) -> tuple[int, ...]:
+        """The orders of Taylor models in double-double; () where these cannot be made."""
+        orders = _PRECISE[len(self.lines._domain)] if self.orders else ()
+        return orders if orders and self._are_possible(self._precise(orders[0])) else ()
+
+    def noise(self, where: Sequence[float]) -> float:
+        """Return the roundings of float64 that models count at a point of the domain; 0 without models, or a point."""
+        if not where or not self.orders:
+            return 0.0
+        if where != self._looked_at[0]:
+            centers, _ = around(torch.tensor([where], dtype=torch.float64), self.lines._domain)
+            self._looked_at = where, float(self._of_order(self.orders[0]).noise(centers))
+        return self._looked_at[1]
+
+    def of(self, order: int, full: bool = False, precise: bool = False) -> Difference:
+        """Return the difference by Taylor models of an order; 0: by lines; precise: by models in double-double."""
+        if precise:
+            return self._precise(order)
         if order == 0:
             return self.fully if full and self.fully is not None else self.lines
-        if order not in self._models:
-            self._models[order] = TaylorDifference(self.lines, order)
-        return self._models[order]
+        return self._of_order(order)
+
+    def _precise(self, order: int) -> TaylorDifference:
+        if (order, True) not in self._models:
+            self._models[order, True] = PreciseDifference(self._of_order(self.orders[0]), order)
+        return self._models[order, True]
+
+    def _of_order(self, order: int) -> TaylorDifference:
+        if (order, False) not in self._models:
+            self._models[order, False] = TaylorDifference(self.lines, order)
+        return self._models[order, False]
 
     @property
     def first(self) -> list[Difference]:
         """The difference by lines, and by the models that a search begins with."""
         return [self.of(order) for order in (0, *self.orders[:1])]
 
-    @property
-    def candidates(self) -> list[tuple[int, bool]]:
-        """What a pilot compares: (order, full) of each method."""
+    def candidates(self, precise: bool = False) -> list[tuple[int, bool]]:
+        """Return what a pilot compares: (order, full) of each method."""
+        if precise:
+            return [(order, False) for order in self.precise]
         if self.orders:  # full relaxation pays where a network is deep, and there models pay more
             return [(0, False), *((order, False) for order in self.orders)]
         return [(0, False)] if self.fully is None else [(0, False), (0, True)]
 
-    def cheapest(self, boxes: Boxes, level: float) -> tuple[int, bool]:
+    def cheapest(self, boxes: Boxes, level: float, precise: bool = False) -> tuple[int, bool]:
         """Return the candidate that is expected to close boxes at least cost."""
-        return min(self.candidates, key=lambda one: self.of(*one).cost() * parts(self.of(*one), boxes, level, one[0]))
+
+        def work(candidate: tuple[int, bool]) -> float:
+            difference = self.of(*candidate, precise)
+            return difference.cost() * parts(difference, boxes, level)
+
+        return min(self.candidates(precise), key=work)
 
 
-def parts(difference: Difference, boxes: Boxes, level: float, order: int) -> float:
-    """Return into how many parts an open side of these boxes must be cut on the average; order 0: of lines."""
+def parts(difference: Difference, boxes: Boxes, level: float) -> float:
+    """Return into how many parts an open side of these boxes must be cut on the average."""
     low, high = torch.from_numpy(boxes.low), torch.from_numpy(boxes.high)
     everything, centers = slice(0, len(boxes)), (low + high) / 2
     above, below = difference.upper_bounds(centers, (high - low) / 2, everything, everything)
@@ -93,4 +130,4 @@ def parts(difference: Difference, boxes: Boxes, level: float, order: int) -> flo
         ratio = np.nan_to_num(excess / (level - errors), nan=_FAR_OFF, posinf=_FAR_OFF, neginf=_FAR_OFF)
     ratio[errors >= level] = _FAR_OFF
     ratio = np.clip(ratio[boxes.bounds > level], 1.0, _FAR_OFF)
-    return float((ratio ** (boxes.low.shape[1] / (max(order, 1) + 1))).mean()) if len(ratio) else 0.0
+    return float((ratio ** (boxes.low.shape[1] / (max(difference.order, 1) + 1))).mean()) if len(ratio) else 0.0

@@ -201,13 +201,13 @@ class Blind(TaylorDifference):
         return torch.zeros_like(centers[:, 0])
 
 
-def fitted(dimension: int, features: int, seed: int) -> tuple[Dense, ...]:
-    """A network of random tanh features, fitted to the target by least squares: a small error, of large weights."""
+def fitted(dimension: int, features: int, seed: int, function: Function = target) -> tuple[Dense, ...]:
+    """A network of random tanh features, fitted to a function by least squares: a small error, of large weights."""
     generator = np.random.default_rng(seed)
     weights = generator.uniform(-2, 2, (features, dimension))
     biases = generator.uniform(-2, 2, features)
     points = generator.uniform(-1, 1, (20 * features, dimension))
-    values = target(torch.from_numpy(points)).numpy()
+    values = function(torch.from_numpy(points)).numpy()
     last = np.linalg.lstsq(np.tanh(points @ weights.T + biases), values, rcond=1e-13)[0]
     parts = [torch.from_numpy(part) for part in (weights, last[None], biases, np.zeros(1))]
     return (Dense((parts[0], parts[1]), (parts[2], parts[3]), "tanh"),)

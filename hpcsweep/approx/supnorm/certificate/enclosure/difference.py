@@ -44,6 +44,14 @@ class UpperBound:
     noise: Tensor
     share: Tensor | None = None
 
+    def cut(self, side: slice) -> UpperBound:
+        """Return the bounds on some of the boxes."""
+        return UpperBound(*(part[side] for part in self.parts()))
+
+    def parts(self) -> list[Tensor]:
+        """Return the tensors that there are."""
+        return [self.center, self.slopes, self.noise, *([] if self.share is None else [self.share])]
+
     def top(self) -> Tensor:
         """Return the upper bound on the whole box, (boxes,); unbounded where it is not a number."""
         top = self.slopes.abs().sum(1).add_(self.center)
@@ -59,7 +67,13 @@ class Difference:
     domain: (low, high) for each axis.
     terms: networks whose sum the approximant is; without, its own code runs on affine forms.
     full: bound hidden layers by backward passes too.
+
+    Attributes
+    ----------
+    order: of Taylor models; 0 of straight lines.
     """
+
+    order = 0
 
     def __init__(
         self, target: Function, approximant: Function, domain: Domain, terms: Sequence[Dense] = (), full: bool = False

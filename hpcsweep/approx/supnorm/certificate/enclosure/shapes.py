@@ -34,7 +34,7 @@ def feature_axes(form: Any, dim: int | Sequence[int] | None) -> list[int]:
 
 def widened(form: AffineForm, right: Tensor) -> AffineForm:
     """Expand the features of `form` to those of form + constant."""
-    shape = _common(form.shape, right.shape)
+    shape = common(form.shape, right.shape)
     return form if shape == form.shape else _expanded(form, shape)
 
 
@@ -44,7 +44,7 @@ def aligned(left: AffineForm, right: AffineForm) -> tuple[AffineForm, AffineForm
         raise NoEnclosure(f"forms of shapes {tuple(left.shape)} and {tuple(right.shape)} together")
     if left.shape == right.shape:
         return left, right
-    shape = _common(left.shape, right.shape)
+    shape = common(left.shape, right.shape)
     return _expanded(left, shape), _expanded(right, shape)
 
 
@@ -81,7 +81,7 @@ def refuse_rows(values: Tensor) -> None:
         raise NoEnclosure("a constant with a value for each point of a batch")
 
 
-def _common(shape: Sequence[int], right: Sequence[int]) -> tuple[int, ...]:
+def common(shape: Sequence[int], right: Sequence[int]) -> tuple[int, ...]:
     if len(right) > len(shape):
         raise Misaligned(f"shapes {tuple(shape)} and {tuple(right)} together")
     try:

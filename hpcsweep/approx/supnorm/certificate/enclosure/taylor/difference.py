@@ -20,7 +20,7 @@ from hpcsweep.approx.supnorm.dense import Dense
 _BLOCK = 1 << 18  # numbers of one layer of all boxes of a block: some of them stay in an L2 cache
 
 _PASSES, _SERIES = 50.0, 28  # multiplications for each term of a neuron, and terms that a series costs besides
-_SMALL = 2.0**-6  # radius of boxes on which roundings may be most of a remainder: they are looked at apart
+_SMALL = 2.0**-6  # radius of boxes on which roundings may be most of a remainder
 
 
 def is_smooth(difference: Difference) -> bool:
@@ -61,12 +61,11 @@ class TaylorDifference(Difference):
                 self._bounds(centers[start : start + size], radii[start : start + size])
                 for start in range(0, len(centers), size)
             ]
-        sides = []
-        for number, side in enumerate((above, below)):
-            parts = [block[number] for block in blocks]
-            names = ("center", "slopes", "noise", "share")
-            sides.append(UpperBound(*(torch.cat([getattr(part, name) for part in parts])[side] for name in names)))
-        return sides[0], sides[1]
+        sides = [
+            UpperBound(*map(torch.cat, zip(*(part.parts() for part in parts), strict=True)))
+            for parts in zip(*blocks, strict=True)
+        ]
+        return sides[0].cut(above), sides[1].cut(below)
 
     def _boxes_at_once(self) -> int:
         widest = max((layers.dense.width for layers in self._layers), default=8)
@@ -79,10 +78,17 @@ class TaylorDifference(Difference):
         form, share = self._model(centers, radii, self.order)
         noise, small = centers.new_zeros(len(centers)), radii.amax(1) < _SMALL
         if small.any():
-            noise[small] = self._model(centers[small], torch.zeros_like(radii[small]), 0)[0].radius
-        return _upper_bound(self._table(), form, 1.0, noise, share), _upper_bound(
-            self._table(), form, -1.0, noise, share
-        )
+            noise[small] = self.noise(centers[small])
+        return self.both_sides(form, noise, share)
+
+    def both_sides(self, form: AffineForm, noise: Tensor, share: Tensor) -> tuple[UpperBound, UpperBound]:
+        """Return the upper bounds of a model and of its negative."""
+        above, below = (_upper_bound(self._table(), form, sign, noise, share) for sign in (1.0, -1.0))
+        return above, below
+
+    def noise(self, centers: Tensor) -> Tensor:
+        """Return the roundings that are counted at unit points (points, dimension), which no smaller box avoids."""
+        return self._model(centers, torch.zeros_like(centers), 0)[0].radius
 
     def _model(self, centers: Tensor, radii: Tensor, order: int) -> tuple[AffineForm, Tensor]:
         """Return the model of the difference (boxes,), and what halving along each axis may gain (boxes, dimension)."""
@@ -90,15 +96,20 @@ class TaylorDifference(Difference):
             form, share = self._model(centers.expand(2, -1), radii.expand(2, -1), order)
             return moved(form, lambda part, at: part.narrow(at, 0, 1)), share[:1]
         with of_order(len(self._domain), order) as table:
-            places = boxes(centers, radii, self._domain)
-            if order == 0:
-                places = AffineForm(places.terms[:1], places.radius)
-            form = target = _form(self._target(places), places)
-            for layers in self._layers:
-                form = form - _network(table, layers.dense, places)
-            if not self._layers:
-                form = form - _form(self._approximant(places), places)
+            form, target = self._forms(table, centers, radii)
             return form, _share(table, form, target)
+
+    def _forms(self, table: Monomials, centers: Tensor, radii: Tensor) -> tuple[AffineForm, AffineForm]:
+        """Return the models of the difference and of the target, (boxes,) each."""
+        places = boxes(centers, radii, self._domain)
+        if table.order == 0:
+            places = AffineForm(places.terms[:1], places.radius)
+        form = target = _form(self._target(places), places)
+        for layers in self._layers:
+            form = form - _network(table, layers.dense, places)
+        if not self._layers:
+            form = form - _form(self._approximant(places), places)
+        return form, target
 
 
 def _network(table: Monomials, dense: Dense, places: Any) -> AffineForm:
