@@ -15,6 +15,7 @@ from hpcsweep.approx.models.model import Domain
 from hpcsweep.config import ModelConfig
 
 _AT_ONCE = 1 << 18  # numbers of the matrix of polynomials that are made at once: 2 MiB, a core's cache
+_ENCLOSED = 1024  # polynomials of which enclosures are not too large: a gigabyte
 _WHOLE = 24  # degree up to which points of one dimension are not parted
 
 Level = tuple[Tensor, Tensor]  # rows of the level before, and of the table of factors, (indices,) each
@@ -67,7 +68,7 @@ class Legendre(Direct):
         scaled = parameters * self._scales.to(parameters)
         if self.dimension == 1 and self._degree <= _WHOLE:
             return torch.stack(self._polynomials(self._unit(points)[:, 0]), dim=1) @ scaled
-        if not are_numbers(points):  # boxes, of which no part can be taken
+        if not are_numbers(points) and self.parameters <= _ENCLOSED:  # boxes, of which no part can be taken
             return scaled @ self._products(points)
         block = max(64, _AT_ONCE // self.parameters)
         return torch.cat([scaled @ self._products(part) for part in points.split(block)])

@@ -68,8 +68,7 @@ def _between(nodes: Tensor, values: Tensor, places: Tensor) -> Tensor:
     inside, last = places.clamp(nodes[0], nodes[-1]), len(nodes) - 1
     if are_numbers(places):
         return _on_lines(nodes, values, inside, torch.searchsorted(nodes, inside.detach(), right=True).clamp(1, last))
-    lines = _on_lines(nodes, values, inside[:, None], torch.arange(1, last + 1))
-    return chosen(lines, inside[:, None], nodes[1:-1])
+    return chosen(lambda pieces: _on_lines(nodes, values, inside[:, None], pieces + 1), inside[:, None], nodes[1:-1])
 
 
 def _on_lines(nodes: Tensor, values: Tensor, inside: Tensor, right: Tensor) -> Tensor:

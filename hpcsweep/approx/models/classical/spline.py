@@ -52,8 +52,12 @@ class Spline(Direct):
             # The last knot before each point, as far as there is a whole polynomial to its right.
             at = torch.searchsorted(knots, places.detach().contiguous(), right=True).sub(1)
             return self._values(knots, coefficients, at.clamp(degree, self._nodes - 1), places)
-        values = self._values(knots, coefficients, torch.arange(degree, self._nodes), places[:, None])
-        return chosen(values, places[:, None], knots[degree + 1 : self._nodes])
+        places = places[:, None]
+
+        def pieces(numbers: Tensor) -> Tensor:
+            return self._values(knots, coefficients, numbers + degree, places)
+
+        return chosen(pieces, places, knots[degree + 1 : self._nodes])
 
     def _values(self, knots: Tensor, coefficients: Tensor, at: Tensor, places: Tensor) -> Tensor:
         """Return the values at places, each of the polynomial to the right of its knot, by number."""

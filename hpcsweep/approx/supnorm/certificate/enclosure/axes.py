@@ -58,9 +58,9 @@ MOVES = (
 )
 # Moves that are done faster where the boxes come first.
 QUICK = ("__getitem__", "select", "narrow", "unsqueeze", "stack", "cat", "concat", "concatenate")
-_ATTENTION = "multi_head_attention_forward"
 # Rules that take the boxes along any axis.
-_OWN = frozenset((*MOVES, *QUICK, "einsum", "matmul", "mm", "bmm", "mv", "addmm", "addmv", "baddbmm", "slice", _ATTENTION))
+_PRODUCTS = ("einsum", "matmul", "mm", "bmm", "mv", "addmm", "addmv", "baddbmm", "multi_head_attention_forward")
+_OWN = frozenset((*MOVES, *QUICK, *_PRODUCTS, "slice"))
 
 
 @final
