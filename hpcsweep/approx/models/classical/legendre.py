@@ -10,13 +10,13 @@ from torch import Tensor
 
 from hpcsweep.approx.models.classical.crosses import cross
 from hpcsweep.approx.models.classical.direct import Direct, Unsolvable
+from hpcsweep.approx.models.classical.pieces import are_numbers
 from hpcsweep.approx.models.model import Domain
 from hpcsweep.config import ModelConfig
 
 _AT_ONCE = 1 << 18  # numbers of the matrix of polynomials that are made at once: 2 MiB, a core's cache
-# Enclosures of the recurrence widen by up to 1 + sqrt 2 with each degree: in 1-D proofs closed up to order 30, and with
-# order 40 an error of 4e-3 was proved to be at most 1.8 after all boxes.
-_ENCLOSED = 24
+_ENCLOSED = 1024  # polynomials of which enclosures are not too large: a gigabyte
+_WHOLE = 24  # degree up to which points of one dimension are not parted
 
 Level = tuple[Tensor, Tensor]  # rows of the level before, and of the table of factors, (indices,) each
 
@@ -66,8 +66,10 @@ class Legendre(Direct):
     def apply(self, parameters: Tensor, points: Tensor) -> Tensor:
         """Return the values (points,) at points (points, dimension), a block at a time."""
         scaled = parameters * self._scales.to(parameters)
-        if self.dimension == 1 and self._degree <= _ENCLOSED:  # in operations that have enclosures
+        if self.dimension == 1 and self._degree <= _WHOLE:
             return torch.stack(self._polynomials(self._unit(points)[:, 0]), dim=1) @ scaled
+        if not are_numbers(points) and self.parameters <= _ENCLOSED:  # boxes, of which no part can be taken
+            return scaled @ self._products(points)
         block = max(64, _AT_ONCE // self.parameters)
         return torch.cat([scaled @ self._products(part) for part in points.split(block)])
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.models.classical.direct import Direct, Unsolvable, distinct
+from hpcsweep.approx.models.classical.pieces import are_numbers, chosen
 from hpcsweep.approx.models.model import Domain
 from hpcsweep.config import ModelConfig
 
@@ -64,8 +65,14 @@ class Simplex(Direct):
 
 def _between(nodes: Tensor, values: Tensor, places: Tensor) -> Tensor:
     """Return values (places,) on the lines between neighbouring nodes, in ascending order; outside the nearest."""
-    inside = places.clamp(nodes[0], nodes[-1])
-    right = torch.searchsorted(nodes, inside.detach(), right=True).clamp(1, len(nodes) - 1)
+    inside, last = places.clamp(nodes[0], nodes[-1]), len(nodes) - 1
+    if are_numbers(places):
+        return _on_lines(nodes, values, inside, torch.searchsorted(nodes, inside.detach(), right=True).clamp(1, last))
+    return chosen(lambda pieces: _on_lines(nodes, values, inside[:, None], pieces + 1), inside[:, None], nodes[1:-1])
+
+
+def _on_lines(nodes: Tensor, values: Tensor, inside: Tensor, right: Tensor) -> Tensor:
+    """Return values at places, each on the line that ends with a node, by number."""
     low, high = nodes[right - 1], nodes[right]
     share = (inside - low) / (high - low)
     return (1 - share) * values[right - 1] + share * values[right]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.models.classical.direct import Direct, Unsolvable, distinct
+from hpcsweep.approx.models.classical.pieces import are_numbers, chosen
 from hpcsweep.approx.models.model import Domain
 from hpcsweep.config import ModelConfig
 
@@ -47,9 +48,21 @@ class Spline(Direct):
         """Return the values (points,) at points (points, 1), by de Boor's algorithm."""
         nodes, coefficients = parameters.split(self._nodes)
         knots, degree, places = self.knots(nodes), self._degree, points[:, 0]
-        # The last knot before each point, as far as there is a whole polynomial to its right.
-        at = torch.searchsorted(knots, places.detach().contiguous(), right=True).sub(1).clamp(degree, self._nodes - 1)
-        before = [knots[at + offset] for offset in range(1 - degree, 1)]  # of the points: (points,) each
+        if are_numbers(points):
+            # The last knot before each point, as far as there is a whole polynomial to its right.
+            at = torch.searchsorted(knots, places.detach().contiguous(), right=True).sub(1)
+            return self._values(knots, coefficients, at.clamp(degree, self._nodes - 1), places)
+        places = places[:, None]
+
+        def pieces(numbers: Tensor) -> Tensor:
+            return self._values(knots, coefficients, numbers + degree, places)
+
+        return chosen(pieces, places, knots[degree + 1 : self._nodes])
+
+    def _values(self, knots: Tensor, coefficients: Tensor, at: Tensor, places: Tensor) -> Tensor:
+        """Return the values at places, each of the polynomial to the right of its knot, by number."""
+        degree = self._degree
+        before = [knots[at + offset] for offset in range(1 - degree, 1)]
         behind = [knots[at + offset] for offset in range(1, degree + 1)]
         values = [coefficients[at + offset] for offset in range(-degree, 1)]
         for level in range(degree):  # each level has one value less

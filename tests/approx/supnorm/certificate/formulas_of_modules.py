@@ -93,10 +93,11 @@ def trained(module: nn.Module) -> nn.Module:
 
 NORM, LAYER, SLOPES, BOTH = map(trained, (nn.BatchNorm1d(2), nn.LayerNorm(2), nn.PReLU(2), nn.Bilinear(2, 2, 1)))
 GROUPS, ROOT = trained(nn.GroupNorm(2, 4)), trained(nn.RMSNorm(2, eps=1e-3))
+HEADS = trained(nn.MultiheadAttention(2, 2, batch_first=True))
 
 
 def of(values: torch.Tensor, *index: int) -> mp.mpf:
-    return mp.mpf(float(values[index]))
+    return mp.mpf(float(values.detach()[index]))
 
 
 def batch_norm(a: mp.mpf, b: mp.mpf) -> mp.mpf:
@@ -107,6 +108,32 @@ def batch_norm(a: mp.mpf, b: mp.mpf) -> mp.mpf:
 def bilinear(a: mp.mpf, b: mp.mpf) -> mp.mpf:
     left, right = (a, b), (mp.sin(a), mp.sin(b))
     return of(BOTH.bias, 0) + mp.fsum(left[i] * of(BOTH.weight, 0, i, j) * right[j] for i in (0, 1) for j in (0, 1))
+
+
+def attention_of_heads(a: mp.mpf, b: mp.mpf) -> mp.mpf:
+    """Of two tokens (a, a^2), (b, b^2): the second entry of the first one, and the mean weight of the other for it."""
+    tokens = (a, a * a), (b, b * b)
+    queries, keys, values = (
+        [
+            [
+                of(HEADS.in_proj_bias, 2 * part + row)
+                + mp.fsum(of(HEADS.in_proj_weight, 2 * part + row, column) * token[column] for column in (0, 1))
+                for row in (0, 1)
+            ]
+            for token in tokens
+        ]
+        for part in range(3)
+    )
+    weights = [shares(*(queries[0][head] * key[head] for key in keys)) for head in (0, 1)]
+    joined = [mp.fsum(weights[head][j] * values[j][head] for j in (0, 1)) for head in (0, 1)]
+    mapped = mp.fsum(of(HEADS.out_proj.weight, 1, head) * joined[head] for head in (0, 1))
+    return mapped + of(HEADS.out_proj.bias, 1) + (weights[0][1] + weights[1][1]) / 2
+
+
+def attended(x: Any) -> Any:
+    tokens = torch.stack([x, x * x], dim=2)
+    values, weights = HEADS(tokens, tokens, tokens)
+    return values[:, 0, 1] + weights[:, 0, 1]
 
 
 MODULES: dict[str, tuple[Callable[[Any], Any], Real]] = {
@@ -131,6 +158,7 @@ MODULES: dict[str, tuple[Callable[[Any], Any], Real]] = {
         lambda x: nn.Sequential(nn.Identity(), nn.Dropout(), nn.Flatten()).eval()(x)[:, 1],
         lambda a, b: b,
     ),
+    "attention of two heads": (attended, attention_of_heads),
     "attention": (
         lambda x: nn.functional.scaled_dot_product_attention(x[:, :, None], x[:, :, None], x[:, :, None])[:, 0, 0],
         lambda a, b: a * shares(a * a, a * b)[0] + b * shares(a * a, a * b)[1],

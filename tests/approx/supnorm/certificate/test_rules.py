@@ -144,6 +144,12 @@ def test_operations_in_place_change_every_name_of_a_value_or_are_refused(kind: s
     assert bool((least(total) > 3).all())
     with pytest.raises(NoEnclosure, match="changed in place"):
         torch.gt(zeros, 0.5)
+    turned = torch.sin(x).T * 1.0
+    same, negative = turned, -turned
+    turned.mul_(0.5).add_(5)
+    assert bool((least(same[0]) > 4).all() and (least(negative[0]) <= 0).all())
+    with pytest.raises(NoEnclosure, match="other names"):
+        turned.tanh_()  # same[0] is a view
     ones = torch.ones(2, dtype=torch.float64)
     for changed in (ones[:1].expand(2), ones.view(2), torch.from_numpy(np.zeros(2))):
         with pytest.raises(NoEnclosure, match="other names"):

@@ -46,7 +46,7 @@ ELEMENTWISE = {
     *("logical_and", "logical_or", "logical_xor", "logical_not", "bitwise_and", "bitwise_or", "bitwise_not"),
     *("less", "less_equal", "not_equal", "nan_to_num", "deg2rad", "rad2deg", "__radd__", "__rmul__", "__rsub__"),
     *("__rtruediv__", "__rdiv__", "double", "contiguous", "clone", "detach", "to", "and", "or", "xor", "invert"),
-    *("clamp_min", "clamp_max"),
+    *("clamp_min", "clamp_max", "ones_like", "zeros_like", "full_like"),
 }
 MOVES = (
     *("T", "mT", "t", "adjoint", "transpose", "swapaxes", "swapdims", "permute", "movedim", "moveaxis", "view"),
@@ -59,7 +59,8 @@ MOVES = (
 # Moves that are done faster where the boxes come first.
 QUICK = ("__getitem__", "select", "narrow", "unsqueeze", "stack", "cat", "concat", "concatenate")
 # Rules that take the boxes along any axis.
-_OWN = frozenset((*MOVES, *QUICK, "einsum", "matmul", "mm", "bmm", "mv", "addmm", "addmv", "baddbmm", "slice"))
+_PRODUCTS = ("einsum", "matmul", "mm", "bmm", "mv", "addmm", "addmv", "baddbmm", "multi_head_attention_forward")
+_OWN = frozenset((*MOVES, *QUICK, *_PRODUCTS, "slice"))
 
 
 @final
@@ -99,9 +100,9 @@ class Turned(Numbers, Elsewhere):
         return self.shape[0]
 
     def become(self, result: Any) -> bool:
-        """Take the values of others in place at points; on boxes, other names may share them."""
+        """Take the values of others in place, where `Numbers.become` does; conditions do not."""
         alike = isinstance(result, Turned) and result.at == self.at
-        return alike and isinstance(self.inner, DoubleDouble) and self.inner.become(result.inner)
+        return alike and isinstance(self.inner, Numbers) and self.inner.become(result.inner)
 
     def apply(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Apply a rule that knows boxes only as the first axis, where that can be told from its arguments."""
@@ -150,7 +151,8 @@ def elementwise(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> An
         raise NoEnclosure(f"{name} of values with the points along different axes")
     [at] = axes
     aligned = {key: _first(part, ndim, at) for key, part in kwargs.items()}
-    return shown(apply(name, *(_first(part, ndim, at) for part in args), **aligned), at)
+    result = apply(name, *(_first(part, ndim, at) for part in args), **aligned)
+    return result.movedim(0, at) if isinstance(result, Tensor) else shown(result, at)
 
 
 def _first(value: Any, ndim: int, at: int) -> Any:

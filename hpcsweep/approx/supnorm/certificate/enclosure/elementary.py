@@ -18,7 +18,7 @@ from hpcsweep.approx.supnorm.certificate.enclosure.arithmetic import (
 )
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import UNIT
 from hpcsweep.approx.supnorm.certificate.enclosure.rules import of_any_arithmetic
-from hpcsweep.approx.supnorm.certificate.enclosure.taylor.compositions import compose, product
+from hpcsweep.approx.supnorm.certificate.enclosure.taylor.compositions import _straightened, compose, product
 from hpcsweep.approx.supnorm.certificate.enclosure.taylor.monomials import present
 from hpcsweep.approx.supnorm.certificate.enclosure.taylor.series import SERIES
 from hpcsweep.approx.supnorm.certificate.enclosure.univariate.registry import Function, image, relax
@@ -51,13 +51,30 @@ _NAMES = {
 def univariate(name: str | Function, form: AffineForm) -> AffineForm:
     """Return g(form) for a function g, or one of `registry.FUNCTIONS` by its name."""
     table = present()
-    if table is None or not isinstance(name, str) or (name not in SERIES and name != "square"):
+    if table is None or not isinstance(name, str) or not (name in SERIES or name in _COMPOSED or name == "square"):
         return _straight(name, form)
     lines = partial(_straight, name)
-    result = product(table, form, form) if name == "square" else compose(table, name, form, lines)
+    if name in _COMPOSED:
+        everywhere = torch.ones_like(form.radius, dtype=torch.bool)
+        result = _straightened(form, _COMPOSED[name](form), everywhere, lines)
+    else:
+        result = product(table, form, form) if name == "square" else compose(table, name, form, lines)
     if name not in _UNBOUNDED:
         result.known = image(name, *form.range())
     return result
+
+
+def _over_root(form: AffineForm, sign: float) -> AffineForm:
+    """x / sqrt(1 + sign x^2)."""
+    return multiply(form, apply("rsqrt", add(multiply(apply("square", form), sign), 1.0)))
+
+
+# Of Taylor models, where that is better than lines: functions without a series, by those that have one.
+_COMPOSED = {
+    "arcsin": lambda form: apply("arctan", _over_root(form, -1.0)),
+    "arcsinh": lambda form: apply("arctanh", _over_root(form, 1.0)),
+    "softsign": lambda form: multiply(form, apply("reciprocal", add(apply("abs", form), 1.0))),
+}
 
 
 def _straight(name: str | Function, form: AffineForm) -> AffineForm:

@@ -31,6 +31,7 @@ class Numbers:
     __array_ufunc__ = None  # a numpy number on the left leaves the operation to us
     __hash__ = object.__hash__
     viewed: bool
+    is_nested = requires_grad = False  # as modules ask of a tensor
 
     @property
     @abstractmethod

@@ -175,8 +175,49 @@ def attention(
     """softmax(query key^T scale) value; without masks."""
     if attn_mask is not None or dropout_p or is_causal:
         raise NoEnclosure("attention with masks or dropout")
+    return apply("matmul", _shares(query, key, scale), value)
+
+
+def _shares(query: Any, key: Any, scale: float | None = None) -> Any:
+    """Return softmax(query key^T scale), the scale 1 / sqrt(length of a query) unless it is given."""
     factor = scale if scale is not None else 1.0 / math.sqrt(query.shape[-1])
     scores = apply("mul", apply("matmul", query, key.transpose(-2, -1)), torch.tensor(factor, dtype=torch.float64))
-    if scale is None:  # a root and a quotient, rounded
+    if scale is None and math.frexp(factor)[0] != 0.5:  # a root and a quotient, rounded, but for powers of two
         scores = doubted(scores, 4)
-    return apply("matmul", apply("softmax", scores, -1), value)
+    return apply("softmax", scores, -1)
+
+
+@rule("multi_head_attention_forward")
+def multi_head_attention(
+    query: Any,
+    key: Any,
+    value: Any,
+    embed_dim_to_check: int,
+    num_heads: int,
+    in_proj_weight: Tensor | None,
+    in_proj_bias: Tensor | None,
+    bias_k: Tensor | None,
+    bias_v: Tensor | None,
+    add_zero_attn: bool,
+    dropout_p: float,
+    out_proj_weight: Tensor,
+    out_proj_bias: Tensor | None,
+    training: bool = True,
+    need_weights: bool = True,
+    average_attn_weights: bool = True,
+    **others: Any,
+) -> tuple[Any, Any]:
+    """Of values (length, points, features), as `torch.nn.MultiheadAttention` after training; without masks."""
+    if in_proj_weight is None or any(part is not None and part is not False for part in (*others.values(), bias_k)):
+        raise NoEnclosure("attention with masks, causal, or with further weights")
+    if add_zero_attn or (training and dropout_p) or any(seen(part)[1] != 1 for part in (query, key, value)):
+        raise NoEnclosure("attention with zeros or dropout, or across the points of a batch")
+    biases = [None] * 3 if in_proj_bias is None else in_proj_bias.chunk(3)
+    heads = [
+        linear(part.transpose(0, 1), weight, bias).unflatten(-1, (num_heads, -1)).transpose(1, 2)
+        for part, weight, bias in zip((query, key, value), in_proj_weight.chunk(3), biases, strict=True)
+    ]
+    shares = _shares(heads[0], heads[1])  # (points, heads, length, length)
+    joined = apply("matmul", shares, heads[2]).transpose(1, 2).flatten(2)
+    weights = (apply("mean", shares, 1) if average_attn_weights else shares) if need_weights else None
+    return linear(joined, out_proj_weight, out_proj_bias).transpose(0, 1), weights
