@@ -49,9 +49,9 @@ class Measurement:
     starts, kinks: of the search: local ascents, and points projected onto zero sets of neurons; 0: none.
     gap: what is to be proved, upper <= (1 + gap) * lower; None: no proof.
     boxes: of the proof, at most; but at least those that it begins with, 64 in one and two dimensions, 8 in three.
-    tentative: whether the proof ends early where the first boxes do not promise that it closes.
     central: the share of each side of the domain that is measured apart as well, by the same points of each kind mapped
         into the box of the same centre; None: not.
+    tentative: whether the proof ends early where the first boxes do not promise that it closes.
     """
 
     kinds: tuple[str, ...]

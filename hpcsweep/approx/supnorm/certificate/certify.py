@@ -158,10 +158,10 @@ def begin(methods: Methods, pool: Pool, gap: float, boxes: int, permitted: int, 
         if pool.status == "closed":
             return pool
     if tentative:
-        first = with_forecast(methods, advance(difference, pool, gap, TENTATIVE, methods=methods), permitted, True)
-        if first.forecast:
-            return first
-        boxes, pool = boxes - first.done, first
+        first = advance(difference, pool, gap, min(boxes, TENTATIVE), methods=methods)
+        boxes, pool = boxes - first.done, with_forecast(methods, first, permitted, True)
+        if pool.forecast:
+            return pool
     return with_forecast(methods, advance(difference, pool, gap, boxes, methods=methods), permitted, tentative)
 
 
