@@ -227,6 +227,8 @@ def test_a_smaller_gap_than_asked_for_ends_in_float64() -> None:
 
 
 def test_code_without_a_series_stays_in_float64() -> None:
+    step = Difference(lambda x: torch.where(x[:, 0] > 0.3, 1.0, 0.0), lambda x: 0.0 * x[:, 0], line(2))
+    assert Methods(step).orders and Methods(step).precise == ()
     net, _ = gate()
     kinked = Difference(lambda x: x[:, 0] * x[:, 1] + 1e-13 * torch.abs(x[:, 0] + 2.0), net, line(2), [net])
     assert Methods(kinked).precise == () and proof(kinked, 2).status == "floor"
