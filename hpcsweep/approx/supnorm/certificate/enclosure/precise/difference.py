@@ -10,7 +10,6 @@ from torch import Tensor
 from hpcsweep.approx.supnorm.certificate.enclosure.affine import AffineForm, NoEnclosure
 from hpcsweep.approx.supnorm.certificate.enclosure.difference import UpperBound, network
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.error_free import keeps_denormals
-from hpcsweep.approx.supnorm.certificate.enclosure.precise import arithmetic  # noqa: F401 - it fills OWN
 from hpcsweep.approx.supnorm.certificate.enclosure.precise.model import Model, places
 from hpcsweep.approx.supnorm.certificate.enclosure.taylor.difference import TaylorDifference
 from hpcsweep.approx.supnorm.certificate.enclosure.taylor.monomials import Monomials
