@@ -259,7 +259,7 @@ def join(pools: Sequence[Pool]) -> Pool:
         raise ValueError("parts of one pool must have been advanced to one gap")
     boxes = concatenated([pool.boxes for pool in pools])
     order = np.lexsort(np.concatenate([boxes.high, boxes.low], axis=1).T)
-    best = Bracket(0.0, math.inf)
+    best, precise = Bracket(0.0, math.inf), any(pool.precise for pool in pools)
     for pool in pools:
         best = cover(best, Bracket(pool.lower, math.inf, pool.where))
     return _settle(
@@ -271,9 +271,9 @@ def join(pools: Sequence[Pool]) -> Pool:
             lower=best.lower,
             where=best.where,
             done=sum(pool.done for pool in pools),
-            order=min(pool.order for pool in pools),
+            order=min(pool.order for pool in pools if pool.precise == precise),
             full=any(pool.full for pool in pools),
-            precise=any(pool.precise for pool in pools),
+            precise=precise,
             pilot=max(pool.pilot for pool in pools),
             forecast=max(pool.forecast for pool in pools),
         )

@@ -50,7 +50,7 @@ class Methods:
         """Return whether models of one box can be made: a user's code that lines follow may do what models cannot."""
         dimension = len(self.lines._domain)
         try:
-            models._bounds(torch.zeros(1, dimension).double(), torch.full((1, dimension), 0.5).double())
+            models._model(torch.zeros(1, dimension).double(), torch.full((1, dimension), 0.5).double(), models.order)
         except MemoryError:
             raise
         except Exception:  # of a user's code, or a defect of ours, which costs time only: lines prove as much

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import mpmath as mp
@@ -13,6 +14,7 @@ from torch import Tensor
 from hpcsweep.approx.supnorm.certificate.certify import Pool, advance, begin, join, split, start
 from hpcsweep.approx.supnorm.certificate.enclosure import rounding
 from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference
+from hpcsweep.approx.supnorm.certificate.enclosure.jets import laplacian
 from hpcsweep.approx.supnorm.certificate.enclosure.precise import difference as switching
 from hpcsweep.approx.supnorm.certificate.enclosure.precise.difference import PreciseDifference
 from hpcsweep.approx.supnorm.certificate.enclosure.taylor.difference import TaylorDifference
@@ -225,6 +227,29 @@ def test_a_smaller_gap_than_asked_for_ends_in_float64() -> None:
 
 
 def test_code_without_a_series_stays_in_float64() -> None:
+    step = Difference(lambda x: torch.where(x[:, 0] > 0.3, 1.0, 0.0), lambda x: 0.0 * x[:, 0], line(2))
+    assert Methods(step).orders and Methods(step).precise == ()
     net, _ = gate()
     kinked = Difference(lambda x: x[:, 0] * x[:, 1] + 1e-13 * torch.abs(x[:, 0] + 2.0), net, line(2), [net])
     assert Methods(kinked).precise == () and proof(kinked, 2).status == "floor"
+
+
+def test_where_nothing_is_known_in_double_double_nothing_is_seen_to_fail() -> None:
+    """exp beyond 690 has no double-double; float64 has it."""
+    difference = Difference(lambda x: torch.exp(x[:, 0] * 700.0) * 1e-300, lambda x: 0.0 * x[:, 0], line(1))
+    models = PreciseDifference(TaylorDifference(difference, 4), 4)
+    centers = torch.tensor([[0.5], [0.999]], dtype=torch.float64)
+    assert models.signed(centers).tolist() == pytest.approx(difference.signed(centers).tolist(), rel=1e-9)
+    assert math.isnan(float(difference.at(centers).leading[1]))
+
+
+def test_laplacians_have_models_in_double_double(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(switching, "_DOUBTFUL", -1.0)
+    net, _ = gate()
+    code = laplacian(lambda x: torch.tanh(x @ net.weights[0].T + 0.7) @ net.weights[1][0])
+    plain = TaylorDifference(Difference(lambda x: 0.0 * x[:, 0], code, line(2)), 4)
+    models = PreciseDifference(plain, 4)
+    centers = torch.from_numpy(np.random.default_rng(0).uniform(-0.9, 0.9, (5, 2)))
+    errors, narrow = models.errors(centers), torch.full_like(centers, 1e-9)
+    assert (errors < models.bounds(centers, torch.full_like(centers, 0.1))).all()
+    assert models.bounds(centers, narrow).tolist() == pytest.approx(errors.tolist(), rel=1e-6)

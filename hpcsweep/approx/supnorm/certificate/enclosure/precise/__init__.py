@@ -6,3 +6,7 @@
 ``series``  Taylor coefficients of functions of one variable
 ``difference``  a target and an approximant together: upper bounds on boxes
 """
+
+from __future__ import annotations
+
+from hpcsweep.approx.supnorm.certificate.enclosure.precise import arithmetic  # noqa: F401 - it fills OWN

@@ -10,12 +10,11 @@ from torch import Tensor
 from hpcsweep.approx.supnorm.certificate.enclosure.affine import AffineForm, NoEnclosure
 from hpcsweep.approx.supnorm.certificate.enclosure.difference import UpperBound, network
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.error_free import keeps_denormals
-from hpcsweep.approx.supnorm.certificate.enclosure.precise import arithmetic  # noqa: F401 - it fills OWN
 from hpcsweep.approx.supnorm.certificate.enclosure.precise.model import Model, places
 from hpcsweep.approx.supnorm.certificate.enclosure.taylor.difference import TaylorDifference
 from hpcsweep.approx.supnorm.certificate.enclosure.taylor.monomials import Monomials
 
-_SHARE = 8  # of the boxes that float64 models take at once: there are three numbers for each coefficient, and more work
+_AT_ONCE = 64  # boxes, or more: calls of torch for fewer cost as much
 _DOUBTFUL = 0.02  # of the remainder of a model in float64: roundings that it is worth while to avoid
 
 
@@ -33,8 +32,9 @@ class PreciseDifference(TaylorDifference):
         self._plain = plain
 
     def signed(self, centers: Tensor) -> Tensor:
-        """Return target - approximant at unit points (points, dimension), to an ulp or so: (points,)."""
-        return self.at(self.places(centers)).leading
+        """Return target - approximant at unit points (points, dimension), to an ulp or so where that is known."""
+        values = self.at(self.places(centers))
+        return torch.where(values.radius.isfinite(), values.leading, super().signed(centers))
 
     def cost(self) -> float:
         """Return what one box takes, in proportion to that of another order."""
@@ -55,7 +55,7 @@ class PreciseDifference(TaylorDifference):
         return sides
 
     def _boxes_at_once(self) -> int:
-        return max(16, super()._boxes_at_once() // _SHARE)
+        return max(_AT_ONCE, super()._boxes_at_once())
 
     def _forms(self, table: Monomials, centers: Tensor, radii: Tensor) -> tuple[AffineForm, AffineForm]:
         """Return the models of the difference and of the target (boxes,), their coefficients rounded to float64."""
