@@ -6,7 +6,7 @@ Of numbers of very different sizes, so that no term of a bound can stand in for 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -17,21 +17,22 @@ from torch import Tensor
 from hpcsweep.approx.supnorm.certificate.enclosure import AffineForm, DoubleDouble, rounding
 
 SIZES = (0.0, 1e-200, 1e-16, 1.0, 1.0, 1e16)
+UNDERFLOWING = (0.0, 1e-200, 1e-200)  # products of these are 0
 CASES, FEATURES, ROWS = 300, 3, 3  # rows: a center and two slopes
 Exactly = Callable[..., tuple[list[Any], Any]]  # terms and radius that hold without any rounding
 
 
-def drawn(generator: random.Random, *shape: int) -> Tensor:
+def drawn(generator: random.Random, *shape: int, sizes: Sequence[float] = SIZES) -> Tensor:
     """Numbers of one size."""
-    size = generator.choice(SIZES)
+    size = generator.choice(sizes)
     count = torch.Size(shape).numel()
     return torch.tensor([size * generator.uniform(-1, 1) for _ in range(count)], dtype=torch.float64).view(shape)
 
 
-def form(generator: random.Random) -> AffineForm:
+def form(generator: random.Random, sizes: Sequence[float] = SIZES) -> AffineForm:
     """One box, (1, FEATURES): the center, the slopes and the radius of sizes of their own."""
-    terms = torch.cat([drawn(generator, 1, 1, FEATURES), drawn(generator, ROWS - 1, 1, FEATURES)])
-    return AffineForm(terms, drawn(generator, 1, FEATURES).abs())
+    terms = torch.cat([drawn(generator, rows, 1, FEATURES, sizes=sizes) for rows in (1, ROWS - 1)])
+    return AffineForm(terms, drawn(generator, 1, FEATURES, sizes=sizes).abs())
 
 
 def fractions(values: Tensor) -> list[Fraction]:
@@ -60,6 +61,10 @@ OPERATIONS: dict[str, Operation] = {  # of forms x, y, constants c, d (FEATURES,
     ),
     "shift": (lambda x, y, c, d, w: x + c, lambda x, y, c, d, w: scaled(x, ONES, fractions(c))),
     "scale": (lambda x, y, c, d, w: x * c, lambda x, y, c, d, w: scaled(x, fractions(c), NONE)),
+    "divide": (
+        lambda x, y, c, d, w: x / c.where(c != 0.0, 3.0),
+        lambda x, y, c, d, w: scaled(x, [1 / (number or Fraction(3)) for number in fractions(c)], NONE),
+    ),
     "sum": (
         lambda x, y, c, d, w: x.sum(1),
         lambda x, y, c, d, w: ([[sum(row)] for row in rows(x)], [sum(fractions(x.radius))]),
@@ -92,8 +97,11 @@ def violated(name: str) -> int:
     generator, count = random.Random(name), 0
     operation, exactly = OPERATIONS[name]
     for _ in range(CASES):
-        given = [form(generator), form(generator), *(drawn(generator, FEATURES) for _ in range(2))]
-        given.append(drawn(generator, 1, FEATURES))
+        sizes = generator.choice((SIZES, SIZES, UNDERFLOWING))
+        given: list[Any] = [form(generator, sizes), form(generator, sizes)]
+        given += [drawn(generator, *shape, sizes=sizes) for shape in ((FEATURES,), (FEATURES,), (1, FEATURES))]
+        if generator.random() < 0.5:  # an interval about zero, or of no width
+            given[4] = given[3][None] * generator.choice((1.0, -1.0001))
         result, (terms, radii) = operation(*given), exactly(*given)
         for feature, (radius, enough) in enumerate(zip(fractions(result.radius), radii, strict=True)):
             off = [abs(row[feature] - own[feature]) for row, own in zip(terms, rows(result), strict=True)]
@@ -117,7 +125,11 @@ def test_sizes_and_ranges_are_upper_bounds() -> None:
             zip(*map(fractions, (x.radius, x.spread(), x.mass())), strict=True)
         ):
             whole = radius + sum(abs(row[feature]) for row in rows(x)[1:])
-            assert spread >= whole and mass >= whole + abs(center[feature])
+            assert (
+                fractions(x.reach())[feature] >= whole - radius
+                and spread >= whole
+                and mass >= whole + abs(center[feature])
+            )
             assert low[feature] <= center[feature] - whole and high[feature] >= center[feature] + whole
 
 
