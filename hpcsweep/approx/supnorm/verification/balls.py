@@ -195,14 +195,6 @@ def _absolute(series: arb_series) -> arb_series:
     return _mixed(abs(series[0]), series, -series) if series[0].contains(0) else _larger(series, -series)
 
 
-def _searched(ascending: Tensor, values: Balls, right: bool = False) -> Tensor:
-    """Return places among numbers, of exact points alone: direct fits have no proofs on boxes."""
-    if not all(series[0].is_exact() for series in values.array.flat):
-        raise NoBalls("searchsorted")
-    points = torch.tensor([float(series[0]) for series in values.array.flat], dtype=torch.float64)
-    return torch.searchsorted(ascending, points, right=right).view(values.shape)
-
-
 def _reduced(ufunc: Any) -> Callable[..., Balls]:
     def reduced(values: Balls, dim: Any = None, keepdim: bool = False) -> Balls:
         return Balls(ufunc.reduce(values.array, axis=tuple(dim) if isinstance(dim, list) else dim, keepdims=keepdim))
@@ -281,7 +273,7 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
     **{"squeeze": lambda x, dim=None: Balls(np.squeeze(x.array, dim))},
     **{"matmul": lambda one, other: Balls(np.matmul(array_of(one), array_of(other))), "linear": _affine},
     **{"addmm": lambda bias, one, other: Balls(np.matmul(array_of(one), array_of(other)) + array_of(bias))},
-    **{"ones_like": _filled(1.0), "zeros_like": _filled(0.0), "searchsorted": _searched},
+    **{"ones_like": _filled(1.0), "zeros_like": _filled(0.0)},
     **{"to": _converted, "detach": _converted, "contiguous": _converted, "double": _converted},
     **{"clone": lambda x: Balls(x.array.copy()), "gelu": _gelu},
 }

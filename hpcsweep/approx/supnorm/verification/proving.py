@@ -136,20 +136,22 @@ class Enclosure:
         centre = tuple((low + high) / 2 for low, high in box)
         reach = [(arb(high) - middle).max(arb(middle) - low) for (low, high), middle in zip(box, centre, strict=True)]
         inside = [arb(middle) + arb(0, 1) * radius for middle, radius in zip(centre, reach, strict=True)]
+        ranges = []
         for both, form in itertools.product((False, True), self._forms):
             before = both_sides.set(both)
             try:
                 # Along with `order` 1 each axis by itself; beyond, one direction that contains all of the box.
                 across = form.directions if form.order == 1 else [[arb(0, 1)] * len(box)]
                 everywhere = _rows(self._error, _lines(inside, reach, across), form.order)
+                ranges.append(abs(everywhere[0][0]))
                 rest = sum((abs(series[form.order]) for series in everywhere), arb(0))
                 if rest.is_finite():
                     series = _rows(self._error, _lines(centre, reach, form.directions), form.order - 1)
-                    return Bound.least([form.top(series) + rest, abs(everywhere[0][0])], series[0], centre)
+                    return Bound.least([form.top(series) + rest, *ranges], series[0], centre)
             finally:
                 both_sides.reset(before)
         [value] = _rows(self._error, [[[middle] for middle in centre]], 0)
-        return Bound.least([abs(everywhere[0][0])], value, centre)
+        return Bound.least(ranges, value, centre)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,9 @@ import hpcsweep
 from hpcsweep.approx import models
 from hpcsweep.approx.models import ACTIVATIONS
 from hpcsweep.approx.models.classical.direct import Direct
+from hpcsweep.approx.supnorm.certificate.enclosure import boxes
+from hpcsweep.approx.supnorm.certificate.enclosure.taylor.monomials import of_order
+from hpcsweep.approx.supnorm.verification import proving
 from scripts.check_soundness import subject
 from scripts.soundness.models import direct
 from scripts.soundness.proofs import violations
@@ -80,3 +83,29 @@ def test_layers_of_transformers_are_proved(first: bool) -> None:
 
     found = hpcsweep.measure(Encoder().eval(), smooth, line(2), **QUICK, certificate=0.1)
     assert found.certificate == "closed" and found.proved
+
+
+@pytest.mark.parametrize("choice", [{"name": "spline", "degree": 1, "nodes": 12}, {"name": "simplex", "nodes": 12}])
+def test_certificates_of_pieces_are_confirmed_by_balls(choice: Mapping[str, Any]) -> None:
+    model = models.make(choice, 1, line(1))
+    places = np.random.default_rng(1).uniform(-1, 1, (12, 1))
+    parameters = model.solve(places, smooth(torch.from_numpy(places)).numpy())
+    found = hpcsweep.measure(lambda x: model.apply(parameters, x), smooth, line(1), **QUICK)
+    verdicts = proving.ends(
+        lambda x: smooth(x) - model.apply(parameters, x), line(1), found.where, (found.lower, found.upper), 500, 60.0, 0
+    )
+    assert [verdict.verdict for verdict in verdicts] == [proving.CONFIRMED] * 2
+
+
+@pytest.mark.parametrize("name", ["arcsin", "arccos", "arcsinh", "softsign"])
+def test_functions_without_series_are_composed(name: str) -> None:
+    """The remainder falls with the power k + 1 of the radius, as that of lines does not; at the ends lines stay."""
+    function = getattr(torch, name, None) or getattr(torch.nn.functional, name)
+    radii = []
+    for size in (1 / 8, 1 / 32):
+        centers = torch.tensor([[0.3], [-0.4]], dtype=torch.float64)
+        with of_order(1, 4):
+            radii.append(function(boxes(centers, torch.full_like(centers, size), ((-1.0, 1.0),))[:, 0]).radius)
+            ends = function(boxes(centers, 1 - centers.abs(), ((-1.0, 1.0),))[:, 0])
+        assert bool(ends.radius.isfinite().all())
+    assert bool((radii[1] < radii[0] / 500).all())
