@@ -109,11 +109,11 @@ def bound(difference: Difference, boxes: Boxes, level: float) -> RoundResult:
     boxes = boxes[np.argsort(opened[:, 1].astype(np.int8) - opened[:, 0], kind="stable")]
     sides = slice(0, int(opened[:, 0].sum())), slice(len(boxes) - int(opened[:, 1].sum()), len(boxes))
     low, high, bounds = (torch.from_numpy(part) for part in (boxes.low, boxes.high, boxes.bounds.copy()))
-    upper_bounds = difference.upper_bounds((low + high) / 2, (high - low) / 2, *sides)
+    upper_bounds = difference.upper_bounds((low + high) / 2, (high - low) / 2, *sides, level)
     by_slopes = upper_bounds[0].share is None
     remaining = _Remaining.nothing(low, _NEARLY_LONGEST if by_slopes else _LONG)
     for column, (side, bound) in enumerate(zip(sides, upper_bounds, strict=True)):
-        bounds[side, column] = torch.minimum(bounds[side, column], bound.top())
+        bounds[side, column] = torch.minimum(bounds[side, column], bound.least())
         remaining.add(side, *_cut(low[side], high[side], bounds[side, column], bound, level), bound)
     worst = bounds.amax(1)  # (boxes,)
     points, errors, settled = _evaluate_inside(difference, low, high, worst, remaining)

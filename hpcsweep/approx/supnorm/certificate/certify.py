@@ -18,7 +18,7 @@ from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference
 from hpcsweep.approx.supnorm.certificate.methods import Methods, parts
 from hpcsweep.bracket import Bracket, cover
 
-_FIRST = {1: 64, 2: 8, 3: 2}  # intervals per axis to begin with; 1 in more dimensions
+_FIRST = {1: 64, 2: 8, 3: 4}  # intervals per axis to begin with; 1 in more dimensions
 # Boxes taken at once: a quarter of the open ones, so that good lower bounds are found before much is halved.
 _SHARE, _FEWEST, _MOST = 4, 192, 4096
 _PILOT, _PILOT_GROWTH = 2048, 8  # boxes done before the first pilot, and by which factor until the next one
@@ -192,9 +192,12 @@ def _round(difference: Difference, pool: Pool, most: int) -> Pool:
     )
     if result.error > pool.lower or math.isnan(result.error):
         place = difference.places(result.where)
+        where = tuple(place[0].tolist())
+        if where == pool.where and math.isfinite(result.error):  # what is proved there is known
+            return pool
         error = difference.lower_end(place, result.error)
         if not error <= pool.lower:
-            return replace(pool, lower=error, where=tuple(place[0].tolist()))
+            return replace(pool, lower=error, where=where)
     return pool
 
 

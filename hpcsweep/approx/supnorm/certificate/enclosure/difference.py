@@ -38,17 +38,23 @@ class UpperBound:
     slopes: (boxes, dimension)
     noise: (boxes,), the part of `center` that is roundings
     share: (boxes, dimension), what halving along each axis may gain; None: what the slopes say
+    closer: (boxes,), bounds on whole boxes where these are closer than those of the slopes; None: nowhere
     """
 
     center: Tensor
     slopes: Tensor
     noise: Tensor
     share: Tensor | None = None
+    closer: Tensor | None = None
 
     def top(self) -> Tensor:
         """Return the upper bound on the whole box, (boxes,); unbounded where it is not a number."""
         top = self.slopes.abs().sum(1).add_(self.center)
         return top.nan_to_num_(torch.inf, torch.inf, -torch.inf)
+
+    def least(self) -> Tensor:
+        """Return the least upper bound on the whole box that is known, (boxes,)."""
+        return self.top() if self.closer is None else torch.minimum(self.top(), self.closer)
 
 
 class Difference:
@@ -92,10 +98,12 @@ class Difference:
         above, below = self.upper_bounds(centers, radii, everything, everything)
         return torch.maximum(above.top(), below.top())
 
-    def upper_bounds(self, centers: Tensor, radii: Tensor, above: slice, below: slice) -> tuple[UpperBound, UpperBound]:
+    def upper_bounds(
+        self, centers: Tensor, radii: Tensor, above: slice, below: slice, level: float = math.inf
+    ) -> tuple[UpperBound, UpperBound]:
         """Bound target - approximant on the boxes `above`, and approximant - target on the boxes `below`.
 
-        One slice begins with the first box, the other ends with the last.
+        One slice begins with the first box, the other ends with the last. Bounds below the level need not be closer.
 
         Raises
         ------

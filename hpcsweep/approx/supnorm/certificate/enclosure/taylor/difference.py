@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from hpcsweep.approx.kernels.peaks import peaks, roundings
 from hpcsweep.approx.supnorm.certificate.enclosure.affine import AffineForm, boxes
 from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference, UpperBound, _form
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, gamma
@@ -53,18 +56,20 @@ class TaylorDifference(Difference):
     def fully(self) -> None:
         """Models of hidden layers are what they are."""
 
-    def upper_bounds(self, centers: Tensor, radii: Tensor, above: slice, below: slice) -> tuple[UpperBound, UpperBound]:
+    def upper_bounds(
+        self, centers: Tensor, radii: Tensor, above: slice, below: slice, level: float = math.inf
+    ) -> tuple[UpperBound, UpperBound]:
         """Bound the difference and its negative; see `Difference.upper_bounds`."""
         size = self._boxes_at_once()
         with torch.no_grad():
             blocks = [
-                self._bounds(centers[start : start + size], radii[start : start + size])
+                self._bounds(centers[start : start + size], radii[start : start + size], level)
                 for start in range(0, len(centers), size)
             ]
         sides = []
         for number, side in enumerate((above, below)):
             parts = [block[number] for block in blocks]
-            names = ("center", "slopes", "noise", "share")
+            names = ("center", "slopes", "noise", "share", "closer")
             sides.append(UpperBound(*(torch.cat([getattr(part, name) for part in parts])[side] for name in names)))
         return sides[0], sides[1]
 
@@ -75,14 +80,15 @@ class TaylorDifference(Difference):
     def _table(self) -> Monomials:
         return monomials(len(self._domain), self.order)
 
-    def _bounds(self, centers: Tensor, radii: Tensor) -> tuple[UpperBound, UpperBound]:
+    def _bounds(self, centers: Tensor, radii: Tensor, level: float) -> tuple[UpperBound, UpperBound]:
         form, share = self._model(centers, radii, self.order)
-        noise, small = centers.new_zeros(len(centers)), radii.amax(1) < _SMALL
+        above, below = (_upper_bound(self._table(), form, sign, share, level) for sign in (1.0, -1.0))
+        small = (radii.amax(1) < _SMALL) & (torch.maximum(above.least(), below.least()) > level)
         if small.any():
-            noise[small] = self._model(centers[small], torch.zeros_like(radii[small]), 0)[0].radius
-        return _upper_bound(self._table(), form, 1.0, noise, share), _upper_bound(
-            self._table(), form, -1.0, noise, share
-        )
+            noise = self._model(centers[small], torch.zeros_like(radii[small]), 0)[0].radius
+            above.noise[small] += noise
+            below.noise[small] += noise
+        return above, below
 
     def _model(self, centers: Tensor, radii: Tensor, order: int) -> tuple[AffineForm, Tensor]:
         """Return the model of the difference (boxes,), and what halving along each axis may gain (boxes, dimension)."""
@@ -133,8 +139,8 @@ def _share(table: Monomials, form: AffineForm, target: AffineForm) -> Tensor:
     return highest.add_(own.terms[first:].abs().T @ exponents[first : len(own.terms)])
 
 
-def _upper_bound(table: Monomials, form: AffineForm, sign: float, noise: Tensor, share: Tensor) -> UpperBound:
-    """Bound sign * form from above by a linear function of the unit coordinates.
+def _upper_bound(table: Monomials, form: AffineForm, sign: float, share: Tensor, level: float) -> UpperBound:
+    """Bound sign * form from above by a linear function of the unit coordinates; where that is above a level, closer.
 
     The constant and the linear terms are taken as they are, g t + a t^2 of each axis by the line above it that has the
     same maximum on [-1, 1]: g t + a for a >= 0, else the tangent in its highest point; all other terms by their sizes.
@@ -152,5 +158,23 @@ def _upper_bound(table: Monomials, form: AffineForm, sign: float, noise: Tensor,
         center += torch.where(inside, slopes * (slopes / (-4.0 * bent)), bent.abs()).sum(1)
         tilted = torch.addcmul(slopes, bent.clamp(max=0.0), slopes.sign(), value=2.0)
         slopes = tilted.masked_fill_(inside, 0.0)
-    doubt = form.mass().mul_(gamma(rows + 3 * dimension + 8)).add_(TINY)
-    return UpperBound(center + doubt, slopes, noise + doubt, share)
+    mass = form.mass()
+    doubt = (mass * gamma(rows + 3 * dimension + 8)).add_(TINY)
+    bound = UpperBound(center + doubt, slopes, doubt, share, torch.full_like(doubt, torch.inf))
+    high = (bound.top() > level).nonzero()[:, 0]
+    if rows > 1 + dimension and len(high):
+        bound.closer[high] = _peaks(table, terms[:, high], form.radius[high], mass[high], level)
+    return bound
+
+
+def _peaks(table: Monomials, terms: Tensor, radius: Tensor, mass: Tensor, level: float) -> Tensor:
+    """Return bounds (boxes,) on whole boxes, at most the level, of models with these terms; infinite for none."""
+    rows, count = table.counts[-1], len(radius)
+    full = terms.new_zeros(rows, count)
+    full[: len(terms)] = terms
+    rest = torch.add(radius, mass, alpha=gamma(roundings(rows, table.dimension, table.order))).add_(TINY)
+    out = np.empty(count)
+    tables = table.exponents.reshape(-1), np.array(table.squares), table.move_starts, table.moves
+    numbers = full.numpy().reshape(-1), rest.numpy(), np.full(count, level), out
+    peaks[np.float64](table.order, table.dimension, rows, count, *tables, *numbers)
+    return torch.from_numpy(out)
