@@ -258,10 +258,14 @@ class Proof(MeasurementTask):
         return self.approximation.plugins
 
     def _doubtful(self, methods: Methods, functions: ErrorFunction) -> bool:
-        """Return whether what is proved at some points, and at that of the lower bound, misses what is seen there."""
-        points = consistency.sample(functions.domain)
-        if any(method.contradicted(points) for method in methods.first):
-            return True
+        """Return whether what is proved at that of the lower bound, and at some points, misses what is seen there.
+
+        The points are not looked at where target and network are both ours, which tests compare with their enclosures.
+        """
+        if functions.forms is None:
+            points = consistency.sample(functions.domain)
+            if any(method.contradicted(points) for method in methods.first):
+                return True
         where = torch.tensor([self.bracket.where], dtype=torch.float64)
         return bool(self.bracket.where) and methods.lines.contradicted(where, self.bracket.lower)
 
@@ -269,7 +273,7 @@ class Proof(MeasurementTask):
 def enclosed(functions: ErrorFunction) -> Difference:
     """Return target - approximant on boxes; what a user's code raises there, it raises as `Unenclosed`."""
     target, approximant = (partial(on_boxes, function) for function in (functions.target, functions.approximant))
-    return Difference(target, approximant, functions.domain, functions.terms)
+    return Difference(target, approximant, functions.domain, functions.terms, forms=functions.forms)
 
 
 def on_boxes(function: Function, points: Any) -> Any:

@@ -41,10 +41,9 @@ class Methods:
             self.orders = ()
 
     def _are_possible(self) -> bool:
-        """Return whether models of one box can be made: a user's code that lines follow may do what models cannot."""
-        dimension = len(self.lines._domain)
+        """Return whether models of a box can be made: a user's code that lines follow may do what models cannot."""
         try:
-            self.of(self.orders[0]).bounds(torch.zeros(1, dimension).double(), torch.full((1, dimension), 0.5).double())
+            TaylorDifference(self.lines, self.orders[0]).try_code()
         except MemoryError:
             raise
         except Exception:  # of a user's code, or a defect of ours, which costs time only: lines prove as much

@@ -15,6 +15,7 @@ from hpcsweep.approx.supnorm.certificate.enclosure.double_double.arithmetic impo
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.error_free import keeps_denormals
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.number import DoubleDouble, exact
 from hpcsweep.approx.supnorm.certificate.enclosure.layers import Bound, InputBoxes, Layers
+from hpcsweep.approx.supnorm.certificate.enclosure.remembered import Forms, Pair
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, UNIT, gamma
 from hpcsweep.approx.supnorm.certificate.enclosure.shapes import moved
 from hpcsweep.approx.supnorm.dense import Dense
@@ -66,12 +67,20 @@ class Difference:
     domain: (low, high) for each axis.
     terms: networks whose sum the approximant is; without, its own code runs on affine forms.
     full: bound hidden layers by backward passes too.
+    forms: of the target, if it is pure, to be shared with other differences of it on this domain.
     """
 
     def __init__(
-        self, target: Function, approximant: Function, domain: Domain, terms: Sequence[Dense] = (), full: bool = False
+        self,
+        target: Function,
+        approximant: Function,
+        domain: Domain,
+        terms: Sequence[Dense] = (),
+        full: bool = False,
+        forms: Forms | None = None,
     ) -> None:
         self._target, self._approximant, self._full = target, approximant, full
+        self._forms = forms
         self._domain = tuple((float(low), float(high)) for low, high in domain)
         self._layers = [Layers(dense) for dense in terms]
 
@@ -81,7 +90,7 @@ class Difference:
         if self._full or not deep:
             return None
         terms = [layers.dense for layers in self._layers]
-        return Difference(self._target, self._approximant, self._domain, terms, full=True)
+        return Difference(self._target, self._approximant, self._domain, terms, True, self._forms)
 
     def cost(self) -> float:
         """Return roughly the multiplications for one box; of code whose layers are not known, for one operation."""
@@ -112,14 +121,21 @@ class Difference:
         with torch.no_grad():
             if len(centers) == 1:  # of one box alone, code that reshapes does not tell which axis is that of the boxes
                 centers, radii = centers.expand(2, -1), radii.expand(2, -1)
-            places = boxes(centers, radii, self._domain)
-            form = _form(self._target(places), places)
+            places, form = self._remembered(centers, radii, None, lambda: self._on_boxes(centers, radii))
             if not self._layers:
                 form = form - _form(self._approximant(places), places)
             parts = [_straight(form, sign, side) for sign, side in zip(_SIGNS, (above, below), strict=True)]
             for layers in self._layers:
                 self._subtract(layers, layers.input_boxes(places), parts, (above, below))
         return parts[0], parts[1]
+
+    def _remembered(self, centers: Tensor, radii: Tensor, kind: int | None, make: Callable[[], Pair]) -> Pair:
+        return make() if self._forms is None else self._forms.get(centers, radii, kind, make)
+
+    def _on_boxes(self, centers: Tensor, radii: Tensor) -> Pair:
+        """Return the places of boxes and the target there."""
+        places = boxes(centers, radii, self._domain)
+        return places, _form(self._target(places), places)
 
     def _subtract(
         self, layers: Layers, inputs: InputBoxes, parts: list[UpperBound], sides: tuple[slice, slice]

@@ -12,6 +12,7 @@ from torch import Tensor
 from hpcsweep.approx.kernels.peaks import peaks, roundings
 from hpcsweep.approx.supnorm.certificate.enclosure.affine import AffineForm, boxes
 from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference, UpperBound, _form
+from hpcsweep.approx.supnorm.certificate.enclosure.remembered import Pair
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, gamma
 from hpcsweep.approx.supnorm.certificate.enclosure.shapes import moved, of_one_degree
 from hpcsweep.approx.supnorm.certificate.enclosure.taylor.compositions import compose
@@ -42,7 +43,9 @@ class TaylorDifference(Difference):
 
     def __init__(self, difference: Difference, order: int) -> None:
         terms = [layers.dense for layers in difference._layers]
-        super().__init__(difference._target, difference._approximant, difference._domain, terms)
+        super().__init__(
+            difference._target, difference._approximant, difference._domain, terms, forms=difference._forms
+        )
         self.order = order
 
     def cost(self) -> float:
@@ -96,15 +99,29 @@ class TaylorDifference(Difference):
             form, share = self._model(centers.expand(2, -1), radii.expand(2, -1), order)
             return moved(form, lambda part, at: part.narrow(at, 0, 1)), share[:1]
         with of_order(len(self._domain), order) as table:
-            places = boxes(centers, radii, self._domain)
-            if order == 0:
-                places = AffineForm(places.terms[:1], places.radius)
-            form = target = _form(self._target(places), places)
+            places, target = self._remembered(centers, radii, order, lambda: self._of_order(centers, radii, order))
+            form = target
             for layers in self._layers:
                 form = form - _network(table, layers.dense, places)
             if not self._layers:
                 form = form - _form(self._approximant(places), places)
             return form, _share(table, form, target)
+
+    def try_code(self) -> None:
+        """Run all code whose layers are not known on models of a box, to raise what it raises."""
+        centers = torch.zeros(2, len(self._domain), dtype=torch.float64)
+        radii = torch.full_like(centers, 0.5)
+        with torch.no_grad(), of_order(len(self._domain), self.order):
+            places, _ = self._remembered(centers, radii, self.order, lambda: self._of_order(centers, radii, self.order))
+            if not self._layers:
+                self._approximant(places)
+
+    def _of_order(self, centers: Tensor, radii: Tensor, order: int) -> Pair:
+        """Return the places of boxes and the target there, as models of the present order."""
+        places = boxes(centers, radii, self._domain)
+        if order == 0:
+            places = AffineForm(places.terms[:1], places.radius)
+        return places, _form(self._target(places), places)
 
 
 def _network(table: Monomials, dense: Dense, places: Any) -> AffineForm:
