@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import struct
 
+import numpy as np
 import torch
 from torch import Tensor
 
 INFINITY_KEY = 0x7FF0000000000000
 NAN_KEY = 0x7FF8000000000000
+_CROWD = 4  # times as many points as are asked for are sorted first: equal keys may be among them
 SIGNIFICAND_BITS = 52  # of a float64, stored; the exponent stands above them
 
 # (key, index), the largest key first. Equal errors are kept once, at the first index: of points that are clamped to the
@@ -44,17 +46,25 @@ def first(ranked: Ranked, count: int) -> Ranked:
     return tuple(indices.items())[:count]
 
 
-def worst_of(keys: Tensor, start: int, count: int, floor: int) -> Ranked:
+def worst_of(keys: Tensor, start: int, count: int, floor: int) -> np.ndarray:
     """Return the `count` largest different keys of (points,), each at its first index, which run from `start` on.
 
-    Those below `floor` may be missing. `torch.topk` would not say which of equal ones it takes.
+    (2, at most count) int64, keys and indices. Keys below `floor` may be missing. `torch.topk` would not say which of
+    equal ones it takes.
     """
     if count == 1:
         largest = int(keys.argmax())  # the first of equal ones
-        return ((int(keys[largest]), start + largest),)
-    places = (keys >= floor).nonzero()[:, 0]  # in order of the index, which a stable sort keeps among equal keys
-    values, order = keys[places].sort(descending=True, stable=True)
-    new = torch.ones_like(values, dtype=torch.bool)
-    new[1:] = values[1:] != values[:-1]
-    chosen = places[order[new][:count]] + start
-    return tuple(zip(values[new][:count].tolist(), chosen.tolist(), strict=True))
+        return np.array([[int(keys[largest])], [start + largest]])
+    if floor < 0 and len(keys) > _CROWD * count:
+        floor = int(keys.kthvalue(len(keys) - _CROWD * count).values)
+        if len(keys[keys >= floor].unique()) < count:
+            floor = -1
+    places = (keys >= floor).nonzero()[:, 0]  # in order of the index
+    return ranked(torch.stack([keys[places], places + start]).cpu().numpy(), count)
+
+
+def ranked(pairs: np.ndarray, count: int) -> np.ndarray:
+    """Return the first `count` of pairs (2, pairs) of keys and indices likewise; of equal keys the first index."""
+    keys, indices = pairs[:, np.lexsort((pairs[1], -pairs[0]))]
+    new = np.append(True, keys[1:] != keys[:-1]) if len(keys) else np.empty(0, bool)
+    return np.stack([keys[new][:count], indices[new][:count]])

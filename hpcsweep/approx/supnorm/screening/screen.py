@@ -128,7 +128,8 @@ def merge(a: Screen, b: Screen) -> Screen:
 
 def merge_all(screens: Iterable[Screen]) -> Screen:
     """Return the screen of disjoint parts of one point set, in any order."""
-    return reduce(merge, screens, empty())
+    first, *others = list(screens) or [empty()]
+    return reduce(merge, others, first)
 
 
 def higher(a: Bracket, b: Bracket) -> Bracket:
@@ -195,7 +196,8 @@ def screen(
 
 
 def _finished(accumulator: Accumulator, points: PointSet, worst: int, device: torch.device | str) -> Screen:
-    key, index = accumulator.worst[0]
+    ranked = accumulator.worst
+    key, index = ranked[0]
     return Screen(
         key=key,
         index=index,
@@ -206,7 +208,7 @@ def _finished(accumulator: Accumulator, points: PointSet, worst: int, device: to
         nans=accumulator.nans,
         infinities=accumulator.infinities,
         averaged=accumulator.averaged,
-        worst=accumulator.worst[:worst],
+        worst=ranked[:worst],
         kept=worst,
         counts=accumulator.histogram,
     )
