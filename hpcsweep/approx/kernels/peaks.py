@@ -131,7 +131,8 @@ def peaks(
                 if shares[axis] > shares[longest]:
                     longest = axis
             for axis in range(dimension):
-                centers[own + dimension + axis], halves[own + dimension + axis] = centers[own + axis], halves[own + axis]
+                centers[own + dimension + axis] = centers[own + axis]
+                halves[own + dimension + axis] = halves[own + axis]
             half = halves[own + longest] / 2
             toward = half if q[1 + longest] >= 0.0 else -half  # where it rises comes first
             centers[own + dimension + longest] = centers[own + longest] + toward

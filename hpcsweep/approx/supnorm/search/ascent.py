@@ -19,7 +19,7 @@ from hpcsweep.approx.supnorm.screening.error_keys import canonical
 # Signed, (points, dimension) -> (points,) float64; autograd differentiates it, or it has a `with_slopes` (see there).
 Error = Callable[[Tensor], Tensor]
 
-GROUP = 512  # starts that are evaluated together, always exactly so many
+GROUP, _LEAST = 512, 128  # starts that are evaluated together; of fewer always 128, 256 or 512
 # A value with its gradient, in values alone: 1.8 to 2.3 for compiled networks of width 16 to 512 on a CPU core, 2.0 to
 # 2.8 by autograd.
 GRADIENT_COST = 2.5
@@ -158,7 +158,10 @@ def with_slopes(function: Error, places: Tensor) -> tuple[Tensor, Tensor]:
 
 def padded(rows: Tensor) -> Tensor:
     """Return row numbers continued to a whole group by repeating the first of them."""
-    return torch.cat([rows, rows[:1].expand(-len(rows) % GROUP)])
+    size = _LEAST
+    while size < len(rows):
+        size *= 2
+    return torch.cat([rows, rows[:1].expand(size - len(rows))])
 
 
 def _begin(error: Error, places: Tensor, box: Box) -> Climbers:
@@ -186,7 +189,7 @@ def _continue(error: Error, everyone: Climbers, box: Box, steps: int, share: flo
     order = largest_first(everyone.values.masked_fill(everyone.settled, -0.0))
     count = min(-int(-share * len(order) // 1), int((~everyone.settled).sum()))
     spent = spoilt = 0
-    for chosen in order[:count].split(GROUP):
+    for chosen in order[:count].split(GROUP) if count else ():
         climbers = everyone.rows(padded(chosen))
         counts = _climb(error, climbers, box, steps, len(chosen))
         spent, spoilt = spent + counts[0], spoilt + counts[1]

@@ -14,6 +14,7 @@ from hpcsweep.approx.supnorm.certificate.enclosure.affine import AffineForm, NoE
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.arithmetic import absolute
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.error_free import keeps_denormals
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.number import DoubleDouble, exact
+from hpcsweep.approx.supnorm.certificate.enclosure.double_double.perceptrons import perceptron
 from hpcsweep.approx.supnorm.certificate.enclosure.layers import Bound, InputBoxes, Layers
 from hpcsweep.approx.supnorm.certificate.enclosure.remembered import Forms, Pair
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, UNIT, gamma
@@ -83,6 +84,11 @@ class Difference:
         self._forms = forms
         self._domain = tuple((float(low), float(high)) for low, high in domain)
         self._layers = [Layers(dense) for dense in terms]
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether target and approximant are ours: what enclosures of them say is tested, and not looked at again."""
+        return self._forms is not None
 
     def fully(self) -> Difference | None:
         """Return the difference with full relaxation; None where there is no more to relax."""
@@ -248,6 +254,8 @@ def _at(function: Function, points: Tensor) -> DoubleDouble:
 def network(term: Dense, points: Any) -> DoubleDouble:
     """Return the values (points,) of a network at points (points, dimension), double-doubles both."""
     signal = term.standardised(points)
+    if term.activation == "tanh":
+        return apply("mul", perceptron(term, signal)[:, 0], term.amplitude)
     for layer, (weight, bias) in enumerate(zip(term.weights, term.biases, strict=True)):
         signal = apply("linear", signal, weight, bias)
         if layer + 1 < len(term.weights):

@@ -128,9 +128,10 @@ def _remainder(
     absolute = np.array(series.absolute) if series.absolute else np.zeros(order + 2)
     scale = torch.as_tensor(series.scale, dtype=torch.float64).expand(form.shape)
     numbers = series.relative, linear, gamma(4), own, TINY, _POOR
-    fields = *(_flat(part) for part in (scale, *beyond, reach, form.radius, lost)),
+    first, *others = (_flat(part) for part in (coefficients, scale, *beyond, reach, form.radius, lost))
     out = np.empty(form.radius.numel())
-    remainders.bound[_REAL](order, len(out), *numbers, _flat(coefficients), absolute, *fields, out)
+    bound: Callable[..., None] = remainders.bound[_REAL]
+    bound(order, len(out), *numbers, first, absolute, *others, out)
     return torch.from_numpy(out).view(form.shape)
 
 

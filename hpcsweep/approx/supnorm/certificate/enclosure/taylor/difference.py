@@ -177,10 +177,11 @@ def _upper_bound(table: Monomials, form: AffineForm, sign: float, share: Tensor,
         slopes = tilted.masked_fill_(inside, 0.0)
     mass = form.mass()
     doubt = (mass * gamma(rows + 3 * dimension + 8)).add_(TINY)
-    bound = UpperBound(center + doubt, slopes, doubt, share, torch.full_like(doubt, torch.inf))
+    closer = torch.full_like(doubt, torch.inf)
+    bound = UpperBound(center + doubt, slopes, doubt, share, closer)
     high = (bound.top() > level).nonzero()[:, 0]
     if rows > 1 + dimension and len(high):
-        bound.closer[high] = _peaks(table, terms[:, high], form.radius[high], mass[high], level)
+        closer[high] = _peaks(table, terms[:, high], form.radius[high], mass[high], level)
     return bound
 
 
