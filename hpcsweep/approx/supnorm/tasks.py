@@ -7,7 +7,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial, reduce
+from functools import cached_property, lru_cache, partial, reduce
 from pathlib import Path
 from typing import Any, final
 
@@ -67,8 +67,11 @@ class Measurement:
     def sets(self, domain: points.Domain) -> list[points.PointSet]:
         """Return the point sets: of each kind on the domain, then in its central part, the independent points last.
 
-        Raises `StudyError` for what cannot be.
+        The same ones if asked again. Raises `StudyError` for what cannot be.
         """
+        return _sets(self, tuple((float(low), float(high)) for low, high in domain))
+
+    def _sets(self, domain: points.Domain) -> list[points.PointSet]:
         boxes = [domain] if self.central is None else [domain, inner(domain, self.central)]
         sets = [points.make(kind, self.dimension, self.count, self.seed, box) for box in boxes for kind in self.kinds]
         if self.uniform:
@@ -89,6 +92,11 @@ class Measurement:
     def total(self) -> int:
         """How many tiles there are in all."""
         return sum(self.tiles)
+
+
+@lru_cache(16)
+def _sets(measurement: Measurement, domain: points.Domain) -> list[points.PointSet]:
+    return measurement._sets(domain)
 
 
 def inner(domain: points.Domain, share: float) -> points.Domain:
@@ -157,6 +165,7 @@ class Screening(MeasurementTask):
                     networks,
                     device,
                     worst=self.measurement.starts,
+                    forms=error_functions[0].forms if device == "cpu" else None,
                 )
                 for member, of_member in zip(members, of_members, strict=True):
                     screens[member].append(of_member)

@@ -20,6 +20,7 @@ from torch import Tensor
 from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference, UpperBound
 
 _GRID = 2.0**51  # the sum of two edges is exact, and so is half of it
+_NARROW = 4 / _GRID  # an edge that is not halved
 _LOOKED_INTO = 256  # boxes of a round, the worst, in which the error itself is evaluated
 _KEPT = 0.5  # a box of which less is left is bounded again before it is halved
 _NEARLY_LONGEST = 0.999  # what slopes contribute says little: the longest edges, by roundings
@@ -83,6 +84,16 @@ def halves(boxes: Boxes) -> Boxes:
     lower = Boxes(boxes.low, boxes.high.copy(), boxes.bounds, boxes.axis)
     lower.high[halved, along] = middle
     return concatenated([lower, upper])
+
+
+def parted(boxes: Boxes, least: int) -> Boxes:
+    """Return boxes halved along their longest edges until there are as many as asked for; or too narrow for that."""
+    while 0 < len(boxes) < least:
+        edges = boxes.high - boxes.low
+        if (edges.max(1) <= _NARROW).any():
+            break
+        boxes = halves(Boxes(boxes.low, boxes.high, boxes.bounds, edges.argmax(1).astype(np.int8)))
+    return boxes
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,4 +222,4 @@ def _axis(low: Tensor, high: Tensor, remaining: _Remaining) -> tuple[Tensor, Ten
     longest = edges.amax(1, keepdim=True)
     axis = (remaining.share + 1e-300).masked_fill_(edges < remaining.shortest * longest, 0.0).argmax(1)
     kept = (edges / (high - low)).prod(1)
-    return axis.masked_fill_(kept < _KEPT, WHOLE).to(torch.int8), longest[:, 0] <= 4 / _GRID
+    return axis.masked_fill_(kept < _KEPT, WHOLE).to(torch.int8), longest[:, 0] <= _NARROW

@@ -38,6 +38,7 @@ class Accumulator:
     def __init__(self, tile: int, worst: int, fair: bool, device: torch.device | str) -> None:
         self.count = self.averaged = self.absolute = self.square = self.nans = self.infinities = 0
         self._worst = np.empty((2, 0), dtype=np.int64)  # keys and indices, by the total order of `error_keys`
+        self._others: list[np.ndarray] = []  # that may be among them
         self._kept = worst
         self._fair = fair
         if fair:
@@ -50,6 +51,7 @@ class Accumulator:
     @property
     def worst(self) -> Ranked:
         """(key, index) of the worst points, by the total order of `error_keys`."""
+        self._rank()
         keys, indices = self._worst.tolist()
         return tuple(zip(keys, indices, strict=True))
 
@@ -75,8 +77,14 @@ class Accumulator:
             self._add_up(patterns, magnitudes, shrunk)
         if self._counts_among_the_worst(top, start):
             floor = int(self._worst[0, -1]) if self._worst.shape[1] == self._kept else -1
-            added = error_keys.worst_of(patterns, start, self._kept, floor)
-            self._worst = error_keys.ranked(np.concatenate([self._worst, added], axis=1), self._kept)
+            self._others.append(error_keys.worst_of(patterns, start, self._kept, floor))
+            if floor < 0 or sum(pairs.shape[1] for pairs in self._others) > error_keys.CROWD * self._kept:
+                self._rank()
+
+    def _rank(self) -> None:
+        if self._others:
+            self._worst = error_keys.ranked(np.concatenate([self._worst, *self._others], axis=1), self._kept)
+            self._others = []
 
     def _add_up(self, patterns: Tensor, magnitudes: Tensor, shrunk: int) -> None:
         """Add to sums and histogram: keys and finite |error| times 2**-shrunk, (points,) each."""

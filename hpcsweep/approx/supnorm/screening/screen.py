@@ -15,6 +15,7 @@ from functools import reduce
 import torch
 from torch import Tensor
 
+from hpcsweep.approx.supnorm.certificate.enclosure.remembered import Forms
 from hpcsweep.approx.supnorm.points import PointSet
 from hpcsweep.approx.supnorm.screening import error_keys, histogram
 from hpcsweep.approx.supnorm.screening.accumulator import FIXED, Accumulator
@@ -162,6 +163,7 @@ def screen(
     device: torch.device | str = "cpu",
     *,
     worst: int = 0,
+    forms: Forms | None = None,
 ) -> list[Screen]:
     """Screen some tiles of a point set for all networks, points and target values computed once per tile.
 
@@ -171,6 +173,7 @@ def screen(
     tile: points per tile. The last one is computed at full shape too; what exceeds the set is left out.
     target, networks: (tile, dimension) float64 -> (tile,) float64, on the device.
     worst: how many of the worst points are kept, for `candidates`; of equal errors the first point alone.
+    forms: what is remembered of the target, on the CPU.
 
     Returns
     -------
@@ -186,8 +189,14 @@ def screen(
     for number in tiles:
         start = number * tile
         real = min(tile, points.count - start)
-        places = points(start, tile, device)  # (tile, dimension)
-        values = evaluate(target, places)  # (tile,)
+
+        def made(start: int = start) -> tuple[Tensor, Tensor]:
+            places = points(start, tile, device)
+            return places, evaluate(target, places)
+
+        places, values = (
+            made() if forms is None else forms.tile(points, start, tile, made)
+        )  # (tile, dimension), (tile,)
         for accumulator, network in zip(accumulators, networks, strict=True):
             accumulator.add(start, (values - evaluate(network, places))[:real])
     return [_finished(accumulator, points, worst, device) for accumulator in accumulators] or [

@@ -95,6 +95,12 @@ def gaps(samples: Tensor, domain: Domain, count: int, seed: int) -> Tensor:
     In one dimension the middles between neighbours, and the ends of the domain; in several the best of a pool of
     points (`spread`), by the distance to the nearest sample in half sides of the domain.
     """
+    if samples.device.type != "cpu" or count > _FEW:
+        return _gaps(samples, domain, count, seed)
+    return _remembered_gaps(samples.numpy().tobytes(), domain, count, seed).clone()
+
+
+def _gaps(samples: Tensor, domain: Domain, count: int, seed: int) -> Tensor:
     if len(domain) == 1:
         return _gaps_on_a_line(samples, domain, count)
     low, high = torch.tensor(domain, dtype=torch.float64).to(samples.device).T
@@ -103,6 +109,12 @@ def gaps(samples: Tensor, domain: Domain, count: int, seed: int) -> Tensor:
     places, points = pool / (high / 2 - low / 2), samples / (high / 2 - low / 2)
     distances = _nearest(places, points) if pool.device.type == "cpu" else nearest(places, points)
     return pool[torch.sort(distances, descending=True, stable=True).indices[:count]]
+
+
+@lru_cache(64)
+def _remembered_gaps(samples: bytes, domain: Domain, count: int, seed: int) -> Tensor:
+    """Return the gaps of samples given as bytes: networks of several widths and methods are trained on the same."""
+    return _gaps(torch.from_numpy(np.frombuffer(samples).reshape(-1, len(domain)).copy()), domain, count, seed)
 
 
 def _nearest(places: Tensor, samples: Tensor) -> Tensor:

@@ -253,7 +253,7 @@ def _at(function: Function, points: Tensor) -> DoubleDouble:
 
 def network(term: Dense, points: Any) -> DoubleDouble:
     """Return the values (points,) of a network at points (points, dimension), double-doubles both."""
-    signal = term.standardised(points)
+    signal: Any = term.standardised(points)
     if term.activation == "tanh":
         return apply("mul", perceptron(term, signal)[:, 0], term.amplitude)
     for layer, (weight, bias) in enumerate(zip(term.weights, term.biases, strict=True)):
