@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from hpcsweep.approx.kernels import climbs as climbs_kernels
 from hpcsweep.approx.supnorm.points.pointset import Domain
 from hpcsweep.approx.supnorm.screening.error_keys import canonical
 
@@ -200,6 +202,8 @@ def _continue(error: Error, everyone: Climbers, box: Box, steps: int, share: flo
 
 def _climb(error: Error, climbers: Climbers, box: Box, steps: int, real: int) -> tuple[int, int]:
     """Advance one group in place, of which the first `real` count; return evaluations and how many were NaN or inf."""
+    if climbers.places.device.type == "cpu":
+        return _climb_compiled(error, climbers, box, steps, real)
     spent = spoilt = 0
     for _ in range(steps):
         moves = _directions(climbers, box)
@@ -212,6 +216,34 @@ def _climb(error: Error, climbers: Climbers, box: Box, steps: int, real: int) ->
         spoilt += int((~values.isfinite() & ~climbers.settled)[:real].sum())
         _accept(climbers, trials, values, slopes, box)
     return spent, spoilt
+
+
+def _climb_compiled(error: Error, climbers: Climbers, box: Box, steps: int, real: int) -> tuple[int, int]:
+    """Do the same by compiled loops."""
+    spent, spoilt, (climbs, dimension) = 0, 0, climbers.places.shape
+    state = {field.name: getattr(climbers, field.name).double().numpy() for field in fields(climbers)}
+    sides = torch.stack([box.low, box.high, box.half]).numpy()
+    trials, room = np.empty_like(state["places"]), np.empty(_MEMORY + 2 * dimension)
+    sizes, settled = (climbs, dimension, _MEMORY), state["settled"][:real]
+    for _ in range(steps):
+        held = _flat(sides, *(part for name, part in state.items() if name != "positive"))
+        propose: Callable[..., None] = climbs_kernels.propose[np.float64]
+        propose(*sizes, _LONGEST, *held, *_flat(trials), room[:_MEMORY], room[_MEMORY:])
+        if settled.all():
+            break
+        values, slopes = value_and_slope(error, torch.from_numpy(trials.copy()), box.half)
+        spent += real
+        spoilt += int((~np.isfinite(values.numpy()[:real]) & (settled == 0.0)).sum())
+        accept: Callable[..., None] = climbs_kernels.accept[np.float64]
+        given = _flat(sides, *state.values(), trials, values.contiguous().numpy(), slopes.contiguous().numpy())
+        accept(*sizes, _LONGEST, _SHORTER, _SHORTEST, *given)
+    for name, part in state.items():
+        setattr(climbers, name, torch.from_numpy(part).to(getattr(climbers, name).dtype))
+    return spent, spoilt
+
+
+def _flat(*parts: np.ndarray) -> list[np.ndarray]:
+    return [part.reshape(-1) for part in parts]
 
 
 def _directions(climbers: Climbers, box: Box) -> Tensor:
