@@ -155,3 +155,28 @@ def tanh_network(
         if layer < layers - 1:
             _tanh(widths[layer + 1], count, tables, above)
         start, own, values = start + widths[layer] * widths[layer + 1], own + widths[layer + 1], above
+
+
+@entry(NOTHING, *[VECTOR] * 6)
+def multiply(
+    left: np.ndarray, left_low: np.ndarray, right: np.ndarray, right_low: np.ndarray, out: np.ndarray, low: np.ndarray
+) -> None:
+    """Write the products of pairs (count,)."""
+    for s in range(len(out)):
+        high, rest = _multiply(left[s], left_low[s], right[s], right_low[s])
+        out[s], low[s] = high, rest
+
+
+@entry(NOTHING, *[VECTOR] * 6)
+def polynomial(
+    high: np.ndarray, low: np.ndarray, pairs: np.ndarray, tail: np.ndarray, out: np.ndarray, out_low: np.ndarray
+) -> None:
+    """Write a polynomial of pairs (count,), see `error_free.polynomial`; `pairs` (coefficients, 2)."""
+    for s in range(len(high)):
+        value, value_low = tail[len(tail) - 1], 0.0
+        for n in range(len(tail) - 2, -1, -1):
+            value = value * high[s] + tail[n]
+        for n in range(len(pairs) // 2 - 1, -1, -1):
+            value, value_low = _multiply(value, value_low, high[s], low[s])
+            value, value_low = _add(pairs[2 * n], pairs[2 * n + 1], value, value_low)
+        out[s], out_low[s] = value, value_low

@@ -267,14 +267,16 @@ class Proof(MeasurementTask):
         return self.approximation.plugins
 
     def _doubtful(self, methods: Methods, functions: ErrorFunction) -> bool:
-        """Return whether what is proved at that of the lower bound, and at some points, misses what is seen there.
+        """Return whether what is proved at some points, and at that of the lower bound, misses what is seen there.
 
-        The points are not looked at where target and network are both ours, which tests compare with their enclosures.
+        That is not asked where target and network are both ours, whose enclosures are tested; what was proved of them
+        is compared with what was seen when all is done.
         """
-        if functions.forms is None:
-            points = consistency.sample(functions.domain)
-            if any(method.contradicted(points) for method in methods.first):
-                return True
+        if functions.forms is not None:
+            return False
+        points = consistency.sample(functions.domain)
+        if any(method.contradicted(points) for method in methods.first):
+            return True
         where = torch.tensor([self.bracket.where], dtype=torch.float64)
         return bool(self.bracket.where) and methods.lines.contradicted(where, self.bracket.lower)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 INFINITY_KEY = 0x7FF0000000000000
 NAN_KEY = 0x7FF8000000000000
-CROWD = 4  # times as many points as are kept are sorted at a time: equal keys may be among them
+CROWD = 2  # times as many points as are kept are sorted at a time: equal keys may be among them
 SIGNIFICAND_BITS = 52  # of a float64, stored; the exponent stands above them
 
 # (key, index), the largest key first. Equal errors are kept once, at the first index: of points that are clamped to the

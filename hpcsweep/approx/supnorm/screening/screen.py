@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -143,14 +144,15 @@ def candidates(screens: Sequence[Screen], sets: Sequence[PointSet], count: int, 
 
     Of equal errors there is one point, of the first set that has one.
     """
-    ranked = [(-key, number, index) for number, screen in enumerate(screens) for key, index in screen.worst]
-    distinct = {key: (number, index) for key, number, index in sorted(ranked, reverse=True)}
-    chosen = [(key, *distinct[key]) for key in sorted(distinct)][:count]
-    places = torch.empty(len(chosen), sets[0].dimension, dtype=torch.float64, device=device)
+    own = [np.array(screen.worst, dtype=np.int64).reshape(-1, 2) for screen in screens]
+    numbers = np.repeat(np.arange(len(own)), [len(pairs) for pairs in own])
+    keys, indices = np.concatenate(own).T
+    order = np.lexsort((indices, numbers, -keys))
+    order = order[np.append(True, keys[order][1:] != keys[order][:-1]) if len(order) else slice(0)][:count]
+    places = torch.empty(len(order), sets[0].dimension, dtype=torch.float64, device=device)
     for number, points in enumerate(sets):
-        own = [rank for rank, (_, of, _) in enumerate(chosen) if of == number]
-        indices = torch.tensor([chosen[rank][2] for rank in own], dtype=torch.int64, device=device)
-        places[torch.tensor(own, dtype=torch.int64, device=device)] = points.at(indices)
+        ranks = np.flatnonzero(numbers[order] == number)
+        places[torch.from_numpy(ranks).to(device)] = points.at(torch.from_numpy(indices[order[ranks]]).to(device))
     return places
 
 

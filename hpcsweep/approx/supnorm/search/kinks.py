@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import islice
 
 import torch
@@ -41,7 +42,7 @@ def kink_points(terms: Sequence[Dense], count: int, seed: int, domain: Domain) -
     exact = _on_the_line(terms, domain)[:count]
     count -= len(exact)
     device = terms[0].weights[0].device
-    owners, neurons = _chosen([len(term.biases[layer]) for term, layer in layers], count, seed)
+    owners, neurons = _chosen(tuple(len(term.biases[layer]) for term, layer in layers), count, seed)
     places = spread(domain, count, seed)[:count].to(device)
     for owner, (term, layer) in enumerate(layers):
         for rows in (owners == owner).nonzero()[:, 0].split(_TILE):
@@ -111,7 +112,8 @@ def _on_the_line(terms: Sequence[Dense], domain: Domain) -> Tensor:
     return torch.cat([line, line[:-1] / 2 + line[1:] / 2])[:, None]
 
 
-def _chosen(widths: Sequence[int], count: int, seed: int) -> tuple[Tensor, Tensor]:
+@lru_cache(16)
+def _chosen(widths: tuple[int, ...], count: int, seed: int) -> tuple[Tensor, Tensor]:
     """Return a random neuron for each of `count` points: numbers of the layer and within it, (count,) each."""
     ends = torch.tensor(widths).cumsum(0)
     drawn = random_bits(seed, _NEURONS - torch.arange(count), 1)[:, 0] % ends[-1]
