@@ -1,4 +1,4 @@
-"""Steps of projected L-BFGS, each climb for itself: what `supnorm.search.ascent` does in tensors, in loops."""
+"""Steps of projected L-BFGS, each climb for itself: what `supnorm.search.climbers` does in tensors, in loops."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _direct(
     shares: np.ndarray,
     direction: np.ndarray,
 ) -> None:
-    """Turn slopes, in `direction`, into the L-BFGS direction; where nothing is remembered, into `without` times them."""
+    """Turn slopes, in `direction`, into the L-BFGS direction; into `without` times them if nothing is remembered."""
     for m in range(memory - 1, -1, -1):
         at, product = (row * memory + m) * dimension, 0.0
         for k in range(dimension):
@@ -70,7 +70,7 @@ def propose(
     Parameters
     ----------
     longest: step of a coordinate, in half sides
-    box: (3, dimension), low and high ends and half sides; all others as in `ascent.Climbers`, `settled` 1 or 0
+    box: (3, dimension), low and high ends and half sides; all others as in `climbers.Climbers`, `settled` 1 or 0
     shares, room: (memory,) and (2, dimension), overwritten
     """
     for row in range(climbs):
@@ -172,7 +172,7 @@ def accept(
 
     Parameters
     ----------
-    longest, shorter, shortest: of steps, see `ascent`
+    longest, shorter, shortest: of steps, see `climbers`
     errors, rises: signed errors (climbs,) at the trials and their slopes per half side, which are overwritten
     """
     for row in range(climbs):

@@ -17,7 +17,7 @@ from torch import Tensor
 from hpcsweep.approx.supnorm.dense import Dense
 from hpcsweep.approx.supnorm.points.counter import random_bits
 from hpcsweep.approx.supnorm.points.pointset import Domain
-from hpcsweep.approx.supnorm.search.ascent import Box
+from hpcsweep.approx.supnorm.search.climbers import Box
 from hpcsweep.approx.supnorm.search.starts import spread
 
 PROJECTIONS = 2  # Newton steps of each point, at most the cost of as many gradients of the networks

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from hpcsweep.approx.models import ACTIVATIONS
 from hpcsweep.approx.supnorm.screening.error_keys import INFINITY_KEY, NAN_KEY
-from hpcsweep.approx.supnorm.search.ascent import GROUP, Climb, Error, ascend, keys, largest_first
+from hpcsweep.approx.supnorm.search.ascent import GROUP, Climb, Error, ascend, largest_first
+from hpcsweep.approx.supnorm.search.climbers import keys
 from tests.approx.supnorm.search.planted import random_network, tensor, uniform
 
 UNEVEN = ((-1.0, 3.0), (0.1, 0.3), (-500.0, 100.0))

@@ -81,14 +81,9 @@ class Difference:
         forms: Forms | None = None,
     ) -> None:
         self._target, self._approximant, self._full = target, approximant, full
-        self._forms = forms
+        self.is_ours, self._forms = forms is not None, forms
         self._domain = tuple((float(low), float(high)) for low, high in domain)
         self._layers = [Layers(dense) for dense in terms]
-
-    @property
-    def is_ours(self) -> bool:
-        """Whether target and approximant are ours: what enclosures of them say is tested, and not looked at again."""
-        return self._forms is not None
 
     def fully(self) -> Difference | None:
         """Return the difference with full relaxation; None where there is no more to relax."""
@@ -254,7 +249,7 @@ def _at(function: Function, points: Tensor) -> DoubleDouble:
 def network(term: Dense, points: Any) -> DoubleDouble:
     """Return the values (points,) of a network at points (points, dimension), double-doubles both."""
     signal: Any = term.standardised(points)
-    if term.activation == "tanh":
+    if term.activation == "tanh" and isinstance(signal, DoubleDouble):
         return apply("mul", perceptron(term, signal)[:, 0], term.amplitude)
     for layer, (weight, bias) in enumerate(zip(term.weights, term.biases, strict=True)):
         signal = apply("linear", signal, weight, bias)
