@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import final
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -24,6 +23,9 @@ from hpcsweep.approx.supnorm.screening.screen import Function
 from hpcsweep.approx.supnorm.search.ascent import with_slopes
 from hpcsweep.approx.targets import Target
 from hpcsweep.config import Config, ModelConfig, TargetConfig
+
+
+_FEW = 100_000  # parameters of networks that are kept
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,15 +147,14 @@ class Network(Approximation):
         return self.equation == "poisson"
 
     def error_function(self, folder: Path, device: str) -> ErrorFunction:
-        """Make target and network: once, if both are ours."""
+        """Make target and network; what was made of the last ones is kept, if both are ours."""
         if ":" in self.target.name + self.model.name:
-            return self._made(plugins.unchecked(self.target, self.dimension, folder), None, folder, device)
-        made = _made.setdefault(self, {})
-        if device not in made:
-            made[device] = self._made(*_ours(self.target, self.dimension), folder, device)
-        return made[device]
+            return self.made(plugins.unchecked(self.target, self.dimension, folder), None, folder, device)
+        make = _error_function if len(self.parameters) <= _FEW else _error_function.__wrapped__
+        return make(self, folder, device)
 
-    def _made(self, target: Target, forms: Forms | None, folder: Path, device: str) -> ErrorFunction:
+    def made(self, target: Target, forms: Forms | None, folder: Path, device: str) -> ErrorFunction:
+        """Return the error function with this target, and what is remembered of it."""
         model = models.make(self.model, self.dimension, target.domain, folder)
         parameters = torch.from_numpy(np.array(self.parameters, dtype=np.float64)).to(device)
         places = None
@@ -164,8 +165,9 @@ class Network(Approximation):
         return ErrorFunction(target, approximant, target.domain, terms, places, forms)
 
 
-# what was made of networks that are still there, by device
-_made: WeakKeyDictionary[Network, dict[str, ErrorFunction]] = WeakKeyDictionary()
+@lru_cache(32)
+def _error_function(network: Network, folder: Path, device: str) -> ErrorFunction:
+    return network.made(*_ours(network.target, network.dimension), folder, device)
 
 
 @lru_cache(8)

@@ -58,18 +58,28 @@ def project(dense: Dense, layer: int, neurons: Tensor, places: Tensor, box: Box)
     the next one leaves alone what is held at a bound.
     """
     for _ in range(PROJECTIONS):
-        with torch.enable_grad():
-            variable = places.detach().clone().requires_grad_()
-            entering = next(islice(dense.preactivations(variable), layer, None))  # (places, neurons of the layer)
-            values = entering.gather(1, neurons[:, None])[:, 0]
-            (gradient,) = torch.autograd.grad(values.sum(), variable)
-        values = _residual(dense.activation, values.detach())[:, None]
+        values, gradient = _with_gradient(dense, layer, neurons, places)
+        values = _residual(dense.activation, values)[:, None]
         slopes = gradient * box.half
         slopes = torch.where(box.free(places, -values * slopes), slopes, 0.0)
         square = slopes.square().sum(1, keepdim=True)
         steps = torch.where(square > 0, values / square * slopes, 0.0)
         places = box.clamp(places - box.half * torch.where(steps.isfinite(), steps, 0.0))
     return places
+
+
+def _with_gradient(dense: Dense, layer: int, neurons: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what enters one neuron each at places (places, dimension), (places,), and its gradients."""
+    if layer == 0:
+        rows = dense.weights[0][neurons]
+        entering = next(dense.preactivations(places)).gather(1, neurons[:, None])[:, 0]
+        return entering, rows if dense.factor is None else rows * dense.factor
+    with torch.enable_grad():
+        variable = places.detach().clone().requires_grad_()
+        entering = next(islice(dense.preactivations(variable), layer, None))  # (places, neurons of the layer)
+        values = entering.gather(1, neurons[:, None])[:, 0]
+        (gradient,) = torch.autograd.grad(values.sum(), variable)
+    return values.detach(), gradient
 
 
 def breakpoints(dense: Dense, low: float, high: float) -> tuple[Tensor, int]:
