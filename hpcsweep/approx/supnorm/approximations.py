@@ -24,7 +24,6 @@ from hpcsweep.approx.supnorm.search.ascent import with_slopes
 from hpcsweep.approx.targets import Target
 from hpcsweep.config import Config, ModelConfig, TargetConfig
 
-
 _FEW = 100_000  # parameters of networks that are kept
 
 
