@@ -115,12 +115,17 @@ def with_slopes(function: Error, places: Tensor) -> tuple[Tensor, Tensor]:
     return values.detach(), torch.zeros_like(places) if gradient is None else gradient
 
 
+def whole(count: int) -> int:
+    """Return how many places are evaluated for so many of a group."""
+    size = _LEAST
+    while size < count:
+        size *= 2
+    return size
+
+
 def padded(rows: Tensor) -> Tensor:
     """Return row numbers continued to a whole group by repeating the first of them."""
-    size = _LEAST
-    while size < len(rows):
-        size *= 2
-    return torch.cat([rows, rows[:1].expand(size - len(rows))])
+    return torch.cat([rows, rows[:1].expand(whole(len(rows)) - len(rows))])
 
 
 def _begin(error: Error, places: Tensor, box: Box) -> Climbers:
