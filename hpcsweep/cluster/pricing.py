@@ -10,7 +10,7 @@ from hpcsweep.approx import plugins
 from hpcsweep.approx.fitting import DTYPES
 from hpcsweep.approx.models import checks, classical, equivalent_widths
 from hpcsweep.approx.supnorm.certificate import certify
-from hpcsweep.approx.supnorm.search.ascent import GRADIENT_COST, GROUP
+from hpcsweep.approx.supnorm.search.ascent import GRADIENT_COST, GROUP, whole
 from hpcsweep.approx.supnorm.search.kinks import PROJECTIONS
 from hpcsweep.approx.supnorm.search.refine import AGAIN, STEPS
 from hpcsweep.approx.supnorm.tasks import Measurement, planned
@@ -27,7 +27,7 @@ TOGETHER = 32  # cells of a pack one after another, at most
 _PACK_SECONDS = 60.0  # of a pack of more than one
 # What measuring takes in calls of torch (for a network, and a box of a proof) and in multiply-adds (to make a point,
 # its target value, and its place in the statistics), beside evaluations.
-_NETWORK_CALLS, _BOX_CALLS, _POINT = 11_500, 8, 5400
+_NETWORK_CALLS, _BOX_CALLS, _POINT = 8_000, 8, 2000
 # What a bound of the error by Poisson's equation takes in calls, by dimension and beyond: measured in 1-D to 6-D for
 # networks of one and two layers of 16 and 32 neurons; most take half as much to twice as much.
 _SOLUTION_CALLS, _FURTHER = {1: 300_000, 2: 1_100_000}, 6_500_000
@@ -165,20 +165,21 @@ class Pricer:
 
 def _evaluations(measurement: Measurement) -> float:
     """Return how many evaluations the search takes."""
-    again = -(-int(AGAIN * measurement.starts) // GROUP)
-    rounds = STEPS * (-(-measurement.starts // GROUP) + again)
+    groups = (divmod(count, GROUP) for count in (measurement.starts, int(AGAIN * measurement.starts)))
+    climbs = STEPS * sum(many * GROUP + (whole(few) if few else 0) for many, few in groups)
     looked_at = measurement.kinks * (1 + PROJECTIONS * GRADIENT_COST) + 5 * measurement.starts
-    return rounds * GRADIENT_COST * GROUP + looked_at
+    return climbs * GRADIENT_COST + looked_at
 
 
 def _boxes(cell: Cell, measurement: Measurement) -> float:
     """Return how many boxes a proof usually takes: the more, the smaller the error, and so after methods that go on.
 
-    Those at the beginning suffice after Adam. Measured with smooth targets and networks of width 8 to 32.
+    Little more than those at the beginning suffice after Adam, and in up to three dimensions. Measured with smooth
+    targets and networks of width 8 to 32.
     """
     if measurement.gap is None:
         return 0.0
-    many = 1000 if cell.dimension == 1 else 20 * 3 ** (cell.dimension - 1) * cell.samples
+    many = 80 if cell.dimension <= 3 else 20 * 3 ** (cell.dimension - 1) * cell.samples
     fine = not classical.is_direct(cell.model) and any(method_of(part).is_fine for part in cell.optimizer.chain)
     if measurement.tentative:  # after Adam 10 of 16 networks took 54,000 to 868,000 boxes, the others at most 16,384
         return min(measurement.boxes, certify.TENTATIVE if fine else 2**17)
@@ -187,7 +188,8 @@ def _boxes(cell: Cell, measurement: Measurement) -> float:
 
 def _solution_calls(cell: Cell, measurement: Measurement) -> int:
     """Return how many calls it takes to bound the error of the solution by its equation, 0 where there is none."""
-    if measurement.gap is None or cell.optimizer.objective.equation == "none":
+    solves = cell.optimizer.objective.equation != "none"
+    if measurement.gap is None or measurement.tentative or not solves:
         return 0
     return _SOLUTION_CALLS.get(cell.dimension, _FURTHER)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import final
 
@@ -15,11 +16,15 @@ from torch import Tensor
 from hpcsweep import sampling
 from hpcsweep.approx import models, plugins
 from hpcsweep.approx.supnorm import dense
+from hpcsweep.approx.supnorm.certificate.enclosure.remembered import Forms
 from hpcsweep.approx.supnorm.points.pointset import Domain
 from hpcsweep.approx.supnorm.screening.evaluator import frozen
 from hpcsweep.approx.supnorm.screening.screen import Function
 from hpcsweep.approx.supnorm.search.ascent import with_slopes
+from hpcsweep.approx.targets import Target
 from hpcsweep.config import Config, ModelConfig, TargetConfig
+
+_FEW = 100_000  # parameters of networks that are kept
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +36,7 @@ class ErrorFunction:
     domain: ((low, high), ...), one pair per axis.
     terms: the networks whose sum the approximant is, () if its layers are not known.
     samples: (samples, dimension), where the approximant was trained; None if that is not known.
+    forms: of the target on this domain, if it is pure and others share it.
     """
 
     target: Function
@@ -38,6 +44,7 @@ class ErrorFunction:
     domain: Domain
     terms: tuple[dense.Dense, ...] = ()
     samples: Tensor | None = None
+    forms: Forms | None = None
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -139,15 +146,33 @@ class Network(Approximation):
         return self.equation == "poisson"
 
     def error_function(self, folder: Path, device: str) -> ErrorFunction:
-        """Make target and network."""
-        target = plugins.unchecked(self.target, self.dimension, folder)
+        """Make target and network; what was made of the last ones is kept, if both are ours."""
+        if ":" in self.target.name + self.model.name:
+            return self.made(plugins.unchecked(self.target, self.dimension, folder), None, folder, device)
+        make = _error_function if len(self.parameters) <= _FEW else _error_function.__wrapped__
+        return make(self, folder, device)
+
+    def made(self, target: Target, forms: Forms | None, folder: Path, device: str) -> ErrorFunction:
+        """Return the error function with this target, and what is remembered of it."""
         model = models.make(self.model, self.dimension, target.domain, folder)
         parameters = torch.from_numpy(np.array(self.parameters, dtype=np.float64)).to(device)
         places = None
         if self.samples:
             places = torch.from_numpy(sampling.places(self.data_seed, self.samples, target.domain, self.sampling))
             places = places.to(device)
-        return ErrorFunction(target, frozen(model, parameters), target.domain, dense.of(model, parameters), places)
+        approximant, terms = frozen(model, parameters), dense.of(model, parameters)
+        return ErrorFunction(target, approximant, target.domain, terms, places, forms)
+
+
+@lru_cache(32)
+def _error_function(network: Network, folder: Path, device: str) -> ErrorFunction:
+    return network.made(*_ours(network.target, network.dimension), folder, device)
+
+
+@lru_cache(8)
+def _ours(target: TargetConfig, dimension: int) -> tuple[Target, Forms]:
+    """Return a target that is ours, and what is remembered of it."""
+    return plugins.unchecked(target, dimension), Forms()
 
 
 @final

@@ -7,7 +7,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial, reduce
+from functools import cached_property, lru_cache, partial, reduce
 from pathlib import Path
 from typing import Any, final
 
@@ -48,7 +48,7 @@ class Measurement:
     uniform: independent uniform points beside, 0: none.
     starts, kinks: of the search: local ascents, and points projected onto zero sets of neurons; 0: none.
     gap: what is to be proved, upper <= (1 + gap) * lower; None: no proof.
-    boxes: of the proof, at most; but at least those that it begins with, 64 in one and two dimensions, 8 in three.
+    boxes: of the proof, at most; but at least those that it begins with, 64 in up to three dimensions.
     central: the share of each side of the domain that is measured apart as well, by the same points of each kind mapped
         into the box of the same centre; None: not.
     tentative: whether the proof ends early where the first boxes do not promise that it closes.
@@ -70,13 +70,9 @@ class Measurement:
     def sets(self, domain: points.Domain) -> list[points.PointSet]:
         """Return the point sets: of each kind on the domain, then in its central part, the independent points last.
 
-        Raises `StudyError` for what cannot be.
+        The same ones if asked again. Raises `StudyError` for what cannot be.
         """
-        boxes = [domain] if self.central is None else [domain, inner(domain, self.central)]
-        sets = [points.make(kind, self.dimension, self.count, self.seed, box) for box in boxes for kind in self.kinds]
-        if self.uniform:
-            sets.append(points.make("uniform", self.dimension, self.uniform, self.seed + _UNIFORM_SEED, domain))
-        return sets
+        return _sets(self, domain)
 
     @cached_property
     def counts(self) -> list[int]:
@@ -92,6 +88,15 @@ class Measurement:
     def total(self) -> int:
         """How many tiles there are in all."""
         return sum(self.tiles)
+
+
+@lru_cache(16)
+def _sets(plan: Measurement, domain: points.Domain) -> list[points.PointSet]:
+    boxes = [domain] if plan.central is None else [domain, inner(domain, plan.central)]
+    sets = [points.make(kind, plan.dimension, plan.count, plan.seed, box) for box in boxes for kind in plan.kinds]
+    if plan.uniform:
+        sets.append(points.make("uniform", plan.dimension, plan.uniform, plan.seed + _UNIFORM_SEED, domain))
+    return sets
 
 
 def inner(domain: points.Domain, share: float) -> points.Domain:
@@ -152,9 +157,8 @@ class Screening(MeasurementTask):
             error_functions = [self.approximations[member].error_function(folder, device) for member in members]
             networks = [functions.approximant for functions in error_functions]
             first = 0
-            for point_set, count in zip(
-                self.measurement.sets(error_functions[0].domain), self.measurement.tiles, strict=True
-            ):
+            sets = self.measurement.sets(error_functions[0].domain)
+            for point_set, count in zip(sets, self.measurement.tiles, strict=True):
                 own = range(max(self.tiles.start - first, 0), min(self.tiles.stop - first, count))
                 first += count
                 of_members = screen.screen(
@@ -165,6 +169,7 @@ class Screening(MeasurementTask):
                     networks,
                     device,
                     worst=self.measurement.starts,
+                    forms=error_functions[0].forms if device == "cpu" else None,
                 )
                 for member, of_member in zip(members, of_members, strict=True):
                     screens[member].append(of_member)
@@ -267,9 +272,13 @@ class Proof(MeasurementTask):
         return self.approximation.plugins
 
     def _doubtful(self, methods: Methods, functions: ErrorFunction) -> bool:
-        """Return whether what is proved at some points, and at that of the lower bound, misses what is seen there."""
-        points = consistency.sample(functions.domain)
-        if any(method.contradicted(points) for method in methods.first):
+        """Return whether what is proved at some points, and at that of the lower bound, misses what is seen there.
+
+        Not asked of what is ours: its enclosures are tested, and compared with what was seen when all is done.
+        """
+        if functions.forms is not None:
+            return False
+        if any(method.contradicted(consistency.sample(functions.domain)) for method in methods.first):
             return True
         where = torch.tensor([self.bracket.where], dtype=torch.float64)
         return bool(self.bracket.where) and methods.lines.contradicted(where, self.bracket.lower)
@@ -278,7 +287,7 @@ class Proof(MeasurementTask):
 def enclosed(functions: ErrorFunction) -> Difference:
     """Return target - approximant on boxes; what a user's code raises there, it raises as `Unenclosed`."""
     target, approximant = (partial(on_boxes, function) for function in (functions.target, functions.approximant))
-    return Difference(target, approximant, functions.domain, functions.terms)
+    return Difference(target, approximant, functions.domain, functions.terms, forms=functions.forms)
 
 
 def on_boxes(function: Function, points: Any) -> Any:

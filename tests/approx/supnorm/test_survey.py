@@ -165,7 +165,7 @@ class Solving(Approximation):
         def target(points: torch.Tensor) -> torch.Tensor:
             return functions.target(points) * (1.0 if isinstance(points, torch.Tensor) else 1.0 + self.off)
 
-        return replace(functions, target=target)
+        return replace(functions, target=target, forms=None)
 
 
 def test_errors_of_solutions_are_bounded_only_where_code_is_what_it_says() -> None:

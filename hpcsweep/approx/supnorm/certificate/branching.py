@@ -20,6 +20,7 @@ from torch import Tensor
 from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference, UpperBound
 
 _GRID = 2.0**51  # the sum of two edges is exact, and so is half of it
+_NARROW = 4 / _GRID  # an edge that is not halved
 _LOOKED_INTO = 256  # boxes of a round, the worst, in which the error itself is evaluated
 _KEPT = 0.5  # a box of which less is left is bounded again before it is halved
 _NEARLY_LONGEST = 0.999  # what slopes contribute says little: the longest edges, by roundings
@@ -85,6 +86,16 @@ def halves(boxes: Boxes) -> Boxes:
     return concatenated([lower, upper])
 
 
+def parted(boxes: Boxes, least: int) -> Boxes:
+    """Return boxes halved along their longest edges until there are as many as asked for; or too narrow for that."""
+    while 0 < len(boxes) < least:
+        edges = boxes.high - boxes.low
+        if (edges.max(1) <= _NARROW).any():
+            break
+        boxes = halves(Boxes(boxes.low, boxes.high, boxes.bounds, edges.argmax(1).astype(np.int8)))
+    return boxes
+
+
 @dataclass(frozen=True, eq=False)
 class RoundResult:
     """What a round found: open boxes, a bound for those that no work will settle, and the largest error seen.
@@ -109,11 +120,11 @@ def bound(difference: Difference, boxes: Boxes, level: float) -> RoundResult:
     boxes = boxes[np.argsort(opened[:, 1].astype(np.int8) - opened[:, 0], kind="stable")]
     sides = slice(0, int(opened[:, 0].sum())), slice(len(boxes) - int(opened[:, 1].sum()), len(boxes))
     low, high, bounds = (torch.from_numpy(part) for part in (boxes.low, boxes.high, boxes.bounds.copy()))
-    upper_bounds = difference.upper_bounds((low + high) / 2, (high - low) / 2, *sides)
+    upper_bounds = difference.upper_bounds((low + high) / 2, (high - low) / 2, *sides, level)
     by_slopes = upper_bounds[0].share is None
     remaining = _Remaining.nothing(low, _NEARLY_LONGEST if by_slopes else _LONG)
     for column, (side, bound) in enumerate(zip(sides, upper_bounds, strict=True)):
-        bounds[side, column] = torch.minimum(bounds[side, column], bound.top())
+        bounds[side, column] = torch.minimum(bounds[side, column], bound.least())
         remaining.add(side, *_cut(low[side], high[side], bounds[side, column], bound, level), bound)
     worst = bounds.amax(1)  # (boxes,)
     points, errors, settled = _evaluate_inside(difference, low, high, worst, remaining)
@@ -211,4 +222,4 @@ def _axis(low: Tensor, high: Tensor, remaining: _Remaining) -> tuple[Tensor, Ten
     longest = edges.amax(1, keepdim=True)
     axis = (remaining.share + 1e-300).masked_fill_(edges < remaining.shortest * longest, 0.0).argmax(1)
     kept = (edges / (high - low)).prod(1)
-    return axis.masked_fill_(kept < _KEPT, WHOLE).to(torch.int8), longest[:, 0] <= 4 / _GRID
+    return axis.masked_fill_(kept < _KEPT, WHOLE).to(torch.int8), longest[:, 0] <= _NARROW

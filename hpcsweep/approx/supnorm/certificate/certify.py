@@ -13,14 +13,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hpcsweep.approx.supnorm.certificate.branching import WHOLE, Boxes, bound, concatenated, grid, halves
+from hpcsweep.approx.supnorm.certificate.branching import WHOLE, Boxes, bound, concatenated, grid, halves, parted
 from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference
 from hpcsweep.approx.supnorm.certificate.methods import Methods, parts
 from hpcsweep.bracket import Bracket, cover
 
-_FIRST = {1: 64, 2: 8, 3: 2}  # intervals per axis to begin with; 1 in more dimensions
+_FIRST = {1: 64, 2: 8, 3: 4}  # intervals per axis to begin with; 1 in more dimensions
 # Boxes taken at once: a quarter of the open ones, so that good lower bounds are found before much is halved.
 _SHARE, _FEWEST, _MOST = 4, 192, 4096
+_LEAST = 8  # boxes bounded at once: fewer take as long
 _PILOT, _PILOT_GROWTH = 2048, 8  # boxes done before the first pilot, and by which factor until the next one
 _SMOOTH_PILOT = 512  # of Taylor models, which need fewer boxes
 _TRIED = 32  # boxes that a pilot halves
@@ -198,7 +199,7 @@ def _round(methods: Methods, pool: Pool, most: int, needed: float) -> Pool:
     """Take the worst boxes, halve them, bound `most` at most and put back what is still open of their halves."""
     usual = min(_MOST, max(_FEWEST, len(pool.boxes) // _SHARE))
     taken, others = _worst(pool.boxes, min(usual, most))
-    taken = halves(taken)
+    taken = parted(halves(taken), min(_LEAST, most))
     taken, rest = taken[:most], _as_they_are(taken[most:])  # of the rest, its parents' bounds say all that is known
     difference = methods.of(pool.order, pool.full, pool.precise)
     result = bound(difference, taken, pool.level)
@@ -216,9 +217,12 @@ def _round(methods: Methods, pool: Pool, most: int, needed: float) -> Pool:
     )
     if result.error > pool.lower or math.isnan(result.error):
         place = difference.places(result.where)
+        where = tuple(place[0].tolist())
+        if where == pool.where and math.isfinite(result.error):  # what is proved there is known
+            return pool
         error = difference.lower_end(place, result.error)
         if not error <= pool.lower:
-            return replace(pool, lower=error, where=tuple(place[0].tolist()))
+            return replace(pool, lower=error, where=where)
     return pool
 
 

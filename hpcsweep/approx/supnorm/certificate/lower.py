@@ -51,7 +51,7 @@ def lower_end(difference: Difference, places: Tensor, others: Callable[[], Tenso
     """
     places = torch.clamp(places, *torch.tensor(domain, dtype=torch.float64).T)  # those of a store may be anywhere
     try:
-        if _contradicted(difference, places):
+        if not difference.is_ours and _contradicted(difference, places):
             return _evaluated(difference, places, domain, "an evaluation contradicts it")
         bracket, rounding = _largest(difference, places)
         if rounding > NOISE * bracket.lower or not bracket.lower:

@@ -47,10 +47,9 @@ class Methods:
             self.orders = ()
 
     def _are_possible(self, models: TaylorDifference) -> bool:
-        """Return whether models of one box can be made: a user's code that lines follow may do what models cannot."""
-        dimension = len(self.lines._domain)
+        """Return whether models of a box can be made: a user's code that lines follow may do what models cannot."""
         try:
-            models._model(torch.zeros(1, dimension).double(), torch.full((1, dimension), 0.5).double(), models.order)
+            models.try_code()
         except MemoryError:
             raise
         except Exception:  # of a user's code, or a defect of ours, which costs time only: lines prove as much

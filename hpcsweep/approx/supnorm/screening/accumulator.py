@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,12 +33,12 @@ class Accumulator:
     absolute, square: sums of |error| and its square over the finite ones, times 2**1074. Those of a tile are rounded as
         float64; tiles are added exactly.
     nans, infinities: how many errors were not finite.
-    worst: (key, index) of the worst points, by the total order of `error_keys`.
     """
 
     def __init__(self, tile: int, worst: int, fair: bool, device: torch.device | str) -> None:
         self.count = self.averaged = self.absolute = self.square = self.nans = self.infinities = 0
-        self.worst: Ranked = ()
+        self._worst = np.empty((2, 0), dtype=np.int64)  # keys and indices, by the total order of `error_keys`
+        self._others: list[np.ndarray] = []  # that may be among them
         self._kept = worst
         self._fair = fair
         if fair:
@@ -46,6 +47,13 @@ class Accumulator:
             # One memory for squares, and after them for bins: what is small stays in the cache.
             self._squares = torch.empty(tile, dtype=torch.float64, device=device)
             self._bins = self._squares.view(torch.int64)
+
+    @property
+    def worst(self) -> Ranked:
+        """(key, index) of the worst points, by the total order of `error_keys`."""
+        self._rank()
+        keys, indices = self._worst.tolist()
+        return tuple(zip(keys, indices, strict=True))
 
     @property
     def histogram(self) -> histogram.Histogram:
@@ -68,10 +76,15 @@ class Accumulator:
         if self._fair:
             self._add_up(patterns, magnitudes, shrunk)
         if self._counts_among_the_worst(top, start):
-            floor = self.worst[-1][0] if len(self.worst) == self._kept else -1
-            self.worst = error_keys.first(
-                self.worst + error_keys.worst_of(patterns, start, self._kept, floor), self._kept
-            )
+            floor = int(self._worst[0, -1]) if self._worst.shape[1] == self._kept else -1
+            self._others.append(error_keys.worst_of(patterns, start, self._kept, floor))
+            if floor < 0 or sum(pairs.shape[1] for pairs in self._others) > error_keys.CROWD * self._kept:
+                self._rank()
+
+    def _rank(self) -> None:
+        if self._others:
+            self._worst = error_keys.ranked(np.concatenate([self._worst, *self._others], axis=1), self._kept)
+            self._others = []
 
     def _add_up(self, patterns: Tensor, magnitudes: Tensor, shrunk: int) -> None:
         """Add to sums and histogram: keys and finite |error| times 2**-shrunk, (points,) each."""
@@ -84,10 +97,10 @@ class Accumulator:
 
     def _counts_among_the_worst(self, top: int, start: int) -> bool:
         """Say whether a tile with this largest key may have one of the worst points; nearly all have none."""
-        if len(self.worst) < self._kept:
+        if self._worst.shape[1] < self._kept:
             return True
-        key, index = self.worst[-1]
-        return top > key or (top == key and start < index)
+        key, index = self._worst[:, -1]
+        return bool(top > key or (top == key and start < index))
 
 
 def _exact(number: float) -> int:

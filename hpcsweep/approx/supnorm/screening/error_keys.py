@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import struct
 
-import torch
+import numpy as np
 from torch import Tensor
 
 INFINITY_KEY = 0x7FF0000000000000
 NAN_KEY = 0x7FF8000000000000
+CROWD = 2  # times as many points as are kept are sorted at a time: equal keys may be among them
 SIGNIFICAND_BITS = 52  # of a float64, stored; the exponent stands above them
 
 # (key, index), the largest key first. Equal errors are kept once, at the first index: of points that are clamped to the
@@ -44,17 +45,26 @@ def first(ranked: Ranked, count: int) -> Ranked:
     return tuple(indices.items())[:count]
 
 
-def worst_of(keys: Tensor, start: int, count: int, floor: int) -> Ranked:
-    """Return the `count` largest different keys of (points,), each at its first index, which run from `start` on.
+def worst_of(keys: Tensor, start: int, count: int, floor: int) -> np.ndarray:
+    """Return all keys of (points,) from `floor` on, and of many the `count` largest different ones at least.
 
-    Those below `floor` may be missing. `torch.topk` would not say which of equal ones it takes.
+    (2, pairs) int64, keys and indices, which run from `start` on, in their order. `torch.topk` would not say which of
+    equal ones it takes.
     """
     if count == 1:
         largest = int(keys.argmax())  # the first of equal ones
-        return ((int(keys[largest]), start + largest),)
-    places = (keys >= floor).nonzero()[:, 0]  # in order of the index, which a stable sort keeps among equal keys
-    values, order = keys[places].sort(descending=True, stable=True)
-    new = torch.ones_like(values, dtype=torch.bool)
-    new[1:] = values[1:] != values[:-1]
-    chosen = places[order[new][:count]] + start
-    return tuple(zip(values[new][:count].tolist(), chosen.tolist(), strict=True))
+        return np.array([[int(keys[largest])], [start + largest]])
+    whole = keys.cpu().numpy()
+    if floor < 0 and len(whole) > CROWD * count:
+        floor = int(np.partition(whole, len(whole) - CROWD * count)[len(whole) - CROWD * count])
+        if len(np.unique(whole[whole >= floor])) < count:
+            floor = -1
+    places = np.flatnonzero(whole >= floor)
+    return np.stack([whole[places], places + start])
+
+
+def ranked(pairs: np.ndarray, count: int) -> np.ndarray:
+    """Return the first `count` of pairs (2, pairs) of keys and indices by the total order, of equal keys the first."""
+    keys, indices = pairs[:, np.lexsort((pairs[1], -pairs[0]))]
+    new = np.append(True, keys[1:] != keys[:-1]) if len(keys) else np.empty(0, bool)
+    return np.stack([keys[new][:count], indices[new][:count]])

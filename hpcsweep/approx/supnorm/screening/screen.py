@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from hpcsweep.approx.supnorm.certificate.enclosure.remembered import Forms
 from hpcsweep.approx.supnorm.points import PointSet
 from hpcsweep.approx.supnorm.screening import error_keys, histogram
 from hpcsweep.approx.supnorm.screening.accumulator import FIXED, Accumulator
@@ -128,7 +130,8 @@ def merge(a: Screen, b: Screen) -> Screen:
 
 def merge_all(screens: Iterable[Screen]) -> Screen:
     """Return the screen of disjoint parts of one point set, in any order."""
-    return reduce(merge, screens, empty())
+    first, *others = list(screens) or [empty()]
+    return reduce(merge, others, first)
 
 
 def higher(a: Bracket, b: Bracket) -> Bracket:
@@ -141,14 +144,15 @@ def candidates(screens: Sequence[Screen], sets: Sequence[PointSet], count: int, 
 
     Of equal errors there is one point, of the first set that has one.
     """
-    ranked = [(-key, number, index) for number, screen in enumerate(screens) for key, index in screen.worst]
-    distinct = {key: (number, index) for key, number, index in sorted(ranked, reverse=True)}
-    chosen = [(key, *distinct[key]) for key in sorted(distinct)][:count]
-    places = torch.empty(len(chosen), sets[0].dimension, dtype=torch.float64, device=device)
+    own = [np.array(screen.worst, dtype=np.int64).reshape(-1, 2) for screen in screens]
+    numbers = np.repeat(np.arange(len(own)), [len(pairs) for pairs in own])
+    keys, indices = np.concatenate(own).T
+    order = np.lexsort((indices, numbers, -keys))
+    order = order[np.append(True, keys[order][1:] != keys[order][:-1]) if len(order) else slice(0)][:count]
+    places = torch.empty(len(order), sets[0].dimension, dtype=torch.float64, device=device)
     for number, points in enumerate(sets):
-        own = [rank for rank, (_, of, _) in enumerate(chosen) if of == number]
-        indices = torch.tensor([chosen[rank][2] for rank in own], dtype=torch.int64, device=device)
-        places[torch.tensor(own, dtype=torch.int64, device=device)] = points.at(indices)
+        ranks = np.flatnonzero(numbers[order] == number)
+        places[torch.from_numpy(ranks).to(device)] = points.at(torch.from_numpy(indices[order[ranks]]).to(device))
     return places
 
 
@@ -161,6 +165,7 @@ def screen(
     device: torch.device | str = "cpu",
     *,
     worst: int = 0,
+    forms: Forms | None = None,
 ) -> list[Screen]:
     """Screen some tiles of a point set for all networks, points and target values computed once per tile.
 
@@ -170,6 +175,7 @@ def screen(
     tile: points per tile. The last one is computed at full shape too; what exceeds the set is left out.
     target, networks: (tile, dimension) float64 -> (tile,) float64, on the device.
     worst: how many of the worst points are kept, for `candidates`; of equal errors the first point alone.
+    forms: what is remembered of the target, on the CPU.
 
     Returns
     -------
@@ -185,8 +191,14 @@ def screen(
     for number in tiles:
         start = number * tile
         real = min(tile, points.count - start)
-        places = points(start, tile, device)  # (tile, dimension)
-        values = evaluate(target, places)  # (tile,)
+
+        def made(start: int = start) -> tuple[Tensor, Tensor]:
+            places = points(start, tile, device)
+            return places, evaluate(target, places)
+
+        places, values = (
+            made() if forms is None else forms.tile(points, start, tile, made)
+        )  # (tile, dimension), (tile,)
         for accumulator, network in zip(accumulators, networks, strict=True):
             accumulator.add(start, (values - evaluate(network, places))[:real])
     return [_finished(accumulator, points, worst, device) for accumulator in accumulators] or [
@@ -195,7 +207,8 @@ def screen(
 
 
 def _finished(accumulator: Accumulator, points: PointSet, worst: int, device: torch.device | str) -> Screen:
-    key, index = accumulator.worst[0]
+    ranked = accumulator.worst
+    key, index = ranked[0]
     return Screen(
         key=key,
         index=index,
@@ -206,7 +219,7 @@ def _finished(accumulator: Accumulator, points: PointSet, worst: int, device: to
         nans=accumulator.nans,
         infinities=accumulator.infinities,
         averaged=accumulator.averaged,
-        worst=accumulator.worst[:worst],
+        worst=ranked[:worst],
         kept=worst,
         counts=accumulator.histogram,
     )

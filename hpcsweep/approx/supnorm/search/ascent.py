@@ -10,25 +10,32 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from hpcsweep.approx.kernels import climbs as climbs_kernels
 from hpcsweep.approx.supnorm.points.pointset import Domain
-from hpcsweep.approx.supnorm.screening.error_keys import canonical
+from hpcsweep.approx.supnorm.search.climbers import (
+    LONGEST,
+    MEMORY,
+    REACH,
+    SHORTER,
+    SHORTEST,
+    Box,
+    Climbers,
+    accept,
+    directions,
+    keys,
+)
 
 # Signed, (points, dimension) -> (points,) float64; autograd differentiates it, or it has a `with_slopes` (see there).
 Error = Callable[[Tensor], Tensor]
 
-GROUP = 512  # starts that are evaluated together, always exactly so many
+GROUP, _LEAST = 512, 128  # starts that are evaluated together; of fewer always 128, 256 or 512
 # A value with its gradient, in values alone: 1.8 to 2.3 for compiled networks of width 16 to 512 on a CPU core, 2.0 to
 # 2.8 by autograd.
 GRADIENT_COST = 2.5
-_MEMORY = 5
-_REACH = 0.05  # first step, in half sides of the domain
-_LONGEST = 0.5  # longest step of a coordinate, likewise
-_SHORTER = 0.35  # factor after a step that was no better
-_SHORTEST = 1e-3  # of a remembered direction; a shorter one is given up
-_ROUNDOFF = 2.0**-53
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,49 +54,6 @@ class Climb:
     places: Tensor
     evaluations: int
     nonfinite: int
-
-
-@dataclass(frozen=True, eq=False)
-class Box:
-    """The domain as tensors (dimension,) on a device: steps are measured in half sides."""
-
-    low: Tensor
-    high: Tensor
-    half: Tensor
-
-    @classmethod
-    def of(cls, domain: Domain, device: torch.device) -> Box:
-        """Return the box of ((low, high), ...)."""
-        low, high = torch.tensor(domain, dtype=torch.float64).to(device).T
-        return cls(low, high, high / 2 - low / 2)
-
-    def clamp(self, places: Tensor) -> Tensor:
-        """Return the nearest places within the box, (places, dimension)."""
-        return torch.minimum(torch.maximum(places, self.low), self.high)
-
-    def free(self, places: Tensor, slopes: Tensor) -> Tensor:
-        """Say which coordinates may follow their slopes, (places, dimension) bool: not those that would leave."""
-        return ~(((places >= self.high) & (slopes > 0)) | ((places <= self.low) & (slopes < 0)))
-
-
-@dataclass(eq=False)
-class Climbers:
-    """The state of some climbs; the first axis of every tensor is the climb."""
-
-    places: Tensor  # (climbs, dimension), the best so far
-    values: Tensor  # (climbs,), |error| there
-    slopes: Tensor  # (climbs, dimension), its gradient per half side
-    positive: Tensor  # (climbs,) bool, the sign of the error there
-    moves: Tensor  # (climbs, memory, dimension), differences of places per half side, the latest last
-    turns: Tensor  # (climbs, memory, dimension), the slopes lost along them
-    weights: Tensor  # (climbs, memory), 1 / (move . turn); 0 where nothing is remembered
-    length: Tensor  # (climbs,), factor of the next step
-    reach: Tensor  # (climbs,), size of a step along the slope alone
-    settled: Tensor  # (climbs,) bool, nothing more to gain
-
-    def rows(self, chosen: Tensor) -> Climbers:
-        """Return copies of the climbs with these numbers."""
-        return Climbers(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
 
 def ascend(error: Error, starts: Tensor, domain: Domain, steps: int = 20, again: float = 0.1) -> Climb:
@@ -123,11 +87,6 @@ def ascend(error: Error, starts: Tensor, domain: Domain, steps: int = 20, again:
     return Climb(everyone.values, everyone.places, evaluations + spent, nonfinite + spoilt)
 
 
-def keys(values: Tensor) -> Tensor:
-    """Return int64 that order |values| totally, NaN on top, as `screen` does."""
-    return canonical(values.abs().view(torch.int64))
-
-
 def largest_first(values: Tensor) -> Tensor:
     """Return the numbers of values in falling order of |value|, NaN first, equal ones in the order given."""
     return torch.sort(keys(values), descending=True, stable=True).indices
@@ -156,9 +115,17 @@ def with_slopes(function: Error, places: Tensor) -> tuple[Tensor, Tensor]:
     return values.detach(), torch.zeros_like(places) if gradient is None else gradient
 
 
+def whole(count: int) -> int:
+    """Return how many places are evaluated for so many of a group."""
+    size = _LEAST
+    while size < count:
+        size *= 2
+    return size
+
+
 def padded(rows: Tensor) -> Tensor:
     """Return row numbers continued to a whole group by repeating the first of them."""
-    return torch.cat([rows, rows[:1].expand(-len(rows) % GROUP)])
+    return torch.cat([rows, rows[:1].expand(whole(len(rows)) - len(rows))])
 
 
 def _begin(error: Error, places: Tensor, box: Box) -> Climbers:
@@ -166,7 +133,7 @@ def _begin(error: Error, places: Tensor, box: Box) -> Climbers:
     values, slopes = value_and_slope(error, places, box.half)
     climbs, dimension = places.shape
     positive = values >= 0
-    history = places.new_zeros(climbs, _MEMORY, dimension)
+    history = places.new_zeros(climbs, MEMORY, dimension)
     return Climbers(
         places=places,
         values=values.abs(),
@@ -174,9 +141,9 @@ def _begin(error: Error, places: Tensor, box: Box) -> Climbers:
         positive=positive,
         moves=history,
         turns=history.clone(),
-        weights=places.new_zeros(climbs, _MEMORY),
+        weights=places.new_zeros(climbs, MEMORY),
         length=places.new_ones(climbs),
-        reach=places.new_full((climbs,), _REACH),
+        reach=places.new_full((climbs,), REACH),
         settled=~values.isfinite(),
     )
 
@@ -186,7 +153,7 @@ def _continue(error: Error, everyone: Climbers, box: Box, steps: int, share: flo
     order = largest_first(everyone.values.masked_fill(everyone.settled, -0.0))
     count = min(-int(-share * len(order) // 1), int((~everyone.settled).sum()))
     spent = spoilt = 0
-    for chosen in order[:count].split(GROUP):
+    for chosen in order[:count].split(GROUP) if count else ():
         climbers = everyone.rows(padded(chosen))
         counts = _climb(error, climbers, box, steps, len(chosen))
         spent, spoilt = spent + counts[0], spoilt + counts[1]
@@ -197,9 +164,14 @@ def _continue(error: Error, everyone: Climbers, box: Box, steps: int, share: flo
 
 def _climb(error: Error, climbers: Climbers, box: Box, steps: int, real: int) -> tuple[int, int]:
     """Advance one group in place, of which the first `real` count; return evaluations and how many were NaN or inf."""
+    way = _in_loops if climbers.places.device.type == "cpu" else _in_tensors
+    return way(error, climbers, box, steps, real)
+
+
+def _in_tensors(error: Error, climbers: Climbers, box: Box, steps: int, real: int) -> tuple[int, int]:
     spent = spoilt = 0
     for _ in range(steps):
-        moves = _directions(climbers, box)
+        moves = directions(climbers, box)
         trials = box.clamp(climbers.places + box.half * moves)
         climbers.settled |= (trials == climbers.places).all(1)
         if climbers.settled[:real].all():
@@ -207,83 +179,32 @@ def _climb(error: Error, climbers: Climbers, box: Box, steps: int, real: int) ->
         values, slopes = value_and_slope(error, trials, box.half)
         spent += real
         spoilt += int((~values.isfinite() & ~climbers.settled)[:real].sum())
-        _accept(climbers, trials, values, slopes, box)
+        accept(climbers, trials, values, slopes, box)
     return spent, spoilt
 
 
-def _directions(climbers: Climbers, box: Box) -> Tensor:
-    """Return the next step of each climb per half side, (climbs, dimension); it goes up, to first order."""
-    free = box.free(climbers.places, climbers.slopes)
-    slopes = torch.where(free, climbers.slopes, 0.0)
-    steepest = slopes.abs().amax(1, keepdim=True).clamp(min=1e-300)
-    direction = torch.where(free, _two_loops(climbers, slopes, climbers.reach[:, None] / steepest), 0.0)
-    gain = (direction * slopes).sum(1, keepdim=True)
-    direction = torch.where(gain > 0, direction, climbers.reach[:, None] / steepest * slopes)
-    # What promises less than a rounding error of the value is not worth a trial.
-    climbers.settled |= (direction * slopes).sum(1) <= _ROUNDOFF * climbers.values
-    longest = direction.abs().amax(1, keepdim=True).clamp(min=1e-300)
-    moves = climbers.length[:, None] * direction * (_LONGEST / longest).clamp(max=1.0)
-    return torch.where(climbers.settled[:, None], 0.0, moves)
+def _in_loops(error: Error, climbers: Climbers, box: Box, steps: int, real: int) -> tuple[int, int]:
+    spent, spoilt, (climbs, dimension) = 0, 0, climbers.places.shape
+    state = {field.name: getattr(climbers, field.name).double().numpy() for field in fields(climbers)}
+    sides = torch.stack([box.low, box.high, box.half]).numpy()
+    trials, room = np.empty_like(state["places"]), np.empty(MEMORY + 2 * dimension)
+    sizes, settled = (climbs, dimension, MEMORY), state["settled"][:real]
+    for _ in range(steps):
+        held = _flat(sides, *(part for name, part in state.items() if name != "positive"))
+        propose: Callable[..., None] = climbs_kernels.propose[np.float64]
+        propose(*sizes, LONGEST, *held, *_flat(trials), room[:MEMORY], room[MEMORY:])
+        if settled.all():
+            break
+        values, slopes = value_and_slope(error, torch.from_numpy(trials.copy()), box.half)
+        spent += real
+        spoilt += int((~np.isfinite(values.numpy()[:real]) & (settled == 0.0)).sum())
+        take: Callable[..., None] = climbs_kernels.accept[np.float64]
+        given = _flat(sides, *state.values(), trials, values.contiguous().numpy(), slopes.contiguous().numpy())
+        take(*sizes, LONGEST, SHORTER, SHORTEST, *given)
+    for name, part in state.items():
+        setattr(climbers, name, torch.from_numpy(part).to(getattr(climbers, name).dtype))
+    return spent, spoilt
 
 
-def _two_loops(climbers: Climbers, slopes: Tensor, without: Tensor) -> Tensor:
-    """Return the L-BFGS direction (climbs, dimension); where nothing is remembered, `without` (climbs, 1) * slopes."""
-    moves, turns, weights = climbers.moves.unbind(1), climbers.turns.unbind(1), climbers.weights.unbind(1)
-    shares = []
-    for move, turn, weight in zip(reversed(moves), reversed(turns), reversed(weights), strict=True):
-        share = (weight * torch.linalg.vecdot(move, slopes))[:, None]
-        slopes = torch.addcmul(slopes, share, turn, value=-1)
-        shares.append(share)
-    known = (weights[-1] != 0)[:, None]
-    scale = 1 / (weights[-1] * torch.linalg.vecdot(turns[-1], turns[-1]))[:, None]
-    direction = torch.where(known, scale, without) * slopes
-    for move, turn, weight, share in zip(moves, turns, weights, reversed(shares), strict=True):
-        back = (weight * torch.linalg.vecdot(turn, direction))[:, None]
-        direction = torch.addcmul(direction, share - back, move)
-    return direction
-
-
-def _accept(climbers: Climbers, trials: Tensor, values: Tensor, slopes: Tensor, box: Box) -> None:
-    """Take over the trials (climbs, dimension) that are better, NaN and inf included; remember, lengthen or shorten."""
-    positive = values >= 0
-    slopes = torch.where(positive[:, None], slopes, -slopes)
-    better = (keys(values) > keys(climbers.values)) & ~climbers.settled
-    size = ((trials - climbers.places) / box.half).abs().amax(1)
-    flipped = better & (positive != climbers.positive)  # welcome, but what is remembered is of the other sign
-    _remember(climbers, trials, slopes, better & ~flipped, box)
-    row = better[:, None]
-    climbers.places = torch.where(row, trials, climbers.places)
-    climbers.slopes = torch.where(row, slopes, climbers.slopes)
-    climbers.positive = torch.where(better, positive, climbers.positive)
-    climbers.values = torch.where(better, values.abs(), climbers.values)
-    climbers.settled = climbers.settled | ~climbers.values.isfinite()
-    _adapt(climbers, better, flipped, size)
-
-
-def _adapt(climbers: Climbers, better: Tensor, flipped: Tensor, size: Tensor) -> None:
-    """Lengthen the next steps after success and shorten them after failure; `size` (climbs,) is that of the last.
-
-    A direction from memory is shortened along itself, and forgotten when that is in vain; the slope alone then goes
-    on from the size that failed.
-    """
-    length = torch.where(better, (2 * climbers.length).clamp(max=1.0), _SHORTER * climbers.length)
-    lost = flipped | (length < _SHORTEST)
-    alone = climbers.weights[:, -1] == 0
-    climbers.weights = climbers.weights.masked_fill(lost[:, None], 0.0)
-    climbers.length = length.masked_fill(lost | alone, 1.0)
-    climbers.reach = torch.where(better, (2 * size).clamp(max=_LONGEST), climbers.reach)
-    climbers.reach = torch.where((lost | alone) & ~better, _SHORTER * size, climbers.reach)
-
-
-def _remember(climbers: Climbers, trials: Tensor, slopes: Tensor, better: Tensor, box: Box) -> None:
-    """Push the accepted steps with negative curvature into the memory."""
-    move = (trials - climbers.places) / box.half  # (climbs, dimension)
-    # A coordinate that did not move, held at its bound, says nothing about the curvature among the others.
-    turn = torch.where(move != 0, climbers.slopes - slopes, 0.0)
-    product = torch.linalg.vecdot(move, turn)
-    size = torch.linalg.vector_norm(move, dim=1) * torch.linalg.vector_norm(turn, dim=1)
-    fits = better & (product > 1e-12 * size)
-    for name, latest in (("moves", move), ("turns", turn), ("weights", 1 / product)):
-        held = getattr(climbers, name)
-        pushed = torch.cat([held[:, 1:], latest[:, None]], dim=1)
-        setattr(climbers, name, torch.where(fits.view(-1, *[1] * (held.ndim - 1)), pushed, held))
+def _flat(*parts: np.ndarray) -> list[np.ndarray]:
+    return [part.reshape(-1) for part in parts]

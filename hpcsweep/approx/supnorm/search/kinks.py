@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import islice
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 from hpcsweep.approx.supnorm.dense import Dense
 from hpcsweep.approx.supnorm.points.counter import random_bits
 from hpcsweep.approx.supnorm.points.pointset import Domain
-from hpcsweep.approx.supnorm.search.ascent import Box
+from hpcsweep.approx.supnorm.search.climbers import Box
 from hpcsweep.approx.supnorm.search.starts import spread
 
 PROJECTIONS = 2  # Newton steps of each point, at most the cost of as many gradients of the networks
@@ -41,7 +42,7 @@ def kink_points(terms: Sequence[Dense], count: int, seed: int, domain: Domain) -
     exact = _on_the_line(terms, domain)[:count]
     count -= len(exact)
     device = terms[0].weights[0].device
-    owners, neurons = _chosen([len(term.biases[layer]) for term, layer in layers], count, seed)
+    owners, neurons = _chosen(tuple(len(term.biases[layer]) for term, layer in layers), count, seed)
     places = spread(domain, count, seed)[:count].to(device)
     for owner, (term, layer) in enumerate(layers):
         for rows in (owners == owner).nonzero()[:, 0].split(_TILE):
@@ -57,18 +58,28 @@ def project(dense: Dense, layer: int, neurons: Tensor, places: Tensor, box: Box)
     the next one leaves alone what is held at a bound.
     """
     for _ in range(PROJECTIONS):
-        with torch.enable_grad():
-            variable = places.detach().clone().requires_grad_()
-            entering = next(islice(dense.preactivations(variable), layer, None))  # (places, neurons of the layer)
-            values = entering.gather(1, neurons[:, None])[:, 0]
-            (gradient,) = torch.autograd.grad(values.sum(), variable)
-        values = _residual(dense.activation, values.detach())[:, None]
+        values, gradient = _with_gradient(dense, layer, neurons, places)
+        values = _residual(dense.activation, values)[:, None]
         slopes = gradient * box.half
         slopes = torch.where(box.free(places, -values * slopes), slopes, 0.0)
         square = slopes.square().sum(1, keepdim=True)
         steps = torch.where(square > 0, values / square * slopes, 0.0)
         places = box.clamp(places - box.half * torch.where(steps.isfinite(), steps, 0.0))
     return places
+
+
+def _with_gradient(dense: Dense, layer: int, neurons: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what enters one neuron each at places (places, dimension), (places,), and its gradients."""
+    if layer == 0:
+        rows = dense.weights[0][neurons]
+        entering = next(dense.preactivations(places)).gather(1, neurons[:, None])[:, 0]
+        return entering, rows if dense.factor is None else rows * dense.factor
+    with torch.enable_grad():
+        variable = places.detach().clone().requires_grad_()
+        entering = next(islice(dense.preactivations(variable), layer, None))  # (places, neurons of the layer)
+        values = entering.gather(1, neurons[:, None])[:, 0]
+        (gradient,) = torch.autograd.grad(values.sum(), variable)
+    return values.detach(), gradient
 
 
 def breakpoints(dense: Dense, low: float, high: float) -> tuple[Tensor, int]:
@@ -111,7 +122,8 @@ def _on_the_line(terms: Sequence[Dense], domain: Domain) -> Tensor:
     return torch.cat([line, line[:-1] / 2 + line[1:] / 2])[:, None]
 
 
-def _chosen(widths: Sequence[int], count: int, seed: int) -> tuple[Tensor, Tensor]:
+@lru_cache(16)
+def _chosen(widths: tuple[int, ...], count: int, seed: int) -> tuple[Tensor, Tensor]:
     """Return a random neuron for each of `count` points: numbers of the layer and within it, (count,) each."""
     ends = torch.tensor(widths).cumsum(0)
     drawn = random_bits(seed, _NEURONS - torch.arange(count), 1)[:, 0] % ends[-1]

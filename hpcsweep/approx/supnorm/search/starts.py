@@ -6,9 +6,13 @@ are, or in a gap between the samples. All of it is a function of the arguments o
 
 from __future__ import annotations
 
+from functools import lru_cache
+
+import numpy as np
 import torch
 from torch import Tensor
 
+from hpcsweep.approx.kernels.distances import nearest as compiled_nearest
 from hpcsweep.approx.supnorm.points import make
 from hpcsweep.approx.supnorm.points.counter import random_bits
 from hpcsweep.approx.supnorm.points.inflation import BLOCK, FACTORS
@@ -18,6 +22,7 @@ from hpcsweep.approx.supnorm.points.pointset import Domain
 _CORNERS, _FACES = -(1 << 32), -(2 << 32)
 _POOL = 8  # points that compete for one place far from the samples
 _PAIRS = 1 << 14  # but no more distances than this for one place, unless the samples alone are more
+_FEW = 1 << 14  # points that are remembered, 16 times
 _TILE = 1 << 22  # distances at a time, 32 MiB
 
 
@@ -71,10 +76,17 @@ def on_faces(domain: Domain, count: int, seed: int) -> Tensor:
 
 def spread(domain: Domain, count: int, seed: int) -> Tensor:
     """Return Sobol points, (count, dimension), in as many by each factor of inflation, one factor after the other."""
+    return (_remembered if count <= _FEW else _spread)(domain, count, seed).clone()
+
+
+def _spread(domain: Domain, count: int, seed: int) -> Tensor:
     share = -(-count // len(FACTORS))
     base, factor = torch.arange(share), torch.arange(len(FACTORS))[:, None]
     indices = base // BLOCK * (BLOCK * len(FACTORS)) + factor * BLOCK + base % BLOCK  # (factors, share)
     return make("inflated", len(domain), max(1, count), seed, domain).at(indices.flatten()[:count]).contiguous()
+
+
+_remembered = lru_cache(16)(_spread)  # all networks of a study begin with the same points
 
 
 def gaps(samples: Tensor, domain: Domain, count: int, seed: int) -> Tensor:
@@ -83,13 +95,34 @@ def gaps(samples: Tensor, domain: Domain, count: int, seed: int) -> Tensor:
     In one dimension the middles between neighbours, and the ends of the domain; in several the best of a pool of
     points (`spread`), by the distance to the nearest sample in half sides of the domain.
     """
+    if samples.device.type != "cpu" or count > _FEW:
+        return _gaps(samples, domain, count, seed)
+    return _remembered_gaps(samples.numpy().tobytes(), domain, count, seed).clone()
+
+
+def _gaps(samples: Tensor, domain: Domain, count: int, seed: int) -> Tensor:
     if len(domain) == 1:
         return _gaps_on_a_line(samples, domain, count)
     low, high = torch.tensor(domain, dtype=torch.float64).to(samples.device).T
     size = max(count, min(_POOL * count, count * _PAIRS // max(1, len(samples))))
     pool = spread(domain, size, seed).to(samples.device)
-    distances = nearest(pool / (high / 2 - low / 2), samples / (high / 2 - low / 2))
+    places, points = pool / (high / 2 - low / 2), samples / (high / 2 - low / 2)
+    distances = _nearest(places, points) if pool.device.type == "cpu" else nearest(places, points)
     return pool[torch.sort(distances, descending=True, stable=True).indices[:count]]
+
+
+@lru_cache(64)
+def _remembered_gaps(samples: bytes, domain: Domain, count: int, seed: int) -> Tensor:
+    """Return the gaps of samples given as bytes: networks of several widths and methods are trained on the same."""
+    return _gaps(torch.from_numpy(np.frombuffer(samples).reshape(-1, len(domain)).copy()), domain, count, seed)
+
+
+def _nearest(places: Tensor, samples: Tensor) -> Tensor:
+    """Return the same as `nearest`, compiled."""
+    out = np.empty(len(places))
+    axes, points = places.T.contiguous().numpy().reshape(-1), samples.contiguous().numpy().reshape(-1)
+    compiled_nearest[np.float64](places.shape[1], len(places), len(samples), axes, points, out)
+    return torch.from_numpy(out)
 
 
 def nearest(places: Tensor, samples: Tensor) -> Tensor:

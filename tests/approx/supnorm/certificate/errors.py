@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -26,7 +27,9 @@ class Lipschitz:
     def __init__(self, error: Callable[[Tensor], Tensor], constant: float) -> None:
         self.error, self.constant, self.calls = error, constant, 0
 
-    def upper_bounds(self, centers: Tensor, radii: Tensor, above: slice, below: slice) -> tuple[UpperBound, UpperBound]:
+    def upper_bounds(
+        self, centers: Tensor, radii: Tensor, above: slice, below: slice, level: float = math.inf
+    ) -> tuple[UpperBound, UpperBound]:
         self.calls += 1
         size = self.constant * radii.sum(1) + 1e-12
         zero = torch.zeros_like(centers)

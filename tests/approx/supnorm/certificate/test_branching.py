@@ -68,7 +68,7 @@ def test_halves_are_never_worse_than_their_parents() -> None:
         """Bounds nothing on small boxes."""
 
         def upper_bounds(
-            self, centers: Tensor, radii: Tensor, above: slice, below: slice
+            self, centers: Tensor, radii: Tensor, above: slice, below: slice, level: float = math.inf
         ) -> tuple[UpperBound, UpperBound]:
             upper_bounds = Lipschitz.upper_bounds(self, centers, radii, above, below)
             for upper_bound, side in zip(upper_bounds, (above, below), strict=True):

@@ -31,7 +31,9 @@ ALONE = Measurement(("sobol",), 64, 64, 0, 1, gap=0.01, boxes=5000)  # the proof
 class Tilted:
     """The error 1 everywhere, bounded by 1.5 + u / 2."""
 
-    def upper_bounds(self, centers: Tensor, radii: Tensor, above: slice, below: slice) -> tuple[UpperBound, UpperBound]:
+    def upper_bounds(
+        self, centers: Tensor, radii: Tensor, above: slice, below: slice, level: float = math.inf
+    ) -> tuple[UpperBound, UpperBound]:
         zero = torch.zeros_like(centers[:, 0])
         up, down = UpperBound(1.5 + 0.5 * centers[:, 0], 0.5 * radii, zero), UpperBound(zero - 1.0, 0.0 * radii, zero)
         return (

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from hpcsweep.approx.models import ACTIVATIONS
 from hpcsweep.approx.supnorm.screening.error_keys import INFINITY_KEY, NAN_KEY
-from hpcsweep.approx.supnorm.search.ascent import GROUP, Climb, Error, ascend, keys, largest_first
+from hpcsweep.approx.supnorm.search.ascent import GROUP, Climb, Error, ascend, largest_first
+from hpcsweep.approx.supnorm.search.climbers import keys
 from tests.approx.supnorm.search.planted import random_network, tensor, uniform
 
 UNEVEN = ((-1.0, 3.0), (0.1, 0.3), (-500.0, 100.0))
@@ -108,16 +109,17 @@ def test_the_order_of_starts_changes_no_bit() -> None:
     assert torch.equal(straight.places[order], mixed.places)
 
 
-def test_only_whole_groups_are_evaluated_and_real_starts_counted() -> None:
+@pytest.mark.parametrize(("starts", "whole"), [(30, 128), (129, 256), (400, GROUP)])
+def test_only_whole_groups_are_evaluated_and_real_starts_counted(starts: int, whole: int) -> None:
     shapes: list[int] = []
 
     def error(x: Tensor) -> Tensor:
         shapes.append(len(x))
         return random_network(9, 2, 8, 1)(x)
 
-    climb = ascend(error, uniform(9, 30, SQUARE), SQUARE, steps=5, again=0)
-    assert set(shapes) == {GROUP}
-    assert climb.evaluations == 30 * len(shapes)
+    climb = ascend(error, uniform(9, starts, SQUARE), SQUARE, steps=5, again=0)
+    assert set(shapes) == {whole}
+    assert climb.evaluations == starts * len(shapes)
     assert len(shapes) <= 6
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from hpcsweep.approx.supnorm.dense import Dense
 from hpcsweep.approx.supnorm.points import make
-from hpcsweep.approx.supnorm.search.ascent import Box
+from hpcsweep.approx.supnorm.search.climbers import Box
 from hpcsweep.approx.supnorm.search.kinks import breakpoints, kink_points, project
 from tests.approx.supnorm.search.planted import beside, random_network, slab, tensor, uniform
 

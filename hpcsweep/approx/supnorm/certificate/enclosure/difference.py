@@ -14,7 +14,9 @@ from hpcsweep.approx.supnorm.certificate.enclosure.affine import AffineForm, NoE
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.arithmetic import absolute
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.error_free import keeps_denormals
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.number import DoubleDouble, exact
+from hpcsweep.approx.supnorm.certificate.enclosure.double_double.perceptrons import perceptron
 from hpcsweep.approx.supnorm.certificate.enclosure.layers import InputBoxes, Layers, Value
+from hpcsweep.approx.supnorm.certificate.enclosure.remembered import Forms, Pair
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, UNIT, gamma
 from hpcsweep.approx.supnorm.certificate.enclosure.shapes import moved
 from hpcsweep.approx.supnorm.dense import Dense
@@ -37,12 +39,14 @@ class UpperBound:
     slopes: (boxes, dimension)
     noise: (boxes,), the part of `center` that is roundings
     share: (boxes, dimension), what halving along each axis may gain; None: what the slopes say
+    closer: (boxes,), bounds on whole boxes where these are closer than those of the slopes; None: nowhere
     """
 
     center: Tensor
     slopes: Tensor
     noise: Tensor
     share: Tensor | None = None
+    closer: Tensor | None = None
 
     def cut(self, side: slice) -> UpperBound:
         """Return the bounds on some of the boxes."""
@@ -50,12 +54,16 @@ class UpperBound:
 
     def parts(self) -> list[Tensor]:
         """Return the tensors that there are."""
-        return [self.center, self.slopes, self.noise, *([] if self.share is None else [self.share])]
+        return [part for part in (self.center, self.slopes, self.noise, self.share, self.closer) if part is not None]
 
     def top(self) -> Tensor:
         """Return the upper bound on the whole box, (boxes,); unbounded where it is not a number."""
         top = self.slopes.abs().sum(1).add_(self.center)
         return top.nan_to_num_(torch.inf, torch.inf, -torch.inf)
+
+    def least(self) -> Tensor:
+        """Return the least upper bound on the whole box that is known, (boxes,)."""
+        return self.top() if self.closer is None else torch.minimum(self.top(), self.closer)
 
 
 class Difference:
@@ -67,6 +75,7 @@ class Difference:
     domain: (low, high) for each axis.
     terms: networks whose sum the approximant is; without, its own code runs on affine forms.
     full: bound hidden layers by backward passes too.
+    forms: of the target, if it is pure, to be shared with other differences of it on this domain.
 
     Attributes
     ----------
@@ -76,9 +85,16 @@ class Difference:
     order = 0
 
     def __init__(
-        self, target: Function, approximant: Function, domain: Domain, terms: Sequence[Dense] = (), full: bool = False
+        self,
+        target: Function,
+        approximant: Function,
+        domain: Domain,
+        terms: Sequence[Dense] = (),
+        full: bool = False,
+        forms: Forms | None = None,
     ) -> None:
         self._target, self._approximant, self._full = target, approximant, full
+        self.is_ours, self._forms = forms is not None, forms
         self._domain = tuple((float(low), float(high)) for low, high in domain)
         self._layers = [Layers(dense) for dense in terms]
 
@@ -88,7 +104,7 @@ class Difference:
         if self._full or not deep:
             return None
         terms = [layers.dense for layers in self._layers]
-        return Difference(self._target, self._approximant, self._domain, terms, full=True)
+        return Difference(self._target, self._approximant, self._domain, terms, True, self._forms)
 
     def cost(self) -> float:
         """Return roughly the multiplications for one box; of code whose layers are not known, for one operation."""
@@ -105,10 +121,12 @@ class Difference:
         above, below = self.upper_bounds(centers, radii, everything, everything)
         return torch.maximum(above.top(), below.top())
 
-    def upper_bounds(self, centers: Tensor, radii: Tensor, above: slice, below: slice) -> tuple[UpperBound, UpperBound]:
+    def upper_bounds(
+        self, centers: Tensor, radii: Tensor, above: slice, below: slice, level: float = math.inf
+    ) -> tuple[UpperBound, UpperBound]:
         """Bound target - approximant on the boxes `above`, and approximant - target on the boxes `below`.
 
-        One slice begins with the first box, the other ends with the last.
+        One slice begins with the first box, the other ends with the last. Bounds below the level need not be closer.
 
         Raises
         ------
@@ -117,14 +135,21 @@ class Difference:
         with torch.no_grad():
             if len(centers) == 1:  # of one box alone, code that reshapes does not tell which axis is that of the boxes
                 centers, radii = centers.expand(2, -1), radii.expand(2, -1)
-            places = boxes(centers, radii, self._domain)
-            form = _form(self._target(places), places)
+            places, form = self._remembered(centers, radii, None, lambda: self._on_boxes(centers, radii))
             if not self._layers:
                 form = form - _form(self._approximant(places), places)
             parts = [_straight(form, sign, side) for sign, side in zip(_SIGNS, (above, below), strict=True)]
             for layers in self._layers:
                 self._subtract(layers, layers.input_boxes(places), parts, (above, below))
         return parts[0], parts[1]
+
+    def _remembered(self, centers: Tensor, radii: Tensor, kind: int | None, make: Callable[[], Pair]) -> Pair:
+        return make() if self._forms is None else self._forms.get(centers, radii, kind, make)
+
+    def _on_boxes(self, centers: Tensor, radii: Tensor) -> Pair:
+        """Return the places of boxes and the target there."""
+        places = boxes(centers, radii, self._domain)
+        return places, _form(self._target(places), places)
 
     def _subtract(
         self, layers: Layers, inputs: InputBoxes, parts: list[UpperBound], sides: tuple[slice, slice]
@@ -224,7 +249,9 @@ def _at(function: Function, points: Tensor) -> DoubleDouble:
 
 def network(term: Dense, points: Any) -> DoubleDouble:
     """Return the values (points,) of a network at points (points, dimension), double-doubles both."""
-    signal = term.standardised(points)
+    signal: Any = term.standardised(points)
+    if term.activation == "tanh" and isinstance(signal, DoubleDouble):
+        return apply("mul", perceptron(term, signal)[:, 0], term.amplitude)
     for layer, (weight, bias) in enumerate(zip(term.weights, term.biases, strict=True)):
         signal = apply("linear", signal, weight, bias)
         if layer + 1 < len(term.weights):

@@ -15,8 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from hpcsweep.approx.kernels import double_double
 
 Pair = tuple[Tensor, Tensor]
 Number = Tensor | float
@@ -93,6 +96,16 @@ def reciprocal(y: Pair) -> Pair:
     return fast_two_sum(quotient, rest.mul_(1.0 + rest).mul_(quotient))
 
 
+def _polynomial(x: Pair, coefficients: Sequence[Pair], tail: Sequence[Number]) -> Pair:
+    """Return the same by compiled loops, for coefficients that are one number each."""
+    pairs = np.array([float(part) for pair in coefficients for part in pair])
+    result = torch.empty_like(x[0]), torch.empty_like(x[0])
+    high, low = (part.contiguous().numpy().reshape(-1) for part in x)
+    out = [part.numpy().reshape(-1) for part in result]
+    double_double.polynomial[np.float64](high, low, pairs, np.array([float(part) for part in tail]), *out)
+    return result
+
+
 def polynomial(x: Pair, coefficients: Sequence[Pair], tail: Sequence[Number]) -> Pair:
     """Return sum_i c_i x^i + x^n sum_j t_j x^j, with n pairs c_i and float64 t_j, by Horner's scheme.
 
@@ -100,6 +113,10 @@ def polynomial(x: Pair, coefficients: Sequence[Pair], tail: Sequence[Number]) ->
     what the error is: that of the last sum, 4 u^2 (|c_0| + |x p|), the last product's, 9 u^2 |x p|, and |x| times the
     same of the step before, and so on.
     """
+    if x[0].device.type == "cpu" and not any(
+        isinstance(part, Tensor) and part.ndim for part in (*tail, coefficients[0][0])
+    ):
+        return _polynomial(x, coefficients, tail)
     value = torch.zeros_like(x[0]) + tail[-1]
     for coefficient in reversed(tail[:-1]):
         value = (value * x[0]).add_(coefficient)

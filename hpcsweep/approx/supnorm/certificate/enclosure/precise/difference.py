@@ -40,24 +40,30 @@ class PreciseDifference(TaylorDifference):
         """Return what one box takes, in proportion to that of another order."""
         return float(self._table().counts[-1] ** 2)
 
-    def _bounds(self, centers: Tensor, radii: Tensor) -> tuple[UpperBound, UpperBound]:
+    def _bounds(self, centers: Tensor, radii: Tensor, level: float) -> tuple[UpperBound, UpperBound]:
         """Bound the difference and its negative; boxes in float64 have no noise, since smaller ones may do better."""
         form, share = self._plain._model(centers, radii, self._plain.order)
         doubtful = ~(self._plain.noise(centers) <= _DOUBTFUL * form.radius)
-        sides = self._plain.both_sides(form, torch.zeros_like(form.radius), share)
+        sides = self._plain.both_sides(form, share, level)
         for side in sides:
             side.noise.zero_()
         if doubtful.any():
-            precise = super()._bounds(centers[doubtful], radii[doubtful])
+            precise = super()._bounds(centers[doubtful], radii[doubtful], level)
             for side, other in zip(sides, precise, strict=True):
                 for number, values in zip(side.parts(), other.parts(), strict=True):
                     number[doubtful] = values
         return sides
 
+    def try_code(self) -> None:
+        """Run all code on models of a box, to raise what it raises."""
+        centers = torch.zeros(2, len(self._domain), dtype=torch.float64)
+        with torch.no_grad():
+            self._model(centers, torch.full_like(centers, 0.5), self.order)
+
     def _boxes_at_once(self) -> int:
         return max(_AT_ONCE, super()._boxes_at_once())
 
-    def _forms(self, table: Monomials, centers: Tensor, radii: Tensor) -> tuple[AffineForm, AffineForm]:
+    def _both(self, table: Monomials, centers: Tensor, radii: Tensor) -> tuple[AffineForm, AffineForm]:
         """Return the models of the difference and of the target (boxes,), their coefficients rounded to float64."""
         if not keeps_denormals():
             raise NoEnclosure("numbers below 2^-1022, which are flushed to zero here")

@@ -30,13 +30,13 @@ and is added before a later factor above 1 can enlarge them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.kernels import polynomials
+from hpcsweep.approx.kernels import polynomials, remainders
 from hpcsweep.approx.supnorm.certificate.enclosure.affine import AffineForm
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, gamma
 from hpcsweep.approx.supnorm.certificate.enclosure.taylor.monomials import Monomials
@@ -87,18 +87,13 @@ def compose(table: Monomials, name: str, form: AffineForm, straight: Callable[[A
     reach = form.reach()
     radii = reach + form.radius  # to one rounding, which the rules count
     series = rule.expand(form.center, order + 2)
-    terms, lost = _composed(table, order, degree, form, torch.stack(series.coefficients[:-1]))
-    noise = _noise(series, reach, 3 * order + 2 if degree == 1 else 0)
-    tail = _coefficient(series, order + 1).addcmul_(rule.beyond(order + 2, form.center, radii), reach)
-    for _ in range(order + 1):
-        tail.mul_(reach)
-    slope = _coefficient(series, 1).addcmul_(rule.beyond(2, form.center, radii), radii, value=2.0)
-    slope = torch.minimum(slope, rule.beyond(1, form.center, radii))
-    lost.add_(tail)
-    radius = (slope * form.radius).add_(noise).add_(lost).mul_(1 + gamma(_own_roundings(table))).add_(TINY)
-    result = AffineForm(terms, radius)
-    good = (lost < torch.addcmul(noise, slope, reach, value=_POOR)).logical_and_(radius < torch.inf)
-    poor = good.logical_not_()  # also what is not a number
+    coefficients = torch.stack(series.coefficients)
+    terms, lost = _composed(table, order, degree, form, coefficients[:-1])
+    beyond = rule.bounds((order + 2, 2, 1), form.center, radii)
+    linear = gamma(3 * order + 2) if degree == 1 and order else 0.0
+    radius = _remainder(order, linear, gamma(_own_roundings(table)), series, coefficients, beyond, reach, form, lost)
+    poor = ~(radius > 0.0)  # also what is not a number
+    result = AffineForm(terms, radius.abs_())
     return _straightened(form, result, poor, straight) if poor.any() else result
 
 
@@ -118,26 +113,26 @@ def _composed(table: Monomials, order: int, degree: int, form: AffineForm, outer
     return torch.from_numpy(out).view(rows, *form.shape), torch.from_numpy(lost).view(form.shape)
 
 
-def _noise(series: Series, reach: Tensor, roundings: int) -> Tensor:
-    """Bound the errors of the coefficients but the last, and `roundings` of the terms that are not constant.
-
-    Where powers underflow, each loses `TINY` of its coefficient.
-    """
-    total, sizes = torch.zeros_like(reach), torch.zeros_like(reach)
-    for m in reversed(range(len(series.coefficients) - 1)):
-        size = series.coefficients[m].abs()
-        total.mul_(reach).add_(size, alpha=series.relative + (gamma(roundings) if m and roundings else 0.0))
-        total.add_(TINY)
-        if series.absolute:
-            total.add_(torch.as_tensor(series.scale), alpha=series.absolute[m])
-        sizes.add_(size)
-    return total.add_(sizes, alpha=TINY)
-
-
-def _coefficient(series: Series, m: int) -> Tensor:
-    """Return an upper bound of |g_m|."""
-    size = series.coefficients[m].abs().mul_(1 + series.relative + gamma(4)).add_(TINY)
-    return size.add_(torch.as_tensor(series.scale), alpha=series.absolute[m]) if series.absolute else size
+def _remainder(
+    order: int,
+    linear: float,
+    own: float,
+    series: Series,
+    coefficients: Tensor,
+    beyond: Sequence[Tensor],
+    reach: Tensor,
+    form: AffineForm,
+    lost: Tensor,
+) -> Tensor:
+    """Return remainders, of the shape of the form; negative or NaN where straight lines may have smaller ones."""
+    absolute = np.array(series.absolute) if series.absolute else np.zeros(order + 2)
+    scale = torch.as_tensor(series.scale, dtype=torch.float64).expand(form.shape)
+    numbers = series.relative, linear, gamma(4), own, TINY, _POOR
+    first, *others = (_flat(part) for part in (coefficients, scale, *beyond, reach, form.radius, lost))
+    out = np.empty(form.radius.numel())
+    bound: Callable[..., None] = remainders.bound[_REAL]
+    bound(order, len(out), *numbers, first, absolute, *others, out)
+    return torch.from_numpy(out).view(form.shape)
 
 
 def _straightened(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from hpcsweep.approx.kernels.peaks import peaks, roundings
 from hpcsweep.approx.supnorm.certificate.enclosure.affine import AffineForm, boxes
 from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference, UpperBound, _form
+from hpcsweep.approx.supnorm.certificate.enclosure.remembered import Pair
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, gamma
 from hpcsweep.approx.supnorm.certificate.enclosure.shapes import moved, of_one_degree
 from hpcsweep.approx.supnorm.certificate.enclosure.taylor.compositions import compose
@@ -39,7 +43,9 @@ class TaylorDifference(Difference):
 
     def __init__(self, difference: Difference, order: int) -> None:
         terms = [layers.dense for layers in difference._layers]
-        super().__init__(difference._target, difference._approximant, difference._domain, terms)
+        super().__init__(
+            difference._target, difference._approximant, difference._domain, terms, forms=difference._forms
+        )
         self.order = order
 
     def cost(self) -> float:
@@ -53,12 +59,14 @@ class TaylorDifference(Difference):
     def fully(self) -> None:
         """Models of hidden layers are what they are."""
 
-    def upper_bounds(self, centers: Tensor, radii: Tensor, above: slice, below: slice) -> tuple[UpperBound, UpperBound]:
+    def upper_bounds(
+        self, centers: Tensor, radii: Tensor, above: slice, below: slice, level: float = math.inf
+    ) -> tuple[UpperBound, UpperBound]:
         """Bound the difference and its negative; see `Difference.upper_bounds`."""
         size = self._boxes_at_once()
         with torch.no_grad():
             blocks = [
-                self._bounds(centers[start : start + size], radii[start : start + size])
+                self._bounds(centers[start : start + size], radii[start : start + size], level)
                 for start in range(0, len(centers), size)
             ]
         sides = [
@@ -74,16 +82,19 @@ class TaylorDifference(Difference):
     def _table(self) -> Monomials:
         return monomials(len(self._domain), self.order)
 
-    def _bounds(self, centers: Tensor, radii: Tensor) -> tuple[UpperBound, UpperBound]:
+    def _bounds(self, centers: Tensor, radii: Tensor, level: float) -> tuple[UpperBound, UpperBound]:
         form, share = self._model(centers, radii, self.order)
-        noise, small = centers.new_zeros(len(centers)), radii.amax(1) < _SMALL
+        above, below = self.both_sides(form, share, level)
+        small = (radii.amax(1) < _SMALL) & (torch.maximum(above.least(), below.least()) > level)
         if small.any():
-            noise[small] = self.noise(centers[small])
-        return self.both_sides(form, noise, share)
+            noise = self.noise(centers[small])
+            above.noise[small] += noise
+            below.noise[small] += noise
+        return above, below
 
-    def both_sides(self, form: AffineForm, noise: Tensor, share: Tensor) -> tuple[UpperBound, UpperBound]:
+    def both_sides(self, form: AffineForm, share: Tensor, level: float) -> tuple[UpperBound, UpperBound]:
         """Return the upper bounds of a model and of its negative."""
-        above, below = (_upper_bound(self._table(), form, sign, noise, share) for sign in (1.0, -1.0))
+        above, below = (_upper_bound(self._table(), form, sign, share, level) for sign in (1.0, -1.0))
         return above, below
 
     def noise(self, centers: Tensor) -> Tensor:
@@ -96,20 +107,36 @@ class TaylorDifference(Difference):
             form, share = self._model(centers.expand(2, -1), radii.expand(2, -1), order)
             return moved(form, lambda part, at: part.narrow(at, 0, 1)), share[:1]
         with of_order(len(self._domain), order) as table:
-            form, target = self._forms(table, centers, radii)
+            form, target = self._both(table, centers, radii)
             return form, _share(table, form, target)
 
-    def _forms(self, table: Monomials, centers: Tensor, radii: Tensor) -> tuple[AffineForm, AffineForm]:
+    def _both(self, table: Monomials, centers: Tensor, radii: Tensor) -> tuple[AffineForm, AffineForm]:
         """Return the models of the difference and of the target, (boxes,) each."""
-        places = boxes(centers, radii, self._domain)
-        if table.order == 0:
-            places = AffineForm(places.terms[:1], places.radius)
-        form = target = _form(self._target(places), places)
+        places, target = self._remembered(
+            centers, radii, table.order, lambda: self._of_order(centers, radii, table.order)
+        )
+        form = target
         for layers in self._layers:
             form = form - _network(table, layers.dense, places)
         if not self._layers:
             form = form - _form(self._approximant(places), places)
         return form, target
+
+    def try_code(self) -> None:
+        """Run all code whose layers are not known on models of a box, to raise what it raises."""
+        centers = torch.zeros(2, len(self._domain), dtype=torch.float64)
+        radii = torch.full_like(centers, 0.5)
+        with torch.no_grad(), of_order(len(self._domain), self.order):
+            places, _ = self._remembered(centers, radii, self.order, lambda: self._of_order(centers, radii, self.order))
+            if not self._layers:
+                self._approximant(places)
+
+    def _of_order(self, centers: Tensor, radii: Tensor, order: int) -> Pair:
+        """Return the places of boxes and the target there, as models of the present order."""
+        places = boxes(centers, radii, self._domain)
+        if order == 0:
+            places = AffineForm(places.terms[:1], places.radius)
+        return places, _form(self._target(places), places)
 
 
 def _network(table: Monomials, dense: Dense, places: Any) -> AffineForm:
@@ -144,8 +171,8 @@ def _share(table: Monomials, form: AffineForm, target: AffineForm) -> Tensor:
     return highest.add_(own.terms[first:].abs().T @ exponents[first : len(own.terms)])
 
 
-def _upper_bound(table: Monomials, form: AffineForm, sign: float, noise: Tensor, share: Tensor) -> UpperBound:
-    """Bound sign * form from above by a linear function of the unit coordinates.
+def _upper_bound(table: Monomials, form: AffineForm, sign: float, share: Tensor, level: float) -> UpperBound:
+    """Bound sign * form from above by a linear function of the unit coordinates; where that is above a level, closer.
 
     The constant and the linear terms are taken as they are, g t + a t^2 of each axis by the line above it that has the
     same maximum on [-1, 1]: g t + a for a >= 0, else the tangent in its highest point; all other terms by their sizes.
@@ -163,5 +190,24 @@ def _upper_bound(table: Monomials, form: AffineForm, sign: float, noise: Tensor,
         center += torch.where(inside, slopes * (slopes / (-4.0 * bent)), bent.abs()).sum(1)
         tilted = torch.addcmul(slopes, bent.clamp(max=0.0), slopes.sign(), value=2.0)
         slopes = tilted.masked_fill_(inside, 0.0)
-    doubt = form.mass().mul_(gamma(rows + 3 * dimension + 8)).add_(TINY)
-    return UpperBound(center + doubt, slopes, noise + doubt, share)
+    mass = form.mass()
+    doubt = (mass * gamma(rows + 3 * dimension + 8)).add_(TINY)
+    closer = torch.full_like(doubt, torch.inf)
+    bound = UpperBound(center + doubt, slopes, doubt, share, closer)
+    high = (bound.top() > level).nonzero()[:, 0]
+    if rows > 1 + dimension and len(high):
+        closer[high] = _peaks(table, terms[:, high], form.radius[high], mass[high], level)
+    return bound
+
+
+def _peaks(table: Monomials, terms: Tensor, radius: Tensor, mass: Tensor, level: float) -> Tensor:
+    """Return bounds (boxes,) on whole boxes, at most the level, of models with these terms; infinite for none."""
+    rows, count = table.counts[-1], len(radius)
+    full = terms.new_zeros(rows, count)
+    full[: len(terms)] = terms
+    rest = torch.add(radius, mass, alpha=gamma(roundings(rows, table.dimension, table.order))).add_(TINY)
+    out = np.empty(count)
+    tables = table.exponents.reshape(-1), np.array(table.squares), table.move_starts, table.moves
+    numbers = full.numpy().reshape(-1), rest.numpy(), np.full(count, level), out
+    peaks[np.float64](table.order, table.dimension, rows, count, *tables, *numbers)
+    return torch.from_numpy(out)

@@ -38,6 +38,8 @@ class Monomials:
     parents, axes, ratios: t^a is t^parent times the coordinate of the axis; ratio is |a| / a_axis, by which the
         coefficients of powers of linear forms grow
     squares: for each axis which monomial its square is; of an order below 2 empty
+    move_starts, moves: what becomes of t^a where c + h s stands for the coordinate of an axis: parts of monomials b, as
+        triples a, b, n (order + 1) + k of moves[move_starts[axis]:move_starts[axis + 1]], n = a_axis and k = b_axis
     """
 
     def __init__(self, dimension: int, order: int) -> None:
@@ -67,6 +69,16 @@ class Monomials:
         self.ratios[1:] = degree[1:] / self.exponents[rows, self.axes[1:]]
         twice = 2 * np.eye(dimension, dtype=int)
         self.squares = [number[tuple(a)] for a in twice.tolist()] if order >= 2 else []
+        moves = [
+            [
+                (number[a], number[(*a[:axis], k, *a[axis + 1 :])], a[axis] * (order + 1) + k)
+                for a in exponents
+                for k in range(a[axis] + 1)
+            ]
+            for axis in range(dimension)
+        ]
+        self.move_starts = np.array([0, *itertools.accumulate(map(len, moves))], dtype=np.int64)
+        self.moves = np.array(list(itertools.chain.from_iterable(moves)), dtype=np.int64).reshape(-1)
 
     def degree(self, rows: int) -> int:
         """Return up to which degree a form of so many rows goes."""

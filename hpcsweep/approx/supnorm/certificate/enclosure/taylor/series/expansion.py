@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import final
 
 import torch
 from torch import Tensor
@@ -56,6 +57,30 @@ class Expandable:
 
     expand: Callable[[Tensor, int], Series]
     beyond: Callable[[int, Tensor, Tensor], Tensor]
+
+    def bounds(self, orders: Sequence[int], places: Tensor, radii: Tensor) -> list[Tensor]:
+        """Return `beyond` for several n."""
+        return [self.beyond(n, places, radii) for n in orders]
+
+
+@final
+@dataclass(frozen=True)
+class Scaled(Expandable):
+    """One whose bounds are one bound of the places times a number for each n.
+
+    Parameters
+    ----------
+    common: (places, radii) -> the bound, up to its roundings, see `up`
+    factors: for n = 1, 2, ...
+    """
+
+    common: Callable[[Tensor, Tensor], Tensor]
+    factors: Sequence[float]
+
+    def bounds(self, orders: Sequence[int], places: Tensor, radii: Tensor) -> list[Tensor]:
+        """Return `beyond` for several n."""
+        common = self.common(places, radii)
+        return [up(common * self.factors[n - 1]) for n in orders]
 
 
 def near(places: Tensor, radii: Tensor) -> Tensor:

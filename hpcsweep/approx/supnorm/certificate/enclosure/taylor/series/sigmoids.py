@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from hpcsweep.approx.kernels.remainders import tanh_coefficients
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import ELEMENTARY
 from hpcsweep.approx.supnorm.certificate.enclosure.taylor.series.expansion import (
     SECOND,
     Expandable,
+    Scaled,
     Series,
     gated,
     near,
@@ -42,26 +45,23 @@ def _tanh_errors(count: int) -> list[float]:
 
 
 def _tanh_coefficients(places: Tensor, count: int) -> list[Tensor]:
-    y = [torch.tanh(places)]
-    if count > 1:
-        y.append(1.0 - y[0] * y[0])
-    for m in range(1, count - 1):
-        total = y[0] * y[m]
-        for i in range(1, (m + 1) // 2):
-            total.addcmul_(y[i], y[m - i])
-        total.mul_(2.0)
-        if m % 2 == 0:
-            total.addcmul_(y[m // 2], y[m // 2])
-        y.append(total.div_(-(m + 1.0)))
-    return y
+    y = places.new_empty(count, *places.shape)
+    torch.tanh(places, out=y[0])
+    tanh_coefficients[np.float64](count, places.numel(), y.numpy().reshape(-1))
+    return list(y)
 
 
 def _tanh(places: Tensor, count: int) -> Series:
     return Series(_tanh_coefficients(places, count), 0.0, roundings(_tanh_errors(count)))
 
 
+def _steepness(places: Tensor, radii: Tensor) -> Tensor:
+    """Return a bound of 1 - tanh^2."""
+    return near(places, radii).cosh_().square_().reciprocal_()
+
+
 def _tanh_beyond(n: int, places: Tensor, radii: Tensor) -> Tensor:
-    return up(torch.cosh(near(places, radii)).square_().reciprocal_().mul_(_TANH[n - 1]))
+    return up(_steepness(places, radii).mul_(_TANH[n - 1]))
 
 
 def _sigmoid_coefficients(places: Tensor, count: int) -> list[Tensor]:
@@ -115,7 +115,7 @@ def _silu_beyond(n: int, places: Tensor, radii: Tensor) -> Tensor:
 
 
 SIGMOIDS = {
-    "tanh": Expandable(_tanh, _tanh_beyond),
+    "tanh": Scaled(_tanh, _tanh_beyond, _steepness, _TANH),
     "sigmoid": Expandable(_sigmoid, _sigmoid_beyond),
     "softplus": Expandable(_softplus, _softplus_beyond),
     "silu": Expandable(_silu, _silu_beyond),
