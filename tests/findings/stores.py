@@ -94,6 +94,7 @@ dimension = [1, 2]
 width = [4, 8, 16, 32]
 depth = 1
 samples = [10, 100, 1000]
+activation = "relu"
 optimizer = ["adam", "sgd"]
 replicate = 3
 """

@@ -26,6 +26,7 @@ dimension = [1, 2]
 width = [4, 8, 16]
 depth = 1
 samples = [10, 100]
+activation = "relu"
 optimizer = ["adam", "sgd"]
 replicate = 3
 """
@@ -110,8 +111,10 @@ def test_the_other_error_of_a_line_without_a_law_is_left_out(make_store: Maker) 
         return record(cell, train_seconds=1e-3 * cell.parameters * cell.samples, **grown)
 
     dataset = read(make_store(STUDY, uneven))
-    laws = {error: {law.line for law in scaling.laws(series.table(dataset), "train_seconds", error)}
-            for error in ("sup_lower", "l2_error")}  # fmt: skip
+    laws = {
+        error: {law.line for law in scaling.laws(series.table(dataset), "train_seconds", error) if law.law.determined}
+        for error in ("sup_lower", "l2_error")
+    }
     assert laws == {"sup_lower": {0}, "l2_error": {0, 1}}
     assert "L2" in words(figures.scaling_laws(dataset, "train_seconds", beside="l2_error"))
 
@@ -131,6 +134,16 @@ def test_any_power_is_said_and_not_drawn(data: xarray.Dataset) -> None:
     assert "theory: any power" in [text.get_text() for text in axes.texts]
     assert not [line for line in axes.lines if line.get_color() == "#000000"]
     assert "dotted" not in words(figure)
+
+
+def test_only_networks_that_a_theorem_is_about_stand_beside_it(make_store: Maker) -> None:
+    text = STUDY.replace('"relu"\noptimizer = ["adam", "sgd"]', '["relu", "tanh"]\noptimizer = "adam"')
+    figure = figures.scaling_laws(read(make_store(text)), smoothness={"wave": 1})
+    assert "theory: 1" in [text.get_text() for text in panels(figure)["wave, 2-D"].texts]
+    assert "Activation: relu or tanh." in words(figure)
+    figure = figures.scaling_laws(read(make_store(text.replace('"relu", ', ""))), smoothness={"wave": 1})
+    assert not [text for text in panels(figure)["wave, 2-D"].texts if "theory" in text.get_text()]
+    assert "Activation: tanh." in words(figure) and "dotted" not in words(figure)
 
 
 def test_a_race_steps_down_the_best_medians(data: xarray.Dataset) -> None:

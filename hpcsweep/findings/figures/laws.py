@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas
@@ -19,6 +20,9 @@ from hpcsweep.findings.scaling import Law, Smoothness
 from hpcsweep.findings.style import Heading, Look
 from hpcsweep.findings.theory import NOUNS
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
 AXIS = {
     "parameters": "trainable parameters",
     "samples": "training samples",
@@ -27,7 +31,7 @@ AXIS = {
 }
 CHOSEN = {
     "parameters": "At the largest sample count of each network",
-    "samples": "For the largest networks of each depth",
+    "samples": "For the widest network of each line that has several sample counts",
     "train_seconds": "Settings with a smaller error than any faster one",
     "flops": "Settings with a smaller error than any cheaper one",
 }
@@ -46,7 +50,7 @@ def scaling_laws(
     smoothness: Smoothness | None = None,
     beside: str | None = None,
 ) -> Figure | None:
-    """Draw the laws of `hpcsweep.findings.scaling.laws`, whose parameters these are; None where there is none.
+    """Draw the laws of `hpcsweep.findings.scaling.laws`, whose parameters these are; None where none is determined.
 
     Marks are medians over replicates; open ones are not fitted. The band is what the interval of the exponent allows,
     turned about the middle of the fitted range. The dotted line has the slope of the theory's lower bound; its height
@@ -54,11 +58,11 @@ def scaling_laws(
     every panel has but one line.
     """
     table = series.table(dataset)
-    laws = scaling.laws(table, against, error, smoothness)
+    laws = _determined(table, against, error, smoothness)
     if not laws:
         return None
     beside = beside if len({law.line for law in laws}) == 1 else None
-    others = scaling.laws(table, against, beside, smoothness) if beside else []
+    others = _determined(table, against, beside, smoothness) if beside else []
     others = [law for law in others if law.line == laws[0].line]  # the other error may have a law where ours has none
     cells = scaling.chosen(table.cells, against)
     looks = panels.looks(table.lines, {law.line for law in laws})
@@ -66,7 +70,7 @@ def scaling_laws(
     spread = pandas.concat([measured.assign(sup_lower=measured[name]) for name in (error, beside) if name])
     labels = (AXIS[against], "error" if others else scaling.ERRORS[error])
     every, handles = list(dict.fromkeys(law.panel for law in laws)), _handles(looks.values(), laws, others)
-    figure, grid = panels.make(dataset, cells, every, spread, labels, _heading(laws, others), handles)
+    figure, grid = panels.make(dataset, cells, every, spread, labels, _heading(laws, others, measured), handles)
     drawn = [
         _Panel(axes, [law for law in laws if law.panel == panel], [law for law in others if law.panel == panel])
         for panel, axes in grid.items()
@@ -76,6 +80,10 @@ def scaling_laws(
     for target in dict.fromkeys(target for target, _ in grid):
         _write([panel for panel in drawn if panel.laws[0].target == target], looks)
     return figure
+
+
+def _determined(table: series.Table, against: str, error: str, smoothness: Smoothness | None) -> list[Law]:
+    return [law for law in scaling.laws(table, against, error, smoothness) if law.law.determined]
 
 
 @dataclass(frozen=True)
@@ -101,12 +109,13 @@ def _draw_panel(panel: _Panel, looks: dict[int, Look]) -> None:
         panels.mark(axes, np.unique(np.concatenate([law.law.sizes for law in laws]).round().astype(int)))
 
 
-def _heading(laws: list[Law], others: list[Law]) -> Heading:
+def _heading(laws: list[Law], others: list[Law], cells: DataFrame) -> Heading:
+    """Return title, explanation and footnote of a figure that draws these cells."""
     against = laws[0].against
     about = (
         f"{CHOSEN[against]}. Marks: medians over replicates, open ones not fitted. Lines: power laws; bands: "
-        "95\u00a0% intervals of their exponents, bootstrap over replicates."
-    )
+        f"95\u00a0% intervals of their exponents. {series.activations(cells)}"
+    ).strip()
     slope = " The height of the dotted line means nothing, only its slope." if _bounded(laws) else ""
     names = [scaling.ERRORS[fitted[0].error] for fitted in (laws, others) if fitted]
     title = f"{' and '.join(names)}: how {'they scale' if others else 'it scales'} with {NOUNS[against]}"
@@ -137,17 +146,16 @@ def _draw(axes: Axes, fitted: Law, look: Look) -> None:
     x = np.geomspace(*law.range, SWEPT)
     line = law.at(x)
     axes.plot(x, line, color=look["color"], linestyle=look["linestyle"], linewidth=1.5)
-    if not math.isnan(law.low):
-        middle = math.sqrt(law.range[0] * law.range[1])
-        ends = [line * (x / middle) ** (law.exponent - end) for end in (law.low, law.high)]
-        axes.fill_between(x, np.minimum(*ends), np.maximum(*ends), color=look["color"], alpha=0.13, linewidth=0)
+    middle = math.sqrt(law.range[0] * law.range[1])
+    ends = [line * (x / middle) ** (law.exponent - end) for end in (law.low, law.high)]
+    axes.fill_between(x, np.minimum(*ends), np.maximum(*ends), color=look["color"], alpha=0.13, linewidth=0)
     if np.isfinite(law.floor):
-        axes.hlines(law.floor, law.sizes[~law.fitted][0], law.sizes[-1], color=look["color"], linewidth=1, alpha=0.7)
+        axes.hlines(law.floor, law.range[1], law.sizes[-1], color=look["color"], linewidth=1, alpha=0.7)
 
 
 def _bound(axes: Axes, laws: list[Law]) -> None:
-    """Draw the slope of the theory above the highest line; all laws of a panel have the same."""
-    bound = laws[0].bound
+    """Draw the slope of the theory above the highest line; all laws of a panel that it covers have the same."""
+    bound = _common_bound(laws)
     if bound is None or not 0 < bound < math.inf:
         return
     fitted = [law.law for law in laws]
@@ -157,6 +165,11 @@ def _bound(axes: Axes, laws: list[Law]) -> None:
     end = min(high, low * (start / least) ** (1 / bound))  # a steep slope leaves the picture early
     x = np.array([low, end])
     axes.plot(x, start * (x / low) ** -bound, **BOUND)
+
+
+def _common_bound(laws: list[Law]) -> float | None:
+    """Return the bound of the laws of a panel that theory covers; None where it covers none."""
+    return next((law.bound for law in laws if law.bound is not None), None)
 
 
 def _write(row: list[_Panel], looks: dict[int, Look]) -> None:
@@ -175,7 +188,7 @@ def _write(row: list[_Panel], looks: dict[int, Look]) -> None:
 
 def _bound_words(laws: list[Law]) -> list[tuple[str, str]]:
     """Return what theory says of a panel."""
-    bound = laws[0].bound
+    bound = _common_bound(laws)
     if bound is None:
         return []
     power = "any power" if math.isinf(bound) else "no decay" if bound == 0 else f"{bound:.2g}"
@@ -185,6 +198,6 @@ def _bound_words(laws: list[Law]) -> list[tuple[str, str]]:
 def _exponent(fitted: Law, named: bool) -> str:
     law = fitted.law
     name = scaling.ERRORS[fitted.error].removesuffix(" error") if named else "exponent"
-    interval = "" if math.isnan(law.low) else f" [{law.low:.2f}, {law.high:.2f}]"
-    floor = ", then a floor" if np.isfinite(law.floor) else ""
-    return f"{name} {law.exponent:.2f}{interval}{floor}".replace("-", "−").replace("sup−norm", "sup-norm")
+    value = f"{law.exponent:.2f}" if law.distinct else "not distinguishable from 0"
+    level = ", then level" if np.isfinite(law.floor) else ""
+    return f"{name} {value} [{law.low:.2f}, {law.high:.2f}]{level}".replace("-", "−").replace("sup−norm", "sup-norm")
