@@ -12,8 +12,8 @@ different rates (the correction CR2 of Bell and McCaffrey 2002). The degrees of 
 formula: replicates - 1 where none is missing.
 
 Where errors may saturate, the interval spans two models: errors are the larger of a power law and a floor, or their
-sum. The sum counts even if it fits the medians only a little better than a straight line, because a floor that is too
-faint to be established already bends the slope by several standard errors. The intervals cover the exponent in 93 to
+sum. From five sizes on, the sum counts even if it fits the medians only a little better than a straight line, because
+a floor that is too faint to be established already bends the slope by several standard errors. The intervals cover the exponent in 93 to
 99 % of cases, for 2 to 12 replicates, independent or paired, complete or not, with and without floors
 (tests/findings/test_coverage.py).
 """
@@ -36,6 +36,7 @@ QUIET = 0.01  # medians are not taken to be better known than to 1 %
 FLAT = 0.25  # a floor: errors fall on with less than this share of the exponent before it
 CLEAR = 2.0  # sizes before it whose median is below so many floors are not fitted
 FAINT = 0.1  # of chi^2, from which on a floor may hide in the noise: it is almost any improvement
+MANY = 5  # sizes from which on such a floor counts: four hardly tell it from chance
 
 
 @dataclass(frozen=True)
@@ -100,17 +101,13 @@ def fit(sizes: np.ndarray, errors: np.ndarray) -> PowerLaw | None:
     -------
     None where fewer than two sizes have an error.
     """
-    order = np.argsort(sizes)
-    logs = _logs(np.asarray(errors, dtype=np.float64)[:, order])
-    counts = np.isfinite(logs).sum(axis=0)
-    x, logs, counts = (
-        np.log(np.asarray(sizes, dtype=np.float64)[order][counts > 0]),
-        logs[:, counts > 0],
-        counts[counts > 0],
-    )
+    logs, order = _logs(np.asarray(errors, dtype=np.float64)), np.argsort(sizes)
+    order = order[np.isfinite(logs).any(axis=0)[order]]
+    x, logs = np.log(np.asarray(sizes, dtype=np.float64)[order]), logs[:, order]
     if len(x) < 2:
         return None
-    middle, repeated = medians(logs), counts >= REPEATED
+    middle, counts = medians(logs), np.isfinite(logs).sum(axis=0)
+    repeated = counts >= REPEATED
     floor = _floor(x[repeated], middle[repeated], logs[:, repeated])
     fitted = repeated.copy()
     fitted[repeated] = floor.above
@@ -239,7 +236,7 @@ def _floor(x: np.ndarray, y: np.ndarray, logs: np.ndarray) -> _Floor:
     sinking = added.start + added.slope * x[-1] < added.level < added.start + added.slope * x[1]
     adds = possible is not None and sinking and gained > SIGNIFICANT * noise and (added.misfit < best or not ends)
     if not (ends or adds):
-        return _Floor(math.nan, every, possible)
+        return _Floor(math.nan, every, possible if len(x) >= MANY else None)
     level = added.level if adds else float(y[first:].mean())
     return _Floor(level, y > level + math.log(CLEAR), possible, adds)
 

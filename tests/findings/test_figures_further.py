@@ -139,7 +139,7 @@ def test_any_power_is_said_and_not_drawn(data: xarray.Dataset) -> None:
 def test_only_networks_that_a_theorem_is_about_stand_beside_it(make_store: Maker) -> None:
     text = STUDY.replace('"relu"\noptimizer = ["adam", "sgd"]', '["relu", "tanh"]\noptimizer = "adam"')
     figure = figures.scaling_laws(read(make_store(text)), smoothness={"wave": 1})
-    assert "theory: 1" in [text.get_text() for text in panels(figure)["wave, 2-D"].texts]
+    assert "theory (only ReLU): 1" in [text.get_text() for text in panels(figure)["wave, 2-D"].texts]
     assert "Activation: relu or tanh." in words(figure)
     figure = figures.scaling_laws(read(make_store(text.replace('"relu", ', ""))), smoothness={"wave": 1})
     assert not [text for text in panels(figure)["wave, 2-D"].texts if "theory" in text.get_text()]

@@ -192,7 +192,8 @@ def _bound_words(laws: list[Law]) -> list[tuple[str, str]]:
     if bound is None:
         return []
     power = "any power" if math.isinf(bound) else "no decay" if bound == 0 else f"{bound:.2g}"
-    return [(f"theory: {power}", "#000000")]
+    whose = " (only ReLU)" if any(law.bound is None for law in laws) else ""
+    return [(f"theory{whose}: {power}", "#000000")]
 
 
 def _exponent(fitted: Law, named: bool) -> str:
