@@ -13,9 +13,9 @@ formula: replicates - 1 where none is missing.
 
 Where errors may saturate, the interval spans two models: errors are the larger of a power law and a floor, or their
 sum. From five sizes on, the sum counts even if it fits the medians only a little better than a straight line, because
-a floor that is too faint to be established already bends the slope by several standard errors. The intervals cover the exponent in 93 to
-99 % of cases, for 2 to 12 replicates, independent or paired, complete or not, with and without floors
-(tests/findings/test_coverage.py).
+a floor that is too faint to be established already bends the slope by several standard errors. The intervals cover the
+exponent in at least 93 % of cases, for 2 to 10 replicates, independent or paired, complete or not, with and without
+floors (tests/findings/test_coverage.py, docs/findings.md).
 """
 
 from __future__ import annotations
