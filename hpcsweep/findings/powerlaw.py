@@ -253,7 +253,8 @@ def _added(x: np.ndarray, y: np.ndarray) -> _Added:
         return np.stack([share, share * x, 1 - share], axis=1)
 
     solution = least_squares(residuals, [start, min(slope, -0.01), float(y.min())], derivatives, method="lm")
-    return _Added(2 * float(solution.cost), *solution.x.tolist(), np.linalg.pinv(solution.jac)[1])
+    start, slope, level = solution.x.tolist()
+    return _Added(2 * float(solution.cost), start, slope, level, np.linalg.pinv(solution.jac)[1])
 
 
 def _misfit(x: np.ndarray, y: np.ndarray, first: int) -> float:
