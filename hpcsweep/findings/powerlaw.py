@@ -103,7 +103,8 @@ def fit(sizes: np.ndarray, errors: np.ndarray) -> PowerLaw | None:
     """
     logs, order = _logs(np.asarray(errors, dtype=np.float64)), np.argsort(sizes)
     order = order[np.isfinite(logs).any(axis=0)[order]]
-    x, logs = np.log(np.asarray(sizes, dtype=np.float64)[order]), logs[:, order]
+    sizes, logs = np.asarray(sizes, dtype=np.float64)[order], logs[:, order]
+    x = np.log(sizes)
     if len(x) < 2:
         return None
     middle, counts = medians(logs), np.isfinite(logs).sum(axis=0)
@@ -112,13 +113,12 @@ def fit(sizes: np.ndarray, errors: np.ndarray) -> PowerLaw | None:
     fitted = repeated.copy()
     fitted[repeated] = floor.above
     ends = np.stack([np.nanmin(logs, axis=0), np.nanmax(logs, axis=0)])
-    seen = (np.exp(x), np.exp(middle), np.exp(ends), counts)
+    seen = (sizes, np.exp(middle), np.exp(ends), counts)
     if fitted.sum() < FEW:
         reason = _reason(len(x), int(repeated.sum()), int(fitted.sum()))
         return PowerLaw(*seen, np.zeros_like(fitted), math.exp(floor.level), reason=reason)
     slope, start = _line(x[fitted], middle[fitted])
-    centred = x[fitted] - x[fitted].mean()
-    bounds = _interval(slope, centred / (centred @ centred), logs[:, fitted])
+    bounds = _interval(slope, _gain(x[fitted]), logs[:, fitted])
     if floor.added is not None:
         bounds += _interval(floor.added.slope, floor.added.gain, logs[:, repeated])
     constant = 0.0
@@ -164,10 +164,15 @@ def _logs(errors: np.ndarray) -> np.ndarray:
     return np.where(good, np.log(np.where(good, errors, 1.0)), np.nan)
 
 
+def _gain(x: np.ndarray) -> np.ndarray:
+    """Return the derivatives (sizes,) of the slope of the least-squares line with respect to its points."""
+    centred = x - x.mean()
+    return centred / (centred @ centred)
+
+
 def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     """Return slope and start of the least-squares line."""
-    centred = x - x.mean()
-    slope = float(centred @ y / (centred @ centred))
+    slope = float(_gain(x) @ y)
     return slope, float(y.mean() - slope * x.mean())
 
 

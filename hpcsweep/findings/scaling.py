@@ -193,15 +193,16 @@ def sentence(law: PowerLaw, against: str, error: str, verdict: str) -> str:
     if not law.determined:
         return f"The exponent of the {name} is not determined: {law.reason}."
     low, high = (f"{x:,.3g}" if x < 1e3 else f"{x:,.0f}" if x < 1e7 else f"{x:.2g}" for x in law.range)
-    interval = f"{-law.high:.2f} to {-law.low:.2f}, {counted(law.replicates)} replicates"
+    replicates = f"{counted(law.replicates)} replicates"
     noun = theory.NOUNS[against] if " " not in theory.NOUNS[against] else f"({theory.NOUNS[against]})"
     course = "falls" if law.exponent >= 0 else "grows"
     parts = [
-        f"The {name} {course} as {noun}^{-law.exponent:.2f} (95 % interval of the exponent {interval}), fitted from "
-        f"{low} to {high}."
+        f"The {name} {course} as {noun}^{-law.exponent:.2f} (95 % interval of the exponent {-law.high:.2f} to "
+        f"{-law.low:.2f}, {replicates}), fitted from {low} to {high}."
     ]
     if not law.distinct:
-        parts = [f"The exponent of the {name} is not distinguishable from 0 (95 % interval {interval})."]
+        interval = f"95 % interval {law.low:.2f} to {law.high:.2f}, {replicates}"
+        parts = [f"The exponent of the {name} is not distinguishable from 0 ({interval})."]
     return " ".join([*parts, *_unfitted(law), verdict])
 
 

@@ -136,6 +136,14 @@ def test_any_power_is_said_and_not_drawn(data: xarray.Dataset) -> None:
     assert "dotted" not in words(figure)
 
 
+def test_an_exponent_that_may_be_0_is_an_interval(make_store: Maker) -> None:
+    def noisy(cell: Cell) -> Record:
+        return record(cell, sup_lower=float(cell.parameters) ** (0, -1, 1)[cell.replicate])
+
+    axes = panels(figures.scaling_laws(read(make_store(STUDY, noisy))))["wave, 1-D"]
+    assert all(text.get_text().startswith("exponent in [−") for text in axes.texts)
+
+
 def test_only_networks_that_a_theorem_is_about_stand_beside_it(make_store: Maker) -> None:
     text = STUDY.replace('"relu"\noptimizer = ["adam", "sgd"]', '["relu", "tanh"]\noptimizer = "adam"')
     figure = figures.scaling_laws(read(make_store(text)), smoothness={"wave": 1})

@@ -86,7 +86,7 @@ def test_an_interval_around_zero_determines_nothing(table: series.Table) -> None
     assert law.standing == "consistent" and wide.standing == "undetermined"
     words = scaling.sentence(wide.law, "samples", "sup_lower", "")
     assert words.startswith(
-        "The exponent of the sup-norm error is not distinguishable from 0 (95 % interval -2.00 to 0.10"
+        "The exponent of the sup-norm error is not distinguishable from 0 (95 % interval -0.10 to 2.00"
     )
     assert "falls as samples^-1.00 (95 % interval of the exponent -1.00 to -1.00, " in law.sentence
     assert "do not determine" in theory.verdict(wide.law, "samples", 1, 1, "relu")
@@ -116,7 +116,10 @@ def test_a_floor_is_said(make_store: Maker) -> None:
     text = SCALING.replace("[4, 8, 16, 32]", "[4, 8, 16, 32, 64, 128]")
     (law, *_) = scaling.laws(series.table(read(make_store(text, saturated))))
     assert law.law.fitted.tolist() == [True, True, True, False, False, False]
-    assert "It saturates near 0.0002" in law.sentence and "; 3 sizes were excluded from the fit" in law.sentence
+    assert (
+        "fitted from 13 to 49. It saturates near 0.0002" in law.sentence
+        and "; 3 sizes were excluded from the fit" in law.sentence
+    )
 
 
 def test_fewer_than_three_sizes_make_no_law(make_store: Maker) -> None:

@@ -199,6 +199,6 @@ def _bound_words(laws: list[Law]) -> list[tuple[str, str]]:
 def _exponent(fitted: Law, named: bool) -> str:
     law = fitted.law
     name = scaling.ERRORS[fitted.error].removesuffix(" error") if named else "exponent"
-    value = f"{law.exponent:.2f}" if law.distinct else "not distinguishable from 0"
+    value = f"{law.exponent:.2f}" if law.distinct else "in"
     level = ", then level" if np.isfinite(law.floor) else ""
     return f"{name} {value} [{law.low:.2f}, {law.high:.2f}]{level}".replace("-", "−").replace("sup−norm", "sup-norm")
