@@ -53,8 +53,9 @@ the calls.
   or because the work of a checkpoint begins anew. **harmless**: all that can be read of the store, the weights, the
   pictures and the checkpoints is the same to the bit.
 - **calls**: at each system call in its turn that writes, syncs, creates, renames, links, truncates or removes one of
-  the files, the errors EIO and ENOSPC, or half of a write and then SIGKILL (KILL); at each third write, half of the
-  bytes (SHORT); at each twentieth call that opens, reads, examines or closes one of them, EIO (READ). **survived**: the
+  the files, the errors EIO and ENOSPC, or half of a write (none of at most 8 bytes, which no kill tears) and then
+  SIGKILL (KILL); at each third write, half of the bytes (SHORT); at each twentieth call that opens, reads, examines or
+  closes one of them, EIO (READ). "Every fourth": at every fourth of these calls. **survived**: the
   command ended with a sentence, was killed, or did all of its work; then as for power cuts.
 
 | attack | on | tried | outcomes |

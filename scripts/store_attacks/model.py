@@ -58,7 +58,8 @@ def _record(key: str, dimension: int, parameters: int, measured: int) -> Record:
     values |= {name: int(numbers.integers(1000)) for name in ("steps", "points", "boxes", "averaged", "nonfinite")}
     values |= {"sup_where": tuple(numbers.random(dimension).tolist()), "quantile_error": numbers.random(4)}
     values |= {"history_loss": numbers.random(64), "history_step": numbers.integers(9, size=64), "certificate": 1}
-    values |= {"message": f"of {key}", "sup_upper": values["sup_lower"] + 2 * BETTER, "boundary": 0}
+    values |= {"message": f"of {key}", "boundary": 0}
+    values |= dict.fromkeys(("sup_upper", "solution_upper"), values["sup_lower"] + 2 * BETTER)
     values |= {
         "sup_lower": values["sup_lower"] + BETTER * bool(measured),
         "points": values["points"] + POINTS * measured,

@@ -109,7 +109,7 @@ def net(x):
     return 0 * x[:, 0]
 
 def f(x):
-    if len(x) > 1000:
+    if len(x) > 5000:  # more than any probe has
         pathlib.Path("hanging").touch()
         while True:
             time.sleep(1)

@@ -17,6 +17,7 @@ from hpcsweep.cluster.trust import Trust
 from hpcsweep.cluster.verify import Effort, verify
 from hpcsweep.errors import LaunchError, StoreError
 from hpcsweep.store import integrity
+from tests.cluster.test_replay import ODD
 from tests.conftest import Run, runner
 from tests.forks import Forks
 from tests.golden import old_store
@@ -75,15 +76,6 @@ count = 2048
 uniform = 256
 starts = 16
 kinks = 32
-"""
-ODD = """
-import torch
-from hpcsweep.approx.targets import Target
-class Odd(Target):
-    smoothness = 0
-    lipschitz = None
-    def __call__(self, points):
-        return points[:, 0] / (0 if len(points) == 31 else 1)
 """
 
 

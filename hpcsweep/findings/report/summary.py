@@ -124,7 +124,7 @@ def _solutions(measured: DataFrame) -> Sentences:
         yield (
             "Without the solution.",
             f"In {_cells(len(bounded))}, the residual of the equation and the boundary values alone prove a bound of "
-            f"the error, {half} times the error found (median) and {most} times at most.",
+            f"the error, {half} times the lower bound (median) and {most} times at most.",
         )
 
 

@@ -228,11 +228,13 @@ def test_full_relaxation_is_used_where_the_pilot_says_so(monkeypatch: pytest.Mon
 # Taylor models
 
 
-def test_the_pilot_takes_models_for_small_errors_and_lines_for_large_ones() -> None:
+@pytest.mark.parametrize("layers", [True, False], ids=["layers", "code alone"])
+def test_the_pilot_takes_models_for_small_errors_and_lines_for_large_ones(layers: bool) -> None:
     network, boxes = random_network(np.random.default_rng(0), 2, [16, 16], "tanh", scale=0.5), halves(grid(2, 8))
     chosen = []
     for size in (1e-6, 1e3):  # a target that is the network and a wave of this size
-        difference = of(network, lambda x, size=size: _code(network)(x) + size * torch.sin(3.0 * x[:, 0]), line(2))
+        target = lambda x, size=size: _code(network)(x) + size * torch.sin(3.0 * x[:, 0])  # noqa: E731
+        difference = of(network, target, line(2)) if layers else Difference(target, _code(network), line(2))
         chosen.append(Methods(difference).cheapest(boxes, 1.01 * size))
     assert chosen[0][0] in (4, 5, 6) and chosen[1][0] < chosen[0][0]
 

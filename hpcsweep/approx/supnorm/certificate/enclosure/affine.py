@@ -10,7 +10,7 @@ Stolfi and de Figueiredo, Self-Validated Numerical Methods and Applications (199
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, final
 
 import numpy as np
@@ -18,13 +18,13 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.kernels.polynomials import absolute_sums
+from hpcsweep.approx.supnorm.certificate.enclosure.numbers import Numbers
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, gamma
 from hpcsweep.approx.supnorm.certificate.enclosure.rules import (
     RULES,
     Elsewhere,
     NoEnclosure,
     apply,
-    method,
     refusal,
     rule,
 )
@@ -35,16 +35,8 @@ Constant = Tensor | float | int
 _MANY = 9  # terms from which on a compiled loop adds them up faster than torch, one by one
 
 
-def _operator(name: str) -> Callable[..., Any]:
-    return lambda *operands: apply(name, *operands)
-
-
-def _reflected(name: str) -> Callable[..., Any]:
-    return lambda form, other: apply(name, other, form)
-
-
 @final
-class AffineForm:
+class AffineForm(Numbers):
     """Values of a function on boxes. Only `+=` and its like change a form, as they change a tensor.
 
     Parameters
@@ -61,13 +53,15 @@ class AffineForm:
     """
 
     __slots__ = ("_reach", "known", "radius", "terms", "viewed")
-    __array_ufunc__ = None  # a numpy number on the left leaves the operation to us
-    __hash__ = object.__hash__
 
     def __init__(self, terms: Tensor, radius: Tensor, known: tuple[Tensor, Tensor] | None = None) -> None:
         self.terms, self.radius, self.known = terms, radius, known
         self._reach: Tensor | None = None
         self.viewed = False
+
+    @property
+    def _values(self) -> Tensor:
+        return self.radius
 
     @property
     def center(self) -> Tensor:
@@ -78,29 +72,6 @@ class AffineForm:
     def slopes(self) -> Tensor:
         """The coefficients of the unit coordinates, (dimension, boxes, *features)."""
         return self.terms[1:]
-
-    @property
-    def shape(self) -> torch.Size:
-        """(boxes, *features), as a tensor of values has it."""
-        return self.radius.shape
-
-    @property
-    def ndim(self) -> int:
-        """The number of axes of `shape`."""
-        return self.radius.ndim
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Always float64."""
-        return self.radius.dtype
-
-    @property
-    def device(self) -> torch.device:
-        """Where the numbers are."""
-        return self.radius.device
-
-    def __len__(self) -> int:
-        return len(self.radius)
 
     def reach(self) -> Tensor:
         """Return an upper bound of sum |slopes|, (boxes, *features); computed once."""
@@ -160,47 +131,7 @@ class AffineForm:
             radius.add_(bias.abs(), alpha=gamma(inputs + 2))
         return AffineForm(terms, radius.mul_(1 + gamma(inputs + 6)).add_(TINY))
 
-    @classmethod
-    def __torch_function__(
-        cls,
-        function: Callable[..., Any],
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping | None = None,
-    ) -> Any:
-        """Apply the rule of a torch function one of whose arguments is a form."""
-        return apply(getattr(function, "__name__", type(function).__name__).partition(".")[0], *args, **(kwargs or {}))
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        """Return the rule of a method of tensors."""
-        return method(name, self)
-
-    def become(self, result: Any) -> bool:
-        """Take the values of another form in place, unless its shape is another or other names may share these."""
-        if self.viewed or not isinstance(result, AffineForm) or result.shape != self.shape:
-            return False
-        self.terms, self.radius, self.known, self._reach = result.terms, result.radius, result.known, None
-        return True
-
-    __getitem__, __neg__, __abs__, __pos__ = (_operator(name) for name in ("__getitem__", "neg", "abs", "positive"))
-    T, mT, H, mH = (property(_operator(name)) for name in ("T", "mT", "T", "mT"))
-    __add__ = __radd__ = _operator("add")
-    __sub__, __rsub__ = _operator("sub"), _reflected("sub")
-    __mul__ = __rmul__ = _operator("mul")
-    __truediv__, __rtruediv__ = _operator("div"), _reflected("div")
-    __pow__, __rpow__ = _operator("pow"), _reflected("pow")
-    __matmul__, __rmatmul__ = _operator("matmul"), _reflected("matmul")
-    __floordiv__, __rfloordiv__ = _operator("floor_divide"), _reflected("floor_divide")
-    __mod__, __rmod__ = _operator("remainder"), _reflected("remainder")
-    __lt__, __le__, __gt__, __ge__ = (_operator(name) for name in ("lt", "le", "gt", "ge"))
-    __eq__, __ne__ = _operator("eq"), _operator("ne")  # Python's own would compare the objects
-    __iadd__, __isub__, __imul__, __itruediv__, __ipow__ = map(_operator, ("add_", "sub_", "mul_", "div_", "pow_"))
-    __ifloordiv__, __imod__ = _operator("floor_divide_"), _operator("remainder_")
-
-
-# What Python would otherwise answer by itself: a value is asked for, or the form would be taken for a sequence.
-for _name in ("bool", "float", "int", "index", "complex", "iter", "contains", "setitem", "array", "reversed"):
-    setattr(AffineForm, f"__{_name}__", refusal(_name))
+    __iter__ = refusal("iter")
 
 
 def constant(value: Constant, like: Any) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, final
 
 import torch
@@ -18,7 +18,8 @@ from hpcsweep.approx.supnorm.certificate.enclosure.affine import (
 )
 from hpcsweep.approx.supnorm.certificate.enclosure.conditions import Mask
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.number import DoubleDouble
-from hpcsweep.approx.supnorm.certificate.enclosure.rules import BROADCAST, method, refusal
+from hpcsweep.approx.supnorm.certificate.enclosure.numbers import Numbers
+from hpcsweep.approx.supnorm.certificate.enclosure.rules import BROADCAST, refusal
 
 Inner = AffineForm | DoubleDouble | Mask  # with the boxes, or points, first
 
@@ -62,7 +63,7 @@ _OWN = frozenset((*MOVES, *QUICK, "einsum", "matmul", "mm", "bmm", "mv", "addmm"
 
 
 @final
-class Turned(Elsewhere):
+class Turned(Numbers, Elsewhere):
     """Values on boxes as code sees them after `x.T`: the axis of the boxes is not the first.
 
     Parameters
@@ -71,22 +72,18 @@ class Turned(Elsewhere):
     at: the axis of the boxes as the code sees it, at least 1.
     """
 
-    __array_ufunc__ = None
-    __hash__ = object.__hash__
-
     def __init__(self, inner: Inner, at: int) -> None:
         self.inner, self.at = inner, at
+
+    @property
+    def _values(self) -> Inner:
+        return self.inner
 
     @property
     def shape(self) -> torch.Size:
         """The lengths of all axes as the code sees them."""
         boxes, *features = self.inner.shape
         return torch.Size([*features[: self.at], boxes, *features[self.at :]])
-
-    @property
-    def ndim(self) -> int:
-        """The number of axes."""
-        return len(self.inner.shape)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -100,21 +97,6 @@ class Turned(Elsewhere):
 
     def __len__(self) -> int:
         return self.shape[0]
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(apply("unbind", self))
-
-    def __bool__(self) -> bool:
-        raise NoEnclosure("bool")
-
-    @classmethod
-    def __torch_function__(cls, function: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Apply the rule of a torch function."""
-        return apply(getattr(function, "__name__", type(function).__name__).partition(".")[0], *args, **(kwargs or {}))
-
-    def __getattr__(self, name: str) -> Any:
-        """Return the rule of a method of tensors, or what AffineForm has for an operator."""
-        return method(name, self)
 
     def become(self, result: Any) -> bool:
         """Take the values of others in place at points; on boxes, other names may share them."""
@@ -132,28 +114,6 @@ class Turned(Elsewhere):
         raise NoEnclosure(f"{name} of values whose first axis is not that of the points")
 
 
-# The operators are those of forms, which look up rules by name.
-OPERATORS: tuple[str, ...] = (
-    "getitem",
-    "neg",
-    "abs",
-    "pos",
-    "add",
-    "radd",
-    "sub",
-    "rsub",
-    "mul",
-    "rmul",
-    "truediv",
-    "rtruediv",
-    "pow",
-)
-OPERATORS += ("iadd", "isub", "imul", "itruediv", "ipow", "ifloordiv", "imod")
-OPERATORS += ("rpow", "matmul", "rmatmul", "floordiv", "rfloordiv", "mod", "rmod", "lt", "le", "gt", "ge", "eq", "ne")
-for _name in OPERATORS:
-    setattr(Turned, f"__{_name}__", vars(AffineForm)[f"__{_name}__"])
-for _name in ("T", "mT", "H", "mH"):
-    setattr(Turned, _name, vars(AffineForm)[_name])
 for _name in ("and", "or", "xor"):
     setattr(Turned, f"__{_name}__", lambda left, right, name=_name: elementwise(name, (left, right), {}))
     setattr(Turned, f"__i{_name}__", refusal(f"{_name}_"))

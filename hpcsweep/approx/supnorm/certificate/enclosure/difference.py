@@ -78,8 +78,8 @@ class Difference:
         return Difference(self._target, self._approximant, self._domain, terms, full=True)
 
     def cost(self) -> float:
-        """Return roughly the multiplications for one box."""
-        return sum(layers.flops(len(self._domain), self._full) for layers in self._layers)
+        """Return roughly the multiplications for one box; of code whose layers are not known, for one operation."""
+        return sum(layers.flops(len(self._domain), self._full) for layers in self._layers) or 1.0 + len(self._domain)
 
     def bounds(self, centers: Tensor, radii: Tensor) -> Tensor:
         """Return upper bounds of |target - approximant| on boxes, (boxes,), infinite where there is none.

@@ -13,7 +13,7 @@ formula, which holds on jets too; where a function has kinks, or no derivatives 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, final
 
 import torch
@@ -21,16 +21,17 @@ from torch import Tensor
 
 from hpcsweep.approx.supnorm.certificate.enclosure.affine import AffineForm, NoEnclosure, apply, constant
 from hpcsweep.approx.supnorm.certificate.enclosure.arithmetic import doubted
-from hpcsweep.approx.supnorm.certificate.enclosure.axes import KINDS, OPERATORS
+from hpcsweep.approx.supnorm.certificate.enclosure.axes import KINDS
 from hpcsweep.approx.supnorm.certificate.enclosure.derivatives import DERIVATIVES, Part, Second
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.number import DoubleDouble, exact
-from hpcsweep.approx.supnorm.certificate.enclosure.rules import ARITHMETICS, Rule, method, refusal
+from hpcsweep.approx.supnorm.certificate.enclosure.numbers import Numbers
+from hpcsweep.approx.supnorm.certificate.enclosure.rules import ARITHMETICS, Rule
 from hpcsweep.approx.supnorm.certificate.enclosure.shapes import exact_form, moved, shared
 from hpcsweep.approx.supnorm.certificate.enclosure.taylor.monomials import present
 
 
 @final
-class Jet:
+class Jet(Numbers):
     """A function with its first derivatives and its Laplacian, all with the boxes or points first, and of one shape.
 
     Only `+=` and its like change a jet, as they change a tensor.
@@ -47,73 +48,18 @@ class Jet:
     """
 
     __slots__ = ("laplacian", "slopes", "value", "viewed")
-    __array_ufunc__ = None  # a numpy number on the left leaves the operation to us
-    __hash__ = object.__hash__
 
     def __init__(self, value: Part, slopes: Sequence[Part], laplacian: Part) -> None:
         self.value, self.slopes, self.laplacian = value, tuple(slopes), laplacian
         self.viewed = False
 
     @property
-    def shape(self) -> torch.Size:
-        """(boxes, *features), as a tensor of values has it."""
-        return self.value.shape
-
-    @property
-    def ndim(self) -> int:
-        """The number of axes of `shape`."""
-        return self.value.ndim
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Always float64."""
-        return self.value.dtype
-
-    @property
-    def device(self) -> torch.device:
-        """Where the numbers are."""
-        return self.value.device
-
-    def __len__(self) -> int:
-        return len(self.value)
-
-    def __iter__(self) -> Iterator[Jet]:
-        return iter(apply("unbind", self))
-
-    @classmethod
-    def __torch_function__(
-        cls,
-        function: Callable[..., Any],
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping | None = None,
-    ) -> Any:
-        """Apply the rule of a torch function one of whose arguments is a jet."""
-        return apply(getattr(function, "__name__", type(function).__name__).partition(".")[0], *args, **(kwargs or {}))
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        """Return the rule of a method of tensors."""
-        return method(name, self)
-
-    def become(self, result: Any) -> bool:
-        """Take the values of another jet in place, unless its shape is another or other names may share these."""
-        if self.viewed or not isinstance(result, Jet) or result.shape != self.shape:
-            return False
-        self.value, self.slopes, self.laplacian = result.value, result.slopes, result.laplacian
-        return True
+    def _values(self) -> Part:
+        return self.value
 
     def each(self, function: Callable[[Part], Part]) -> Jet:
         """Apply a linear operation, which is the same of a function and of its derivatives."""
         return Jet(function(self.value), [*map(function, self.slopes)], function(self.laplacian))
-
-
-# The operators are those of forms, which look up rules by name.
-for _name in OPERATORS:
-    setattr(Jet, f"__{_name}__", vars(AffineForm)[f"__{_name}__"])
-for _name in ("T", "mT", "H", "mH"):
-    setattr(Jet, _name, vars(AffineForm)[_name])
-for _name in ("bool", "float", "int", "index", "complex", "contains", "setitem", "array", "reversed"):
-    setattr(Jet, f"__{_name}__", refusal(_name))
 
 
 def jet(points: AffineForm | DoubleDouble) -> Jet:

@@ -6,21 +6,19 @@ Points are float64 numbers, exactly, and so are constants. What the code makes o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any, TypeVar, final
 
 import torch
 from torch import Tensor
 
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.error_free import Pair
+from hpcsweep.approx.supnorm.certificate.enclosure.numbers import Numbers
 from hpcsweep.approx.supnorm.certificate.enclosure.rules import (
     ARITHMETICS,
     Misaligned,
     NoEnclosure,
     Rule,
-    apply,
-    method,
-    refusal,
 )
 from hpcsweep.approx.supnorm.certificate.enclosure.shapes import shared
 
@@ -67,16 +65,8 @@ def meeting(*values: Any) -> tuple[Any, ...]:
     return tuple(value if isinstance(value, DoubleDouble) else shared(value, like) for value in values)
 
 
-def _operator(name: str) -> Callable[..., Any]:
-    return lambda *operands: apply(name, *operands)
-
-
-def _reflected(name: str) -> Callable[..., Any]:
-    return lambda number, other: apply(name, other, number)
-
-
 @final
-class DoubleDouble:
+class DoubleDouble(Numbers):
     """Numbers leading + trailing +- radius. Only `+=` and its like change them, as they change a tensor.
 
     Parameters
@@ -91,86 +81,20 @@ class DoubleDouble:
     """
 
     __slots__ = ("leading", "radius", "trailing", "viewed")
-    __array_ufunc__ = None  # a numpy number on the left leaves the operation to us
-    __hash__ = object.__hash__
 
     def __init__(self, leading: Tensor, trailing: Tensor, radius: Tensor) -> None:
         self.leading, self.trailing, self.radius = leading, trailing, radius
         self.viewed = False
 
     @property
+    def _values(self) -> Tensor:
+        return self.leading
+
+    @property
     def pair(self) -> Pair:
         """Leading and trailing part."""
         return self.leading, self.trailing
 
-    @property
-    def shape(self) -> torch.Size:
-        """That of a tensor of values."""
-        return self.leading.shape
-
-    @property
-    def ndim(self) -> int:
-        """The number of axes of `shape`."""
-        return self.leading.ndim
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Always float64."""
-        return self.leading.dtype
-
-    @property
-    def device(self) -> torch.device:
-        """Where the numbers are."""
-        return self.leading.device
-
-    def __len__(self) -> int:
-        return len(self.leading)
-
-    def __iter__(self) -> Iterator[DoubleDouble]:
-        return iter(apply("unbind", self))
-
-    @classmethod
-    def __torch_function__(
-        cls,
-        function: Callable[..., Any],
-        types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping | None = None,
-    ) -> Any:
-        """Do what a torch function does, one of whose arguments is a double-double."""
-        return apply(getattr(function, "__name__", type(function).__name__).partition(".")[0], *args, **(kwargs or {}))
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        """Return a method of tensors."""
-        return method(name, self)
-
-    def become(self, result: Any) -> bool:
-        """Take the values of others in place, unless their shape is another or other names may share these."""
-        if self.viewed or not isinstance(result, DoubleDouble) or result.shape != self.shape:
-            return False
-        self.leading, self.trailing, self.radius = result.leading, result.trailing, result.radius
-        return True
-
-    __getitem__, __neg__, __abs__, __pos__ = (_operator(name) for name in ("__getitem__", "neg", "abs", "positive"))
-    T, mT, H, mH = (property(_operator(name)) for name in ("T", "mT", "T", "mT"))
-    __add__ = __radd__ = _operator("add")
-    __sub__, __rsub__ = _operator("sub"), _reflected("sub")
-    __mul__ = __rmul__ = _operator("mul")
-    __truediv__, __rtruediv__ = _operator("div"), _reflected("div")
-    __pow__, __rpow__ = _operator("pow"), _reflected("pow")
-    __matmul__, __rmatmul__ = _operator("matmul"), _reflected("matmul")
-    __floordiv__, __rfloordiv__ = _operator("floor_divide"), _reflected("floor_divide")
-    __mod__, __rmod__ = _operator("remainder"), _reflected("remainder")
-    __lt__, __le__, __gt__, __ge__ = (_operator(name) for name in ("lt", "le", "gt", "ge"))
-    __iadd__, __isub__, __imul__ = (_operator(name) for name in ("add_", "sub_", "mul_"))
-    __itruediv__, __ipow__ = _operator("div_"), _operator("pow_")
-    __ifloordiv__, __imod__ = _operator("floor_divide_"), _operator("remainder_")
-    __eq__, __ne__ = _operator("eq"), _operator("ne")  # Python's own compare objects
-
-
-# What Python would otherwise answer by itself.
-for _name in ("bool", "float", "int", "index", "complex", "contains", "setitem", "array", "reversed"):
-    setattr(DoubleDouble, f"__{_name}__", refusal(_name))
 
 ARITHMETICS[DoubleDouble] = OWN
 

@@ -43,12 +43,12 @@ class TaylorDifference(Difference):
         self.order = order
 
     def cost(self) -> float:
-        """Return roughly the multiplications for one box; measured."""
+        """Return roughly the multiplications for one box, measured; of code whose layers are not known, as lines do."""
         count, total = self._table().counts[-1], 0.0
         for layers in self._layers:
             for weight in layers.dense.weights[:-1]:
                 total += len(weight) * (weight.shape[1] * count + _PASSES * (count + _SERIES))
-        return total
+        return total or float(self.order * count)
 
     def fully(self) -> None:
         """Models of hidden layers are what they are."""
