@@ -1,31 +1,28 @@
-"""Power laws error = C size^(-exponent): the exponent with an interval, without the sizes where errors stop falling.
+"""Exponents of power laws, error ~ size^(-exponent), with intervals, without the sizes where errors stop falling.
 
-The line is fitted by least squares to the logarithms of the medians over replicates. The medians already shut out
-single replicates that went astray; a median over the sizes as well (Theil-Sen) would choose among a handful of slopes,
-since studies have three to eight sizes, and its intervals would jump between them.
+The exponent is the average rate at which errors fall over the sizes fitted: minus the slope of the least-squares line
+through the logarithms of the true medians there. It is defined for all errors, whether they follow a power law or not,
+and says nothing of larger sizes, where errors may level off. Medians shut out single replicates that went astray; a
+median over the sizes as well (Theil-Sen) would choose among a handful of slopes, since studies have three to eight
+sizes, and its intervals would jump between them.
 
 An exponent is determined if three sizes have two replicates each and lie above the floor; no other size is fitted. Its
 interval is Student's, with a variance that adds up over whole replicates, because the errors of one replicate share
 data and initial weights. The deviations at a size with n replicates are scaled by (n / (n - 1))^(1/2), which makes the
 variance unbiased for independent errors, whichever replicates are missing, and for complete replicates that fall at
 different rates (the correction CR2 of Bell and McCaffrey 2002). The degrees of freedom are theirs, by Satterthwaite's
-formula: replicates - 1 where none is missing.
-
-Where errors may saturate, the interval spans two models: errors are the larger of a power law and a floor, or their
-sum. From five sizes on, the sum counts even if it fits the medians only a little better than a straight line, because
-a floor that is too faint to be established already bends the slope by several standard errors. The intervals cover the
-exponent in at least 93 % of cases, for 2 to 10 replicates, independent or paired, complete or not, with and without
-floors (tests/findings/test_coverage.py, docs/findings.md).
+formula: replicates - 1 where none is missing. What share of intervals contains the exponent is measured in
+tests/findings/test_coverage.py and written down in docs/findings.md.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import least_squares
-from scipy.special import expit, stdtrit
+from scipy.special import stdtrit
 
 DRAWS = 999  # of a bootstrap
 CONFIDENCE = 0.95
@@ -35,17 +32,17 @@ SIGNIFICANT = 10.8  # of chi^2 with one degree of freedom: 0.1 %
 QUIET = 0.01  # medians are not taken to be better known than to 1 %
 FLAT = 0.25  # a floor: errors fall on with less than this share of the exponent before it
 CLEAR = 2.0  # sizes before it whose median is below so many floors are not fitted
-FAINT = 0.1  # of chi^2, from which on a floor may hide in the noise: it is almost any improvement
-MANY = 5  # sizes from which on such a floor counts: four hardly tell it from chance
+ROUNDING = 1e-12  # of logarithms: replicates whose slopes differ by less are the same
 
 
 @dataclass(frozen=True)
 class PowerLaw:
-    """error = factor * size^(-exponent) + constant over the fitted sizes; the constant is 0 or the floor.
+    """The line fitted, and what it was fitted to.
 
     Where `reason` says why the exponent is not determined, it is NaN and no size is fitted. `low` and `high` are the
-    ends of the 95 % interval. `floor` is the error at which larger sizes saturate, NaN where no floor was found.
-    `scatter` is the root mean square of the fit's residuals, in decades.
+    ends of the 95 % interval, NaN where the slopes of the replicates do not differ. `floor` is the error at which
+    larger sizes saturate, NaN where no floor was found. `scatter` is the root mean square of the fit's residuals, in
+    decades.
     """
 
     sizes: np.ndarray  # (sizes,) all, ascending
@@ -57,8 +54,6 @@ class PowerLaw:
     exponent: float = math.nan
     low: float = math.nan
     high: float = math.nan
-    factor: float = math.nan
-    constant: float = 0.0
     scatter: float = math.nan
     reason: str = ""
 
@@ -69,7 +64,7 @@ class PowerLaw:
 
     @property
     def distinct(self) -> bool:
-        """Whether the exponent is distinguishable from 0."""
+        """Whether the exponent is distinguishable from 0; without an interval it is."""
         return self.determined and not self.low <= 0 <= self.high
 
     @property
@@ -85,8 +80,9 @@ class PowerLaw:
         return int(inside.min()), int(inside.max())
 
     def at(self, sizes: np.ndarray) -> np.ndarray:
-        """Return the errors of the law."""
-        return self.factor * sizes ** (-self.exponent) + self.constant
+        """Return the errors of the law: those of the line, which passes through the mean of the logarithms."""
+        x, y = np.log(self.sizes[self.fitted]), np.log(self.medians[self.fitted])
+        return np.exp(y.mean() - self.exponent * (np.log(sizes) - x.mean()))
 
 
 def fit(sizes: np.ndarray, errors: np.ndarray) -> PowerLaw | None:
@@ -109,35 +105,34 @@ def fit(sizes: np.ndarray, errors: np.ndarray) -> PowerLaw | None:
         return None
     middle, counts = medians(logs), np.isfinite(logs).sum(axis=0)
     repeated = counts >= REPEATED
-    floor = _floor(x[repeated], middle[repeated], logs[:, repeated])
+    level, above = _floor(x[repeated], middle[repeated], logs[:, repeated])
     fitted = repeated.copy()
-    fitted[repeated] = floor.above
+    fitted[repeated] = above
     ends = np.stack([np.nanmin(logs, axis=0), np.nanmax(logs, axis=0)])
     seen = (sizes, np.exp(middle), np.exp(ends), counts)
     if fitted.sum() < FEW:
         reason = _reason(len(x), int(repeated.sum()), int(fitted.sum()))
-        return PowerLaw(*seen, np.zeros_like(fitted), math.exp(floor.level), reason=reason)
+        return PowerLaw(*seen, np.zeros_like(fitted), math.exp(level), reason=reason)
     slope, start = _line(x[fitted], middle[fitted])
-    bounds = _interval(slope, _gain(x[fitted]), logs[:, fitted])
-    if floor.added is not None:
-        bounds += _interval(floor.added.slope, floor.added.gain, logs[:, repeated])
-    constant = 0.0
-    if floor.added is not None and floor.adds:
-        slope, start, constant = floor.added.slope, floor.added.start, math.exp(floor.level)
-    law = PowerLaw(*seen, fitted, math.exp(floor.level), -slope, -max(bounds), -min(bounds), math.exp(start), constant)
-    misses = np.log10(law.at(law.sizes[fitted]) / law.medians[fitted])
-    return replace(law, scatter=float(np.sqrt(np.mean(misses**2))))
+    half = _half_width(_gain(x[fitted]), logs[:, fitted])
+    scatter = np.sqrt(np.mean((start + slope * x[fitted] - middle[fitted]) ** 2)) / math.log(10)
+    return PowerLaw(*seen, fitted, math.exp(level), -slope, -slope - half, -slope + half, float(scatter))
 
 
 def _reason(sizes: int, repeated: int, above: int) -> str:
     """Say why an exponent is not determined, from the numbers of sizes measured, repeated, and above the floor."""
     if sizes < FEW:
-        return f"it takes {FEW} sizes, and {sizes} are measured"
+        return f"it takes at least three sizes, and {sizes} are measured"
     if repeated < FEW:
-        have = "has" if repeated == 1 else "have"
-        return f"it takes {FEW} sizes with {REPEATED} replicates each, and {repeated or 'none'} of {sizes} {have} them"
-    are = "is" if above == 1 else "are"
-    return f"it takes {FEW} sizes clearly above the floor, and {above or 'none'} of {sizes} {are}"
+        them = f"at least three sizes with at least two replicates each; {_of(repeated, sizes, 'has', 'have')} them"
+    else:
+        them = f"at least three sizes clearly above the floor; {_of(above, sizes, 'is', 'are')}"
+    return f"it takes {them}"
+
+
+def _of(count: int, total: int, singular: str, plural: str) -> str:
+    """Say how many of the sizes have or are something."""
+    return f"{count or 'none'} of the {total} {singular if count < 2 else plural}"
 
 
 def resample(values: np.ndarray, draws: int, seed: int) -> np.ndarray:
@@ -176,8 +171,8 @@ def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     return slope, float(y.mean() - slope * x.mean())
 
 
-def _interval(slope: float, gain: np.ndarray, logs: np.ndarray) -> list[float]:
-    """Return the ends of the interval of slope = gain @ medians of logs (replicates, sizes), two at each size."""
+def _half_width(gain: np.ndarray, logs: np.ndarray) -> float:
+    """Return half of the interval of gain @ medians of logs (replicates, sizes), two at each size; NaN without any."""
     there = np.isfinite(logs)
     counts = there.sum(axis=0)
     gain = gain * np.sqrt(_excess(counts) / (counts * (counts - 1)))
@@ -185,8 +180,8 @@ def _interval(slope: float, gain: np.ndarray, logs: np.ndarray) -> list[float]:
     overlap = there.T.astype(np.float64) @ there
     products = overlap * (1 - 1 / counts - 1 / counts[:, None]) + overlap**2 / (counts * counts[:, None])
     freedom = (gain**2 @ (counts - 1)) ** 2 / (gain**2 @ products @ gain**2)
-    half = float(stdtrit(freedom, (1 + CONFIDENCE) / 2) * math.sqrt(shifts @ shifts))
-    return [slope - half, slope + half]
+    deviation = math.sqrt(shifts @ shifts)
+    return float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) * deviation if deviation > ROUNDING else math.nan
 
 
 def _excess(counts: np.ndarray) -> np.ndarray:
@@ -195,33 +190,8 @@ def _excess(counts: np.ndarray) -> np.ndarray:
     return math.pi * odd / (2 * odd + math.pi - 2)
 
 
-@dataclass(frozen=True)
-class _Added:
-    """A power law plus a constant, fitted to medians: logarithms of the factor and the constant, and the slope."""
-
-    misfit: float  # squared residuals
-    start: float
-    slope: float
-    level: float
-    gain: np.ndarray  # (sizes,) the derivatives of the slope with respect to the medians
-
-
-@dataclass(frozen=True)
-class _Floor:
-    """The logarithm of the error at which sizes saturate, or NaN, and the sizes above.
-
-    `added` is the power law plus a constant, None where the medians speak against it; `adds`, whether they speak for it
-    and not for the larger of the two.
-    """
-
-    level: float
-    above: np.ndarray  # (sizes,) bool
-    added: _Added | None = None
-    adds: bool = False
-
-
-def _floor(x: np.ndarray, y: np.ndarray, logs: np.ndarray) -> _Floor:
-    """Find the floor of the medians y.
+def _floor(x: np.ndarray, y: np.ndarray, logs: np.ndarray) -> tuple[float, np.ndarray]:
+    """Return the logarithm of the floor of the medians y, or NaN, and which sizes are above it, (sizes,) bool.
 
     The largest sizes make a floor if a line that ends in a constant, or a power law plus a constant, fits the medians
     significantly better than one line does (their own noise is the measure); and if errors hardly fall along the
@@ -229,37 +199,32 @@ def _floor(x: np.ndarray, y: np.ndarray, logs: np.ndarray) -> _Floor:
     """
     every = np.ones(len(x), dtype=bool)
     if len(x) < 4:
-        return _Floor(math.nan, every)
+        return math.nan, every
     counts = np.isfinite(logs).sum(axis=0)
     noise = max(QUIET**2, float(np.mean(np.nanvar(logs, axis=0, ddof=1) * _excess(counts) / counts)))
-    straight, added = _misfit(x, y, len(x)), _added(x, y)
+    significant = _misfit(x, y, len(x)) - SIGNIFICANT * noise
     best, first = min((_misfit(x, y, first), first) for first in range(2, len(x) - 1))
     before, along = _line(x[:first], y[:first])[0], _line(x[first:], y[first:])[0]
-    ends = straight - best > SIGNIFICANT * noise and before < 0 and along > FLAT * before
-    gained = straight - added.misfit
-    possible = added if gained > FAINT * noise and added.slope < 0 and added.level < y[1] else None
-    sinking = added.start + added.slope * x[-1] < added.level < added.start + added.slope * x[1]
-    adds = possible is not None and sinking and gained > SIGNIFICANT * noise and (added.misfit < best or not ends)
-    if not (ends or adds):
-        return _Floor(math.nan, every, possible if len(x) >= MANY else None)
-    level = added.level if adds else float(y[first:].mean())
-    return _Floor(level, y > level + math.log(CLEAR), possible, adds)
+    ends = best < significant and before < 0 and along > FLAT * before
+    added, sinking, level = _added(x, y)
+    if not (sinking and added < min(significant, best if ends else math.inf)):
+        if not ends:
+            return math.nan, every
+        level = float(y[first:].mean())
+    return level, y > level + math.log(CLEAR)
 
 
-def _added(x: np.ndarray, y: np.ndarray) -> _Added:
-    """Fit a power law plus a constant to four or more medians."""
+def _added(x: np.ndarray, y: np.ndarray) -> tuple[float, bool, float]:
+    """Fit power law + constant; return its squared residuals, whether the largest size is in the constant, its log."""
     slope, start = _line(x[: len(x) // 2 + 1], y[: len(x) // 2 + 1])
 
     def residuals(unknown: np.ndarray) -> np.ndarray:
         return np.logaddexp(unknown[0] + unknown[1] * x, unknown[2]) - y
 
-    def derivatives(unknown: np.ndarray) -> np.ndarray:
-        share = expit(unknown[0] + unknown[1] * x - unknown[2])  # of the power law in the sum
-        return np.stack([share, share * x, 1 - share], axis=1)
-
-    solution = least_squares(residuals, [start, min(slope, -0.01), float(y.min())], derivatives, method="lm")
+    solution = least_squares(residuals, [start, min(slope, -0.01), float(y.min())], method="lm")
     start, slope, level = solution.x.tolist()
-    return _Added(2 * float(solution.cost), start, slope, level, np.linalg.pinv(solution.jac)[1])
+    sinking = slope < 0 and start + slope * x[-1] < level < start + slope * x[1]
+    return 2 * float(solution.cost), sinking, level
 
 
 def _misfit(x: np.ndarray, y: np.ndarray, first: int) -> float:

@@ -1,8 +1,9 @@
 """How errors fall with weights, samples and compute; and the inverse question, how many it took to reach an error.
 
 Every statement is about one line of `hpcsweep.findings.series`: cells of one target, dimension, optimizer and further
-factors. Against weights, the cells with the most samples of each network count; against samples, the widest network of
-each line that has several sample counts; against compute, the settings that no cheaper one beats, by their medians.
+factors. Against weights, the cells of each network of a line with the most samples count; against samples, the widest
+network of each line that has several sample counts; against compute, the settings that no cheaper one beats, by their
+medians.
 """
 
 from __future__ import annotations
@@ -120,14 +121,14 @@ def laws(
     _require("error", error, ERRORS)
     known = {**table.smoothness, **(smoothness or {})}
     fitted = []
-    activations = table.cells.groupby("line")["nonlinearity"].first()
+    lines = table.cells.groupby("line")
+    activations, depths = lines["nonlinearity"].agg(lambda names: " or ".join(names.unique())), lines["depth"].first()
     for (target, dimension, line), sizes, errors in _groups(table, against, error):
         if (law := powerlaw.fit(sizes, errors)) is None:
             continue
-        case = (against, dimension, known.get(target), activations[line])
-        words = sentence(law, against, error, theory.verdict(law, *case))
-        bound = theory.rate(*case)
-        fitted.append(Law(target, dimension, line, table.lines[line].label, against, error, law, bound, words))
+        case = theory.Case(against, dimension, known.get(target), activations[line], int(depths[line]))
+        words = sentence(law, against, error, theory.verdict(law, case))
+        fitted.append(Law(target, dimension, line, table.lines[line].label, against, error, law, case.rate, words))
     return fitted
 
 
@@ -146,11 +147,12 @@ def _groups(table: series.Table, against: str, error: str) -> Iterator[tuple[tup
 
 def chosen(cells: DataFrame, against: str) -> DataFrame:
     """Return the cells that count against `against`; those that are not measured among them."""
+    line = ["target", "dimension", "line"]
     if against in ("parameters", "width"):
-        return series.largest(cells, "samples", ["target", "dimension", "parameters"])
+        return series.largest(cells, "samples", [*line, "parameters"])
     if against == "samples":
-        line = ["target", "dimension", "line"]
-        counts = cells.groupby([*line, "size"])["samples"].transform("nunique").clip(upper=powerlaw.FEW)
+        measured = cells.assign(samples=cells["samples"].where(cells["measured"]))
+        counts = measured.groupby([*line, "size"])["samples"].transform("nunique").clip(upper=powerlaw.FEW)
         return series.largest(series.largest(cells.assign(counts=counts), "counts", line), "size", line)
     return cells
 
@@ -162,8 +164,8 @@ def left_out(table: series.Table, against: str) -> str:
     if not count:
         return ""
     why = {
-        "parameters": "there are cells of the same network with more samples",
-        "samples": "their network is not the widest of its line that has several sample counts",
+        "parameters": "there are cells of the same network and line with more samples",
+        "samples": "their network is not the widest of those in its line with the most sample counts (three are enough)",
     }[against]
     return f"{count:,} of {len(measured):,} measured cells are left out of this chapter, because {why}."
 
@@ -188,22 +190,25 @@ def _front(cells: DataFrame, cost: str, error: str) -> tuple[np.ndarray, np.ndar
 
 
 def sentence(law: PowerLaw, against: str, error: str, verdict: str) -> str:
-    """Return a law in words: exponent, interval, range, what is left out, and theory."""
+    """Return a law in words: range, exponent, interval, what is left out, and theory."""
     name = ERRORS[error]
     if not law.determined:
         return f"The exponent of the {name} is not determined: {law.reason}."
     low, high = (f"{x:,.3g}" if x < 1e3 else f"{x:,.0f}" if x < 1e7 else f"{x:.2g}" for x in law.range)
-    replicates = f"{counted(law.replicates)} replicates"
     noun = theory.NOUNS[against] if " " not in theory.NOUNS[against] else f"({theory.NOUNS[against]})"
-    course = "falls" if law.exponent >= 0 else "grows"
-    parts = [
-        f"The {name} {course} as {noun}^{-law.exponent:.2f} (95 % interval of the exponent {-law.high:.2f} to "
-        f"{-law.low:.2f}, {replicates}), fitted from {low} to {high}."
-    ]
+    course, span = "falls" if law.exponent >= 0 else "grows", f"from {low} to {high} {theory.NOUNS[against]}"
+    ends = f"95 % interval {interval(law)}" if interval(law) else "no interval, since the slopes do not differ"
+    chance = f"{ends}; {counted(law.replicates)} replicates"
+    words = f"The {name} {course} on average as {noun}^{-law.exponent:.2f} {span} ({chance})."
     if not law.distinct:
-        interval = f"95 % interval {law.low:.2f} to {law.high:.2f}, {replicates}"
-        parts = [f"The exponent of the {name} is not distinguishable from 0 ({interval})."]
-    return " ".join([*parts, *_unfitted(law), verdict])
+        words = f"The exponent of the {name} {span} is not distinguishable from 0 ({chance})."
+    return " ".join([words, *_unfitted(law), verdict])
+
+
+def interval(law: PowerLaw) -> str:
+    """Return the ends of the interval of an exponent, to two decimals, fewer from 10 on; empty where there are none."""
+    ends = (f"{end:.2f}" if abs(end) < 10 else f"{end:.0f}" if abs(end) < 1e4 else f"{end:.0e}" for end in (law.low, law.high))
+    return "" if math.isnan(law.low) else " to ".join(ends)
 
 
 def counted(span: tuple[int, int]) -> str:
@@ -262,8 +267,9 @@ def reached(
     size, low, high: NaN, and inf at the ends, where none reaches it. Where a size has a single replicate there is no
     interval: its ends are the size.
     """
-    medians = np.concatenate([powerlaw.medians(errors)[None], powerlaw.resample(errors, draws, seed)])
-    hit = medians <= epsilon
+    medians = powerlaw.medians(errors)
+    drawn = powerlaw.resample(errors, draws, seed)  # where no replicate of a size is drawn, its median stays
+    hit = np.vstack([medians, np.where(np.isfinite(drawn), drawn, medians)]) <= epsilon
     first = np.where(hit.any(axis=1), sizes[hit.argmax(axis=1)], np.inf)
     size = float(first[0]) if np.isfinite(first[0]) else math.nan
     if np.isfinite(errors).sum(axis=0).min() < powerlaw.REPEATED:

@@ -47,7 +47,7 @@ def sup_against_weights(dataset: xarray.Dataset) -> Figure:
     table = series.table(dataset)
     chosen = scaling.chosen(table.cells, "parameters")
     title = f"Sup-norm error against weights, at {_span(chosen['samples'])} samples"
-    about = "The largest sample count of each network"
+    about = "The largest sample count of each network and line"
     return _curves(dataset, table.lines, _Selection(chosen, "parameters", "samples", title, about))
 
 

@@ -30,7 +30,7 @@ AXIS = {
     "flops": "training flops (estimate)",
 }
 CHOSEN = {
-    "parameters": "At the largest sample count of each network",
+    "parameters": "At the largest sample count of each network and line",
     "samples": "For the widest network of each line that has several sample counts",
     "train_seconds": "Settings with a smaller error than any faster one",
     "flops": "Settings with a smaller error than any cheaper one",
@@ -154,22 +154,20 @@ def _draw(axes: Axes, fitted: Law, look: Look) -> None:
 
 
 def _bound(axes: Axes, laws: list[Law]) -> None:
-    """Draw the slope of the theory above the highest line; all laws of a panel that it covers have the same."""
-    bound = _common_bound(laws)
-    if bound is None or not 0 < bound < math.inf:
-        return
+    """Draw the slopes of the theory above the highest line: one, or one for each depth of networks."""
     fitted = [law.law for law in laws]
     low, high = min(law.sizes[0] for law in fitted), max(law.sizes[-1] for law in fitted)
     start = 1.6 * max(law.medians.max() for law in fitted)
     least = min(law.medians.min() for law in fitted) / 3
-    end = min(high, low * (start / least) ** (1 / bound))  # a steep slope leaves the picture early
-    x = np.array([low, end])
-    axes.plot(x, start * (x / low) ** -bound, **BOUND)
+    for bound in _bounds(laws):
+        if 0 < bound < math.inf:
+            end = min(high, low * (start / least) ** (1 / bound))  # a steep slope leaves the picture early
+            axes.plot([low, end], [start, start * (end / low) ** -bound], **BOUND)
 
 
-def _common_bound(laws: list[Law]) -> float | None:
-    """Return the bound of the laws of a panel that theory covers; None where it covers none."""
-    return next((law.bound for law in laws if law.bound is not None), None)
+def _bounds(laws: list[Law]) -> list[float]:
+    """Return the different bounds of the laws of a panel that theory covers."""
+    return sorted({law.bound for law in laws if law.bound is not None})
 
 
 def _write(row: list[_Panel], looks: dict[int, Look]) -> None:
@@ -188,17 +186,16 @@ def _write(row: list[_Panel], looks: dict[int, Look]) -> None:
 
 def _bound_words(laws: list[Law]) -> list[tuple[str, str]]:
     """Return what theory says of a panel."""
-    bound = _common_bound(laws)
-    if bound is None:
-        return []
-    power = "any power" if math.isinf(bound) else "no decay" if bound == 0 else f"{bound:.2g}"
+    words = {0.0: "no decay", math.inf: "any power"}
+    powers = " or ".join(words.get(bound, f"{bound:.2g}") for bound in _bounds(laws))
     whose = " (only ReLU)" if any(law.bound is None for law in laws) else ""
-    return [(f"theory{whose}: {power}", "#000000")]
+    return [(f"theory{whose}: {powers}", "#000000")] if powers else []
 
 
 def _exponent(fitted: Law, named: bool) -> str:
     law = fitted.law
     name = scaling.ERRORS[fitted.error].removesuffix(" error") if named else "exponent"
     value = f"{law.exponent:.2f}" if law.distinct else "in"
-    level = ", then level" if np.isfinite(law.floor) else ""
-    return f"{name} {value} [{law.low:.2f}, {law.high:.2f}]{level}".replace("-", "−").replace("sup−norm", "sup-norm")
+    interval = f" [{ends.replace(' to ', ', ')}]" if (ends := scaling.interval(law)) else ""
+    floor = ", then a floor" if np.isfinite(law.floor) else ""
+    return f"{name} {value}{interval}{floor}".replace("-", "−").replace("sup−norm", "sup-norm")

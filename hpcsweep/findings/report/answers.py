@@ -75,8 +75,9 @@ def exponents(laws: dict[str, list[scaling.Law]]) -> Rows:
         rows.append([law.target, text(law.dimension), law.label, *fits, _fitted(law), floor])
     header = ["target", "dimension", "curve", "sup-norm: a", "L2: a", "theory", "compared with theory"]
     note = (
-        "Error ~ size⁻ᵃ, with 95 % intervals. Theory: the exponent a in the lower bound for the worst function of the "
-        "class, where a theorem covers these networks and this target; the errors of a single target may fall faster."
+        "Error ~ size⁻ᵃ on average over the sizes fitted, with 95 % intervals of this average; larger sizes may behave "
+        "differently. Theory: the exponent a in a lower bound, where a theorem covers these networks and this target; "
+        "most bounds are for the worst function of a class, and the errors of a single target may fall faster."
     )
     if any(row[-1] != "–" for row in rows):
         note += " Floor: the error at which large sizes saturate."
@@ -91,7 +92,7 @@ def _exponent(law: scaling.Law) -> str:
     if not law.law.determined:
         return f"not determined: {law.law.reason}"
     exponent = f"{law.law.exponent:.2f}" if law.law.distinct else "not distinguishable from 0"
-    return f"{exponent} ({law.law.low:.2f} to {law.law.high:.2f})"
+    return f"{exponent} ({scaling.interval(law.law) or 'replicates do not differ'})"
 
 
 def _fitted(law: scaling.Law) -> str:

@@ -151,7 +151,9 @@ def _falls(table: series.Table, against: str, laws: Sequence[Law]) -> Sentences:
     noun, targets = NOUNS[against], list(dict.fromkeys(law.target for law in laws))
     distinct = [law for law in laws if law.law.distinct]
     if not any(law.law.determined for law in laws):
-        sentence = f"No exponent is determined; for {laws[0].target} in {laws[0].dimension}-D, {laws[0].law.reason}."
+        reason, count = Counter(law.law.reason for law in laws).most_common(1)[0]
+        often = f"in {count} of {len(laws)} cases, " if count < len(laws) else ""
+        sentence = f"No exponent is determined: {often}{reason}."
     elif len({law.line for law in laws}) == 1 and len(targets) <= MOST_TARGETS:
         exponents = "; ".join(f"{_exponents(laws, target)} for {target}" for target in targets)
         sentence = f"Error ~ {noun}⁻ᵃ with {exponents}.{_sizes_needed(table, against, targets)}"
@@ -187,9 +189,9 @@ def _others(laws: Sequence[Law]) -> str:
     """Count the lines without an exponent that is distinguishable from 0."""
     vague = sum(law.law.determined and not law.law.distinct for law in laws)
     missing = sum(not law.law.determined for law in laws)
-    counts = [f"of {vague}, the exponent is not distinguishable from 0"] if vague else []
-    counts += [f"of {missing}, it is not determined"] if missing else []
-    return f" Of {len(laws)} lines: {'; '.join(counts)}." if counts else ""
+    counts = [f"{vague} {'is' if vague == 1 else 'are'} not distinguishable from 0"] if vague else []
+    counts += [f"{missing} {'is' if missing == 1 else 'are'} not determined"] if missing else []
+    return f" Of {len(laws)} exponents, {' and '.join(counts)}." if counts else ""
 
 
 def _sizes_needed(table: series.Table, against: str, targets: Sequence[str]) -> str:
@@ -214,7 +216,7 @@ def _standings(laws: Sequence[Law]) -> str:
     words = {"consistent": "consistent with it", "undetermined": "too uncertain to compare"}
     compared = ", ".join(f"{count} {'is' if count == 1 else 'are'} {words.get(w, w)}" for w, count in counts.items())
     bounded = f"for {counts.total()} of {len(laws)} exponents"
-    return f" Theory has a lower bound (for the worst function) {bounded}, of which {compared}."
+    return f" Theory has a lower bound {bounded}, of which {compared}."
 
 
 def _methods(table: series.Table) -> Sentences:
