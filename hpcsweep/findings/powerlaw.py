@@ -195,27 +195,27 @@ def _floor(x: np.ndarray, y: np.ndarray, logs: np.ndarray) -> tuple[float, np.nd
 
     The largest sizes make a floor if a line that ends in a constant, or a power law plus a constant, fits the medians
     significantly better than one line does (their own noise is the measure); and if errors hardly fall along the
-    constant, or it is more than the power law at the largest size and less at the second smallest.
+    constant, or it is more than the power law at the largest size.
     """
-    every = np.ones(len(x), dtype=bool)
     if len(x) < 4:
-        return math.nan, every
+        return math.nan, np.ones(len(x), dtype=bool)
     counts = np.isfinite(logs).sum(axis=0)
     noise = max(QUIET**2, float(np.mean(np.nanvar(logs, axis=0, ddof=1) * _excess(counts) / counts)))
     significant = _misfit(x, y, len(x)) - SIGNIFICANT * noise
     best, first = min((_misfit(x, y, first), first) for first in range(2, len(x) - 1))
     before, along = _line(x[:first], y[:first])[0], _line(x[first:], y[first:])[0]
     ends = best < significant and before < 0 and along > FLAT * before
-    added, sinking, level = _added(x, y)
-    if not (sinking and added < min(significant, best if ends else math.inf)):
-        if not ends:
-            return math.nan, every
-        level = float(y[first:].mean())
-    return level, y > level + math.log(CLEAR)
+    added, level = _added(x, y)
+    if added >= min(significant, best if ends else math.inf):
+        level = float(y[first:].mean()) if ends else math.nan
+    return level, ~(y <= level + math.log(CLEAR))
 
 
-def _added(x: np.ndarray, y: np.ndarray) -> tuple[float, bool, float]:
-    """Fit power law + constant; return its squared residuals, whether the largest size is in the constant, its log."""
+def _added(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """Fit a power law plus a constant; return the squared residuals and the logarithm of the constant.
+
+    The residuals are infinite if the power law grows, or is more than the constant at the largest size.
+    """
     slope, start = _line(x[: len(x) // 2 + 1], y[: len(x) // 2 + 1])
 
     def residuals(unknown: np.ndarray) -> np.ndarray:
@@ -223,8 +223,7 @@ def _added(x: np.ndarray, y: np.ndarray) -> tuple[float, bool, float]:
 
     solution = least_squares(residuals, [start, min(slope, -0.01), float(y.min())], method="lm")
     start, slope, level = solution.x.tolist()
-    sinking = slope < 0 and start + slope * x[-1] < level < start + slope * x[1]
-    return 2 * float(solution.cost), sinking, level
+    return 2 * float(solution.cost) if slope < 0 and start + slope * x[-1] < level else math.inf, level
 
 
 def _misfit(x: np.ndarray, y: np.ndarray, first: int) -> float:

@@ -121,12 +121,11 @@ def laws(
     _require("error", error, ERRORS)
     known = {**table.smoothness, **(smoothness or {})}
     fitted = []
-    lines = table.cells.groupby("line")
-    activations, depths = lines["nonlinearity"].agg(lambda names: " or ".join(names.unique())), lines["depth"].first()
+    networks = table.cells.groupby("line")[["nonlinearity", "depth"]].first()
     for (target, dimension, line), sizes, errors in _groups(table, against, error):
         if (law := powerlaw.fit(sizes, errors)) is None:
             continue
-        case = theory.Case(against, dimension, known.get(target), activations[line], int(depths[line]))
+        case = theory.Case(against, dimension, known.get(target), *networks.loc[line])
         words = sentence(law, against, error, theory.verdict(law, case))
         fitted.append(Law(target, dimension, line, table.lines[line].label, against, error, law, case.rate, words))
     return fitted
@@ -197,9 +196,9 @@ def sentence(law: PowerLaw, against: str, error: str, verdict: str) -> str:
     low, high = (f"{x:,.3g}" if x < 1e3 else f"{x:,.0f}" if x < 1e7 else f"{x:.2g}" for x in law.range)
     noun = theory.NOUNS[against] if " " not in theory.NOUNS[against] else f"({theory.NOUNS[against]})"
     course, span = "falls" if law.exponent >= 0 else "grows", f"from {low} to {high} {theory.NOUNS[against]}"
-    ends = f"95 % interval {interval(law)}" if interval(law) else "no interval, since the slopes do not differ"
-    chance = f"{ends}; {counted(law.replicates)} replicates"
-    words = f"The {name} {course} on average as {noun}^{-law.exponent:.2f} {span} ({chance})."
+    ends = f"95 % interval {interval(law)}" if interval(law) else "no interval: their slopes do not differ"
+    chance = f"{counted(law.replicates)} replicates, {ends}"
+    words = f"The {name} {course} on average as {noun}^-a with a = {law.exponent:.2f} {span} ({chance})."
     if not law.distinct:
         words = f"The exponent of the {name} {span} is not distinguishable from 0 ({chance})."
     return " ".join([words, *_unfitted(law), verdict])
@@ -217,7 +216,7 @@ def counted(span: tuple[int, int]) -> str:
 
 
 def _unfitted(law: PowerLaw) -> Iterator[str]:
-    """Say which sizes a law leaves out, and how well it fits the others."""
+    """Say which sizes a law leaves out, what its interval presumes, and how well it fits."""
     single = int((law.counts < powerlaw.REPEATED).sum())
     if single:
         yield f"{_sizes(single)} left out, which {'has' if single == 1 else 'have'} a single replicate."
@@ -225,6 +224,9 @@ def _unfitted(law: PowerLaw) -> Iterator[str]:
         left = int((~law.fitted).sum()) - single
         excluded = f"; {_sizes(left)} excluded from the fit" if left else ""
         yield f"It saturates near {law.floor:.2g}{excluded}."
+    least, most = law.replicates
+    if least == powerlaw.REPEATED < most:
+        yield "A size has two replicates; the interval holds if errors scatter alike at all sizes."
     if law.scatter > LOOSE:
         yield f"Medians scatter by {law.scatter:.1f} decades about the line, which fits them poorly."
 

@@ -50,9 +50,10 @@ class Case:
     Attributes
     ----------
     against: "parameters", "samples", or a cost, of which theory says nothing.
+    dimension: of the domain.
     smoothness: n where derivatives up to order n are bounded (1: Lipschitz), inf: smooth, 0: continuous, -1:
         discontinuous; None: not known.
-    activation: of all hidden layers; "" for other approximants, several names where networks differ.
+    activation: of all hidden layers; "" for other approximants.
     depth: the number of hidden layers.
     """
 
