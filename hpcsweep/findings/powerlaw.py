@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import least_squares
-from scipy.special import stdtrit
+from scipy.special import expit, stdtrit
 
 DRAWS = 999  # of a bootstrap
 CONFIDENCE = 0.95
@@ -194,8 +194,8 @@ def _floor(x: np.ndarray, y: np.ndarray, logs: np.ndarray) -> tuple[float, np.nd
     """Return the logarithm of the floor of the medians y, or NaN, and which sizes are above it, (sizes,) bool.
 
     The largest sizes make a floor if a line that ends in a constant, or a power law plus a constant, fits the medians
-    significantly better than one line does (their own noise is the measure); and if errors hardly fall along the
-    constant, or it is more than the power law at the largest size.
+    significantly better than one line does (their own noise is the measure); and if errors hardly fall on: along the
+    constant of the one, at the largest size in the other.
     """
     if len(x) < 4:
         return math.nan, np.ones(len(x), dtype=bool)
@@ -214,7 +214,7 @@ def _floor(x: np.ndarray, y: np.ndarray, logs: np.ndarray) -> tuple[float, np.nd
 def _added(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     """Fit a power law plus a constant; return the squared residuals and the logarithm of the constant.
 
-    The residuals are infinite if the power law grows, or is more than the constant at the largest size.
+    The residuals are infinite if the power law grows, or is `FLAT` of the sum or more at the largest size.
     """
     slope, start = _line(x[: len(x) // 2 + 1], y[: len(x) // 2 + 1])
 
@@ -223,7 +223,8 @@ def _added(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
 
     solution = least_squares(residuals, [start, min(slope, -0.01), float(y.min())], method="lm")
     start, slope, level = solution.x.tolist()
-    return 2 * float(solution.cost) if slope < 0 and start + slope * x[-1] < level else math.inf, level
+    flat = slope < 0 and expit(start + slope * x[-1] - level) < FLAT
+    return 2 * float(solution.cost) if flat else math.inf, level
 
 
 def _misfit(x: np.ndarray, y: np.ndarray, first: int) -> float:

@@ -206,7 +206,10 @@ def sentence(law: PowerLaw, against: str, error: str, verdict: str) -> str:
 
 def interval(law: PowerLaw) -> str:
     """Return the ends of the interval of an exponent, to two decimals, fewer from 10 on; empty where there are none."""
-    ends = (f"{end:.2f}" if abs(end) < 10 else f"{end:.0f}" if abs(end) < 1e4 else f"{end:.0e}" for end in (law.low, law.high))
+    ends = (
+        f"{end:.2f}" if abs(end) < 10 else f"{end:.0f}" if abs(end) < 1e4 else f"{end:.0e}"
+        for end in (law.low, law.high)
+    )
     return "" if math.isnan(law.low) else " to ".join(ends)
 
 

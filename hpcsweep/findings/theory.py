@@ -127,5 +127,7 @@ def _uncovered(case: Case) -> str:
     who = f"these have the activation {activation}" if activation else "these are other approximants"
     weaker = ""
     if activation in PFAFFIAN and n < math.inf:
-        weaker = f"; the VC dimension of {activation} networks gives a weaker one, weights^-{4 * n / case.dimension:.3g}"
+        weaker = (
+            f"; the VC dimension of {activation} networks gives a weaker one, weights^-{4 * n / case.dimension:.3g}"
+        )
     return f"the lower bound in weights is about ReLU networks, and {who}{weaker}"

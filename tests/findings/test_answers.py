@@ -193,7 +193,9 @@ def test_lines_without_a_law_have_a_figure_of_their_own(make_store: Maker) -> No
     laws = source.laws["parameters"]["sup_lower"]
     assert [(law.label, law.law.determined) for law in laws] == [("adam", True), ("sgd", False)]
     rows = answers.exponents(source.laws["parameters"])
-    assert row_of(rows, "wave", "1", "sgd")["sup-norm: a"].startswith("not determined: it takes at least three sizes, and ")
+    assert row_of(rows, "wave", "1", "sgd")["sup-norm: a"].startswith(
+        "not determined: it takes at least three sizes, and "
+    )
     names = [figure.name for figure in report_figures.report_figures(source)]
     assert names[:2] == ["scaling_weights", "sup_against_weights"]
 

@@ -56,11 +56,11 @@ def test_the_floor_is_where_it_was_planted(soft: bool) -> None:
     x = sizes(8)
     law = powerlaw.fit(x, WIGGLE * (np.add if soft else np.maximum)(x**-EXPONENT, x[4] ** -EXPONENT))
     assert law.floor == pytest.approx(x[4] ** -EXPONENT, rel=0.01)
-    assert law.fitted.tolist() == [True] * 4 + [False] * 4
+    assert law.fitted.tolist() == [True] * (3 + soft) + [False] * (5 - soft)  # less than twice the floor, or more
 
 
 FLOORLESS = {
-    "slower": [1, 0.5, 0.25, 0.125, 0.11, 0.09, 0.075],  # a third of the exponent before
+    "slower": 2.0 ** -np.array([0, 1, 2, 3, 4, 5, 5.4, 5.8]),
     "growing ever more slowly": [1, 2, 4, 8, 9, 9.5, 9.7],
     "growing in the end": [1, 1, 1, 1.1, 1.35, 1.8],
     "level within a per cent": [1, 0.995, 0.99, 0.99, 0.99],
@@ -91,7 +91,9 @@ def test_one_astray_replicate_moves_nothing() -> None:
 def test_what_does_not_determine_an_exponent() -> None:
     x, drawn = sizes(4), errors(sizes(4), 3, 0.1, 3)
     reasons = {
-        "it takes at least three sizes with at least two replicates each; none of the 4 has them": powerlaw.fit(x, drawn[:1]),
+        "it takes at least three sizes with at least two replicates each; none of the 4 has them": powerlaw.fit(
+            x, drawn[:1]
+        ),
         "it takes at least three sizes, and 2 are measured": powerlaw.fit(x[:2], drawn[:, :2]),
         "it takes at least three sizes clearly above the floor; 2 of the 5 are": powerlaw.fit(
             sizes(5), np.tile([1, 0.1, 0.01, 0.0101, 0.0099], (2, 1))
