@@ -200,7 +200,7 @@ def _floor(x: np.ndarray, y: np.ndarray, logs: np.ndarray) -> tuple[float, np.nd
     if len(x) < 4:
         return math.nan, np.ones(len(x), dtype=bool)
     counts = np.isfinite(logs).sum(axis=0)
-    noise = max(QUIET**2, float(np.mean(np.nanvar(logs, axis=0, ddof=1) * _excess(counts) / counts)))
+    noise = max(QUIET**2, float(np.mean(np.nanvar(logs, axis=0, ddof=1) / counts)))
     significant = _misfit(x, y, len(x)) - SIGNIFICANT * noise
     best, first = min((_misfit(x, y, first), first) for first in range(2, len(x) - 1))
     before, along = _line(x[:first], y[:first])[0], _line(x[first:], y[first:])[0]

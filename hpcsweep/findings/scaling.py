@@ -164,7 +164,7 @@ def left_out(table: series.Table, against: str) -> str:
         return ""
     why = {
         "parameters": "there are cells of the same network and line with more samples",
-        "samples": "their network is not the widest of those in its line with the most sample counts (three are enough)",
+        "samples": "their network is not the widest of those in its line with three sample counts (or the most)",
     }[against]
     return f"{count:,} of {len(measured):,} measured cells are left out of this chapter, because {why}."
 

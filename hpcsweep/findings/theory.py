@@ -2,15 +2,15 @@
 
 Weights, ReLU networks with a fixed number h of hidden layers, as all networks of a line have:
 
-- To come within eps of every function on a d-dimensional box whose derivatives up to order n are at most 1, they need at
-  least c (1 / eps)^(d / n) weights up to powers of log(1 / eps), that is error >= c weights^(-n / d) up to logarithms
-  (sup-norm: Yarotsky 2017, theorem 4 (b); L2: Achour, Foucault, Gerchinovitz, Malgouyres 2022). The proofs count what
-  the networks can take apart: their VC dimension grows as weights times their logarithm (Bartlett, Harvey, Liaw,
-  Mehrabian 2019). Weights may depend on the function in any way. Networks whose depth grows with their weights can reach
-  weights^(-2 n / d).
+- To come within eps of every function on a d-dimensional box whose derivatives up to order n are at most 1, they need
+  at least c (1 / eps)^(d / n) weights up to powers of log(1 / eps), that is error >= c weights^(-n / d) up to
+  logarithms (sup-norm: Yarotsky 2017; L2: Achour, Foucault, Gerchinovitz, Malgouyres 2022). The proofs count what the
+  networks can take apart: their VC dimension grows as weights times their logarithm (Bartlett, Harvey, Liaw, Mehrabian
+  2019). Weights may depend on the function in any way. Networks whose depth grows with their weights can reach
+  weights^(-2 n / d) (Yarotsky 2018).
 - Each single twice continuously differentiable target that is not affine has error >= c weights^(-2 h), because
-  networks are made of linear pieces (sup-norm: Yarotsky 2017, theorem 6; L2: Safran and Shamir 2017). This alone bounds
-  smooth targets, and targets of finite smoothness where it is the stronger one.
+  networks are made of linear pieces (sup-norm: Yarotsky 2017; L2: Safran and Shamir 2017). This alone bounds smooth
+  targets, and targets of finite smoothness where it is the stronger one.
 
 Other activations have no such bound here. Networks of tanh, silu or gelu (Pfaffian functions) with W weights have a VC
 dimension of at most c W^4 (Karpinski and Macintyre 1997), which leaves error >= c weights^(-4 n / d) for the class.

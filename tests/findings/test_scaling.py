@@ -239,7 +239,7 @@ def soap(cell: Cell) -> Record:
 def test_without_several_sample_counts_the_widest_networks_enter(make_store: Maker) -> None:
     text = SCALING.replace("[10, 100, 1000]", "100")
     table = series.table(read(make_store(text, known)))
-    words = "their network is not the widest of those in its line with the most sample counts (three are enough)."
+    words = "their network is not the widest of those in its line with three sample counts (or the most)."
     assert scaling.left_out(table, "samples") == (
         f"72 of 96 measured cells are left out of this chapter, because {words}"
     )

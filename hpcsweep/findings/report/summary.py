@@ -189,7 +189,7 @@ def _others(laws: Sequence[Law]) -> str:
     """Count the lines without an exponent that is distinguishable from 0."""
     vague = sum(law.law.determined and not law.law.distinct for law in laws)
     missing = sum(not law.law.determined for law in laws)
-    counts = [f"{vague} {'is' if vague == 1 else 'are'} not distinguishable from 0"] if vague else []
+    counts = [f"{vague} {'is' if vague == 1 else 'are'} not distinguishable from 0"] if len(laws) > vague > 0 else []
     counts += [f"{missing} {'is' if missing == 1 else 'are'} not determined"] if missing else []
     return f" Of {len(laws)} exponents, {' and '.join(counts)}." if counts else ""
 
