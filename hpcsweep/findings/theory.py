@@ -112,7 +112,9 @@ def _whom(case: Case) -> str:
     if case.against == "samples":
         return worst
     smooth = case.rate != n / case.dimension  # type: ignore[operator]
-    return f"{'every smooth target that is not affine' if smooth else worst} and ReLU networks of {layers}"
+    return (
+        f"{'every twice differentiable target that is not affine' if smooth else worst} and ReLU networks of {layers}"
+    )
 
 
 def _uncovered(case: Case) -> str:

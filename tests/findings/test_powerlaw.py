@@ -63,6 +63,7 @@ FLOORLESS = {
     "slower": 2.0 ** -np.array([0, 1, 2, 3, 4, 5, 5.4, 5.8]),
     "growing ever more slowly": [1, 2, 4, 8, 9, 9.5, 9.7],
     "growing in the end": [1, 1, 1, 1.1, 1.35, 1.8],
+    "growing a little": [1, 1, 1.01, 1.04, 1.1, 1.25],
     "level within a per cent": [1, 0.995, 0.99, 0.99, 0.99],
     "faint": 10.0 ** -np.arange(6) + 1e-5 / 2,
 }

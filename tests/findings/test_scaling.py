@@ -60,8 +60,8 @@ WORDS = {
     ("parameters", 2, 1.0, "sin", 1): f"{WEIGHTS} have the activation sin.",
     ("parameters", 2, math.inf, "tanh", 1): f"{WEIGHTS} have the activation tanh.",
     ("parameters", 2, 1.0, "", 0): f"{WEIGHTS} are other approximants.",
-    ("parameters", 2, math.inf, "relu", 2): "It is shallower than the lower bound of theory for every smooth target "
-    "that is not affine and ReLU networks of 2 hidden layers, weights^-4.",
+    ("parameters", 2, math.inf, "relu", 2): "It is shallower than the lower bound of theory for every twice "
+    "differentiable target that is not affine and ReLU networks of 2 hidden layers, weights^-4.",
     (
         "parameters",
         1,
