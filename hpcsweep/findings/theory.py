@@ -21,7 +21,7 @@ networks of a fixed shape with bounded weights alone, which are Lipschitz, take 
 Voigtlaender 2023).
 
 All but the second hold for the worst function of the class: a single target may be easier. All are about small errors:
-over a few sizes, errors may fall faster or slower than a bound, and a slope that differs from it proves nothing else.
+over a few sizes, errors may fall faster or slower than a bound, and what limits them does not follow from it.
 """
 
 from __future__ import annotations
