@@ -36,8 +36,8 @@ def test_without_noise_the_law_is_exact() -> None:
 def test_a_planted_floor_is_found_and_left_out(soft: bool) -> None:
     x, found, exponents = sizes(8), 0, []
     for seed in range(50):
-        falling = errors(x, 20, 0.2, seed)
-        floor = 3 * x[4] ** -EXPONENT * np.exp(0.2 * np.random.default_rng(seed + DRAWS).standard_normal((20, 8)))
+        falling = errors(x, 20, 0.25, seed)
+        floor = 3 * x[4] ** -EXPONENT * np.exp(0.25 * np.random.default_rng(seed + DRAWS).standard_normal((20, 8)))
         law = powerlaw.fit(x, falling + floor if soft else np.maximum(falling, floor))
         found += bool(np.isfinite(law.floor))
         exponents.append(law.exponent)
