@@ -216,7 +216,7 @@ def _added(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
 
     The residuals are infinite if the power law grows, or is `FLAT` of the sum or more at the largest size.
     """
-    slope, start = _line(x[: len(x) // 2 + 1], y[: len(x) // 2 + 1])
+    slope, start = _line(x, y)
 
     def residuals(unknown: np.ndarray) -> np.ndarray:
         return np.logaddexp(unknown[0] + unknown[1] * x, unknown[2]) - y

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -260,6 +261,9 @@ def test_a_study_with_single_replicates_determines_nothing(make_store: Maker, tm
     sentence = dict(summary.sentences(table, {"parameters": laws}))["Weights."]
     few = "it takes at least three sizes with at least two replicates each; none of the 4 has them"
     assert sentence == f"No exponent is determined: {few}."
+    other = dataclasses.replace(laws[0], law=dataclasses.replace(laws[0].law, reason="it takes more"))
+    sentence = dict(summary.sentences(table, {"parameters": [*laws, other]}))["Weights."]
+    assert sentence == f"No exponent is determined: in {len(laws)} of {len(laws) + 1} cases, {few}."
     source = report.write(path, tmp_path / "report")[0].read_text()
     assert "3 per setting, each with its own initial weights and samples; measured: 1 in 12 of 12 settings" in source
     assert "8 of 12 measured cells are left out of this chapter, because there are cells of the same network" in source

@@ -68,7 +68,7 @@ WORDS = {
         3.0,
         "relu",
         1,
-    ): "for every smooth target that is not affine and ReLU networks of 1 hidden layer, weights^-2.",
+    ): "for every twice differentiable target that is not affine and ReLU networks of 1 hidden layer, weights^-2.",
     ("parameters", 2, None, "relu", 1): "is unknown",
     ("parameters", 2, 0.0, "relu", 1): "no rate",
     ("parameters", 2, -1.0, "tanh", 1): "in the sup-norm, no continuous network comes closer than half the jump, "
