@@ -37,7 +37,7 @@ def main() -> None:
         print(f"{law.target}, {law.dimension}-D, {law.label}")
         print(textwrap.indent(textwrap.fill(law.sentence, 100), "  "))
     if not laws:
-        print(f"No line of cells is measured at {scaling.FEW} or more values of {arguments.against}.")
+        print(f"No line of cells is measured at two or more values of {arguments.against}.")
 
 
 if __name__ == "__main__":

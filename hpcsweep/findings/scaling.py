@@ -1,8 +1,9 @@
 """How errors fall with weights, samples and compute; and the inverse question, how many it took to reach an error.
 
 Every statement is about one line of `hpcsweep.findings.series`: cells of one target, dimension, optimizer and further
-factors. Against weights, the cells with the most samples of each network count; against samples, the largest networks
-of each family and depth; against compute, the settings that no cheaper one beats, by their medians.
+factors. Against weights, the cells of each network of a line with the most samples count; against samples, the widest
+network of each line that has several sample counts; against compute, the settings that no cheaper one beats, by their
+medians.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ COSTS = ("train_seconds", "flops")
 AGAINST = ("parameters", "samples", *COSTS)
 INVERSE = ("width", "parameters", "samples")
 ERRORS = {"sup_lower": "sup-norm error", "l2_error": "L2 error"}
-FEW = 3  # sizes that a law needs: any two lie on a line
 LOOSE = 0.2  # decades of scatter about a line from which on it is said
 
 Smoothness = Mapping[str, float]  # of targets, by label
@@ -104,17 +104,14 @@ def laws(
     against: str = "parameters",
     error: str = "sup_lower",
     smoothness: Smoothness | None = None,
-    draws: int = powerlaw.DRAWS,
-    seed: int = 0,
 ) -> list[Law]:
-    """Fit a power law to each line that has three sizes at least.
+    """Fit a power law to each line that has two sizes at least; some exponents are not determined.
 
     Parameters
     ----------
     against: "parameters", "samples", "train_seconds" or "flops".
     error: "sup_lower" or "l2_error".
     smoothness: by target, the order n up to which derivatives are bounded, beyond what the store itself has.
-    draws, seed: of the bootstrap.
 
     Raises
     ------
@@ -124,14 +121,13 @@ def laws(
     _require("error", error, ERRORS)
     known = {**table.smoothness, **(smoothness or {})}
     fitted = []
+    networks = table.cells.groupby("line")[["nonlinearity", "depth"]].first()
     for (target, dimension, line), sizes, errors in _groups(table, against, error):
-        law = powerlaw.fit(sizes, errors, draws, seed) if len(sizes) >= FEW else None
-        if law is None or len(law.sizes) < FEW:
+        if (law := powerlaw.fit(sizes, errors)) is None:
             continue
-        n = known.get(target)
-        words = sentence(law, against, error, theory.verdict(law, against, dimension, n))
-        bound = theory.rate(against, dimension, n)
-        fitted.append(Law(target, dimension, line, table.lines[line].label, against, error, law, bound, words))
+        case = theory.Case(against, dimension, known.get(target), *networks.loc[line])
+        words = sentence(law, against, error, theory.verdict(law, case))
+        fitted.append(Law(target, dimension, line, table.lines[line].label, against, error, law, case.rate, words))
     return fitted
 
 
@@ -150,11 +146,27 @@ def _groups(table: series.Table, against: str, error: str) -> Iterator[tuple[tup
 
 def chosen(cells: DataFrame, against: str) -> DataFrame:
     """Return the cells that count against `against`; those that are not measured among them."""
+    line = ["target", "dimension", "line"]
     if against in ("parameters", "width"):
-        return series.largest(cells, "samples", ["target", "dimension", "parameters"])
+        return series.largest(cells, "samples", [*line, "parameters"])
     if against == "samples":
-        return series.largest(cells, "size", ["target", "dimension", "family", "depth"])
+        measured = cells.assign(samples=cells["samples"].where(cells["measured"]))
+        counts = measured.groupby([*line, "size"])["samples"].transform("nunique").clip(upper=powerlaw.FEW)
+        return series.largest(series.largest(cells.assign(counts=counts), "counts", line), "size", line)
     return cells
+
+
+def left_out(table: series.Table, against: str) -> str:
+    """Say how many measured cells do not count against weights or samples, and why; empty where all do."""
+    measured = table.cells[table.cells["measured"]]
+    count = len(measured.index.difference(chosen(table.cells, against).index))
+    if not count:
+        return ""
+    why = {
+        "parameters": "there are cells of the same network and line with more samples",
+        "samples": "their network is not the widest of those in its line with three sample counts (or the most)",
+    }[against]
+    return f"{count:,} of {len(measured):,} measured cells are left out of this chapter, because {why}."
 
 
 def _matrix(cells: DataFrame, size: str, error: str) -> tuple[np.ndarray, np.ndarray]:
@@ -177,24 +189,53 @@ def _front(cells: DataFrame, cost: str, error: str) -> tuple[np.ndarray, np.ndar
 
 
 def sentence(law: PowerLaw, against: str, error: str, verdict: str) -> str:
-    """Return a law in words: exponent, interval, range, floor and theory."""
+    """Return a law in words: range, exponent, interval, what is left out, and theory."""
+    name = ERRORS[error]
+    if not law.determined:
+        return f"The exponent of the {name} is not determined: {law.reason}."
     low, high = (f"{x:,.3g}" if x < 1e3 else f"{x:,.0f}" if x < 1e7 else f"{x:.2g}" for x in law.range)
-    interval = "no interval from one replicate"
-    if not math.isnan(law.low):
-        interval = f"95 % interval of the exponent {-law.high:.2f} to {-law.low:.2f}, {law.replicates} replicates"
     noun = theory.NOUNS[against] if " " not in theory.NOUNS[against] else f"({theory.NOUNS[against]})"
-    course = "falls" if law.exponent >= 0 else "grows"
-    power = f"{noun}^{-law.exponent:.2f} ({interval}), fitted from {low} to {high}."
-    parts = [f"The {ERRORS[error]} {course} as {power}"]
-    if law.low <= 0 <= law.high:
-        parts = [f"No fall of the {ERRORS[error]} is established, because the interval contains 0: {power}"]
+    course, span = "falls" if law.exponent >= 0 else "grows", f"from {low} to {high} {theory.NOUNS[against]}"
+    ends = f"95 % interval {interval(law)}" if interval(law) else "no interval: their slopes do not differ"
+    chance = f"{counted(law.replicates)} replicates, {ends}"
+    words = f"The {name} {course} on average as {noun}^-a with a = {law.exponent:.2f} {span} ({chance})."
+    if not law.distinct:
+        words = f"The exponent of the {name} {span} is not distinguishable from 0 ({chance})."
+    return " ".join([words, *_unfitted(law), verdict])
+
+
+def interval(law: PowerLaw) -> str:
+    """Return the ends of the interval of an exponent, to two decimals, fewer from 10 on; empty where there are none."""
+    ends = (
+        f"{end:.2f}" if abs(end) < 10 else f"{end:.0f}" if abs(end) < 1e4 else f"{end:.0e}"
+        for end in (law.low, law.high)
+    )
+    return "" if math.isnan(law.low) else " to ".join(ends)
+
+
+def counted(span: tuple[int, int]) -> str:
+    """Say the ends of a range of counts, or the one there is."""
+    return " to ".join(f"{count:,}" for count in dict.fromkeys(span))
+
+
+def _unfitted(law: PowerLaw) -> Iterator[str]:
+    """Say which sizes a law leaves out, what its interval presumes, and how well it fits."""
+    single = int((law.counts < powerlaw.REPEATED).sum())
+    if single:
+        yield f"{_sizes(single)} left out, which {'has' if single == 1 else 'have'} a single replicate."
     if np.isfinite(law.floor):
-        left = int((~law.fitted).sum())
-        excluded = f"{left} size{' was' if left == 1 else 's were'} excluded from the fit"
-        parts.append(f"Beyond this range it saturates near {law.floor:.2g}; {excluded}.")
+        left = int((~law.fitted).sum()) - single
+        excluded = f"; {_sizes(left)} excluded from the fit" if left else ""
+        yield f"It saturates near {law.floor:.2g}{excluded}."
+    least, most = law.replicates
+    if least == powerlaw.REPEATED < most:
+        yield "A size has two replicates; the interval holds if errors scatter alike at all sizes."
     if law.scatter > LOOSE:
-        parts.append(f"Medians scatter by {law.scatter:.1f} decades about the line, which fits them poorly.")
-    return " ".join([*parts, verdict])
+        yield f"Medians scatter by {law.scatter:.1f} decades about the line, which fits them poorly."
+
+
+def _sizes(count: int) -> str:
+    return f"{count} size{' was' if count == 1 else 's were'}"
 
 
 def smallest(
@@ -228,15 +269,20 @@ def reached(
 
     Returns
     -------
-    size, low, high: NaN, and inf at the ends, where none reaches it. A single replicate has no interval but its size.
+    size, low, high: NaN, and inf at the ends, where none reaches it. Where a size has a single replicate there is no
+    interval: its ends are the size.
     """
-    medians = np.concatenate([powerlaw.medians(errors)[None], powerlaw.resample(errors, draws, seed)])
-    hit = medians <= epsilon
+    medians = powerlaw.medians(errors)
+    drawn = powerlaw.resample(errors, draws, seed)  # where no replicate of a size is drawn, its median stays
+    hit = np.vstack([medians, np.where(np.isfinite(drawn), drawn, medians)]) <= epsilon
     first = np.where(hit.any(axis=1), sizes[hit.argmax(axis=1)], np.inf)
+    size = float(first[0]) if np.isfinite(first[0]) else math.nan
+    if np.isfinite(errors).sum(axis=0).min() < powerlaw.REPEATED:
+        return size, float(first[0]), float(first[0])
     tail = (1 - powerlaw.CONFIDENCE) / 2
     ordered = np.sort(first[1:])  # inf among them: no interpolation
     low, high = ordered[[math.floor(tail * (len(ordered) - 1)), math.ceil((1 - tail) * (len(ordered) - 1))]]
-    return (float(first[0]) if np.isfinite(first[0]) else math.nan), float(low), float(high)
+    return size, float(low), float(high)
 
 
 def decades(table: series.Table, most: int = 4) -> list[float]:

@@ -22,6 +22,7 @@ from hpcsweep.store import layout
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
+LAYERED = ("mlp", "residual")  # models whose only nonlinear functions are their activations
 RESULTS = (
     *("status", "sup_lower", "sup_upper", "sup_uniform", "uniform_volume", "certificate", "boundary", "message"),
     *("sample_distance", "l2_error", "train_rmse", "steps", "train_seconds", "eval_seconds", "predicted_seconds"),
@@ -45,7 +46,8 @@ class Table:
     `cells` has the coordinates that people use, `RESULTS`, and what is worked out from them: `measured` (bool),
     `ratio` (sup-norm over L2 error, NaN where that is 0), `family` (text), `size` (the parameters by which networks are
     larger than others, 0 for what interpolates its samples), `flops` (6 x parameters x batch x steps taken: a proxy,
-    which leaves out line searches and products with matrices) and `line` (an index of `lines`).
+    which leaves out line searches and products with matrices), `nonlinearity` (the activation of built-in networks, ""
+    for others) and `line` (an index of `lines`).
     """
 
     cells: DataFrame
@@ -66,6 +68,7 @@ def table(dataset: xarray.Dataset) -> Table:
     cells["family"] = _families(choices, dataset["choice_label"].values, models)
     # What interpolates its samples has as many nodes: each such approximant is the largest for its samples.
     cells["size"] = cells["parameters"].where(["nodes" not in choices[i] for i in models], 0)
+    cells["nonlinearity"] = [choices[i].get("activation", "") if choices[i]["name"] in LAYERED else "" for i in models]
     cells["flops"] = _flops(cells, choices, dataset["optimizer_id"].values)
     factors = _factors(cells, further)
     cells["line"] = _numbers(cells, factors)
@@ -165,6 +168,12 @@ def setting(name: str, value: object) -> str:
 def network(model: str, depth: int, width: int) -> str:
     """Say a network: the label of its model and, if it has hidden layers, their number and the widest."""
     return f"{model}, depth {depth}, width {width}" if depth else model
+
+
+def activations(cells: DataFrame) -> str:
+    """Say the activations of the networks among these cells; empty where there are none."""
+    names = [str(name) for name in cells["nonlinearity"].unique() if name]
+    return f"Activation: {' or '.join(names)}." if names else ""
 
 
 def coordinates(cell: xarray.Dataset) -> SimpleNamespace:

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from hpcsweep.config import Cell
 from hpcsweep.findings.dataset import read
 from hpcsweep.findings.report import setup
+from hpcsweep.store.store import Record
 from tests.conftest import open_store
+from tests.findings.stores import STUDY, Maker, record
 
 HEAD = """
 [[grid]]
@@ -86,6 +89,18 @@ def test_a_study_is_described_in_words(case: str, tmp_path: Path) -> None:
         assert "hidden layers of width at most 8" in network and "stages 2" in network
         assert "on a regular grid" in rows["samples"]
         assert any("at learning rate 0.1 to 0.001 (exponential)" in words for words in rows.values())
+
+
+def test_replicates_are_counted_as_they_are(make_store: Maker) -> None:
+    def begun(cell: Cell) -> Record | None:
+        return record(cell) if cell.replicate < 3 - (cell.samples == 10) - (cell.dimension == 2) else None
+
+    rows = dict(setup.setup(read(make_store(STUDY, begun))).rows)
+    words = "3 per setting, each with its own initial weights and samples"
+    assert rows["replicates"] == f"{words}; measured: 3 in 12, 2 in 24, 1 in 12 of 48 settings"
+    fewer = STUDY[STUDY.index("[[grid]]") :].replace("[10, 100]", "[20]").replace("replicate = 3", "replicate = 2")
+    rows = dict(setup.setup(read(make_store(STUDY + fewer))).rows)
+    assert rows["replicates"] == "2 or 3 per setting, each with its own initial weights and samples"
 
 
 def test_all_activations_and_a_time_limit_are_described() -> None:

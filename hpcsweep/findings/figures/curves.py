@@ -47,20 +47,21 @@ def sup_against_weights(dataset: xarray.Dataset) -> Figure:
     table = series.table(dataset)
     chosen = scaling.chosen(table.cells, "parameters")
     title = f"Sup-norm error against weights, at {_span(chosen['samples'])} samples"
-    about = "The largest sample count of each network"
+    about = "The largest sample count of each network and line"
     return _curves(dataset, table.lines, _Selection(chosen, "parameters", "samples", title, about))
 
 
 def sup_against_samples(dataset: xarray.Dataset) -> Figure:
     """Draw the sup-norm error over the number of training samples, one panel for each target and dimension.
 
-    Of each family and depth, the largest networks enter. Lines, bands and whiskers are as in `sup_against_weights`.
+    The widest network of each line that has several sample counts enters. Lines, bands and whiskers are as in
+    `sup_against_weights`.
     """
     table = series.table(dataset)
     chosen = scaling.chosen(table.cells, "samples")
     widths, parameters = _span(chosen["width"]), f"{_span(chosen['parameters'])} parameters"
     title = f"Sup-norm error against samples, at {parameters if widths == '0' else f'width {widths}'}"
-    about = f"The largest networks of each depth, {parameters}"
+    about = f"The widest network of each line that has several sample counts, {parameters}"
     return _curves(dataset, table.lines, _Selection(chosen, "samples", "width", title, about))
 
 
@@ -75,7 +76,8 @@ def _curves(dataset: xarray.Dataset, lines: list[series.Line], chosen: _Selectio
     """Draw the median error of the chosen cells, a panel for each target and dimension."""
     cells, measured = chosen.cells, chosen.measured
     looks = panels.looks(lines, cells["line"].unique())
-    heading = Heading(chosen.title, f"{chosen.about}; {_repetitions(chosen)}.", panels.UNITS)
+    about = f"{chosen.about}; {_repetitions(chosen)}. {series.activations(cells)}".strip()
+    heading = Heading(chosen.title, about, panels.UNITS)
     labels, handles = (AXIS_LABELS[chosen.x], _error_label(measured)), panels.handles(looks.values())
     held = cells.groupby(["target", "dimension"])[chosen.held].agg(_span)
     differs = held.nunique() > 1  # then each panel says what it holds

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas
@@ -19,6 +20,9 @@ from hpcsweep.findings.scaling import Law, Smoothness
 from hpcsweep.findings.style import Heading, Look
 from hpcsweep.findings.theory import NOUNS
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
 AXIS = {
     "parameters": "trainable parameters",
     "samples": "training samples",
@@ -26,8 +30,8 @@ AXIS = {
     "flops": "training flops (estimate)",
 }
 CHOSEN = {
-    "parameters": "At the largest sample count of each network",
-    "samples": "For the largest networks of each depth",
+    "parameters": "At the largest sample count of each network and line",
+    "samples": "For the widest network of each line that has several sample counts",
     "train_seconds": "Settings with a smaller error than any faster one",
     "flops": "Settings with a smaller error than any cheaper one",
 }
@@ -46,7 +50,7 @@ def scaling_laws(
     smoothness: Smoothness | None = None,
     beside: str | None = None,
 ) -> Figure | None:
-    """Draw the laws of `hpcsweep.findings.scaling.laws`, whose parameters these are; None where there is none.
+    """Draw the laws of `hpcsweep.findings.scaling.laws`, whose parameters these are; None where none is determined.
 
     Marks are medians over replicates; open ones are not fitted. The band is what the interval of the exponent allows,
     turned about the middle of the fitted range. The dotted line has the slope of the theory's lower bound; its height
@@ -54,11 +58,11 @@ def scaling_laws(
     every panel has but one line.
     """
     table = series.table(dataset)
-    laws = scaling.laws(table, against, error, smoothness)
+    laws = _determined(table, against, error, smoothness)
     if not laws:
         return None
     beside = beside if len({law.line for law in laws}) == 1 else None
-    others = scaling.laws(table, against, beside, smoothness) if beside else []
+    others = _determined(table, against, beside, smoothness) if beside else []
     others = [law for law in others if law.line == laws[0].line]  # the other error may have a law where ours has none
     cells = scaling.chosen(table.cells, against)
     looks = panels.looks(table.lines, {law.line for law in laws})
@@ -66,7 +70,7 @@ def scaling_laws(
     spread = pandas.concat([measured.assign(sup_lower=measured[name]) for name in (error, beside) if name])
     labels = (AXIS[against], "error" if others else scaling.ERRORS[error])
     every, handles = list(dict.fromkeys(law.panel for law in laws)), _handles(looks.values(), laws, others)
-    figure, grid = panels.make(dataset, cells, every, spread, labels, _heading(laws, others), handles)
+    figure, grid = panels.make(dataset, cells, every, spread, labels, _heading(laws, others, measured), handles)
     drawn = [
         _Panel(axes, [law for law in laws if law.panel == panel], [law for law in others if law.panel == panel])
         for panel, axes in grid.items()
@@ -76,6 +80,10 @@ def scaling_laws(
     for target in dict.fromkeys(target for target, _ in grid):
         _write([panel for panel in drawn if panel.laws[0].target == target], looks)
     return figure
+
+
+def _determined(table: series.Table, against: str, error: str, smoothness: Smoothness | None) -> list[Law]:
+    return [law for law in scaling.laws(table, against, error, smoothness) if law.law.determined]
 
 
 @dataclass(frozen=True)
@@ -101,12 +109,13 @@ def _draw_panel(panel: _Panel, looks: dict[int, Look]) -> None:
         panels.mark(axes, np.unique(np.concatenate([law.law.sizes for law in laws]).round().astype(int)))
 
 
-def _heading(laws: list[Law], others: list[Law]) -> Heading:
+def _heading(laws: list[Law], others: list[Law], cells: DataFrame) -> Heading:
+    """Return title, explanation and footnote of a figure that draws these cells."""
     against = laws[0].against
     about = (
         f"{CHOSEN[against]}. Marks: medians over replicates, open ones not fitted. Lines: power laws; bands: "
-        "95\u00a0% intervals of their exponents, bootstrap over replicates."
-    )
+        f"95\u00a0% intervals of their exponents. {series.activations(cells)}"
+    ).strip()
     slope = " The height of the dotted line means nothing, only its slope." if _bounded(laws) else ""
     names = [scaling.ERRORS[fitted[0].error] for fitted in (laws, others) if fitted]
     title = f"{' and '.join(names)}: how {'they scale' if others else 'it scales'} with {NOUNS[against]}"
@@ -137,26 +146,28 @@ def _draw(axes: Axes, fitted: Law, look: Look) -> None:
     x = np.geomspace(*law.range, SWEPT)
     line = law.at(x)
     axes.plot(x, line, color=look["color"], linestyle=look["linestyle"], linewidth=1.5)
-    if not math.isnan(law.low):
-        middle = math.sqrt(law.range[0] * law.range[1])
-        ends = [line * (x / middle) ** (law.exponent - end) for end in (law.low, law.high)]
-        axes.fill_between(x, np.minimum(*ends), np.maximum(*ends), color=look["color"], alpha=0.13, linewidth=0)
+    middle = math.sqrt(law.range[0] * law.range[1])
+    ends = [line * (x / middle) ** (law.exponent - end) for end in (law.low, law.high)]
+    axes.fill_between(x, np.minimum(*ends), np.maximum(*ends), color=look["color"], alpha=0.13, linewidth=0)
     if np.isfinite(law.floor):
-        axes.hlines(law.floor, law.sizes[~law.fitted][0], law.sizes[-1], color=look["color"], linewidth=1, alpha=0.7)
+        axes.hlines(law.floor, law.range[1], law.sizes[-1], color=look["color"], linewidth=1, alpha=0.7)
 
 
 def _bound(axes: Axes, laws: list[Law]) -> None:
-    """Draw the slope of the theory above the highest line; all laws of a panel have the same."""
-    bound = laws[0].bound
-    if bound is None or not 0 < bound < math.inf:
-        return
+    """Draw the slopes of the theory above the highest line: one, or one for each depth of networks."""
     fitted = [law.law for law in laws]
     low, high = min(law.sizes[0] for law in fitted), max(law.sizes[-1] for law in fitted)
     start = 1.6 * max(law.medians.max() for law in fitted)
     least = min(law.medians.min() for law in fitted) / 3
-    end = min(high, low * (start / least) ** (1 / bound))  # a steep slope leaves the picture early
-    x = np.array([low, end])
-    axes.plot(x, start * (x / low) ** -bound, **BOUND)
+    for bound in _bounds(laws):
+        if 0 < bound < math.inf:
+            end = min(high, low * (start / least) ** (1 / bound))  # a steep slope leaves the picture early
+            axes.plot([low, end], [start, start * (end / low) ** -bound], **BOUND)
+
+
+def _bounds(laws: list[Law]) -> list[float]:
+    """Return the different bounds of the laws of a panel that theory covers."""
+    return sorted({law.bound for law in laws if law.bound is not None})
 
 
 def _write(row: list[_Panel], looks: dict[int, Look]) -> None:
@@ -175,16 +186,16 @@ def _write(row: list[_Panel], looks: dict[int, Look]) -> None:
 
 def _bound_words(laws: list[Law]) -> list[tuple[str, str]]:
     """Return what theory says of a panel."""
-    bound = laws[0].bound
-    if bound is None:
-        return []
-    power = "any power" if math.isinf(bound) else "no decay" if bound == 0 else f"{bound:.2g}"
-    return [(f"theory: {power}", "#000000")]
+    words = {0.0: "no decay", math.inf: "any power"}
+    powers = " or ".join(words.get(bound, f"{bound:.2g}") for bound in _bounds(laws))
+    whose = " (only ReLU)" if any(law.bound is None for law in laws) else ""
+    return [(f"theory{whose}: {powers}", "#000000")] if powers else []
 
 
 def _exponent(fitted: Law, named: bool) -> str:
     law = fitted.law
     name = scaling.ERRORS[fitted.error].removesuffix(" error") if named else "exponent"
-    interval = "" if math.isnan(law.low) else f" [{law.low:.2f}, {law.high:.2f}]"
+    value = f"{law.exponent:.2f}" if law.distinct else "in"
+    interval = f" [{ends.replace(' to ', ', ')}]" if (ends := scaling.interval(law)) else ""
     floor = ", then a floor" if np.isfinite(law.floor) else ""
-    return f"{name} {law.exponent:.2f}{interval}{floor}".replace("-", "−").replace("sup−norm", "sup-norm")
+    return f"{name} {value}{interval}{floor}".replace("-", "−").replace("sup−norm", "sup-norm")

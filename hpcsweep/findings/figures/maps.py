@@ -31,10 +31,11 @@ SAMPLES = CIRCLE | {"markersize": 2.4, "markerfacecolor": "white", "markeredgeco
 
 def choose(dataset: xarray.Dataset, path: Files, most: int = MOST) -> dict[str, Pictures]:
     """Return the keys of the two-dimensional cells with the smallest sup-norm error of each target and line that have
-    a raster, in the order of the study."""
+    a raster: the best of each target, then the second of each."""
     cells = series.table(dataset).cells
     cells = cells[cells["measured"] & (cells["dimension"] == 2)]
-    best = cells.sort_values("sup_lower", kind="stable").drop_duplicates(["target", "line"]).sort_index()
+    best = cells.sort_values("sup_lower", kind="stable").drop_duplicates(["target", "line"])
+    best = best.iloc[best.groupby("target").cumcount().argsort(kind="stable")]
     return stored_pictures.first("raster", best["key"], path, most)
 
 
@@ -48,7 +49,8 @@ def error_maps(dataset: xarray.Dataset, path: Files, most: int = MOST) -> Figure
     columns = min(len(chosen), BESIDE)
     rows = math.ceil(len(chosen) / columns)
     about = (
-        "The network with the smallest sup-norm error of each method, each map on its own scale from 0 to its maximum."
+        f"The network with the smallest sup-norm error of each line, {most} at most, the best of each target first. "
+        "Each map has its own scale from 0 to its maximum."
     )
     note = "Errors are in the units of the target. The maximum was sought on many more points than the raster has."
     looks = {"largest error found": WORST, "training samples": {**SAMPLES, "markersize": 3.5}}

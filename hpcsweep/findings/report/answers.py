@@ -75,8 +75,9 @@ def exponents(laws: dict[str, list[scaling.Law]]) -> Rows:
         rows.append([law.target, text(law.dimension), law.label, *fits, _fitted(law), floor])
     header = ["target", "dimension", "curve", "sup-norm: a", "L2: a", "theory", "compared with theory"]
     note = (
-        "Error ~ size⁻ᵃ, with 95 % intervals from a bootstrap over replicates. Theory: the exponent a in the lower "
-        "bound that theory gives for the worst function of the class; the errors of a single target may fall faster."
+        "Error ~ size⁻ᵃ on average over the sizes fitted, with 95 % intervals of this average; larger sizes may behave "
+        "differently. Theory: the exponent a in a lower bound, where a theorem covers these networks and this target; "
+        "most bounds are for the worst function of a class, and the errors of a single target may fall faster."
     )
     if any(row[-1] != "–" for row in rows):
         note += " Floor: the error at which large sizes saturate."
@@ -84,17 +85,20 @@ def exponents(laws: dict[str, list[scaling.Law]]) -> Rows:
 
 
 def _theory(bound: float | None) -> str:
-    return "–" if bound is None else "any power" if math.isinf(bound) else text(bound)
+    return "not covered" if bound is None else "any power" if math.isinf(bound) else text(bound)
 
 
 def _exponent(law: scaling.Law) -> str:
-    if np.isnan(law.law.low):
-        return f"{law.law.exponent:.2f}"
-    return f"{law.law.exponent:.2f} ({law.law.low:.2f} to {law.law.high:.2f})"
+    if not law.law.determined:
+        return f"not determined: {law.law.reason}"
+    exponent = f"{law.law.exponent:.2f}" if law.law.distinct else "not distinguishable from 0"
+    return f"{exponent} ({scaling.interval(law.law) or 'replicates do not differ'})"
 
 
 def _fitted(law: scaling.Law) -> str:
     """Say which sizes a law was fitted to."""
+    if not law.law.determined:
+        return "–"
     fitted, (low, high) = law.law.fitted, law.law.range
     return f"{low:,.0f} to {high:,.0f} ({int(fitted.sum())} of {len(fitted)})"
 
@@ -120,10 +124,11 @@ def needed(table: series.Table, against: str) -> Rows:
                 width = f"; width {width_of[reach.curve].removeprefix('≤ ')}" if reach.curve in width_of else ""
                 rows.setdefault(reach.curve, []).append(f"{reach}{width}")
     header = ["target", "dimension", "curve", *(f"error ≤ {level:g}" for level in levels)]
-    how = "with the most samples" if against == "parameters" else "for the largest networks"
+    how = {"parameters": "with the most samples", "samples": "for the widest networks with several sample counts"}
     note = (
-        f"The smallest number of {theory.NOUNS[against]} tried, {how}, at which the median sup-norm error is this "
-        "small, with its 95 % interval; > and ≤ mean that the value may lie beyond those tried."
+        f"The smallest number of {theory.NOUNS[against]} tried, {how[against]}, at which the median sup-norm error "
+        "is this small, with its 95 % interval where every size has several replicates; > and ≤ mean that the value "
+        "may lie beyond those tried."
     )
     if any("width" in cell for cells in rows.values() for cell in cells):
         note += " The smallest width is given as well."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from hpcsweep.findings import tables
+from hpcsweep.findings import powerlaw, scaling, tables
 from hpcsweep.findings.report import answers, setup
 from hpcsweep.findings.report.page import Image, Section
 from hpcsweep.findings.report.report_figures import Chapter, Source
@@ -35,6 +35,7 @@ def _chapter(source: Source, chapter: Chapter, images: Mapping[str, Image]) -> I
     laws = source.laws[AGAINST[chapter]]["sup_lower"] if chapter in AGAINST else []
     if images or results:
         words = list(answers.sentences(laws))
+        notes = [*_left_out(source, chapter), *notes]
         yield Section(chapter, chapter.name.lower(), list(images.values()), results, words, notes)
     elif notes:
         yield Section(chapter, notes=notes)
@@ -43,7 +44,7 @@ def _chapter(source: Source, chapter: Chapter, images: Mapping[str, Image]) -> I
 def _tables(source: Source, chapter: Chapter) -> Iterator[Rows]:
     if chapter in AGAINST:
         laws = source.laws[AGAINST[chapter]]
-        if laws["sup_lower"]:
+        if any(len(law.law.sizes) >= powerlaw.FEW for law in laws["sup_lower"]):
             yield answers.exponents(laws)
         needed = answers.needed(source.table, AGAINST[chapter])
         if needed.rows:
@@ -52,11 +53,17 @@ def _tables(source: Source, chapter: Chapter) -> Iterator[Rows]:
         yield compared
 
 
+def _left_out(source: Source, chapter: Chapter) -> Iterator[str]:
+    """Say which cells do not enter a chapter."""
+    if chapter in AGAINST and (words := scaling.left_out(source.table, AGAINST[chapter])):
+        yield words
+
+
 def _missing(source: Source, chapter: Chapter, images: Mapping[str, Image]) -> Iterator[str]:
     """Say why a figure is missing."""
     cells = source.table.cells
     if chapter == Chapter.SAMPLES and not images:
-        yield "Errors are not drawn against samples because none of the largest networks has two sample counts."
+        yield "Errors are not drawn against samples because no network has two sample counts."
     if chapter == Chapter.PLACES and "picture_1" not in images:
         curves = cells[cells["dimension"] == 1]
         if not len(curves):

@@ -74,7 +74,7 @@ def _pictures(source: Source) -> Iterator[ReportFigure]:
 
 def _curves(against: str, source: Source) -> Figure | None:
     """Draw errors against weights or samples, unless the figure of the power laws already shows all their lines."""
-    fitted = source.laws[against]["sup_lower"]
+    fitted = [law for law in source.laws[against]["sup_lower"] if law.law.determined]
     if fitted and _lines(source.table, against) <= {(law.target, law.dimension, law.line) for law in fitted}:
         return None
     make = figures.sup_against_weights if against == "parameters" else figures.sup_against_samples

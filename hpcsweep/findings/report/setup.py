@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import xarray
 
+from hpcsweep.findings.dataset import is_measured
 from hpcsweep.findings.tables import Rows, text
 
 Config = Mapping[str, Any]
@@ -24,7 +26,8 @@ def setup(dataset: xarray.Dataset) -> Rows:
     drawn = {str(choice.get("sampling", "uniform")) for choice in optimizers}
     how = " or ".join(SAMPLED.get(name, name) for name in sorted(drawn))
     counts = _listed(np.unique(dataset["samples"].values).astype(int).tolist())
-    replicates = len(np.unique(dataset["replicate"].values))
+    planned, measured = _repeated(dataset)
+    replicates = max(planned)
     own = "initial weights and samples" if "uniform" in drawn else "initial weights"
     anew = f", each with its own {own}" if replicates > 1 else ""
     return Rows(
@@ -33,9 +36,25 @@ def setup(dataset: xarray.Dataset) -> Rows:
             *_kinds(dataset, "model", "model", _network),
             ["samples", f"{counts}, {how}, without noise"],
             *_kinds(dataset, "optimizer", "training", _training),
-            ["replicates", f"{replicates} per setting{anew}"],
+            ["replicates", f"{_listed(sorted(planned))} per setting{anew}{_measured(planned, measured)}"],
         ],
     )
+
+
+def _repeated(dataset: xarray.Dataset) -> tuple[Counter[int], Counter[int]]:
+    """Return how many settings there are with each number of replicates, planned and measured."""
+    setting = ["target_id", "dimension", "model_id", "samples", "optimizer_id"]
+    cells = dataset[setting].to_dataframe()[setting].assign(measured=is_measured(dataset))
+    measured = cells.groupby(setting)["measured"].agg(["size", "sum"])
+    return Counter(measured["size"].tolist()), Counter(measured["sum"].tolist())
+
+
+def _measured(planned: Counter[int], measured: Counter[int]) -> str:
+    """Say how many replicates are measured, where they are not all or none."""
+    if measured == planned or not any(measured):
+        return ""
+    counts = (f"{replicates} in {measured[replicates]:,}" for replicates in sorted(measured, reverse=True))
+    return f"; measured: {', '.join(counts)} of {measured.total():,} settings"
 
 
 def _kinds(dataset: xarray.Dataset, family: str, title: str, describe: Any) -> Iterator[list[str]]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from hpcsweep.findings import scaling, series, tables
 from hpcsweep.findings.dataset import MEASURED
+from hpcsweep.findings.powerlaw import PowerLaw
 from hpcsweep.findings.report import answers
 from hpcsweep.findings.report.page import Tile
 from hpcsweep.findings.scaling import Law
@@ -148,27 +149,49 @@ def _falls(table: series.Table, against: str, laws: Sequence[Law]) -> Sentences:
     if not laws:
         return
     noun, targets = NOUNS[against], list(dict.fromkeys(law.target for law in laws))
-    if len({law.line for law in laws}) == 1 and len(targets) <= MOST_TARGETS:
+    distinct = [law for law in laws if law.law.distinct]
+    if not any(law.law.determined for law in laws):
+        reason, count = Counter(law.law.reason for law in laws).most_common(1)[0]
+        often = f"in {count} of {len(laws)} cases, " if count < len(laws) else ""
+        sentence = f"No exponent is determined: {often}{reason}."
+    elif len({law.line for law in laws}) == 1 and len(targets) <= MOST_TARGETS:
         exponents = "; ".join(f"{_exponents(laws, target)} for {target}" for target in targets)
         sentence = f"Error ~ {noun}⁻ᵃ with {exponents}.{_sizes_needed(table, against, targets)}"
     else:
-        ordered = sorted(laws, key=lambda law: law.law.exponent)
-        ends = (
-            f"{law.law.exponent:.2f} ({law.target}, {law.dimension}-D, {law.label})"
-            for law in ordered[:: len(laws) - 1]
-        )
-        fits = f"{len(laws)} power laws fitted to medians over replicates"
-        sentence = f"Error ~ {noun}⁻ᵃ with a from {' to '.join(ends)}, according to {fits}."
+        sentence = f"{_span(distinct, noun)}{_others(laws)}"
     yield f"{noun.capitalize()}.", sentence + _standings(laws)
 
 
 def _exponents(laws: Sequence[Law], target: str) -> str:
-    """List the exponents of one target, as undetermined where they may be 0."""
-    return ", ".join(
-        f"a {'undetermined' if law.law.low <= 0 <= law.law.high else f'= {law.law.exponent:.2g}'} in {law.dimension}-D"
-        for law in laws
-        if law.target == target
+    """List the exponents of one target."""
+    return ", ".join(f"a {_exponent(law.law)} in {law.dimension}-D" for law in laws if law.target == target)
+
+
+def _exponent(law: PowerLaw) -> str:
+    if not law.determined:
+        return "not determined"
+    return f"= {law.exponent:.2g}" if law.distinct else "not distinguishable from 0"
+
+
+def _span(distinct: Sequence[Law], noun: str) -> str:
+    """Say the smallest and the largest of the exponents that are distinguishable from 0."""
+    if not distinct:
+        return "No exponent is distinguishable from 0."
+    ordered = sorted(distinct, key=lambda law: law.law.exponent)
+    ends = dict.fromkeys(
+        f"{law.law.exponent:.2f} ({law.target}, {law.dimension}-D, {law.label})" for law in (ordered[0], ordered[-1])
     )
+    fits = f"{len(distinct)} power law{'' if len(distinct) == 1 else 's'} fitted to medians over replicates"
+    return f"Error ~ {noun}⁻ᵃ with a {'from ' if len(ends) > 1 else '= '}{' to '.join(ends)}, according to {fits}."
+
+
+def _others(laws: Sequence[Law]) -> str:
+    """Count the lines without an exponent that is distinguishable from 0."""
+    vague = sum(law.law.determined and not law.law.distinct for law in laws)
+    missing = sum(not law.law.determined for law in laws)
+    counts = [f"{vague} {'is' if vague == 1 else 'are'} not distinguishable from 0"] if len(laws) > vague > 0 else []
+    counts += [f"{missing} {'is' if missing == 1 else 'are'} not determined"] if missing else []
+    return f" Of {len(laws)} exponents, {' and '.join(counts)}." if counts else ""
 
 
 def _sizes_needed(table: series.Table, against: str, targets: Sequence[str]) -> str:
@@ -193,7 +216,7 @@ def _standings(laws: Sequence[Law]) -> str:
     words = {"consistent": "consistent with it", "undetermined": "too uncertain to compare"}
     compared = ", ".join(f"{count} {'is' if count == 1 else 'are'} {words.get(w, w)}" for w, count in counts.items())
     bounded = f"for {counts.total()} of {len(laws)} exponents"
-    return f" Theory has a lower bound (for the worst function) {bounded}, of which {compared}."
+    return f" Theory has a lower bound {bounded}, of which {compared}."
 
 
 def _methods(table: series.Table) -> Sentences:
