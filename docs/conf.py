@@ -28,9 +28,10 @@ html_title = "hpcsweep"
 html_static_path = ["site.css"]
 html_css_files = ["site.css"]
 html_copy_source = False
+html_sidebars = {"index": [], "tutorial": []}
 html_theme_options = {
     "navigation_with_keys": False,
-    "show_prev_next": True,
+    "show_toc_level": 2,
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],
     "footer_end": [],

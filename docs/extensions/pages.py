@@ -18,7 +18,7 @@ def read(app: Sphinx, page: str, text: list[str]) -> None:
     filled = re.sub(r"<!-- generated: (.+) -->", lambda found: _generated(*found[1].split()), filled)
     for name, place in PAGES.items():
         filled = re.sub(rf"\]\((?:\.\./)+{name}", f"]({'../' * page.count('/')}{place}", filled)
-    text[0] = filled
+    text[0] = re.sub(r"\[[\w/]+\.md\]\(", "[](", filled)  # links that show the name of a file show its title instead
 
 
 def _generated(name: str, *arguments: str) -> str:

@@ -111,7 +111,7 @@ class TrainingSection(Section):
     steps: PositiveInt = Field(default=OptimizerConfig.steps, description="number of iterations of the optimizer")
     batch: Annotated[Any, AfterValidator(_batch)] = Field(
         default="full",
-        description='samples per step: "full" for all of them, a number, or { per_sample = a fraction of the samples }',
+        description='samples per step: `"full"`, a number, or `{ per_sample = 0.2 }`, a fraction of the samples',
     )
     learning_rate: PositiveFloat = Field(
         default=OptimizerConfig.learning_rate, description="of the optimizers that have one, at the first step"
@@ -138,7 +138,7 @@ class TrainingSection(Section):
     )
     loss: Annotated[Any, AfterValidator(_loss)] = Field(
         default=OptimizerConfig.loss,
-        description='"mse", or { p = an even number }: the squared L_p norm of the residuals',
+        description='`"mse"`, or `{ p = 8 }`, the squared L_p norm of the residuals for an even p',
     )
     seconds: PositiveFloat | None = Field(
         default=OptimizerConfig.seconds,
@@ -265,11 +265,11 @@ class StudyFile(Section):
 
 
 GRID = {  # the axes that belong to no other table, with their meanings
-    "target": 'names of targets, or tables such as { name = "logsin", K = 10 }; required',
+    "target": 'names of targets, or tables such as `{ name = "logsin", K = 10 }`; required',
     "dimension": "numbers of inputs; required",
-    "model": "names of families, or tables with fields of [model]; by default the family of [model]",
-    "samples": "numbers of training samples, or { per_parameter = a factor of the number of parameters }; required",
-    "optimizer": "names of training methods or chains, or tables with fields of [training]; by default adam",
+    "model": "names of families, or tables with fields of `[model]`; by default that of `[model]`",
+    "samples": "numbers of training samples, or `{ per_parameter = 0.5 }`, times the number of parameters; required",
+    "optimizer": "names of training methods or chains, or tables with fields of `[training]`; by default adam",
     "replicate": "number of repetitions with other random numbers, or a list of their numbers; by default 1",
 }
 MODEL_AXES = tuple(ModelSection.model_fields)

@@ -22,8 +22,10 @@ def code(value: object) -> str:
 
 
 def escaped(text: str) -> str:
-    """Return a text in which stars, underscores and brackets are no markup."""
-    return re.sub(r"([*_<])", r"\\\1", text)
+    """Return a text in which stars, underscores and brackets outside of code are no markup."""
+    return "".join(
+        part if part.startswith("`") else re.sub(r"([*_<])", r"\\\1", part) for part in re.split(r"(`[^`]*`)", text)
+    )
 
 
 def prose(thing: Any) -> str:

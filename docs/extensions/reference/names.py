@@ -36,7 +36,7 @@ def _target(name: str, target: type[hpcsweep.Target]) -> list[str]:
     allowed = target.dimensions
     example = target(allowed[0] if allowed else 2)
     box = dict.fromkeys(example.domain)
-    domain = " × ".join(f"[{low:g}, {high:g}]" for low, high in box)
+    domain = " × ".join(f"[{low:g},\N{NO-BREAK SPACE}{high:g}]" for low, high in box)
     if len(box) == 1:
         domain += f"^{example.dimension}" if allowed and allowed[0] > 1 else "" if allowed else "^d"
     parameters = ", ".join(f"`{name} = {value}`" for name, value in target.parameters.items())

@@ -21,7 +21,13 @@ def users() -> Mapping[str, dict[str, Any]]:
 
 
 def defaults(users: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}: {code(default)}" for name, default in sorted(users.items()))
+    """Return the default of an option, or several with the names that have them."""
+    names: dict[str, list[str]] = {}
+    for name, default in sorted(users.items()):
+        names.setdefault(code(default), []).append(name)
+    return (
+        next(iter(names)) if len(names) == 1 else "; ".join(f"{value} ({', '.join(of)})" for value, of in names.items())
+    )
 
 
 def meanings_of(option: str, users: Iterable[str]) -> str:

@@ -18,7 +18,7 @@ from hpcsweep.study import schema
 from reference.markdown import code, table
 from reference.optimizers import defaults, meanings_of, users
 
-WORDS = {int: "integer", float: "number", str: "text", bool: "true or false"}
+WORDS = {int: "integer", float: "number", str: "text", bool: "true or false", dict: "table"}
 NAMES = {"name": FAMILIES, "activation": ACTIVATIONS, "initialisation": INITIALISATIONS}  # the names that [model] takes
 
 
@@ -52,7 +52,7 @@ def kind(annotation: Any, metadata: Iterable[Any] = ()) -> str:
         return ", ".join(map(code, arguments))
     if origin is list:
         return f"list: {kind(arguments[0])}"
-    return " ".join(filter(None, [WORDS.get(annotation, ""), *_limits(metadata)]))
+    return " ".join(filter(None, [WORDS.get(origin or annotation, ""), *_limits(metadata)]))
 
 
 def _limits(metadata: Iterable[Any]) -> list[str]:
@@ -90,5 +90,6 @@ def options() -> str:
     """Return the options that belong to some optimizers."""
     rows = []
     for option, by_name in users().items():
-        rows.append([f"`{option}`", kind(registry.options()[option]), defaults(by_name), meanings_of(option, by_name)])
-    return table(["key", "values", "default", "meaning"], rows)
+        allowed, names = kind(registry.options()[option]), ", ".join(sorted(by_name))
+        rows.append([f"`{option}`", allowed, names, defaults(by_name), meanings_of(option, by_name)])
+    return table(["key", "values", "of", "default", "meaning"], rows)
