@@ -1,6 +1,6 @@
 """The tables of the reference, as Markdown, each from the code that it describes."""
 
-from reference.names import activations, columns, targets
+from reference.names import activations, columns, families, targets
 from reference.optimizers import methods
 from reference.program import commands, exit_codes, interface
 from reference.study import by_dimension, grid, keys, options
@@ -11,6 +11,7 @@ __all__ = [
     "columns",
     "commands",
     "exit_codes",
+    "families",
     "grid",
     "interface",
     "keys",

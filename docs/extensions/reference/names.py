@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import hpcsweep
+from hpcsweep.approx.models import FAMILIES
 from hpcsweep.approx.models.activations import ACTIVATIONS
 from hpcsweep.approx.targets import REGISTRY
 from hpcsweep.store import layout
@@ -19,15 +20,20 @@ def activations() -> str:
     return table(["activation", "formula"], rows)
 
 
+def families() -> str:
+    """Return the families of approximants."""
+    return table(["model", "definition"], ([f"`{name}`", escaped(first_line(each))] for name, each in FAMILIES.items()))
+
+
 def targets() -> str:
     """Return the built-in targets, family by family."""
-    families: dict[Any, list[str]] = {}
+    modules: dict[Any, list[str]] = {}
     for name, target in REGISTRY.items():
-        families.setdefault(inspect.getmodule(target), []).append(name)
-    return "\n".join(f"{prose(family)}\n\n{_family(names)}" for family, names in families.items())
+        modules.setdefault(inspect.getmodule(target), []).append(name)
+    return "\n".join(f"{prose(module)}\n\n{_module(names)}" for module, names in modules.items())
 
 
-def _family(names: Iterable[str]) -> str:
+def _module(names: Iterable[str]) -> str:
     heading = ["name", "formula", "dimension", "domain", "parameters", "smoothness"]
     return table(heading, (_target(name, REGISTRY[name]) for name in names))
 

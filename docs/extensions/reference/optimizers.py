@@ -66,8 +66,16 @@ def _method(family: Any, names: list[str]) -> str:
         f"Requires {', '.join(filter(None, asks))}." if any(asks) else "",
         "It has a learning rate." if needs.rate else "It has no learning rate.",
     ]
-    rows = [[f"`{option}`", defaults(users), meanings_of(option, users)] for option, users in _of(names).items()]
-    listed = table(["option", "default", "meaning"], rows) if rows else ""
+    rows = [
+        [
+            f"`{option}`",
+            defaults(by_name),
+            "" if len(by_name) == len(names) else ", ".join(by_name),
+            meanings_of(option, by_name),
+        ]
+        for option, by_name in _of(names).items()
+    ]
+    listed = table(["option", "default", "only of", "meaning"], rows) if rows else ""
     heading = ", ".join(f"`{name}`" for name in names)
     texts = [prose(inspect.getmodule(family)), prose(family), " ".join(filter(None, remarks)), listed]
     return "\n\n".join([f"### {heading}", *filter(None, texts)]) + "\n"
