@@ -14,8 +14,8 @@ PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGEL
 
 def read(app: Sphinx, page: str, text: list[str]) -> None:
     """Fill in a page: `<!-- generated: NAME ... -->` by a function of `reference`, `<!-- text: FILE -->` by a file."""
-    filled = re.sub(r"<!-- text: (\S+) -->", lambda found: _moved((ROOT / found[1]).read_text()), text[0])
-    filled = re.sub(r"<!-- generated: (.+) -->", lambda found: _generated(*found[1].split()), filled)
+    filled = re.sub(r"(?m)^<!-- text: (\S+) -->$", lambda found: _moved((ROOT / found[1]).read_text()), text[0])
+    filled = re.sub(r"(?m)^<!-- generated: (.+) -->$", lambda found: _generated(*found[1].split()), filled)
     for name, place in PAGES.items():
         filled = re.sub(rf"\]\((?:\.\./)+{name}", f"]({'../' * page.count('/')}{place}", filled)
     text[0] = re.sub(r"\[[\w/]+\.md\]\(", "[](", filled)  # links that show the name of a file show its title instead
