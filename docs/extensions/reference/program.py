@@ -32,16 +32,14 @@ def commands() -> str:
 
 def interface() -> str:
     """Return the directives that document all public names."""
-    directives = []
-    for name in hpcsweep.__all__:
-        thing = getattr(hpcsweep, name)
-        directive = (
-            "autofunction"
-            if inspect.isfunction(thing)
-            else "autoexception"
-            if issubclass(thing, Exception)
-            else "autoclass"
-        )
-        members = "" if directive == "autofunction" or issubclass(thing, Exception) else "\n   :members:"
-        directives.append(f".. {directive}:: hpcsweep.{name}{members}\n")
-    return "```{eval-rst}\n" + "\n".join(directives) + "```\n"
+    directives = "\n".join(map(_directive, hpcsweep.__all__))
+    return f"```{{eval-rst}}\n{directives}```\n"
+
+
+def _directive(name: str) -> str:
+    thing = getattr(hpcsweep, name)
+    if inspect.isfunction(thing):
+        return f".. autofunction:: hpcsweep.{name}\n"
+    if issubclass(thing, Exception):
+        return f".. autoexception:: hpcsweep.{name}\n   :exclude-members: __init__, __new__\n"
+    return f".. autoclass:: hpcsweep.{name}\n   :members:\n"

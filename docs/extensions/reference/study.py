@@ -52,7 +52,7 @@ def kind(annotation: Any, metadata: Iterable[Any] = ()) -> str:
         return ", ".join(map(code, arguments))
     if origin is list:
         return f"list: {kind(arguments[0])}"
-    return " ".join(filter(None, [WORDS.get(origin or annotation, ""), *_limits(metadata)]))
+    return " ".join(filter(None, [WORDS.get(origin or annotation, ""), " and ".join(_limits(metadata))]))
 
 
 def _limits(metadata: Iterable[Any]) -> list[str]:
