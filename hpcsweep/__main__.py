@@ -133,16 +133,16 @@ def report(file: Path, output: Path | None, export: Path | None, smoothness: tup
     return 0
 
 
-@commands.command()
+@commands.command(epilog="Exit codes: 0 all rules are satisfied; 1 some are violated; 2 the request is invalid.")
 @click.argument("plugin")
 @click.option("--dimension", "-d", type=click.IntRange(min=1), default=1, show_default=True, help="Input dimension.")
 @click.option("--precision", type=click.Choice(["float64", "float32"]), default="float64", show_default=True)
 def check(plugin: str, dimension: int, precision: str) -> int:
     """Check a target (a name, module:Class or path.py:Class) against the rules that the built-in targets satisfy.
 
-    Prints one line for each violated rule; the exit code is 1 if there is any. Of a target of your own it then tells
-    the seconds that a point takes, whether gradients follow its values and which call stops them, and which operation
-    prevents a proof. A call that takes longer than HPCSWEEP_CHECK_SECONDS (60) is ended and reported.
+    Prints one line for each violated rule. Of a target of your own it then tells the seconds that a point takes,
+    whether gradients follow its values and which call stops them, and which operation prevents a proof. A call that
+    takes longer than HPCSWEEP_CHECK_SECONDS (60) is ended and reported.
     """
     from hpcsweep.approx import own_targets, plugins
     from hpcsweep.approx.targets import check as rules

@@ -46,7 +46,7 @@ def measure(
     domain: ``((low, high), ...)``, one pair per axis, or "low,high low,high ...", in the units of the points.
     samples: (samples, dimension), where the approximant was trained: the gaps between them are searched.
     below: a threshold. The measurement then ends as soon as the error is proved to be at most this everywhere, or a
-        point with a larger error is found. The search is shorter (docs/meter.md).
+        point with a larger error is found. The search is shorter (docs/network.md).
     options: the keys of `[sup_norm]` of a study (count, certificate, boxes, central, ...), see docs/meter.md.
 
     Returns

@@ -23,7 +23,7 @@ from hpcsweep.study.writing import text_of
 class Study:
     """A study that is known to be valid: made by `load`, `from_dict` or `with_changes`, and never changed.
 
-    The keys, types and defaults are those of a study file; README.md and docs/training.md describe them.
+    The keys, types and defaults are those of a study file; the documentation lists them (docs/reference/study.md).
 
     Attributes
     ----------

@@ -1,6 +1,7 @@
-"""The tables of a study file: their keys, types, limits and defaults. `hpcsweep.study.parsing` puts them together.
+"""The tables of a study file: keys, types, limits, defaults and meanings. `hpcsweep.study.parsing` puts them together.
 
-The defaults of models and of training are those of `hpcsweep.config`; the others stand here.
+The defaults of models and of training are those of `hpcsweep.config`; the others stand here. The reference page of the
+documentation is generated from this file.
 """
 
 from __future__ import annotations
@@ -72,17 +73,33 @@ Ascent = Annotated[
 class ModelSection(Section):
     """`[model]`: what all networks share; each field may also be an axis of a grid."""
 
-    name: str = ModelConfig.name
-    width: PositiveInt = 16
-    depth: ListedInt = 2
-    hidden: list[PositiveInt] | None = None  # hidden widths, instead of width and depth
-    activation: str = ModelConfig.activation
-    initialisation: str = ModelConfig.initialisation
-    scale: PositiveFloat | None = ModelConfig.scale  # standard deviation of the "normal" initialisation
-    standardise: bool = ModelConfig.standardise
-    stages: ListedInt = ModelConfig.stages  # networks added up, each trained on what the others left
-    order: PositiveInt | None = None  # of the hyperbolic cross of "legendre"
-    degree: PositiveInt | None = None  # of "spline": 1, 3 or 5
+    name: str = Field(
+        default=ModelConfig.name,
+        description='family of approximants: mlp for perceptrons, or a class of your own such as "mine.py:Fourier"',
+    )
+    width: PositiveInt = Field(default=16, description="number of neurons of every hidden layer")
+    depth: ListedInt = Field(default=2, description="number of hidden layers")
+    hidden: list[PositiveInt] | None = Field(
+        default=None, description="the widths of the hidden layers, instead of width and depth"
+    )
+    activation: str = Field(default=ModelConfig.activation, description="function of the hidden neurons")
+    initialisation: str = Field(
+        default=ModelConfig.initialisation,
+        description="distribution of the initial parameters",
+    )
+    scale: PositiveFloat | None = Field(
+        default=ModelConfig.scale, description="standard deviation of the initialisation normal, which requires it"
+    )
+    standardise: bool = Field(
+        default=ModelConfig.standardise,
+        description="whether inputs are first mapped to mean 0 and variance 1, for points uniform on the domain",
+    )
+    stages: ListedInt = Field(
+        default=ModelConfig.stages,
+        description="number of networks that are added, each fitted to the residual of the previous ones",
+    )
+    order: PositiveInt | None = Field(default=None, description="of the hyperbolic cross of legendre")
+    degree: PositiveInt | None = Field(default=None, description="of spline: 1, 3 or 5")
 
 
 class TrainingSection(Section):
@@ -91,39 +108,102 @@ class TrainingSection(Section):
     Options that belong to some optimizers are added by `training_section`.
     """
 
-    steps: PositiveInt = OptimizerConfig.steps
-    batch: Annotated[Any, AfterValidator(_batch)] = "full"
-    learning_rate: PositiveFloat = OptimizerConfig.learning_rate
-    final_learning_rate: PositiveFloat | None = OptimizerConfig.final_learning_rate
-    schedule: Schedule = OptimizerConfig.schedule
-    loss_tolerance: NotNegative = OptimizerConfig.loss_tolerance
-    gradient_tolerance: NotNegative = OptimizerConfig.gradient_tolerance
-    keep: Keep = OptimizerConfig.keep
-    loss: Annotated[Any, AfterValidator(_loss)] = OptimizerConfig.loss
-    seconds: PositiveFloat | None = OptimizerConfig.seconds
+    steps: PositiveInt = Field(default=OptimizerConfig.steps, description="number of iterations of the optimizer")
+    batch: Annotated[Any, AfterValidator(_batch)] = Field(
+        default="full",
+        description='samples per step: `"full"`, a number, or `{ per_sample = 0.2 }`, a fraction of the samples',
+    )
+    learning_rate: PositiveFloat = Field(
+        default=OptimizerConfig.learning_rate, description="of the optimizers that have one, at the first step"
+    )
+    final_learning_rate: PositiveFloat | None = Field(
+        default=OptimizerConfig.final_learning_rate,
+        description="learning rate at the last step; exponential requires it, cosine ends at 0 without it",
+    )
+    schedule: Schedule = Field(
+        default=OptimizerConfig.schedule, description="how the learning rate changes during the training"
+    )
+    loss_tolerance: NotNegative = Field(
+        default=OptimizerConfig.loss_tolerance,
+        description="the training ends when the loss on all samples is at most this; 0: never",
+    )
+    gradient_tolerance: NotNegative = Field(
+        default=OptimizerConfig.gradient_tolerance,
+        description="the training ends when the largest component of the gradient is at most this times its value at "
+        "the start; 0: never",
+    )
+    keep: Keep = Field(
+        default=OptimizerConfig.keep,
+        description="the returned parameters: best (the smallest loss at the steps of the history) or last",
+    )
+    loss: Annotated[Any, AfterValidator(_loss)] = Field(
+        default=OptimizerConfig.loss,
+        description='`"mse"`, or `{ p = 8 }`, the squared L_p norm of the residuals for an even p',
+    )
+    seconds: PositiveFloat | None = Field(
+        default=OptimizerConfig.seconds,
+        description="largest training time of a cell; with it, results depend on the speed",
+    )
     # What is learned, of a method as a whole.
-    equation: Equation = Objective.equation
-    boundary: PositiveInt | None = Objective.boundary  # points there, with an equation; None: as dense as the samples
-    boundary_weight: PositiveFloat = Objective.boundary_weight
-    sampling: Sampling = Objective.sampling
-    layerwise: Count = Objective.layerwise  # steps for each hidden layer alone before all; 0: none
-    resample: Count = Objective.resample  # how often samples are added where the error is largest
+    equation: Equation = Field(
+        default=Objective.equation,
+        description="poisson: the network is trained to solve Poisson's equation whose solution is the target",
+    )
+    boundary: PositiveInt | None = Field(
+        default=Objective.boundary,
+        description="number of points on the boundary, with an equation; by default about as dense as the samples",
+    )
+    boundary_weight: PositiveFloat = Field(
+        default=Objective.boundary_weight, description="factor of the boundary points in the loss, with an equation"
+    )
+    sampling: Sampling = Field(
+        default=Objective.sampling,
+        description="uniform: independent random samples; grid: the midpoints of equal boxes",
+    )
+    layerwise: Count = Field(
+        default=Objective.layerwise,
+        description="steps for each hidden layer alone before all are trained together; 0: none",
+    )
+    resample: Count = Field(
+        default=Objective.resample, description="how many times samples are added where the error is largest; 0: never"
+    )
 
 
 class SupNormSection(Section):
     """`[sup_norm]`: how the error of every network of the study is measured, from below and from above."""
 
-    points: list[PointKind] | None = None  # sobol and inflated
-    count: Annotated[int, Field(gt=0, le=2**40)] | None = None  # of each kind
-    tile: Annotated[int, Field(ge=256, le=2**20)] | None = None  # points screened at once; 8192
-    seed: int = 0
-    uniform: Annotated[int, Field(ge=0, le=2**40)] = 2**20  # independent points beside, as most studies use; 0: none
-    starts: Annotated[int, Field(ge=0, le=2**24)] | None = None  # of the local ascents; 0: none
-    kinks: Annotated[int, Field(ge=0, le=2**40)] | None = None  # points on zero sets of neurons; 0: none
-    certificate: Annotated[Any, AfterValidator(_gap)] = "auto"  # upper / lower - 1 to be proved
-    boxes: PositiveInt | None = None  # of the proof, at most
-    ascent: Ascent = "lbfgs"  # the only one; older studies may name it
-    central: Annotated[float, Field(gt=0, lt=1)] | None = None  # share of each side that is measured apart as well
+    points: list[PointKind] | None = Field(
+        default=None, description="kinds of points for the screening; by default sobol and inflated"
+    )
+    count: Annotated[int, Field(gt=0, le=2**40)] | None = Field(
+        default=None, description="number of points of each kind; the default depends on the dimension"
+    )
+    tile: Annotated[int, Field(ge=256, le=2**20)] | None = Field(
+        default=None, description="number of points that are screened together; by default 8192"
+    )
+    seed: int = Field(default=0, description="seed of the points")
+    uniform: Annotated[int, Field(ge=0, le=2**40)] = Field(
+        default=2**20,
+        description="number of additional independent uniform points, for comparison with other studies; 0: none",
+    )
+    starts: Annotated[int, Field(ge=0, le=2**24)] | None = Field(
+        default=None, description="number of local ascents; 0: none; the default depends on the dimension"
+    )
+    kinks: Annotated[int, Field(ge=0, le=2**40)] | None = Field(
+        default=None,
+        description="number of points on zero sets of neurons; 0: none; the default depends on the dimension",
+    )
+    certificate: Annotated[Any, AfterValidator(_gap)] = Field(
+        default="auto",
+        description='the gap to be proved, upper / lower - 1; "auto" depends on the dimension; "off": no proof',
+    )
+    boxes: PositiveInt | None = Field(
+        default=None, description="largest number of boxes in a proof; the default depends on the dimension"
+    )
+    ascent: Ascent = Field(default="lbfgs", description="the only method of ascent; older studies may name it")
+    central: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        default=None, description="also measure on the central part of the domain, this fraction of each side"
+    )
 
     @model_validator(mode="after")
     def _some_points(self) -> Self:
@@ -166,24 +246,38 @@ class SupNormSection(Section):
 class StoreSection(Section):
     """`[store]`: what is kept beside the results."""
 
-    weights: bool = True  # trained parameters and one-dimensional slices, in FILE.weights.h5
+    weights: bool = Field(
+        default=True, description="whether trained parameters and pictures are kept, in FILE.weights.h5"
+    )
 
 
 class StudyFile(Section):
     """The whole file. Grids and per-optimizer tables have open keys and are checked by hand below."""
 
-    title: Annotated[str, Field(min_length=1, max_length=200)]
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    precision: Literal["float64", "float32"] = "float64"
-    grid: Annotated[list[dict[str, Any]], Field(min_length=1)]
-    model: ModelSection = ModelSection()
-    training: dict[str, Any] = {}
-    sup_norm: SupNormSection = SupNormSection()
-    store: StoreSection = StoreSection()
+    title: Annotated[str, Field(min_length=1, max_length=200)] = Field(description="of the study and its report")
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(default=0, description="of all random numbers of the study")
+    precision: Literal["float64", "float32"] = Field(
+        default="float64", description="of training; errors are measured in float64"
+    )
+    grid: Annotated[list[dict[str, Any]], Field(min_length=1)] = Field(
+        description="one or more tables `[[grid]]`, whose cells are combined"
+    )
+    model: ModelSection = Field(default=ModelSection(), description="table")
+    training: dict[str, Any] = Field(default={}, description="table")
+    sup_norm: SupNormSection = Field(default=SupNormSection(), description="table")
+    store: StoreSection = Field(default=StoreSection(), description="table")
 
 
+GRID = {  # the axes that belong to no other table, with their meanings
+    "target": 'names of targets, or tables such as `{ name = "logsin", K = 10 }`; required',
+    "dimension": "numbers of inputs; required",
+    "model": "names of families, or tables with fields of `[model]`; by default that of `[model]`",
+    "samples": "numbers of training samples, or `{ per_parameter = 0.5 }`, times the number of parameters; required",
+    "optimizer": "names of training methods or chains, or tables with fields of `[training]`; by default adam",
+    "replicate": "number of repetitions with other random numbers, or a list of their numbers; by default 1",
+}
 MODEL_AXES = tuple(ModelSection.model_fields)
-OTHER_AXES = ("target", "dimension", "model", "samples", "optimizer", "replicate", *MODEL_AXES[1:])
+OTHER_AXES = (*GRID, *MODEL_AXES[1:])
 
 
 def training_section(options: Mapping[str, Any]) -> type[TrainingSection]:

@@ -48,6 +48,13 @@ class Adam(Optimizer):
 
     With `weight_decay` it is AdamW: weights and biases are shrunk by the factor 1 - rate * `weight_decay` before each
     step.
+
+    Attributes
+    ----------
+    beta1 : decay of the mean of the gradient
+    beta2 : decay of the mean of its square
+    epsilon : added to the root of that mean
+    weight_decay : the decay of weights and biases
     """
 
     beta1: Share = 0.9

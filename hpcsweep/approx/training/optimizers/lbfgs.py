@@ -90,7 +90,12 @@ class Memory(Curvature):
 @register("lbfgs")
 @dataclass(frozen=True)
 class LBFGS(BatchedQuasiNewton, Optimizer):
-    """The inverse Hessian of BFGS from the latest `memory` steps, starting from s'y / y'y of the last one."""
+    """The inverse Hessian of BFGS from the latest `memory` steps, starting from s'y / y'y of the last one.
+
+    Attributes
+    ----------
+    memory : number of steps that are remembered
+    """
 
     memory: PositiveInt = 50
 

@@ -34,6 +34,12 @@ class Muon(Optimizer):
     matrix that is made orthogonal. Its step has the root mean square of one of Adam, 0.2 rate, whatever its shape (Liu
     et al., "Muon is scalable for LLM training", 2025; "match_rms_adamw" in torch), so that one learning rate serves
     both. No weight decay. torch iterates in bfloat16, we in the precision of the weights.
+
+    Attributes
+    ----------
+    beta1, beta2, epsilon : of Adam
+    momentum : decay of the mean gradient of the maps between hidden layers
+    nesterov : whether the gradient is mixed into that mean once more
     """
 
     beta1: Share = 0.9

@@ -36,6 +36,11 @@ class SGD(Optimizer):
     """With b = `momentum` b + g the weights move by -rate b, or, `nesterov`, by -rate (g + `momentum` b).
 
     No damping, no weight decay. The gradient is that of the whole batch, be it of all samples or a minibatch.
+
+    Attributes
+    ----------
+    momentum : decay of the sum of the gradients
+    nesterov : whether the gradient is added to the step once more, as Nesterov's method does
     """
 
     momentum: Share = 0.9

@@ -58,6 +58,13 @@ class SOAP(Optimizer):
 
     `beta2` is also the decay of the covariances. With Adam's 0.9 and 0.999 the errors were ten times larger. The bases
     turn in every step whose count is a multiple of `refresh`.
+
+    Attributes
+    ----------
+    beta1 : decay of the mean of the gradient
+    beta2 : decay of the mean of its square, and of the covariances
+    epsilon : added to the root of that mean
+    refresh : steps from one turn of the bases to the next
     """
 
     beta1: Share = 0.95
