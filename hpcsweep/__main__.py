@@ -8,7 +8,7 @@ import errno
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,7 +17,7 @@ from hpcsweep.cluster.options import RunOptions
 from hpcsweep.commands import streams
 from hpcsweep.commands.doctoring import doctor
 from hpcsweep.commands.measuring import measure
-from hpcsweep.commands.parameters import STUDY, STYLES, Duration, Output, Smoothness, on_devices
+from hpcsweep.commands.parameters import STYLES, Duration, Output, Smoothness, on_devices, on_study
 from hpcsweep.commands.planning import plan, submit
 from hpcsweep.commands.replaying import replay
 from hpcsweep.commands.storing import merge, status
@@ -25,6 +25,9 @@ from hpcsweep.commands.verifying import verify
 from hpcsweep.errors import UserError
 from hpcsweep.texts import visible
 from hpcsweep.version import __version__
+
+if TYPE_CHECKING:
+    from hpcsweep.study.changing import Changed
 
 EXIT_CODES = """
 \b
@@ -49,7 +52,7 @@ def commands() -> None:
 
 
 @commands.command(epilog=EXIT_CODES)
-@click.argument("study", type=STUDY)
+@on_study
 @click.option("-o", "--output", type=Output(), help="File of the store. Default: results/STUDY.h5")
 @click.option("--retry-failed", is_flag=True, help="Retry cells that failed before.")
 @click.option(
@@ -74,7 +77,7 @@ def commands() -> None:
 @click.option("--shard", metavar="k/K", default="1/1", help="Run the share of element k of K: see jobs/array.sbatch.")
 @on_devices
 def run(
-    study: Path,
+    study: Changed,
     output: Path | None,
     retry_failed: bool,
     repair: bool,
@@ -98,7 +101,7 @@ def run(
     from hpcsweep.cluster import launch
     from hpcsweep.store.shards import parse
 
-    store = output or Path("results") / f"{study.stem}.h5"
+    store = output or Path("results") / f"{study.path.stem}.h5"
     options = dataclasses.replace(options, threads=threads)
     part = parse(shard)
     return launch.run(study, store, progress, retry_failed, stop_after, requeue, part, options=options, repair=repair)

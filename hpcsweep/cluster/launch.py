@@ -31,18 +31,20 @@ from hpcsweep.store.shards import WHOLE, Shard, of
 from hpcsweep.store.store import Store
 from hpcsweep.study import plan
 from hpcsweep.study.cells import Cells
+from hpcsweep.study.changing import Changed
 from hpcsweep.study.expansion import expand
-from hpcsweep.study.parsing import Study, load
+from hpcsweep.study.parsing import Study, parse
 from hpcsweep.texts import pasteable
 from hpcsweep.version import __version__
 
-Source = str | Path | Study  # a study file, or what it says
+Source = str | Path | Changed | Study  # a study file, perhaps with changes, or what it says
 
 
 def read(source: Source) -> tuple[Study, Cells]:
     """Read a study, or take one that has been read, and multiply it out; a mistake in it is a `UserError`."""
-    catalogue = Catalogue(source.folder if isinstance(source, Study) else Path(source).parent)
-    study = source if isinstance(source, Study) else load(source, catalogue)
+    source = Changed(Path(source)) if isinstance(source, str | Path) else source
+    catalogue = Catalogue(source.folder)
+    study = source if isinstance(source, Study) else parse(source.text(), catalogue, source.folder)
     return study, expand(study, catalogue)
 
 

@@ -43,6 +43,26 @@ def on_devices(command: Callable[..., Any]) -> Callable[..., Any]:
     return computing
 
 
+def on_study(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the argument STUDY and the options that change values in it; the command receives a `Changed` as `study`."""
+
+    @click.argument("study", type=STUDY)
+    @click.option(
+        "--set",
+        "changes",
+        type=Change(),
+        multiple=True,
+        help="Replace a value of STUDY: training.steps=100, grid.0.width=[8,16]. Repeatable; cells get other keys.",
+    )
+    @functools.wraps(command)
+    def reading(*arguments: Any, study: Path, changes: tuple[Any, ...], **named: Any) -> Any:
+        from hpcsweep.study.changing import Changed
+
+        return command(*arguments, study=Changed(study, changes), **named)
+
+    return reading
+
+
 def on_plugins(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of a command that may execute the plugins of a store: `folder`, `study` and `trust_plugins`."""
     for option in (
@@ -75,6 +95,18 @@ class Output(click.Path):
                 f"{value!r} would be a folder called ~; write {param.opts[0] if param else '-o'} ~/...", param, ctx
             )
         return super().convert(value, param, ctx)
+
+
+class Change(click.ParamType):
+    """A value of a study by the path of its key: training.steps=100."""
+
+    name = "key=value"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the names on the path and the value. Raises `StudyError` for a text that has none."""
+        from hpcsweep.study import changing
+
+        return changing.parsed(value) if isinstance(value, str) else value
 
 
 class Duration(click.ParamType):

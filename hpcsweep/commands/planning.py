@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hpcsweep.cluster.options import RunOptions
-from hpcsweep.commands.parameters import STUDY, Duration, Output, on_devices
+from hpcsweep.commands.parameters import Duration, Output, on_devices, on_study
+
+if TYPE_CHECKING:
+    from hpcsweep.study.changing import Changed
 
 SUBMIT_EPILOG = """
 \b
@@ -21,10 +24,10 @@ COUNT = click.IntRange(min=1)
 
 
 @click.command()
-@click.argument("study", type=STUDY)
+@on_study
 @click.option("--ranks", type=COUNT, default=1, show_default=True, help="Number of MPI ranks.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def plan(study: Path, ranks: int, as_json: bool) -> int:
+def plan(study: Changed, ranks: int, as_json: bool) -> int:
     """Predict the cost of STUDY: cells, packs, weights, flops, memory, and time on the given number of ranks.
 
     Times are predicted for devices like the one that runs this command, whose speed is measured for 0.3 s. Of each
@@ -55,7 +58,7 @@ def _plan_text(priced: dict[str, Any]) -> str:
 
 
 @click.command(epilog=SUBMIT_EPILOG)
-@click.argument("study", type=STUDY)
+@on_study
 @click.option("-o", "--output", type=Output(), help="File of the store. Default: results/STUDY.h5")
 @click.option(
     "--array", "elements", type=COUNT, default=1, show_default=True, help="Elements among which STUDY is divided."
@@ -77,7 +80,7 @@ def _plan_text(priced: dict[str, Any]) -> str:
 @click.option("--cluster", type=click.Choice(["slurm", "local", "debug"]), default="slurm", show_default=True)
 @on_devices
 def submit(
-    study: Path,
+    study: Changed,
     output: Path | None,
     threads: int,
     retry_failed: bool,
@@ -100,7 +103,7 @@ def submit(
     from hpcsweep.cluster.arrays import submit as submitting
 
     job = submitting.JobRequest(**{**request, "cores": max(request["cores"], threads)})
-    store = output or Path("results") / f"{study.stem}.h5"
+    store = output or Path("results") / f"{study.path.stem}.h5"
     options = dataclasses.replace(options, threads=threads)
     submission = submitting.prepare(study, store, job, options, retry_failed)
     # The device is that of the elements: a login node may have no GPU.
