@@ -53,7 +53,7 @@ def commands() -> None:
 
 @commands.command(epilog=EXIT_CODES)
 @on_study
-@click.option("-o", "--output", type=Output(), help="File of the store. Default: results/STUDY.h5")
+@click.option("-o", "--output", type=Output(dir_okay=False), help="File of the store. Default: results/STUDY.h5")
 @click.option("--retry-failed", is_flag=True, help="Retry cells that failed before.")
 @click.option(
     "--repair", is_flag=True, help="Train again cells that are damaged, or whose weights are: see status --verify."

@@ -115,9 +115,10 @@ class Study:
 
         Returns
         -------
-        dict, as `python -m hpcsweep plan --json` prints it: counts `cells`, `packs`, `parameters` (trainable, of all
-        networks) and `ranks`; `flops` of training and measuring; `memory_bytes` of the largest pack and `store_bytes`;
-        `seconds` by the clock on all ranks, `rank_seconds` of all ranks together and `longest_pack_seconds`; the texts
+        dict, as `python -m hpcsweep plan --json` prints it: counts `cells`, `repeated` (listed again, and left out),
+        `packs`, `parameters` (trainable, of all networks) and `ranks`; `flops` of training and measuring;
+        `memory_bytes` of the largest pack and `store_bytes`; `seconds` by the clock on all ranks, `rank_seconds` of all
+        ranks together and `longest_pack_seconds`; the texts
         `title` and `device`. Seconds are predicted from a probe of 0.3 s, so they vary from call to call.
 
         Raises

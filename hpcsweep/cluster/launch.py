@@ -16,7 +16,7 @@ import numpy as np
 
 from hpcsweep.approx import machine, own_targets
 from hpcsweep.approx.catalogue import Catalogue
-from hpcsweep.cluster import devices, placement, pricing, scheduling, shared_memory, shares, slurm, stopping
+from hpcsweep.cluster import devices, placement, pricing, progress, scheduling, shared_memory, shares, slurm, stopping
 from hpcsweep.cluster.checkpoints import CheckpointDir
 from hpcsweep.cluster.options import RunOptions
 from hpcsweep.cluster.progress import Style, display
@@ -24,10 +24,10 @@ from hpcsweep.cluster.stopping import AGAIN
 from hpcsweep.cluster.sweep import Sweep
 from hpcsweep.cluster.workforce import Workforce, assemble
 from hpcsweep.errors import PluginChanged, StoreError
-from hpcsweep.store import layout, status, verifying, weights, write_errors
-from hpcsweep.store.reading import Run, named
+from hpcsweep.store import layout, opening, status, verifying, weights, write_errors
+from hpcsweep.store.reading import Run, named, read_cells
 from hpcsweep.store.rewriting import size_of
-from hpcsweep.store.shards import WHOLE, Shard, of
+from hpcsweep.store.shards import WHOLE, Shard, beside, of
 from hpcsweep.store.store import Store
 from hpcsweep.study import plan
 from hpcsweep.study.cells import Cells
@@ -45,11 +45,15 @@ def read(source: Source) -> tuple[Study, Cells]:
     source = Changed(Path(source)) if isinstance(source, str | Path) else source
     catalogue = Catalogue(source.folder)
     study = source if isinstance(source, Study) else parse(source.text(), catalogue, source.folder)
-    return study, expand(study, catalogue)
+    return study, expand(study, catalogue, progress.counting(study.listed, sys.stderr))
 
 
-def price(source: Source, ranks: int, options: RunOptions | None = None) -> dict[str, Any]:
-    """Return what a study would cost on so many ranks of devices like the one of this process under these options."""
+def price(source: Source, ranks: int, options: RunOptions | None = None, store: Path | None = None) -> dict[str, Any]:
+    """Return what a study would cost on so many ranks of devices like the one of this process under these options.
+
+    With a `store`, which need not be there yet, also what it has not finished; its shards count. Raises `StoreError` if
+    it is of another study.
+    """
     study, cells = read(source)
     device = devices.alone(RunOptions.read() if options is None else options)
     pricer = pricing.Pricer(study)
@@ -57,6 +61,7 @@ def price(source: Source, ranks: int, options: RunOptions | None = None) -> dict
     return {
         "title": study.title,
         "cells": len(cells),
+        "repeated": study.listed - len(cells),
         "packs": len(packs),
         "parameters": int(cells.columns["parameters"].sum()),
         "flops": sum(pack.flops for pack in packs),
@@ -68,7 +73,19 @@ def price(source: Source, ranks: int, options: RunOptions | None = None) -> dict
         "rank_seconds": sum(pack.seconds for pack in packs),
         "longest_pack_seconds": max((pack.seconds for pack in packs), default=0.0),
         "targets": _own_targets(study, cells),
+        **({} if store is None else {"remaining": _remaining(store, study, cells, pricer, ranks)}),
     }
+
+
+def _remaining(store: Path, study: Study, cells: Cells, pricer: pricing.Pricer, ranks: int) -> dict[str, Any]:
+    """Return how many cells of a study are not finished in a store or a shard of it, and the seconds that they take."""
+    files = [store, *parts] if (parts := beside(store)) else [store]
+    done = np.concatenate([shares.finished(file) for file in files])
+    if store.exists():
+        opening.refuse_another(store, study, cells, read_cells(store))
+    rows = np.flatnonzero(~np.isin(cells.columns["key"], done))
+    packs = plan.make(cells, rows, pricer, ranks, pricing.memory_of_rank())
+    return {"store": str(store), "exists": store.exists(), "cells": len(rows), "seconds": plan.makespan(packs, ranks)}
 
 
 def _own_targets(study: Study, cells: Cells) -> list[dict[str, Any]]:
@@ -135,6 +152,8 @@ def _drive(
     saving: float,  # seconds between two checkpoints of a pack
 ) -> int:
     study, cells = read(source)
+    if style != "none" and shard == WHOLE and (repeated := study.listed - len(cells)):
+        print(f"{repeated:,} of {study.listed:,} cells are equal to earlier ones and run once", file=sys.stderr)
     if shard != WHOLE:
         cells, store_path = shares.cells_of(study, cells, shard, store_path, again.failed), shard.path(store_path)
     pricer = pricing.Pricer(study)

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from hpcsweep.cluster import launchers
 from hpcsweep.cluster.options import RunOptions
 
 STUDY = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -58,7 +59,10 @@ def on_study(command: Callable[..., Any]) -> Callable[..., Any]:
     def reading(*arguments: Any, study: Path, changes: tuple[Any, ...], **named: Any) -> Any:
         from hpcsweep.study.changing import Changed
 
-        return command(*arguments, study=Changed(study, changes), **named)
+        source = Changed(study, changes)
+        if launchers.rank() == 0 and (warning := source.warning()):
+            click.echo(warning, err=True)
+        return command(*arguments, study=source, **named)
 
     return reading
 
@@ -94,6 +98,14 @@ class Output(click.Path):
             self.fail(
                 f"{value!r} would be a folder called ~; write {param.opts[0] if param else '-o'} ~/...", param, ctx
             )
+        path = Path(value)
+        if self.file_okay and not self.dir_okay:
+            if path.is_dir():
+                self.fail(f"{value} is a folder; choose a file in it, such as {path / 'results.h5'}.", param, ctx)
+            if not path.parent.exists() and not path.parent.parent.exists():
+                self.fail(
+                    f"neither {path.parent} nor {path.parent.parent} is there; make the folder first.", param, ctx
+                )
         return super().convert(value, param, ctx)
 
 

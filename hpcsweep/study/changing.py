@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -18,6 +20,8 @@ from hpcsweep.study.writing import text_of
 
 Change = tuple[tuple[str, ...], Any]  # the names on the path to a value, and what replaces it; None removes the key
 
+MANY = 300_000  # cells, which take some seconds
+SECONDS_EACH = 17e-6  # of a cell
 _WORD = re.compile(r"[A-Za-z][\w.+:/-]*")
 
 
@@ -37,6 +41,16 @@ class Changed:
         """Return the study as TOML. Raises `StudyError` for a path that leads nowhere, and for a file that is none."""
         text = read_text(self.path)
         return changed(text, self.changes) if self.changes else text
+
+    def warning(self) -> str:
+        """Return that it takes long to multiply out the grids, if it does, and how many cells they have; else ""."""
+        with contextlib.suppress(
+            StudyError, TypeError, ValueError, LookupError
+        ):  # mistakes are told when the study is read
+            count = sum(map(_size, tables_of(self.text())["grid"]))
+            if count >= MANY:
+                return f"{count:,} cells: listing them takes about {count * SECONDS_EACH:,.0f} s"
+        return ""
 
 
 def changed(text: str, changes: Sequence[Change]) -> str:
@@ -69,6 +83,18 @@ def parsed(text: str) -> Change:
     except (tomllib.TOMLDecodeError, ValueError) as error:
         raise StudyError(f"--set {text}: {key!r} is not a dotted key such as training.steps.") from error
     return tuple(names), _value(value, text)
+
+
+def _size(grid: Mapping[str, Any]) -> int:
+    """Return how many cells a grid has, or its subset."""
+    if "subset" in grid:
+        return max(count for kind, count in grid["subset"].items() if kind != "seed")
+    counts = {axis: len(value) for axis, value in grid.items() if isinstance(value, list)}
+    if isinstance(grid.get("replicate"), int):
+        counts["replicate"] = grid["replicate"]
+    if not isinstance(grid.get("hidden", [[]])[0], list):
+        counts["hidden"] = 1  # it is one value
+    return math.prod(counts.values())
 
 
 def _value(value: str, text: str) -> Any:

@@ -71,7 +71,7 @@ class JobRequest:
 
 @dataclass(frozen=True)
 class Submission:
-    """A study shared out among elements; `left` of them have something to do."""
+    """A study shared out among elements: `left` are to run, `busy` of them have cells to do."""
 
     study: Changed
     store: Path
@@ -79,6 +79,7 @@ class Submission:
     text: str
     seconds: tuple[float, ...]  # predicted for each element, on the reference device
     left: tuple[Shard, ...]
+    busy: int
     options: RunOptions
     retry_failed: bool = False
 
@@ -103,7 +104,7 @@ class Submission:
         hours = len(self.left) * request.nodes * request.minutes / 60
         elements = "1 element" if request.elements == 1 else f"{request.elements} elements"
         return (
-            f"{len(self.left)} of {elements} with something to do, each {spread}, "
+            f"{self.busy} of {elements} with something to do, each {spread}, "
             f"on {each}{devices}, {request.minutes} min; at most {hours:.3g} node hours a start"
         )
 
@@ -132,7 +133,15 @@ def prepare(
     left = [s for s, count in zip(request.shards, pending, strict=True) if count or not s.path(store).exists()]
     seconds = tuple(sum(pack.seconds for pack in packs) for packs in dealt)
     return Submission(
-        source, store, request, read.text, seconds, tuple(left if any(pending) else ()), options, retry_failed
+        source,
+        store,
+        request,
+        read.text,
+        seconds,
+        tuple(left if any(pending) else ()),
+        sum(map(bool, pending)),
+        options,
+        retry_failed,
     )
 
 
