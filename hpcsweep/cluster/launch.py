@@ -152,10 +152,10 @@ def _drive(
     saving: float,  # seconds between two checkpoints of a pack
 ) -> int:
     study, cells = read(source)
-    if style != "none" and shard == WHOLE and (repeated := study.listed - len(cells)):
-        print(f"{repeated:,} of {study.listed:,} cells are equal to earlier ones and run once", file=sys.stderr)
     if shard != WHOLE:
         cells, store_path = shares.cells_of(study, cells, shard, store_path, again.failed), shard.path(store_path)
+    elif style != "none":
+        _tell_repeated(study.listed, study.listed - len(cells))
     pricer = pricing.Pricer(study)
     memory = pricing.memory_of_rank()
     plan.make(cells, np.arange(len(cells)), pricer, workforce.size, memory)  # before anything is written
@@ -184,6 +184,11 @@ def _drive(
     if style != "none":
         _report(store_path, code, workforce.stop.reason)
     return code
+
+
+def _tell_repeated(listed: int, repeated: int) -> None:
+    if repeated:
+        print(f"{repeated:,} of {listed:,} cells are equal to earlier ones and run once", file=sys.stderr)
 
 
 def _exit_code(store: Store) -> int:
