@@ -19,6 +19,7 @@ from hpcsweep.commands.doctoring import doctor
 from hpcsweep.commands.measuring import measure
 from hpcsweep.commands.parameters import STYLES, Duration, Output, Smoothness, on_devices, on_study
 from hpcsweep.commands.planning import plan, submit
+from hpcsweep.commands.referring import activations, methods, targets
 from hpcsweep.commands.replaying import replay
 from hpcsweep.commands.storing import merge, status
 from hpcsweep.commands.verifying import verify
@@ -169,13 +170,16 @@ def check(plugin: str, dimension: int, precision: str) -> int:
     return 1 if broken else 0
 
 
+commands.add_command(activations)
 commands.add_command(doctor)
 commands.add_command(measure)
 commands.add_command(merge)
+commands.add_command(methods)
 commands.add_command(plan)
 commands.add_command(replay)
 commands.add_command(status)
 commands.add_command(submit)
+commands.add_command(targets)
 commands.add_command(verify)
 COMPUTE = ("run", "submit")  # commands whose results are not what they print
 UNUSABLE = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP, errno.EROFS)  # of a path

@@ -151,11 +151,7 @@ def _drive(
     shard: Shard,
     saving: float,  # seconds between two checkpoints of a pack
 ) -> int:
-    study, cells = read(source)
-    if shard != WHOLE:
-        cells, store_path = shares.cells_of(study, cells, shard, store_path, again.failed), shard.path(store_path)
-    elif style != "none":
-        _tell_repeated(study.listed, study.listed - len(cells))
+    study, cells, store_path = _share(source, shard, store_path, again.failed, style)
     pricer = pricing.Pricer(study)
     memory = pricing.memory_of_rank()
     plan.make(cells, np.arange(len(cells)), pricer, workforce.size, memory)  # before anything is written
@@ -186,9 +182,15 @@ def _drive(
     return code
 
 
-def _tell_repeated(listed: int, repeated: int) -> None:
-    if repeated:
-        print(f"{repeated:,} of {listed:,} cells are equal to earlier ones and run once", file=sys.stderr)
+def _share(source: Source, shard: Shard, store: Path, failed: bool, style: Style) -> tuple[Study, Cells, Path]:
+    """Return a study, the cells that this launch has to answer for, and the store that it writes."""
+    study, cells = read(source)
+    if shard != WHOLE:
+        return study, shares.cells_of(study, cells, shard, store, failed), shard.path(store)
+    if style != "none" and study.listed > len(cells):
+        repeated = f"{study.listed - len(cells):,} of {study.listed:,} cells"
+        print(f"{repeated} are equal to earlier ones and run once", file=sys.stderr)
+    return study, cells, store
 
 
 def _exit_code(store: Store) -> int:
