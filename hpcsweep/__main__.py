@@ -182,6 +182,7 @@ commands.add_command(submit)
 commands.add_command(targets)
 commands.add_command(verify)
 COMPUTE = ("run", "submit")  # commands whose results are not what they print
+RUN_EXTRA = ("torch", "numba", "llvmlite", "mpi4py", "submitit", "pydantic", "pydantic_core", "rich")
 UNUSABLE = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP, errno.EROFS)  # of a path
 WITHOUT_MPI = sorted(commands.commands.keys() - {"run", "measure"})  # or, as doctor, not on all ranks at once
 
@@ -204,6 +205,14 @@ def _run() -> int:
         return _refuse(_sentence(error))
     except (click.Abort, KeyboardInterrupt):
         return 130
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in RUN_EXTRA:
+            raise
+        return _refuse(
+            f"hpcsweep: `{_command()}` requires {missing}, which is not installed: this installation is for reading "
+            "(status, report, merge). Install the rest: pip install 'hpcsweep[run]'."
+        )
     except OSError as error:
         if error.errno not in UNUSABLE or not error.filename:
             raise

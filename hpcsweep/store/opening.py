@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -31,7 +32,9 @@ from hpcsweep.store.reading import Run, launches, named, opened, read_cells, rea
 from hpcsweep.store.row_writer import Datasets
 from hpcsweep.study.cells import Cells
 from hpcsweep.study.keys import KeyIndex, among
-from hpcsweep.study.parsing import Study
+
+if TYPE_CHECKING:  # merging stores needs no pydantic
+    from hpcsweep.study.parsing import Study
 
 
 def last_lease(path: Path) -> int:

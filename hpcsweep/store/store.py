@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -28,7 +29,9 @@ from hpcsweep.store.reading import Run, launches
 from hpcsweep.store.row_writer import Datasets
 from hpcsweep.store.weights_writer import Writer
 from hpcsweep.study.cells import Cells
-from hpcsweep.study.parsing import Study
+
+if TYPE_CHECKING:  # merging stores needs no pydantic
+    from hpcsweep.study.parsing import Study
 
 _KEPT = ("status", "predicted_seconds", *layout.COUNTERS)  # columns that a store has in memory
 MEASURED = tuple(name for name in layout.RESULTS if name not in (*_KEPT, "finished", "checksum"))
