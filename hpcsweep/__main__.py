@@ -49,6 +49,8 @@ def commands() -> None:
       srun python -m hpcsweep run study.toml -o results.h5
       python -m hpcsweep status results.h5
       python -m hpcsweep report results.h5 -o report
+
+    The commands targets, methods and activations list what a study can name.
     """
 
 
@@ -95,6 +97,7 @@ def run(
 
     \b
       python -m hpcsweep run study.toml
+      python -m hpcsweep run study.toml --set training.steps=100 --set 'grid.0.width=[8, 16]' -o short.h5
       mpiexec -n 4 python -m hpcsweep run study.toml
       srun -n 256 python -m hpcsweep run study.toml -o results.h5
     """

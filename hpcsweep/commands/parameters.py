@@ -53,7 +53,7 @@ def on_study(command: Callable[..., Any]) -> Callable[..., Any]:
         "changes",
         type=Change(),
         multiple=True,
-        help="Replace a value of STUDY: training.steps=100, grid.0.width=[8,16]. Repeatable; cells get other keys.",
+        help="Replace a value of STUDY by the path of its key; repeatable: training.steps=100, 'grid.0.width=[8, 16]'.",
     )
     @functools.wraps(command)
     def reading(*arguments: Any, study: Path, changes: tuple[Any, ...], **named: Any) -> Any:

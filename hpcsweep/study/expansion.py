@@ -25,6 +25,8 @@ from hpcsweep.study.parsing import Catalogue, Study, explicit, integer, section
 from hpcsweep.study.schema import MODEL_AXES, ModelSection, training_section
 from hpcsweep.study.subsets import SubsetSection
 
+BLOCK = 2**16  # cells after which it is told how many there are
+
 
 def expand(study: Study, catalogue: Catalogue, shown: Callable[[int], object] = lambda cells: None) -> Cells:
     """Multiply out the grids of a study, or take their subsets; equal cells fall together, the first one stands.
@@ -74,7 +76,6 @@ class _Table:
             if optimizer.objective != Objective():
                 self.catalogue.objective(optimizer, target, complete_model, dimension, samples)
             self._rows((target, complete_model, optimizer), (dimension, parameters, samples), repetitions)
-            self.shown(len(self.keys))
 
     def _in_order(self, grid: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
         """Return the axes of a grid in the order in which they are multiplied out."""
@@ -113,6 +114,8 @@ class _Table:
                 self.keys[key] = None
                 for column, number in zip(self.columns.values(), (*ids, *counts, replicate), strict=True):
                     column.append(number)
+                if not len(self.keys) % BLOCK:
+                    self.shown(len(self.keys))
 
     def _target(self, value: Any, where: str) -> TargetConfig:
         """Resolve one value of the axis `target`."""
