@@ -13,6 +13,7 @@ from hpcsweep.store.status import SHORTEST
 from hpcsweep.texts import visible
 
 SHOWN = ("target", "dimension", "model", "width", "depth", "samples", "optimizer", "replicate")
+COLUMNS = ("key", "status", "sup_lower", "sup_upper", *SHOWN)
 BLOCK = 2**14  # cells that are read at a time
 
 
@@ -32,21 +33,24 @@ def lines(path: Path) -> Iterator[str]:
     """
     parts = shards.beside(path)
     files = [path, *parts] if path.exists() or not parts else parts
-    keys = []
+    columns = []
     for file in files:
         with opened(file) as store:
-            keys.append(store["key"][:])
-    length = prefix_length(np.concatenate(keys))
+            columns.append((store["key"][:], store["status"][:]))
+    keys, status = (np.concatenate(column) for column in zip(*columns, strict=True))
+    counting = np.zeros(len(keys), bool)  # a cell of several files stands where it is furthest
+    counting[shards.counting(keys, status)] = True
+    length = prefix_length(keys)
     yield f"{'key':{length}}  {'status':13}  {'sup_lower':>11}  {'sup_upper':>11}  {', '.join(SHOWN)}"
-    for file in files:
-        yield from _lines(file, length)
+    for file, chosen in zip(files, np.split(counting, np.cumsum([len(own) for own, _ in columns])[:-1]), strict=True):
+        yield from _lines(file, length, chosen)
 
 
-def _lines(path: Path, length: int) -> Iterator[str]:
+def _lines(path: Path, length: int, chosen: np.ndarray) -> Iterator[str]:
     with opened(path) as store:
-        for start in range(0, len(store["key"]), BLOCK):
+        for start in range(0, len(chosen), BLOCK):
             part = slice(start, start + BLOCK)
-            columns = [store[name][part].tolist() for name in ("key", "status", "sup_lower", "sup_upper", *SHOWN)]
+            columns = [store[name][part][chosen[part]].tolist() for name in COLUMNS]
             for key, status, lower, upper, *fields in zip(*columns, strict=True):
                 finished = status in layout.FINISHED  # what stands in other rows may be half written
                 bracket = [f"{value:11.5g}" if finished else f"{'':11}" for value in (lower, upper)]

@@ -57,6 +57,10 @@ def test_keys_are_listed_as_long_as_needed(tmp_path: Path) -> None:
     assert [line.split()[0] for line in lines] == [key[:8] for key in keys]
     assert lines[0].split()[1:4:2] == ["done", "inf"] and lines[-1].split()[1] == "pending"
     assert f"keys: {keys[0][:8]}, {keys[1][:8]}" in "\n".join(status.lines(status.summary(path)))
+    fill(path.with_name("s.1-of-2.h5"), TINY, slice(6, 12))  # three cells of which are not finished in the main file
+    lines = list(listing.lines(path))[1:]
+    assert sorted(line.split()[0] for line in lines) == sorted(key[:8] for key in keys)
+    assert sum(line.split()[1] == "done" for line in lines) == 12
     alike = np.array([b"0123456789ab", b"0123456789cd", b"0123456789ab"])
     assert listing.prefix_length(alike) == 11
 
