@@ -28,13 +28,13 @@ def targets() -> dict[str, dict[str, Any]]:
 
 def _target(kind: type[Target]) -> dict[str, Any]:
     dimension = kind.dimensions[0] if kind.dimensions else next(filter(lambda d: _exists(kind, d), range(1, 100)))
-    one = kind(dimension)
+    target = kind(dimension)
     return {
         "formula": _first_line(kind),
         "dimensions": list(kind.dimensions) if kind.dimensions else None,
-        "domain": [list(ends) for ends in one.domain],
-        "smoothness": float(one.smoothness),
-        "lipschitz": one.lipschitz,
+        "domain": [list(ends) for ends in target.domain],
+        "smoothness": float(target.smoothness),
+        "lipschitz": target.lipschitz,
         "parameters": dict(kind.parameters),
         "limits": {name: list(ends) for name, ends in kind.limits.items()},
         "text": _text(kind),
@@ -55,9 +55,9 @@ def methods() -> dict[str, dict[str, Any]]:
     Each has its `formula` (what it is, and its source), `needs` in words, `options` with their defaults (None: that of
     the method), which stand in [training] beside the common fields, and `text`.
     """
-    known = {name: _method(name, entry) for name, entry in registry.REGISTRY.items()}
+    trained = {name: _method(name, entry) for name, entry in registry.REGISTRY.items()}
     about = "No training: the models simplex, legendre and spline are fitted directly."
-    return dict(sorted({**known, DIRECT: {"formula": about, "needs": [], "options": {}, "text": about}}.items()))
+    return dict(sorted({**trained, DIRECT: {"formula": about, "needs": [], "options": {}, "text": about}}.items()))
 
 
 def _method(name: str, entry: registry.Registered) -> dict[str, Any]:
@@ -83,11 +83,11 @@ def activations() -> dict[str, dict[str, Any]]:
     """Return the activations by name: `formula` with the derivative, `source`, and `text`."""
     return {
         name: {
-            "formula": _first_line(type(one)),
-            "source": _first_line(sys.modules[type(one).__module__]),
-            "text": _text(type(one)),
+            "formula": _first_line(type(activation)),
+            "source": _first_line(sys.modules[type(activation).__module__]),
+            "text": _text(type(activation)),
         }
-        for name, one in ACTIVATIONS.items()
+        for name, activation in ACTIVATIONS.items()
     }
 
 

@@ -44,7 +44,9 @@ def read(source: Source) -> tuple[Study, Cells]:
     """Read a study, or take one that has been read, and multiply it out; a mistake in it is a `UserError`."""
     source = Changed(Path(source)) if isinstance(source, str | Path) else source
     catalogue = Catalogue(source.folder)
-    study = source if isinstance(source, Study) else parse(source.text(), catalogue, source.folder)
+    if isinstance(source, Study):
+        return source, expand(source, catalogue)
+    study = parse(source.text(), catalogue, source.folder)
     return study, expand(study, catalogue, progress.counting(study.listed, sys.stderr))
 
 

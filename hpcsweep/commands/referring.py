@@ -28,12 +28,15 @@ def targets(name: str | None, as_json: bool) -> int:
     """
     from hpcsweep.approx import reference
 
-    known = reference.targets()
+    entries = reference.targets()
     if name is not None:
-        one = reference.entry(known, name, "targets")
-        return _detail(name, one, as_json, [("domain", _domain(one)), ("smoothness", _smoothness(one))])
-    rows = [(key, _dimensions(one), _domain(one), _smoothness(one), one["formula"]) for key, one in known.items()]
-    return _listing(known, rows, ("name", "dimension", "domain", "smoothness", "formula"), as_json)
+        facts = reference.entry(entries, name, "targets")
+        return _detail(name, facts, as_json, [("domain", _domain(facts)), ("smoothness", _smoothness(facts))])
+    rows = [
+        (key, _dimensions(facts), _domain(facts), _smoothness(facts), facts["formula"])
+        for key, facts in entries.items()
+    ]
+    return _listing(entries, rows, ("name", "dimension", "domain", "smoothness", "formula"), as_json)
 
 
 @click.command()
@@ -50,11 +53,11 @@ def methods(name: str | None, as_json: bool) -> int:
     """
     from hpcsweep.approx import reference
 
-    known = reference.methods()
+    entries = reference.methods()
     if name is not None:
-        one = reference.entry(known, name, "methods")
-        return _detail(name, one, as_json, [("needs", ", ".join(one["needs"]) or "nothing")])
-    return _listing(known, [(key, one["formula"]) for key, one in known.items()], ("name", "method"), as_json)
+        facts = reference.entry(entries, name, "methods")
+        return _detail(name, facts, as_json, [("needs", ", ".join(facts["needs"]) or "nothing")])
+    return _listing(entries, [(key, facts["formula"]) for key, facts in entries.items()], ("name", "method"), as_json)
 
 
 @click.command()
@@ -69,33 +72,33 @@ def activations(name: str | None, as_json: bool) -> int:
     """
     from hpcsweep.approx import reference
 
-    known = reference.activations()
+    entries = reference.activations()
     if name is not None:
-        one = reference.entry(known, name, "activations")
-        return _detail(name, one, as_json, [("source", one["source"])])
-    return _listing(known, [(key, one["formula"]) for key, one in known.items()], ("name", "formula"), as_json)
+        facts = reference.entry(entries, name, "activations")
+        return _detail(name, facts, as_json, [("source", facts["source"])])
+    return _listing(entries, [(key, facts["formula"]) for key, facts in entries.items()], ("name", "formula"), as_json)
 
 
-def _dimensions(one: dict[str, Any]) -> str:
-    return ", ".join(map(str, one["dimensions"])) if one["dimensions"] else "any"
+def _dimensions(facts: dict[str, Any]) -> str:
+    return ", ".join(map(str, facts["dimensions"])) if facts["dimensions"] else "any"
 
 
-def _domain(one: dict[str, Any]) -> str:
+def _domain(facts: dict[str, Any]) -> str:
     from hpcsweep.approx import reference
 
-    return reference.domain(one["domain"], one["dimensions"])
+    return reference.domain(facts["domain"], facts["dimensions"])
 
 
-def _smoothness(one: dict[str, Any]) -> str:
+def _smoothness(facts: dict[str, Any]) -> str:
     from hpcsweep.approx import reference
 
-    return reference.smoothness(one["smoothness"])
+    return reference.smoothness(facts["smoothness"])
 
 
-def _listing(known: dict[str, Any], rows: Sequence[tuple[str, ...]], heads: tuple[str, ...], as_json: bool) -> int:
+def _listing(entries: dict[str, Any], rows: Sequence[tuple[str, ...]], heads: tuple[str, ...], as_json: bool) -> int:
     """Print a line for each entry in columns, or all of them as JSON."""
     if as_json:
-        click.echo(json.dumps(_plain(known)))
+        click.echo(json.dumps(_plain(entries)))
         return 0
     widths = [max(len(row[column]) for row in [heads, *rows]) for column in range(len(heads) - 1)]
     for row in [heads, *rows]:
@@ -104,23 +107,24 @@ def _listing(known: dict[str, Any], rows: Sequence[tuple[str, ...]], heads: tupl
     return 0
 
 
-def _detail(name: str, one: dict[str, Any], as_json: bool, rows: list[tuple[str, str]]) -> int:
+def _detail(name: str, facts: dict[str, Any], as_json: bool, rows: list[tuple[str, str]]) -> int:
     """Print all that is known of one entry."""
     if as_json:
-        click.echo(json.dumps(_plain({"name": name, **one})))
+        click.echo(json.dumps(_plain({"name": name, **facts})))
         return 0
-    if "dimensions" in one:
-        rows = [("dimension", _dimensions(one)), *rows]
-        if one["lipschitz"] is not None:
-            where = f" in dimension {len(one['domain'])}" if one["dimensions"] is None else ""
-            rows.append(("Lipschitz", f"at most {one['lipschitz']:.6g}{where}"))
-    for key, default in {**one.get("parameters", {}), **one.get("options", {})}.items():
-        low, high = one.get("limits", {}).get(key, (-math.inf, math.inf))
+    if "dimensions" in facts:
+        rows = [("dimension", _dimensions(facts)), *rows]
+        if facts["lipschitz"] is not None:
+            where = f" in dimension {len(facts['domain'])}" if facts["dimensions"] is None else ""
+            rows.append(("Lipschitz", f"at most {facts['lipschitz']:.6g}{where}"))
+    for key, default in {**facts.get("parameters", {}), **facts.get("options", {})}.items():
+        low, high = facts.get("limits", {}).get(key, (-math.inf, math.inf))
         limits = "" if (low, high) == (-math.inf, math.inf) else f", from {low:g} to {high:g}"
         rows.append((key, f"by default {'that of the method' if default is None else default}{limits}"))
     wide = max(len(key) for key, _ in rows)
     click.echo(visible(name))
-    click.echo("\n".join(f"  {visible(line)}" if line else "" for line in one["text"].splitlines()))
+    click.echo("\n".join(f"  {visible(line)}" if line else "" for line in facts["text"].splitlines()))
+    click.echo()
     click.echo("\n".join(visible(f"  {key:{wide}}  {value}") for key, value in rows))
     return 0
 
