@@ -8,7 +8,7 @@ import errno
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,14 +17,18 @@ from hpcsweep.cluster.options import RunOptions
 from hpcsweep.commands import streams
 from hpcsweep.commands.doctoring import doctor
 from hpcsweep.commands.measuring import measure
-from hpcsweep.commands.parameters import STUDY, STYLES, Duration, Output, Smoothness, on_devices
+from hpcsweep.commands.parameters import STYLES, Duration, Output, Smoothness, on_devices, on_study
 from hpcsweep.commands.planning import plan, submit
+from hpcsweep.commands.referring import activations, methods, targets
 from hpcsweep.commands.replaying import replay
 from hpcsweep.commands.storing import merge, status
 from hpcsweep.commands.verifying import verify
 from hpcsweep.errors import UserError
 from hpcsweep.texts import visible
 from hpcsweep.version import __version__
+
+if TYPE_CHECKING:
+    from hpcsweep.study.changing import Changed
 
 EXIT_CODES = """
 \b
@@ -45,12 +49,14 @@ def commands() -> None:
       srun python -m hpcsweep run study.toml -o results.h5
       python -m hpcsweep status results.h5
       python -m hpcsweep report results.h5 -o report
+
+    The commands targets, methods and activations list what a study can name.
     """
 
 
 @commands.command(epilog=EXIT_CODES)
-@click.argument("study", type=STUDY)
-@click.option("-o", "--output", type=Output(), help="File of the store. Default: results/STUDY.h5")
+@on_study
+@click.option("-o", "--output", type=Output(dir_okay=False), help="File of the store. Default: results/STUDY.h5")
 @click.option("--retry-failed", is_flag=True, help="Retry cells that failed before.")
 @click.option(
     "--repair", is_flag=True, help="Train again cells that are damaged, or whose weights are: see status --verify."
@@ -74,7 +80,7 @@ def commands() -> None:
 @click.option("--shard", metavar="k/K", default="1/1", help="Run the share of element k of K: see jobs/array.sbatch.")
 @on_devices
 def run(
-    study: Path,
+    study: Changed,
     output: Path | None,
     retry_failed: bool,
     repair: bool,
@@ -91,6 +97,7 @@ def run(
 
     \b
       python -m hpcsweep run study.toml
+      python -m hpcsweep run study.toml --set training.steps=100 --set 'grid.0.width=[8, 16]' -o short.h5
       mpiexec -n 4 python -m hpcsweep run study.toml
       srun -n 256 python -m hpcsweep run study.toml -o results.h5
     """
@@ -98,7 +105,7 @@ def run(
     from hpcsweep.cluster import launch
     from hpcsweep.store.shards import parse
 
-    store = output or Path("results") / f"{study.stem}.h5"
+    store = output or Path("results") / f"{study.path.stem}.h5"
     options = dataclasses.replace(options, threads=threads)
     part = parse(shard)
     return launch.run(study, store, progress, retry_failed, stop_after, requeue, part, options=options, repair=repair)
@@ -166,15 +173,19 @@ def check(plugin: str, dimension: int, precision: str) -> int:
     return 1 if broken else 0
 
 
+commands.add_command(activations)
 commands.add_command(doctor)
 commands.add_command(measure)
 commands.add_command(merge)
+commands.add_command(methods)
 commands.add_command(plan)
 commands.add_command(replay)
 commands.add_command(status)
 commands.add_command(submit)
+commands.add_command(targets)
 commands.add_command(verify)
 COMPUTE = ("run", "submit")  # commands whose results are not what they print
+RUN_EXTRA = ("torch", "numba", "llvmlite", "mpi4py", "submitit", "pydantic", "pydantic_core", "rich")
 UNUSABLE = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP, errno.EROFS)  # of a path
 WITHOUT_MPI = sorted(commands.commands.keys() - {"run", "measure"})  # or, as doctor, not on all ranks at once
 
@@ -197,6 +208,14 @@ def _run() -> int:
         return _refuse(_sentence(error))
     except (click.Abort, KeyboardInterrupt):
         return 130
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in RUN_EXTRA:
+            raise
+        return _refuse(
+            f"hpcsweep: `{_command()}` requires {missing}, which is not installed: this installation is for reading "
+            "(status, report, merge). Install the rest: pip install 'hpcsweep[run]'."
+        )
     except OSError as error:
         if error.errno not in UNUSABLE or not error.filename:
             raise

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
@@ -14,7 +13,7 @@ from hpcsweep.cluster import devices, launch
 from hpcsweep.cluster.options import RunOptions
 from hpcsweep.config import Cell
 from hpcsweep.errors import StudyError
-from hpcsweep.study import parsing
+from hpcsweep.study import changing, parsing
 from hpcsweep.study.expansion import expand
 from hpcsweep.study.writing import text_of
 
@@ -84,10 +83,8 @@ class Study:
         ------
         UserError: for a path that leads nowhere, and for whatever is not valid after all changes.
         """
-        tables = tomllib.loads(self.text)
-        for path, value in changes.items():
-            _change(tables, str(path).split("."), copy.deepcopy(value), str(path))
-        return Study.from_dict(tables, self.folder)
+        replaced = [(tuple(str(path).split(".")), copy.deepcopy(value)) for path, value in changes.items()]
+        return Study(parsing.parse(changing.changed(self.text, replaced), Catalogue(self.folder), self.folder))
 
     @property
     def title(self) -> str:
@@ -118,9 +115,10 @@ class Study:
 
         Returns
         -------
-        dict, as `python -m hpcsweep plan --json` prints it: counts `cells`, `packs`, `parameters` (trainable, of all
-        networks) and `ranks`; `flops` of training and measuring; `memory_bytes` of the largest pack and `store_bytes`;
-        `seconds` by the clock on all ranks, `rank_seconds` of all ranks together and `longest_pack_seconds`; the texts
+        dict, as `python -m hpcsweep plan --json` prints it: counts `cells`, `repeated` (listed again, and left out),
+        `packs`, `parameters` (trainable, of all networks) and `ranks`; `flops` of training and measuring;
+        `memory_bytes` of the largest pack and `store_bytes`; `seconds` by the clock on all ranks, `rank_seconds` of all
+        ranks together and `longest_pack_seconds`; the texts
         `title` and `device`. Seconds are predicted from a probe of 0.3 s, so they vary from call to call.
 
         Raises
@@ -136,30 +134,3 @@ class Study:
     def __repr__(self) -> str:
         """Say the title and the number of cells."""
         return f"Study({self.title!r}, {len(self._cells)} cells)"
-
-
-def _change(tables: Any, names: list[str], value: Any, path: str) -> None:
-    """Put a value into nested tables, at the end of a path of names."""
-    *above, last = names
-    for depth, name in enumerate(above):
-        if isinstance(tables, dict) and name not in tables:
-            tables[name] = {}
-        tables = tables[_index(tables, name, path)]
-        if not isinstance(tables, dict | list):
-            above_it = ".".join(names[: depth + 1])
-            raise StudyError(f"{path}: {above_it} is {tables!r}, which has no entries.")
-    index = _index(tables, last, path)
-    if value is not None:
-        tables[index] = value
-    elif isinstance(tables, list) or index in tables:
-        del tables[index]
-
-
-def _index(tables: Any, name: str, path: str) -> Any:
-    """Return a name as the key of a table, or as the number of a list entry. Raises StudyError if there is no such."""
-    if isinstance(tables, dict):
-        return name
-    if not name.isdecimal() or int(name) >= len(tables):
-        counted = f"0 to {len(tables) - 1}" if tables else "none"
-        raise StudyError(f"{path}: {name!r} is not an entry of a list of {len(tables)}; allowed: {counted}.")
-    return int(name)

@@ -16,7 +16,7 @@ import numpy as np
 
 from hpcsweep.approx import machine, own_targets
 from hpcsweep.approx.catalogue import Catalogue
-from hpcsweep.cluster import devices, placement, pricing, scheduling, shared_memory, shares, slurm, stopping
+from hpcsweep.cluster import devices, placement, pricing, progress, scheduling, shared_memory, shares, slurm, stopping
 from hpcsweep.cluster.checkpoints import CheckpointDir
 from hpcsweep.cluster.options import RunOptions
 from hpcsweep.cluster.progress import Style, display
@@ -24,30 +24,38 @@ from hpcsweep.cluster.stopping import AGAIN
 from hpcsweep.cluster.sweep import Sweep
 from hpcsweep.cluster.workforce import Workforce, assemble
 from hpcsweep.errors import PluginChanged, StoreError
-from hpcsweep.store import layout, status, verifying, weights, write_errors
-from hpcsweep.store.reading import Run, named
+from hpcsweep.store import layout, opening, status, verifying, weights, write_errors
+from hpcsweep.store.reading import Run, named, read_cells
 from hpcsweep.store.rewriting import size_of
-from hpcsweep.store.shards import WHOLE, Shard, of
+from hpcsweep.store.shards import WHOLE, Shard, beside, of
 from hpcsweep.store.store import Store
 from hpcsweep.study import plan
 from hpcsweep.study.cells import Cells
+from hpcsweep.study.changing import Changed
 from hpcsweep.study.expansion import expand
-from hpcsweep.study.parsing import Study, load
+from hpcsweep.study.parsing import Study, parse
 from hpcsweep.texts import pasteable
 from hpcsweep.version import __version__
 
-Source = str | Path | Study  # a study file, or what it says
+Source = str | Path | Changed | Study  # a study file, perhaps with changes, or what it says
 
 
 def read(source: Source) -> tuple[Study, Cells]:
     """Read a study, or take one that has been read, and multiply it out; a mistake in it is a `UserError`."""
-    catalogue = Catalogue(source.folder if isinstance(source, Study) else Path(source).parent)
-    study = source if isinstance(source, Study) else load(source, catalogue)
-    return study, expand(study, catalogue)
+    source = Changed(Path(source)) if isinstance(source, str | Path) else source
+    catalogue = Catalogue(source.folder)
+    if isinstance(source, Study):
+        return source, expand(source, catalogue)
+    study = parse(source.text(), catalogue, source.folder)
+    return study, expand(study, catalogue, progress.counting(study.listed, sys.stderr))
 
 
-def price(source: Source, ranks: int, options: RunOptions | None = None) -> dict[str, Any]:
-    """Return what a study would cost on so many ranks of devices like the one of this process under these options."""
+def price(source: Source, ranks: int, options: RunOptions | None = None, store: Path | None = None) -> dict[str, Any]:
+    """Return what a study would cost on so many ranks of devices like the one of this process under these options.
+
+    With a `store`, which need not be there yet, also what it has not finished; its shards count. Raises `StoreError` if
+    it is of another study.
+    """
     study, cells = read(source)
     device = devices.alone(RunOptions.read() if options is None else options)
     pricer = pricing.Pricer(study)
@@ -55,6 +63,7 @@ def price(source: Source, ranks: int, options: RunOptions | None = None) -> dict
     return {
         "title": study.title,
         "cells": len(cells),
+        "repeated": study.listed - len(cells),
         "packs": len(packs),
         "parameters": int(cells.columns["parameters"].sum()),
         "flops": sum(pack.flops for pack in packs),
@@ -66,7 +75,19 @@ def price(source: Source, ranks: int, options: RunOptions | None = None) -> dict
         "rank_seconds": sum(pack.seconds for pack in packs),
         "longest_pack_seconds": max((pack.seconds for pack in packs), default=0.0),
         "targets": _own_targets(study, cells),
+        **({} if store is None else {"remaining": _remaining(store, study, cells, pricer, ranks)}),
     }
+
+
+def _remaining(store: Path, study: Study, cells: Cells, pricer: pricing.Pricer, ranks: int) -> dict[str, Any]:
+    """Return how many cells of a study are not finished in a store or a shard of it, and the seconds that they take."""
+    files = [store, *parts] if (parts := beside(store)) else [store]
+    done = np.concatenate([shares.finished(file) for file in files])
+    if store.exists():
+        opening.refuse_another(store, study, cells, read_cells(store))
+    rows = np.flatnonzero(~np.isin(cells.columns["key"], done))
+    packs = plan.make(cells, rows, pricer, ranks, pricing.memory_of_rank())
+    return {"store": str(store), "exists": store.exists(), "cells": len(rows), "seconds": plan.makespan(packs, ranks)}
 
 
 def _own_targets(study: Study, cells: Cells) -> list[dict[str, Any]]:
@@ -132,9 +153,7 @@ def _drive(
     shard: Shard,
     saving: float,  # seconds between two checkpoints of a pack
 ) -> int:
-    study, cells = read(source)
-    if shard != WHOLE:
-        cells, store_path = shares.cells_of(study, cells, shard, store_path, again.failed), shard.path(store_path)
+    study, cells, store_path = _share(source, shard, store_path, again.failed, style)
     pricer = pricing.Pricer(study)
     memory = pricing.memory_of_rank()
     plan.make(cells, np.arange(len(cells)), pricer, workforce.size, memory)  # before anything is written
@@ -163,6 +182,17 @@ def _drive(
     if style != "none":
         _report(store_path, code, workforce.stop.reason)
     return code
+
+
+def _share(source: Source, shard: Shard, store: Path, failed: bool, style: Style) -> tuple[Study, Cells, Path]:
+    """Return a study, the cells that this launch has to answer for, and the store that it writes."""
+    study, cells = read(source)
+    if shard != WHOLE:
+        return study, shares.cells_of(study, cells, shard, store, failed), shard.path(store)
+    if style != "none" and study.listed > len(cells):
+        repeated = f"{study.listed - len(cells):,} of {study.listed:,} cells"
+        print(f"{repeated} are equal to earlier ones and run once", file=sys.stderr)
+    return study, cells, store
 
 
 def _exit_code(store: Store) -> int:

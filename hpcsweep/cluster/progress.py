@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Literal, TextIO
 
 from rich.console import Console
@@ -65,6 +66,19 @@ class Lines(Display):
         print(
             f"{finished} of {total} {self._unit}{ahead}" + (f" ({note})" if note else ""), file=self._stream, flush=True
         )
+
+
+def counting(cells: int, stream: TextIO) -> Callable[[int], None]:
+    """Return what tells on a stream, now and then, how many of the cells of a study are multiplied out."""
+    last = time.monotonic()
+
+    def show(done: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= SECONDS_BETWEEN_LINES:
+            last = time.monotonic()
+            print(f"{done:,} of {cells:,} cells are listed", file=stream, flush=True)
+
+    return show
 
 
 def display(style: Style, stream: TextIO, unit: str = "cells") -> Display:

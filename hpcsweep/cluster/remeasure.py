@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from hpcsweep.approx.supnorm.approximations import Network
 from hpcsweep.approx.supnorm.measured import finalize
 from hpcsweep.approx.supnorm.survey import Survey
 from hpcsweep.approx.supnorm.tasks import planned
+from hpcsweep.bracket import Bracket
 from hpcsweep.cluster import slurm, worker
 from hpcsweep.cluster.measurements import Measurements, digest
 from hpcsweep.cluster.options import RunOptions
@@ -31,6 +32,7 @@ from hpcsweep.errors import StoreError
 from hpcsweep.store import layout, links, opening, reading, remeasured, verifying, weights
 from hpcsweep.store.lease import Lease
 from hpcsweep.store.reading import opened, read_cells
+from hpcsweep.store.status import SHORTEST
 from hpcsweep.study.schema import SupNormSection
 
 TOGETHER = 64  # networks that are screened together, at most: each part of that carries all of them
@@ -57,6 +59,7 @@ def stored(
         workforce.stop.before(slurm.walltime())
         path = links.own(path)
         with opening.leased(path) as lease:
+            keys = _whole(path, keys)
             groups, folder = _groups(path, keys), trust.folder(folder)
             configs = (config for _, networks in groups for network in networks for config in network.plugins)
             trust.require(path, configs, folder)
@@ -96,11 +99,21 @@ def _stored(
                 continue
             if not job.run(number, workforce, shown):
                 return AGAIN
+            before = tightening.brackets(known)
             tightening.write(number, dict(zip(known, networks, strict=True)), partial(_values, known, survey, folder))
+            print("\n".join(_changes(before, tightening.brackets(known))), flush=True)
             job.finish(number)
             tightening.forget(number)
         tightening.forget()
     return 0
+
+
+def _changes(before: Mapping[str, Bracket], after: Mapping[str, Bracket]) -> Iterator[str]:
+    """Yield the old and the new bracket of each cell."""
+    for key, old in before.items():
+        new = after[key]
+        old_ends, new_ends = (f"[{bracket.lower:.7g}, {bracket.upper:.7g}]" for bracket in (old, new))
+        yield f"{key[:SHORTEST]}  {old_ends} " + ("unchanged" if new == old else f"-> {new_ends}")
 
 
 def _values(keys: Sequence[str], survey: Survey, folder: Path) -> dict[str, dict[str, Any]]:
@@ -111,14 +124,19 @@ def _values(keys: Sequence[str], survey: Survey, folder: Path) -> dict[str, dict
     return values
 
 
+def _whole(path: Path, beginnings: Sequence[str]) -> list[str]:
+    """Return the keys that begin so. Raises `StoreError` for a beginning of none, or of several, which it names."""
+    with opened(path) as file:
+        known = file["key"][:]
+    return [known[reading.row_of(known, beginning, path)].decode() for beginning in beginnings]
+
+
 def _groups(path: Path, keys: Sequence[str]) -> list[tuple[list[str], list[Network]]]:
     """Return the keys and networks of each dimension, width and target: they share points; `TOGETHER` at most."""
     cells = read_cells(path)
     with opened(path) as file:
         status, seen = file["status"][:], file["sup_where"][:]
     known = cells.columns["key"].astype(str)
-    for key in set(keys) - set(known):
-        raise StoreError(f"{path} has no cell {key!r}; `status` and `report` show the keys.")
     chosen = np.isin(known, list(keys)) if keys else np.ones(len(cells), bool)
     rows = np.flatnonzero(np.isin(status, (layout.DONE, layout.OUT_OF_BUDGET)) & chosen).tolist()
     groups: dict[tuple[Any, ...], list[tuple[str, Network]]] = {}

@@ -37,41 +37,28 @@ class Sweep:
     display: Display
     checkpoints: CheckpointDir
     quantum: float = TIME_QUANTUM
-    _remaining: float = 0.0  # predicted seconds of what is not finished
-    _predicted: float = 0.0  # of what is finished
-    _taken: float = 0.0  # what that really took
 
     def run(self, packs: Sequence[Pack]) -> bool:
         """Run packs until all are finished (True) or an early end was asked for (False).
 
         Raises `stopping.Stuck` if some do not come to that end; all others are then in the store.
         """
-        self._remaining = sum(pack.seconds for pack in packs)
-        Driver(self.workforce, self.show).run(_Job(self, pack.rows, pack.seconds, alone=pack.alone) for pack in packs)
+        Driver(self.workforce, self.show).run(_Job(self, pack.rows, alone=pack.alone) for pack in packs)
         return not len(self.store.pending())
 
     def measuring_seconds(self, cells: Sequence[Cell]) -> float:
         """Return the seconds that measuring a pack is predicted to take on one rank."""
         return self.pricer.pack_seconds(cells)
 
-    def account(self, predicted: float, taken: float) -> None:
-        """Learn what a pack took, for the time that is left."""
-        self._remaining -= predicted
-        self._predicted += predicted
-        self._taken += taken
-
     def show(self) -> None:
         """Show how many cells are finished, and how long the others will take."""
         self.store.settle(now=False)
         status = self.store.status[: self.store.planned]
         finished = sum(int((status == code).sum()) for code in layout.FINISHED)
-        # Until something is known, trust the prediction; then correct it by what packs really took.
-        ratio = self._taken / self._predicted if self._predicted else 1.0
-        eta = self._remaining * ratio / self.workforce.size
         bad = int((status == layout.FAILED).sum())
         note = f"{bad} failed" if bad else ""
         note = "stopping: no new packs" if self.workforce.stop.asked() else note
-        self.display.show(finished, len(status), eta, note)
+        self.display.show(finished, len(status), self.store.seconds_ahead(), note)
 
 
 class Raised(Record):
@@ -81,11 +68,9 @@ class Raised(Record):
 class _Job(Job):
     """A pack on its way into the store."""
 
-    def __init__(
-        self, sweep: Sweep, rows: tuple[int, ...], predicted: float, started: bool = False, alone: bool = False
-    ) -> None:
+    def __init__(self, sweep: Sweep, rows: tuple[int, ...], started: bool = False, alone: bool = False) -> None:
         super().__init__(sweep.pricer.study.folder, sweep.checkpoints.every)
-        self.sweep, self.rows, self.predicted, self.alone = sweep, rows, predicted, alone
+        self.sweep, self.rows, self.alone = sweep, rows, alone
         self.started = started  # its attempt is counted
         self.trained: worker.TrainedPack | None = None
 
@@ -139,7 +124,6 @@ class _Job(Job):
         else:
             store.release(self.rows)
             sweep.workforce.stop_everyone()  # somebody was asked to stop: all are
-        sweep.account(self.predicted, done.seconds)
 
     def fail(self, message: str) -> list[Step]:
         """Halve a pack that raised; a cell that raises alone has failed."""
@@ -147,11 +131,10 @@ class _Job(Job):
         self.sweep.checkpoints.clear(store.keys(self.rows))
         if len(self.rows) == 1:
             store.put(self.rows, [Raised("failed", {"message": message})])
-            self.sweep.account(self.predicted, self.predicted)
             return []
-        half, each = len(self.rows) // 2, self.predicted / len(self.rows)
+        half = len(self.rows) // 2
         halves = (self.rows[half:], self.rows[:half])
-        return [Step(_Job(self.sweep, rows, each * len(rows), started=True)) for rows in halves]
+        return [Step(_Job(self.sweep, rows, started=True)) for rows in halves]
 
     def leave(self) -> None:
         if self.started:

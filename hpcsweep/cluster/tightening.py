@@ -10,16 +10,19 @@ from __future__ import annotations
 
 import contextlib
 import glob
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from hpcsweep.approx.supnorm.approximations import Network
+from hpcsweep.bracket import Bracket
 from hpcsweep.cluster.checkpoints import Saver
 from hpcsweep.cluster.redraw import Redrawing
 from hpcsweep.store import remeasured, write_errors
 from hpcsweep.store.keyed_rows import KeyedRows
 from hpcsweep.store.lease import Lease
+
+ENDS = ("sup_lower", "sup_upper")
 
 
 class Tightening:
@@ -58,6 +61,13 @@ class Tightening:
         remeasured.write_once(self._path, state["plan"], self._lease, self._rows)
         self._rows.check(self._lease)
         self._pictures.draw(networks, state["moved"], self._folder)
+
+    def brackets(self, keys: Iterable[str]) -> dict[str, Bracket]:
+        """Return the brackets that the store has of some cells."""
+        ends = {
+            key: [self._rows.row(name, place)[0] for name in ENDS] for key, place in self._rows.places(keys).items()
+        }
+        return {key: Bracket(float(lower), float(upper)) for key, (lower, upper) in ends.items()}
 
     def forget(self, group: int | None = None) -> None:
         """Remove what was saved of a group, or of the measurement and of all groups that a kill has left."""

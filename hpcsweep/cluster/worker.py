@@ -85,10 +85,9 @@ class Done:
 
 @dataclass(frozen=True)
 class Finished:
-    """What is stored of each cell of a pack, nothing if it was interrupted; and the seconds that it all took."""
+    """What is stored of each cell of a pack, nothing if it was interrupted."""
 
     records: list[Record]
-    seconds: float  # of ranks
     saving: float = 0.0  # seconds that its slowest checkpoint took
 
 
@@ -139,7 +138,7 @@ def _train_pack(
         start = time.perf_counter()
         fitted = _fit(cells, folder, saver, saved, stop)
         if any(one.outcome == "interrupted" for one in fitted):
-            return Finished([], 0.0, saver.slowest)
+            return Finished([], saver.slowest)
         before = sum(one.seconds for one in fitted) / min(
             threads_of(cells, device.threads), len(cells)
         )  # in earlier launches too
@@ -154,7 +153,7 @@ def _train_pack(
     if stop.asked():
         plugins.verify(plugins_of(cells), folder)
         saver.save(trained.progress())
-        return Finished([], 0.0, saver.slowest)
+        return Finished([], saver.slowest)
     return trained
 
 
@@ -219,7 +218,7 @@ def _finished(cells: Sequence[Cell], trained: TrainedPack, folder: Path) -> Fini
                 pictures.append(zoom_of(functions, measured.bracket.where, layout.ZOOM))
                 pictures.append(raster_of(functions, layout.RASTER))
         records.append(_record(one, measured, share, pictures))
-    return Finished(records, trained.training_seconds + trained.measuring_seconds)
+    return Finished(records)
 
 
 def _change(cell: Cell, fitted: Fitted, approximation: Approximation, measured: Measured, folder: Path) -> str:

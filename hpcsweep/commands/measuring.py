@@ -23,7 +23,9 @@ invalid; 75 the command stopped early: run it again to continue.
 
 @click.command(epilog=MEASURE_EPILOG)
 @click.argument("file", type=STORE, required=False)
-@click.option("--cell", "keys", multiple=True, help="Key of a cell of FILE; repeatable. Default: all cells.")
+@click.option(
+    "--cell", "keys", multiple=True, help="Key of a cell of FILE, or its beginning; repeatable. Default: all."
+)
 @click.option("--network", help="Network: a file (.npz, .pt, .safetensors, .pt2), path.py:name or module:name.")
 @click.option("--target", help="Target: its name, path.py:name or module:name.")
 @click.option("--domain", help='Domain: "low,high" for each axis, separated by spaces; or one pair for all axes.')
@@ -56,7 +58,8 @@ def measure(
 ) -> int:
     """Measure the sup-norm error of stored networks again, or of any network.
 
-    With a store FILE, the brackets of its networks are tightened. With --network and --target, no store is needed.
+    With a store FILE, the brackets of its networks are tightened, and printed as they were and as they are. With
+    --network and --target, no store is needed.
     Targets and models of your own that FILE names are executed only with --study or --trust-plugins: they are code.
 
     \b

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from hpcsweep.cluster import launchers
 from hpcsweep.cluster.options import RunOptions
 
 STUDY = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -41,6 +42,29 @@ def on_devices(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(*arguments, options=options, **named)
 
     return computing
+
+
+def on_study(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the argument STUDY and the options that change values in it; the command receives a `Changed` as `study`."""
+
+    @click.argument("study", type=STUDY)
+    @click.option(
+        "--set",
+        "changes",
+        type=Change(),
+        multiple=True,
+        help="Replace a value of STUDY by the path of its key; repeatable: training.steps=100, 'grid.0.width=[8, 16]'.",
+    )
+    @functools.wraps(command)
+    def reading(*arguments: Any, study: Path, changes: tuple[Any, ...], **named: Any) -> Any:
+        from hpcsweep.study.changing import Changed
+
+        source = Changed(study, changes)
+        if launchers.rank() == 0 and (warning := source.warning()):
+            click.echo(warning, err=True)
+        return command(*arguments, study=source, **named)
+
+    return reading
 
 
 def on_plugins(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -74,7 +98,27 @@ class Output(click.Path):
             self.fail(
                 f"{value!r} would be a folder called ~; write {param.opts[0] if param else '-o'} ~/...", param, ctx
             )
+        path = Path(value)
+        if self.file_okay and not self.dir_okay:
+            if path.is_dir():
+                self.fail(f"{value} is a folder; choose a file in it, such as {path / 'results.h5'}.", param, ctx)
+            if not path.parent.exists() and not path.parent.parent.exists():
+                self.fail(
+                    f"neither {path.parent} nor {path.parent.parent} is there; make the folder first.", param, ctx
+                )
         return super().convert(value, param, ctx)
+
+
+class Change(click.ParamType):
+    """A value of a study by the path of its key: training.steps=100."""
+
+    name = "key=value"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the names on the path and the value. Raises `StudyError` for a text that has none."""
+        from hpcsweep.study import changing
+
+        return changing.parsed(value) if isinstance(value, str) else value
 
 
 class Duration(click.ParamType):

@@ -5,12 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hpcsweep.cluster.options import RunOptions
-from hpcsweep.commands.parameters import STUDY, Duration, Output, on_devices
+from hpcsweep.commands.parameters import Duration, Output, on_devices, on_study
+from hpcsweep.texts import visible
+
+if TYPE_CHECKING:
+    from hpcsweep.study.changing import Changed
 
 SUBMIT_EPILOG = """
 \b
@@ -21,18 +25,24 @@ COUNT = click.IntRange(min=1)
 
 
 @click.command()
-@click.argument("study", type=STUDY)
+@on_study
+@click.option("-o", "--output", type=Output(dir_okay=False), help="A store of STUDY: also say what remains to be done.")
 @click.option("--ranks", type=COUNT, default=1, show_default=True, help="Number of MPI ranks.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def plan(study: Path, ranks: int, as_json: bool) -> int:
+def plan(study: Changed, output: Path | None, ranks: int, as_json: bool) -> int:
     """Predict the cost of STUDY: cells, packs, weights, flops, memory, and time on the given number of ranks.
 
     Times are predicted for devices like the one that runs this command, whose speed is measured for 0.3 s. Of each
     target of your own it tells the seconds that a point takes, and what prevents gradients or proofs (see `check`).
+    With -o, it also counts what the store has not finished, shards included; nothing is written.
+
+    \b
+      python -m hpcsweep plan study.toml --ranks 64 --set training.steps=100
+      python -m hpcsweep plan study.toml -o results.h5
     """
     from hpcsweep.cluster import launch
 
-    priced = launch.price(study, ranks)
+    priced = launch.price(study, ranks, store=output)
     click.echo(json.dumps(priced) if as_json else _plan_text(priced))
     return 0
 
@@ -42,7 +52,7 @@ def _plan_text(priced: dict[str, Any]) -> str:
     from hpcsweep.store.status import duration
 
     rows = {
-        "cells": f"{priced['cells']:,}",
+        "cells": f"{priced['cells']:,}{_repeated(priced['repeated'])}",
         "packs": f"{priced['packs']:,} (longest {duration(priced['longest_pack_seconds'])})",
         "weights": f"{priced['parameters']:,} trainable parameters in total",
         "flops": f"{priced['flops']:.3g} (training and measuring)",
@@ -50,13 +60,23 @@ def _plan_text(priced: dict[str, Any]) -> str:
         "store": f"{priced['store_bytes'] / 2**20:,.1f} MiB",
         "time": f"{duration(priced['seconds'])} on {priced['ranks']} rank(s) of {priced['device']}",
     }
+    if remaining := priced.get("remaining"):
+        left = f"{remaining['cells']:,} cells, {duration(remaining['seconds'])}"
+        rows["remains"] = f"{left} (finished ones are in {remaining['store']})"
+        if not remaining["exists"]:
+            rows["remains"] = f"{left}: there is no store {remaining['store']} yet"
     targets = [f"  {line}" for known in priced["targets"] for line in own_targets.lines(known)]
-    return "\n".join([priced["title"], *(f"  {name:8} {value}" for name, value in rows.items()), *targets])
+    text = [priced["title"], *(f"  {name:8} {value}" for name, value in rows.items()), *targets]
+    return "\n".join(map(visible, text))
+
+
+def _repeated(count: int) -> str:
+    return f" ({count:,} more are equal to one of these and count once)" if count else ""
 
 
 @click.command(epilog=SUBMIT_EPILOG)
-@click.argument("study", type=STUDY)
-@click.option("-o", "--output", type=Output(), help="File of the store. Default: results/STUDY.h5")
+@on_study
+@click.option("-o", "--output", type=Output(dir_okay=False), help="File of the store. Default: results/STUDY.h5")
 @click.option(
     "--array", "elements", type=COUNT, default=1, show_default=True, help="Elements among which STUDY is divided."
 )
@@ -77,7 +97,7 @@ def _plan_text(priced: dict[str, Any]) -> str:
 @click.option("--cluster", type=click.Choice(["slurm", "local", "debug"]), default="slurm", show_default=True)
 @on_devices
 def submit(
-    study: Path,
+    study: Changed,
     output: Path | None,
     threads: int,
     retry_failed: bool,
@@ -100,7 +120,7 @@ def submit(
     from hpcsweep.cluster.arrays import submit as submitting
 
     job = submitting.JobRequest(**{**request, "cores": max(request["cores"], threads)})
-    store = output or Path("results") / f"{study.stem}.h5"
+    store = output or Path("results") / f"{study.path.stem}.h5"
     options = dataclasses.replace(options, threads=threads)
     submission = submitting.prepare(study, store, job, options, retry_failed)
     # The device is that of the elements: a login node may have no GPU.

@@ -20,6 +20,7 @@ Exit codes: 0 merged; 2 the request is invalid; 75 merged, but cells are missing
 """
 
 
+PERIOD = 5  # seconds between two looks at a store that is watched
 STATUS_EPILOG = """
 \b
 Exit codes: 0; with --verify 1 if something is damaged; with --check 75 if cells
@@ -31,20 +32,32 @@ A shard, such as results.2-of-8.h5, is checked for the cells of its element alon
 @click.command(epilog=STATUS_EPILOG)
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--watch", is_flag=True, help="Repeat every few seconds until nothing is running.")
+@click.option("--keys", is_flag=True, help="List the cells: key, status, bracket and coordinates, one line each.")
+@click.option("--watch", is_flag=True, help="Show it anew every few seconds until nothing is running.")
 @click.option("--jobs", "ask", is_flag=True, help="Also show the states of the Slurm jobs, obtained by a single query.")
 @click.option("--check", is_flag=True, help="Exit with 0 only if all cells are done, for scripts and afterok.")
 @click.option("--verify", is_flag=True, help="Compare every row and all weights with their checksums.")
-def status(file: Path, as_json: bool, watch: bool, ask: bool, check: bool, verify: bool) -> int:
+def status(file: Path, as_json: bool, keys: bool, watch: bool, ask: bool, check: bool, verify: bool) -> int:
     """Show the progress of the store FILE and its shards, during and after a run. Requires neither torch nor MPI.
 
-    With --watch and --jobs, the queue is queried every 30 seconds. With --verify, whatever is damaged is named.
-    """
-    import time
+    With --watch and --jobs, the queue is queried every 30 seconds. With --verify, whatever is damaged is named. The
+    keys that --keys lists, or their beginnings, are what `replay`, `verify` and `measure --cell` take.
 
-    from hpcsweep.cluster.slurm import Queue, job_lines, jobs_of
+    \b
+      python -m hpcsweep status results.h5 --watch
+      python -m hpcsweep status results.h5 --keys | grep exp_cos
+    """
+    from hpcsweep.store import listing
     from hpcsweep.store import status as reading
 
+    if keys:
+        if as_json or watch or ask or check or verify:
+            raise click.UsageError("--keys stands alone.")
+        for line in listing.lines(file):
+            click.echo(line)
+            if streams.broken():
+                break
+        return 0
     if verify:
         damaged = _verify(file, as_json)
         if not check:
@@ -53,18 +66,31 @@ def status(file: Path, as_json: bool, watch: bool, ask: bool, check: bool, verif
         if not as_json:
             click.echo("\n".join(reading.lines(summary)))
         return damaged or _verdict(summary)
-    queue = Queue()
+    summary = _show(file, as_json, watch, ask)
+    return _verdict(summary) if check else 0
+
+
+def _show(file: Path, as_json: bool, watch: bool, ask: bool) -> dict[str, Any]:
+    """Show the progress of a store, again and again if it is watched; return the last summary."""
+    import time
+
+    from hpcsweep.cluster.slurm import Queue, job_lines, jobs_of
+    from hpcsweep.store import status as reading
+
+    queue, screen = Queue(), streams.Screen()
     while True:
         summary = reading.everything(file)
         jobs = jobs_of(summary, queue) if ask else []
+        over = not watch or streams.broken() or not (reading.is_live(summary) or jobs)
         if as_json:
             click.echo(json.dumps({**summary, "jobs": [asdict(job) for job in jobs]} if ask else summary))
         else:
+            clock = [f"at {time.strftime('%H:%M:%S')}, again every {PERIOD} s; Ctrl-C ends this, not the run"]
             lines = job_lines(jobs, queue.problem) if ask else []
-            click.echo("\n".join([*reading.lines(summary), *lines]))
-        if not watch or streams.broken() or not (reading.is_live(summary) or jobs):
-            return _verdict(summary) if check else 0
-        time.sleep(5)
+            screen.show([*reading.lines(summary), *lines, *([] if over else clock)])
+        if over:
+            return summary
+        time.sleep(PERIOD)
 
 
 def _verdict(summary: dict[str, Any]) -> int:

@@ -11,7 +11,9 @@ import contextlib
 import errno
 import io
 import os
+import shutil
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 NEEDED = ("stdin", "stdout", "stderr")
@@ -67,6 +69,22 @@ def prepare() -> None:
 def broken() -> bool:
     """Return whether nobody reads the output any more, or it cannot be written."""
     return "stdout" in _open and _open["stdout"].error is not None
+
+
+class Screen:
+    """Shows texts one after the other: on a terminal each in the place of the one before, elsewhere below it."""
+
+    def __init__(self) -> None:
+        self._rows = 0  # of the terminal that the last text takes
+
+    def show(self, lines: Sequence[str]) -> None:
+        """Show the lines of a text; of one that is too long for the terminal, the end stands still."""
+        up = ""
+        if sys.stdout.isatty():
+            size = shutil.get_terminal_size()
+            up = f"\x1b[{min(self._rows, size.lines - 1)}F\x1b[J" if self._rows else ""
+            self._rows = sum(max(1, -(-len(line) // size.columns)) for line in lines)
+        print(up + "\n".join(lines), flush=True)
 
 
 def finish(code: int, computes: bool) -> int:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray
@@ -123,8 +124,13 @@ def reading(path: str | Path, skipped: tuple[str, ...] = HISTORY) -> Iterator[Re
 
 
 def _open(path: str | Path) -> xarray.Dataset:
-    settings = {"locking": False}  # a running writer is no obstacle, nor is a file system without locks
-    return xarray.open_dataset(path, engine="h5netcdf", decode_cf=False, cache=False, driver_kwds=settings)
+    settings: dict[str, Any] = {"engine": "h5netcdf", "decode_cf": False, "cache": False}
+    try:  # a running writer is no obstacle, nor is a file system without locks
+        return xarray.open_dataset(path, **settings, driver_kwds={"locking": False})
+    except OSError as error:
+        if "locking flag" not in str(error):
+            raise
+        return xarray.open_dataset(path, **settings)  # this process has it open with locking: HDF5 wants the same again
 
 
 def _mask(dataset: xarray.Dataset) -> xarray.Dataset:

@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -31,7 +32,9 @@ from hpcsweep.store.reading import Run, launches, named, opened, read_cells, rea
 from hpcsweep.store.row_writer import Datasets
 from hpcsweep.study.cells import Cells
 from hpcsweep.study.keys import KeyIndex, among
-from hpcsweep.study.parsing import Study
+
+if TYPE_CHECKING:  # merging stores needs no pydantic
+    from hpcsweep.study.parsing import Study
 
 
 def last_lease(path: Path) -> int:
@@ -82,7 +85,7 @@ def prepare(
     damage = verifying.verify(path) if repair else verifying.Damage()
     with verifying.readable(path):
         old = read_cells(path)
-        _refuse_another(path, study, cells, old)
+        refuse_another(path, study, cells, old)
     _complete(path, study.weights)
     weightless = {key.encode() for key in (*damage.weights, *damage.missing)} if study.weights else set()
     lost = {key.encode() for key in damage.rows} | weightless & set(cells.columns["key"].tolist())
@@ -231,7 +234,7 @@ def _identity(path: Path) -> tuple[int, int, int] | None:
     return status.st_dev, status.st_ino, last_lease(path)
 
 
-def _refuse_another(path: Path, study: Study, cells: Cells, old: Cells) -> None:
+def refuse_another(path: Path, study: Study, cells: Cells, old: Cells) -> None:
     """Raise `StoreError` if a store is of another study: no cell in common, or another title."""
     title, text = identity(path)
     if title == study.title and (len(old) == 0 or KeyIndex(old.columns["key"]).holds(cells.columns["key"]).any()):

@@ -136,7 +136,7 @@ def row_of(keys: np.ndarray, key: str, path: Path) -> int:
         raise StoreError(
             f"{len(matching)} cells of {path} have keys that begin with {key!r}: {keys_named}; add characters."
         )
-    raise StoreError(f"{path} has no cell {key!r}; its keys are {named(texts.tolist())}.")
+    raise StoreError(f"{path} has no cell {key!r}; its keys are {named(texts.tolist())} (status --keys lists all).")
 
 
 def named(keys: Sequence[str], most: int = MOST) -> str:

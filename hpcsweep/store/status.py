@@ -11,9 +11,11 @@ import h5py
 import numpy as np
 
 from hpcsweep.errors import StoreError
-from hpcsweep.store import copying, layout, lease, shards
-from hpcsweep.store.reading import launches, opened
+from hpcsweep.store import copying, layout, lease, pace, shards
+from hpcsweep.store.reading import MOST, launches, opened
 from hpcsweep.texts import visible
+
+SHORTEST = 8  # letters of a key that are shown, at least
 
 
 def duration(seconds: float) -> str:
@@ -29,7 +31,7 @@ def duration(seconds: float) -> str:
 
 
 def summary(path: str | Path) -> dict[str, Any]:
-    """Return counts by status, rate, ETA, failures and the last launch of a store.
+    """Return counts by status, rate, ETA, failures, the last launch, and the first keys of a store.
 
     ``cells_per_second`` counts the present (or last) launch; ``eta_seconds`` is None unless a run is live;
     ``checkpoints`` tells how many packs have saved what they have, and how old the newest of these is, in ``seconds``.
@@ -52,6 +54,7 @@ def _read(path: str | Path) -> tuple[dict[str, Any], np.ndarray, np.ndarray, int
             counts = {"pending": counts["pending"], "running": 0, **counts}
             status[status == layout.RUNNING] = layout.PENDING
         rate, eta = _pace(file, status, finished, live is not None)
+        keys = file["key"][:]
         progress = {
             "file": str(path),
             "title": str(file.attrs["title"]),
@@ -63,8 +66,9 @@ def _read(path: str | Path) -> tuple[dict[str, Any], np.ndarray, np.ndarray, int
             "eta_seconds": eta,
             "failures": _failures(file, status),
             "launch": _launch(file),
+            "keys": [key.decode() for key in keys[:MOST].tolist()],
         }
-        return progress, file["key"][:], status, int(file.attrs.get("cells", 0))
+        return progress, keys, status, int(file.attrs.get("cells", 0))
 
 
 def _launch(file: h5py.File) -> dict[str, Any]:
@@ -111,18 +115,18 @@ def is_live(progress: dict[str, Any]) -> bool:
 
 
 def _pace(file: h5py.File, status: np.ndarray, finished: np.ndarray, live: bool) -> tuple[float | None, float | None]:
-    """Return cells per second of the last launch, and the seconds that what is left will take at its pace."""
+    """Return cells per second of the last launch, and the seconds that what is left will take, as `run` shows them."""
     starts = file["run_started"][:]
     started = float(starts[launches(starts) - 1]) if launches(starts) else np.inf
     ours = finished >= started  # (cells,): finished by this launch
-    if not ours.any():
+    if not np.isfinite(started):
         return None, None
-    elapsed = max((time.time() if live else float(finished[ours].max())) - started, 1e-9)
-    predicted = file["predicted_seconds"][:]
-    left = np.nansum(predicted[~np.isin(status, layout.FINISHED)])
-    share = np.nansum(predicted[ours])
-    eta = float(elapsed * left / share) if live and share > 0 else None
-    return float(ours.sum() / elapsed), eta
+    elapsed = max((time.time() if live else float(finished[ours].max(initial=started))) - started, 1e-9)
+    rate = float(ours.sum() / elapsed) if ours.any() else None
+    if not live:
+        return rate, None
+    predicted, ranks = file["predicted_seconds"][:], int(file["run_ranks"][launches(starts) - 1])
+    return rate, pace.seconds_ahead(status, predicted, float(np.nansum(predicted[ours])), elapsed, ranks)
 
 
 def _checkpoints(path: Path) -> dict[str, Any]:
@@ -191,6 +195,9 @@ def _lines(progress: dict[str, Any], most: int) -> list[str]:
         text.append(f"{progress['cells_per_second']:.3g} cells per second")
     if progress["eta_seconds"] is not None:
         text.append(f"about {duration(progress['eta_seconds'])} to go")
+    if progress["keys"]:
+        more = ", ..., of which --keys lists all" if progress["cells"] > MOST else ""
+        text.append(f"keys: {', '.join(key[:SHORTEST] for key in progress['keys'])}{more}")
     text += [f"failed: {cell['key']}  {cell['message']}" for cell in progress["failures"][:most]]
     if len(progress["failures"]) > most:
         text.append(f"... and {len(progress['failures']) - most} more failures (--json lists all)")

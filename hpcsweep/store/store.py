@@ -18,17 +18,20 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hpcsweep.errors import StoreError
-from hpcsweep.store import checksums, integrity, layout, links, opening, write_errors
+from hpcsweep.store import checksums, integrity, layout, links, opening, pace, write_errors
 from hpcsweep.store.lease import Lease
 from hpcsweep.store.reading import Run, launches
 from hpcsweep.store.row_writer import Datasets
 from hpcsweep.store.weights_writer import Writer
 from hpcsweep.study.cells import Cells
-from hpcsweep.study.parsing import Study
+
+if TYPE_CHECKING:  # merging stores needs no pydantic
+    from hpcsweep.study.parsing import Study
 
 _KEPT = ("status", "predicted_seconds", *layout.COUNTERS)  # columns that a store has in memory
 MEASURED = tuple(name for name in layout.RESULTS if name not in (*_KEPT, "finished", "checksum"))
@@ -60,7 +63,7 @@ class Store:
         self.status, self._predicted, self.attempts, self.kills = (self._data[name] for name in _KEPT)  # (cells,) each
         self._launch = launches(self._data["run_started"]) - 1  # row of this one
         self._run = {name: self._data[name][[self._launch]] for name in layout.RUNS if name != "run_checksum"}
-        self._started = time.monotonic()
+        self._started, self._done = time.monotonic(), 0.0  # predicted seconds of the cells finished since
         self._broken = False  # a write has failed: something may not be on the disk, whatever a later sync says
         self._unmarked: list[int] = []  # rows that are finished in memory, and not marked so in the file
         self._due, self._afterwards = 0.0, list[Callable[[], object]]()
@@ -82,8 +85,10 @@ class Store:
             raise StoreError(f"The name {path.name[:20]}... is longer than {LONGEST_NAME} bytes; use a shorter one.")
         if path.is_dir():
             raise StoreError(f"{path} is a folder; choose a file in it, such as {path / 'results.h5'}.")
+        if not path.parent.exists() and not path.parent.parent.exists():
+            raise StoreError(f"Neither {path.parent} nor {path.parent.parent} is there; make the folder first.")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(exist_ok=True)
         except OSError as error:
             raise StoreError(f"The folder {path.parent} cannot be made: {error.strerror}.") from error
         with contextlib.ExitStack() as failing, write_errors.explained(f"The store {path} cannot be written", KeyError):
@@ -121,6 +126,11 @@ class Store:
         self._predicted[rows] = seconds[rows]
         self._write(rows, {"predicted_seconds": self._predicted[rows]})
 
+    def seconds_ahead(self) -> float | None:
+        """Return how long what is left will take, as `status` shows it; None if nothing is known."""
+        elapsed = time.time() - float(self._run["run_started"][0])
+        return pace.seconds_ahead(self.status, self._predicted, self._done, elapsed, int(self._run["run_ranks"][0]))
+
     def start(self, rows: Sequence[int]) -> None:
         """Count an attempt of these rows and mark them running."""
         self._check()
@@ -157,6 +167,7 @@ class Store:
             known = {name: values[rows] for name, values in kept.items()} | {"key": self.cells.columns["key"][rows]}
             self._data.write(rows, {**columns, "checksum": checksums.rows({**known, **columns})})
             self._clock()
+            self._done += float(np.nansum(self._predicted[rows]))
             self._unmarked += rows
             self._broken = not intact
         self._afterwards += [afterwards] if afterwards is not None else []

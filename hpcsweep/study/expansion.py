@@ -23,24 +23,28 @@ from hpcsweep.study import chains
 from hpcsweep.study.cells import COUNTS, FAMILIES, Cells, Facts, complete
 from hpcsweep.study.parsing import Catalogue, Study, explicit, integer, section
 from hpcsweep.study.schema import MODEL_AXES, ModelSection, training_section
+from hpcsweep.study.subsets import SubsetSection
+
+BLOCK = 2**16  # cells after which it is told how many there are
 
 
-def expand(study: Study, catalogue: Catalogue) -> Cells:
-    """Multiply out the grids of a study; equal cells fall together, the first one stands.
+def expand(study: Study, catalogue: Catalogue, shown: Callable[[int], object] = lambda cells: None) -> Cells:
+    """Multiply out the grids of a study, or take their subsets; equal cells fall together, the first one stands.
 
+    `shown` is called again and again with the number of cells so far.
     Raises `StudyError` or `PluginError` for a value that does not exist, naming the grid and the axis.
     """
-    table = _Table(study, catalogue)
-    for number, grid in enumerate(study.grids):
-        table.add(grid, f"grid[{number}]")
+    table = _Table(study, catalogue, shown)
+    for number, (grid, subset) in enumerate(zip(study.grids, study.subsets, strict=True)):
+        table.add(grid, subset, f"grid[{number}]")
     return table.cells()
 
 
 class _Table:
     """The columns while they grow."""
 
-    def __init__(self, study: Study, catalogue: Catalogue) -> None:
-        self.study, self.catalogue = study, catalogue
+    def __init__(self, study: Study, catalogue: Catalogue, shown: Callable[[int], object]) -> None:
+        self.study, self.catalogue, self.shown = study, catalogue, shown
         self.numbers: dict[Config, int] = {}  # of the configurations
         self.columns: dict[str, list[int]] = {name: [] for name in (*(f"{name}_id" for name in FAMILIES), *COUNTS)}
         self.keys: dict[str, None] = {}  # in order
@@ -48,8 +52,8 @@ class _Table:
         self.training_axes = tuple(training_section(catalogue.options).model_fields)
         self.facts: dict[tuple[Config, int], Facts] = {}
 
-    def add(self, grid: Mapping[str, Sequence[Any]], where: str) -> None:
-        """Add the cells of one grid."""
+    def add(self, grid: Mapping[str, Sequence[Any]], subset: SubsetSection | None, where: str) -> None:
+        """Add the cells of one grid, or of a subset of it."""
         targets = [self._target(value, f"{where}.target") for value in grid["target"]]
         models = list(self._models(grid, where))
         methods = list(self._methods(grid, where))
@@ -57,18 +61,26 @@ class _Table:
         dimensions = [integer(value, f"{where}.dimension", 1, MOST_LISTED) for value in grid["dimension"]]
         self.axes.update(grid.keys() & {*MODEL_AXES, *self.training_axes} - {"name", "width", "depth", "hidden"})
         settled = functools.cache(OptimizerConfig.settled)
-        for target, dimension in itertools.product(targets, dimensions):
-            self.facts[target, dimension] = self._facts(target, dimension)
-            for model in models:
-                names = {method.name for method in methods}
-                for sized, parameters, samples in self._sized(model, dimension, grid["samples"], names, where):
-                    for method in methods:
-                        optimizer = settled(method, samples)
-                        if optimizer not in self.numbers:
-                            self.catalogue.training(optimizer)
-                        if optimizer.objective != Objective():
-                            self.catalogue.objective(optimizer, target, sized, dimension, samples)
-                        self._rows((target, sized, optimizer), (dimension, parameters, samples), replicates)
+        sized = functools.cache(functools.partial(self._sized, grid["samples"], where))
+        compatible = functools.cache(self.catalogue.check_compatible)
+        lists = (targets, dimensions, models, range(len(grid["samples"])), methods)
+        rows = None if subset is None else subset.rows(self._in_order(grid), f"{where}.subset")
+        for (target, dimension, model, place, method), repetitions in _combined(lists, replicates, rows):
+            if (target, dimension) not in self.facts:
+                self.facts[target, dimension] = self._facts(target, dimension)
+            complete_model, parameters, samples = sized(model, dimension, place)
+            compatible(complete_model, dimension, method.name)
+            optimizer = settled(method, samples)
+            if optimizer not in self.numbers:
+                self.catalogue.training(optimizer)
+            if optimizer.objective != Objective():
+                self.catalogue.objective(optimizer, target, complete_model, dimension, samples)
+            self._rows((target, complete_model, optimizer), (dimension, parameters, samples), repetitions)
+
+    def _in_order(self, grid: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
+        """Return the axes of a grid in the order in which they are multiplied out."""
+        names = ("target", "dimension", "model", *MODEL_AXES[1:], "samples", "optimizer", *self.training_axes)
+        return {name: grid[name] for name in (*names, "replicate") if name in grid}
 
     def _facts(self, target: TargetConfig, dimension: int) -> Facts:
         points = self.study.sup_norm.resolved(dimension)
@@ -76,22 +88,14 @@ class _Table:
         return Facts(*self.catalogue.target_dimension(target, dimension, self.study.precision, searched))
 
     def _sized(
-        self, model: ModelConfig, dimension: int, counts: Sequence[Any], optimizers: set[str], where: str
-    ) -> Iterator[tuple[ModelConfig, int, int]]:
-        """Yield for each of the `counts` of samples: the model, complete; its parameters; the samples.
-
-        Raises `StudyError` where the model does not suit the optimizers of these names.
-        """
-        catalogue, compatible = self.catalogue, None
-        for value in counts:
-            samples = _samples(value, lambda: catalogue.parameters(model, dimension), f"{where}.samples")
-            sized = catalogue.sized(model, dimension, samples)
-            if sized != compatible:
-                for name in optimizers:
-                    catalogue.check_compatible(sized, dimension, name)
-            compatible = sized
-            parameters = integer(catalogue.parameters(sized, dimension), f"{where}: the number of parameters", 1)
-            yield sized, parameters, samples
+        self, counts: Sequence[Any], where: str, model: ModelConfig, dimension: int, place: int
+    ) -> tuple[ModelConfig, int, int]:
+        """Return the model, complete for one of the `counts` of samples; its parameters; the samples."""
+        catalogue = self.catalogue
+        samples = _samples(counts[place], lambda: catalogue.parameters(model, dimension), f"{where}.samples")
+        sized = catalogue.sized(model, dimension, samples)
+        parameters = integer(catalogue.parameters(sized, dimension), f"{where}: the number of parameters", 1)
+        return sized, parameters, samples
 
     def _rows(self, configs: tuple[Config, ...], counts: tuple[int, int, int], replicates: list[int]) -> None:
         """Add one row for each replicate of (target, model, optimizer) and (dimension, parameters, samples)."""
@@ -110,6 +114,8 @@ class _Table:
                 self.keys[key] = None
                 for column, number in zip(self.columns.values(), (*ids, *counts, replicate), strict=True):
                     column.append(number)
+                if not len(self.keys) % BLOCK:
+                    self.shown(len(self.keys))
 
     def _target(self, value: Any, where: str) -> TargetConfig:
         """Resolve one value of the axis `target`."""
@@ -147,6 +153,21 @@ class _Table:
         columns |= {name: np.array(values, dtype=np.int64) for name, values in self.columns.items()}
         study, count = self.study, len(self.keys)
         return complete(list(self.numbers), columns, study.precision, study.seed, self.axes, self.facts, count)
+
+
+def _combined(
+    lists: Sequence[Sequence[Any]], replicates: list[int], rows: np.ndarray | None
+) -> Iterator[tuple[tuple[Any, ...], list[int]]]:
+    """Yield the product of lists, the last fastest, each entry with its replicates; of chosen `rows` only these."""
+    if rows is None:
+        yield from ((entry, replicates) for entry in itertools.product(*lists))
+        return
+    entries, last = np.divmod(rows, len(replicates))
+    columns = np.unravel_index(entries, [len(values) for values in lists])
+    places = zip(*(column.tolist() for column in columns), last.tolist(), strict=True)
+    for head, cells in itertools.groupby(places, key=lambda place: place[:-1]):
+        entry = tuple(values[place] for values, place in zip(lists, head, strict=True))
+        yield entry, [replicates[place[-1]] for place in cells]
 
 
 def _named(value: Any, where: str, name: str | None = None) -> tuple[dict[str, Any], str]:

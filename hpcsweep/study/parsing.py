@@ -29,6 +29,7 @@ from hpcsweep.study.schema import (
     SupNormSection,
     training_section,
 )
+from hpcsweep.study.subsets import SubsetSection
 from hpcsweep.texts import hidden, visible
 
 LONGEST_TEXT = 60_000  # bytes: the store keeps the text as an HDF5 attribute, which ends at 64 KiB
@@ -74,6 +75,7 @@ class Study:
     seed: int
     precision: str
     grids: tuple[dict[str, Sequence[Any]], ...]
+    subsets: tuple[SubsetSection | None, ...]  # of each grid; None: all of its cells
     model: dict[str, Any]
     training: dict[str, Any]
     per_optimizer: dict[str, dict[str, Any]]
@@ -81,6 +83,12 @@ class Study:
     weights: bool
     text: str
     folder: Path  # where plugin files named in the study are looked for
+
+    @property
+    def listed(self) -> int:
+        """The number of cells of all grids, or of their subsets; equal ones count each time."""
+        counts = (math.prod(map(len, grid.values())) for grid in self.grids)
+        return sum(subset.count if subset else count for subset, count in zip(self.subsets, counts, strict=True))
 
 
 def load(path: str | Path, catalogue: Catalogue) -> Study:
@@ -118,20 +126,22 @@ def parse(text: str, catalogue: Catalogue, folder: Path = Path(".")) -> Study:
     """Validate the text of a study; plugin files in it are relative to `folder`."""
     if len(text.encode(errors="surrogatepass")) > LONGEST_TEXT:
         raise StudyError(f"The study is longer than {LONGEST_TEXT} bytes; shorten its lists or use fewer grids.")
-    try:
-        tables = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise StudyError(f"The study is not valid TOML: {error}.") from error
+    tables = tables_of(text)
     _refuse_hidden(tables, "")
     file = section(StudyFile, tables, "")
     kind = training_section(catalogue.options)
     common, per_optimizer = _training(file.training, kind, catalogue)
     axes = (*OTHER_AXES, *kind.model_fields)
+    subsets = tuple(_subset(grid.pop("subset", None), f"grid[{i}].subset") for i, grid in enumerate(file.grid))
+    grids = tuple(
+        _grid(grid, f"grid[{i}]", axes, subset) for i, (grid, subset) in enumerate(zip(file.grid, subsets, strict=True))
+    )
     return Study(
         title=file.title,
         seed=file.seed,
         precision=file.precision,
-        grids=tuple(_grid(grid, f"grid[{i}]", axes) for i, grid in enumerate(file.grid)),
+        grids=grids,
+        subsets=subsets,
         model=file.model.model_dump(),
         training=common,
         per_optimizer=per_optimizer,
@@ -140,6 +150,14 @@ def parse(text: str, catalogue: Catalogue, folder: Path = Path(".")) -> Study:
         text=text,
         folder=Path(folder),
     )
+
+
+def tables_of(text: str) -> dict[str, Any]:
+    """Return the tables of the text of a study. Raises `StudyError` if it is not TOML."""
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise StudyError(f"The study is not valid TOML: {error}.") from error
 
 
 def _refuse_hidden(value: object, path: str) -> None:
@@ -181,11 +199,21 @@ def fields_of(part: Mapping[str, Any]) -> set[str]:
     return {*part} if part["name"] == DIRECT else {*part, *COMMON}
 
 
-def _grid(grid: Mapping[str, Any], where: str, axes: Sequence[str]) -> dict[str, Sequence[Any]]:
+def _subset(value: object, where: str) -> SubsetSection | None:
+    if value is None:
+        return None
+    if not isinstance(value, Mapping):
+        raise StudyError(f"{where}: must be a table such as {{ latin_hypercube = 200, seed = 1 }}, not {value!r}.")
+    return section(SubsetSection, value, where)
+
+
+def _grid(
+    grid: Mapping[str, Any], where: str, axes: Sequence[str], subset: SubsetSection | None
+) -> dict[str, Sequence[Any]]:
     """Check the names of a grid's axes and make every value a list."""
     for axis in grid:
         if axis not in axes:
-            raise StudyError(unknown(where, axis, axes))
+            raise StudyError(unknown(where, axis, (*axes, "subset")))
     for axis in ("target", "dimension", "samples"):
         if axis not in grid:
             raise StudyError(f"{where}: the axis '{axis}' is missing; every grid needs target, dimension and samples.")
@@ -199,7 +227,8 @@ def _grid(grid: Mapping[str, Any], where: str, axes: Sequence[str]) -> dict[str,
         values["replicate"] = range(integer(grid["replicate"], f"{where}.replicate", 1))
     if "hidden" in grid and not isinstance(values["hidden"][0], list):
         values["hidden"] = [grid["hidden"]]
-    count = math.prod(len(listed) for listed in values.values())
+    sizes = [len(listed) for listed in values.values()]
+    count = math.prod(sizes) if subset is None else max(subset.count, *sizes)
     if count > MOST_CELLS:
         raise StudyError(f"{where}: asks for {count:,} cells, more than {MOST_CELLS:,}; make several studies.")
     return values

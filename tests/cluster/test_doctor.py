@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from hpcsweep.cluster.doctor import inspection
+from hpcsweep.cluster.doctor import command, inspection
 from hpcsweep.cluster.doctor.diagnosis import diagnose
-from hpcsweep.cluster.doctor.evidence import Evidence, Finding, RankReport
+from hpcsweep.cluster.doctor.evidence import HUNG, SLOW, Evidence, Finding, RankReport
 from hpcsweep.cluster.doctor.inspection import Disk, Node, World
 from hpcsweep.cluster.placement import Gpu, Seat
 from tests.conftest import Run
@@ -76,6 +78,14 @@ WRONG = {  # case -> line, state, and words that help
         "devices",
         "doubtful",
         "1 rank(s) got no answer, first 1 on n1",
+    ),
+    "slow torch": (silent("torch", f"{SLOW} (load 10 on 2 cores)"), "devices", "doubtful", "slow, not a fault"),
+    "slow folder": (silent("disk", f"{SLOW} (load 10 on 2 cores)"), "folder", "doubtful", "--limit 60"),
+    "slow MPI": (
+        replace(GOOD, world=None, no_answer=f"{SLOW} (load 10 on 2 cores)", environment={}),
+        "world",
+        "doubtful",
+        "slow, not a fault",
     ),
     "no torch": (silent("torch", "No module named 'torch'"), "devices", "bad", "installation of torch"),
     "silent folder": (silent("disk", "no answer in time"), "folder", "bad", "hangs"),
@@ -178,6 +188,15 @@ def test_tasks_that_mpi_does_not_see_are_wrong_and_the_first_says_so(hpcsweep: R
     assert "✗ folder    nothing can be written in /proc" in first.stdout
     second = hpcsweep("doctor", "-o", tmp_path, "--limit", 60, **step, SLURM_PROCID="1")
     assert second.returncode == 0 and second.stdout == ""
+
+
+def test_a_probe_that_is_at_work_is_slow_and_one_that_waits_hangs() -> None:
+    for code, said in (("while True: pass", SLOW), ("import time; time.sleep(100)", HUNG)):
+        probe = subprocess.Popen(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert said in command._output(probe, time.monotonic() + 3)[1]
+        probe.wait()
 
 
 @pytest.mark.parametrize(

@@ -174,8 +174,9 @@ def test_neither_is_a_run_in_python_or_an_element(tmp_path: Path, forks: Forks) 
         "from hpcsweep.cluster.arrays.jobs import Element\n"
         "from hpcsweep.cluster.options import RunOptions\n"
         "from hpcsweep.store.shards import WHOLE\n"
+        "from hpcsweep.study.changing import Changed\n"
         "study = Path('s.toml').resolve()\n"
-        "Element(study, study.read_text(), Path('t.h5').resolve(), WHOLE, RunOptions())()\n"
+        "Element(Changed(study), study.read_text(), Path('t.h5').resolve(), WHOLE, RunOptions())()\n"
     )
     done = finished([*forks.python, "element.py"], tmp_path)
     assert done.returncode == 1 and "before the run was over" in done.stderr, done.stderr

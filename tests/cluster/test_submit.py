@@ -26,7 +26,7 @@ def test_without_slurm_elements_give_what_one_process_gives_to_the_bit(
         store = tmp_path / f"{len(how)}-{count}.h5"
         done = hpcsweep("submit", tiny, "-o", store, "--array", count, "--device", "cpu", "--cluster", *how)
         assert done.returncode == 0 and "18 new cells" in done.stdout, done.stderr
-        assert f"{count} of {count} element(s)" in done.stdout and "flops" in done.stdout
+        assert f"{count} of {count} elements" in done.stdout and "flops" in done.stdout
         assert_same(store, tmp_path / "alone.h5")
         ranks = how[-1] if len(how) > 1 else 1
         for shard in shards.beside(store):
@@ -45,12 +45,12 @@ def test_submitted_again_only_what_is_left_is_done(hpcsweep: Run, tiny: Path) ->
     submit = ("submit", tiny, "-o", "r.h5", "--cluster", "debug")
     assert hpcsweep(*submit, "--array", 3).returncode == 0
     again = hpcsweep(*submit, "--array", 3)
-    assert again.returncode == 0 and "0 of 3 element(s)" in again.stdout and "0 new cells" in again.stdout
+    assert again.returncode == 0 and "0 of 3 elements" in again.stdout and "0 new cells" in again.stdout
     other = hpcsweep(*submit, "--array", 2)
     assert other.returncode == 2 and "--delete-shards" in other.stderr
     assert hpcsweep("merge", "r.h5", "--delete-shards").returncode == 0
     other = hpcsweep(*submit, "--array", 2)
-    assert other.returncode == 0 and "0 of 2 element(s)" in other.stdout, other.stderr
+    assert other.returncode == 0 and "0 of 2 elements" in other.stdout, other.stderr
 
 
 def test_one_element_is_a_run_of_the_main_file(hpcsweep: Run, tiny: Path, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from hpcsweep.approx.targets.feynman import (
 from hpcsweep.approx.targets.rules import check
 from hpcsweep.approx.targets.structured import ProductTree, RandomWaves, SineProduct
 from hpcsweep.approx.targets.teachers import BernerTeacher, MichaudTeacher
-from hpcsweep.approx.targets.textbook import Absolute, Runge, Sine, Square
+from hpcsweep.approx.targets.textbook import Absolute, Franke, Runge, Sine, Square
 
 REGISTRY: dict[str, type[Target]] = {
     "absolute": Absolute,
@@ -44,6 +44,7 @@ REGISTRY: dict[str, type[Target]] = {
     "feynman_field_energy": FieldEnergy,
     "feynman_grating": Grating,
     "feynman_isothermal": Isothermal,
+    "franke": Franke,
     "halfspace": Halfspace,
     "indicator": Indicator,
     "logsin": LogSin,

@@ -1,4 +1,4 @@
-"""Textbook targets: a wave, Runge's function, a kink, a parabola; all on [-1, 1]^d."""
+"""Textbook targets: a wave, Runge's function, a kink, a parabola, on [-1, 1]^d; Franke's function, on [0, 1]^2."""
 
 from __future__ import annotations
 
@@ -67,3 +67,29 @@ class Square(Target):
     def __call__(self, points: Tensor) -> Tensor:
         """(points, 1) -> (points,)."""
         return torch.square(points[:, 0])
+
+
+@final
+class Franke(Target):
+    """Franke's function on [0, 1]^2: two Gaussian peaks, a bell along a ridge, and a dip (Franke 1979).
+
+    3/4 exp(-((9x - 2)^2 + (9y - 2)^2) / 4) + 3/4 exp(-(9x + 1)^2 / 49 - (9y + 1) / 10)
+    + 1/2 exp(-((9x - 7)^2 + (9y - 3)^2) / 4) - 1/5 exp(-(9x - 4)^2 - (9y - 7)^2); "A critical comparison of some
+    methods for interpolation of scattered data", Naval Postgraduate School, NPS-53-79-003.
+    """
+
+    dimensions: ClassVar = (2,)
+    side: ClassVar = (0.0, 1.0)
+    smoothness = math.inf
+    # Of a exp(-r^2 / c) the slope is at most a sqrt(2 / (c e)); u exp(-u^2 / 49) of the bell is likewise; v >= 1 there.
+    lipschitz = rounded_up(
+        9.0 * (1.65 / math.sqrt(2.0 * math.e) + 0.75 * math.exp(-0.1) * (math.sqrt(2.0 / math.e) / 7.0 + 0.1))
+    )
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """(points, 2) -> (points,)."""
+        x, y = 9.0 * points[:, 0], 9.0 * points[:, 1]
+        high = torch.exp((torch.square(x - 2.0) + torch.square(y - 2.0)) * -0.25) * 0.75
+        bell = torch.exp(torch.square(x + 1.0) * (-1.0 / 49.0) - (y + 1.0) * 0.1) * 0.75
+        low = torch.exp((torch.square(x - 7.0) + torch.square(y - 3.0)) * -0.25) * 0.5
+        return high + bell + low - torch.exp(-torch.square(x - 4.0) - torch.square(y - 7.0)) * 0.2

@@ -20,7 +20,7 @@ from hpcsweep.cluster.stopping import AGAIN
 from hpcsweep.errors import LaunchError
 from hpcsweep.store import merging, shards
 from hpcsweep.store.shards import Shard
-from hpcsweep.study.parsing import read_text
+from hpcsweep.study.changing import Changed
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Element:
     stands: so what takes long to import is imported after it was put up.
     """
 
-    study: Path
+    study: Changed
     text: str  # of the study when it was submitted: shares follow from it
     store: Path
     shard: Shard
@@ -48,8 +48,8 @@ class Element:
         abort.listen()
         from hpcsweep.cluster import launch
 
-        if read_text(self.study) != self.text:
-            raise LaunchError(f"{self.study} has changed since it was submitted; submit it again.")
+        if self.study.text() != self.text:
+            raise LaunchError(f"{self.study.path} has changed since it was submitted; submit it again.")
         with abort.guarded():
             code = launch.run(
                 self.study,

@@ -6,6 +6,7 @@ another). Nothing here knows what an element does; see `jobs`.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import shlex
 import sys
@@ -28,6 +29,7 @@ from hpcsweep.errors import LaunchError, StoreError
 from hpcsweep.store import shards
 from hpcsweep.store.shards import Shard
 from hpcsweep.study.cells import Cells
+from hpcsweep.study.changing import Changed
 from hpcsweep.study.plan import Pack
 from hpcsweep.texts import hidden, pasteable, visible
 
@@ -69,14 +71,15 @@ class JobRequest:
 
 @dataclass(frozen=True)
 class Submission:
-    """A study shared out among elements; `left` of them have something to do."""
+    """A study shared out among elements: `left` are to run, `busy` of them have cells to do."""
 
-    study: Path
+    study: Changed
     store: Path
     request: JobRequest
     text: str
     seconds: tuple[float, ...]  # predicted for each element, on the reference device
     left: tuple[Shard, ...]
+    busy: int
     options: RunOptions
     retry_failed: bool = False
 
@@ -99,17 +102,19 @@ class Submission:
             f"{min(self.seconds) / total:.1%} to {max(self.seconds) / total:.1%} of the cost" if total else "no cost"
         )
         hours = len(self.left) * request.nodes * request.minutes / 60
+        elements = "1 element" if request.elements == 1 else f"{request.elements} elements"
         return (
-            f"{len(self.left)} of {request.elements} element(s) with something to do, each {spread}, "
+            f"{self.busy} of {elements} with something to do, each {spread}, "
             f"on {each}{devices}, {request.minutes} min; at most {hours:.3g} node hours a start"
         )
 
 
 def prepare(
-    study: Path, store: Path, request: JobRequest, options: RunOptions, retry_failed: bool = False
+    study: Path | Changed, store: Path, request: JobRequest, options: RunOptions, retry_failed: bool = False
 ) -> Submission:
     """Share out a study. Raises `StoreError` if the store or a shard is in use, or is of another number of elements."""
-    study, store = study.resolve(), store.resolve()
+    source = study if isinstance(study, Changed) else Changed(study)
+    source, store = dataclasses.replace(source, path=source.path.resolve()), store.resolve()
     parts = shards.beside(store)
     if held := shards.holder([store, *parts]):
         raise StoreError(f"{held} is being written by a run; wait for its end or stop it.")
@@ -118,7 +123,7 @@ def prepare(
             f"{others[0]} is a shard of an array with another number of elements; first merge it: "
             f"python -m hpcsweep merge {pasteable(store)} --delete-shards"
         )
-    read, cells = launch.read(study)
+    read, cells = launch.read(source)
     dealt = shares.deal(read, cells, request.elements)
     pending = [
         _pending(cells, packs, shard.path(store), store, retry_failed)
@@ -128,7 +133,15 @@ def prepare(
     left = [s for s, count in zip(request.shards, pending, strict=True) if count or not s.path(store).exists()]
     seconds = tuple(sum(pack.seconds for pack in packs) for packs in dealt)
     return Submission(
-        study, store, request, read.text, seconds, tuple(left if any(pending) else ()), options, retry_failed
+        source,
+        store,
+        request,
+        read.text,
+        seconds,
+        tuple(left if any(pending) else ()),
+        sum(map(bool, pending)),
+        options,
+        retry_failed,
     )
 
 

@@ -18,12 +18,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from hpcsweep.cluster import launchers, slurm
 from hpcsweep.cluster.doctor.diagnosis import diagnose
-from hpcsweep.cluster.doctor.evidence import HUNG, Evidence, Finding, RankReport
+from hpcsweep.cluster.doctor.evidence import HUNG, SLOW, Evidence, Finding, RankReport
 from hpcsweep.cluster.doctor.inspection import Node, World
 from hpcsweep.cluster.options import RunOptions
 
+LOOKS = 20  # at a process that has not answered
 HALF = 0.65  # of the time: for devices and folder; what is left, for gathering
 
 
@@ -86,10 +89,22 @@ def _output(process: subprocess.Popen[str], until: float, question: str = "") ->
     try:
         output, errors = process.communicate(question, max(0.1, until - time.monotonic()))
     except subprocess.TimeoutExpired:
+        silence = _silence(process.pid)
         process.kill()  # and is not waited for: a process may hang beyond SIGKILL in its file system
-        return "", HUNG
+        return "", silence
     last = errors.strip().rpartition("\n")[2]
     return output, (last or f"it ended with {process.returncode}") if process.returncode else ""
+
+
+def _silence(probe: int) -> str:
+    """Return why a process has not answered in time: it is at work, as it is where others keep it waiting, or hangs."""
+    with contextlib.suppress(psutil.Error, OSError):
+        process = psutil.Process(probe)
+        for _ in range(LOOKS):
+            if process.status() == psutil.STATUS_RUNNING:  # or it would, if it had a core
+                return f"{SLOW} (load {os.getloadavg()[0]:.3g} on {os.cpu_count()} cores)"
+            time.sleep(0.01)
+    return HUNG
 
 
 def _ask_slurm() -> list[subprocess.Popen[str]]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from hpcsweep import libraries
 from hpcsweep.cluster import launchers, placement
-from hpcsweep.cluster.doctor.evidence import HUNG, SIGNS, Evidence, Finding, RankReport
+from hpcsweep.cluster.doctor.evidence import BUSY, HUNG, SIGNS, SLOW, Evidence, Finding, RankReport
 from hpcsweep.cluster.doctor.inspection import Disk
 from hpcsweep.errors import LaunchError
 
@@ -36,6 +36,8 @@ def _world(evidence: Evidence) -> Finding:
     )
     if evidence.world is None:
         needed = launchers.launched(evidence.environment)
+        if not needed and SLOW in evidence.no_answer:  # ranks look busy while they wait for each other
+            return Finding("world", "doubtful", f"MPI does not answer: {evidence.no_answer}", BUSY)
         return Finding(
             "world", "bad" if needed else "doubtful", f"MPI does not answer: {evidence.no_answer}", _without(needed)
         )
@@ -79,6 +81,8 @@ def _silent(ranks: Sequence[RankReport], name: str) -> str:
 
 def _devices(evidence: Evidence) -> Finding:
     if quiet := _silent(evidence.ranks, "torch"):
+        if SLOW in quiet:
+            return Finding("devices", "doubtful", quiet, BUSY)
         if HUNG not in quiet:
             return Finding("devices", "bad", quiet, "repair the installation of torch, or its driver")
         remedy = "a slow disk of the Python environment, or a driver that hangs (nvidia-smi, rocm-smi)? Try --limit 60"
@@ -138,6 +142,8 @@ def _products(ranks: Sequence[RankReport]) -> Finding | None:
 def _disks(ranks: Sequence[RankReport]) -> list[Finding]:
     """Judge the output folder as its worst rank sees it."""
     if quiet := _silent(ranks, "disk"):
+        if SLOW in quiet:
+            return [Finding("folder", "doubtful", quiet, BUSY)]
         remedy = "the file system hangs; try another folder with -o" if HUNG in quiet else "mend the installation"
         return [Finding("folder", "bad", quiet, remedy)]
     disks = [rank.disk for rank in ranks if rank.disk]

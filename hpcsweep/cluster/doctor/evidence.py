@@ -12,6 +12,8 @@ from hpcsweep.cluster.placement import DeviceChoice, Gpu, Seat
 
 SIGNS = {"good": "✓", "doubtful": "!", "bad": "✗"}
 HUNG = "no answer in time"
+SLOW = "still at work when the time was over"
+BUSY = "that is slow, not a fault: the machine is busy; try again with --limit 60"
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ DOMAINS = {
     "feynman_distance": (1.0, 5.0),
     "feynman_isothermal": (1.0, 5.0),
     "feynman_dipole": (1.0, 3.0),
+    "franke": (0.0, 1.0),
     "sine_product": (0.0, 1.0),
 }
 
@@ -71,6 +72,12 @@ FORMULAS: dict[str, Callable[[Sequence[float]], float]] = {
     "feynman_field_energy": lambda x: x[0] * x[1] ** 2 / 2,
     "feynman_grating": lambda x: math.asin(x[0] / (x[2] * x[1])),
     "feynman_isothermal": lambda x: x[0] * x[1] * x[2] * math.log(x[4] / x[3]),
+    "franke": lambda x: (
+        0.75 * math.exp(-((9 * x[0] - 2) ** 2 + (9 * x[1] - 2) ** 2) / 4)
+        + 0.75 * math.exp(-((9 * x[0] + 1) ** 2) / 49 - (9 * x[1] + 1) / 10)
+        + 0.5 * math.exp(-((9 * x[0] - 7) ** 2 + (9 * x[1] - 3) ** 2) / 4)
+        - 0.2 * math.exp(-((9 * x[0] - 4) ** 2) - (9 * x[1] - 7) ** 2)
+    ),
     "halfspace": lambda x: float(math.fsum(x) >= 0),
     "indicator": lambda x: float(max(abs(t) for t in x) <= 0.5),
     "logsin": lambda x: math.log(math.sin(10 * x[0]) + 2) + math.sin(x[0]),
