@@ -36,17 +36,16 @@ class Only(Methods):
         self.orders = (order,) if order else ()
         self._blind = blind
 
-    def of(self, order: int, full: bool = False) -> Difference:
+    def of(self, order: int, full: bool = False, precise: bool = False) -> Difference:
         """Return the difference by a method."""
-        difference = super().of(order, full)
+        difference = super().of(order, full, precise)
         if self._blind:
             difference.errors = lambda centers: torch.zeros_like(centers[:, 0])
         return difference
 
-    @property
-    def candidates(self) -> list[tuple[int, bool]]:
-        """Nothing to choose from."""
-        return [(order, False) for order in self.orders or (0,)]
+    def candidates(self, precise: bool = False) -> list[tuple[int, bool]]:
+        """Nothing to choose from, unless in double-double."""
+        return super().candidates(True) if precise else [(order, False) for order in self.orders or (0,)]
 
 
 def violations(subject: Subject, generator: random.Random, counts: Counter[str]) -> Iterator[str]:

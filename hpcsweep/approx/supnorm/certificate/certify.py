@@ -28,6 +28,7 @@ _TRIED = 32  # boxes that a pilot halves
 _FINER, _FEW = {1: 1e-6, 2: 1e-6, 3: 1e-3, 4: 1e-3, 5: 1e-2, 6: 1e-2}, 2048  # gaps by dimension, tried with so many
 _SAMPLED = 64  # boxes that are asked how many there will be
 _ROOM = 0.25  # share of the gap from which on roundings at the worst point are in the way
+_PRECISE = 32  # boxes that one in double-double counts as: it takes as long
 _HOPELESS = 8  # times the boxes that are permitted: it is not worth while to begin
 # In 7-D and 8-D the first forecasts were 3 to 13 times too small, in the median 6: of trained networks, most of which
 # closed within 2^20 boxes.
@@ -65,6 +66,11 @@ class Pool:
     precise: bool = False
     pilot: int = _PILOT
     forecast: float = 0.0
+
+    @property
+    def weight(self) -> int:
+        """Return as how many a box counts."""
+        return _PRECISE if self.precise else 1
 
     @property
     def level(self) -> float:
@@ -120,7 +126,7 @@ def advance(
     Parameters
     ----------
     gap: relative; what an advance with a larger one has settled is not opened again.
-    boxes: the budget, never exceeded; the last round is cut to what is left of it.
+    boxes: the budget, never exceeded; the last round is cut to what is left of it. One in double-double counts as 32.
     stop: asked between rounds; the pool then goes on later, with what was left of the budget, to the same bits.
     methods: those that may be used; None: all that there are.
     needed: a gap that must not stay open by roundings; of a smaller one, roundings of float64 are the end.
@@ -139,7 +145,8 @@ def advance(
         if not pool.precise and methods.noise(pool.where) > _ROOM * room and methods.precise:
             pool = _made_precise(methods, pool)
         candidates = len(methods.candidates(pool.precise))
-        if candidates > 1 and pool.done >= pool.pilot and limit - pool.done > 2 * _TRIED * candidates:
+        trials = 2 * _TRIED * candidates * pool.weight
+        if candidates > 1 and pool.done >= pool.pilot and limit - pool.done > trials:
             pool = _decide(methods, pool)
         pool = _settle(_round(methods, pool, limit - pool.done, needed))
     return pool
@@ -173,7 +180,7 @@ def with_forecast(methods: Methods, pool: Pool, permitted: int, tentative: bool 
     order = np.argsort(-pool.boxes.worst(), kind="stable")
     sample = halves(pool.boxes[order[:: max(1, len(order) // _SAMPLED)]])
     each = parts(methods.of(pool.order, pool.full, pool.precise), sample, pool.level)
-    forecast = pool.done + 2 * len(pool.boxes) * each
+    forecast = pool.done + 2 * len(pool.boxes) * each * pool.weight
     if tentative:
         forecast *= _OPTIMISM
     return replace(pool, forecast=forecast) if forecast > (1 if tentative else _HOPELESS) * permitted else pool
@@ -197,13 +204,14 @@ def _worst(boxes: Boxes, count: int) -> tuple[Boxes, Boxes]:
 
 def _round(methods: Methods, pool: Pool, most: int, needed: float) -> Pool:
     """Take the worst boxes, halve them, bound `most` at most and put back what is still open of their halves."""
-    usual = min(_MOST, max(_FEWEST, len(pool.boxes) // _SHARE))
+    usual, left = min(_MOST, max(_FEWEST, len(pool.boxes) // _SHARE)), most
+    most = max(1, most // pool.weight)
     taken, others = _worst(pool.boxes, min(usual, most))
     taken = parted(halves(taken), min(_LEAST, most))
     taken, rest = taken[:most], _as_they_are(taken[most:])  # of the rest, its parents' bounds say all that is known
     difference = methods.of(pool.order, pool.full, pool.precise)
     result = bound(difference, taken, pool.level)
-    done = pool.done + len(taken)
+    done = pool.done + min(len(taken) * pool.weight, left)
     rounding = result.floor > (1.0 + max(pool.gap, needed)) * pool.lower
     if rounding and not pool.precise and methods.precise:
         boxes = concatenated([others, rest, _as_they_are(taken)])
@@ -240,7 +248,7 @@ def _decide(methods: Methods, pool: Pool) -> Pool:
     """Try all methods on halves of the worst boxes, and choose."""
     boxes = halves(_worst(pool.boxes, _TRIED)[0])
     order, full = methods.cheapest(boxes, pool.level, pool.precise)
-    done = pool.done + len(methods.candidates(pool.precise)) * len(boxes)
+    done = pool.done + len(methods.candidates(pool.precise)) * len(boxes) * pool.weight
     return replace(pool, order=order, full=full, done=done, pilot=_PILOT_GROWTH * pool.pilot)
 
 

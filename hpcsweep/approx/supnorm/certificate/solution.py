@@ -39,7 +39,7 @@ from hpcsweep.approx.supnorm.certificate.enclosure.affine import NoEnclosure, ap
 from hpcsweep.approx.supnorm.certificate.enclosure.arithmetic import doubted
 from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference, Domain, Function
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.number import exact
-from hpcsweep.approx.supnorm.certificate.enclosure.jets import jet, laplacian
+from hpcsweep.approx.supnorm.certificate.enclosure.jets.jets import jet, laplacian
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, gamma
 from hpcsweep.approx.supnorm.certificate.methods import Methods
 from hpcsweep.approx.supnorm.dense import Dense

@@ -8,7 +8,7 @@ import torch
 from mpmath import mpf
 from torch import Tensor
 
-from hpcsweep.approx.kernels.relu_bounds import BLOCK
+from hpcsweep.approx.kernels.bounds.relu_bounds import BLOCK
 from hpcsweep.approx.supnorm.certificate.enclosure import rounding
 from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference, UpperBound
 from hpcsweep.approx.supnorm.certificate.enclosure.layers import InputBoxes, Layers, Value

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.kernels import remainders
+from hpcsweep.approx.kernels.bounds import remainders
 from hpcsweep.approx.supnorm.certificate.enclosure import DoubleDouble, exact, rounding
 from hpcsweep.approx.supnorm.certificate.enclosure.affine import apply
 from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference

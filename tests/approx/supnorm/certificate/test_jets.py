@@ -16,9 +16,9 @@ from hpcsweep.approx import targets
 from hpcsweep.approx.models.operators import TWICE_DIFFERENTIABLE
 from hpcsweep.approx.supnorm.certificate.enclosure import NoEnclosure, boxes
 from hpcsweep.approx.supnorm.certificate.enclosure import exact as at_points
-from hpcsweep.approx.supnorm.certificate.enclosure.derivatives import DERIVATIVES
 from hpcsweep.approx.supnorm.certificate.enclosure.difference import around, network
-from hpcsweep.approx.supnorm.certificate.enclosure.jets import jet, laplacian
+from hpcsweep.approx.supnorm.certificate.enclosure.jets.derivatives import DERIVATIVES
+from hpcsweep.approx.supnorm.certificate.enclosure.jets.jets import jet, laplacian
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import ignored
 from hpcsweep.approx.training.strategies.poisson import minus_laplacian
 from hpcsweep.sampling import samples

@@ -14,7 +14,7 @@ from torch import Tensor
 from hpcsweep.approx.supnorm.certificate.certify import Pool, advance, begin, join, split, start
 from hpcsweep.approx.supnorm.certificate.enclosure import rounding
 from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference
-from hpcsweep.approx.supnorm.certificate.enclosure.jets import laplacian
+from hpcsweep.approx.supnorm.certificate.enclosure.jets.jets import laplacian
 from hpcsweep.approx.supnorm.certificate.enclosure.precise import difference as switching
 from hpcsweep.approx.supnorm.certificate.enclosure.precise.difference import PreciseDifference
 from hpcsweep.approx.supnorm.certificate.enclosure.taylor.difference import TaylorDifference

@@ -18,7 +18,7 @@ from hpcsweep.approx.supnorm.certificate.branching import Boxes, grid
 from hpcsweep.approx.supnorm.certificate.enclosure import NoEnclosure
 from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference, Function, network
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.number import exact
-from hpcsweep.approx.supnorm.certificate.enclosure.jets import laplacian
+from hpcsweep.approx.supnorm.certificate.enclosure.jets.jets import laplacian
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import ignored
 from hpcsweep.approx.supnorm.certificate.solution import barrier, hidden, upper_bound
 from hpcsweep.approx.supnorm.dense import Dense

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.kernels.relu_networks import ReluNetwork
+from hpcsweep.approx.kernels.bounds.relu_networks import ReluNetwork
 from hpcsweep.approx.supnorm.certificate.enclosure.activation_lines import Lines, largest, lines_about
 from hpcsweep.approx.supnorm.certificate.enclosure.affine import AffineForm
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, gamma

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.kernels import double_double
+from hpcsweep.approx.kernels.bounds import double_double
 
 Pair = tuple[Tensor, Tensor]
 Number = Tensor | float

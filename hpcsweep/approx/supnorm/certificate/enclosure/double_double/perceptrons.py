@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 import torch
 
-from hpcsweep.approx.kernels.double_double import PARTS, TERMS, tanh_network
+from hpcsweep.approx.kernels.bounds.double_double import PARTS, TERMS, tanh_network
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double import constants
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.number import DoubleDouble
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, gamma

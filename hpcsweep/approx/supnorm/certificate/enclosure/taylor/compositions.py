@@ -36,7 +36,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.kernels import polynomials, remainders
+from hpcsweep.approx.kernels import polynomials
+from hpcsweep.approx.kernels.bounds import remainders
 from hpcsweep.approx.supnorm.certificate.enclosure.affine import AffineForm
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, gamma
 from hpcsweep.approx.supnorm.certificate.enclosure.taylor.monomials import Monomials

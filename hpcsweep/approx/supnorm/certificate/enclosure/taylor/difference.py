@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.kernels.peaks import peaks, roundings
+from hpcsweep.approx.kernels.bounds.peaks import peaks, roundings
 from hpcsweep.approx.supnorm.certificate.enclosure.affine import AffineForm, boxes
 from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference, UpperBound, _form
 from hpcsweep.approx.supnorm.certificate.enclosure.remembered import Pair

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpcsweep.approx.kernels.remainders import tanh_coefficients
+from hpcsweep.approx.kernels.bounds.remainders import tanh_coefficients
 from hpcsweep.approx.supnorm.certificate.enclosure.rounding import ELEMENTARY
 from hpcsweep.approx.supnorm.certificate.enclosure.taylor.series.expansion import (
     SECOND,

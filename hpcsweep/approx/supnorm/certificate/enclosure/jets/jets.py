@@ -22,8 +22,8 @@ from torch import Tensor
 from hpcsweep.approx.supnorm.certificate.enclosure.affine import AffineForm, NoEnclosure, apply, constant
 from hpcsweep.approx.supnorm.certificate.enclosure.arithmetic import doubted
 from hpcsweep.approx.supnorm.certificate.enclosure.axes import KINDS
-from hpcsweep.approx.supnorm.certificate.enclosure.derivatives import DERIVATIVES, Part, Second
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.number import DoubleDouble, exact
+from hpcsweep.approx.supnorm.certificate.enclosure.jets.derivatives import DERIVATIVES, Part, Second
 from hpcsweep.approx.supnorm.certificate.enclosure.numbers import Numbers
 from hpcsweep.approx.supnorm.certificate.enclosure.rules import ARITHMETICS, Rule
 from hpcsweep.approx.supnorm.certificate.enclosure.shapes import exact_form, moved, shared

@@ -15,10 +15,11 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from hpcsweep.approx.kernels import matrices, relu_bounds
+from hpcsweep.approx.kernels import matrices
+from hpcsweep.approx.kernels.bounds import relu_bounds
+from hpcsweep.approx.kernels.bounds.relu_bounds import BLOCK
 from hpcsweep.approx.kernels.compiling import INTEGERS, NOTHING, VECTOR, entry, inlined
 from hpcsweep.approx.kernels.problem import aligned
-from hpcsweep.approx.kernels.relu_bounds import BLOCK
 
 # Places in `shape`; then the widths from the inputs on, and where each layer's matrix and its neurons' numbers begin.
 _LAYERS, _FULL, _WIDEST, _WIDTHS = 0, 1, 2, 3

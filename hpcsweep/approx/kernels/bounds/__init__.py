@@ -1,0 +1,1 @@
+"""Compiled loops of proofs: bounds of networks and polynomials on boxes, with all roundings counted."""

@@ -1,0 +1,1 @@
+"""Functions with their derivatives on boxes: Laplacians of torch code."""
