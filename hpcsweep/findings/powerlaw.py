@@ -10,7 +10,9 @@ An exponent is determined if three sizes have two replicates each and lie above 
 interval is Student's, with a variance that adds up over whole replicates, because the errors of one replicate share
 data and initial weights. The deviations at a size with n replicates are scaled by (n / (n - 1))^(1/2), which makes the
 variance unbiased for independent errors, whichever replicates are missing, and for complete replicates that fall at
-different rates (the correction CR2 of Bell and McCaffrey 2002). The degrees of freedom are theirs, by Satterthwaite's
+different rates (the correction CR2 of Bell and McCaffrey 2002). Where replicates differ alike at all sizes, medians are
+those of the same few replicates, which that variance does not know; it is never less than that of a bootstrap over
+whole replicates. The degrees of freedom are theirs, by Satterthwaite's
 formula: replicates - 1 where none is missing. What share of intervals contains the exponent is measured in
 tests/findings/test_coverage.py and written down in docs/findings.md.
 """
@@ -25,6 +27,7 @@ from scipy.optimize import least_squares
 from scipy.special import expit, stdtrit
 
 DRAWS = 999  # of a bootstrap
+PAIRED = 199  # draws of whole replicates for the variance of a slope
 CONFIDENCE = 0.95
 FEW = 3  # sizes that a law needs: any two lie on a line
 REPEATED = 2  # replicates that a fitted size needs
@@ -171,16 +174,18 @@ def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     return slope, float(y.mean() - slope * x.mean())
 
 
-def _half_width(gain: np.ndarray, logs: np.ndarray) -> float:
-    """Return half of the interval of gain @ medians of logs (replicates, sizes), two at each size; NaN without any."""
+def _half_width(slopes: np.ndarray, logs: np.ndarray) -> float:
+    """Return half of the interval of slopes @ medians of logs (replicates, sizes), two at each size; NaN: none."""
     there = np.isfinite(logs)
     counts = there.sum(axis=0)
-    gain = gain * np.sqrt(_excess(counts) / (counts * (counts - 1)))
+    gain = slopes * np.sqrt(_excess(counts) / (counts * (counts - 1)))
     shifts = np.where(there, logs - np.nanmean(logs, axis=0), 0.0) @ gain  # (replicates,) of the slope
     overlap = there.T.astype(np.float64) @ there
     products = overlap * (1 - 1 / counts - 1 / counts[:, None]) + overlap**2 / (counts * counts[:, None])
     freedom = (gain**2 @ (counts - 1)) ** 2 / (gain**2 @ products @ gain**2)
-    deviation = math.sqrt(shifts @ shifts)
+    drawn = resample(logs, PAIRED, 0)
+    drawn = drawn[np.isfinite(drawn).all(axis=1)] @ slopes
+    deviation = max(math.sqrt(shifts @ shifts), float(drawn.std(ddof=1)) if len(drawn) > 1 else 0.0)
     return float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) * deviation if deviation > ROUNDING else math.nan
 
 

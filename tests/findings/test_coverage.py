@@ -19,7 +19,7 @@ FLOORS = {"sum": np.add, "larger": np.maximum, "rounding": np.hypot}
 class Scenario:
     """Log-normal noise `noise`, times 1 + `growth` at the largest size, on `replicates` x `sizes` errors.
 
-    Replicates differ by a factor (log-normal, `paired`) and in their exponents (normal, 0.4 of that). `missing` is the
+    Replicates differ by a factor (log-normal, `paired`) and in their exponents (normal, `rates` of it). `missing` is a
     probability that an error is missing, or a pattern; two are left at each size. `floor` is one of `FLOORS`, at the
     error of size number `at`, with noise of its own.
     """
@@ -30,6 +30,7 @@ class Scenario:
     exponent: float = 0.75
     missing: float | str = 0.0
     paired: float = 0.0
+    rates: float = 0.4
     growth: float = 0.0
     floor: str = ""
     at: float = 0
@@ -53,7 +54,10 @@ class Scenario:
         shape = (self.replicates, self.sizes)
         x = 10.0 * 2.0 ** np.arange(self.sizes)
         noise = self.noise * (1 + self.growth * np.linspace(0, 1, self.sizes))
-        factors, slopes = generator.standard_normal((2, self.replicates, 1)) * [[[self.paired]], [[0.4 * self.paired]]]
+        factors, slopes = generator.standard_normal((2, self.replicates, 1)) * [
+            [[self.paired]],
+            [[self.rates * self.paired]],
+        ]
         logs = noise * generator.standard_normal(shape) + factors
         errors = 3 * x**-self.exponent * np.exp(logs + slopes * (np.log(x) - np.log(x).mean()))
         floor = 3 * (10 * 2**self.at) ** -self.exponent * np.exp(noise * generator.standard_normal(shape))
@@ -91,6 +95,8 @@ SCENARIOS = {
     "a large exponent": Scenario(3, 5, 0.2, exponent=2.0),
     "growing noise": Scenario(5, 5, 0.1, growth=2),
     "paired": Scenario(3, 5, 0.3, paired=0.5),
+    "good and bad replicates": Scenario(10, 5, 0.05, paired=1.0, rates=0.0),
+    "few good and bad replicates": Scenario(5, 4, 0.2, paired=0.5, rates=0.0),
     "missing at random": Scenario(5, 5, 0.3, missing=0.4),
     "missing and paired": Scenario(5, 5, 0.3, missing=0.4, paired=0.5),
     "fewer of larger ones": Scenario(5, 5, 0.2, missing="tail"),
