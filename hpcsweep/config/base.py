@@ -24,6 +24,7 @@ IMPLIED: Mapping[str, Any] = {
     "sampling": "uniform",
     "layerwise": 0,
     "resample": 0,
+    "noise": 0.0,
 }
 
 

@@ -120,11 +120,11 @@ def laws(
     _require("error", error, ERRORS)
     known = {**table.smoothness, **(smoothness or {})}
     fitted = []
-    activations = table.cells.groupby("line")["nonlinearity"].first()
+    of_line = table.cells.groupby("line")[["nonlinearity", "noise"]].first()
     for (target, dimension, line), sizes, errors in _groups(table, against, error):
         if (law := powerlaw.fit(sizes, errors)) is None:
             continue
-        case = (against, dimension, known.get(target), activations[line])
+        case = (against, dimension, known.get(target), *of_line.loc[line])
         words = sentence(law, against, error, theory.verdict(law, *case))
         bound = theory.rate(*case)
         fitted.append(Law(target, dimension, line, table.lines[line].label, against, error, law, bound, words))

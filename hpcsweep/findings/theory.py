@@ -30,7 +30,7 @@ NOUNS = {
 }
 
 
-def rate(against: str, dimension: int, smoothness: float | None, activation: str) -> float | None:
+def rate(against: str, dimension: int, smoothness: float | None, activation: str, noise: float = 0.0) -> float | None:
     """Return the exponent of the lower bound: inf where any power is possible, None where no theorem covers the case.
 
     Parameters
@@ -39,7 +39,10 @@ def rate(against: str, dimension: int, smoothness: float | None, activation: str
     smoothness: n where derivatives up to order n are bounded (1: Lipschitz), inf: smooth, 0: continuous, -1:
         discontinuous; None: not known.
     activation: of all hidden layers; "" for other approximants.
+    noise: standard deviation of the noise in the samples; the bounds in samples are about exact values.
     """
+    if against == "samples" and noise:
+        return None
     if against not in ("parameters", "samples") or smoothness is None or smoothness == 0:
         return None
     if smoothness < 0:
@@ -59,9 +62,13 @@ def standing(law: PowerLaw, bound: float | None) -> str:
     return "steeper" if law.low > bound + rounding else "shallower" if law.high < bound - rounding else "consistent"
 
 
-def verdict(law: PowerLaw, against: str, dimension: int, smoothness: float | None, activation: str) -> str:
-    """Say how an exponent compares with the lower bound, or why no theorem covers the case."""
-    bound = rate(against, dimension, smoothness, activation)
+def verdict(
+    law: PowerLaw, against: str, dimension: int, smoothness: float | None, activation: str, noise: float = 0.0
+) -> str:
+    """Say how an exponent compares with the lower bound, or why no theorem covers the case; see `rate`."""
+    bound = rate(against, dimension, smoothness, activation, noise)
+    if against == "samples" and noise:
+        return "Not covered by theory: the samples have noise."
     if bound is None:
         return f"Not covered by theory: {_uncovered(against, dimension, smoothness, activation)}."
     if math.isinf(bound):

@@ -108,6 +108,7 @@ class TrainingSection(Section):
     sampling: Sampling = Objective.sampling
     layerwise: Count = Objective.layerwise  # steps for each hidden layer alone before all; 0: none
     resample: Count = Objective.resample  # how often samples are added where the error is largest
+    noise: NotNegative = Objective.noise  # standard deviation, in the values at the samples
 
 
 class SupNormSection(Section):

@@ -192,7 +192,8 @@ def _bound_words(laws: list[Law]) -> list[tuple[str, str]]:
     if bound is None:
         return []
     power = "any power" if math.isinf(bound) else "no decay" if bound == 0 else f"{bound:.2g}"
-    whose = " (only ReLU)" if any(law.bound is None for law in laws) else ""
+    whose = " (only without noise)" if laws[0].against == "samples" else " (only ReLU)"
+    whose = whose if any(law.bound is None for law in laws) else ""
     return [(f"theory{whose}: {power}", "#000000")]
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import xarray
 
 from hpcsweep.findings.dataset import is_measured
+from hpcsweep.findings.report.noise import NOISE
 from hpcsweep.findings.tables import Rows, text
 
 Config = Mapping[str, Any]
@@ -34,11 +35,20 @@ def setup(dataset: xarray.Dataset) -> Rows:
         ["aspect", "setting"],
         [
             *_kinds(dataset, "model", "model", _network),
-            ["samples", f"{counts}, {how}, without noise"],
+            ["samples", f"{counts}, {how}, {_noise(optimizers)}"],
             *_kinds(dataset, "optimizer", "training", _training),
             ["replicates", f"{_listed(sorted(planned))} per setting{anew}{_measured(planned, measured)}"],
         ],
     )
+
+
+def _noise(optimizers: list[Config]) -> str:
+    """Say how much noise there is in the values at the samples."""
+    levels = sorted({float(choice.get(NOISE, 0.0)) for choice in optimizers})
+    noisy = [level for level in levels if level]
+    parts = ["without noise"] if 0.0 in levels else []
+    parts += [f"with Gaussian noise of standard deviation {_listed(noisy)} in their values"] if noisy else []
+    return " or ".join(parts)
 
 
 def _repeated(dataset: xarray.Dataset) -> tuple[Counter[int], Counter[int]]:
@@ -84,9 +94,9 @@ def _network(choices: list[Config]) -> str:
     return ", ".join([*parts, *further]) or "no hidden layers"
 
 
-def _listed(numbers: list[int]) -> str:
+def _listed(numbers: Sequence[float]) -> str:
     """List a few numbers."""
-    *first, last = (f"{number:,}" for number in numbers)
+    *first, last = (f"{number:,}" if isinstance(number, int) else text(number) for number in numbers)
     return f"{', '.join(first)} or {last}" if first else last
 
 
@@ -120,5 +130,5 @@ def _part(choice: Config) -> str:
 def _further(choice: Config) -> Iterator[str]:
     """Yield the names and values of the other fields that are set."""
     for name, value in choice.items():
-        if name not in OMITTED | USED | {"sampling"} and value not in (None, False, 0, 0.0):
+        if name not in OMITTED | USED | {"sampling", NOISE} and value not in (None, False, 0, 0.0):
             yield name.replace("_", " ") if value is True else f"{name.replace('_', ' ')} {value}"

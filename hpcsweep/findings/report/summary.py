@@ -12,7 +12,7 @@ import numpy as np
 from hpcsweep.findings import scaling, series, tables
 from hpcsweep.findings.dataset import MEASURED
 from hpcsweep.findings.powerlaw import PowerLaw
-from hpcsweep.findings.report import answers
+from hpcsweep.findings.report import answers, noise
 from hpcsweep.findings.report.page import Tile
 from hpcsweep.findings.scaling import Law
 from hpcsweep.findings.theory import NOUNS
@@ -84,6 +84,8 @@ def sentences(table: series.Table, laws: Mapping[str, Sequence[Law]]) -> Sentenc
     for against, fitted in laws.items():
         yield from _falls(table, against, fitted)
     yield from _methods(table)
+    if said := noise.sentence(table):
+        yield "Noise.", said
     ratios = measured["ratio"].dropna()
     if len(ratios):
         half, most = (tables.text(value) for value in (ratios.median(), ratios.max()))

@@ -48,8 +48,9 @@ def _check_equation(method: OptimizerConfig, model: Model, target: Target) -> No
     where = f'training.equation = "{objective.equation}"'
     if not isinstance(model, MLP):
         raise StudyError(f'{where} is for plain perceptrons: it needs model "mlp" with stages = 1.')
-    if objective.layerwise:
-        raise StudyError(f"{where} and training.layerwise exclude each other: set only one of them.")
+    for field in ("layerwise", "noise"):
+        if getattr(objective, field):
+            raise StudyError(f"{where} and training.{field} exclude each other: set only one of them.")
     if model.activation not in TWICE_DIFFERENTIABLE or not model.config.hidden:
         told = f"{model.activation!r} networks" if model.config.hidden else "affine functions"
         allowed = ", ".join(TWICE_DIFFERENTIABLE)
@@ -81,7 +82,7 @@ def _check_layers(method: OptimizerConfig, model: Model) -> None:
 
 def _check_rounds(method: OptimizerConfig, model: Model, samples: int) -> None:
     objective = method.objective
-    others = {"equation": "none", "sampling": "uniform", "layerwise": 0}
+    others = {"equation": "none", "sampling": "uniform", "layerwise": 0, "noise": 0.0}
     for field, plain in others.items():
         if getattr(objective, field) != plain:
             raise StudyError(f"training.resample and training.{field} exclude each other: set only one of them.")
