@@ -58,6 +58,7 @@ ORDER = (
     "approx.process_settings",
     "approx.isolation",
     "approx.forked",
+    "approx.data_files",
     "approx.supnorm",
     "approx.supnorm.points",
     "approx.targets",
@@ -156,7 +157,7 @@ ORDER = (
 WALLS = {
     "pydantic": ("study",),
     "pydantic_core": ("study",),
-    "h5py": ("store", "cluster.doctor"),
+    "h5py": ("store", "cluster.doctor", "approx.data_files"),
     "numba": ("approx.kernels",),
     "llvmlite": ("approx.kernels",),
     "torch": ("approx",),
@@ -164,8 +165,8 @@ WALLS = {
     "mpi4py": ("cluster",),
     "submitit": ("cluster",),
     "scipy": ("findings", "approx.models.classical"),
-    "xarray": ("findings",),
-    "pandas": ("findings",),
+    "xarray": ("findings", "approx.data_files"),
+    "pandas": ("findings", "approx.data_files"),
     "matplotlib": ("findings",),
     "jinja2": ("findings",),
 }

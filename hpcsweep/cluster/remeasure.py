@@ -120,7 +120,16 @@ def _groups(path: Path, keys: Sequence[str]) -> list[tuple[list[str], list[Netwo
     for key in set(keys) - set(known):
         raise StoreError(f"{path} has no cell {key!r}; `status` and `report` show the keys.")
     chosen = np.isin(known, list(keys)) if keys else np.ones(len(cells), bool)
-    rows = np.flatnonzero(np.isin(status, (layout.DONE, layout.OUT_OF_BUDGET)) & chosen).tolist()
+    data = cells.of_data() & chosen
+    if data.any():
+        problem = (
+            f"{data.sum()} cell(s) of {path} have data for a target: their errors are the maxima over the held-out rows "
+            "already, and there is no function to measure them against elsewhere"
+        )
+        if (data == chosen).all():
+            raise StoreError(f"{problem}.")
+        print(f"hpcsweep: {problem}.", file=sys.stderr)
+    rows = np.flatnonzero(np.isin(status, (layout.DONE, layout.OUT_OF_BUDGET)) & chosen & ~data).tolist()
     groups: dict[tuple[Any, ...], list[tuple[str, Network]]] = {}
     for row, parameters in zip(rows, weights.parameters(path, [str(known[row]) for row in rows]), strict=True):
         if parameters is not None:

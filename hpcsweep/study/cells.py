@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from hpcsweep.config import IMPLIED, Cell, Config, ModelConfig, OptimizerConfig, TargetConfig, canonical
+from hpcsweep.config import DATA, IMPLIED, Cell, Config, ModelConfig, OptimizerConfig, TargetConfig, canonical
 from hpcsweep.study.keys import KeyIndex
 
 FAMILIES: Mapping[str, type[Config]] = {"target": TargetConfig, "model": ModelConfig, "optimizer": OptimizerConfig}
@@ -91,6 +91,10 @@ class Cells:
                 row[[1 + axis, 1 + axes + axis]] = ends
         low, high = table[:, 1 : 1 + axes], table[:, 1 + axes :]
         return {"smoothness": table[numbers, 0], "domain_low": low[numbers], "domain_high": high[numbers]}
+
+    def of_data(self) -> np.ndarray:
+        """Return which cells, (cells,) bool, have rows of a file for a target."""
+        return np.array([config.name == DATA for config in self.configs])[self.columns["target_id"]]
 
     def abouts(self) -> list[str]:
         """Return what is said of each configuration, in a line; empty of what is no target."""

@@ -79,7 +79,7 @@ class ModelSection(Section):
     activation: str = ModelConfig.activation
     initialisation: str = ModelConfig.initialisation
     scale: PositiveFloat | None = ModelConfig.scale  # standard deviation of the "normal" initialisation
-    standardise: bool = ModelConfig.standardise
+    standardise: bool | None = None  # of data yes, of functions no
     stages: ListedInt = ModelConfig.stages  # networks added up, each trained on what the others left
     order: PositiveInt | None = None  # of the hyperbolic cross of "legendre"
     degree: PositiveInt | None = None  # of "spline": 1, 3 or 5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import final
 
@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpcsweep import sampling
 from hpcsweep.approx import models, plugins
 from hpcsweep.approx.supnorm import dense
 from hpcsweep.approx.supnorm.points.pointset import Domain
 from hpcsweep.approx.supnorm.screening.evaluator import frozen
 from hpcsweep.approx.supnorm.screening.screen import Function
 from hpcsweep.approx.supnorm.search.ascent import with_slopes
+from hpcsweep.approx.targets import data
 from hpcsweep.config import Config, ModelConfig, TargetConfig
 
 
@@ -31,6 +31,7 @@ class ErrorFunction:
     domain: ((low, high), ...), one pair per axis.
     terms: the networks whose sum the approximant is, () if its layers are not known.
     samples: (samples, dimension), where the approximant was trained; None if that is not known.
+    rows: (points, dimension), the places of data that were held out; none of a function, which is known everywhere.
     """
 
     target: Function
@@ -38,6 +39,7 @@ class ErrorFunction:
     domain: Domain
     terms: tuple[dense.Dense, ...] = ()
     samples: Tensor | None = None
+    rows: Tensor = field(default_factory=lambda: torch.empty(0))
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -145,9 +147,13 @@ class Network(Approximation):
         parameters = torch.from_numpy(np.array(self.parameters, dtype=np.float64)).to(device)
         places = None
         if self.samples:
-            places = torch.from_numpy(sampling.places(self.data_seed, self.samples, target.domain, self.sampling))
-            places = places.to(device)
-        return ErrorFunction(target, frozen(model, parameters), target.domain, dense.of(model, parameters), places)
+            places = torch.from_numpy(data.places(target, self.data_seed, self.samples, self.sampling)).to(device)
+        rows = torch.empty(0)
+        if isinstance(target, data.Data):
+            rows = torch.from_numpy(target.rows.places[target.held_out]).to(device)
+        return ErrorFunction(
+            target, frozen(model, parameters), target.domain, dense.of(model, parameters), places, rows
+        )
 
 
 @final

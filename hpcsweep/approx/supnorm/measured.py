@@ -124,6 +124,9 @@ def _finalized(
     points, nonfinite = points + met, nonfinite + met
     rounding = state.lower.rounding if state.lower else math.nan
     message = CONTRADICTION if refuted else state.message or (pool.remark if pool else "")
+    if measurement.of_rows:
+        rows = f"{first.count:,} held-out row{'s' if first.count > 1 else ''}"
+        message = f"The error is the maximum over {rows} of the data, not over the domain."
     if first.l2 < _LIKE_ROUNDING * rounding:
         message = f"{message}; {_MEANS}" if message else _MEANS
     if nonfinite:

@@ -149,6 +149,8 @@ class Survey:
         return True
 
     def _to_search(self) -> list[int]:
+        if self.measurement.of_rows:
+            return []
         return [i for i, state in enumerate(self.states) if math.isfinite(state.best_seen.lower)]
 
     def _open(self) -> list[int]:

@@ -27,10 +27,12 @@ from hpcsweep.approx.supnorm.search import refine, starts
 from hpcsweep.bracket import Bracket
 from hpcsweep.config import Config
 
+HELD_OUT = "held-out rows"  # the kind of points at which data are known
 NARROW = 32  # widest hidden layer with which a proof beyond 4-D is worth a try, unless it is asked for
 CONTRADICTION = "No certificate: the proof contradicts an evaluation: the function is not what its code says on boxes."
 _LONGEST = 200  # characters of what a user's code says
 _OTHERS = 512  # places all over the domain, and on its boundary, where evaluations say nothing
+_NONE = torch.empty(0)  # rows
 _UNIFORM_SEED = 1  # added to the seed, for the independent points beside
 
 Screens = list[list[screen.Screen]]  # [network][point set]
@@ -64,11 +66,18 @@ class Measurement:
     boxes: int = 2**18
     central: float | None = None
 
-    def sets(self, domain: points.Domain) -> list[points.PointSet]:
+    @property
+    def of_rows(self) -> bool:
+        """Whether errors are known at the held-out rows of data only: nothing is searched or proved between them."""
+        return self.kinds == (HELD_OUT,)
+
+    def sets(self, domain: points.Domain, rows: torch.Tensor = _NONE) -> list[points.PointSet]:
         """Return the point sets: of each kind on the domain, then in its central part, the independent points last.
 
-        Raises `StudyError` for what cannot be.
+        Of data the `rows` (points, dimension). Raises `StudyError` for what cannot be.
         """
+        if self.of_rows:
+            return [points.Rows(self.dimension, self.count, domain, rows)]
         boxes = [domain] if self.central is None else [domain, inner(domain, self.central)]
         sets = [points.make(kind, self.dimension, self.count, self.seed, box) for box in boxes for kind in self.kinds]
         if self.uniform:
@@ -144,9 +153,8 @@ class Screening(MeasurementTask):
             error_functions = [self.approximations[member].error_function(folder, device) for member in members]
             networks = [functions.approximant for functions in error_functions]
             first = 0
-            for point_set, count in zip(
-                self.measurement.sets(error_functions[0].domain), self.measurement.tiles, strict=True
-            ):
+            sets = self.measurement.sets(error_functions[0].domain, error_functions[0].rows)
+            for point_set, count in zip(sets, self.measurement.tiles, strict=True):
                 own = range(max(self.tiles.start - first, 0), min(self.tiles.stop - first, count))
                 first += count
                 of_members = screen.screen(

@@ -72,6 +72,8 @@ def _missing(source: Source, chapter: Chapter, images: Mapping[str, Image]) -> I
             reason = "the study has no one-dimensional cells"
         elif not curves["measured"].any():
             reason = "no one-dimensional cell has been measured"
+        elif curves["data"].all():
+            reason = "data are known at their rows only"
         else:
             reason = "no slices were stored with the results ([store] weights)"
         yield f"No network of one variable is pictured because {reason}."

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import xarray
 
+from hpcsweep.config import DATA
 from hpcsweep.findings.dataset import is_measured
 from hpcsweep.findings.report.noise import NOISE
 from hpcsweep.findings.tables import Rows, text
 
 Config = Mapping[str, Any]
 SAMPLED = {"uniform": "independent and uniform over the domain", "grid": "on a regular grid"}
+ROWS = "drawn from the rows of the data that are not held out"
 MOST = 12  # networks or methods with a row of their own
 OMITTED = {"name", "parts", "gradient_tolerance", "keep", "scale", "initialisation", "beta1", "beta2", "epsilon"}
 USED = {"steps", "learning_rate", "final_learning_rate", "schedule", "batch", "loss", "activation", "hidden", "seconds"}
@@ -23,9 +25,14 @@ USED = {"steps", "learning_rate", "final_learning_rate", "schedule", "batch", "l
 
 def setup(dataset: xarray.Dataset) -> Rows:
     """Return the table of networks, samples, training methods and replicates."""
-    optimizers = [json.loads(dataset["choice_text"].values[i]) for i in np.unique(dataset["optimizer_id"].values)]
+    targets, optimizers = (
+        [json.loads(dataset["choice_text"].values[i]) for i in np.unique(dataset[f"{family}_id"].values)]
+        for family in ("target", "optimizer")
+    )
     drawn = {str(choice.get("sampling", "uniform")) for choice in optimizers}
-    how = " or ".join(SAMPLED.get(name, name) for name in sorted(drawn))
+    data = [target["name"] == DATA for target in targets]
+    ways = [] if all(data) else [SAMPLED.get(name, name) for name in sorted(drawn)]
+    how = " or ".join([*ways, *([ROWS] if any(data) else [])])
     counts = _listed(np.unique(dataset["samples"].values).astype(int).tolist())
     planned, measured = _repeated(dataset)
     replicates = max(planned)
