@@ -10,6 +10,7 @@ import functools
 import hashlib
 import os
 import socket
+import warnings
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -124,7 +125,8 @@ def _csv(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
         def table(decimal: str) -> Any:
             file.seek(len(line) - len(header))
             told = {"sep": separator, "decimal": decimal, "skipinitialspace": True, "low_memory": False, **exact}
-            return pandas.read_csv(file, index_col=False, **told).rename(columns=str.strip)
+            with warnings.catch_warnings(action="error", category=pandas.errors.ParserWarning):  # rows too long
+                return pandas.read_csv(file, index_col=False, **told).rename(columns=str.strip)
 
         found = table(".")
         _require(path, names, list(found.columns))
@@ -232,7 +234,7 @@ def _numbers(path: Path, name: str, column: np.ndarray) -> np.ndarray:
         raise PluginError(
             f"the column {name!r} of {path.name!r} must have the shape (rows,) or (rows, entries), not {array.shape}."
         )
-    return array.astype(np.float64).reshape(len(array), -1)
+    return array.astype(np.float64)[:, None] if array.ndim == 1 else array.astype(np.float64)
 
 
 @functools.lru_cache(maxsize=16)

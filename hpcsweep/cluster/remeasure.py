@@ -123,7 +123,7 @@ def _groups(path: Path, keys: Sequence[str]) -> list[tuple[list[str], list[Netwo
     data = cells.of_data() & chosen
     if data.any():
         problem = (
-            f"{data.sum()} cell(s) of {path} have data for a target: their errors are the maxima over the held-out rows "
+            f"{data.sum()} cell(s) of {path} have data for a target: their errors are the maxima over held-out rows "
             "already, and there is no function to measure them against elsewhere"
         )
         if (data == chosen).all():
