@@ -167,9 +167,16 @@ def _further_columns(
             values = {i: configs[i].get(name, IMPLIED.get(name)) for i in used.tolist()}
             # A method that does not use a field does not vary in it.
             known = {canonical(value) for i, value in values.items() if name in configs[i] or name in IMPLIED}
-            if name in axes or len(known) > 1:
+            if name in axes or (len(known) > 1 and (name != "standardise" or _chosen(name, configs, columns))):
                 further[COLUMN_OF.get(name, name)] = _column(values, len(configs))[columns[family]]
     return further
+
+
+def _chosen(name: str, configs: Sequence[Config], columns: dict[str, np.ndarray]) -> bool:
+    """Return whether a field of models varies among those for data, or those for functions, with a default for each."""
+    of_data = np.array([config.name == DATA for config in configs])[columns["target_id"]]
+    kinds = (np.unique(columns["model_id"][rows]).tolist() for rows in (of_data, ~of_data))
+    return any(len({configs[i][name] for i in used if name in configs[i]}) > 1 for used in kinds)
 
 
 def _column(values: dict[int, Any], size: int) -> np.ndarray:

@@ -123,10 +123,7 @@ def _finalized(
     met = _met(state)
     points, nonfinite = points + met, nonfinite + met
     rounding = state.lower.rounding if state.lower else math.nan
-    message = CONTRADICTION if refuted else state.message or (pool.remark if pool else "")
-    if measurement.of_rows:
-        rows = f"{first.count:,} held-out row{'s' if first.count > 1 else ''}"
-        message = f"The error is the maximum over {rows} of the data, not over the domain."
+    message = _message(measurement, state, refuted)
     if first.l2 < _LIKE_ROUNDING * rounding:
         message = f"{message}; {_MEANS}" if message else _MEANS
     if nonfinite:
@@ -153,6 +150,17 @@ def _finalized(
         rounding=rounding,
         solution_upper=_solution_upper(state, bracket.lower, refuted),
     )
+
+
+def _message(measurement: Measurement, state: State, refuted: bool) -> str:
+    """Return what is worth knowing of a measurement, however large the error is."""
+    if measurement.of_rows:
+        count = state.screens[0].count
+        rows = f"{count:,} held-out row{'s' if count > 1 else ''}"
+        return f"The error is the maximum over {rows} of the data, not over the domain."
+    if refuted:
+        return CONTRADICTION
+    return state.message or (state.pool.remark if state.pool else "")
 
 
 def _solution_upper(state: State, lower: float, refuted: bool) -> float:

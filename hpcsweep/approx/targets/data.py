@@ -50,9 +50,8 @@ class Data(Target):
         held_out, seed = self.chosen["held_out"], self.chosen["seed"]
         self.training, self.held_out = data_files.split(len(self.rows.values), held_out, seed)
         count = f"{len(self.held_out):,} of {len(self.rows.values):,} rows"
-        self.about = (
-            f"data: {self.chosen['output']} of {Path(self.chosen['file']).name}; {count} held out for the errors"
-        )
+        values = f"from {self.rows.values.min():.4g} to {self.rows.values.max():.4g}"
+        self.about = f"data {values} in {Path(self.chosen['file']).name}; {count} held out for the errors"
 
     @property
     def domain(self) -> tuple[tuple[float, float], ...]:

@@ -82,7 +82,7 @@ def sentences(table: series.Table, laws: Mapping[str, Sequence[Law]]) -> Sentenc
         verb = "is" if len(names) == 1 else "are"
         yield (
             "Held-out data.",
-            f"{', '.join(names)} {verb} known only at the rows of a data file. What is called the sup-norm error is "
+            f"{' and '.join(names)} {verb} known only at the rows of a data file. What is called the sup-norm error is "
             "then a maximum over held-out data, the rows from which no network learns. It says nothing about places "
             "between the rows, and no bound of it is proved.",
         )

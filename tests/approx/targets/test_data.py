@@ -75,7 +75,8 @@ def test_a_target_is_its_rows_on_their_bounding_box(tmp_path: Path, columns: dic
         assert torch.equal(values, torch.from_numpy(columns["u"]).to(dtype))
     assert target.domain == tuple((column.min(), column.max()) for column in (columns["x"], columns["y"]))
     assert math.isnan(target.smoothness) and target.lipschitz is None
-    assert target.about == "data: u of data.npz; 12 of 60 rows held out for the errors"
+    low, high = columns["u"].min(), columns["u"].max()
+    assert target.about == f"data from {low:.4g} to {high:.4g} in data.npz; 12 of 60 rows held out for the errors"
     with pytest.raises(UserError, match="not between them"):
         target(torch.from_numpy(np.nextafter(places, 0)))
 
@@ -102,6 +103,10 @@ def test_inputs_are_standardised_unless_the_study_says_otherwise(tmp_path: Path,
     assert [cell.model.standardise for cell in expanded(tmp_path, both)] == [False, True]
     assert [cell.model.standardise for cell in expanded(tmp_path, both, "[model]\nstandardise = false")] == [False] * 2
     assert [cell.model.standardise for cell in expanded(tmp_path, both + "standardise = true")] == [True] * 2
+    assert "standardise" not in expanded(tmp_path, both).extra  # nobody has chosen it
+    models = f"{both}model = ['mlp', {{ standardise = true, label = 'mapped' }}]"
+    assert "standardise" in expanded(tmp_path, models).extra
+    assert "standardise" in expanded(tmp_path, both + "standardise = [true]").extra
 
 
 def test_keys_depend_on_numbers_and_the_split_not_on_where_they_are(tmp_path: Path, columns: Any) -> None:
