@@ -90,9 +90,10 @@ class ModelSection(Section):
     scale: PositiveFloat | None = Field(
         default=ModelConfig.scale, description="standard deviation of the initialisation normal, which requires it"
     )
-    standardise: bool = Field(
-        default=ModelConfig.standardise,
-        description="whether inputs are first mapped to mean 0 and variance 1, for points uniform on the domain",
+    standardise: bool | None = Field(
+        default=None,
+        description="whether inputs are first mapped to mean 0 and variance 1, for points uniform on the domain; by "
+        "default true for data and false for functions",
     )
     stages: ListedInt = Field(
         default=ModelConfig.stages,
@@ -166,6 +167,11 @@ class TrainingSection(Section):
     )
     resample: Count = Field(
         default=Objective.resample, description="how many times samples are added where the error is largest; 0: never"
+    )
+    noise: NotNegative = Field(
+        default=Objective.noise,
+        description="standard deviation of Gaussian noise in the values at the samples, in units of the target; 0: "
+        "none",
     )
 
 
