@@ -224,7 +224,7 @@ class SupNormSection(Section):
 
         About 2^(14 + d) evaluations screen, three eighths of that climb, an eighth looks at kinks. A certificate is
         tried where it usually closes: to 1e-6 in 1-D, 1 % up to 4-D, 10 % in 5-D and 6-D (of narrow networks, see
-        `approx.supnorm.tasks`), not beyond, but see `measured`.
+        `approx.supnorm.measurement`), not beyond, but see `measured`.
         """
         budget = 2 ** min(max(14 + dimension, 15), 24)
         kinds = self.points or ["sobol", "inflated"]
