@@ -163,6 +163,29 @@ def test_errors_are_taken_over_all_held_out_rows_and_nothing_is_claimed_beyond(
     assert found.sample_distance == pytest.approx(float(torch.cdist(worst, samples).min()))
 
 
+@pytest.mark.usefixtures("one_thread")
+def test_files_of_one_name_and_the_same_places_are_not_confused(tmp_path: Path, columns: dict[str, np.ndarray]) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    np.savez(other / "data.npz", **{**columns, "u": columns["u"] + 1000})  # type: ignore[arg-type]
+    for folder in (tmp_path, other, tmp_path):
+        [cell] = expanded(folder, GRID + "samples = 40")
+        network, found = measured(cell, folder)
+        target = target_of(folder)
+        rows = torch.from_numpy(target.rows.places[target.held_out])
+        values = torch.from_numpy(target.rows.values[target.held_out])
+        approximant = network.error_function(folder, "cpu").approximant
+        assert found.lower == float((values - approximant(rows)).abs().max())
+
+
+def test_a_subset_of_data_and_functions_has_cells_of_the_whole_grid(tmp_path: Path, columns: object) -> None:
+    both = GRID.replace("[{", '["sine_product", {') + "samples = [10, 20, 40]\nreplicate = 4\n"
+    whole = {cell.key: cell for cell in expanded(tmp_path, both)}
+    some = list(expanded(tmp_path, both + "subset = { latin_hypercube = 12 }"))
+    assert len(some) == 12 and {cell.key for cell in some} < whole.keys()
+    assert {(cell.target.name, cell.model.standardise) for cell in some} == {("sine_product", False), ("data", True)}
+
+
 def test_stages_are_decided_at_training_rows_that_are_no_samples(tmp_path: Path, columns: object) -> None:
     target = target_of(tmp_path)
     [cell] = expanded(tmp_path, GRID + "samples = 40\nstages = 2\nnoise = 0.5")
