@@ -25,6 +25,11 @@ def places(seed: int, count: int, domain: Domain, sampling: str) -> np.ndarray:
     return grid(count, domain) if sampling == "grid" else samples(seed, count, domain)
 
 
+def noise(seed: int, count: int) -> np.ndarray:
+    """Return independent standard normal numbers, (count,) float64; nested as `samples` are."""
+    return np.random.Generator(np.random.Philox(key=seed)).standard_normal(count)
+
+
 def grid(count: int, domain: Domain) -> np.ndarray:
     """Return the midpoints of m^d equal boxes, (count, dimension) float64: all inside, the last axis the fastest.
 

@@ -10,10 +10,10 @@ from hpcsweep.approx.supnorm.approximations import ErrorFunction, InMemory
 from hpcsweep.approx.supnorm.functions import adapted, domain_of, outputs_of, places_of, terms_of
 from hpcsweep.approx.supnorm.functions.components import common_outputs
 from hpcsweep.approx.supnorm.measured import Measured, finalize
+from hpcsweep.approx.supnorm.measurement import Measurement, planned
 from hpcsweep.approx.supnorm.obstacles import obstacle
 from hpcsweep.approx.supnorm.outputs import Decision, MeasuredOutputs, refutes, with_remarks
 from hpcsweep.approx.supnorm.survey import Survey
-from hpcsweep.approx.supnorm.tasks import Measurement, planned
 from hpcsweep.approx.supnorm.threshold import Below, proving, threshold_of
 from hpcsweep.approx.targets import Target
 from hpcsweep.errors import PluginError

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcsweep.approx import models, plugins
+from hpcsweep.approx.targets.data import Data
 from hpcsweep.approx.training import optimizers
 from hpcsweep.approx.training.batched.general import check_compatible
 from hpcsweep.approx.training.settings import check
@@ -49,7 +50,8 @@ class Catalogue:
                 f"{verdict.slopes}. Write it in operations of torch, or set starts = 0 and kinks = 0 in [sup_norm]."
             )
         domain = tuple((float(low), float(high)) for low, high in function.domain)
-        return float(function.smoothness), domain, _about(plugins.find(target["name"], self.folder))
+        about = function.about if isinstance(function, Data) else _about(plugins.find(target["name"], self.folder))
+        return float(function.smoothness), domain, about
 
     def model(self, given: Mapping[str, Any]) -> ModelConfig:
         """Return a model, completed with its defaults."""

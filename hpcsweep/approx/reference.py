@@ -10,20 +10,21 @@ from typing import Any
 
 from hpcsweep.approx.models.activations import ACTIVATIONS
 from hpcsweep.approx.targets import REGISTRY as TARGETS
-from hpcsweep.approx.targets import Target
+from hpcsweep.approx.targets import Target, data
 from hpcsweep.approx.training.optimizers import registry
-from hpcsweep.config import DIRECT
+from hpcsweep.config import DATA, DIRECT
 from hpcsweep.errors import PluginError, unknown
 
 
 def targets() -> dict[str, dict[str, Any]]:
     """Return the targets by name.
 
-    Each has its `formula`, `dimensions` (None: any), `domain` (ends (low, high) of the axes in the smallest dimension),
-    `smoothness` (n: bounded derivatives up to order n, inf smooth, 0 continuous, -1 jumps), `lipschitz` there (None:
-    not known), `parameters` with defaults, their `limits`, and `text`, all that its class says.
+    Each has its `formula`, `dimensions` (None: any), `domain` (ends (low, high) of the axes in the smallest dimension;
+    none of data, whose file determines it), `smoothness` (n: bounded derivatives up to order n, inf smooth, 0
+    continuous, -1 jumps, NaN not known), `lipschitz` there (None: not known), `parameters` with defaults (None:
+    required), their `limits`, and `text`, all that its class says.
     """
-    return {name: _target(kind) for name, kind in sorted(TARGETS.items())}
+    return dict(sorted({**{name: _target(kind) for name, kind in TARGETS.items()}, DATA: _data()}.items()))
 
 
 def _target(kind: type[Target]) -> dict[str, Any]:
@@ -38,6 +39,20 @@ def _target(kind: type[Target]) -> dict[str, Any]:
         "parameters": dict(kind.parameters),
         "limits": {name: list(ends) for name, ends in kind.limits.items()},
         "text": _text(kind),
+    }
+
+
+def _data() -> dict[str, Any]:
+    formula, parameters = _first_line(data.Data), data.Data.parameters.items()
+    return {
+        "formula": formula,
+        "dimensions": None,
+        "domain": [],
+        "smoothness": data.Data.smoothness,
+        "lipschitz": None,
+        "parameters": {name: None if default in ("", ()) else default for name, default in parameters},
+        "limits": {},
+        "text": f"{formula}\n\nErrors are measured at rows that are held out. For example: {data.EXAMPLE}",
     }
 
 
@@ -101,6 +116,8 @@ def entry(entries: Mapping[str, dict[str, Any]], name: str, kind: str) -> dict[s
 
 def smoothness(order: float) -> str:
     """Say in words how smooth a target is."""
+    if math.isnan(order):
+        return "not known"
     if math.isinf(order):
         return "smooth"
     if order <= 0:
@@ -110,6 +127,8 @@ def smoothness(order: float) -> str:
 
 def domain(ends: list[list[float]], dimensions: list[int] | None) -> str:
     """Return the domain in the notation of a study: [-1, 1]^d, or the interval of each axis."""
+    if not ends:
+        return "of the file"
     intervals = [f"[{low:.6g}, {high:.6g}]" for low, high in ends]
     if len(set(intervals)) > 1:
         return " x ".join(intervals)

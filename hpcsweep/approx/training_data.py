@@ -10,14 +10,16 @@ import torch
 
 from hpcsweep.approx import plugins
 from hpcsweep.approx.targets import Target
+from hpcsweep.approx.targets.data import Data, places
 from hpcsweep.approx.training.strategies import poisson, stages
 from hpcsweep.config import Cell
 from hpcsweep.errors import PluginChanged, UserError
-from hpcsweep.sampling import boundary, places, samples
+from hpcsweep.sampling import boundary, noise, samples
 
 Witness = tuple[np.ndarray, np.ndarray]  # places (points, dimension) and values (points,) of a target
 _WITNESSES = 16  # points, at most
 _HELD_OUT, _BOUNDARY = 1 << 64, 2 << 64  # added to a data seed: beyond its 64 bits, so nested in no others
+_NOISE = 4 << 64  # likewise, and with `_HELD_OUT` for its points
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,13 @@ def data_of(cell: Cell, added: np.ndarray | None, folder: Path) -> TrainingData 
         values = _values(target, where, "samples")
         chosen = np.linspace(0, len(where) - 1, min(len(where), _WITNESSES)).astype(int)
         witness = where[chosen], values[chosen]
+        values = _noisy(cell, values)
         if cell.optimizer.objective.equation != "none":
             where, values = _residual_rows(cell, target, where)
         held_out = None
         if cell.model.stages > 1:
-            held = samples(cell.data_seed + _HELD_OUT, stages.held_out(cell.samples), target.domain)
-            held_out = held, _values(target, held, "held-out points")
+            held = _deciding(cell, target)
+            held_out = held, _noisy(cell, _values(target, held, "held-out points"), _HELD_OUT)
     except PluginChanged:  # no outcome: the run ends
         raise
     except (_Unusable, UserError) as reason:
@@ -65,8 +68,25 @@ def data_of(cell: Cell, added: np.ndarray | None, folder: Path) -> TrainingData 
 def _places(cell: Cell, target: Target, added: np.ndarray | None) -> np.ndarray:
     """Return where a network is taught, (samples, dimension): its own samples first, then those that were added."""
     own = cell.samples - (0 if added is None else len(added))
-    first = places(cell.data_seed, own, target.domain, cell.optimizer.objective.sampling)
+    first = places(target, cell.data_seed, own, cell.optimizer.objective.sampling)
     return first if added is None else np.concatenate([first, added])
+
+
+def _deciding(cell: Cell, target: Target) -> np.ndarray:
+    """Return where it is decided which stages are kept, (points, dimension): of data, at other rows than the samples.
+
+    Of these, fewer than of points of a function if there are not so many.
+    """
+    count = stages.held_out(cell.samples)
+    if isinstance(target, Data):
+        return target.drawn(cell.data_seed, count, first=cell.samples)
+    return samples(cell.data_seed + _HELD_OUT, count, target.domain)
+
+
+def _noisy(cell: Cell, values: np.ndarray, stream: int = 0) -> np.ndarray:
+    """Return values (points,) with the noise of the samples, or of the points that another stream draws."""
+    level = cell.optimizer.objective.noise
+    return values + level * noise(cell.data_seed + stream + _NOISE, len(values)) if level else values
 
 
 def _residual_rows(cell: Cell, target: Target, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

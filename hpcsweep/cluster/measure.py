@@ -11,10 +11,10 @@ from typing import Any
 
 from hpcsweep.approx.supnorm import files
 from hpcsweep.approx.supnorm.measured import Measured, finalize
+from hpcsweep.approx.supnorm.measurement import planned
 from hpcsweep.approx.supnorm.obstacles import obstacle
 from hpcsweep.approx.supnorm.outputs import Decision, MeasuredOutputs, refutes, with_remarks
 from hpcsweep.approx.supnorm.survey import Survey
-from hpcsweep.approx.supnorm.tasks import planned
 from hpcsweep.approx.supnorm.threshold import Below, proving, threshold_of
 from hpcsweep.cluster import slurm
 from hpcsweep.cluster.checkpoints import Saver

@@ -10,16 +10,17 @@ from hpcsweep.approx import plugins
 from hpcsweep.approx.fitting import DTYPES
 from hpcsweep.approx.models import checks, classical, equivalent_widths
 from hpcsweep.approx.supnorm.certificate import certify
+from hpcsweep.approx.supnorm.measurement import HELD_OUT, Measurement, planned
+from hpcsweep.approx.supnorm.screening.screen import default_tile
 from hpcsweep.approx.supnorm.search.ascent import GRADIENT_COST, GROUP, whole
 from hpcsweep.approx.supnorm.search.kinks import PROJECTIONS
 from hpcsweep.approx.supnorm.search.refine import AGAIN, STEPS
-from hpcsweep.approx.supnorm.tasks import Measurement, planned
 from hpcsweep.approx.training import pack_key
 from hpcsweep.approx.training.costs import costs
 from hpcsweep.approx.training.settings import method_of
 from hpcsweep.approx.training.strategies import stages
 from hpcsweep.cluster import devices
-from hpcsweep.config import Cell
+from hpcsweep.config import DATA, Cell
 from hpcsweep.study.parsing import Study
 from hpcsweep.study.plan import Cost
 
@@ -71,7 +72,9 @@ class Pricer:
 
     def __call__(self, cell: Cell) -> Cost:
         """Return the cost of one cell."""
-        group = pack_key(cell.model, cell.dimension, cell.samples, cell.optimizer, cell.precision)
+        group: Hashable = pack_key(cell.model, cell.dimension, cell.samples, cell.optimizer, cell.precision)
+        if cell.target.name == DATA:  # measured at its own rows
+            group = group, cell.target
         if group not in self._known:
             price = self._direct if classical.is_direct(cell.model) else self._trained
             self._known[group] = price(cell, group)
@@ -139,7 +142,12 @@ class Pricer:
 
     def measurement(self, cell: Cell) -> Measurement:
         """Return how the networks of this cell's shape are measured."""
-        return self._measurement(cell.dimension, max(_hidden(cell), default=1))
+        width = max(_hidden(cell), default=1)
+        if cell.target.name == DATA:
+            target = plugins.unchecked(cell.target, cell.dimension, self.study.folder)
+            count = len(target.held_out)  # type: ignore[attr-defined]
+            return Measurement((HELD_OUT,), count, min(count, default_tile(width)), 0, cell.dimension)
+        return self._measurement(cell.dimension, width)
 
     @cache  # noqa: B019  (one pricer for one study)
     def _measurement(self, dimension: int, width: int) -> Measurement:

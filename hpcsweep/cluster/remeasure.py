@@ -16,8 +16,8 @@ import numpy as np
 
 from hpcsweep.approx.supnorm.approximations import Network
 from hpcsweep.approx.supnorm.measured import finalize
+from hpcsweep.approx.supnorm.measurement import planned
 from hpcsweep.approx.supnorm.survey import Survey
-from hpcsweep.approx.supnorm.tasks import planned
 from hpcsweep.bracket import Bracket
 from hpcsweep.cluster import slurm, worker
 from hpcsweep.cluster.measurements import Measurements, digest
@@ -138,7 +138,16 @@ def _groups(path: Path, keys: Sequence[str]) -> list[tuple[list[str], list[Netwo
         status, seen = file["status"][:], file["sup_where"][:]
     known = cells.columns["key"].astype(str)
     chosen = np.isin(known, list(keys)) if keys else np.ones(len(cells), bool)
-    rows = np.flatnonzero(np.isin(status, (layout.DONE, layout.OUT_OF_BUDGET)) & chosen).tolist()
+    data = cells.of_data() & chosen
+    if data.any():
+        problem = (
+            f"{data.sum()} cell(s) of {path} have data for a target: their errors are the maxima over held-out rows "
+            "already, and there is no function to measure them against elsewhere"
+        )
+        if (data == chosen).all():
+            raise StoreError(f"{problem}.")
+        print(f"hpcsweep: {problem}.", file=sys.stderr)
+    rows = np.flatnonzero(np.isin(status, (layout.DONE, layout.OUT_OF_BUDGET)) & chosen & ~data).tolist()
     groups: dict[tuple[Any, ...], list[tuple[str, Network]]] = {}
     for row, parameters in zip(rows, weights.parameters(path, [str(known[row]) for row in rows]), strict=True):
         if parameters is not None:

@@ -15,12 +15,13 @@ import numpy as np
 from hpcsweep.cluster import worker
 from hpcsweep.cluster.progress import Display
 from hpcsweep.cluster.trust import Trust
-from hpcsweep.config import Cell
+from hpcsweep.config import DATA, Cell
 from hpcsweep.errors import LaunchError, StoreError
 from hpcsweep.store import layout, verifying, weights
 from hpcsweep.store.reading import opened, read_cells, row_of
 
 CONFIRMED, REFUTED, UNDECIDED = 0, 1, 3  # exit codes
+OF_DATA = "its target is data, a maximum over held-out rows: there is no function to prove anything against"
 EVALUATED = "lower: evaluated"  # in the message of a cell whose lower end is not proved
 
 
@@ -118,6 +119,8 @@ def _verified(cell: Cell, stored: dict[str, Any], vector: np.ndarray | None, eff
     missing = "" if vector is not None else "its parameters are not stored"
     if not math.isfinite(lower):
         missing = f"it has no bracket (it is {layout.STATUS[stored['status']]})"
+    if cell.target.name == DATA and not missing:
+        return Verified(*about, lower, upper, "nothing claimed", "nothing claimed", remarks=(OF_DATA,))
     if missing or vector is None:
         return Verified(*about, lower, upper, "not confirmed", "not confirmed", remarks=(missing,))
     from hpcsweep.approx.supnorm.verification import networks, proving

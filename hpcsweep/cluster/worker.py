@@ -22,9 +22,10 @@ from hpcsweep.approx.isolation import isolated, said
 from hpcsweep.approx.supnorm import consistency
 from hpcsweep.approx.supnorm.approximations import Approximation, Network
 from hpcsweep.approx.supnorm.measured import Measured, finalize
+from hpcsweep.approx.supnorm.measurement import Measurement
 from hpcsweep.approx.supnorm.slice import raster_of, slice_of, zoom_of
 from hpcsweep.approx.supnorm.survey import Survey
-from hpcsweep.approx.supnorm.tasks import Measurement, MeasurementTask
+from hpcsweep.approx.supnorm.tasks import MeasurementTask
 from hpcsweep.approx.training.strategies.journal import Checkpoints
 from hpcsweep.cluster import devices
 from hpcsweep.cluster.checkpoints import Saver

@@ -120,7 +120,8 @@ def _detail(name: str, facts: dict[str, Any], as_json: bool, rows: list[tuple[st
     for key, default in {**facts.get("parameters", {}), **facts.get("options", {})}.items():
         low, high = facts.get("limits", {}).get(key, (-math.inf, math.inf))
         limits = "" if (low, high) == (-math.inf, math.inf) else f", from {low:g} to {high:g}"
-        rows.append((key, f"by default {'that of the method' if default is None else default}{limits}"))
+        missing = "by default that of the method" if "options" in facts else "required"
+        rows.append((key, (missing if default is None else f"by default {default}") + limits))
     wide = max(len(key) for key, _ in rows)
     click.echo(visible(name))
     click.echo("\n".join(f"  {visible(line)}" if line else "" for line in facts["text"].splitlines()))

@@ -24,6 +24,7 @@ IMPLIED: Mapping[str, Any] = {
     "sampling": "uniform",
     "layerwise": 0,
     "resample": 0,
+    "noise": 0.0,
 }
 
 
@@ -66,6 +67,8 @@ class Options(Mapping[str, Any]):
 class Config(Mapping[str, Any]):
     """A name with its fields; equal to configurations of the same canonical text, and to mappings of the same fields.
 
+    A store keeps all fields, in canonical form; keys depend on those that are `keyed`, nearly always all of them.
+
     Attributes
     ----------
     name : of ours, or of a class of a user as "module:Class" or "path/file.py:Class"
@@ -103,12 +106,17 @@ class Config(Mapping[str, Any]):
         listed = {name: list(value) if isinstance(value, tuple) else value for name, value in kept.items()}
         return {"name": self.name, **listed, **self.options}
 
+    @property
+    def keyed(self) -> Mapping[str, Any]:
+        """The fields on which keys and random streams depend."""
+        return self.plain
+
     @cached_property
     def _text(self) -> str:
-        return canonical(self.plain)
+        return canonical(self.keyed)
 
     def canonical(self) -> str:
-        """Return the canonical JSON text."""
+        """Return the canonical JSON text of what is keyed."""
         return self._text
 
     def __getitem__(self, name: str) -> Any:

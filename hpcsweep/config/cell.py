@@ -15,6 +15,9 @@ from typing import Any, ClassVar
 from hpcsweep.config.base import Config, stream
 from hpcsweep.config.methods import OptimizerConfig
 
+DATA = "data"  # the target that consists of rows of a file
+WHERE = ("file", "inputs", "output")  # where these rows are read, which their digest makes no part of keys
+
 
 @dataclass(frozen=True, eq=False)
 class TargetConfig(Config):
@@ -22,12 +25,18 @@ class TargetConfig(Config):
 
     Attributes
     ----------
-    code : digest of the source of a user's class
+    code : digest of the source of a user's class, or of the rows of data
     """
 
     FIELDS: ClassVar = ("code",)
 
     code: str = ""
+
+    @property
+    def keyed(self) -> Mapping[str, Any]:
+        """All fields, but of data their digest instead of where they are."""
+        where = WHERE if self.name == DATA else ()
+        return {name: value for name, value in self.plain.items() if name not in where}
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,4 +106,4 @@ class Cell:
 
 def data_seed(seed: int, target: Mapping[str, Any], dimension: int, replicate: int) -> int:
     """Return the stream of the samples of a cell: whatever its model and its method."""
-    return stream(seed, "data", target, dimension, replicate)
+    return stream(seed, "data", TargetConfig.of(target).keyed, dimension, replicate)

@@ -33,6 +33,7 @@ class Objective:
     sampling : "uniform", independent points; "grid", the midpoints of equal boxes
     layerwise : steps for each hidden layer on its own before the whole network is trained; 0: none
     resample : how often samples are added where the error is largest; 0: never (see `approx.adaptive_sampling`)
+    noise : standard deviation of the Gaussian noise in the values at the samples, in units of the target; 0: none
 
     Raises
     ------
@@ -45,6 +46,7 @@ class Objective:
     sampling: Sampling = "uniform"
     layerwise: int = 0
     resample: int = 0
+    noise: float = 0.0
 
     def __post_init__(self) -> None:
         for name, allowed in (("equation", get_args(Equation)), ("sampling", get_args(Sampling))):

@@ -121,11 +121,11 @@ def laws(
     _require("error", error, ERRORS)
     known = {**table.smoothness, **(smoothness or {})}
     fitted = []
-    networks = table.cells.groupby("line")[["nonlinearity", "depth"]].first()
+    of_line = table.cells.groupby("line")[["nonlinearity", "depth", "noise"]].first()
     for (target, dimension, line), sizes, errors in _groups(table, against, error):
         if (law := powerlaw.fit(sizes, errors)) is None:
             continue
-        case = theory.Case(against, dimension, known.get(target), *networks.loc[line])
+        case = theory.Case(against, dimension, known.get(target), *of_line.loc[line])
         words = sentence(law, against, error, theory.verdict(law, case))
         fitted.append(Law(target, dimension, line, table.lines[line].label, against, error, law, case.rate, words))
     return fitted

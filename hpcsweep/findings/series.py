@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray
 
+from hpcsweep.config import DATA, IMPLIED
 from hpcsweep.findings.dataset import further_axes, is_measured
 from hpcsweep.store import layout
 
@@ -47,7 +48,8 @@ class Table:
     `ratio` (sup-norm over L2 error, NaN where that is 0), `family` (text), `size` (the parameters by which networks are
     larger than others, 0 for what interpolates its samples), `flops` (6 x parameters x batch x steps taken: a proxy,
     which leaves out line searches and products with matrices), `nonlinearity` (the activation of built-in networks, ""
-    for others) and `line` (an index of `lines`).
+    for others), `noise` (of the samples), `data` (bool: whether the target is data in a file) and `line` (an index of
+    `lines`).
     """
 
     cells: DataFrame
@@ -69,6 +71,8 @@ def table(dataset: xarray.Dataset) -> Table:
     # What interpolates its samples has as many nodes: each such approximant is the largest for its samples.
     cells["size"] = cells["parameters"].where(["nodes" not in choices[i] for i in models], 0)
     cells["nonlinearity"] = [choices[i].get("activation", "") if choices[i]["name"] in LAYERED else "" for i in models]
+    cells["noise"] = [choices[i].get("noise", IMPLIED["noise"]) for i in dataset["optimizer_id"].values]
+    cells["data"] = [choices[i]["name"] == DATA for i in dataset["target_id"].values]
     cells["flops"] = _flops(cells, choices, dataset["optimizer_id"].values)
     factors = _factors(cells, further)
     cells["line"] = _numbers(cells, factors)

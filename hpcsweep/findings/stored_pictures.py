@@ -11,7 +11,7 @@ import numpy as np
 import xarray
 
 from hpcsweep import sampling
-from hpcsweep.config import data_seed
+from hpcsweep.config import DATA, data_seed
 from hpcsweep.findings.dataset import Files
 from hpcsweep.store import weights
 from hpcsweep.store.weights import Pictures
@@ -54,12 +54,12 @@ def domain(cell: xarray.Dataset, stored: Pictures) -> np.ndarray | None:
 def samples(cell: xarray.Dataset, stored: Pictures) -> np.ndarray | None:
     """Return where a cell was trained, (samples, dimension), drawn again from their seed.
 
-    None if its domain is not known, or where training added samples that only it knew (`resample`).
+    None if its domain is not known, of data, and where training added samples that only it knew (`resample`).
     """
     box = domain(cell, stored)
     texts = cell["choice_text"].values
     target, method = (json.loads(str(texts[int(cell[name])])) for name in ("target_id", "optimizer_id"))
-    if box is None or method.get("resample"):
+    if box is None or target["name"] == DATA or method.get("resample"):
         return None
     seed = data_seed(int(cell.attrs["seed"]), target, int(cell["dimension"]), int(cell["replicate"]))
     return sampling.places(seed, int(cell["samples"]), box, method.get("sampling", "uniform"))

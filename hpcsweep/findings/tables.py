@@ -77,6 +77,9 @@ def best(table: series.Table) -> Rows:
         values = [cell.target, cell.dimension, *errors, network, cell.parameters, cell.samples, cell.optimizer]
         rows.append([text(value) for value in values])
     note = "The sup-norm error is its lower bound; the true value lies between this and the proved one, if any."
+    if table.cells["data"].any():
+        of_data = "The sup-norm error of data is the maximum over the held-out rows."
+        note = of_data if table.cells["data"].all() else f"{note} {of_data}"
     return slim(Rows([*header, "optimizer"], rows, note), "proved ≤", "optimizer")
 
 

@@ -55,6 +55,7 @@ class Case:
         discontinuous; None: not known.
     activation: of all hidden layers; "" for other approximants.
     depth: the number of hidden layers.
+    noise: standard deviation of the noise in the samples; the bounds in samples are about exact values.
     """
 
     against: str
@@ -62,12 +63,14 @@ class Case:
     smoothness: float | None
     activation: str
     depth: int
+    noise: float = 0.0
 
     @property
     def rate(self) -> float | None:
         """The exponent of the lower bound: inf where any power is possible, None where no theorem covers the case."""
         n = self.smoothness
-        if self.against not in ("parameters", "samples") or n is None or n == 0:
+        noisy = self.against == "samples" and self.noise
+        if self.against not in ("parameters", "samples") or noisy or n is None or n == 0:
             return None
         if n < 0:
             return 0.0
@@ -122,6 +125,8 @@ def _uncovered(case: Case) -> str:
     n, activation = case.smoothness, case.activation
     if case.against not in ("parameters", "samples"):
         return "it gives no bound in terms of this cost"
+    if case.against == "samples" and case.noise:
+        return "the samples have noise"
     if n is None:
         return "the smoothness of the target is unknown"
     if n == 0:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hpcsweep.config import DATA, canonical
 from hpcsweep.errors import StoreError
 from hpcsweep.store import (
     integrity,
@@ -237,6 +238,8 @@ def _identity(path: Path) -> tuple[int, int, int] | None:
 def refuse_another(path: Path, study: Study, cells: Cells, old: Cells) -> None:
     """Raise `StoreError` if a store is of another study: no cell in common, or another title."""
     title, text = identity(path)
+    if title == study.title and (changed := _changed_data(cells, old)):
+        raise StoreError(f"{path} has results for other data: {changed}. Choose another file with -o, or put it back.")
     if title == study.title and (len(old) == 0 or KeyIndex(old.columns["key"]).holds(cells.columns["key"]).any()):
         return
     plugins = _changed_plugins(cells, old) if title == study.title else ""
@@ -252,6 +255,20 @@ def _changed_plugins(cells: Cells, old: Cells) -> str:
     before, now = ({(c.name, c.get("code")) for c in some.configs if ":" in c.name} for some in (old, cells))
     names = sorted({name for name, _ in now - before} & {name for name, _ in before})
     return f"the files of the plugin {' and '.join(map(repr, names))} have changed since" if names else ""
+
+
+def _changed_data(cells: Cells, old: Cells) -> str:
+    """Say which data file of a study has other rows in a store; empty if none has."""
+    before, now = (
+        {canonical({**config.plain, "code": ""}): config for config in some.configs if config.name == DATA}
+        for some in (old, cells)
+    )
+    for same in before.keys() & now.keys():
+        digests = [config.get("code", "")[:16] for config in (before[same], now[same])]
+        if digests[0] != digests[1]:
+            file = now[same]["file"]
+            return f"the SHA-256 digest of the rows of {file} was {digests[0]}… and is {digests[1]}… now"
+    return ""
 
 
 def identity(path: Path) -> tuple[str, str]:

@@ -20,6 +20,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from hpcsweep.config import canonical
 from hpcsweep.errors import StoreError
 from hpcsweep.store import copying, integrity, layout, links, write_errors
 from hpcsweep.store.reading import Run, opened
@@ -250,7 +251,7 @@ def _lay_out(file: h5py.File, cells: Cells, runs: int) -> None:
         values = cells.columns[name]
         column = layout.Column("S" if values.dtype.kind == "S" else "f8", "further axis of the study")
         layout.make(file, name, column, values.shape, values.dtype.itemsize)[:] = values
-    described = zip(*((config.canonical(), config.label) for config in cells.configs), strict=True)
+    described = zip(*((canonical(config.plain), config.label) for config in cells.configs), strict=True)
     for (name, column), texts in zip(layout.CHOICES.items(), (*described, cells.abouts()), strict=True):
         encoded = np.array([text.encode() for text in texts])
         layout.make(file, name, column, encoded.shape, encoded.dtype.itemsize)[:] = encoded

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from hpcsweep.config import IMPLIED, Cell, Config, ModelConfig, OptimizerConfig, TargetConfig, canonical
+from hpcsweep.config import DATA, IMPLIED, Cell, Config, ModelConfig, OptimizerConfig, TargetConfig, canonical
 from hpcsweep.study.keys import KeyIndex
 
 FAMILIES: Mapping[str, type[Config]] = {"target": TargetConfig, "model": ModelConfig, "optimizer": OptimizerConfig}
@@ -92,6 +92,10 @@ class Cells:
         low, high = table[:, 1 : 1 + axes], table[:, 1 + axes :]
         return {"smoothness": table[numbers, 0], "domain_low": low[numbers], "domain_high": high[numbers]}
 
+    def of_data(self) -> np.ndarray:
+        """Return which cells, (cells,) bool, have rows of a file for a target."""
+        return np.array([config.name == DATA for config in self.configs])[self.columns["target_id"]]
+
     def abouts(self) -> list[str]:
         """Return what is said of each configuration, in a line; empty of what is no target."""
         about = {target: facts.about for (target, _), facts in self.facts.items()}
@@ -163,9 +167,16 @@ def _further_columns(
             values = {i: configs[i].get(name, IMPLIED.get(name)) for i in used.tolist()}
             # A method that does not use a field does not vary in it.
             known = {canonical(value) for i, value in values.items() if name in configs[i] or name in IMPLIED}
-            if name in axes or len(known) > 1:
+            if name in axes or (len(known) > 1 and (name != "standardise" or _chosen(name, configs, columns))):
                 further[COLUMN_OF.get(name, name)] = _column(values, len(configs))[columns[family]]
     return further
+
+
+def _chosen(name: str, configs: Sequence[Config], columns: dict[str, np.ndarray]) -> bool:
+    """Return whether a field of models varies among those for data, or those for functions, with a default for each."""
+    of_data = np.array([config.name == DATA for config in configs])[columns["target_id"]]
+    kinds = (np.unique(columns["model_id"][rows]).tolist() for rows in (of_data, ~of_data))
+    return any(len({configs[i][name] for i in used if name in configs[i]}) > 1 for used in kinds)
 
 
 def _column(values: dict[int, Any], size: int) -> np.ndarray:

@@ -70,4 +70,4 @@ def resolve(
 
 def _objective_fields(part: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the fields of `Objective` that a method uses whose first part is this one."""
-    return ("sampling",) if part["name"] == DIRECT else OBJECTIVE
+    return ("sampling", "noise") if part["name"] == DIRECT else OBJECTIVE

@@ -12,11 +12,12 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 
-from hpcsweep.config import Config, ModelConfig, Objective, OptimizerConfig, TargetConfig, canonical
+from hpcsweep.config import DATA, WHERE, Config, ModelConfig, Objective, OptimizerConfig, TargetConfig, canonical
 from hpcsweep.config.limits import LARGEST, MOST_LISTED
 from hpcsweep.errors import StudyError
 from hpcsweep.study import chains
@@ -55,7 +56,7 @@ class _Table:
     def add(self, grid: Mapping[str, Sequence[Any]], subset: SubsetSection | None, where: str) -> None:
         """Add the cells of one grid, or of a subset of it."""
         targets = [self._target(value, f"{where}.target") for value in grid["target"]]
-        models = list(self._models(grid, where))
+        models = {data: list(self._models(grid, where, data)) for data in {target.name == DATA for target in targets}}
         methods = list(self._methods(grid, where))
         replicates = [integer(value, f"{where}.replicate", 0) for value in grid.get("replicate", [0])]
         dimensions = [integer(value, f"{where}.dimension", 1, MOST_LISTED) for value in grid["dimension"]]
@@ -63,17 +64,18 @@ class _Table:
         settled = functools.cache(OptimizerConfig.settled)
         sized = functools.cache(functools.partial(self._sized, grid["samples"], where))
         compatible = functools.cache(self.catalogue.check_compatible)
-        lists = (targets, dimensions, models, range(len(grid["samples"])), methods)
+        lists = (targets, dimensions, range(len(models[targets[0].name == DATA])), range(len(grid["samples"])), methods)
         rows = None if subset is None else subset.rows(self._in_order(grid), f"{where}.subset")
-        for (target, dimension, model, place, method), repetitions in _combined(lists, replicates, rows):
+        for (target, dimension, number, place, method), repetitions in _combined(lists, replicates, rows):
             if (target, dimension) not in self.facts:
                 self.facts[target, dimension] = self._facts(target, dimension)
+            model = models[target.name == DATA][number]
             complete_model, parameters, samples = sized(model, dimension, place)
             compatible(complete_model, dimension, method.name)
             optimizer = settled(method, samples)
             if optimizer not in self.numbers:
                 self.catalogue.training(optimizer)
-            if optimizer.objective != Objective():
+            if optimizer.objective != Objective() or target.name == DATA:
                 self.catalogue.objective(optimizer, target, complete_model, dimension, samples)
             self._rows((target, complete_model, optimizer), (dimension, parameters, samples), repetitions)
 
@@ -106,7 +108,8 @@ class _Table:
             f'{{"dimension":{dimension},"model":{model},"optimizer":{optimizer},'
             f'"precision":"{study.precision}","replicate":'
         )
-        points = canonical(study.sup_norm.resolved(dimension))
+        data = configs[0].name == DATA  # errors are measured at their own rows
+        points = canonical(None if data else study.sup_norm.resolved(dimension))
         tail = f',"samples":{samples},"seed":{study.seed},"sup_norm":{points},"target":{target}}}'
         for replicate in replicates:
             key = hashlib.blake2b(f"{head}{replicate}{tail}".encode(), digest_size=16).hexdigest()
@@ -120,10 +123,15 @@ class _Table:
     def _target(self, value: Any, where: str) -> TargetConfig:
         """Resolve one value of the axis `target`."""
         fields, label = _named(value, where)
-        return replace(self.catalogue.target(fields), label=label)
+        config = self.catalogue.target(fields)
+        if config.name == DATA and "label" not in value:
+            shown = {name: field for name, field in fields.items() if name not in ("name", *WHERE)}
+            label = f"{config['output']} of {PurePath(config['file']).name}"
+            label = _short(label, shown) if shown else label
+        return replace(config, label=label)
 
-    def _models(self, grid: Mapping[str, Sequence[Any]], where: str) -> Iterator[ModelConfig]:
-        """Yield every model of a grid."""
+    def _models(self, grid: Mapping[str, Sequence[Any]], where: str, data: bool) -> Iterator[ModelConfig]:
+        """Yield every model of a grid, for data or for functions."""
         axes = [axis for axis in MODEL_AXES[1:] if axis in grid]
         for named in grid.get("model", [self.study.model["name"]]):
             value, label = _named(named, f"{where}.model", self.study.model["name"])
@@ -132,6 +140,8 @@ class _Table:
                 layers = [self.study.model, dict(zip(axes, values, strict=True)), changes]
                 fields = section(ModelSection, _overlay(layers), where).model_dump()
                 width, depth, hidden = (fields.pop(name) for name in ("width", "depth", "hidden"))
+                if fields["standardise"] is None:
+                    fields["standardise"] = data  # whose domain is what it is
                 if fields["initialisation"] != "normal":
                     fields["scale"] = None  # it belongs to the normal initialisation alone
                 fields["hidden"] = [width] * depth if hidden is None else hidden

@@ -90,9 +90,10 @@ class ModelSection(Section):
     scale: PositiveFloat | None = Field(
         default=ModelConfig.scale, description="standard deviation of the initialisation normal, which requires it"
     )
-    standardise: bool = Field(
-        default=ModelConfig.standardise,
-        description="whether inputs are first mapped to mean 0 and variance 1, for points uniform on the domain",
+    standardise: bool | None = Field(
+        default=None,
+        description="whether inputs are first mapped to mean 0 and variance 1, for points uniform on the domain; by "
+        "default true for data and false for functions",
     )
     stages: ListedInt = Field(
         default=ModelConfig.stages,
@@ -167,6 +168,11 @@ class TrainingSection(Section):
     resample: Count = Field(
         default=Objective.resample, description="how many times samples are added where the error is largest; 0: never"
     )
+    noise: NotNegative = Field(
+        default=Objective.noise,
+        description="standard deviation of Gaussian noise in the values at the samples, in units of the target; 0: "
+        "none",
+    )
 
 
 class SupNormSection(Section):
@@ -218,7 +224,7 @@ class SupNormSection(Section):
 
         About 2^(14 + d) evaluations screen, three eighths of that climb, an eighth looks at kinks. A certificate is
         tried where it usually closes: to 1e-6 in 1-D, 1 % up to 4-D, 10 % in 5-D and 6-D (of narrow networks, see
-        `approx.supnorm.tasks`), not beyond, but see `measured`.
+        `approx.supnorm.measurement`), not beyond, but see `measured`.
         """
         budget = 2 ** min(max(14 + dimension, 15), 24)
         kinds = self.points or ["sobol", "inflated"]

@@ -17,8 +17,9 @@ from hpcsweep.approx.supnorm.certificate.enclosure import NoEnclosure
 from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference
 from hpcsweep.approx.supnorm.certificate.methods import Methods
 from hpcsweep.approx.supnorm.measured import Measured, finalize
+from hpcsweep.approx.supnorm.measurement import Measurement
 from hpcsweep.approx.supnorm.survey import Survey
-from hpcsweep.approx.supnorm.tasks import Measurement, enclosed
+from hpcsweep.approx.supnorm.tasks import enclosed
 from hpcsweep.bracket import Bracket
 from scripts.soundness.subject import DIGITS, Subject, points_of
 

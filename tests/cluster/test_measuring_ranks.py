@@ -46,7 +46,7 @@ from pathlib import Path
 from hpcsweep.approx.supnorm import files
 from hpcsweep.approx.supnorm.measured import finalize
 from hpcsweep.approx.supnorm.survey import Survey
-from hpcsweep.approx.supnorm.tasks import planned
+from hpcsweep.approx.supnorm.measurement import planned
 from hpcsweep.cluster import measurements
 from hpcsweep.cluster.checkpoints import Saver
 from hpcsweep.cluster.progress import display

@@ -11,9 +11,10 @@ from hpcsweep.approx import reference
 from hpcsweep.approx.models.activations import ACTIVATIONS
 from hpcsweep.approx.targets import REGISTRY
 from hpcsweep.approx.training import optimizers
+from hpcsweep.config import DATA
 from tests.conftest import Run
 
-NAMES = {"targets": set(REGISTRY), "methods": {*optimizers.REGISTRY, "direct"}, "activations": set(ACTIVATIONS)}
+NAMES = {"targets": {*REGISTRY, DATA}, "methods": {*optimizers.REGISTRY, "direct"}, "activations": set(ACTIVATIONS)}
 
 
 @pytest.mark.parametrize("kind", NAMES)
@@ -33,6 +34,15 @@ def test_franke_in_detail(hpcsweep: Run) -> None:
     assert one["name"] == "franke" and one["domain"] == [[0.0, 1.0], [0.0, 1.0]] and one["smoothness"] == "inf"
     wrong = hpcsweep("targets", "frank")
     assert wrong.returncode == 2 and "targets: unknown name 'frank'. Did you mean 'franke'? Allowed: " in wrong.stderr
+
+
+def test_the_target_data_says_what_it_requires(hpcsweep: Run) -> None:
+    shown = hpcsweep("targets", "data").stdout
+    for part in (r"dimension +any\n", r"domain +of the file\n", r"smoothness +not known\n", r"file +required\n"):
+        assert re.search(part, shown), shown
+    assert re.search(r"held_out +by default 0.2\n", shown) and re.search(r"seed +by default 0\n", shown)
+    known = json.loads(hpcsweep("targets", "data", "--json").stdout)
+    assert known["domain"] == [] and known["smoothness"] == "nan" and known["parameters"]["output"] is None
 
 
 def test_options_of_a_method_have_their_defaults(hpcsweep: Run) -> None:

@@ -14,7 +14,7 @@ SQUARE = '[[grid]]\ntarget = ["sine_product"]\ndimension = [2]\nsamples = [9]\nh
 def test_defaults_are_left_out_so_that_keys_stay() -> None:
     [plain] = cells(study()).columns["key"].tolist()
     said = '[training]\nequation = "none"\nsampling = "uniform"\nlayerwise = 0\nboundary = 7\nboundary_weight = 3.0'
-    [explicit] = cells(study(sections=said)).columns["key"].tolist()
+    [explicit] = cells(study(sections=f"{said}\nnoise = 0")).columns["key"].tolist()
     assert explicit == plain
     [other] = cells(study(sections="[training]\nlayerwise = 5")).columns["key"].tolist()
     assert other != plain
@@ -28,6 +28,17 @@ def test_an_equation_is_an_axis_and_keeps_its_own_fields() -> None:
     assert "boundary" not in first and "equation" not in first and last["boundary"] == 12
     assert last["boundary_weight"] == 1.0
     assert len({cell.data_seed for cell in made}) == len({cell.weight_seed for cell in made}) == 1
+
+
+def test_noise_is_an_axis_whose_levels_share_samples_and_weights() -> None:
+    made = cells(study(SQUARE + 'noise = [0, 1, 0.5]\noptimizer = ["adam+bfgs"]'))
+    assert made.columns["noise"].tolist() == [0.0, 1.0, 0.5] and len({cell.key for cell in made}) == 3
+    assert [cell.optimizer.get("noise") for cell in made] == [None, 1.0, 0.5]
+    assert len({cell.data_seed for cell in made}) == len({cell.weight_seed for cell in made}) == 1
+    [key] = [cell.key for cell in cells(study(SQUARE + 'optimizer = ["adam+bfgs"]'))]
+    assert key == made.cell(0).key
+    [direct] = cells(study(GRID + 'model = ["simplex"]\noptimizer = ["direct"]\nnoise = 2'))
+    assert direct.optimizer["noise"] == 2.0
 
 
 def test_a_chain_learns_one_thing() -> None:
@@ -47,6 +58,9 @@ MISTAKES = {
     "residual": (study(SQUARE.replace("4, 3", "4, 4"), sections=POISSON + '[model]\nname = "residual"'), ['"mlp"']),
     "stages": (study(SQUARE, sections=POISSON + "[model]\nstages = 2"), ["stages = 1"]),
     "features": (study(SQUARE + 'optimizer = ["least_squares"]', sections=POISSON), ["least_squares", "linear"]),
+    "negative noise": (study(SQUARE + "noise = [-0.1]"), ["grid[0].noise", "-0.1"]),
+    "noise of an equation": (study(SQUARE + "noise = [0.1]", sections=POISSON), ["training.noise exclude each other"]),
+    "noise and added samples": (study(SQUARE + "noise = 0.1\nresample = 2"), ["training.noise exclude each other"]),
     "both": (study(SQUARE, sections=POISSON + "layerwise = 5"), ["exclude each other"]),
     "grid": (
         study(SQUARE.replace("[9]", "[10]"), sections='[training]\nsampling = "grid"'),

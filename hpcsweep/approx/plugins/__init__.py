@@ -1,4 +1,4 @@
-"""A name in a study to a target: ours, or ``module:Class``, or ``path/file.py:Class``; users' classes of any kind.
+"""A name in a study to a target: ours, data, ``module:Class`` or ``path/file.py:Class``; users' classes of any kind.
 
 This package needs `targets` and lies under everything else of `approx`; the `Catalogue` of all names, which
 looks at models and optimizers too, is `hpcsweep.approx.catalogue`, on top of them. Whose plugins may be executed, the
@@ -24,10 +24,10 @@ from hpcsweep.approx.plugins import sources
 from hpcsweep.approx.plugins.importing import execute, import_module
 from hpcsweep.approx.plugins.locating import module_file
 from hpcsweep.approx.plugins.sources import Snapshot
-from hpcsweep.approx.targets import REGISTRY, Target
+from hpcsweep.approx.targets import REGISTRY, Target, data
 from hpcsweep.approx.targets.examination import Verdict, examine
 from hpcsweep.approx.targets.own import Own
-from hpcsweep.config import Config, TargetConfig
+from hpcsweep.config import DATA, Config, TargetConfig
 from hpcsweep.errors import PluginChanged, PluginError, UserError, nearest, unknown
 
 T = TypeVar("T")
@@ -55,7 +55,7 @@ def examined(
 ) -> Verdict | None:
     """Return what is found out about a target that is not ours, once in this process; None of one of ours."""
     config = complete(given, folder)
-    if config.name in REGISTRY:
+    if config.name in REGISTRY or config.name == DATA:
         return None
     return _examined(config, dimension, str(Path(folder).resolve()), precision)
 
@@ -69,10 +69,15 @@ def _examined(config: TargetConfig, dimension: int, folder: str, precision: str)
 def unchecked(given: Mapping[str, Any], dimension: int, folder: str | Path = ".") -> Target:
     """Make a target as `target` does, whatever rules it may break."""
     config = complete(given, folder)
+    if config.name == DATA:
+        return _data(dimension, config, str(folder))
     kind = find(config.name, folder)
     if config.name in REGISTRY:
         return kind(dimension, **config.options)
     return _make(config, dimension, folder)
+
+
+_data = functools.lru_cache(maxsize=16)(data.Data)
 
 
 def _make(config: TargetConfig, dimension: int, folder: str | Path, strict: bool = True) -> Own:
@@ -93,6 +98,8 @@ def complete(given: Mapping[str, Any], folder: str | Path = ".") -> TargetConfig
         raise PluginError(
             f"a target must be given by its name, as {{name = 'logsin', K = 10}}, not by {dict(given)!r}."
         )
+    if name == DATA:
+        return data.complete(given, folder)
     kind, code = identified(name, folder, Target, given.get("code")) if ":" in name else (find(name, folder), "")
     if taken := sorted({"name", "label", "code"} & set(kind.parameters)):
         raise PluginError(f"target {name!r} has a parameter {taken[0]!r}, which means something else; rename it.")
@@ -231,9 +238,11 @@ def find(name: str, folder: str | Path = ".") -> type[Target]:
     """Return the class of a target by its name. Raises PluginError if there is none or its file fails."""
     if name in REGISTRY:
         return REGISTRY[name]
+    if name == DATA:
+        return data.Data
     if ":" not in name:
         hint = " For a target of your own write 'path/file.py:Class' or 'module:Class'."
-        raise PluginError(unknown("target", name, REGISTRY) + hint)
+        raise PluginError(unknown("target", name, (*REGISTRY, DATA)) + hint)
     return identified(name, folder, Target)[0]
 
 

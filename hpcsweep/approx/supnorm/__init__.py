@@ -5,6 +5,7 @@
 ``search``     from there to local maxima
 ``certificate``  upper bounds
 
-``approximations`` says what is measured, ``tasks`` how, ``survey`` what is to be done next, ``measured`` the result;
-``dense`` are networks known by their layers, ``functions`` and ``files`` anything else that can be called.
+``approximations`` says what is measured, ``measurement`` how; ``tasks`` do it, ``survey`` says what is to be done next,
+``measured`` the result; ``dense`` are networks known by their layers, ``functions`` and ``files`` anything else that
+can be called.
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import final
@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpcsweep import sampling
 from hpcsweep.approx import models, plugins
 from hpcsweep.approx.supnorm import dense
 from hpcsweep.approx.supnorm.certificate.enclosure.remembered import Forms
@@ -21,8 +20,8 @@ from hpcsweep.approx.supnorm.points.pointset import Domain
 from hpcsweep.approx.supnorm.screening.evaluator import frozen
 from hpcsweep.approx.supnorm.screening.screen import Function
 from hpcsweep.approx.supnorm.search.ascent import with_slopes
-from hpcsweep.approx.targets import Target
-from hpcsweep.config import Config, ModelConfig, TargetConfig
+from hpcsweep.approx.targets import Target, data
+from hpcsweep.config import DATA, Config, ModelConfig, TargetConfig
 
 _FEW = 100_000  # parameters of networks that are kept
 
@@ -37,6 +36,7 @@ class ErrorFunction:
     terms: the networks whose sum the approximant is, () if its layers are not known.
     samples: (samples, dimension), where the approximant was trained; None if that is not known.
     forms: of the target on this domain, if it is pure and others share it.
+    rows: (points, dimension), the places of data that were held out; none of a function, which is known everywhere.
     """
 
     target: Function
@@ -45,6 +45,7 @@ class ErrorFunction:
     terms: tuple[dense.Dense, ...] = ()
     samples: Tensor | None = None
     forms: Forms | None = None
+    rows: Tensor = field(default_factory=lambda: torch.empty(0))
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -146,8 +147,8 @@ class Network(Approximation):
         return self.equation == "poisson"
 
     def error_function(self, folder: Path, device: str) -> ErrorFunction:
-        """Make target and network; what was made of the last ones is kept, if both are ours."""
-        if ":" in self.target.name + self.model.name:
+        """Make target and network; what was made of the last ones is kept, if both are ours and the target no data."""
+        if ":" in self.target.name + self.model.name or self.target.name == DATA:
             return self.made(plugins.unchecked(self.target, self.dimension, folder), None, folder, device)
         make = _error_function if len(self.parameters) <= _FEW else _error_function.__wrapped__
         return make(self, folder, device)
@@ -158,10 +159,12 @@ class Network(Approximation):
         parameters = torch.from_numpy(np.array(self.parameters, dtype=np.float64)).to(device)
         places = None
         if self.samples:
-            places = torch.from_numpy(sampling.places(self.data_seed, self.samples, target.domain, self.sampling))
-            places = places.to(device)
+            places = torch.from_numpy(data.places(target, self.data_seed, self.samples, self.sampling)).to(device)
+        rows = torch.empty(0)
+        if isinstance(target, data.Data):
+            rows = torch.from_numpy(target.rows.places[target.held_out]).to(device)
         approximant, terms = frozen(model, parameters), dense.of(model, parameters)
-        return ErrorFunction(target, approximant, target.domain, terms, places, forms)
+        return ErrorFunction(target, approximant, target.domain, terms, places, forms, rows)
 
 
 @lru_cache(32)
@@ -171,7 +174,7 @@ def _error_function(network: Network, folder: Path, device: str) -> ErrorFunctio
 
 @lru_cache(8)
 def _ours(target: TargetConfig, dimension: int) -> tuple[Target, Forms]:
-    """Return a target that is ours, and what is remembered of it."""
+    """Return a function that is ours, and what is remembered of it."""
     return plugins.unchecked(target, dimension), Forms()
 
 

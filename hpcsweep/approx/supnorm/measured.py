@@ -15,10 +15,11 @@ from hpcsweep.approx import plugins
 from hpcsweep.approx.supnorm.approximations import Approximation, ErrorFunction
 from hpcsweep.approx.supnorm.certificate.certify import Pool
 from hpcsweep.approx.supnorm.certificate.enclosure import NoEnclosure
+from hpcsweep.approx.supnorm.measurement import Measurement, inner
 from hpcsweep.approx.supnorm.screening import screen
 from hpcsweep.approx.supnorm.search import kinks, refine, starts
 from hpcsweep.approx.supnorm.survey import State
-from hpcsweep.approx.supnorm.tasks import CONTRADICTION, Measurement, enclosed, inner
+from hpcsweep.approx.supnorm.tasks import CONTRADICTION, enclosed
 from hpcsweep.bracket import Bracket
 
 CONFIDENCE = 0.95  # of the statement of volume
@@ -123,7 +124,7 @@ def _finalized(
     met = _met(state)
     points, nonfinite = points + met, nonfinite + met
     rounding = state.lower.rounding if state.lower else math.nan
-    message = CONTRADICTION if refuted else state.message or (pool.remark if pool else "")
+    message = _message(measurement, state, refuted)
     if first.l2 < _LIKE_ROUNDING * rounding:
         message = f"{message}; {_MEANS}" if message else _MEANS
     if nonfinite:
@@ -150,6 +151,17 @@ def _finalized(
         rounding=rounding,
         solution_upper=_solution_upper(state, bracket.lower, refuted),
     )
+
+
+def _message(measurement: Measurement, state: State, refuted: bool) -> str:
+    """Return what is worth knowing of a measurement, however large the error is."""
+    if measurement.of_rows:
+        count = state.screens[0].count
+        rows = f"{count:,} held-out row{'s' if count > 1 else ''}"
+        return f"The error is the maximum over {rows} of the data, not over the domain."
+    if refuted:
+        return CONTRADICTION
+    return state.message or (state.pool.remark if state.pool else "")
 
 
 def _solution_upper(state: State, lower: float, refuted: bool) -> float:

@@ -11,7 +11,8 @@ from typing import final
 from hpcsweep.approx.supnorm.approximations import Approximation
 from hpcsweep.approx.supnorm.certificate.enclosure import NoEnclosure
 from hpcsweep.approx.supnorm.certificate.solution import upper_bound
-from hpcsweep.approx.supnorm.tasks import Measurement, MeasurementTask, on_boxes
+from hpcsweep.approx.supnorm.measurement import Measurement
+from hpcsweep.approx.supnorm.tasks import MeasurementTask, on_boxes
 from hpcsweep.config import Config
 
 MOST = {1: 2**13, 2: 2**13, 3: 2**11}  # boxes of each supremum, by dimension: half a minute or so

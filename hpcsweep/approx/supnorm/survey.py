@@ -22,10 +22,11 @@ from typing import Any
 from hpcsweep.approx.supnorm.approximations import Approximation
 from hpcsweep.approx.supnorm.certificate import certify
 from hpcsweep.approx.supnorm.certificate.lower import LowerEnd
+from hpcsweep.approx.supnorm.measurement import Measurement
 from hpcsweep.approx.supnorm.screening import screen
 from hpcsweep.approx.supnorm.search import refine
 from hpcsweep.approx.supnorm.solution import SolutionProof
-from hpcsweep.approx.supnorm.tasks import Measurement, MeasurementTask, Proof, Screening, Screens, Search, shares
+from hpcsweep.approx.supnorm.tasks import MeasurementTask, Proof, Screening, Screens, Search, shares
 from hpcsweep.bracket import Bracket
 
 FIRST = 2**14  # boxes of a proof before it is shared out; then in each round as many again as were done before
@@ -149,6 +150,8 @@ class Survey:
         return True
 
     def _to_search(self) -> list[int]:
+        if self.measurement.of_rows:
+            return []
         return [i for i, state in enumerate(self.states) if math.isfinite(state.best_seen.lower)]
 
     def _open(self) -> list[int]:

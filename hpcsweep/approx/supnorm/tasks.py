@@ -1,123 +1,38 @@
-"""How a network is measured, and the tasks of it: plain values that run anywhere and give plain values back."""
+"""The tasks of a measurement: plain values that run anywhere and give plain values back."""
 
 from __future__ import annotations
 
 import itertools
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache, partial, reduce
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
 import torch
 
-from hpcsweep.approx.supnorm import consistency, points
+from hpcsweep.approx.supnorm import consistency
 from hpcsweep.approx.supnorm.approximations import Approximation, ErrorFunction
 from hpcsweep.approx.supnorm.certificate import certify
 from hpcsweep.approx.supnorm.certificate.enclosure import NoEnclosure
 from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference
 from hpcsweep.approx.supnorm.certificate.lower import LowerEnd, lower_end
 from hpcsweep.approx.supnorm.certificate.methods import Methods
+from hpcsweep.approx.supnorm.measurement import Measurement
 from hpcsweep.approx.supnorm.screening import screen
 from hpcsweep.approx.supnorm.screening.screen import Function
 from hpcsweep.approx.supnorm.search import refine, starts
 from hpcsweep.bracket import Bracket
 from hpcsweep.config import Config
 
-NARROW = 32  # widest hidden layer with which a proof beyond 4-D is worth a try, unless it is asked for
-TENTATIVE = {7: 0.1, 8: 0.1}  # gaps by dimension of proofs that go on only if the first boxes promise that they close
 CONTRADICTION = "No certificate: the proof contradicts an evaluation: the function is not what its code says on boxes."
 _LONGEST = 200  # characters of what a user's code says
 _OTHERS = 512  # places all over the domain, and on its boundary, where evaluations say nothing
-_UNIFORM_SEED = 1  # added to the seed, for the independent points beside
 
 Screens = list[list[screen.Screen]]  # [network][point set]
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """What is done to measure one network in so many dimensions.
-
-    Parameters
-    ----------
-    kinds, count, tile, seed: `count` points of each kind, screened in tiles of `tile` points. Means are taken over the
-        first kind.
-    uniform: independent uniform points beside, 0: none.
-    starts, kinks: of the search: local ascents, and points projected onto zero sets of neurons; 0: none.
-    gap: what is to be proved, upper <= (1 + gap) * lower; None: no proof.
-    boxes: of the proof, at most; but at least those that it begins with, 64 in up to three dimensions.
-    central: the share of each side of the domain that is measured apart as well, by the same points of each kind mapped
-        into the box of the same centre; None: not.
-    tentative: whether the proof ends early where the first boxes do not promise that it closes.
-    """
-
-    kinds: tuple[str, ...]
-    count: int
-    tile: int
-    seed: int
-    dimension: int
-    uniform: int = 0
-    starts: int = 0
-    kinks: int = 0
-    gap: float | None = None
-    boxes: int = 2**18
-    central: float | None = None
-    tentative: bool = False
-
-    def sets(self, domain: points.Domain) -> list[points.PointSet]:
-        """Return the point sets: of each kind on the domain, then in its central part, the independent points last.
-
-        The same ones if asked again. Raises `StudyError` for what cannot be.
-        """
-        return _sets(self, domain)
-
-    @cached_property
-    def counts(self) -> list[int]:
-        """How many points each set really has: a grid has a whole number along every axis."""
-        return [point_set.count for point_set in self.sets(((0.0, 1.0),) * self.dimension)]
-
-    @property
-    def tiles(self) -> list[int]:
-        """How many tiles each point set has."""
-        return [-(-count // self.tile) for count in self.counts]
-
-    @property
-    def total(self) -> int:
-        """How many tiles there are in all."""
-        return sum(self.tiles)
-
-
-@lru_cache(16)
-def _sets(plan: Measurement, domain: points.Domain) -> list[points.PointSet]:
-    boxes = [domain] if plan.central is None else [domain, inner(domain, plan.central)]
-    sets = [points.make(kind, plan.dimension, plan.count, plan.seed, box) for box in boxes for kind in plan.kinds]
-    if plan.uniform:
-        sets.append(points.make("uniform", plan.dimension, plan.uniform, plan.seed + _UNIFORM_SEED, domain))
-    return sets
-
-
-def inner(domain: points.Domain, share: float) -> points.Domain:
-    """Return the central box that has this share of each side of a domain."""
-    reach = [(low / 2 + high / 2, (high / 2 - low / 2) * share) for low, high in domain]
-    sides = zip(domain, reach, strict=True)
-    return tuple((max(low, middle - half), min(high, middle + half)) for (low, high), (middle, half) in sides)
-
-
-def planned(resolved: Mapping[str, Any], dimension: int, width: int) -> Measurement:
-    """Return the measurement of networks of this width by the resolved choices of `[sup_norm]`.
-
-    `auto` among them: where these ask for no proof, one may be tried; it is no part of keys.
-    """
-    chosen = dict(resolved)
-    tile, always = chosen.pop("tile") or screen.default_tile(width), chosen.pop("always")
-    if chosen.pop("auto", False) and chosen["gap"] is None:
-        chosen |= {"gap": TENTATIVE.get(dimension), "tentative": dimension in TENTATIVE}
-    if not always and dimension > 4 and width > NARROW:
-        chosen["gap"] = None
-    return Measurement(dimension=dimension, tile=tile, **chosen)
 
 
 class Unenclosed(NoEnclosure):
@@ -157,7 +72,7 @@ class Screening(MeasurementTask):
             error_functions = [self.approximations[member].error_function(folder, device) for member in members]
             networks = [functions.approximant for functions in error_functions]
             first = 0
-            sets = self.measurement.sets(error_functions[0].domain)
+            sets = self.measurement.sets(error_functions[0].domain, error_functions[0].rows)
             for point_set, count in zip(sets, self.measurement.tiles, strict=True):
                 own = range(max(self.tiles.start - first, 0), min(self.tiles.stop - first, count))
                 first += count

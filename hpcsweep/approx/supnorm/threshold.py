@@ -8,9 +8,10 @@ from dataclasses import replace
 from typing import Any, final
 
 from hpcsweep.approx.supnorm.approximations import Approximation
+from hpcsweep.approx.supnorm.measurement import Measurement
 from hpcsweep.approx.supnorm.screening import screen
 from hpcsweep.approx.supnorm.survey import Survey
-from hpcsweep.approx.supnorm.tasks import Measurement, MeasurementTask, Search
+from hpcsweep.approx.supnorm.tasks import MeasurementTask, Search
 from hpcsweep.bracket import Bracket
 from hpcsweep.errors import PluginError
 

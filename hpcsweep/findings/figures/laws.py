@@ -188,7 +188,8 @@ def _bound_words(laws: list[Law]) -> list[tuple[str, str]]:
     """Return what theory says of a panel."""
     words = {0.0: "no decay", math.inf: "any power"}
     powers = " or ".join(words.get(bound, f"{bound:.2g}") for bound in _bounds(laws))
-    whose = " (only ReLU)" if any(law.bound is None for law in laws) else ""
+    whose = " (only without noise)" if laws[0].against == "samples" else " (only ReLU)"
+    whose = whose if any(law.bound is None for law in laws) else ""
     return [(f"theory{whose}: {powers}", "#000000")] if powers else []
 
 

@@ -37,7 +37,8 @@ def worst_points(dataset: xarray.Dataset) -> Figure | None:
     leave it empty with a probability of 5 % at most.
     """
     table = series.table(dataset)
-    cells = table.cells[table.cells["measured"] & table.cells["boundary"].notna()]
+    known = table.cells["measured"] & table.cells["boundary"].notna()
+    cells = table.cells[known & ~table.cells["data"]]  # whose places are not uniform, in axes of their own units
     if not len(cells):
         return None
     every = panels.panels_of(cells)

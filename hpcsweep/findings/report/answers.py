@@ -12,6 +12,7 @@ import numpy as np
 import xarray
 
 from hpcsweep.findings import scaling, series, tables, theory
+from hpcsweep.findings.report.noise import NOISE
 from hpcsweep.findings.tables import Rows, slim, text
 
 if TYPE_CHECKING:
@@ -140,7 +141,8 @@ class Comparison:
     """Training methods at equal settings, (settings, methods) each: medians, and over how many replicates they are.
 
     Methods differ in the optimizer, or in axes of the study that vary for one optimizer, which are then part of the
-    name. `medians` of the sup-norm error are NaN, and `there` is 0, where a method was not tried.
+    name; noise in the samples belongs to the setting. `medians` of the sup-norm error are NaN, and `there` is 0, where
+    a method was not tried.
     """
 
     medians: DataFrame
@@ -150,13 +152,13 @@ class Comparison:
 
 def compared(table: series.Table) -> Comparison:
     """Return the comparison at the settings that several training methods tried; empty where there are none."""
-    varying = series.telling(table.cells, table.further)
+    varying = [name for name in series.telling(table.cells, table.further) if name != NOISE]
     names = [
         ", ".join([method, *(series.setting(name, value) for name, value in zip(varying, values, strict=True))])
         for method, *values in table.cells[["optimizer", *varying]].itertuples(index=False, name=None)
     ]
     cells = table.cells.assign(method=names, error=table.cells["sup_lower"].where(table.cells["measured"]))
-    grouped = cells.groupby([*SETTING, "method"], sort=False)["error"]
+    grouped = cells.groupby([*SETTING, NOISE, "method"], sort=False)["error"]
     medians, measured, there = (
         counted.unstack("method").reindex(columns=list(dict.fromkeys(names)))
         for counted in (grouped.median(), grouped.count(), grouped.size())
@@ -173,19 +175,20 @@ def methods(table: series.Table) -> Rows:
     wins = medians.idxmin(axis=1).value_counts().reindex(medians.columns, fill_value=0)
     best = set(wins.sort_values(ascending=False, kind="stable").index[:MOST_METHODS])
     shown = [method for method in medians if method in best]
-    rows = []
+    rows, noisy = [], table.cells[NOISE].any()
     for setting, errors in medians.head(MOST_SETTINGS).iterrows():
-        at = SimpleNamespace(**dict(zip(SETTING, setting, strict=True)))
+        at = SimpleNamespace(**dict(zip((*SETTING, NOISE), setting, strict=True)))
         cells = [_median(*(frame.at[setting, name] for frame in vars(comparison).values())) for name in shown]
         network = series.network(at.model, at.depth, at.width)
-        rows.append([at.target, text(at.dimension), network, text(at.samples), *cells, _ahead(errors)])
+        named = [at.target, text(at.dimension), network, text(at.samples), *([text(at.noise)] if noisy else [])]
+        rows.append([*named, *cells, _ahead(errors)])
     note = "Median sup-norm error over replicates for each training method, in the settings tried with several methods."
     if len(medians) > MOST_SETTINGS:
         note += f" The first {MOST_SETTINGS} of {len(medians):,} settings are shown."
     if len(shown) < medians.shape[1]:
         note += f" {len(shown)} of {medians.shape[1]} methods are shown: those that most often have the smallest error."
-    header = ["target", "dimension", "network", "samples", *shown, "smallest"]
-    return slim(Rows(header, rows, note), "network", "samples")
+    header = ["target", "dimension", "network", "samples", *([NOISE] if noisy else []), *shown, "smallest"]
+    return slim(Rows(header, rows, note), "network", "samples", NOISE)
 
 
 def _median(error: float, measured: float, there: float) -> str:

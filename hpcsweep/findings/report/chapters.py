@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from hpcsweep.findings import powerlaw, scaling, tables
-from hpcsweep.findings.report import answers, setup
+from hpcsweep.findings.report import answers, noise, setup
 from hpcsweep.findings.report.page import Image, Section
 from hpcsweep.findings.report.report_figures import Chapter, Source
 from hpcsweep.findings.tables import Rows
@@ -49,6 +49,8 @@ def _tables(source: Source, chapter: Chapter) -> Iterator[Rows]:
         needed = answers.needed(source.table, AGAINST[chapter])
         if needed.rows:
             yield needed
+    if chapter == Chapter.SAMPLES and (levels := noise.levels(source.table)) is not None:
+        yield levels
     if chapter == Chapter.METHODS and (compared := answers.methods(source.table)).rows:
         yield compared
 
@@ -70,6 +72,8 @@ def _missing(source: Source, chapter: Chapter, images: Mapping[str, Image]) -> I
             reason = "the study has no one-dimensional cells"
         elif not curves["measured"].any():
             reason = "no one-dimensional cell has been measured"
+        elif curves["data"].all():
+            reason = "data are known at their rows only"
         else:
             reason = "no slices were stored with the results ([store] weights)"
         yield f"No network of one variable is pictured because {reason}."

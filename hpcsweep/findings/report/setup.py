@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import xarray
 
+from hpcsweep.config import DATA
 from hpcsweep.findings.dataset import is_measured
+from hpcsweep.findings.report.noise import NOISE
 from hpcsweep.findings.tables import Rows, text
 
 Config = Mapping[str, Any]
 SAMPLED = {"uniform": "independent and uniform over the domain", "grid": "on a regular grid"}
+ROWS = "drawn from the rows of the data that are not held out"
 MOST = 12  # networks or methods with a row of their own
 OMITTED = {"name", "parts", "gradient_tolerance", "keep", "scale", "initialisation", "beta1", "beta2", "epsilon"}
 USED = {"steps", "learning_rate", "final_learning_rate", "schedule", "batch", "loss", "activation", "hidden", "seconds"}
@@ -22,9 +25,14 @@ USED = {"steps", "learning_rate", "final_learning_rate", "schedule", "batch", "l
 
 def setup(dataset: xarray.Dataset) -> Rows:
     """Return the table of networks, samples, training methods and replicates."""
-    optimizers = [json.loads(dataset["choice_text"].values[i]) for i in np.unique(dataset["optimizer_id"].values)]
+    targets, optimizers = (
+        [json.loads(dataset["choice_text"].values[i]) for i in np.unique(dataset[f"{family}_id"].values)]
+        for family in ("target", "optimizer")
+    )
     drawn = {str(choice.get("sampling", "uniform")) for choice in optimizers}
-    how = " or ".join(SAMPLED.get(name, name) for name in sorted(drawn))
+    data = [target["name"] == DATA for target in targets]
+    ways = [] if all(data) else [SAMPLED.get(name, name) for name in sorted(drawn)]
+    how = " or ".join([*ways, *([ROWS] if any(data) else [])])
     counts = _listed(np.unique(dataset["samples"].values).astype(int).tolist())
     planned, measured = _repeated(dataset)
     replicates = max(planned)
@@ -34,11 +42,20 @@ def setup(dataset: xarray.Dataset) -> Rows:
         ["aspect", "setting"],
         [
             *_kinds(dataset, "model", "model", _network),
-            ["samples", f"{counts}, {how}, without noise"],
+            ["samples", f"{counts}, {how}, {_noise(optimizers)}"],
             *_kinds(dataset, "optimizer", "training", _training),
             ["replicates", f"{_listed(sorted(planned))} per setting{anew}{_measured(planned, measured)}"],
         ],
     )
+
+
+def _noise(optimizers: list[Config]) -> str:
+    """Say how much noise there is in the values at the samples."""
+    levels = sorted({float(choice.get(NOISE, 0.0)) for choice in optimizers})
+    noisy = [level for level in levels if level]
+    parts = ["without noise"] if 0.0 in levels else []
+    parts += [f"with Gaussian noise of standard deviation {_listed(noisy)} in their values"] if noisy else []
+    return " or ".join(parts)
 
 
 def _repeated(dataset: xarray.Dataset) -> tuple[Counter[int], Counter[int]]:
@@ -84,9 +101,9 @@ def _network(choices: list[Config]) -> str:
     return ", ".join([*parts, *further]) or "no hidden layers"
 
 
-def _listed(numbers: list[int]) -> str:
+def _listed(numbers: Sequence[float]) -> str:
     """List a few numbers."""
-    *first, last = (f"{number:,}" for number in numbers)
+    *first, last = (f"{number:,}" if isinstance(number, int) else text(number) for number in numbers)
     return f"{', '.join(first)} or {last}" if first else last
 
 
@@ -120,5 +137,5 @@ def _part(choice: Config) -> str:
 def _further(choice: Config) -> Iterator[str]:
     """Yield the names and values of the other fields that are set."""
     for name, value in choice.items():
-        if name not in OMITTED | USED | {"sampling"} and value not in (None, False, 0, 0.0):
+        if name not in OMITTED | USED | {"sampling", NOISE} and value not in (None, False, 0, 0.0):
             yield name.replace("_", " ") if value is True else f"{name.replace('_', ' ')} {value}"

@@ -12,7 +12,7 @@ import numpy as np
 from hpcsweep.findings import scaling, series, tables
 from hpcsweep.findings.dataset import MEASURED
 from hpcsweep.findings.powerlaw import PowerLaw
-from hpcsweep.findings.report import answers
+from hpcsweep.findings.report import answers, noise
 from hpcsweep.findings.report.page import Tile
 from hpcsweep.findings.scaling import Law
 from hpcsweep.findings.theory import NOUNS
@@ -60,7 +60,9 @@ def tiles(cells: DataFrame) -> Iterator[Tile]:
     if len(measured):
         best = measured.loc[measured["sup_lower"].idxmin()]
         where = f"{best['target']}, {best['dimension']}-D, {best['samples']:,} samples"
-        yield "smallest sup-norm error", f"{best['sup_lower']:.2g}", where
+        name = "smallest maximum over held-out rows" if best["data"] else "smallest sup-norm error"
+        yield name, f"{best['sup_lower']:.2g}", where
+    if not measured["data"].all():
         closed = int((measured["certificate"] == layout.CERTIFICATES.index("closed")).sum())
         bounded = int(np.isfinite(measured["sup_upper"]).sum())
         yield "proved to the requested gap", f"{closed:,}", f"{bounded:,} with a proved upper bound"
@@ -76,6 +78,14 @@ def sentences(table: series.Table, laws: Mapping[str, Sequence[Law]]) -> Sentenc
     """Yield what the cells show; `laws` are those of the sup-norm error in weights and in samples."""
     cells = table.cells
     yield "Progress.", progress(cells)
+    if names := [f"“{name}”" for name in cells.loc[cells["data"], "target"].unique()]:
+        verb = "is" if len(names) == 1 else "are"
+        yield (
+            "Held-out data.",
+            f"{' and '.join(names)} {verb} known only at the rows of a data file. What is called the sup-norm error is "
+            "then a maximum over held-out data, the rows from which no network learns. It says nothing about places "
+            "between the rows, and no bound of it is proved.",
+        )
     measured = cells[cells["measured"]]
     if not len(measured):
         yield "Accuracy.", "No cell has a measured error."
@@ -84,6 +94,8 @@ def sentences(table: series.Table, laws: Mapping[str, Sequence[Law]]) -> Sentenc
     for against, fitted in laws.items():
         yield from _falls(table, against, fitted)
     yield from _methods(table)
+    if said := noise.sentence(table):
+        yield "Noise.", said
     ratios = measured["ratio"].dropna()
     if len(ratios):
         half, most = (tables.text(value) for value in (ratios.median(), ratios.max()))
@@ -91,7 +103,8 @@ def sentences(table: series.Table, laws: Mapping[str, Sequence[Law]]) -> Sentenc
             "Worst against average.",
             f"The ratio of the sup-norm to the L2 error has a median of {half} and a maximum of {most}.",
         )
-    yield "How sure.", f"Sup-norm errors are the largest errors found and thus lower bounds{_proved(measured)}"
+    if len(functions := measured[~measured["data"]]):
+        yield "How sure.", f"Sup-norm errors are the largest errors found and thus lower bounds{_proved(functions)}"
     yield from _solutions(measured)
 
 

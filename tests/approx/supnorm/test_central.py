@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hpcsweep
+from hpcsweep.approx.supnorm.measurement import Measurement, inner
 from hpcsweep.approx.supnorm.survey import Survey
-from hpcsweep.approx.supnorm.tasks import Measurement, inner
 from hpcsweep.approx.targets import REGISTRY
 from tests.approx.supnorm.certificate.errors import measured
 from tests.approx.supnorm.test_survey import PLAN, found, networks

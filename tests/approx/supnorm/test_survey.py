@@ -16,9 +16,9 @@ from hpcsweep.approx import models
 from hpcsweep.approx.supnorm import survey as surveys
 from hpcsweep.approx.supnorm.approximations import Approximation, ErrorFunction, Network
 from hpcsweep.approx.supnorm.measured import Measured, finalize
+from hpcsweep.approx.supnorm.measurement import Measurement, planned
 from hpcsweep.approx.supnorm.screening import screen
 from hpcsweep.approx.supnorm.survey import Survey
-from hpcsweep.approx.supnorm.tasks import Measurement, planned
 from hpcsweep.approx.supnorm.threshold import proving
 from hpcsweep.approx.targets import REGISTRY
 from hpcsweep.config import ModelConfig, TargetConfig

@@ -7,6 +7,7 @@ import math
 from hpcsweep.approx.models import MLP, Model, Sum, classical
 from hpcsweep.approx.models.operators import TWICE_DIFFERENTIABLE
 from hpcsweep.approx.targets import Target
+from hpcsweep.approx.targets.data import Data
 from hpcsweep.approx.training import optimizers
 from hpcsweep.config import Objective, OptimizerConfig
 from hpcsweep.errors import StudyError
@@ -16,6 +17,8 @@ from hpcsweep.sampling import nearest_grids, side
 def check_compatible(method: OptimizerConfig, model: Model, target: Target, samples: int) -> None:
     """Raise StudyError where something cannot be learned so: from this target, by this model, in these steps."""
     objective = method.objective
+    if isinstance(target, Data):
+        _check_data(objective, model, target, samples)
     if objective.sampling == "grid":
         _check_grid(objective, target.dimension, samples)
     if objective.equation != "none":
@@ -24,6 +27,21 @@ def check_compatible(method: OptimizerConfig, model: Model, target: Target, samp
         _check_layers(method, model)
     if objective.resample:
         _check_rounds(method, model, samples)
+
+
+def _check_data(objective: Objective, model: Model, target: Data, samples: int) -> None:
+    for field, plain in {"equation": "none", "sampling": "uniform", "resample": 0}.items():
+        if getattr(objective, field) != plain:
+            raise StudyError(
+                f"training.{field} needs a target that is known everywhere, not data in a file: leave it out."
+            )
+    staged = isinstance(model, Sum)
+    if samples + staged > len(target.training):
+        beside = " and at least one row that decides which stages are kept" if staged else ""
+        raise StudyError(
+            f"{target.chosen['file']} has {len(target.training)} rows to learn from ({len(target.held_out)} others are "
+            f"held out), not enough for {samples} samples{beside}."
+        )
 
 
 def _check_grid(objective: Objective, dimension: int, samples: int) -> None:
@@ -48,8 +66,9 @@ def _check_equation(method: OptimizerConfig, model: Model, target: Target) -> No
     where = f'training.equation = "{objective.equation}"'
     if not isinstance(model, MLP):
         raise StudyError(f'{where} is for plain perceptrons: it needs model "mlp" with stages = 1.')
-    if objective.layerwise:
-        raise StudyError(f"{where} and training.layerwise exclude each other: set only one of them.")
+    for field in ("layerwise", "noise"):
+        if getattr(objective, field):
+            raise StudyError(f"{where} and training.{field} exclude each other: set only one of them.")
     if model.activation not in TWICE_DIFFERENTIABLE or not model.config.hidden:
         told = f"{model.activation!r} networks" if model.config.hidden else "affine functions"
         allowed = ", ".join(TWICE_DIFFERENTIABLE)
@@ -81,7 +100,7 @@ def _check_layers(method: OptimizerConfig, model: Model) -> None:
 
 def _check_rounds(method: OptimizerConfig, model: Model, samples: int) -> None:
     objective = method.objective
-    others = {"equation": "none", "sampling": "uniform", "layerwise": 0}
+    others = {"equation": "none", "sampling": "uniform", "layerwise": 0, "noise": 0.0}
     for field, plain in others.items():
         if getattr(objective, field) != plain:
             raise StudyError(f"training.resample and training.{field} exclude each other: set only one of them.")

@@ -14,8 +14,8 @@ from hpcsweep.approx.supnorm.certificate.certify import Pool, advance, start
 from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference, UpperBound
 from hpcsweep.approx.supnorm.dense import Dense
 from hpcsweep.approx.supnorm.measured import Measured, finalize
+from hpcsweep.approx.supnorm.measurement import Measurement
 from hpcsweep.approx.supnorm.survey import Survey
-from hpcsweep.approx.supnorm.tasks import Measurement
 from tests.approx.supnorm.certificate.exact import random_network
 
 PLENTY = 200_000

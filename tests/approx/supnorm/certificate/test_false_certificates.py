@@ -17,7 +17,8 @@ from hpcsweep.approx.supnorm.approximations import Approximation, ErrorFunction
 from hpcsweep.approx.supnorm.certificate.branching import WHOLE, Boxes, bound
 from hpcsweep.approx.supnorm.certificate.certify import Pool
 from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference, UpperBound
-from hpcsweep.approx.supnorm.tasks import Measurement, Proof
+from hpcsweep.approx.supnorm.measurement import Measurement
+from hpcsweep.approx.supnorm.tasks import Proof
 from hpcsweep.bracket import Bracket
 from tests.approx.supnorm.certificate.errors import line, measured, of, proved, smooth
 from tests.approx.supnorm.certificate.exact import random_network

@@ -14,8 +14,8 @@ from hpcsweep.approx.catalogue import Catalogue
 from hpcsweep.approx.fitting import fit
 from hpcsweep.approx.supnorm.approximations import Network
 from hpcsweep.approx.supnorm.measured import finalize
+from hpcsweep.approx.supnorm.measurement import Measurement
 from hpcsweep.approx.supnorm.survey import Survey
-from hpcsweep.approx.supnorm.tasks import Measurement
 from hpcsweep.approx.training.strategies import direct
 from hpcsweep.cluster.pricing import Pricer
 from hpcsweep.config import Cell, OptimizerConfig

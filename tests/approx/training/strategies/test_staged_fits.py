@@ -14,9 +14,9 @@ from hpcsweep.approx.catalogue import Catalogue
 from hpcsweep.approx.fitting import fit
 from hpcsweep.approx.supnorm.approximations import Network
 from hpcsweep.approx.supnorm.measured import finalize
+from hpcsweep.approx.supnorm.measurement import Measurement
 from hpcsweep.approx.supnorm.slice import slice_of
 from hpcsweep.approx.supnorm.survey import Survey
-from hpcsweep.approx.supnorm.tasks import Measurement
 from hpcsweep.approx.training.costs.costs import Perceptron
 from hpcsweep.cluster.pricing import Pricer
 from hpcsweep.config import Cell, OptimizerConfig
