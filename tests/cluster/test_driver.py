@@ -67,8 +67,9 @@ def test_proofs_that_go_on_in_parts_give_the_same_bits_whoever_does_them(
 ) -> None:
     """With a first go of 64 boxes, after which the rest is shared out."""
     monkeypatch.setattr(survey, "FIRST", 64)
-    whole = drive(tmp_path / "whole.h5", TINY, 1e9)
-    assert_same(drive(tmp_path / "shared.h5", TINY, 1e-9), whole)
+    finer = TINY + "certificate = 1e-9\n"
+    whole = drive(tmp_path / "whole.h5", finer, 1e9)
+    assert_same(drive(tmp_path / "shared.h5", finer, 1e-9), whole)
     assert (whole["certificate"] == layout.CERTIFICATES.index("closed")).all() and (whole["boxes"] > 64).any()
 
 
@@ -197,6 +198,7 @@ def test_time_to_go_is_corrected_by_what_packs_really_took(tmp_path: Path, monke
     workforce = Workforce(None, [("cpu", "")])
     with contextlib.closing(open_store(tmp_path / "s.h5", TINY)) as store:
         begun = time.monotonic()
+        store.predict(np.where(np.arange(len(store.status)) < 6, 1e6, np.nan))
         packs = [Pack((row,), 1e6, 0, 0.0) for row in range(6)]
         Sweep(pricer, store, workforce, shown, CheckpointDir.beside(store.path), 1e9).run(packs)
         taken = time.monotonic() - begun
