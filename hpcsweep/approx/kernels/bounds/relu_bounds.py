@@ -138,7 +138,9 @@ def bend(
             first, last = select(first > 0.0, 0.0, first), select(last < 0.0, 0.0, last)
             largest.set(select(largest.get() > last, largest.get(), last))
             length = last - first
-            slope = last / select(length < _LEAST, _LEAST, length)
+            slope = last / select(length < _LEAST, _LEAST, length) + (
+                length - length
+            )  # NaN: of a length that overflows
             low.put(first, at)
             slopes.put(slope, at)
             with code.when(advanced.is_(1)):

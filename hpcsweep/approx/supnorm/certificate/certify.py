@@ -141,8 +141,7 @@ def advance(
     if pool.done == 0 and methods.orders:
         pool = replace(pool, order=methods.orders[0], pilot=_SMOOTH_PILOT)
     while 0 < len(pool.boxes) <= LARGEST and pool.done < limit and not stop():
-        room = max(gap, needed) * pool.lower
-        if not pool.precise and methods.noise(pool.where) > _ROOM * room and methods.precise:
+        if pool.done and not pool.precise and methods.blurred(pool.where, _ROOM * max(gap, needed) * pool.lower):
             pool = _made_precise(methods, pool)
         candidates = len(methods.candidates(pool.precise))
         trials = 2 * _TRIED * candidates * pool.weight
@@ -212,9 +211,11 @@ def _round(methods: Methods, pool: Pool, most: int, needed: float) -> Pool:
     difference = methods.of(pool.order, pool.full, pool.precise)
     result = bound(difference, taken, pool.level)
     done = pool.done + min(len(taken) * pool.weight, left)
-    rounding = result.floor > (1.0 + max(pool.gap, needed)) * pool.lower
+    rounding = result.floor > (1.0 + max(pool.gap, needed)) * pool.lower > 0.0
     if rounding and not pool.precise and methods.precise:
-        boxes = concatenated([others, rest, _as_they_are(taken)])
+        top = max(pool.level, result.floor, float(result.boxes.bounds.max(initial=0.0)))
+        taken = _as_they_are(replace(taken, bounds=np.minimum(taken.bounds, top)))
+        boxes = concatenated([others, rest, taken])
         return _made_precise(methods, replace(pool, boxes=boxes, done=done))
     pool = replace(
         pool,

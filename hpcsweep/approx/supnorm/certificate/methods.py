@@ -67,14 +67,20 @@ class Methods:
         orders = _PRECISE[len(self.lines._domain)] if self.orders else ()
         return orders if orders and self._are_possible(self._precise(orders[0])) else ()
 
-    def noise(self, where: Sequence[float]) -> float:
-        """Return the roundings of float64 that models count at a point of the domain; 0 without models, or a point."""
-        if not where or not self.orders:
-            return 0.0
+    def blurred(self, where: Sequence[float], room: float) -> bool:
+        """Return whether roundings of float64 take up some room at a point, and those of double-double do not."""
+        if not where or not self.orders or not room > 0.0:
+            return False
         if where != self._looked_at[0]:
             centers, _ = around(torch.tensor([where], dtype=torch.float64), self.lines._domain)
             self._looked_at = where, float(self._of_order(self.orders[0]).noise(centers))
-        return self._looked_at[1]
+        return self._looked_at[1] > room and self._is_clear(where, room)
+
+    def _is_clear(self, where: Sequence[float], room: float) -> bool:
+        if not self.precise:
+            return False
+        centers, _ = around(torch.tensor([where], dtype=torch.float64), self.lines._domain)
+        return float(self._precise(self.precise[0]).noise(centers)) <= room
 
     def of(self, order: int, full: bool = False, precise: bool = False) -> Difference:
         """Return the difference by Taylor models of an order; 0: by lines; precise: by models in double-double."""

@@ -185,7 +185,9 @@ def _in_tensors(error: Error, climbers: Climbers, box: Box, steps: int, real: in
 
 def _in_loops(error: Error, climbers: Climbers, box: Box, steps: int, real: int) -> tuple[int, int]:
     spent, spoilt, (climbs, dimension) = 0, 0, climbers.places.shape
-    state = {field.name: getattr(climbers, field.name).double().numpy() for field in fields(climbers)}
+    names = [field.name for field in fields(climbers)]
+    # contiguous: what is flattened for the kernels must not be a copy
+    state = {name: getattr(climbers, name).double().contiguous().numpy() for name in names}
     sides = torch.stack([box.low, box.high, box.half]).numpy()
     trials, room = np.empty_like(state["places"]), np.empty(MEMORY + 2 * dimension)
     sizes, settled = (climbs, dimension, MEMORY), state["settled"][:real]

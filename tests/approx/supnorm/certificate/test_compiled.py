@@ -128,3 +128,16 @@ def test_what_overflows_is_unbounded(bad: float, layer: int, full: bool) -> None
 @pytest.mark.parametrize(("activation", "hidden"), [("tanh", [4]), ("relu", [])])
 def test_other_networks_are_bounded_by_torch_code(activation: str, hidden: list[int]) -> None:
     assert Layers(random_network(np.random.default_rng(5), 2, hidden, activation)).loops is None
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("hidden", [1, 2])
+def test_a_range_whose_length_overflows_has_no_bound(hidden: int, full: bool) -> None:
+    """1e-308 relu(1e308 x - 5e307) is 0.5 at 1; its ends are finite, their distance is not."""
+    weights = [Tensor([[1e300]]).double() * 1e8, *[torch.ones(1, 1).double()] * (hidden - 1)]
+    biases = [torch.tensor([-0.5e308]).double(), *[torch.zeros(1).double()] * hidden]
+    network = Dense((*weights, torch.full((1, 1), 1e-308).double()), tuple(biases), "relu")
+    compiled, specified = (Difference(lambda x: x[:, 0] * 0.0, network, [(-1.0, 1.0)], [network], full) for _ in "ab")
+    without_loops(specified)
+    for difference in (compiled, specified):
+        assert float(difference.bounds(torch.zeros(1, 1).double(), torch.ones(1, 1).double())[0]) >= 0.5

@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from hpcsweep.approx.supnorm.certificate.enclosure import DoubleDouble, exact
+from hpcsweep.approx.supnorm.certificate.enclosure.affine import apply
 from hpcsweep.approx.supnorm.certificate.enclosure.difference import network
 from hpcsweep.approx.supnorm.dense import Dense
 from hpcsweep.approx.targets import REGISTRY
@@ -99,6 +100,39 @@ def test_random_expressions() -> None:
 
 def test_random_networks() -> None:
     assert networks(150, seed=7) == []
+
+
+FUNCTIONS = [
+    "exp",
+    "expm1",
+    "log",
+    "log1p",
+    "sin",
+    "cos",
+    "tan",
+    "tanh",
+    "sinh",
+    "cosh",
+    "arctan",
+    "sigmoid",
+    "softplus",
+    "silu",
+    "gelu",
+    "erf",
+    "sqrt",
+]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_numbers_may_lie_in_any_order(name: str) -> None:
+    """Transposed tensors are flattened into copies, in which a compiled loop would leave its results."""
+    values = torch.rand(3, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) + 0.1
+    in_order = apply(name, exact(values))
+    for axes in ((2, 0, 1), (0, 2, 1), (2, 1, 0)):
+        back = [axes.index(axis) for axis in range(3)]
+        permuted = apply(name, exact(values.permute(axes).contiguous().permute(back)))
+        for part in ("leading", "trailing", "radius"):
+            assert torch.equal(getattr(permuted, part), getattr(in_order, part)), (axes, part)
 
 
 def test_numbers_have_thirty_digits() -> None:

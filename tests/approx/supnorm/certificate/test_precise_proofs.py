@@ -212,7 +212,7 @@ def test_balls_confirm_an_upper_end() -> None:
 def test_parts_of_a_pool_go_on_in_double_double() -> None:
     net, corner = gate()
     difference = Difference(lambda x: x[:, 0] * x[:, 1], net, line(2), [net])
-    begun = advance(difference, start(2, 1e-11, (0.5, 0.5)), 0.01, 16)
+    begun = advance(difference, start(2, 1e-11, (0.5, 0.5)), 0.01, 70)
     parts = split(begun, 4)
     assert begun.precise and len(begun.boxes) > 40 and all(part.precise for part in parts) and join(parts).precise
     ended = join([advance(difference, part, 0.01, 2000) for part in parts])
@@ -253,3 +253,23 @@ def test_laplacians_have_models_in_double_double(monkeypatch: pytest.MonkeyPatch
     errors, narrow = models.errors(centers), torch.full_like(centers, 1e-9)
     assert (errors < models.bounds(centers, torch.full_like(centers, 0.1))).all()
     assert models.bounds(centers, narrow).tolist() == pytest.approx(errors.tolist(), rel=1e-6)
+
+
+@pytest.mark.parametrize("dimension", [1, 2])
+def test_an_error_of_zero_stays_in_float64(dimension: int) -> None:
+    """No gap above zero can close, whatever the arithmetic."""
+
+    def other(x: Tensor) -> Tensor:
+        half = x.flip(1).sum(1) * 0.5
+        return 2 * torch.sin(half) * torch.cos(half)
+
+    difference = Difference(lambda x: torch.sin(x.sum(1)), other, line(dimension))
+    pool = advance(difference, start(dimension, 0.0, (0.0,) * dimension), 0.01, 1 << 14)
+    assert not pool.precise and pool.bracket.lower == 0.0 < pool.bracket.upper < 1e-12
+
+
+def test_all_boxes_are_bounded_in_float64_before_any_are_in_double_double() -> None:
+    """However few boxes there may be in double-double, the domain is covered."""
+    terms = cancelling(1, 24, 0, 1e10)
+    pool = advance(Difference(target, terms[0], line(1), terms), start(1, 1e-14, (0.0,)), 0.01, 100)
+    assert pool.precise and pool.done == 100 and pool.bracket.upper < math.inf

@@ -39,3 +39,15 @@ def test_both_ways_stop_at_what_is_not_finite(monkeypatch: pytest.MonkeyPatch, b
     assert torch.equal(compiled.values.isfinite(), tensors.values.isfinite()) and compiled.nonfinite > 0
     assert compiled.nonfinite == tensors.nonfinite
     torch.testing.assert_close(compiled.places, tensors.places, rtol=0, atol=1e-9, equal_nan=True)
+
+
+def test_gradients_of_transposed_code_are_followed() -> None:
+    def error(x: Tensor) -> Tensor:
+        return torch.sin(x.T * 3 + 0.7).prod(0) + 0.1 * x.T[0]
+
+    def plain(x: Tensor) -> Tensor:
+        return torch.sin(x[:, 0] * 3 + 0.7) * torch.sin(x[:, 1] * 3 + 0.7) + 0.1 * x[:, 0]
+
+    starts = 2.0 * torch.rand(64, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) - 1.0
+    found, expected = (ascend(function, starts, ((-1.0, 1.0),) * 2) for function in (error, plain))
+    torch.testing.assert_close(found.values, expected.values, rtol=1e-12, atol=0)

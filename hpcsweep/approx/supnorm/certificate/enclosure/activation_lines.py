@@ -149,7 +149,9 @@ def _relu(low: Tensor, high: Tensor) -> ReluLines:
     low.clamp_(max=0)
     high.clamp_(min=0)
     size = high.amax(1).mul_(2 * (1 + gamma(4)))  # slope |x| + the height <= 2 high
-    return ReluLines(high.div_(torch.sub(high, low).clamp_(min=_LEAST)), low, size)
+    length = torch.sub(high, low)
+    overflow = length - length  # NaN: no bound
+    return ReluLines(high.div_(length.clamp_(min=_LEAST)).add_(overflow), low, size)
 
 
 def tanh(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:

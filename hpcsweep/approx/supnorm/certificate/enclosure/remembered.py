@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from threading import Lock
 from typing import Any, final
 
 from torch import Tensor
@@ -23,20 +24,23 @@ class Forms:
     def __init__(self) -> None:
         self._known: OrderedDict[tuple[Any, ...], Pair] = OrderedDict()
         self._tiles: dict[tuple[Hashable, int, int], tuple[Tensor, Tensor]] = {}
-        self._room = _NUMBERS
+        self._room, self._lock = _NUMBERS, Lock()
 
     def get(self, centers: Tensor, radii: Tensor, kind: int | None, make: Callable[[], Pair]) -> Pair:
         """Return what `make` gives on boxes (boxes, dimension), made or remembered; `kind`: see there."""
         if len(centers) > _BOXES:
             return make()
         key = kind, centers.shape, centers.numpy().tobytes(), radii.numpy().tobytes()
-        if key in self._known:
-            self._known.move_to_end(key)
-        else:
-            self._known[key] = make()
+        with self._lock:
+            if (known := self._known.get(key)) is not None:
+                self._known.move_to_end(key)
+                return known
+        made = make()
+        with self._lock:
+            self._known[key] = made
             if len(self._known) > _KEPT:
                 self._known.popitem(last=False)
-        return self._known[key]
+        return made
 
     def tile(
         self, points: Hashable, start: int, count: int, make: Callable[[], tuple[Tensor, Tensor]]

@@ -99,8 +99,9 @@ def reciprocal(y: Pair) -> Pair:
 def _polynomial(x: Pair, coefficients: Sequence[Pair], tail: Sequence[Number]) -> Pair:
     """Return the same by compiled loops, for coefficients that are one number each."""
     pairs = np.array([float(part) for pair in coefficients for part in pair])
-    result = torch.empty_like(x[0]), torch.empty_like(x[0])
     high, low = (part.contiguous().numpy().reshape(-1) for part in x)
+    # In the order of the indices, wherever x has its numbers: a transposed tensor would be flattened into a copy.
+    result = x[0].new_empty(x[0].shape), x[0].new_empty(x[0].shape)
     out = [part.numpy().reshape(-1) for part in result]
     double_double.polynomial[np.float64](high, low, pairs, np.array([float(part) for part in tail]), *out)
     return result
