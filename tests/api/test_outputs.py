@@ -189,8 +189,12 @@ def test_a_decision_searches_less_unless_it_is_asked_for() -> None:
 
 
 def test_rounding_errors_of_evaluations_refute_nothing() -> None:
-    decision = hpcsweep.measure(zero, lambda x: (x[:, 0] + 1e13) - 1e13 - x[:, 0] + 1e-7, SQUARE, below=1e-5, **FEW)
-    assert decision.measured.screened > 1e-5 > decision.measured.lower and decision.verdict == "undecided"
+    def other(x: torch.Tensor) -> torch.Tensor:
+        return (x[:, 0] + 1e13) - 1e13 - x[:, 0] + 1e-7
+
+    decision = hpcsweep.measure(zero, other, SQUARE, below=1e-5, **FEW)
+    assert decision.measured.screened > 1e-5 > decision.measured.lower and decision.verdict == "proved"
+    assert decision.measured.upper >= 1e-7
 
 
 def test_an_overflow_refutes_nothing() -> None:

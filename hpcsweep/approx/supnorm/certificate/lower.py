@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.supnorm.certificate.enclosure.affine import NoEnclosure
-from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference, Domain, lower_ends
+from hpcsweep.approx.supnorm.certificate.enclosure.difference import Difference, Domain
+from hpcsweep.approx.supnorm.certificate.enclosure.double_double.arithmetic import lower_ends
 from hpcsweep.bracket import Bracket
 
 NOISE = 1e-3  # share of the error from which on its rounding decides which point is the worst

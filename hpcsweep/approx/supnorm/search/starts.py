@@ -76,7 +76,8 @@ def on_faces(domain: Domain, count: int, seed: int) -> Tensor:
 
 def spread(domain: Domain, count: int, seed: int) -> Tensor:
     """Return Sobol points, (count, dimension), in as many by each factor of inflation, one factor after the other."""
-    return (_remembered if count <= _FEW else _spread)(domain, count, seed).clone()
+    sides = tuple((low, high) for low, high in domain)
+    return (_remembered if count <= _FEW else _spread)(sides, count, seed).clone()
 
 
 def _spread(domain: Domain, count: int, seed: int) -> Tensor:

@@ -16,7 +16,7 @@ from torch.nn import functional
 from hpcsweep.approx.supnorm.certificate.enclosure import DoubleDouble, NoEnclosure, exact
 from hpcsweep.approx.supnorm.certificate.enclosure.affine import RULES, apply
 from hpcsweep.approx.supnorm.certificate.enclosure.axes import seen
-from hpcsweep.approx.supnorm.certificate.enclosure.difference import lower_ends
+from hpcsweep.approx.supnorm.certificate.enclosure.double_double.arithmetic import lower_ends
 from hpcsweep.approx.supnorm.certificate.enclosure.shapes import widening
 from tests.approx.supnorm.certificate.exact import BINARY, UNARY
 from tests.approx.supnorm.certificate.test_double_double import DIGITS, doubles, outside, truth
@@ -177,6 +177,8 @@ def test_every_rule_has_a_version_for_points() -> None:
     some += [(x[:, 0],), (deep, 1), (wide, wide, 1), (x, torch.float64)]
     some += [(x, 1, (2, 1)), (x.T,), ([x.T, x.T],), (deep, 1, (1, 2)), (x, 1, index[0]), (x, (2, 2)), (x, 1, index)]
     some += [(x, index, 1), (deep, 0, 1, 2), (x, 1, 1, 1)]
+    weights = torch.cat([matrix] * 3), None, None, None, False, 0.0, matrix, None, False  # of attention
+    some += [(*(deep.transpose(0, 1),) * 3, 2, 1, *weights)]
 
     def works(name: str, given: tuple) -> bool:
         try:

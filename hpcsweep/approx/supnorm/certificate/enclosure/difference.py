@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from hpcsweep.approx.supnorm.certificate.enclosure.affine import AffineForm, NoEnclosure, apply, boxes
-from hpcsweep.approx.supnorm.certificate.enclosure.double_double.arithmetic import absolute
+from hpcsweep.approx.supnorm.certificate.enclosure.double_double.arithmetic import lower_ends
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.error_free import keeps_denormals
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.number import DoubleDouble, exact
 from hpcsweep.approx.supnorm.certificate.enclosure.double_double.perceptrons import perceptron
 from hpcsweep.approx.supnorm.certificate.enclosure.layers import InputBoxes, Layers, Value
 from hpcsweep.approx.supnorm.certificate.enclosure.remembered import Forms, Pair
-from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, UNIT, gamma
+from hpcsweep.approx.supnorm.certificate.enclosure.rounding import TINY, gamma
 from hpcsweep.approx.supnorm.certificate.enclosure.shapes import moved
 from hpcsweep.approx.supnorm.dense import Dense
 
@@ -213,12 +213,23 @@ class Difference:
         ------
         NoEnclosure: where nothing can be proved.
         """
-        upper = self.bounds(*around(places, self._domain)).clamp(max=claimed)  # (places,)
+        upper = self.bounds(*around(places, self._domain))  # (places,)
         with torch.no_grad():
             target, approximant = self._target(places.clone()), self._approximant(places.clone())
         errors = (target - approximant).abs().clamp(min=seen)
-        sizes = torch.maximum(target.abs(), approximant.abs())
-        return bool((errors - upper > ROUNDING * sizes).any())  # never of NaN
+        slack = ROUNDING * torch.maximum(target.abs(), approximant.abs())
+        if (errors - upper > slack).any():  # never of NaN
+            return True
+        return bool((errors - claimed > slack).any()) and self._are_above(places, errors - slack, upper, claimed)
+
+    def _are_above(self, places: Tensor, errors: Tensor, upper: Tensor, claimed: float) -> bool:
+        """Return whether errors pass a claim by more than what is added to them by roundings in float64."""
+        try:
+            least = lower_ends(self.at(places))
+        except NoEnclosure:
+            return True
+        roundings = (upper - least).clamp(min=0.0).nan_to_num(0.0, 0.0, 0.0)
+        return bool((errors - claimed > roundings).any())
 
     def places(self, centers: Tensor) -> Tensor:
         """Return the points of the domain that unit points (points, dimension) stand for."""
@@ -257,17 +268,6 @@ def network(term: Dense, points: Any) -> DoubleDouble:
         if layer + 1 < len(term.weights):
             signal = apply(term.activation, signal)
     return apply("mul", signal[:, 0], term.amplitude)
-
-
-def lower_ends(error: DoubleDouble) -> Tensor:
-    """Return what |error| surely is at least, (points,); 0 where nothing is known.
-
-    Of x = x_h + x_l +- r with x_h > 0, that is x_h itself if x_l >= r; else the float64 below x_h - (r - x_l).
-    """
-    size = absolute(error)
-    ends, short = size.leading, size.radius - size.trailing
-    reduced = torch.nextafter(ends - short * (1 + 4 * UNIT), torch.zeros_like(ends))
-    return torch.where(short <= 0.0, ends, reduced).nan_to_num(0.0, 0.0, 0.0).clamp(min=0.0)
 
 
 def _form(values: AffineForm | Tensor, places: AffineForm) -> AffineForm:

@@ -276,3 +276,14 @@ def loosened(x: DoubleDouble, by: Tensor | float) -> DoubleDouble:
 
 own("exact_form")(lambda values, _: exact(values))
 own("within")(lambda x, *_: x)
+
+
+def lower_ends(error: DoubleDouble) -> Tensor:
+    """Return what |error| surely is at least, (points,); 0 where nothing is known.
+
+    Of x = x_h + x_l +- r with x_h > 0, that is x_h itself if x_l >= r; else the float64 below x_h - (r - x_l).
+    """
+    size = absolute(error)
+    ends, short = size.leading, size.radius - size.trailing
+    reduced = torch.nextafter(ends - short * (1 + 4 * UNIT), torch.zeros_like(ends))
+    return torch.where(short <= 0.0, ends, reduced).nan_to_num(0.0, 0.0, 0.0).clamp(min=0.0)
