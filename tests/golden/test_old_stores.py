@@ -152,6 +152,9 @@ def exact(store: Path) -> list[str]:
     return [key for key, target in targets.items() if target == b"runge" and done[key] in FINISHED.values()]
 
 
+PLACES = ("sup_where", "boundary", "sample_distance", "zoom")  # what depends on where the error is largest
+
+
 def test_its_cells_trained_anew_come_out_as_they_did(hpcsweep: Run, old: Path) -> None:
     """To the bit, where processor and libraries compute as they did then; elsewhere as far as that can be promised.
 
@@ -169,6 +172,8 @@ def test_its_cells_trained_anew_come_out_as_they_did(hpcsweep: Run, old: Path) -
             others = then[key].keys() - {*CLOCKS, *ENDS, "message", "boxes", "certificate"}
             moved = [name for name in sorted(others) if now[key][name] != then[key][name]]
             moved += [name for name, value in weights_then[key].items() if weights_now[key][name] != value]
+            if values(old, "sup_lower")[key] < 1e-13:  # rounding errors, largest elsewhere since they are enclosed
+                moved = [name for name in moved if not name.startswith(PLACES)]
             assert not moved, f"{then[key]['optimizer']} on {then[key]['target']} ({key}): other bits of {moved}"
             for name in ENDS:
                 end, expected = values(new, name)[key], values(old, name)[key]
