@@ -179,14 +179,12 @@ def test_its_cells_trained_anew_come_out_as_they_did(hpcsweep: Run, old: Path) -
                 end, expected = values(new, name)[key], values(old, name)[key]
                 same = end == pytest.approx(expected, rel=1e-11, abs=1e-15, nan_ok=True)
                 assert same or (name == "sup_upper" and end < expected), (key, name)
-            proofs = [int(values(store, "certificate")[key]) for store in (old, new)]
-            assert proofs[0] == proofs[1] or layout.CERTIFICATES[proofs[1]] == "closed", (key, proofs)
+            proofs = [layout.CERTIFICATES[int(values(store, "certificate")[key])] for store in (old, new)]
+            if proofs[0] == "no rule":  # which there may be today
+                continue
+            assert proofs[1] in (proofs[0], "closed"), (key, proofs)
             before, after = (values(store, "message")[key] for store in (old, new))
-            unruled = b"No certificate: no enclosure rule for "  # once an operation has a rule, the next is named
-            if before.startswith(unruled):
-                assert after.startswith(unruled) or layout.CERTIFICATES[proofs[1]] == "closed", (key, after)
-            else:
-                assert after.startswith(before), (key, after)  # of the lower end more is said
+            assert after.startswith(before), (key, after)  # of the lower end more is said
     elif numba_of(new) == numba_of(old):
         for key in exact(old):
             for name in ("steps", "history_step", "history_loss"):
