@@ -76,7 +76,7 @@ FUNCTIONS: dict[str, tuple[Callable[[Any], Any], Real, tuple[float, float]]] = {
     "hardshrink": (nn.Hardshrink(), lambda a: a if abs(a) > 0.5 else mp.mpf(0), (-2, 2)),
     "tanhshrink": (nn.Tanhshrink(), lambda a: a - mp.tanh(a), (-2, 2)),
     "threshold": (nn.Threshold(0.1, 20.0), lambda a: a if a > mp.mpf(0.1) else mp.mpf(20), (-2, 2)),
-    "softplus with beta": (nn.Softplus(beta=3), lambda a: softplus(3 * a) / 3, (-4, 4)),
+    "softplus with beta": (nn.Softplus(beta=3), lambda a: softplus(3 * a) / 3 if 3 * a <= 20 else a, (-4, 9)),
     "rrelu": (nn.RReLU().eval(), lambda a: a if a > 0 else a * (mp.mpf(1 / 8) + mp.mpf(1 / 3)) / 2, (-2, 2)),
     "logsigmoid": (nn.LogSigmoid(), lambda a: -softplus(-a), (-4, 4)),
 }
