@@ -61,7 +61,7 @@ class Measurement:
         """
         if self.of_rows:
             return [points.Rows(self.dimension, self.count, domain, rows)]
-        return _sets(self, domain)
+        return _sets(self, tuple(domain))
 
     @cached_property
     def counts(self) -> list[int]:
