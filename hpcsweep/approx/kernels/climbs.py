@@ -45,6 +45,12 @@ def _direct(
             direction[k] += (shares[m] - back) * moves[at + k]
 
 
+@inlined
+def _leaves(place: float, slope: float, low: float, high: float) -> bool:
+    """Return whether a slope leads out of the domain."""
+    return (place >= high and slope > 0.0) or (place <= low and slope < 0.0)
+
+
 @entry(NOTHING, INTEGER, INTEGER, INTEGER, NUMBER, *[VECTOR] * 13)
 def propose(
     climbs: int,
@@ -76,8 +82,8 @@ def propose(
     for row in range(climbs):
         at, steepest = row * dimension, _SMALL
         for k in range(dimension):
-            place, slope = places[at + k], slopes[at + k]
-            if (place >= box[dimension + k] and slope > 0.0) or (place <= box[k] and slope < 0.0):
+            slope = slopes[at + k]
+            if _leaves(places[at + k], slope, box[k], box[dimension + k]):
                 slope = 0.0
             room[k] = room[dimension + k] = slope
             steepest = max(steepest, abs(slope))
@@ -85,8 +91,7 @@ def propose(
         _direct(row, dimension, memory, without, moves, turns, weights, shares, room)
         gain = 0.0
         for k in range(dimension):
-            place, slope = places[at + k], slopes[at + k]
-            if (place >= box[dimension + k] and slope > 0.0) or (place <= box[k] and slope < 0.0):
+            if _leaves(places[at + k], slopes[at + k], box[k], box[dimension + k]):
                 room[k] = 0.0
             gain += room[k] * room[dimension + k]
         if not gain > 0.0:

@@ -28,7 +28,7 @@ _TRIED = 32  # boxes that a pilot halves
 _FINER, _FEW = {1: 1e-6, 2: 1e-6, 3: 1e-3, 4: 1e-3, 5: 1e-2, 6: 1e-2}, 2048  # gaps by dimension, tried with so many
 _SAMPLED = 64  # boxes that are asked how many there will be
 _ROOM = 0.25  # share of the gap from which on roundings at the worst point are in the way
-_PRECISE = 32  # boxes that one in double-double counts as: it takes as long
+_PRECISE = 32  # boxes that one in double-double counts as: it takes many times as long
 _HOPELESS = 8  # times the boxes that are permitted: it is not worth while to begin
 # In 7-D and 8-D the first forecasts were 3 to 13 times too small, in the median 6: of trained networks, most of which
 # closed within 2^20 boxes.

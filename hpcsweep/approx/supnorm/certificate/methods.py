@@ -72,15 +72,14 @@ class Methods:
         if not where or not self.orders or not room > 0.0:
             return False
         if where != self._looked_at[0]:
-            centers, _ = around(torch.tensor([where], dtype=torch.float64), self.lines._domain)
-            self._looked_at = where, float(self._of_order(self.orders[0]).noise(centers))
-        return self._looked_at[1] > room and self._is_clear(where, room)
-
-    def _is_clear(self, where: Sequence[float], room: float) -> bool:
-        if not self.precise:
+            self._looked_at = where, self._noise(self._of_order(self.orders[0]), where)
+        if self._looked_at[1] <= room or not self.precise:
             return False
+        return self._noise(self._precise(self.precise[0]), where) <= room
+
+    def _noise(self, models: TaylorDifference, where: Sequence[float]) -> float:
         centers, _ = around(torch.tensor([where], dtype=torch.float64), self.lines._domain)
-        return float(self._precise(self.precise[0]).noise(centers)) <= room
+        return float(models.noise(centers))
 
     def of(self, order: int, full: bool = False, precise: bool = False) -> Difference:
         """Return the difference by Taylor models of an order; 0: by lines; precise: by models in double-double."""
