@@ -40,6 +40,7 @@ from hpcsweep.config import OptimizerConfig
 DOUBLE = torch.float64
 GAPS = {1: (0.01, 1e-6), 2: (0.01, 1e-6), 3: (0.01, 1e-3), 4: (0.01, 1e-3), 5: (0.01,), 6: (0.01,)}
 BOXES = {True: 20_000, False: 1 << 20}  # the budget of a proof, if quick or not
+DEFAULT_BOXES = 1 << 18  # that of studies up to 4-D
 SECONDS = {1: 0.05, 2: 0.05, 3: 0.05, 4: 0.5, 5: 0.5, 6: 0.5}  # what is aimed at
 SMALL = 400  # seconds by Taylor models are the least of repetitions where there are fewer boxes
 
@@ -159,7 +160,7 @@ def measure_tiny(name: str, difference: Difference, dimension: int) -> tuple[str
     begun, cells = start(dimension, *known(difference, dimension)), []
     for how, methods in (("float64", InFloat64(difference)), ("double-double", Methods(difference))):
         once = time.process_time()
-        pool = begin(methods, begun, 0.01, BOXES[True], BOXES[True])
+        pool = begin(methods, begun, 0.01, DEFAULT_BOXES, DEFAULT_BOXES)
         seconds, reached = time.process_time() - once, pool.bracket.upper / pool.bracket.lower - 1
         show(f"{name}, {how}: time", seconds, "s")
         show(f"{name}, {how}: boxes", pool.done, "boxes")
